@@ -1,0 +1,46 @@
+# Everything Plumbline links, as imported targets. Why each is there stands in the README.
+
+# LibTorch. TorchConfig.cmake of a CUDA wheel demands a whole CUDA toolkit where only the driver is needed, so
+# the libraries are found directly: in a pip wheel, a LibTorch archive or a distribution's package alike.
+find_path(LIBTORCH_INCLUDE_DIR ATen/ATen.h PATH_SUFFIXES include REQUIRED)
+find_library(LIBTORCH_LIBRARY torch REQUIRED)
+find_library(LIBTORCH_CPU_LIBRARY torch_cpu REQUIRED)
+find_library(LIBTORCH_C10_LIBRARY c10 REQUIRED)
+get_filename_component(LIBTORCH_LIBRARY_DIR ${LIBTORCH_LIBRARY} DIRECTORY)
+find_library(LIBTORCH_CUDA_LIBRARY torch_cuda HINTS ${LIBTORCH_LIBRARY_DIR} NO_DEFAULT_PATH)
+find_library(LIBTORCH_C10_CUDA_LIBRARY c10_cuda HINTS ${LIBTORCH_LIBRARY_DIR} NO_DEFAULT_PATH)
+add_library(plumbline::libtorch INTERFACE IMPORTED)
+target_include_directories(plumbline::libtorch SYSTEM INTERFACE ${LIBTORCH_INCLUDE_DIR}
+                           ${LIBTORCH_INCLUDE_DIR}/torch/csrc/api/include)
+target_link_libraries(plumbline::libtorch INTERFACE ${LIBTORCH_LIBRARY} ${LIBTORCH_CPU_LIBRARY} ${LIBTORCH_C10_LIBRARY})
+if(LIBTORCH_CUDA_LIBRARY AND LIBTORCH_C10_CUDA_LIBRARY)
+  # Nothing of ours calls into torch_cuda: it registers itself when it is loaded, so it must not be dropped.
+  target_link_libraries(plumbline::libtorch INTERFACE
+                        -Wl,--no-as-needed ${LIBTORCH_CUDA_LIBRARY} ${LIBTORCH_C10_CUDA_LIBRARY} -Wl,--as-needed)
+endif()
+list(APPEND CMAKE_BUILD_RPATH ${LIBTORCH_LIBRARY_DIR})
+list(APPEND CMAKE_INSTALL_RPATH ${LIBTORCH_LIBRARY_DIR})
+
+find_package(nlohmann_json 3.10 REQUIRED)
+find_package(CLI11 2.1 REQUIRED)
+find_package(OpenSSL REQUIRED COMPONENTS Crypto)
+
+# fmt is used from its headers alone: LibTorch's wheel brings headers of another fmt without the library.
+find_package(fmt 8 REQUIRED)
+
+# Catch2 before version 3 has other headers; where a system has none, CMake fetches the release.
+include(FetchContent)
+FetchContent_Declare(Catch2 GIT_REPOSITORY https://github.com/catchorg/Catch2.git GIT_TAG v3.7.1
+                     FIND_PACKAGE_ARGS 3.4)
+FetchContent_MakeAvailable(Catch2)
+
+# HDF5's C interface; FindHDF5 reports variables, not a target.
+set(HDF5_PREFER_PARALLEL FALSE)
+enable_language(C)
+find_package(HDF5 1.10 REQUIRED COMPONENTS C)
+add_library(plumbline::hdf5 INTERFACE IMPORTED)
+target_include_directories(plumbline::hdf5 SYSTEM INTERFACE ${HDF5_C_INCLUDE_DIRS})
+target_link_libraries(plumbline::hdf5 INTERFACE ${HDF5_C_LIBRARIES})
+
+# Data files and the child processes that need Python (a .pth file, the oracle) use this interpreter.
+set(PLUMBLINE_PYTHON "python3" CACHE STRING "Python with torch, numpy, h5py and safetensors")

@@ -1,0 +1,64 @@
+# shellcheck shell=bash
+# What --help shows without installing or building anything.
+
+help_main() {
+  cat <<'END'
+Usage: plumbline COMMAND [ARGUMENTS]
+Judges language models against an architecture. The first run fetches what is missing and builds; later ones just run.
+
+  verify [CANDIDATE]   judge the reference model, a checkpoint's folder, a .pth file or a defect
+  export DIR           write the reference's own weights as a Hugging Face checkpoint
+  test [PATTERN]       run the project's own tests
+  bench                run the benchmarks
+  golden ACTION        check, record or accept the golden tensors
+  COMMAND --help       more about one of them
+
+Exit status: 0 conforms, 1 does not conform, 2 could not be judged (or set up, or built), 3 incomplete.
+Environment: PLUMBLINE_PYTHON            the Python (3.10 or newer) to make .deps/python from
+             CMAKE_PREFIX_PATH           folders with libraries of your own; with a LibTorch in it, none is fetched
+             CMAKE_BUILD_PARALLEL_LEVEL  compilers at a time
+             CXX, CXXFLAGS, PIP_*        as CMake and pip take them
+END
+}
+
+help_verify() {
+  cat <<'END'
+Usage: plumbline verify [CANDIDATE] [--spec NAME|FILE] [--device auto|cpu|cuda[:N]] [--dtype f32|bf16] [--threads N]
+                        [--only CHAPTER] [--out DIR]
+CANDIDATE: nothing for the built-in reference, a folder with config.json and *.safetensors, a FILE.pth (with --spec),
+or defect:NAME. Results go to DIR (out): result.json, JUnit XML, summary.md.
+END
+}
+
+help_export() {
+  cat <<'END'
+Usage: plumbline export DIR [--spec NAME|FILE]
+Writes the reference's own weights to DIR as a Hugging Face checkpoint.
+END
+}
+
+help_test() {
+  cat <<'END'
+Usage: plumbline test [--long | --all] [PATTERN] [-- CTEST ARGUMENTS]
+Builds everything and runs the project's own tests: without the long ones, only those (--long), or both (--all).
+PATTERN: a regular expression for the names of the tests. CTEST_PARALLEL_LEVEL: how many at a time (2).
+Fetches transformers 4 and 5 into .deps for the tests that compare with them.
+END
+}
+
+help_bench() {
+  cat <<'END'
+Usage: plumbline bench [ARGUMENTS]
+       plumbline bench --against transformers [ARGUMENTS]
+Runs the benchmarks; ARGUMENTS are Google Benchmark's (--benchmark_filter=REGEX, ...). With --against transformers, ratios
+to the eager PyTorch model of transformers 5 in the same run; ARGUMENTS are then the comparison's own.
+END
+}
+
+help_golden() {
+  cat <<'END'
+Usage: plumbline golden check|record|accept [ARGUMENTS]
+check: the recorded hashes and every regenerated tensor agree. record: write new files beside the old ones (.new) and a
+table of what changed. accept: take them. Neither record nor accept writes where CI is set.
+END
+}

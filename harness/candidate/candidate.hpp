@@ -1,0 +1,98 @@
+// The one interface behind which everything that is judged stands: our reference, a checkpoint, and whatever
+// comes later. Suites know only this.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "harness/model/model.hpp"
+
+namespace plumbline {
+
+// A value of the candidate's configuration, under the specification's key, and where it was read.
+struct Setting {
+  nlohmann::json value;
+  std::string where;  // "config.json: rope_parameters.rope_theta"
+};
+
+struct ParameterDescription {
+  std::string name;  // canonical
+  std::vector<std::int64_t> shape;
+  at::ScalarType type;
+};
+
+struct Description {
+  std::string name;    // as the user named it
+  std::string kind;    // "reference", "checkpoint", "state_dict": requirements say which kinds they apply to
+  std::string sha256;  // of what was read; empty for the built-in reference
+  std::map<std::string, Setting> configuration;  // what is missing here was not shown
+  std::vector<ParameterDescription> parameters;
+  std::vector<std::string> notes;
+};
+
+// The candidate cannot do what was asked of it: the check is not assessed, with this reason.
+class NotShown : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+// What a KV cache holds, as it is held.
+struct CacheView {
+  struct Layer {
+    at::Tensor keys, values;  // (B, positions held, heads stored, Dh), views
+  };
+  std::vector<Layer> layers;
+  std::int64_t length = 0;    // positions written
+  std::int64_t capacity = 0;  // positions there is room for
+  std::int64_t bytes = 0;     // of the distinct memory that is held, views and shared storage counted once
+};
+
+// One decoding in progress: a cache and the model that extends it.
+class Decoding {
+ public:
+  virtual ~Decoding() = default;
+  // Logits (B, T, V) of the tokens, which are appended. Errors: CacheOverrun past the capacity.
+  virtual at::Tensor extend(const Tokens& tokens, const PassOptions& options) = 0;
+  virtual CacheView show() = 0;
+  // Fills every slot that was not written yet.
+  virtual void fill_unwritten(double value) = 0;
+};
+
+class Candidate {
+ public:
+  virtual ~Candidate() = default;
+  virtual const Description& describe() const = 0;
+
+  // The values of the parameters, by canonical name; a tied head appears once or as an alias.
+  virtual const Weights& weights() const = 0;
+
+  // From here on: what only code can show. A candidate without code throws NotShown.
+
+  // Loads weights by canonical name. What the candidate has beyond them is set to what makes it void (a bias to
+  // 0, a head of its own to the embedding); what it cannot place makes it throw NotShown.
+  virtual void load(const Weights&) { throw NotShown("it has no code to load weights into"); }
+  // As it initialises itself before training.
+  virtual Weights initialise(std::uint32_t) { throw NotShown("it has no code that initialises"); }
+  virtual at::Tensor forward(const Tokens&, const PassOptions&) { throw NotShown("it has no code to run"); }
+  virtual std::unique_ptr<Decoding> decode(std::int64_t /*batch*/, std::int64_t /*capacity*/) {
+    throw NotShown("it has no KV cache");
+  }
+  // The operation that repeats key/value heads: (B, S, K, Dh) -> (B, S, K * factor, Dh), differentiable.
+  virtual at::Tensor repeat_kv(const at::Tensor&, std::int64_t /*factor*/) {
+    throw NotShown("it does not show this operation");
+  }
+  // The rotation of (B, T, heads, Dh) at positions (B, T) int64.
+  virtual at::Tensor rotate(const at::Tensor&, const at::Tensor& /*positions*/) {
+    throw NotShown("it does not show this operation");
+  }
+  virtual at::ScalarType type() const { throw NotShown("it has no code to run"); }
+  virtual at::Device device() const { return at::kCPU; }
+};
+
+}  // namespace plumbline

@@ -1,0 +1,23 @@
+// Hugging Face's config.json, to and from the specification's terms.
+#pragma once
+
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "harness/candidate/candidate.hpp"
+#include "harness/model/specification.hpp"
+
+namespace plumbline {
+
+// The settings that a config.json says, under the specification's keys; what it does not say is left out. Reads
+// what transformers 4 (`rope_theta`) and 5 (`rope_parameters`) write for model types "llama" and "minimind".
+// Errors: InputError naming file and key for another architecture, a value of the wrong type, two values that
+// contradict each other, and numbers that describe no possible model.
+std::map<std::string, Setting> read_settings(const nlohmann::json& config, const std::string& file);
+
+// config.json as transformers 4 and 5 both read it, for LlamaForCausalLM.
+// Errors: InputError for what that class cannot be: neighbouring pairs.
+nlohmann::json llama_config(const Specification& specification);
+
+}  // namespace plumbline

@@ -1,0 +1,136 @@
+#include "harness/candidate/reference.hpp"
+
+#include <fmt/format.h>
+
+#include <set>
+
+#include "harness/system/error.hpp"
+
+namespace plumbline {
+namespace {
+
+class ReferenceDecoding : public Decoding {
+ public:
+  ReferenceDecoding(const Model& model, std::int64_t batch, std::int64_t capacity)
+      : model_(model), cache_(model.make_cache(batch, capacity)) {}
+
+  at::Tensor extend(const Tokens& tokens, const PassOptions& options) override {
+    return model_.extend(cache_, tokens, options);
+  }
+
+  CacheView show() override {
+    CacheView view{{}, cache_.length, cache_.capacity, 0};
+    std::set<const void*> counted;
+    const auto count = [&](const at::Tensor& tensor) {
+      if (counted.insert(tensor.storage().data()).second) view.bytes += static_cast<std::int64_t>(tensor.storage().nbytes());
+    };
+    for (const auto& layer : cache_.layers) {
+      count(layer.keys);
+      count(layer.values);
+      view.layers.push_back({layer.keys.narrow(1, 0, cache_.length), layer.values.narrow(1, 0, cache_.length)});
+    }
+    return view;
+  }
+
+  void fill_unwritten(double value) override {
+    for (auto& layer : cache_.layers)
+      for (auto& kept : {layer.keys, layer.values})
+        kept.narrow(1, cache_.length, cache_.capacity - cache_.length).fill_(value);
+  }
+
+ private:
+  const Model& model_;
+  KVCache cache_;
+};
+
+class Reference : public Candidate {
+ public:
+  Reference(const std::string& name, Departed departed, at::ScalarType type, at::Device device)
+      : departed_(std::move(departed)), type_(type), device_(device) {
+    const auto& specification = departed_.specification;
+    description_ = {name, "reference", "", settings_of(specification, "the model's own configuration"), {}, {}};
+    for (const auto& parameter : specification.parameters())
+      description_.parameters.push_back({parameter.name, parameter.shape, type});
+  }
+
+  const Description& describe() const override { return description_; }
+  const Weights& weights() const override { return running().weights(); }
+
+  void load(const Weights& given) override {
+    Weights own;
+    for (const auto& parameter : departed_.specification.parameters()) {
+      const auto found = given.find(parameter.name);
+      if (found != given.end() && found->second.sizes() == at::IntArrayRef(parameter.shape))
+        own[parameter.name] = found->second.to(device_, type_);
+      else if (parameter.name.ends_with(".bias"))
+        own[parameter.name] = at::zeros(parameter.shape, at::TensorOptions().dtype(type_).device(device_));
+      else if (parameter.name == "lm_head.weight")
+        own[parameter.name] = own.at("model.embed_tokens.weight").clone();
+      else
+        throw NotShown(fmt::format("its parameter {} has no counterpart of that shape in the specification",
+                                   parameter.name));
+    }
+    model_ = std::make_unique<Model>(departed_.specification, std::move(own), departed_.formulas);
+  }
+
+  Weights initialise(std::uint32_t seed) override { return initial_weights(departed_.specification, seed); }
+
+  at::Tensor forward(const Tokens& tokens, const PassOptions& options) override {
+    return running().forward(tokens, options);
+  }
+  std::unique_ptr<Decoding> decode(std::int64_t batch, std::int64_t capacity) override {
+    return std::make_unique<ReferenceDecoding>(running(), batch, capacity);
+  }
+  at::Tensor repeat_kv(const at::Tensor& x, std::int64_t factor) override {
+    return departed_.formulas.repeat(x, factor);
+  }
+  at::Tensor rotate(const at::Tensor& x, const at::Tensor& positions) override {
+    const auto& formulas = departed_.formulas;
+    const auto& specification = departed_.specification;
+    return formulas.rotate_query(
+        x, formulas.angles(positions, formulas.frequencies(specification, type_, device_)), specification.rotary);
+  }
+  at::ScalarType type() const override { return type_; }
+  at::Device device() const override { return device_; }
+
+ private:
+  const Model& running() const {
+    if (!model_) throw NotShown("the specification's weights do not fit it");
+    return *model_;
+  }
+
+  Departed departed_;
+  at::ScalarType type_;
+  at::Device device_;
+  Description description_;
+  std::unique_ptr<Model> model_;
+};
+
+}  // namespace
+
+std::map<std::string, Setting> settings_of(const Specification& s, const std::string& where) {
+  return {{"vocab_size", {s.vocab_size, where}},
+          {"hidden_size", {s.hidden_size, where}},
+          {"num_hidden_layers", {s.num_hidden_layers, where}},
+          {"num_attention_heads", {s.num_attention_heads, where}},
+          {"head_dim", {s.head_size(), where}},
+          {"num_key_value_heads", {s.num_key_value_heads, where}},
+          {"intermediate_size", {s.intermediate_size, where}},
+          {"hidden_act", {to_string(s.hidden_act), where}},
+          {"rotary", {to_string(s.rotary), where}},
+          {"rope_type", {"default", where}},
+          {"rope_theta", {s.rope_theta, where}},
+          {"rms_norm_eps", {s.rms_norm_eps, where}},
+          {"dropout", {s.dropout, where}},
+          {"attention_bias", {s.attention_bias, where}},
+          {"mlp_bias", {s.mlp_bias, where}},
+          {"tie_word_embeddings", {s.tie_word_embeddings, where}},
+          {"max_position_embeddings", {s.max_position_embeddings, where}}};
+}
+
+std::unique_ptr<Candidate> make_reference(const std::string& name, Departed departed, at::ScalarType type,
+                                          at::Device device) {
+  return std::make_unique<Reference>(name, std::move(departed), type, device);
+}
+
+}  // namespace plumbline

@@ -1,0 +1,256 @@
+#include "harness/evidence/golden.hpp"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <hdf5.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "harness/evidence/replay.hpp"
+#include "harness/system/error.hpp"
+#include "harness/system/files.hpp"
+#include "harness/system/json.hpp"
+
+namespace plumbline {
+namespace {
+
+constexpr std::uint64_t kLargestManifest = 64 << 20;
+constexpr std::uint64_t kLargestDataset = 1ull << 30;  // bytes
+
+// An HDF5 identifier, closed by the function that belongs to its kind.
+class Handle {
+ public:
+  Handle(hid_t id, herr_t (*close)(hid_t)) : id_(id), close_(close) {}
+  Handle(const Handle&) = delete;
+  Handle& operator=(const Handle&) = delete;
+  ~Handle() {
+    if (id_ >= 0) close_(id_);
+  }
+  hid_t get() const { return id_; }
+  bool valid() const { return id_ >= 0; }
+
+ private:
+  hid_t id_;
+  herr_t (*close_)(hid_t);
+};
+
+// One open HDF5 file; every complaint names it and the object.
+class File {
+ public:
+  explicit File(const std::filesystem::path& path)
+      : path_(path), file_(H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT), H5Fclose) {
+    if (!file_.valid()) refuse("/", "is not a readable HDF5 file");
+  }
+
+  [[noreturn]] void refuse(const std::string& object, const std::string& complaint) const {
+    throw InputError(fmt::format("{}: {}: {}; run `./plumbline golden check`", path_.string(), object, complaint));
+  }
+
+  bool has(const std::string& name) const { return H5Lexists(file_.get(), name.c_str(), H5P_DEFAULT) > 0; }
+
+  std::vector<std::string> children(const std::string& group) const {
+    std::vector<std::string> names;
+    const auto collect = [](hid_t, const char* name, const H5L_info_t*, void* into) -> herr_t {
+      static_cast<std::vector<std::string>*>(into)->emplace_back(name);
+      return 0;
+    };
+    hsize_t start = 0;
+    const Handle opened(H5Gopen2(file_.get(), group.c_str(), H5P_DEFAULT), H5Gclose);
+    if (!opened.valid() || H5Literate(opened.get(), H5_INDEX_NAME, H5_ITER_INC, &start, collect, &names) < 0)
+      refuse(group, "expected a group");
+    return names;
+  }
+
+  // A dataset of float64 or int64 with the given rank, as a CPU tensor of that type.
+  at::Tensor read(const std::string& name, at::ScalarType type, int rank) const {
+    const Handle dataset(H5Dopen2(file_.get(), name.c_str(), H5P_DEFAULT), H5Dclose);
+    if (!dataset.valid()) refuse(name, "is missing; expected a dataset");
+    const Handle stored(H5Dget_type(dataset.get()), H5Tclose);
+    const bool real = type == at::kDouble;
+    if (H5Tget_class(stored.get()) != (real ? H5T_FLOAT : H5T_INTEGER) || H5Tget_size(stored.get()) != 8)
+      refuse(name, fmt::format("has another type, expected {}", real ? "float64" : "int64"));
+    const Handle space(H5Dget_space(dataset.get()), H5Sclose);
+    const int found = H5Sget_simple_extent_ndims(space.get());
+    if (found != rank) refuse(name, fmt::format("has rank {}, expected {}", found, rank));
+    std::vector<hsize_t> extent(static_cast<std::size_t>(rank));
+    H5Sget_simple_extent_dims(space.get(), extent.data(), nullptr);
+    std::uint64_t bytes = 8;
+    for (const auto size : extent) {
+      if (size == 0 || size > kLargestDataset / bytes)
+        refuse(name, fmt::format("has shape [{}], expected 1 byte to 1 GiB", fmt::join(extent, ", ")));
+      bytes *= size;
+    }
+    const std::vector<std::int64_t> shape(extent.begin(), extent.end());
+    auto tensor = at::empty(shape, type);
+    if (H5Dread(dataset.get(), real ? H5T_NATIVE_DOUBLE : H5T_NATIVE_INT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, tensor.data_ptr()) < 0)
+      refuse(name, "cannot be read");
+    return tensor;
+  }
+
+  std::string text_attribute(const std::string& object, const char* name) const {
+    const Handle attribute(H5Aopen_by_name(file_.get(), object.c_str(), name, H5P_DEFAULT, H5P_DEFAULT), H5Aclose);
+    if (!attribute.valid()) refuse(object, fmt::format("attribute '{}' is missing", name));
+    const Handle type(H5Aget_type(attribute.get()), H5Tclose);
+    if (H5Tget_class(type.get()) != H5T_STRING) refuse(object, fmt::format("attribute '{}' is not text", name));
+    if (H5Tis_variable_str(type.get()) > 0) {
+      char* text = nullptr;
+      const Handle wanted(H5Tcopy(H5T_C_S1), H5Tclose);
+      H5Tset_size(wanted.get(), H5T_VARIABLE);
+      H5Tset_cset(wanted.get(), H5Tget_cset(type.get()));
+      if (H5Aread(attribute.get(), wanted.get(), &text) < 0 || text == nullptr)
+        refuse(object, fmt::format("attribute '{}' cannot be read", name));
+      std::string value(text);
+      H5free_memory(text);
+      return value;
+    }
+    std::string value(std::min<std::size_t>(H5Tget_size(type.get()), 4096), '\0');
+    if (H5Tget_size(type.get()) > 4096 || H5Aread(attribute.get(), type.get(), value.data()) < 0)
+      refuse(object, fmt::format("attribute '{}' cannot be read", name));
+    return value.substr(0, value.find('\0'));
+  }
+
+  std::int64_t whole_attribute(const std::string& object, const char* name) const {
+    std::int64_t value = 0;
+    const Handle attribute(H5Aopen_by_name(file_.get(), object.c_str(), name, H5P_DEFAULT, H5P_DEFAULT), H5Aclose);
+    const Handle space(attribute.valid() ? H5Aget_space(attribute.get()) : -1, H5Sclose);
+    const Handle type(attribute.valid() ? H5Aget_type(attribute.get()) : -1, H5Tclose);
+    if (!attribute.valid() || H5Tget_class(type.get()) != H5T_INTEGER || H5Sget_simple_extent_npoints(space.get()) != 1 ||
+        H5Aread(attribute.get(), H5T_NATIVE_INT64, &value) < 0)
+      refuse(object, fmt::format("attribute '{}' is missing or no whole number", name));
+    return value;
+  }
+
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+  Handle file_;
+};
+
+int rank_of(const std::string& stage) {
+  for (const auto* four : {".q", ".k", ".v", ".q_rotated", ".k_rotated", ".scores", ".probabilities"})
+    if (stage.ends_with(four)) return 4;
+  return 3;
+}
+
+}  // namespace
+
+struct Golden::State {
+  File file;
+  nlohmann::json errors;  // manifest: float32_error
+  std::vector<GoldenProbe> probes;
+  std::uint32_t seed;
+};
+
+std::optional<Golden> Golden::open(const std::filesystem::path& directory, const Specification& specification) {
+  const auto manifest_path = directory / "manifest.json";
+  const auto manifest = parse_json(read_text(manifest_path, kLargestManifest), manifest_path.string());
+  const auto refuse = [&](const std::string& complaint) -> void {
+    throw InputError(fmt::format("{}: {}; run `./plumbline golden check`", manifest_path.string(), complaint));
+  };
+  if (!manifest.is_object() || manifest.value("format", nlohmann::json()) != "plumbline-golden-manifest" ||
+      manifest.value("version", nlohmann::json()) != 1 || !manifest.contains("files") || !manifest["files"].is_array())
+    refuse("expected a golden manifest of version 1");
+  for (const auto& entry : manifest["files"]) {
+    if (!entry.is_object() || !entry.contains("file") || !entry["file"].is_string() || !entry.contains("sha256") ||
+        !entry.contains("specification") || !entry.contains("float32_error") || !entry["float32_error"].is_object())
+      refuse("an entry of 'files' lacks file, sha256, specification or float32_error");
+    if (entry["specification"] != specification.name) continue;
+    const auto name = entry["file"].get<std::string>();
+    if (name.find('/') != std::string::npos) refuse(fmt::format("file '{}' is not a plain name", name));
+    const auto path = directory / name;
+    if (!std::filesystem::is_regular_file(path)) refuse(fmt::format("{} is missing", path.string()));
+    const auto actual = sha256_of_file(path);
+    if (entry["sha256"] != actual)
+      throw InputError(fmt::format("{}: its SHA-256 is {}, {} records {}; restore the file, or record and accept it "
+                                   "anew with `./plumbline golden record`",
+                                   path.string(), actual, manifest_path.string(), entry["sha256"].dump()));
+    H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);  // our errors are one line
+    Golden golden;
+    golden.state_.reset(new State{File(path), entry["float32_error"], {}, 0});
+    auto& state = *golden.state_;
+    const auto& file = state.file;
+    if (file.text_attribute("/", "format") != "plumbline-golden" || file.whole_attribute("/", "version") != 1 ||
+        file.whole_attribute("/", "scheme") != 1)
+      file.refuse("/", "expected format plumbline-golden, version 1, weight scheme 1");
+    if (file.text_attribute("/", "specification_sha256") != specification.sha256)
+      file.refuse("/", fmt::format("was recorded for another '{}': its specification file had a different SHA-256",
+                                   specification.name));
+    state.seed = static_cast<std::uint32_t>(file.whole_attribute("/", "seed"));
+    for (const auto& probe_name : file.children("/probes")) {
+      const auto root = "/probes/" + probe_name;
+      GoldenProbe probe;
+      probe.name = probe_name;
+      probe.tokens.ids = file.read(root + "/tokens", at::kLong, 2);
+      const auto lengths = file.read(root + "/lengths", at::kLong, 1);
+      const auto length = probe.tokens.ids.size(1);
+      if (lengths.size(0) != probe.tokens.ids.size(0) || (lengths < 1).any().item<bool>() || (lengths > length).any().item<bool>() ||
+          (probe.tokens.ids < 0).any().item<bool>() || (probe.tokens.ids >= specification.vocab_size).any().item<bool>())
+        file.refuse(root, "tokens or lengths are out of range");
+      probe.tokens.lengths.assign(lengths.data_ptr<std::int64_t>(), lengths.data_ptr<std::int64_t>() + lengths.numel());
+      const auto padding = file.text_attribute(root, "padding");
+      if (padding != "none" && padding != "right" && padding != "left") file.refuse(root, "unknown padding");
+      probe.tokens.padding = padding == "right" ? Padding::right : padding == "left" ? Padding::left : Padding::none;
+      probe.positions = file.read(root + "/positions", at::kLong, 1);
+      if ((probe.positions < 0).any().item<bool>() || (probe.positions >= length).any().item<bool>())
+        file.refuse(root + "/positions", fmt::format("expected 0 to {}", length - 1));
+      const auto stored = file.children(root + "/stages");
+      for (const auto& stage : stage_names(specification.num_hidden_layers))
+        if (std::find(stored.begin(), stored.end(), stage) != stored.end()) probe.stages.push_back(stage);
+      if (probe.stages.size() != stored.size()) file.refuse(root + "/stages", "holds a stage that this model does not have");
+      probe.has_cache = file.has(root + "/cache");
+      probe.has_decode = file.has(root + "/decode");
+      if (probe.stages.empty()) file.refuse(root + "/stages", "holds nothing to compare with");
+      state.probes.push_back(std::move(probe));
+    }
+    if (state.probes.empty()) file.refuse("/probes", "holds no probe");
+    std::stable_sort(state.probes.begin(), state.probes.end(), [](const auto& a, const auto& b) {
+      return a.tokens.ids.numel() < b.tokens.ids.numel();
+    });
+    return golden;
+  }
+  return std::nullopt;
+}
+
+const std::vector<GoldenProbe>& Golden::probes() const { return state_->probes; }
+std::uint32_t Golden::seed() const { return state_->seed; }
+
+at::Tensor Golden::stage(const GoldenProbe& probe, const std::string& stage) const {
+  return state_->file.read(fmt::format("/probes/{}/stages/{}", probe.name, stage), at::kDouble, rank_of(stage));
+}
+at::Tensor Golden::decode_logits(const GoldenProbe& probe) const {
+  return state_->file.read(fmt::format("/probes/{}/decode/logits", probe.name), at::kDouble, 3);
+}
+at::Tensor Golden::cached(const GoldenProbe& probe, std::int64_t layer, const std::string& keys_or_values) const {
+  return state_->file.read(fmt::format("/probes/{}/cache/layers.{}.{}", probe.name, layer, keys_or_values), at::kDouble, 4);
+}
+Golden::Rotation Golden::rotation() const {
+  const auto& file = state_->file;
+  Rotation rotation{file.read("/rotation/positions", at::kLong, 1), file.read("/rotation/vectors", at::kDouble, 2),
+                    file.read("/rotation/rotated", at::kDouble, 2)};
+  if (rotation.vectors.sizes() != rotation.rotated.sizes() || rotation.vectors.size(0) != rotation.positions.size(0))
+    file.refuse("/rotation", "positions, vectors and rotated disagree in shape");
+  return rotation;
+}
+
+Golden::Float32Error Golden::float32_error(const std::string& name) const {
+  const auto found = state_->errors.find(name);
+  const auto measured = [&](const char* key) { return found->contains(key) && (*found)[key].is_number(); };
+  if (found == state_->errors.end() || !found->is_object() || !measured("error") || !measured("largest"))
+    throw InputError(fmt::format("{}: the manifest records no float32 error for '{}'; run `./plumbline golden record`",
+                                 state_->file.path().string(), name));
+  return {(*found)["error"].get<double>(), (*found)["largest"].get<double>()};
+}
+
+Tolerance Golden::tolerance(const std::string& name) const {
+  // One float32 run is one sample of the error: where it happened to be small, a rounding of the largest value is
+  // what another honest run may differ by. Margins on both sides stand in golden/README.md.
+  constexpr double kFactor = 16;
+  const auto [error, largest] = float32_error(name);
+  if (error == 0) return Tolerance::exact("exact: a float32 run does not round here");
+  return Tolerance::absolute(kFactor * (error + 0x1p-24 * largest),
+                             fmt::format("{} x the float32 rounding error measured there, {}", kFactor, number(error)));
+}
+
+}  // namespace plumbline

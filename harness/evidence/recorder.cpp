@@ -1,0 +1,146 @@
+#include "harness/evidence/recorder.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "harness/system/error.hpp"
+#include "harness/system/files.hpp"
+#include "harness/system/json.hpp"
+
+namespace plumbline {
+namespace {
+
+constexpr std::uint64_t kLargestFile = 4 << 20;
+
+std::string text_of(const nlohmann::json& object, const char* key, const std::string& where) {
+  if (!object.is_object() || !object.contains(key) || !object[key].is_string())
+    throw InputError(fmt::format("{}: expected '{}' to be a string", where, key));
+  return object[key].get<std::string>();
+}
+
+int whole_of(const nlohmann::json& object, const char* key, const std::string& where) {
+  if (!object.is_object() || !object.contains(key) || !object[key].is_number_integer())
+    throw InputError(fmt::format("{}: expected '{}' to be a whole number", where, key));
+  return object[key].get<int>();
+}
+
+void worsen(reports::Verdict& verdict, reports::Verdict found) { verdict = std::max(verdict, found); }
+
+}  // namespace
+
+RequirementList read_requirements(const std::filesystem::path& file) {
+  const auto json = parse_json(read_text(file, kLargestFile), file.string());
+  if (!json.is_object() || !json.contains("chapters") || !json.contains("requirements"))
+    throw InputError(fmt::format("{}: expected an object with 'chapters' and 'requirements'", file.string()));
+  RequirementList list;
+  for (const auto& chapter : json["chapters"])
+    list.chapters.push_back({whole_of(chapter, "number", file.string()), text_of(chapter, "title", file.string())});
+  for (const auto& item : json["requirements"]) {
+    RequirementList::Entry entry;
+    auto& requirement = entry.requirement;
+    requirement.id = text_of(item, "id", file.string());
+    const auto where = fmt::format("{}: {}", file.string(), requirement.id);
+    requirement.statement = text_of(item, "statement", where);
+    requirement.source = text_of(item, "source", where);
+    requirement.chapter = whole_of(item, "chapter", where);
+    const auto level = text_of(item, "level", where);
+    if (level != "must" && level != "should") throw InputError(where + ": 'level' is neither must nor should");
+    requirement.level = level == "must" ? reports::Level::must : reports::Level::should;
+    if (!item.contains("applicable") || !item["applicable"].is_array() || item["applicable"].empty())
+      throw InputError(where + ": expected 'applicable' to list kinds of candidates");
+    for (const auto& kind : item["applicable"]) entry.applicable.insert(kind.get<std::string>());
+    for (const auto& other : list.entries)
+      if (other.requirement.id == requirement.id) throw InputError(where + ": stands twice");
+    list.entries.push_back(std::move(entry));
+  }
+  return list;
+}
+
+Recorder::Recorder(RequirementList list, const std::string& candidate_kind) : list_(std::move(list)), kind_(candidate_kind) {
+  for (auto& entry : list_.entries) {
+    const bool shown = entry.applicable.contains(kind_);
+    entry.requirement.verdict = shown ? reports::Verdict::not_assessed : reports::Verdict::not_applicable;
+    entry.requirement.reason = shown ? "no check looked at it" : fmt::format("a candidate of kind {} can never show it", kind_);
+  }
+}
+
+RequirementList::Entry& Recorder::find(const std::string& id) {
+  const auto found = std::find_if(list_.entries.begin(), list_.entries.end(),
+                                  [&](const auto& entry) { return entry.requirement.id == id; });
+  if (found == list_.entries.end()) throw std::logic_error("no requirement " + id);
+  return *found;
+}
+
+bool Recorder::knows(const std::string& id) const {
+  return std::any_of(list_.entries.begin(), list_.entries.end(), [&](const auto& entry) { return entry.requirement.id == id; });
+}
+
+bool Recorder::applicable(const std::string& id) const {
+  return std::any_of(list_.entries.begin(), list_.entries.end(), [&](const auto& entry) {
+    return entry.requirement.id == id && entry.applicable.contains(kind_);
+  });
+}
+
+void Recorder::begin(const std::string& id) {
+  current_ = id;
+  if (begun_.insert(id).second) {
+    auto& requirement = find(id).requirement;
+    requirement.verdict = reports::Verdict::pass;
+    requirement.reason.clear();
+  }
+}
+
+void Recorder::add(reports::Check check) {
+  auto& requirement = find(current_).requirement;
+  if (check.elements == 0)
+    error(check.sentence.empty() ? "nothing was compared" : check.sentence);
+  else if (!check.within)
+    worsen(requirement.verdict, reports::Verdict::fail);
+  requirement.checks.push_back(std::move(check));
+}
+
+void Recorder::not_assessed(const std::string& reason) {
+  auto& requirement = find(current_).requirement;
+  worsen(requirement.verdict, reports::Verdict::not_assessed);
+  if (requirement.reason.empty()) requirement.reason = reason;
+}
+
+void Recorder::error(const std::string& reason) {
+  auto& requirement = find(current_).requirement;
+  worsen(requirement.verdict, reports::Verdict::error);
+  if (requirement.reason.empty()) requirement.reason = reason;
+}
+
+void Recorder::finding(const std::string& text) {
+  auto& finding = find(current_).requirement.finding;
+  finding += (finding.empty() ? "" : "; ") + text;
+}
+
+const reports::Requirement& Recorder::end(double seconds) {
+  auto& requirement = find(current_).requirement;
+  requirement.seconds += seconds;
+  if (requirement.verdict == reports::Verdict::pass && requirement.checks.empty()) error("its test compared nothing");
+  return requirement;
+}
+
+void Recorder::leave_out(const std::string& id, const std::string& reason) {
+  auto& requirement = find(id).requirement;
+  if (requirement.verdict == reports::Verdict::not_assessed) requirement.reason = reason;
+}
+
+void Recorder::exclude(const std::string& id, const std::string& reason) {
+  auto& requirement = find(id).requirement;
+  if (requirement.verdict != reports::Verdict::not_assessed) return;
+  requirement.verdict = reports::Verdict::not_applicable;
+  requirement.reason = reason;
+}
+
+std::vector<reports::Requirement> Recorder::requirements() const {
+  std::vector<reports::Requirement> all;
+  for (const auto& entry : list_.entries) all.push_back(entry.requirement);
+  return all;
+}
+
+}  // namespace plumbline

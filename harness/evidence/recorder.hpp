@@ -1,0 +1,59 @@
+// From checks to verdicts: what is required, and what has been found about it.
+#pragma once
+
+#include <filesystem>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "reports/result.hpp"
+
+namespace plumbline {
+
+// fixtures/requirements.json: the numbered statements, in the specification's order.
+struct RequirementList {
+  struct Entry {
+    reports::Requirement requirement;  // as yet without a verdict
+    std::set<std::string> applicable;  // kinds of candidate that can show it
+  };
+  std::vector<reports::Chapter> chapters;
+  std::vector<Entry> entries;
+};
+
+// Errors: InputError naming the file and the entry.
+RequirementList read_requirements(const std::filesystem::path& file);
+
+// Collects what the checks of each requirement found. Fails closed: a requirement that no check was begun for is
+// not assessed, one whose checks compared nothing is an error.
+class Recorder {
+ public:
+  Recorder(RequirementList list, const std::string& candidate_kind);
+
+  bool knows(const std::string& id) const;
+  bool applicable(const std::string& id) const;
+
+  // Between begin and end, add and the reasons concern the requirement `id`. Several tests may share one.
+  void begin(const std::string& id);
+  void add(reports::Check check);
+  void not_assessed(const std::string& reason);
+  void error(const std::string& reason);
+  void finding(const std::string& text);
+  const reports::Requirement& end(double seconds);
+
+  // A requirement that will not be looked at, and why: it stays not assessed.
+  void leave_out(const std::string& id, const std::string& reason);
+  // A requirement that this run can never show, and why: it becomes not applicable.
+  void exclude(const std::string& id, const std::string& reason);
+
+  const std::vector<reports::Chapter>& chapters() const { return list_.chapters; }
+  std::vector<reports::Requirement> requirements() const;
+
+ private:
+  RequirementList::Entry& find(const std::string& id);
+  RequirementList list_;
+  std::string kind_;
+  std::set<std::string> begun_;
+  std::string current_;
+};
+
+}  // namespace plumbline

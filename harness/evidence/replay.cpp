@@ -1,0 +1,221 @@
+#include "harness/evidence/replay.hpp"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <limits>
+
+namespace plumbline {
+namespace {
+
+using at::Tensor;
+
+constexpr const char* kLayerStages[] = {"attention_norm", "q", "k", "v", "q_rotated", "k_rotated", "scores",
+                                        "probabilities", "context", "attention_out", "after_attention",
+                                        "feed_forward_norm", "gate", "up", "gated", "feed_forward_out",
+                                        "after_feed_forward"};
+
+std::string name_of(at::ScalarType type) {
+  switch (type) {
+    case at::kBFloat16: return "bfloat16";
+    case at::kHalf: return "float16";
+    case at::kDouble: return "float64";
+    default: return "float32";
+  }
+}
+
+// Everything one replay needs, in float64; an undefined tensor stands for a stage that was not shown.
+class Replay {
+ public:
+  Replay(const Stages& stages, const Weights& weights, const Specification& specification, const Tensor& ids,
+         const Tensor& positions, const Tensor& allowed, at::ScalarType type)
+      : stages_(stages), weights_(weights), s_(specification), ids_(ids), positions_(positions), allowed_(allowed),
+        type_(type), rounding_(unit_roundoff(type)), sum_rounding_(unit_roundoff(accumulation_type(type))) {}
+
+  std::optional<Replayed> stage(const std::string& name) {
+    if (name == "embedding") {
+      return Replayed{at::embedding(weight("model.embed_tokens"), ids_), Tolerance::exact("exact: a row of the embedding matrix")};
+    }
+    if (name == "final_norm") return norm(residual(s_.num_hidden_layers), "model.norm");
+    if (name == "logits") {
+      const auto untied = weights_.find("lm_head.weight");
+      return linear(shown("final_norm"), untied == weights_.end() ? "model.embed_tokens" : "lm_head");
+    }
+    const auto dot = name.find('.', 7);
+    layer_ = std::stoll(name.substr(7, dot - 7));
+    return in_layer(name.substr(dot + 1));
+  }
+
+ private:
+  std::optional<Replayed> in_layer(const std::string& stage) {
+    const auto parameter = [&](const char* name) { return fmt::format("model.layers.{}.{}", layer_, name); };
+    if (stage == "attention_norm") return norm(residual(layer_), parameter("input_layernorm"));
+    if (stage == "q") return heads(linear(here("attention_norm"), parameter("self_attn.q_proj")), s_.num_attention_heads);
+    if (stage == "k") return heads(linear(here("attention_norm"), parameter("self_attn.k_proj")), s_.num_key_value_heads);
+    if (stage == "v") return heads(linear(here("attention_norm"), parameter("self_attn.v_proj")), s_.num_key_value_heads);
+    if (stage == "q_rotated") return rotation(here("q"));
+    if (stage == "k_rotated") return rotation(here("k"));
+    if (stage == "scores") return scores(here("q_rotated"), here("k_rotated"));
+    if (stage == "probabilities") return probabilities(here("scores"));
+    if (stage == "context") return context(here("probabilities"), here("v"));
+    if (stage == "attention_out") return linear(here("context"), parameter("self_attn.o_proj"));
+    if (stage == "after_attention") return sum(residual(layer_), here("attention_out"));
+    if (stage == "feed_forward_norm") return norm(here("after_attention"), parameter("post_attention_layernorm"));
+    if (stage == "gate") return linear(here("feed_forward_norm"), parameter("mlp.gate_proj"));
+    if (stage == "up") return linear(here("feed_forward_norm"), parameter("mlp.up_proj"));
+    if (stage == "gated") return gated(here("gate"), here("up"));
+    if (stage == "feed_forward_out") return linear(here("gated"), parameter("mlp.down_proj"));
+    if (stage == "after_feed_forward") return sum(here("after_attention"), here("feed_forward_out"));
+    return std::nullopt;
+  }
+
+  Tensor shown(const std::string& name) const {
+    const auto found = stages_.find(name);
+    return found == stages_.end() ? Tensor() : found->second.to(at::kDouble);
+  }
+  Tensor here(const char* stage) const { return shown(fmt::format("layers.{}.{}", layer_, stage)); }
+  // What flows into layer `layer`: the residual stream.
+  Tensor residual(std::int64_t layer) const {
+    return layer == 0 ? shown("embedding") : shown(fmt::format("layers.{}.after_feed_forward", layer - 1));
+  }
+  Tensor weight(const std::string& prefix) const { return weights_.at(prefix + ".weight").to(at::kDouble); }
+
+  Tolerance within(const Tensor& bound, const std::string& reason) const {
+    return Tolerance::each(bound, fmt::format("{} of {}", name_of(type_), reason));
+  }
+
+  std::optional<Replayed> linear(const Tensor& x, const std::string& prefix) const {
+    if (!x.defined()) return std::nullopt;
+    const auto w = weight(prefix);
+    const auto n = static_cast<double>(w.size(1));
+    auto expected = at::linear(x, w), magnitude = at::linear(x.abs(), w.abs());
+    const auto bias = weights_.find(prefix + ".bias");
+    if (bias != weights_.end()) {
+      expected = expected + bias->second.to(at::kDouble);
+      magnitude = magnitude + bias->second.to(at::kDouble).abs();
+    }
+    return Replayed{expected, within((n + 2) * sum_rounding_ * magnitude + 2 * rounding_ * expected.abs(),
+                                     fmt::format("a sum of {} products", n))};
+  }
+
+  std::optional<Replayed> heads(std::optional<Replayed> joined, std::int64_t count) const {
+    if (!joined) return std::nullopt;
+    const auto split = [&](const Tensor& x) { return x.view({x.size(0), x.size(1), count, s_.head_size()}); };
+    return Replayed{split(joined->expected), {split(joined->tolerance.bound), joined->tolerance.reason}};
+  }
+
+  std::optional<Replayed> norm(const Tensor& x, const std::string& prefix) const {
+    if (!x.defined()) return std::nullopt;
+    const auto n = static_cast<double>(x.size(-1));
+    const auto expected = rms_norm(x, weight(prefix), s_.rms_norm_eps, NormPrecision::float32);
+    // The sum of squares has no cancellation, and the root halves its relative error.
+    const double roundings = s_.norm_precision == NormPrecision::model ? 8 : 2;
+    return Replayed{expected, within(((n / 2 + 8) * sum_rounding_ + roundings * rounding_) * expected.abs(),
+                                     fmt::format("a mean of {} squares, computed in float32", n))};
+  }
+
+  std::optional<Replayed> rotation(const Tensor& x) const {
+    if (!x.defined()) return std::nullopt;
+    const auto frequencies = rotary_frequencies(s_, at::kDouble, x.device());
+    const auto angles = rotary_angles(positions_.to(x.device()), frequencies);  // (B, T, 1, Dh/2)
+    const auto expected = rotate(x, angles, s_.rotary);
+    // |a| + |b| of each pair, at both of its places.
+    const auto folded = s_.rotary == Rotary::halves ? x.abs().unflatten(-1, {2, -1}).sum(-2) : x.abs().unflatten(-1, {-1, 2}).sum(-1);
+    // An angle in float32 errs by its own rounding, that of theta^-x (x ln theta roundings) and of the product.
+    const auto exponents = at::arange(0, s_.head_size(), 2, angles.options()) / static_cast<double>(s_.head_size());
+    const auto angle_error = angles * (4 + exponents * std::log(s_.rope_theta)) * sum_rounding_;
+    const auto pair_bound = folded * (angle_error + 3 * std::max(rounding_, sum_rounding_));
+    const auto bound = s_.rotary == Rotary::halves ? at::cat({pair_bound, pair_bound}, -1) : pair_bound.repeat_interleave(2, -1);
+    return Replayed{expected, within(bound + 2 * rounding_ * expected.abs(), "a rotation, its angle's rounding growing with position")};
+  }
+
+  Tensor repeated(const Tensor& x) const { return x.repeat_interleave(s_.repeat_factor(), 2).transpose(1, 2); }
+
+  std::optional<Replayed> scores(const Tensor& q, const Tensor& k) const {
+    if (!q.defined() || !k.defined()) return std::nullopt;
+    const auto n = static_cast<double>(s_.head_size());
+    const auto queries = q.transpose(1, 2), keys = repeated(k).transpose(2, 3);
+    const auto expected = at::matmul(queries, keys) / std::sqrt(n);
+    const auto magnitude = at::matmul(queries.abs(), keys.abs()) / std::sqrt(n);
+    const auto hidden = ~allowed_.to(q.device());
+    // The scale may be applied to the queries and keys, whose roundings then enter each product.
+    const auto bound = ((n + 2) * sum_rounding_ + 2 * rounding_) * magnitude + 2 * rounding_ * expected.abs();
+    return Replayed{expected.masked_fill(hidden, -std::numeric_limits<double>::infinity()),
+                    within(bound, fmt::format("a sum of {} products", n))};
+  }
+
+  std::optional<Replayed> probabilities(const Tensor& scores) const {
+    if (!scores.defined()) return std::nullopt;
+    const auto n = static_cast<double>(scores.size(-1));
+    const auto expected = at::softmax(scores, -1);
+    const auto largest_score = scores.masked_fill(~scores.isfinite(), 0).abs().max().item<double>();
+    const double relative = (n + 2 * largest_score + 8) * sum_rounding_ + 2 * rounding_;
+    return Replayed{expected, within(relative * expected + 1e-37, fmt::format("a softmax over {} keys, computed in float32", n))};
+  }
+
+  std::optional<Replayed> context(const Tensor& probabilities, const Tensor& v) const {
+    if (!probabilities.defined() || !v.defined()) return std::nullopt;
+    const auto n = static_cast<double>(probabilities.size(-1));
+    const auto values = repeated(v);
+    const auto join = [](const Tensor& x) { return x.transpose(1, 2).flatten(2); };
+    const auto expected = join(at::matmul(probabilities, values));
+    const auto magnitude = join(at::matmul(probabilities, values.abs()));
+    return Replayed{expected, within(((n + 2) * sum_rounding_ + rounding_) * magnitude + 2 * rounding_ * expected.abs(),
+                                     fmt::format("a sum of {} products", n))};
+  }
+
+  std::optional<Replayed> sum(const Tensor& residual, const Tensor& branch) const {
+    if (!residual.defined() || !branch.defined()) return std::nullopt;
+    const auto expected = residual + branch;
+    return Replayed{expected, within(2 * rounding_ * expected.abs(), "one addition")};
+  }
+
+  std::optional<Replayed> gated(const Tensor& gate, const Tensor& up) const {
+    if (!gate.defined() || !up.defined()) return std::nullopt;
+    const auto expected = gated_unit(gate, up, s_.hidden_act);
+    return Replayed{expected, within(4 * rounding_ * expected.abs() + 8 * sum_rounding_ * (gate * up).abs(),
+                                     "an activation and one product")};
+  }
+
+  const Stages& stages_;
+  const Weights& weights_;
+  const Specification& s_;
+  Tensor ids_, positions_, allowed_;
+  at::ScalarType type_;
+  double rounding_;      // of a result in the model's type
+  double sum_rounding_;  // of each step of a sum
+  std::int64_t layer_ = 0;
+};
+
+}  // namespace
+
+double unit_roundoff(at::ScalarType type) {
+  switch (type) {
+    case at::kBFloat16: return 0x1p-8;
+    case at::kHalf: return 0x1p-11;
+    case at::kDouble: return 0x1p-53;
+    default: return 0x1p-24;
+  }
+}
+
+std::vector<std::string> stage_names(std::int64_t layers) {
+  std::vector<std::string> names{"embedding"};
+  for (std::int64_t layer = 0; layer < layers; ++layer)
+    for (const auto* stage : kLayerStages) names.push_back(fmt::format("layers.{}.{}", layer, stage));
+  names.insert(names.end(), {"final_norm", "logits"});
+  return names;
+}
+
+Tensor hidden_as_infinity(const Tensor& scores, const Tensor& allowed) {
+  constexpr double kHidden = -1e3;  // exp underflows to 0 in float32 well before
+  const auto hidden = ~allowed.to(scores.device()).expand_as(scores) & (scores <= kHidden);
+  return scores.masked_fill(hidden, -std::numeric_limits<double>::infinity());
+}
+
+std::optional<Replayed> replay(const std::string& stage, const Stages& stages, const Weights& weights,
+                               const Specification& specification, const Tensor& ids, const Tensor& positions,
+                               const Tensor& allowed, at::ScalarType type) {
+  return Replay(stages, weights, specification, ids, positions, allowed, type).stage(stage);
+}
+
+}  // namespace plumbline

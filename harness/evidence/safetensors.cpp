@@ -1,0 +1,355 @@
+#include "harness/evidence/safetensors.hpp"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <numeric>
+#include <set>
+
+#include "harness/system/error.hpp"
+#include "harness/system/files.hpp"
+#include "harness/system/json.hpp"
+
+namespace plumbline {
+namespace {
+
+using nlohmann::json;
+
+static_assert(std::endian::native == std::endian::little, "the format is little-endian, and so are we");
+
+constexpr std::uint64_t most_header_bytes = 100'000'000;  // the format's own limit
+constexpr std::size_t most_name_bytes = 1024;
+constexpr std::size_t most_axes = 64;  // LibTorch's
+constexpr std::string_view lfs_pointer = "version https://git-lfs";
+
+struct Type {
+  const char* name;
+  at::ScalarType type;
+  std::int64_t bytes;
+};
+
+constexpr std::array types{Type{"F64", at::kDouble, 8}, Type{"F32", at::kFloat, 4},
+                           Type{"F16", at::kHalf, 2},   Type{"BF16", at::kBFloat16, 2},
+                           Type{"I64", at::kLong, 8},   Type{"I32", at::kInt, 4},
+                           Type{"I16", at::kShort, 2},  Type{"I8", at::kChar, 1},
+                           Type{"U8", at::kByte, 1},    Type{"BOOL", at::kBool, 1}};
+constexpr const char* types_read = "F64, F32, F16, BF16, I64, I32, I16, I8, U8 and BOOL";
+
+// What the header says of one tensor; offsets in bytes from the end of the header.
+struct Entry {
+  std::string name;
+  Type type{};
+  std::vector<std::int64_t> shape;
+  std::uint64_t begin = 0, end = 0;
+};
+
+// Begins each message: the file, and the tensor it is about.
+std::string place(const std::string& file, const std::string& tensor) {
+  return fmt::format("{}: tensor \"{}\"", file, printable(tensor, 120));
+}
+
+const json& member(const json& object, const char* key, const std::string& where) {
+  const auto found = object.find(key);
+  if (found == object.end()) throw InputError(fmt::format("{} has no \"{}\"", where, key));
+  return *found;
+}
+
+Type type_of(const json& dtype, const std::string& where) {
+  if (!dtype.is_string()) throw InputError(where + ": dtype is not a string");
+  const auto& name = dtype.get_ref<const std::string&>();
+  const auto found =
+      std::find_if(types.begin(), types.end(), [&](const Type& type) { return type.name == name; });
+  if (found == types.end()) {
+    throw InputError(
+        fmt::format("{} has dtype \"{}\"; only {} are read", where, printable(name, 40), types_read));
+  }
+  return *found;
+}
+
+std::vector<std::int64_t> shape_of(const json& shape, const std::string& where) {
+  if (!shape.is_array()) throw InputError(where + ": shape is not an array");
+  if (shape.size() > most_axes) {
+    throw InputError(fmt::format("{}: shape has {} axes, more than {}", where, shape.size(), most_axes));
+  }
+  std::vector<std::int64_t> result;
+  for (const json& axis : shape) {
+    if (!axis.is_number_unsigned() || axis.get<std::uint64_t>() > std::numeric_limits<std::int64_t>::max()) {
+      throw InputError(fmt::format("{}: shape[{}] is {}, expected an integer from 0 to 2^63-1", where,
+                                   result.size(), printable(axis.dump(), 40)));
+    }
+    result.push_back(axis.get<std::int64_t>());
+  }
+  return result;
+}
+
+// Bytes of a tensor of this shape. Zeros are passed over in the check for overflow, because strides are
+// products of the axes other than zero.
+std::uint64_t bytes_of(const Entry& entry, const std::string& where) {
+  std::int64_t product = entry.type.bytes;
+  bool empty = false;
+  for (const std::int64_t axis : entry.shape) {
+    empty = empty || axis == 0;
+    if (__builtin_mul_overflow(product, std::max<std::int64_t>(axis, 1), &product)) {
+      throw InputError(
+          fmt::format("{}: shape [{}] overflows 63 bits of bytes", where, fmt::join(entry.shape, ", ")));
+    }
+  }
+  return empty ? 0 : static_cast<std::uint64_t>(product);
+}
+
+void read_offsets(const json& offsets, std::uint64_t data_bytes, const std::string& where, Entry& entry) {
+  if (!offsets.is_array() || offsets.size() != 2 || !offsets[0].is_number_unsigned() ||
+      !offsets[1].is_number_unsigned()) {
+    throw InputError(where + ": data_offsets is not a pair of non-negative integers");
+  }
+  entry.begin = offsets[0].get<std::uint64_t>();
+  entry.end = offsets[1].get<std::uint64_t>();
+  if (entry.begin > entry.end || entry.end > data_bytes) {
+    throw InputError(
+        fmt::format("{}: data_offsets [{}, {}] are not a range within the file's {} bytes of data", where,
+                    entry.begin, entry.end, data_bytes));
+  }
+}
+
+Entry read_entry(const std::string& name, const json& said, std::uint64_t data_bytes,
+                 const std::string& file) {
+  const std::string where = place(file, name);
+  if (name.empty() || printable(name, most_name_bytes) != name) {
+    throw InputError(where + ": a name must be 1 to 1024 bytes of text without control characters");
+  }
+  if (!said.is_object()) throw InputError(where + " is not described by an object");
+  Entry entry;
+  entry.name = name;
+  entry.type = type_of(member(said, "dtype", where), where);
+  entry.shape = shape_of(member(said, "shape", where), where);
+  read_offsets(member(said, "data_offsets", where), data_bytes, where, entry);
+  for (const auto& [key, value] : said.items()) {
+    if (key == "dtype" || key == "shape" || key == "data_offsets") continue;
+    throw InputError(fmt::format("{} has the key \"{}\"; only dtype, shape and data_offsets are allowed",
+                                 where, printable(key, 40)));
+  }
+  const std::uint64_t expected = bytes_of(entry, where);
+  if (entry.end - entry.begin != expected) {
+    throw InputError(fmt::format("{}: data_offsets [{}, {}] span {} bytes, but {} of shape [{}] takes {}",
+                                 where, entry.begin, entry.end, entry.end - entry.begin, entry.type.name,
+                                 fmt::join(entry.shape, ", "), expected));
+  }
+  return entry;
+}
+
+std::map<std::string, std::string> read_metadata(const json& said, const std::string& file) {
+  std::map<std::string, std::string> result;
+  if (!said.is_object()) throw InputError(file + ": __metadata__ is not an object");
+  for (const auto& [key, value] : said.items()) {
+    if (!value.is_string()) {
+      throw InputError(fmt::format("{}: __metadata__ \"{}\" is not a string", file, printable(key, 80)));
+    }
+    result[key] = value.get<std::string>();
+  }
+  return result;
+}
+
+void require_tiling(const std::vector<Entry>& entries, std::uint64_t data_bytes, const std::string& file) {
+  std::uint64_t covered = 0;
+  const Entry* last = nullptr;
+  for (const Entry& entry : entries) {
+    if (entry.begin != covered) {
+      const std::string before =
+          last ? fmt::format("\"{}\" ends", printable(last->name, 120)) : "the data begin";
+      throw InputError(fmt::format("{} begins at byte {} of the data, but {} at {}: {}",
+                                   place(file, entry.name), entry.begin, before, covered,
+                                   entry.begin < covered ? "an overlap" : "a hole"));
+    }
+    covered = entry.end;
+    last = &entry;
+  }
+  if (covered != data_bytes) {
+    throw InputError(
+        fmt::format("{}: {} bytes are left over after the last tensor's data", file, data_bytes - covered));
+  }
+}
+
+std::vector<Entry> read_entries(const json& header, std::uint64_t data_bytes, const std::string& file) {
+  std::vector<Entry> entries;
+  for (const auto& [name, said] : header.items()) {
+    if (name != "__metadata__") entries.push_back(read_entry(name, said, data_bytes, file));
+  }
+  // An empty tensor goes before the one whose data begin where it stands.
+  std::stable_sort(entries.begin(), entries.end(), [](const Entry& left, const Entry& right) {
+    return std::pair(left.begin, left.end) < std::pair(right.begin, right.end);
+  });
+  require_tiling(entries, data_bytes, file);
+  return entries;
+}
+
+std::uint64_t header_length(const char* first_eight, std::uint64_t file_bytes, const std::string& file) {
+  std::uint64_t length = 0;
+  std::memcpy(&length, first_eight, sizeof length);
+  if (lfs_pointer.starts_with(std::string_view(first_eight, 8))) {
+    throw InputError(file + ": is a Git LFS pointer, not the file itself; fetch it with: git lfs pull");
+  }
+  if (length > file_bytes - 8 || length > most_header_bytes) {
+    throw InputError(fmt::format(
+        "{}: the header's length {} passes {}; truncated, or not a safetensors file", file, length,
+        length > file_bytes - 8 ? fmt::format("the {} bytes after it", file_bytes - 8)
+                                : fmt::format("the format's {}", most_header_bytes)));
+  }
+  return length;
+}
+
+// Memory for the data, aligned for every type. Huge pages spare a third of the time that reading takes.
+std::shared_ptr<char> room_for(std::uint64_t bytes, const std::string& file) {
+  constexpr std::uint64_t huge_page = 1u << 21;
+  const std::uint64_t alignment = bytes < 2 * huge_page ? 64 : huge_page;
+  // One more byte, so that an empty file has a buffer too.
+  const std::uint64_t rounded = (bytes + alignment) / alignment * alignment;
+  std::shared_ptr<char> data(static_cast<char*>(std::aligned_alloc(alignment, rounded)), std::free);
+  if (!data) throw InputError(fmt::format("{}: no memory for its {} bytes", file, bytes));
+#ifdef MADV_HUGEPAGE
+  if (alignment == huge_page) ::madvise(data.get(), rounded, MADV_HUGEPAGE);
+#endif
+  return data;
+}
+
+// Hashed piece by piece, while a piece is still in the processor's cache.
+std::shared_ptr<char> read_data(InputFile& input, std::uint64_t bytes, Sha256& sum) {
+  const std::shared_ptr<char> data = room_for(bytes, printable(input.path().string(), 1000));
+  constexpr std::uint64_t piece = 1u << 20;
+  for (std::uint64_t done = 0; done < bytes; done += piece) {
+    const std::uint64_t count = std::min(piece, bytes - done);
+    input.read_exactly(data.get() + done, count);
+    sum.update({data.get() + done, count});
+  }
+  return data;
+}
+
+at::Tensor tensor_of(const Entry& entry, const std::shared_ptr<char>& data, const std::string& file) {
+  char* const begin = data.get() + entry.begin;
+  const auto options = at::TensorOptions().dtype(entry.type.type).device(at::kCPU);
+  if (entry.begin == entry.end) return at::empty(entry.shape, options);
+  if (entry.type.type == at::kBool &&
+      std::any_of(begin, data.get() + entry.end, [](char b) { return (b & ~1) != 0; })) {
+    throw InputError(place(file, entry.name) + ": a BOOL is neither 0 nor 1");
+  }
+  if (entry.begin % static_cast<std::uint64_t>(entry.type.bytes) == 0) {
+    return at::from_blob(
+        begin, entry.shape, [data](void*) {}, options);
+  }
+  at::Tensor copy = at::empty(entry.shape, options);
+  std::memcpy(copy.data_ptr(), begin, entry.end - entry.begin);
+  return copy;
+}
+
+// The tensors as the header names them, largest elements first: then each begins at a multiple of its
+// element's size.
+std::vector<std::pair<Entry, at::Tensor>> laid_out(
+    const std::vector<std::pair<std::string, at::Tensor>>& tensors, const std::string& file) {
+  std::vector<std::pair<Entry, at::Tensor>> result;
+  std::set<std::string> names;
+  for (const auto& [name, tensor] : tensors) {
+    const std::string where = place(file, name);
+    if (name.empty() || name == "__metadata__" || printable(name, most_name_bytes) != name) {
+      throw InputError(where + ": this cannot be a tensor's name");
+    }
+    if (!names.insert(name).second) throw InputError(where + " is given twice");
+    const auto type = std::find_if(types.begin(), types.end(), [&, &values = tensor](const Type& known) {
+      return values.defined() && known.type == values.scalar_type();
+    });
+    if (type == types.end() || tensor.layout() != at::kStrided || tensor.is_quantized()) {
+      throw InputError(fmt::format("{} cannot be written: only dense tensors of {} can", where, types_read));
+    }
+    result.push_back({Entry{name, *type, tensor.sizes().vec(), 0, 0}, tensor});
+  }
+  std::stable_sort(result.begin(), result.end(), [](const auto& left, const auto& right) {
+    return left.first.type.bytes > right.first.type.bytes;
+  });
+  std::uint64_t end = 0;
+  for (auto& [entry, tensor] : result) {
+    entry.begin = end;
+    end += static_cast<std::uint64_t>(tensor.numel() * entry.type.bytes);
+    entry.end = end;
+  }
+  return result;
+}
+
+}  // namespace
+
+std::uint64_t most_tensor_bytes() {
+  const auto pages = static_cast<std::uint64_t>(std::max(0l, ::sysconf(_SC_PHYS_PAGES)));
+  return pages * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE)) / 4 * 3;
+}
+
+SafetensorsFile read_safetensors(const std::filesystem::path& path, std::uint64_t limit_bytes) {
+  const std::string file = printable(path.string(), 1000);
+  InputFile input(path);
+  if (input.size() < 8) {
+    throw InputError(fmt::format("{}: has {} bytes; a safetensors file has at least 8", file, input.size()));
+  }
+  if (input.size() > limit_bytes) {
+    throw InputError(
+        fmt::format("{}: has {} bytes, more than the {} that are read", file, input.size(), limit_bytes));
+  }
+  Sha256 sum;
+  std::string header(8, '\0');
+  input.read_exactly(header.data(), 8);
+  sum.update(header);
+  header.resize(header_length(header.data(), input.size(), file));
+  input.read_exactly(header.data(), header.size());
+  sum.update(header);
+  if (!header.starts_with('{')) throw InputError(file + ": the header does not begin with '{'");
+  const std::uint64_t data_bytes = input.size() - 8 - header.size();
+  const json said = parse_json(header, file + ": header");
+  if (!said.is_object()) throw InputError(file + ": the header is not an object");
+
+  SafetensorsFile result;
+  if (said.contains("__metadata__")) result.metadata = read_metadata(said["__metadata__"], file);
+  const std::vector<Entry> entries = read_entries(said, data_bytes, file);
+  const std::shared_ptr<char> data = read_data(input, data_bytes, sum);
+  char more = 0;
+  if (input.read_some(&more, 1) != 0) throw InputError(file + ": grew while it was read");
+  for (const Entry& entry : entries) result.tensors.emplace_back(entry.name, tensor_of(entry, data, file));
+  result.sha256 = sum.hex();
+  return result;
+}
+
+void write_safetensors(const std::filesystem::path& path,
+                       const std::vector<std::pair<std::string, at::Tensor>>& tensors,
+                       const std::map<std::string, std::string>& metadata) {
+  const std::string file = printable(path.string(), 1000);
+  const auto laid = laid_out(tensors, file);
+  json said = json::object();
+  if (!metadata.empty()) said["__metadata__"] = metadata;
+  for (const auto& [entry, tensor] : laid) {
+    said[entry.name] = {
+        {"dtype", entry.type.name}, {"shape", entry.shape}, {"data_offsets", {entry.begin, entry.end}}};
+  }
+  // Bytes of the metadata that are not UTF-8 are replaced; names have been looked at.
+  std::string header = said.dump(-1, ' ', false, json::error_handler_t::replace);
+  header.resize((header.size() + 7) / 8 * 8, ' ');
+  const std::uint64_t length = header.size();
+  if (length > most_header_bytes) {
+    throw InputError(fmt::format("{}: its header would have {} bytes, the format allows {}", file, length,
+                                 most_header_bytes));
+  }
+  AtomicFile output(path);
+  output.write({reinterpret_cast<const char*>(&length), sizeof length});
+  output.write(header);
+  for (const auto& [entry, tensor] : laid) {
+    const at::Tensor values = tensor.detach().to(at::kCPU).resolve_neg().contiguous();
+    if (entry.begin == entry.end) continue;
+    output.write({static_cast<const char*>(values.const_data_ptr()), entry.end - entry.begin});
+  }
+  output.commit();
+}
+
+}  // namespace plumbline

@@ -1,0 +1,182 @@
+// The command line.
+#include <ATen/Context.h>
+#include <ATen/Parallel.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+
+#include "harness/candidate/checkpoint.hpp"
+#include "harness/candidate/reference.hpp"
+#include "harness/session.hpp"
+#include "harness/system/error.hpp"
+
+namespace plumbline {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int kCannotJudge = 2;
+
+constexpr const char* kStatusHelp =
+    "Exit status: 0 conforms: every applicable must was assessed and passed.\n"
+    "             1 does not conform: at least one failed.\n"
+    "             2 could not be judged: bad usage, unreadable or impossible input, broken evidence.\n"
+    "             3 incomplete: nothing failed, but an applicable must was not assessed (so with --only).";
+
+// Where fixtures/ and golden/ are: beside an installed program, or in the tree it was built from.
+fs::path data_directory() {
+  std::error_code ignored;
+  const auto program = fs::read_symlink("/proc/self/exe", ignored);
+  const auto installed = program.parent_path().parent_path() / PLUMBLINE_DATADIR;
+  if (!program.empty() && fs::is_directory(installed / "fixtures", ignored)) return installed;
+  if (fs::is_directory(fs::path(PLUMBLINE_SOURCE_DIR) / "fixtures", ignored)) return PLUMBLINE_SOURCE_DIR;
+  throw InputError(fmt::format("neither {} nor {} holds Plumbline's fixtures; install it again", installed.string(), PLUMBLINE_SOURCE_DIR));
+}
+
+fs::path script_directory(const fs::path& data) {
+  std::error_code ignored;
+  const auto in_tree = data / "harness" / "python";
+  return fs::is_directory(in_tree, ignored) ? in_tree : data / "python";
+}
+
+at::Device parse_device(const std::string& name) {
+  if (name == "cpu" || (name == "auto" && !at::hasCUDA())) return at::kCPU;
+  if (name == "auto") return at::Device(at::kCUDA, 0);
+  int index = 0;
+  const bool cuda = name == "cuda" || (name.starts_with("cuda:") && name.size() > 5 && name.size() < 9 &&
+                                       name.find_first_not_of("0123456789", 5) == std::string::npos);
+  if (!cuda) throw InputError(fmt::format("--device {}: expected auto, cpu, cuda or cuda:N", name));
+  if (name.size() > 5) index = std::stoi(name.substr(5));
+  if (!at::hasCUDA()) throw InputError(fmt::format("--device {}: LibTorch finds no CUDA device here; use --device cpu", name));
+  const auto count = static_cast<int>(at::detail::getCUDAHooks().deviceCount());
+  if (index >= count) throw InputError(fmt::format("--device {}: there are {} CUDA devices, the last is cuda:{}", name, count, count - 1));
+  return at::Device(at::kCUDA, static_cast<at::DeviceIndex>(index));
+}
+
+std::string device_name(at::Device device) {
+  if (device.is_cuda()) return device.str();
+  std::ifstream cpus("/proc/cpuinfo");
+  for (std::string line; std::getline(cpus, line);)
+    if (line.starts_with("model name")) return "cpu: " + line.substr(std::min(line.size(), line.find(':') + 2));
+  return "cpu";
+}
+
+struct Arguments {
+  std::string candidate = "reference";
+  std::string specification = "minimind2-small";
+  std::string device = "auto";
+  std::string dtype = "f32";
+  int threads = 0;
+  std::vector<int> chapters;
+  std::string out = "out";
+};
+
+std::unique_ptr<Candidate> open_candidate(const Arguments& arguments, const Specification& specification, const fs::path& data,
+                                          at::ScalarType type, at::Device device) {
+  const auto& name = arguments.candidate;
+  if (name == "reference") return make_reference(name, {specification, {}}, type, device);
+  if (name.starts_with("defect:")) return make_reference(name, depart(specification, name.substr(7)), type, device);
+  std::error_code ignored;
+  if (!fs::exists(name, ignored))
+    throw InputError(fmt::format("{}: no such file or directory; expected a checkpoint directory, a .safetensors or .pth file, 'reference' or 'defect:NAME'", name));
+  return open_checkpoint(name, PLUMBLINE_PYTHON, script_directory(data).string());
+}
+
+int run_verify(const Arguments& arguments, const std::string& command) {
+  const auto data = data_directory();
+  const auto specification = find_specification(arguments.specification, data / "fixtures" / "specifications");
+  const auto device = parse_device(arguments.device);
+  if (arguments.threads > 0) at::set_num_threads(arguments.threads);
+  const auto type = arguments.dtype == "bf16" ? at::kBFloat16 : at::kFloat;
+  Verification verification;
+  verification.candidate = open_candidate(arguments, specification, data, type, device);
+  verification.specification = specification;
+  verification.data = data;
+  verification.chapters = arguments.chapters;
+  verification.out = arguments.out;
+  verification.device = device_name(device);
+  verification.dtype = arguments.dtype;
+  verification.version = PLUMBLINE_VERSION;
+  verification.command = command;
+  return verify(std::move(verification));
+}
+
+int run_export(const std::string& specification, const std::string& directory) {
+  const auto found = find_specification(specification, data_directory() / "fixtures" / "specifications");
+  export_checkpoint(found, directory);
+  fmt::print("{}: {} parameters of {} written as config.json and model.safetensors\n", directory, found.parameter_count(), found.title);
+  return 0;
+}
+
+// As a shell would read it back.
+std::string command_line(int count, char** values) {
+  std::vector<std::string> words{"plumbline"};
+  for (int i = 1; i < count; ++i) {
+    const std::string word = values[i];
+    const bool plain = !word.empty() && word.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:+=,") == std::string::npos;
+    std::string quoted = "'";
+    for (const char c : word) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
+    words.push_back(plain ? word : quoted + "'");
+  }
+  return fmt::format("{}", fmt::join(words, " "));
+}
+
+int run(int count, char** values) {
+  CLI::App app{"Plumbline: is this model the architecture it claims to be, and if not, where does it first go wrong?", "plumbline"};
+  app.require_subcommand(1);
+  app.set_version_flag("--version", PLUMBLINE_VERSION);
+  app.footer(kStatusHelp);
+
+  Arguments arguments;
+  auto* verifying = app.add_subcommand("verify", "Judge a candidate against a specification");
+  verifying->add_option("candidate", arguments.candidate,
+                        "reference (the built-in model), a Hugging Face checkpoint directory, a .safetensors or .pth file, or defect:NAME")
+      ->capture_default_str();
+  verifying->add_option("--spec", arguments.specification, "what it claims to be: NAME of fixtures/specifications, or a FILE")->capture_default_str();
+  verifying->add_option("--device", arguments.device, "where code runs: auto, cpu, cuda or cuda:N")->capture_default_str();
+  verifying->add_option("--dtype", arguments.dtype, "type that code runs in")->check(CLI::IsMember({"f32", "bf16"}))->capture_default_str();
+  verifying->add_option("--threads", arguments.threads, "CPU threads; 0 leaves it to LibTorch")->check(CLI::Range(0, 1024))->capture_default_str();
+  verifying->add_option("--only", arguments.chapters, "look at these chapters alone (numbers, separated by commas); the verdict is then incomplete")->delimiter(',');
+  verifying->add_option("--out", arguments.out, "directory for result.json, result.xml and summary.md")->capture_default_str();
+  verifying->footer(kStatusHelp);
+
+  std::string export_specification = "minimind2-small", export_directory;
+  auto* exporting = app.add_subcommand("export", "Write the reference's own weights as a Hugging Face checkpoint");
+  exporting->add_option("directory", export_directory, "a new or empty directory")->required();
+  exporting->add_option("--spec", export_specification, "NAME or FILE of the specification")->capture_default_str();
+
+  try {
+    app.parse(count, values);
+  } catch (const CLI::Success& success) {
+    return app.exit(success);
+  } catch (const CLI::ParseError& error) {
+    fmt::print(stderr, "plumbline: {}; see plumbline --help\n", error.what());
+    return kCannotJudge;
+  }
+  if (*exporting) return run_export(export_specification, export_directory);
+  return run_verify(arguments, command_line(count, values));
+}
+
+}  // namespace
+}  // namespace plumbline
+
+int main(int count, char** values) {
+  std::string reason;
+  try {
+    return plumbline::run(count, values);
+  } catch (const plumbline::InputError& error) {
+    reason = error.what();
+  } catch (const c10::Error& error) {
+    reason = std::string("internal error: ") + error.what_without_backtrace();
+  } catch (const std::bad_alloc&) {
+    reason = "out of memory";
+  } catch (const std::exception& error) {
+    reason = std::string("internal error: ") + error.what();
+  }
+  fmt::print(stderr, "plumbline: {}\n", reason.substr(0, reason.find('\n')));
+  return plumbline::kCannotJudge;
+}

@@ -1,0 +1,169 @@
+#include "harness/model/departures.hpp"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <functional>
+
+#include "harness/system/error.hpp"
+
+namespace plumbline {
+namespace {
+
+using at::Tensor;
+
+Tensor through_bfloat16(const Tensor& x) { return x.to(at::kBFloat16).to(x.scalar_type()); }
+
+// LayerNorm's numerator: the mean is subtracted before the mean square is taken.
+Tensor norm_of_centred(const Tensor& x, const Tensor& weight, double eps, NormPrecision precision) {
+  return rms_norm(x - x.mean(-1, true), weight, eps, precision);
+}
+
+Tensor norm_with_eps_outside(const Tensor& x, const Tensor& weight, double eps, NormPrecision) {
+  const auto wide = x.to(accumulation_type(x.scalar_type()));
+  const auto root = wide.square().mean(-1, true).sqrt();
+  return (wide / (root + eps)).to(x.scalar_type()) * weight;
+}
+
+// Angles that broadcast over heads instead of positions wherever the two counts agree and nothing complains.
+Tensor rotate_over_heads(const Tensor& x, const Tensor& angles, Rotary rotary) {
+  return rotate(x, x.size(1) == x.size(2) ? angles.transpose(1, 2) : angles, rotary);
+}
+
+Tensor rotate_nothing(const Tensor& x, const Tensor&, Rotary) { return x; }
+
+Tensor mask_everything_visible(const Sight& sight) {
+  return (sight.real_queries.unsqueeze(-1) & sight.real_keys.unsqueeze(1)).unsqueeze(1) | causal_mask(sight);
+}
+
+Tensor mask_sees_next(const Sight& sight) {
+  auto later = sight;
+  later.query_slots = sight.query_slots + 1;
+  return causal_mask(sight) | (causal_mask(later) & mask_everything_visible(sight));
+}
+
+Tensor mask_inverted(const Sight& sight) {
+  return (mask_everything_visible(sight) & ~causal_mask(sight)) |
+         (sight.key_slots.unsqueeze(0) == sight.query_slots.unsqueeze(-1));
+}
+
+Tensor mask_without_padding(const Sight& sight) {
+  auto all_real = sight;
+  all_real.real_queries = at::ones_like(sight.real_queries);
+  all_real.real_keys = at::ones_like(sight.real_keys);
+  return causal_mask(all_real);
+}
+
+Tensor mask_with_unwritten(const Sight& sight) {
+  const auto unwritten = sight.key_slots.unsqueeze(0) > sight.query_slots.max();
+  return causal_mask(sight) | unwritten;
+}
+
+struct Departure {
+  const char* name;
+  std::function<void(Departed&)> apply;
+};
+
+// One line or a few for each: what is not what the specification says. Ordered by chapter.
+const std::vector<Departure>& catalogue() {
+  static const std::vector<Departure> all = {
+      // 1 Configuration
+      {"layers-23", [](Departed& d) { d.specification.num_hidden_layers += 15; }},
+      {"feed-forward-4x", [](Departed& d) { d.specification.intermediate_size = 4 * d.specification.hidden_size; }},
+      {"theta-1e4", [](Departed& d) { d.specification.rope_theta /= 100; }},
+      {"eps-1e-6", [](Departed& d) { d.specification.rms_norm_eps /= 10; }},
+      {"dropout-0.5", [](Departed& d) { d.specification.dropout = 0.5; }},
+      {"embedding-standard-normal", [](Departed& d) { d.specification.initialization = Initialization::standard_normal; }},
+      // 2 Parameters
+      {"untied-head", [](Departed& d) { d.specification.tie_word_embeddings = false; }},
+      {"feed-forward-bias", [](Departed& d) { d.specification.mlp_bias = true; }},
+      {"attention-bias", [](Departed& d) { d.specification.attention_bias = true; }},
+      // 3 Grouped-query attention
+      {"multi-head", [](Departed& d) { d.specification.num_key_value_heads = d.specification.num_attention_heads; }},
+      {"repeat-tiled", [](Departed& d) { d.formulas.repeat = [](const Tensor& x, std::int64_t factor) { return x.repeat({1, 1, factor, 1}); }; }},
+      {"repeat-one-gradient", [](Departed& d) {
+         d.formulas.repeat = [](const Tensor& x, std::int64_t factor) {
+           const auto copies = repeat_kv(x.detach(), factor);
+           return factor == 1 ? x : copies + at::constant_pad_nd((x - x.detach()).unsqueeze(3), {0, 0, 0, factor - 1}).flatten(2, 3);
+         };
+       }},
+      {"scale-missing", [](Departed& d) { d.formulas.scale = [](const Specification&) { return 1.0; }; }},
+      {"scale-by-width", [](Departed& d) { d.formulas.scale = [](const Specification& s) { return 1.0 / std::sqrt(static_cast<double>(s.hidden_size)); }; }},
+      {"softmax-over-queries", [](Departed& d) { d.formulas.normalise = [](const Tensor& scores) { return at::softmax(scores, -2).nan_to_num(0); }; }},
+      {"softmax-bfloat16", [](Departed& d) { d.formulas.normalise = [](const Tensor& scores) { return at::softmax(scores.to(at::kBFloat16), -1).to(scores.scalar_type()); }; }},
+      // 4 KV cache
+      {"cache-repeated", [](Departed& d) { d.formulas.keep = [](const Tensor& kept, const Tensor&, std::int64_t factor) { return repeat_kv(kept, factor); }; }},
+      {"cache-unrotated", [](Departed& d) { d.formulas.keep = [](const Tensor&, const Tensor& before, std::int64_t) { return before; }; }},
+      {"cache-slot-late", [](Departed& d) { d.formulas.slot = [](std::int64_t length) { return std::max<std::int64_t>(length - 1, 0); }; }},
+      {"cache-reads-unwritten", [](Departed& d) {
+         d.formulas.readable = [](std::int64_t length, std::int64_t capacity) { return std::min(length + 1, capacity); };
+         d.formulas.mask = mask_with_unwritten;
+       }},
+      // 5 RoPE
+      {"rotary-other-pairing", [](Departed& d) { d.specification.rotary = d.specification.rotary == Rotary::halves ? Rotary::pairs : Rotary::halves; }},
+      {"rotary-backwards", [](Departed& d) { d.formulas.angles = [](const Tensor& positions, const Tensor& frequencies) { return -rotary_angles(positions, frequencies); }; }},
+      {"rotary-keys-unrotated", [](Departed& d) { d.formulas.rotate_key = rotate_nothing; }},
+      {"rotary-on-values", [](Departed& d) {
+         const auto rotary = d.specification.rotary;
+         d.formulas.value = [rotary](const Tensor& v, const Tensor& angles) { return rotate(v, angles, rotary); };
+       }},
+      {"rotary-bfloat16-angles", [](Departed& d) { d.formulas.angles = [](const Tensor& positions, const Tensor& frequencies) { return through_bfloat16(rotary_angles(positions, frequencies)); }; }},
+      {"rotary-over-heads", [](Departed& d) { d.formulas.rotate_query = d.formulas.rotate_key = rotate_over_heads; }},
+      {"position-restarts", [](Departed& d) { d.formulas.next_position = [](const Tensor& seen) { return at::zeros_like(seen); }; }},
+      // 6 Feed-forward, norms, residuals
+      {"activation-gelu", [](Departed& d) { d.specification.hidden_act = Activation::gelu; }},
+      {"activation-gelu-tanh", [](Departed& d) { d.specification.hidden_act = Activation::gelu_tanh; }},
+      {"gate-up-swapped", [](Departed& d) { d.formulas.gate = [](const Tensor& gate, const Tensor& up, Activation activation) { return gated_unit(up, gate, activation); }; }},
+      {"norm-centred", [](Departed& d) { d.formulas.norm = norm_of_centred; }},
+      {"norm-eps-outside", [](Departed& d) { d.formulas.norm = norm_with_eps_outside; }},
+      {"norm-weight-ignored", [](Departed& d) { d.formulas.norm = [](const Tensor& x, const Tensor& weight, double eps, NormPrecision precision) { return rms_norm(x, at::ones_like(weight), eps, precision); }; }},
+      {"norm-bfloat16", [](Departed& d) { d.formulas.norm = [](const Tensor& x, const Tensor& weight, double eps, NormPrecision) { return rms_norm(x.to(at::kBFloat16), weight.to(at::kBFloat16), eps, NormPrecision::model).to(x.scalar_type()); }; }},
+      {"residual-doubled", [](Departed& d) { d.formulas.add = [](const Tensor& residual, const Tensor&, const Tensor& branch) { return 2 * residual + branch; }; }},
+      {"residual-normed", [](Departed& d) { d.formulas.add = [](const Tensor&, const Tensor& normed, const Tensor& branch) { return normed + branch; }; }},
+      {"embedding-scaled", [](Departed& d) {
+         const auto factor = std::sqrt(static_cast<double>(d.specification.hidden_size));
+         d.formulas.embed = [factor](const Tensor& embedding) { return embedding * factor; };
+       }},
+      // 7 Causality and modes
+      {"mask-none", [](Departed& d) { d.formulas.mask = mask_everything_visible; }},
+      {"mask-none-in-training", [](Departed& d) { d.formulas.mask = [](const Sight& sight) { return sight.training ? mask_everything_visible(sight) : causal_mask(sight); }; }},
+      {"mask-none-in-prefill", [](Departed& d) { d.formulas.mask = [](const Sight& sight) { return sight.cached ? mask_everything_visible(sight) : causal_mask(sight); }; }},
+      {"mask-sees-next", [](Departed& d) { d.formulas.mask = mask_sees_next; }},
+      {"mask-inverted", [](Departed& d) { d.formulas.mask = mask_inverted; }},
+      {"mask-without-padding", [](Departed& d) { d.formulas.mask = mask_without_padding; }},
+      {"dropout-in-evaluation", [](Departed& d) { d.formulas.dropout_rate = [](double, bool) { return 0.1; }; }},
+      // 8 Numerics
+      {"logits-bfloat16", [](Departed& d) { d.formulas.head = through_bfloat16; }},
+      {"logits-shifted", [](Departed& d) { d.formulas.head = [](const Tensor& logits) { return logits.roll(1, 1); }; }},
+      {"logits-not-a-number", [](Departed& d) { d.formulas.head = [](const Tensor& logits) { return logits.masked_fill(logits >= logits.max(), std::numeric_limits<double>::quiet_NaN()); }; }},
+  };
+  return all;
+}
+
+}  // namespace
+
+std::vector<std::string> departure_names() {
+  std::vector<std::string> names;
+  for (const auto& departure : catalogue()) names.emplace_back(departure.name);
+  return names;
+}
+
+Departed depart(const Specification& specification, const std::string& names) {
+  Departed departed{specification, {}};
+  for (std::size_t begin = 0; begin <= names.size();) {
+    const auto end = std::min(names.find('+', begin), names.size());
+    const auto name = names.substr(begin, end - begin);
+    const auto found = std::find_if(catalogue().begin(), catalogue().end(),
+                                    [&](const Departure& departure) { return departure.name == name; });
+    if (found == catalogue().end())
+      throw InputError(fmt::format("defect:{}: no defect '{}'; known are {}", names, name,
+                                   fmt::join(departure_names(), ", ")));
+    found->apply(departed);
+    begin = end + 1;
+  }
+  require_possible(departed.specification, "defect:" + names);
+  return departed;
+}
+
+}  // namespace plumbline

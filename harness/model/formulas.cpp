@@ -1,0 +1,76 @@
+#include "harness/model/formulas.hpp"
+
+namespace plumbline {
+
+at::ScalarType accumulation_type(at::ScalarType model_type) {
+  return model_type == at::kDouble ? at::kDouble : at::kFloat;
+}
+
+at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps, NormPrecision precision) {
+  const auto wide = precision == NormPrecision::float32 ? x.to(accumulation_type(x.scalar_type())) : x;
+  const auto mean_square = wide.square().mean(-1, /*keepdim=*/true);  // (..., 1)
+  const auto normed = wide * at::rsqrt(mean_square + eps);            // (..., D)
+  return normed.to(x.scalar_type()) * weight;
+}
+
+at::Tensor rotary_frequencies(const Specification& specification, at::ScalarType type, at::Device device) {
+  const auto options = at::TensorOptions().dtype(accumulation_type(type)).device(device);
+  const auto head_size = specification.head_size();
+  const auto exponents = at::arange(0, head_size, 2, options) / static_cast<double>(head_size);  // (Dh/2)
+  return at::reciprocal(at::pow(specification.rope_theta, exponents));
+}
+
+at::Tensor rotary_angles(const at::Tensor& positions, const at::Tensor& frequencies) {
+  return positions.to(frequencies.scalar_type()).unsqueeze(-1).unsqueeze(-1) * frequencies;  // (B, T, 1, Dh/2)
+}
+
+at::Tensor rotate(const at::Tensor& x, const at::Tensor& angles, Rotary rotary) {
+  const auto half = x.size(-1) / 2;
+  const auto cos = angles.cos(), sin = angles.sin();
+  const auto wide = x.to(angles.scalar_type());
+  if (rotary == Rotary::halves) {
+    const auto first = wide.narrow(-1, 0, half), second = wide.narrow(-1, half, half);
+    return at::cat({first * cos - second * sin, second * cos + first * sin}, -1).to(x.scalar_type());
+  }
+  const auto even = wide.slice(-1, 0, at::nullopt, 2), odd = wide.slice(-1, 1, at::nullopt, 2);
+  return at::stack({even * cos - odd * sin, odd * cos + even * sin}, -1).flatten(-2).to(x.scalar_type());
+}
+
+at::Tensor repeat_kv(const at::Tensor& x, std::int64_t factor) {
+  if (factor == 1) return x;
+  const auto batch = x.size(0), keys = x.size(1), heads = x.size(2), head_size = x.size(3);
+  return x.unsqueeze(3)
+      .expand({batch, keys, heads, factor, head_size})
+      .reshape({batch, keys, heads * factor, head_size});
+}
+
+at::Tensor causal_mask(const Sight& sight) {
+  const auto queries = sight.query_slots.unsqueeze(-1), keys = sight.key_slots.unsqueeze(0);
+  const auto real = sight.real_queries.unsqueeze(-1) & sight.real_keys.unsqueeze(1);  // (B, T, S)
+  return ((real & (keys <= queries)) | (keys == queries)).unsqueeze(1);
+}
+
+at::Tensor softmax(const at::Tensor& scores) {
+  return at::softmax(scores, -1, accumulation_type(scores.scalar_type())).to(scores.scalar_type());
+}
+
+at::Tensor activate(const at::Tensor& x, Activation activation) {
+  switch (activation) {
+    case Activation::silu: return at::silu(x);
+    case Activation::gelu: return at::gelu(x, "none");
+    case Activation::gelu_tanh: return at::gelu(x, "tanh");
+  }
+  return {};
+}
+
+at::Tensor gated_unit(const at::Tensor& gate, const at::Tensor& up, Activation activation) {
+  return activate(gate, activation) * up;
+}
+
+at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
+  return at::linear(x, weight, bias.defined() ? std::optional<at::Tensor>(bias) : std::nullopt);
+}
+
+at::Tensor dropout(const at::Tensor& x, double p) { return p == 0 ? x : at::dropout(x, p, /*train=*/true); }
+
+}  // namespace plumbline

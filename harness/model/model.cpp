@@ -1,0 +1,196 @@
+#include "harness/model/model.hpp"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <limits>
+
+#include "harness/system/error.hpp"
+
+namespace plumbline {
+
+// What all layers of one pass share.
+struct Model::Pass {
+  at::Tensor angles;   // (B, T, 1, Dh/2)
+  at::Tensor allowed;  // (B, 1, T, S) bool
+  double dropout;
+  KVCache* cache;      // null: keys are the queries' own
+  std::int64_t slot;   // where this pass writes the cache
+  std::int64_t slots;  // how many it reads
+  const Observer& observe;
+
+  at::Tensor see(const std::string& stage, const at::Tensor& value) const {
+    if (observe) observe(stage, value);
+    return value;
+  }
+};
+
+namespace {
+
+std::string in_layer(std::int64_t layer, const char* name) { return fmt::format("layers.{}.{}", layer, name); }
+std::string parameter(std::int64_t layer, const char* name) { return fmt::format("model.layers.{}.{}", layer, name); }
+
+const at::Tensor& any_of(const Weights& weights, const std::string& name) {
+  const auto found = weights.find(name);
+  if (found == weights.end()) throw InputError(fmt::format("parameter '{}' is missing", name));
+  return found->second;
+}
+
+}  // namespace
+
+at::Tensor real_tokens(const Tokens& tokens) {
+  const auto batch = tokens.ids.size(0), length = tokens.ids.size(1);
+  if (tokens.lengths.empty() || tokens.padding == Padding::none)
+    return at::ones({batch, length}, tokens.ids.options().dtype(at::kBool));
+  const auto places = at::arange(length, tokens.ids.options()).unsqueeze(0);                                // (1, T)
+  const auto lengths = at::tensor(at::ArrayRef<std::int64_t>(tokens.lengths), tokens.ids.options()).unsqueeze(1);  // (B, 1)
+  return tokens.padding == Padding::right ? places < lengths : places >= length - lengths;
+}
+
+Model::Model(Specification specification, Weights weights, Formulas formulas)
+    : specification_(std::move(specification)),
+      weights_(std::move(weights)),
+      formulas_(std::move(formulas)),
+      type_(any_of(weights_, "model.norm.weight").scalar_type()),
+      device_(any_of(weights_, "model.norm.weight").device()) {
+  for (const auto& expected : specification_.parameters()) {
+    const auto& actual = any_of(weights_, expected.name);
+    if (actual.sizes() != at::IntArrayRef(expected.shape))
+      throw InputError(fmt::format("parameter '{}' has shape [{}], expected [{}]", expected.name,
+                                   fmt::join(actual.sizes(), ", "), fmt::join(expected.shape, ", ")));
+  }
+  frequencies_ = formulas_.frequencies(specification_, type_, device_);
+}
+
+at::Tensor Model::forward(const Tokens& tokens, const PassOptions& options) const {
+  return run(tokens, nullptr, options);
+}
+
+at::Tensor Model::extend(KVCache& cache, const Tokens& tokens, const PassOptions& options) const {
+  return run(tokens, &cache, options);
+}
+
+KVCache Model::make_cache(std::int64_t batch, std::int64_t capacity) const {
+  const auto& s = specification_;
+  const auto kept = formulas_.keep(at::zeros({batch, 1, s.num_key_value_heads, s.head_size()}),
+                                   at::zeros({batch, 1, s.num_key_value_heads, s.head_size()}), s.repeat_factor());
+  const auto options = at::TensorOptions().dtype(type_).device(device_);
+  KVCache cache;
+  cache.capacity = capacity;
+  for (std::int64_t layer = 0; layer < s.num_hidden_layers; ++layer)
+    cache.layers.push_back({at::zeros({batch, capacity, kept.size(2), s.head_size()}, options),
+                            at::zeros({batch, capacity, kept.size(2), s.head_size()}, options)});
+  cache.real = at::zeros({batch, capacity}, options.dtype(at::kBool));
+  cache.seen = at::zeros({batch}, options.dtype(at::kLong));
+  return cache;
+}
+
+at::Tensor Model::run(const Tokens& tokens, KVCache* cache, const PassOptions& options) const {
+  const auto batch = tokens.ids.size(0), queries = tokens.ids.size(1);  // B, T
+  const auto ids = tokens.ids.to(device_);
+  const auto real = real_tokens(tokens).to(device_);  // (B, T)
+  const auto slots = [&](std::int64_t from, std::int64_t to) {
+    return at::arange(from, to, at::TensorOptions().dtype(at::kLong).device(device_));
+  };
+
+  // A row's positions count its real tokens; padding stays at the position before the first.
+  auto seen = at::full({batch}, options.first_position, ids.options());  // (B)
+  std::int64_t before = 0, readable = queries;
+  if (cache != nullptr) {
+    before = cache->length;
+    if (!formulas_.fits(before + queries, cache->capacity))
+      throw CacheOverrun(fmt::format("{} tokens do not fit a KV cache of {} slots with {} written", queries,
+                                     cache->capacity, before));
+    seen = seen + formulas_.next_position(cache->seen);
+    readable = formulas_.readable(before + queries, cache->capacity);
+  }
+  const auto positions = (seen.unsqueeze(1) + real.cumsum(1) - 1).clamp_min(0);  // (B, T)
+
+  auto real_keys = real;  // (B, S)
+  if (cache != nullptr) {
+    cache->real.narrow(1, before, queries).copy_(real);
+    real_keys = cache->real.narrow(1, 0, readable);
+  }
+  const Sight sight{slots(before, before + queries), slots(0, readable), real, real_keys, options.training,
+                    cache != nullptr};
+  const Pass pass{formulas_.angles(positions, frequencies_),
+                  formulas_.mask(sight),
+                  formulas_.dropout_rate(options.dropout, options.training),
+                  cache,
+                  formulas_.slot(before),
+                  readable,
+                  options.observe};
+
+  const auto& embedding = weights_.at("model.embed_tokens.weight");  // (V, D)
+  auto x = pass.see("embedding", formulas_.embed(at::embedding(embedding, ids)));  // (B, T, D)
+  x = dropout(x, pass.dropout);
+  for (std::int64_t layer = 0; layer < specification_.num_hidden_layers; ++layer) {
+    const auto attended = pass.see(in_layer(layer, "attention_norm"), norm(parameter(layer, "input_layernorm"), x));
+    x = formulas_.add(x, attended, attention(layer, attended, pass));
+    x = pass.see(in_layer(layer, "after_attention"), x);
+    const auto fed = pass.see(in_layer(layer, "feed_forward_norm"), norm(parameter(layer, "post_attention_layernorm"), x));
+    x = formulas_.add(x, fed, feed_forward(layer, fed, pass));
+    x = pass.see(in_layer(layer, "after_feed_forward"), x);
+  }
+  x = pass.see("final_norm", norm("model.norm", x));
+  if (cache != nullptr) {
+    cache->length += queries;
+    cache->seen += real.sum(1);
+  }
+  const auto& head = specification_.tie_word_embeddings ? embedding : weights_.at("lm_head.weight");
+  return pass.see("logits", formulas_.head(at::linear(x, head)));  // (B, T, V)
+}
+
+at::Tensor Model::attention(std::int64_t layer, const at::Tensor& x, const Pass& pass) const {
+  const auto& s = specification_;
+  const auto batch = x.size(0), queries = x.size(1);
+  const auto heads = [&](const at::Tensor& joined, std::int64_t count) {
+    return joined.view({batch, queries, count, s.head_size()});
+  };
+  const auto see = [&](const char* stage, const at::Tensor& value) { return pass.see(in_layer(layer, stage), value); };
+
+  const auto q = see("q", heads(project(parameter(layer, "self_attn.q_proj"), x), s.num_attention_heads));  // (B, T, H, Dh)
+  const auto k = see("k", heads(project(parameter(layer, "self_attn.k_proj"), x), s.num_key_value_heads));  // (B, T, K, Dh)
+  const auto v = see("v", formulas_.value(heads(project(parameter(layer, "self_attn.v_proj"), x), s.num_key_value_heads),
+                                          pass.angles));  // (B, T, K, Dh)
+  const auto q_rotated = see("q_rotated", formulas_.rotate_query(q, pass.angles, s.rotary));
+  const auto k_rotated = see("k_rotated", formulas_.rotate_key(k, pass.angles, s.rotary));
+
+  auto factor = s.repeat_factor();
+  auto keys = k_rotated, values = v;  // (B, S, K, Dh)
+  if (pass.cache != nullptr) {
+    auto& kept = pass.cache->layers[static_cast<std::size_t>(layer)];
+    kept.keys.narrow(1, pass.slot, queries).copy_(formulas_.keep(k_rotated, k, factor));
+    kept.values.narrow(1, pass.slot, queries).copy_(formulas_.keep(v, v, factor));
+    keys = kept.keys.narrow(1, 0, pass.slots);
+    values = kept.values.narrow(1, 0, pass.slots);
+    factor = s.num_attention_heads / keys.size(2);
+  }
+  keys = formulas_.repeat(keys, factor).transpose(1, 2);      // (B, H, S, Dh)
+  values = formulas_.repeat(values, factor).transpose(1, 2);  // (B, H, S, Dh)
+
+  const auto raw = at::matmul(q_rotated.transpose(1, 2), keys.transpose(2, 3)) * formulas_.scale(s);  // (B, H, T, S)
+  const auto scores = see("scores", raw.masked_fill(~pass.allowed, -std::numeric_limits<double>::infinity()));
+  const auto probabilities = dropout(see("probabilities", formulas_.normalise(scores)), pass.dropout);
+  const auto context = see("context", at::matmul(probabilities, values).transpose(1, 2).reshape(x.sizes()));  // (B, T, D)
+  return dropout(see("attention_out", project(parameter(layer, "self_attn.o_proj"), context)), pass.dropout);
+}
+
+at::Tensor Model::feed_forward(std::int64_t layer, const at::Tensor& x, const Pass& pass) const {
+  const auto see = [&](const char* stage, const at::Tensor& value) { return pass.see(in_layer(layer, stage), value); };
+  const auto gate = see("gate", project(parameter(layer, "mlp.gate_proj"), x));  // (B, T, F)
+  const auto up = see("up", project(parameter(layer, "mlp.up_proj"), x));        // (B, T, F)
+  const auto gated = see("gated", formulas_.gate(gate, up, specification_.hidden_act));
+  return dropout(see("feed_forward_out", project(parameter(layer, "mlp.down_proj"), gated)), pass.dropout);
+}
+
+at::Tensor Model::project(const std::string& prefix, const at::Tensor& x) const {
+  const auto bias = weights_.find(prefix + ".bias");
+  return linear(x, weights_.at(prefix + ".weight"), bias == weights_.end() ? at::Tensor() : bias->second);
+}
+
+at::Tensor Model::norm(const std::string& prefix, const at::Tensor& x) const {
+  return formulas_.norm(x, weights_.at(prefix + ".weight"), specification_.rms_norm_eps, specification_.norm_precision);
+}
+
+}  // namespace plumbline

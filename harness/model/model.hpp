@@ -1,0 +1,94 @@
+// The reference model: MiniMind2-Small, or any model of its family, as a paper's appendix would write it.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <functional>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "harness/model/formulas.hpp"
+#include "harness/model/specification.hpp"
+#include "harness/model/weights.hpp"
+
+namespace plumbline {
+
+enum class Padding { none, right, left };
+
+// A batch of token sequences; row b has lengths[b] real tokens at its start (right padding) or end (left).
+struct Tokens {
+  at::Tensor ids;                     // (B, T) int64
+  std::vector<std::int64_t> lengths;  // B entries, or empty: every token is real
+  Padding padding = Padding::none;
+};
+
+// Tokens that are real: (B, T) bool.
+at::Tensor real_tokens(const Tokens& tokens);
+
+// Called with every stage's name ("layers.3.scores") and value, in execution order.
+using Observer = std::function<void(const std::string& stage, const at::Tensor& value)>;
+
+struct PassOptions {
+  bool training = false;
+  double dropout = 0;               // in training only
+  std::int64_t first_position = 0;  // of a row's first real token
+  Observer observe;                 // empty: nobody watches
+};
+
+// A write past the capacity of a KV cache.
+class CacheOverrun : public std::length_error {
+ public:
+  using std::length_error::length_error;
+};
+
+// Keys after rotation and values, unrepeated, in slots that are all allocated at once.
+struct KVCache {
+  struct Layer {
+    at::Tensor keys, values;  // (B, capacity, K, Dh)
+  };
+  std::vector<Layer> layers;
+  at::Tensor real;            // (B, capacity) bool: slots that hold a real token
+  at::Tensor seen;            // (B) int64: real tokens so far, the position of each row's next one
+  std::int64_t length = 0;    // slots written
+  std::int64_t capacity = 0;
+};
+
+class Model {
+ public:
+  // `weights`: a tensor for each of specification.parameters(), all of one floating type on one device.
+  // Errors: InputError naming a missing parameter or a wrong shape.
+  Model(Specification specification, Weights weights, Formulas formulas = {});
+
+  // One full pass: (B, T) -> logits (B, T, V).
+  at::Tensor forward(const Tokens& tokens, const PassOptions& options = {}) const;
+
+  KVCache make_cache(std::int64_t batch, std::int64_t capacity) const;
+
+  // Prefill or decode: appends the tokens to the cache and returns their logits (B, T, V).
+  // Errors: CacheOverrun when they do not fit; the cache is then unchanged.
+  at::Tensor extend(KVCache& cache, const Tokens& tokens, const PassOptions& options = {}) const;
+
+  const Specification& specification() const { return specification_; }
+  const Formulas& formulas() const { return formulas_; }
+  const Weights& weights() const { return weights_; }
+  at::ScalarType type() const { return type_; }
+  at::Device device() const { return device_; }
+
+ private:
+  struct Pass;
+  at::Tensor run(const Tokens& tokens, KVCache* cache, const PassOptions& options) const;
+  at::Tensor attention(std::int64_t layer, const at::Tensor& x, const Pass& pass) const;
+  at::Tensor feed_forward(std::int64_t layer, const at::Tensor& x, const Pass& pass) const;
+  at::Tensor project(const std::string& prefix, const at::Tensor& x) const;
+  at::Tensor norm(const std::string& prefix, const at::Tensor& x) const;
+
+  Specification specification_;
+  Weights weights_;
+  Formulas formulas_;
+  at::ScalarType type_;
+  at::Device device_;
+  at::Tensor frequencies_;  // (Dh/2)
+};
+
+}  // namespace plumbline

@@ -1,0 +1,72 @@
+// What a model claims to be: the numbers of fixtures/specifications/*.json, and what follows from them.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace plumbline {
+
+enum class Rotary { halves, pairs };                  // which coordinates of a head turn together
+enum class Activation { silu, gelu, gelu_tanh };      // of the feed-forward's gate
+enum class NormPrecision { float32, model };          // the type RMSNorm computes in
+enum class Initialization { linear, standard_normal };  // of the embedding matrix
+
+std::string to_string(Rotary rotary);
+std::string to_string(Activation activation);  // in Hugging Face's words: silu, gelu, gelu_pytorch_tanh
+std::string to_string(NormPrecision precision);
+std::string to_string(Initialization initialization);
+
+struct ParameterShape {
+  std::string name;                 // canonical: Hugging Face Llama's
+  std::vector<std::int64_t> shape;  // (out, in) for matrices
+};
+
+struct Specification {
+  std::string name, title, source;
+  std::int64_t vocab_size = 0;
+  std::int64_t hidden_size = 0;
+  std::int64_t num_hidden_layers = 0;
+  std::int64_t num_attention_heads = 0;
+  std::int64_t num_key_value_heads = 0;
+  std::int64_t intermediate_size = 0;
+  bool intermediate_size_derived = false;
+  Activation hidden_act = Activation::silu;
+  Rotary rotary = Rotary::halves;
+  double rope_theta = 0;
+  double rms_norm_eps = 0;
+  NormPrecision norm_precision = NormPrecision::float32;
+  double dropout = 0;
+  bool attention_bias = false;
+  bool mlp_bias = false;
+  bool tie_word_embeddings = true;
+  Initialization initialization = Initialization::linear;
+  std::int64_t max_position_embeddings = 0;
+  std::string sha256;  // of the file it was read from
+
+  std::int64_t head_size() const { return hidden_size / num_attention_heads; }
+  std::int64_t repeat_factor() const { return num_attention_heads / num_key_value_heads; }
+  std::int64_t key_value_size() const { return num_key_value_heads * head_size(); }
+
+  // Every parameter, the tied matrix once, in execution order.
+  std::vector<ParameterShape> parameters() const;
+  std::int64_t parameter_count() const;
+};
+
+// int(hidden * 8 / 3), rounded up to a multiple of 64 (MiniMind's FeedForward; the 8/3 is Shazeer 2020, GLU
+// Variants, section 3.1: two thirds of 4 * hidden keep the parameter count of an ungated layer).
+std::int64_t derived_intermediate_size(std::int64_t hidden_size);
+
+// Refuses numbers that describe no model: query heads that do not divide by key/value heads, a hidden size that
+// does not divide by heads, an odd head size, anything not positive. Errors: InputError with the numbers.
+void require_possible(const Specification& specification, const std::string& where);
+
+// Reads and checks a specification file. Every key is required and no other is allowed; the stated parameter
+// count must be the derived one. Errors: InputError naming the file and the key.
+Specification read_specification(const std::filesystem::path& file);
+
+// NAME of a file in `directory`, or a path. Errors: InputError listing the known names.
+Specification find_specification(const std::string& name_or_file, const std::filesystem::path& directory);
+
+}  // namespace plumbline

@@ -1,0 +1,192 @@
+#include "harness/session.hpp"
+
+#include <ATen/Context.h>
+#include <ATen/Parallel.h>
+#include <fmt/chrono.h>
+#include <fmt/ranges.h>
+#include <hdf5.h>
+#include <sys/utsname.h>
+#include <torch/version.h>
+
+#include <algorithm>
+#include <catch2/catch_session.hpp>
+#include <catch2/catch_test_case_info.hpp>
+#include <catch2/catch_translate_exception.hpp>
+#include <catch2/catch_version.hpp>
+#include <catch2/interfaces/catch_interfaces_reporter.hpp>
+#include <catch2/reporters/catch_reporter_registrars.hpp>
+#include <catch2/reporters/catch_reporter_streaming_base.hpp>
+#include <chrono>
+#include <ctime>
+#include <nlohmann/json.hpp>
+
+#include "harness/system/error.hpp"
+#include "reports/result.hpp"
+#include "reports/terminal.hpp"
+#include "suites/suite.hpp"
+
+namespace plumbline {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+// What the reporter below has to reach; Catch2 makes it itself.
+struct Running {
+  Recorder* recorder = nullptr;
+  reports::Terminal* terminal = nullptr;
+  Clock::time_point began;
+};
+Running running;
+
+// The requirement's id is the tag that REQUIREMENT gave the test.
+std::string requirement_of(const Catch::TestCaseInfo& info) {
+  for (const auto& tag : info.tags) {
+    const auto id = static_cast<std::string>(tag.original);
+    if (running.recorder->knows(id)) return id;
+  }
+  throw std::logic_error("the test '" + info.name + "' names no requirement");
+}
+
+// Turns what happens in a test into a verdict, and shows it.
+class Reporter : public Catch::StreamingReporterBase {
+ public:
+  using StreamingReporterBase::StreamingReporterBase;
+  static std::string getDescription() { return "verdicts by requirement"; }
+
+  void testCaseStarting(const Catch::TestCaseInfo& info) override {
+    running.began = Clock::now();
+    const auto id = requirement_of(info);
+    running.recorder->begin(id);
+    running.terminal->requirement_begin(id, info.name.substr(std::min(info.name.size(), id.size() + 2)));
+  }
+
+  void testCaseEnded(const Catch::TestCaseStats& stats) override {
+    const auto& judged = running.recorder->end(seconds_since(running.began));
+    if (stats.totals.assertions.failed > 0 && judged.verdict == reports::Verdict::pass)
+      running.recorder->error("its test failed without saying what it saw");
+    running.terminal->requirement_end(judged);
+  }
+};
+CATCH_REGISTER_REPORTER("plumbline", Reporter)
+
+// What a candidate cannot show leaves a requirement unassessed; anything else that goes wrong is an error of the
+// evidence. Neither says that the model is wrong, and neither passes.
+CATCH_TRANSLATE_EXCEPTION(const std::exception& exception) {
+  std::string message = exception.what();
+  if (const auto* from_torch = dynamic_cast<const c10::Error*>(&exception)) message = from_torch->what_without_backtrace();
+  message = message.substr(0, message.find('\n'));
+  if (dynamic_cast<const NotShown*>(&exception) != nullptr)
+    running.recorder->not_assessed(message);
+  else
+    running.recorder->error(message);
+  return message;
+}
+
+std::string system_name() {
+  utsname system{};
+  uname(&system);
+  return fmt::format("{} {} {}", system.sysname, system.release, system.machine);
+}
+
+reports::Header header_of(const Verification& verification, bool runs_code) {
+  const auto& description = verification.candidate->describe();
+  unsigned major = 0, minor = 0, release = 0;
+  H5get_libversion(&major, &minor, &release);
+  reports::Header header;
+  header.plumbline_version = verification.version;
+  header.specification = verification.specification.name;
+  header.specification_sha256 = verification.specification.sha256;
+  header.candidate = description.name;
+  header.candidate_kind = description.kind;
+  header.candidate_sha256 = description.sha256;
+  header.notes = description.notes;
+  header.device = runs_code ? verification.device : "none: nothing is run";
+  header.dtype = runs_code ? verification.dtype : "as stored";
+  header.threads = at::get_num_threads();
+  header.seed = 1;
+  header.versions = {{"libtorch", TORCH_VERSION},
+                     {"catch2", fmt::format("{}.{}.{}", Catch::libraryVersion().majorVersion, Catch::libraryVersion().minorVersion,
+                                            Catch::libraryVersion().patchNumber)},
+                     {"hdf5", fmt::format("{}.{}.{}", major, minor, release)},
+                     {"compiler", __VERSION__},
+                     {"system", system_name()}};
+  header.started = fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr)));
+  header.command = verification.command;
+  header.scope = verification.chapters.empty() ? "everything" : fmt::format("chapter {}", fmt::join(verification.chapters, ", "));
+  return header;
+}
+
+// What this run, for all that the candidate is, can never show.
+void exclude_what_cannot_be(Recorder& recorder, const Verification& verification) {
+  if (!verification.specification.tie_word_embeddings) recorder.exclude("PAR-7", "this specification's output head is a matrix of its own");
+  if (verification.dtype == "bf16" && verification.candidate->describe().kind == "reference")
+    for (const auto* id : {"NUM-1", "NUM-2", "NUM-3"})
+      recorder.exclude(id, "golden tensors are judged in float32: in bfloat16 roundings add up beyond them over a pass, and NUM-4 replays each stage instead");
+}
+
+// Catch2 runs the tests that carry these requirements' tags.
+void run_tests(Catch::Session& session, const std::vector<std::string>& ids) {
+  if (ids.empty()) return;
+  Catch::ConfigData config;
+  std::string tags;
+  for (const auto& id : ids) tags += (tags.empty() ? "[" : ",[") + id + "]";
+  config.testsOrTags = {tags};
+  config.reporterSpecifications.push_back(Catch::ReporterSpec("plumbline", {}, {}, {}));
+  session.useConfigData(config);
+  session.run();
+}
+
+}  // namespace
+
+int verify(Verification verification) {
+  const auto began = Clock::now();
+  auto& candidate = *verification.candidate;
+  const auto kind = candidate.describe().kind;
+  const bool runs_code = kind == "reference";
+  auto golden = runs_code ? Golden::open(verification.data / "golden", verification.specification) : std::nullopt;
+  Recorder recorder(read_requirements(verification.data / "fixtures" / "requirements.json"), kind);
+  exclude_what_cannot_be(recorder, verification);
+  for (const auto chapter : verification.chapters)
+    if (std::none_of(recorder.chapters().begin(), recorder.chapters().end(), [&](const auto& known) { return known.number == chapter; }))
+      throw InputError(fmt::format("--only {}: there is no chapter {}; see `plumbline verify --help`", chapter, chapter));
+
+  Subject subject(candidate, verification.specification, std::move(golden), verification.data / "fixtures", recorder);
+  set_subject(&subject);
+  reports::Result result;
+  result.header = header_of(verification, runs_code);
+  result.chapters = recorder.chapters();
+  reports::Terminal terminal(stdout);
+  running = {&recorder, &terminal, {}};
+  terminal.begin(result.header);
+  Catch::Session session;
+  for (const auto& chapter : recorder.chapters()) {
+    const bool wanted = verification.chapters.empty() || std::find(verification.chapters.begin(), verification.chapters.end(),
+                                                                   chapter.number) != verification.chapters.end();
+    std::vector<reports::Requirement> own;
+    for (const auto& requirement : recorder.requirements())
+      if (requirement.chapter == chapter.number) own.push_back(requirement);
+    if (!wanted) {
+      for (const auto& requirement : own) recorder.leave_out(requirement.id, "outside --only");
+      continue;
+    }
+    std::vector<std::string> ids;
+    for (const auto& requirement : own)
+      if (requirement.verdict != reports::Verdict::not_applicable) ids.push_back(requirement.id);
+    terminal.chapter_begin(chapter, static_cast<int>(own.size()));
+    for (const auto& requirement : own)
+      if (requirement.verdict == reports::Verdict::not_applicable) terminal.requirement_end(requirement);
+    run_tests(session, ids);
+    terminal.chapter_end();
+  }
+  set_subject(nullptr);
+  result.requirements = recorder.requirements();
+  result.footer.seconds = seconds_since(began);
+  reports::conclude(result);
+  reports::write(result, verification.out.string());
+  terminal.end(result, verification.out.string());
+  return result.footer.status;
+}
+
+}  // namespace plumbline

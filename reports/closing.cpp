@@ -1,0 +1,235 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "reports/terminal.hpp"
+#include "reports/text.hpp"
+#include "reports/words.hpp"
+
+namespace plumbline::reports {
+namespace {
+
+constexpr std::size_t findings_limit = 3;       // sentences of one failure
+constexpr std::size_t requirements_limit = 20;  // failures told in full
+constexpr int widest = 100;                     // longer lines are hard to read
+
+using Requirements = std::vector<const Requirement*>;
+
+struct Page {
+  const Paint& paint;
+  int width;
+  std::string written_to;
+  std::string lines = "\n";
+
+  // Lines at `indent`, those after the first further in; coloured one by one, so that no colour runs into a
+  // margin.
+  template <typename Colour>
+  void paragraph(const std::string& text, int indent, Colour colour, int further = 0) {
+    std::string margin(static_cast<std::size_t>(indent), ' ');
+    for (const std::string& line : wrap(text, width - indent - further)) {
+      lines += margin + colour(line) + "\n";
+      margin.resize(static_cast<std::size_t>(indent + further), ' ');
+    }
+  }
+
+  void plain(const std::string& text, int indent) {
+    paragraph(
+        text, indent, [](const std::string& line) { return line; }, 2);
+  }
+  void dim(const std::string& text, int indent) {
+    paragraph(text, indent, [&](const std::string& line) { return paint.dim(line); });
+  }
+
+  // `label`, then `text` beside it with its lines under one another.
+  template <typename Colour>
+  void beside(const std::string& label, const std::string& shown_label, const std::string& text, int indent,
+              Colour colour) {
+    const std::size_t start = lines.size() + static_cast<std::size_t>(indent);
+    const int inner = indent + columns(label) + 2;
+    paragraph(text, inner, colour);
+    lines.replace(start, static_cast<std::size_t>(columns(label)), shown_label);
+  }
+
+  std::string elsewhere() const {
+    return written_to.empty() ? std::string() : " in " + paint.text(written_to + "/result.json");
+  }
+};
+
+Requirements with(const Result& result, Verdict verdict) {
+  Requirements found;
+  for (const Requirement& requirement : result.requirements) {
+    if (requirement.verdict == verdict) found.push_back(&requirement);
+  }
+  return found;
+}
+
+std::string short_id(const Requirement& requirement, const Paint& paint) {
+  return fit(paint.text(requirement.id, 60), 16, paint.ellipsis());
+}
+
+int label_width(const Requirements& requirements, const Paint& paint) {
+  int widest_label = 0;
+  for (const Requirement* requirement : requirements) {
+    widest_label = std::max(widest_label, columns(short_id(*requirement, paint)));
+  }
+  return widest_label;
+}
+
+std::string padded(std::string label, int width) {
+  return label + std::string(static_cast<std::size_t>(std::max(0, width - columns(label))), ' ');
+}
+
+std::vector<std::string> sentences(const Requirement& requirement) {
+  std::vector<std::string> found;
+  if (!requirement.reason.empty()) found.push_back(requirement.reason);
+  for (const Check* check : failed_checks(requirement)) found.push_back(sentence_of(*check));
+  if (found.empty()) found.emplace_back("no finding was recorded");
+  return found;
+}
+
+void tell(Page& page, const Requirement& requirement, int label) {
+  const std::string id = padded(short_id(requirement, page.paint), label);
+  page.beside(
+      id, page.paint.of(requirement.verdict, id),
+      page.paint.text(requirement.statement) + (requirement.level == Level::should ? " (should)" : ""), 2,
+      [&](const std::string& line) { return page.paint.bold(line); });
+  const auto found = sentences(requirement);
+  for (std::size_t i = 0; i < std::min(found.size(), findings_limit); ++i) {
+    page.plain(page.paint.text(found[i], 600), label + 4);
+  }
+  if (found.size() > findings_limit) {
+    page.dim(fmt::format("{} and {} more{}", page.paint.ellipsis(), found.size() - findings_limit,
+                         page.elsewhere()),
+             label + 4);
+  }
+}
+
+std::string ids(const Requirements& requirements, std::size_t first, const Paint& paint) {
+  std::string list;
+  for (std::size_t i = first; i < requirements.size(); ++i) {
+    list += (list.empty() ? "" : ", ") + short_id(*requirements[i], paint);
+  }
+  return list;
+}
+
+void tell_all(Page& page, const std::string& name, const Requirements& requirements) {
+  if (requirements.empty()) return;
+  const int label = label_width(requirements, page.paint);
+  page.lines += page.paint.of(requirements.front()->verdict, name) + "\n";
+  for (std::size_t i = 0; i < std::min(requirements.size(), requirements_limit); ++i) {
+    tell(page, *requirements[i], label);
+  }
+  if (requirements.size() > requirements_limit) {
+    page.dim(
+        fmt::format("{} and {} more{}: {}", page.paint.ellipsis(), requirements.size() - requirements_limit,
+                    page.elsewhere(), ids(requirements, requirements_limit, page.paint)),
+        2);
+  }
+  page.lines += "\n";
+}
+
+using Group = std::pair<std::string, Requirements>;
+
+// By reason, in order of first appearance: sixty requirements that lack the same thing are one line to read.
+std::vector<Group> grouped(const Requirements& requirements) {
+  std::vector<Group> groups;
+  for (const Requirement* requirement : requirements) {
+    const auto same = std::find_if(groups.begin(), groups.end(),
+                                   [&](const Group& group) { return group.first == requirement->reason; });
+    (same == groups.end() ? groups.emplace_back(requirement->reason, Requirements()) : *same)
+        .second.push_back(requirement);
+  }
+  return groups;
+}
+
+void not_assessed(Page& page, const Requirements& requirements) {
+  if (requirements.empty()) return;
+  page.lines += page.paint.of(Verdict::not_assessed, "Not assessed") + "\n";
+  for (const auto& [reason, members] : grouped(requirements)) {
+    if (members.size() == 1) {
+      const std::string id = short_id(*members.front(), page.paint);
+      page.beside(id, page.paint.of(Verdict::not_assessed, id), page.paint.text(members.front()->statement),
+                  2, [&](const std::string& line) { return page.paint.bold(line); });
+      page.plain(page.paint.text(reason), columns(id) + 4);
+    } else {
+      page.plain(fmt::format("{}: {}", counted(static_cast<std::int64_t>(members.size()), "requirement"),
+                             page.paint.text(reason)),
+                 2);
+      page.dim(ids(members, 0, page.paint), 4);
+    }
+  }
+  page.lines += "\n";
+}
+
+void not_applicable(Page& page, const Requirements& requirements) {
+  if (requirements.empty()) return;
+  page.lines += page.paint.dim("Not applicable") + "\n";
+  for (const auto& [reason, members] : grouped(requirements)) {
+    page.dim(fmt::format("{}: {}", counted(static_cast<std::int64_t>(members.size()), "requirement"),
+                         page.paint.text(reason)),
+             2);
+  }
+  page.lines += "\n";
+}
+
+void findings(Page& page, const Result& result) {
+  Requirements found;
+  for (const Requirement& requirement : result.requirements) {
+    if (!requirement.finding.empty()) found.push_back(&requirement);
+  }
+  if (found.empty()) return;
+  const int label = label_width(found, page.paint);
+  page.lines += page.paint.bold("Findings") + "\n";
+  for (const Requirement* requirement : found) {
+    const std::string id = padded(short_id(*requirement, page.paint), label);
+    page.beside(id, page.paint.dim(id), page.paint.text(requirement->finding), 2,
+                [](const std::string& line) { return line; });
+  }
+  page.lines += "\n";
+}
+
+void verdict(Page& page, const Footer& footer) {
+  const Verdict mark = footer.status == 0   ? Verdict::pass
+                       : footer.status == 1 ? Verdict::fail
+                       : footer.status == 3 ? Verdict::not_assessed
+                                            : Verdict::error;
+  const std::string sign = page.paint.mark(mark);
+  std::string sentence = footer.verdict;
+  if (!sentence.empty() && sentence.front() >= 'a' && sentence.front() <= 'z') {
+    sentence.front() = static_cast<char>(sentence.front() - 32);
+  }
+  const auto colour = [&](const std::string& line) { return page.paint.of_status(footer.status, line); };
+  page.beside(sign, colour(sign), page.paint.text(sentence, 600), 0, colour);
+  const Counts all{footer.passed, footer.failed, footer.errors, footer.not_assessed, footer.not_applicable};
+  const double seconds = std::isfinite(footer.seconds) ? footer.seconds : 0.0;
+  page.dim(in_words(all), 3);
+  page.dim(fmt::format("{} compared in {:.1f} s", counted(footer.elements_compared, "element"), seconds), 3);
+  if (!page.written_to.empty()) {
+    const std::string out = page.paint.text(page.written_to) + "/";
+    page.dim(fmt::format("{0}result.json, {0}result.xml, {0}summary.md", out), 3);
+  }
+}
+
+}  // namespace
+
+std::string closing(const Result& result, const std::string& written_to, const Paint& paint, int width) {
+  std::string directory = written_to;
+  while (directory.size() > 1 && directory.back() == '/') directory.pop_back();
+  Page page{paint, std::max(24, std::min(width, widest)), directory};
+  Requirements failed = with(result, Verdict::fail);
+  const auto shoulds =
+      std::stable_partition(failed.begin(), failed.end(),
+                            [](const Requirement* requirement) { return requirement->level == Level::must; });
+  tell_all(page, "Failed", Requirements(failed.begin(), shoulds));
+  tell_all(page, "Recommendations not met", Requirements(shoulds, failed.end()));
+  tell_all(page, "Errors", with(result, Verdict::error));
+  not_assessed(page, with(result, Verdict::not_assessed));
+  not_applicable(page, with(result, Verdict::not_applicable));
+  findings(page, result);
+  verdict(page, result.footer);
+  return page.lines;
+}
+
+}  // namespace plumbline::reports

@@ -1,0 +1,147 @@
+// Small results that the tests of this room render.
+#pragma once
+
+#include <string>
+#include <utility>
+
+#include "reports/result.hpp"
+
+namespace plumbline::reports::examples {
+
+inline Check exact(const std::string& what, const std::string& value, std::int64_t elements = 1) {
+  Check check;
+  check.within = true;
+  check.what = what;
+  check.expected = value;
+  check.actual = value;
+  check.sentence = what + ": " + value;
+  check.elements = elements;
+  return check;
+}
+
+inline Check wrong(const std::string& what) {
+  Check check;
+  check.what = what;
+  check.expected = "0.1934";
+  check.actual = "0.1931";
+  check.sentence =
+      what + "[0,3,7,2]: got 0.1931, expected 0.1934 (off by 3.0e-4, allowed 2.0e-6: float32 sum of 64)";
+  check.elements = 8192;
+  check.worst_difference = 3.0e-4;
+  check.tolerance = 2.0e-6;
+  check.tolerance_reason = "float32 sum of 64";
+  check.worst_index = {0, 3, 7, 2};
+  return check;
+}
+
+inline Requirement requirement(const std::string& id, int chapter, const std::string& statement,
+                               Verdict verdict) {
+  Requirement one;
+  one.id = id;
+  one.chapter = chapter;
+  one.statement = statement;
+  one.source = "model/model_minimind.py";
+  one.verdict = verdict;
+  one.seconds = 0.125;
+  if (verdict == Verdict::pass) one.checks = {exact("value", "1", 64)};
+  if (verdict == Verdict::fail) one.checks = {wrong("layers.3.scores")};
+  if (verdict == Verdict::error) one.reason = "golden/tiny.h5 has no tensor layers.3.scores";
+  if (verdict == Verdict::not_assessed) one.reason = "the candidate shows no stage scores";
+  if (verdict == Verdict::not_applicable) one.reason = "a checkpoint has no code";
+  return one;
+}
+
+inline Result passing() {
+  Result result;
+  Header& header = result.header;
+  header.plumbline_version = "0.1.0";
+  header.specification = "minimind2-small";
+  header.specification_sha256 = std::string(64, 'a');
+  header.candidate = "reference";
+  header.candidate_kind = "reference";
+  header.notes = {"weights made by scheme 1"};
+  header.device = "cpu: AMD EPYC";
+  header.dtype = "f32";
+  header.threads = 2;
+  header.seed = 1;
+  header.versions = {{"libtorch", "2.13.0"}, {"catch2", "3.7.1"}};
+  header.started = "2026-11-22T16:00:00Z";
+  header.command = "./plumbline verify";
+  header.scope = "everything";
+  result.chapters = {{1, "Configuration"}, {3, "Grouped-query attention"}};
+  result.requirements = {
+      requirement("CFG-1", 1, "the vocabulary has 6400 entries", Verdict::pass),
+      requirement("CFG-2", 1, "the hidden size is 512", Verdict::pass),
+      requirement("GQA-1", 3, "two key/value heads serve four query heads each", Verdict::pass),
+      requirement("GQA-2", 3, "query head h reads key/value head h div 4", Verdict::pass),
+  };
+  result.requirements[0].finding = "confirmed: the vocabulary is 6400";
+  result.footer.seconds = 0.5;
+  conclude(result);
+  return result;
+}
+
+inline Result failing() {
+  Result result = passing();
+  result.header.candidate = "out/model";
+  result.header.candidate_kind = "checkpoint";
+  result.header.candidate_sha256 = std::string(64, 'b');
+  result.requirements[3] =
+      requirement("GQA-2", 3, "query head h reads key/value head h div 4", Verdict::fail);
+  for (const char* stage : {"layers.3.probabilities", "layers.3.context", "layers.4.q", "layers.4.k"}) {
+    result.requirements[3].checks.push_back(wrong(stage));
+  }
+  result.requirements[3].checks.insert(result.requirements[3].checks.begin(),
+                                       exact("layers.2.scores", "equal", 64));
+  result.requirements.push_back(
+      requirement("GQA-3", 3, "the four copies' gradients add up", Verdict::not_applicable));
+  result.requirements.push_back(requirement("GQA-4", 3, "scores are scaled by 1/8", Verdict::error));
+  conclude(result);
+  return result;
+}
+
+inline Result incomplete() {
+  Result result = passing();
+  result.requirements[2] =
+      requirement("GQA-1", 3, "two key/value heads serve four query heads each", Verdict::not_assessed);
+  result.requirements[3] =
+      requirement("GQA-2", 3, "query head h reads key/value head h div 4", Verdict::not_assessed);
+  conclude(result);
+  return result;
+}
+
+// Text that no reader should meet raw: markup, terminal escapes, reversed writing, bytes that are no UTF-8.
+inline std::string hostile() {
+  using namespace std::string_literals;
+  return "<script>alert(1)</script> ]]> \x1b[31mred \x9b"s +
+         "31m \0 nul \xed\xa0\x80 surrogate \xff\xfe \u202E reversed "
+         "\u009b"
+         "2J \ufffe \x7f `code` **bold** | cell @everyone #1 [link](http://example.org) \"quoted\" 'single' "
+         "&amp;\r\n"
+         "# heading\n- item\n| a | b |\n"s;
+}
+
+// A result with `text` wherever a stranger's text can come in.
+inline Result with_text(const std::string& text) {
+  Result result = failing();
+  Header& header = result.header;
+  for (std::string* place : {&header.specification, &header.candidate, &header.device, &header.dtype,
+                             &header.command, &header.started, &header.plumbline_version, &header.scope}) {
+    *place = text;
+  }
+  header.notes = {text, text};
+  header.versions = {{text, text}};
+  for (Chapter& chapter : result.chapters) chapter.title = text;
+  for (Requirement& one : result.requirements) {
+    one.id += text;
+    one.statement = one.source = one.finding = text;
+    if (!one.reason.empty()) one.reason = text;
+    for (Check& check : one.checks) {
+      check.what = check.expected = check.actual = check.sentence = check.tolerance_reason = text;
+    }
+  }
+  conclude(result);
+  return result;
+}
+
+}  // namespace plumbline::reports::examples

@@ -1,0 +1,128 @@
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <string_view>
+
+#include "reports/result.hpp"
+#include "reports/text.hpp"
+
+namespace plumbline::reports {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// A name of ten megabytes, said of every layer, would make a document that nobody can open.
+std::string text(std::string_view value) {
+  return cut(value, 10'000);
+}
+
+// JSON has no NaN and no infinity, and a document must not lose that one was seen.
+Json number(double value) {
+  if (std::isnan(value)) return "nan";
+  if (std::isinf(value)) return value > 0 ? "inf" : "-inf";
+  return value;
+}
+
+Json number(const std::optional<double>& value) {
+  return value ? number(*value) : Json(nullptr);
+}
+
+Json of(const Header& header) {
+  Json notes = Json::array();
+  for (const std::string& note : header.notes) notes.push_back(text(note));
+  Json versions = Json::array();
+  for (const auto& [name, version] : header.versions)
+    versions.push_back({{"name", text(name)}, {"version", text(version)}});
+  return {{"plumbline_version", text(header.plumbline_version)},
+          {"specification", text(header.specification)},
+          {"specification_sha256", text(header.specification_sha256)},
+          {"candidate", text(header.candidate)},
+          {"candidate_kind", text(header.candidate_kind)},
+          {"candidate_sha256", text(header.candidate_sha256)},
+          {"notes", std::move(notes)},
+          {"device", text(header.device)},
+          {"dtype", text(header.dtype)},
+          {"threads", header.threads},
+          {"seed", header.seed},
+          {"versions", std::move(versions)},
+          {"started", text(header.started)},
+          {"command", text(header.command)},
+          {"scope", text(header.scope)}};
+}
+
+Json of(const Check& check) {
+  return {{"within", check.within},
+          {"what", text(check.what)},
+          {"expected", text(check.expected)},
+          {"actual", text(check.actual)},
+          {"sentence", text(check.sentence)},
+          {"elements", check.elements},
+          {"worst_difference", number(check.worst_difference)},
+          {"tolerance", number(check.tolerance)},
+          {"tolerance_reason", text(check.tolerance_reason)},
+          {"worst_index", Json(check.worst_index)}};
+}
+
+Json of(const Requirement& requirement) {
+  Json checks = Json::array();
+  for (const Check& check : requirement.checks) checks.push_back(of(check));
+  return {{"id", text(requirement.id)},
+          {"chapter", requirement.chapter},
+          {"statement", text(requirement.statement)},
+          {"level", to_string(requirement.level)},
+          {"source", text(requirement.source)},
+          {"verdict", to_string(requirement.verdict)},
+          {"reason", text(requirement.reason)},
+          {"finding", text(requirement.finding)},
+          {"seconds", number(requirement.seconds)},
+          {"checks", std::move(checks)}};
+}
+
+Json of(const Footer& footer) {
+  return {{"passed", footer.passed},
+          {"failed", footer.failed},
+          {"errors", footer.errors},
+          {"not_assessed", footer.not_assessed},
+          {"not_applicable", footer.not_applicable},
+          {"elements_compared", footer.elements_compared},
+          {"status", footer.status},
+          {"verdict", footer.verdict},
+          {"seconds", number(footer.seconds)}};
+}
+
+// Hidden characters can stand only inside strings, so escaping them anywhere keeps the document's meaning.
+// Line breaks are the serializer's own: it has escaped all others.
+std::string escape_hidden(std::string_view json) {
+  std::string safe;
+  safe.reserve(json.size());
+  while (!json.empty()) {
+    const CodePoint next = decode(json);
+    if (next.value < 0x7F || !is_hidden(next.value)) {
+      safe += json.substr(0, next.bytes);
+    } else {
+      safe += Json(encode(next.value)).dump(-1, ' ', true).substr(1);
+      safe.pop_back();
+    }
+    json.remove_prefix(next.bytes);
+  }
+  return safe;
+}
+
+}  // namespace
+
+std::string to_json(const Result& result) {
+  Json chapters = Json::array();
+  for (const Chapter& chapter : result.chapters) {
+    chapters.push_back({{"number", chapter.number}, {"title", text(chapter.title)}});
+  }
+  Json requirements = Json::array();
+  for (const Requirement& requirement : result.requirements) requirements.push_back(of(requirement));
+  const Json document = {{"format", "plumbline-result"},
+                         {"version", 1},
+                         {"header", of(result.header)},
+                         {"chapters", std::move(chapters)},
+                         {"requirements", std::move(requirements)},
+                         {"footer", of(result.footer)}};
+  return escape_hidden(document.dump(2, ' ', false, Json::error_handler_t::replace)) + "\n";
+}
+
+}  // namespace plumbline::reports

@@ -1,0 +1,201 @@
+#include <catch2/catch_test_macros.hpp>
+#include <catch2/matchers/catch_matchers.hpp>
+#include <catch2/matchers/catch_matchers_exception.hpp>
+#include <catch2/matchers/catch_matchers_string.hpp>
+#include <cmath>
+#include <functional>
+#include <limits>
+#include <nlohmann/json.hpp>
+
+#include "harness/system/error.hpp"
+#include "reports/examples.test.hpp"
+#include "reports/result.hpp"
+
+using namespace plumbline::reports;
+using plumbline::InputError;
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+using Edit = std::function<void(Json&)>;
+
+Result read(const std::string& text) {
+  return from_json(text, "out/result.json");
+}
+
+// What from_json says about a good document after `edit`; empty where it accepts it.
+std::string refusal(const Edit& edit) {
+  Json document = Json::parse(to_json(examples::failing()));
+  edit(document);
+  try {
+    read(document.dump());
+  } catch (const InputError& error) {
+    CHECK(std::string(error.what()).find('\n') == std::string::npos);
+    return error.what();
+  }
+  return {};
+}
+
+bool refuses(const std::string& part, const Edit& edit) {
+  const std::string message = refusal(edit);
+  INFO(message);
+  const bool told = message.starts_with("out/result.json: ") && message.find(part) != std::string::npos;
+  CHECK(told);
+  return told;
+}
+
+}  // namespace
+
+TEST_CASE("a result comes back from its JSON as it was") {
+  for (const Result& result : {examples::passing(), examples::failing(), examples::incomplete()}) {
+    const std::string text = to_json(result);
+    CHECK(to_json(read(text)) == text);
+  }
+  const Result back = read(to_json(examples::failing()));
+  CHECK(back.header.candidate == "out/model");
+  CHECK(back.header.versions[0] == std::pair<std::string, std::string>("libtorch", "2.13.0"));
+  CHECK(back.requirements[3].verdict == Verdict::fail);
+  CHECK(back.requirements[3].checks[1].worst_index == std::vector<std::int64_t>{0, 3, 7, 2});
+  CHECK(back.footer.verdict == examples::failing().footer.verdict);
+}
+
+TEST_CASE("the footer comes last, after everything that it counts") {
+  const Json document = Json::parse(to_json(examples::passing()));
+  std::vector<std::string> keys;
+  for (const auto& [key, value] : document.items()) keys.push_back(key);
+  CHECK(keys ==
+        std::vector<std::string>{"format", "version", "header", "chapters", "requirements", "footer"});
+}
+
+TEST_CASE("numbers come back to the last bit, NaN and infinity too") {
+  Result result = examples::failing();
+  Check& check = result.requirements[3].checks[1];
+  using Limits = std::numeric_limits<double>;
+  for (const double value : {0.1, 1.0 / 3.0, Limits::min(), Limits::denorm_min(), Limits::max(),
+                             Limits::epsilon(), 0.0, Limits::infinity(), -Limits::infinity()}) {
+    check.worst_difference = value;
+    CHECK(read(to_json(result)).requirements[3].checks[1].worst_difference == value);
+  }
+  check.worst_difference = Limits::quiet_NaN();
+  check.tolerance.reset();
+  const Check back = read(to_json(result)).requirements[3].checks[1];
+  REQUIRE(back.worst_difference.has_value());
+  CHECK(std::isnan(*back.worst_difference));
+  CHECK_FALSE(back.tolerance.has_value());
+}
+
+TEST_CASE("hostile text is valid JSON, keeps its characters, and shows no control character") {
+  const std::string text = to_json(examples::with_text(examples::hostile()));
+  for (const char byte : text) {
+    if (byte != '\n' && (static_cast<unsigned char>(byte) < 0x20 || byte == 0x7f))
+      FAIL("a raw control character");
+  }
+  CHECK(text.find("\u202e") == std::string::npos);
+  CHECK(text.find("\u009b") == std::string::npos);
+  const std::string back = read(text).requirements[0].statement;
+  CHECK(back.find("\x1b[31m") != std::string::npos);
+  CHECK(back.find("\u202e") != std::string::npos);
+  CHECK(back.find("\ufffd") != std::string::npos);
+  CHECK(to_json(read(text)) == text);
+}
+
+TEST_CASE("a text of ten megabytes is cut and says so") {
+  Result result = examples::failing();
+  result.requirements[3].checks[1].sentence = std::string(10U << 20U, 'a');
+  const std::string text = to_json(result);
+  CHECK(text.size() < 100'000);
+  CHECK(text.find("aa… (10485760 characters)") != std::string::npos);
+}
+
+TEST_CASE("what is no result is refused") {
+  using Catch::Matchers::ContainsSubstring;
+  using Catch::Matchers::MessageMatches;
+  CHECK_THROWS_AS(read(""), InputError);
+  CHECK_THROWS_AS(read("{"), InputError);
+  for (const char* text : {"[]", "null", "{}", R"({"format": "other"})", R"({"format": 1})"}) {
+    CHECK_THROWS_MATCHES(read(text), InputError, MessageMatches(ContainsSubstring("no Plumbline result")));
+  }
+  const std::string good = to_json(examples::passing());
+  CHECK_THROWS_AS(read(good.substr(0, good.size() / 2)), InputError);
+  CHECK_THROWS_AS(read(good + "{}"), InputError);
+}
+
+TEST_CASE("a document without its footer proves nothing") {
+  refuses("the footer is missing", [](Json& document) { document.erase("footer"); });
+}
+
+TEST_CASE("a version that this program does not know is refused") {
+  refuses("version is 2", [](Json& document) { document["version"] = 2; });
+  refuses("version is \"1\"", [](Json& document) { document["version"] = "1"; });
+  refuses("version is missing", [](Json& document) { document.erase("version"); });
+}
+
+TEST_CASE("a key that stands twice is refused") {
+  std::string text = to_json(examples::passing());
+  text.insert(text.find("\"status\""), "\"status\": 0, ");
+  CHECK_THROWS_AS(read(text), InputError);
+}
+
+TEST_CASE("counts and a status that do not follow from the requirements are refused") {
+  for (const char* key :
+       {"passed", "failed", "errors", "not_assessed", "not_applicable", "elements_compared"}) {
+    refuses(std::string("footer.") + key,
+            [&](Json& document) { document["footer"][key] = document["footer"][key].get<int>() + 1; });
+  }
+  refuses("footer.status is 0, but the requirements make it 1",
+          [](Json& document) { document["footer"]["status"] = 0; });
+  refuses("footer.passed", [](Json& document) { document["requirements"].erase(0); });
+}
+
+TEST_CASE("the sentence is said anew: no document can count one thing and say another") {
+  Json document = Json::parse(to_json(examples::failing()));
+  document["footer"]["verdict"] = "the model conforms";
+  CHECK(read(document.dump()).footer.verdict == examples::failing().footer.verdict);
+}
+
+TEST_CASE("a pass that its own evidence does not bear out is refused") {
+  const auto check = [](Json& document) -> Json& { return document["requirements"][0]["checks"][0]; };
+  refuses("nothing was compared",
+          [](Json& document) { document["requirements"][0]["checks"] = Json::array(); });
+  refuses("compared no elements", [&](Json& document) { check(document)["elements"] = 0; });
+  refuses("not within its tolerance", [&](Json& document) { check(document)["within"] = false; });
+  refuses("a worst difference of nan", [&](Json& document) { check(document)["worst_difference"] = "nan"; });
+  refuses("a tolerance of inf", [&](Json& document) { check(document)["tolerance"] = "inf"; });
+  refuses("no reason for error", [](Json& document) { document["requirements"][5]["reason"] = ""; });
+}
+
+TEST_CASE("every member is there, is known, and has its type") {
+  refuses("requirements[0].verdict is \"passed\"",
+          [](Json& document) { document["requirements"][0]["verdict"] = "passed"; });
+  refuses("requirements[0].level", [](Json& document) { document["requirements"][0]["level"] = "may"; });
+  refuses("header.seed", [](Json& document) { document["header"]["seed"] = -1; });
+  refuses("header.seed", [](Json& document) { document["header"]["seed"] = 4294967296; });
+  refuses("header.threads", [](Json& document) { document["header"]["threads"] = 1.5; });
+  refuses("header.threads", [](Json& document) { document["header"]["threads"] = 18446744073709551615U; });
+  refuses("unknown member extra", [](Json& document) { document["extra"] = 1; });
+  refuses("unknown member extra", [](Json& document) { document["requirements"][0]["extra"] = 1; });
+  refuses("header is not an object", [](Json& document) { document["header"] = Json::array(); });
+  refuses("requirements is not an array", [](Json& document) { document["requirements"] = Json::object(); });
+  refuses("requirements[0] is not an object", [](Json& document) { document["requirements"][0] = 1; });
+  refuses("elements", [](Json& document) { document["requirements"][0]["checks"][0]["elements"] = "1"; });
+  refuses("worst_index[0]",
+          [](Json& document) { document["requirements"][3]["checks"][1]["worst_index"][0] = -1; });
+  refuses("tolerance",
+          [](Json& document) { document["requirements"][3]["checks"][1]["tolerance"] = "none"; });
+  const Json good = Json::parse(to_json(examples::failing()));
+  for (const char* part : {"header", "footer"}) {
+    for (const auto& [key, value] : good[part].items()) {
+      const std::string name = key;
+      refuses(name + " is missing", [&](Json& document) { document[part].erase(name); });
+      refuses(name, [&](Json& document) { document[part][name] = Json::object({{"a", 1}}); });
+    }
+  }
+}
+
+TEST_CASE("requirements and chapters are told once, and belong together") {
+  refuses("names a requirement a second time",
+          [](Json& document) { document["requirements"][1]["id"] = "CFG-1"; });
+  refuses("id is empty", [](Json& document) { document["requirements"][1]["id"] = ""; });
+  refuses("is not among the chapters", [](Json& document) { document["requirements"][1]["chapter"] = 7; });
+  refuses("the number of another chapter", [](Json& document) { document["chapters"][1]["number"] = 1; });
+}

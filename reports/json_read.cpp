@@ -1,0 +1,240 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <limits>
+#include <set>
+#include <string_view>
+
+#include "harness/system/error.hpp"
+#include "harness/system/json.hpp"
+#include "reports/result.hpp"
+#include "reports/text.hpp"
+#include "reports/words.hpp"
+
+namespace plumbline::reports {
+namespace {
+
+using Json = nlohmann::json;
+
+// A value and where it stands: "out/result.json: requirements[3].verdict".
+struct Place {
+  const Json& value;
+  std::string where;
+
+  [[noreturn]] void refuse(const std::string& wrong) const {
+    throw InputError(where + " " + wrong +
+                     "; the document is damaged or was edited: run plumbline verify again");
+  }
+
+  Place at(const char* key) const {
+    const std::string name = (where.ends_with(": ") || where.empty() ? where : where + ".") + key;
+    if (!value.is_object()) refuse("is not an object");
+    const auto found = value.find(key);
+    if (found == value.end()) Place{value, name}.refuse("is missing");
+    return {*found, name};
+  }
+
+  void only(const std::set<std::string>& keys) const {
+    if (!value.is_object()) refuse("is not an object");
+    for (const auto& [key, ignored] : value.items()) {
+      if (!keys.contains(key)) refuse("has an unknown member " + visible(key, 60));
+    }
+  }
+
+  template <typename Use>
+  void each(Use use) const {
+    if (!value.is_array()) refuse("is not an array");
+    for (std::size_t i = 0; i < value.size(); ++i) use(Place{value[i], fmt::format("{}[{}]", where, i)});
+  }
+
+  std::string text() const {
+    if (!value.is_string()) refuse("is not a string");
+    return value.get<std::string>();
+  }
+
+  bool truth() const {
+    if (!value.is_boolean()) refuse("is neither true nor false");
+    return value.get<bool>();
+  }
+
+  template <typename Integer>
+  Integer integer(Integer least = 0) const {
+    const auto most = std::numeric_limits<Integer>::max();
+    const bool fits = value.is_number_unsigned()
+                          ? value.get<std::uint64_t>() <= static_cast<std::uint64_t>(most)
+                          : value.is_number_integer();
+    if (!fits ||
+        (value.get<std::int64_t>() < static_cast<std::int64_t>(least) && !value.is_number_unsigned())) {
+      refuse(fmt::format("is {}, not a whole number from {} to {}", visible(value.dump(), 40), least, most));
+    }
+    return value.get<Integer>();
+  }
+
+  double number() const {
+    if (value.is_number()) return value.get<double>();
+    const double infinity = std::numeric_limits<double>::infinity();
+    if (value == "nan") return std::numeric_limits<double>::quiet_NaN();
+    if (value == "inf") return infinity;
+    if (value == "-inf") return -infinity;
+    refuse("is neither a number nor one of \"nan\", \"inf\", \"-inf\"");
+  }
+
+  std::optional<double> optional_number() const {
+    return value.is_null() ? std::nullopt : std::optional<double>(number());
+  }
+};
+
+Verdict verdict_at(const Place& place) {
+  const std::string name = place.text();
+  for (const Verdict verdict :
+       {Verdict::pass, Verdict::fail, Verdict::error, Verdict::not_assessed, Verdict::not_applicable}) {
+    if (name == to_string(verdict)) return verdict;
+  }
+  place.refuse(fmt::format("is \"{}\", not one of pass, fail, error, not assessed, not applicable",
+                           visible(name, 40)));
+}
+
+Level level_at(const Place& place) {
+  const std::string name = place.text();
+  if (name != "must" && name != "should")
+    place.refuse(fmt::format("is \"{}\", not must or should", visible(name, 40)));
+  return name == "must" ? Level::must : Level::should;
+}
+
+Header header_at(const Place& place) {
+  place.only({"plumbline_version", "specification", "specification_sha256", "candidate", "candidate_kind",
+              "candidate_sha256", "notes", "device", "dtype", "threads", "seed", "versions", "started",
+              "command", "scope"});
+  Header header;
+  header.plumbline_version = place.at("plumbline_version").text();
+  header.specification = place.at("specification").text();
+  header.specification_sha256 = place.at("specification_sha256").text();
+  header.candidate = place.at("candidate").text();
+  header.candidate_kind = place.at("candidate_kind").text();
+  header.candidate_sha256 = place.at("candidate_sha256").text();
+  place.at("notes").each([&](const Place& note) { header.notes.push_back(note.text()); });
+  header.device = place.at("device").text();
+  header.dtype = place.at("dtype").text();
+  header.threads = place.at("threads").integer<int>();
+  header.seed = place.at("seed").integer<std::uint32_t>();
+  place.at("versions").each([&](const Place& entry) {
+    entry.only({"name", "version"});
+    header.versions.emplace_back(entry.at("name").text(), entry.at("version").text());
+  });
+  header.started = place.at("started").text();
+  header.command = place.at("command").text();
+  header.scope = place.at("scope").text();
+  return header;
+}
+
+Check check_at(const Place& place) {
+  place.only({"within", "what", "expected", "actual", "sentence", "elements", "worst_difference", "tolerance",
+              "tolerance_reason", "worst_index"});
+  Check check;
+  check.within = place.at("within").truth();
+  check.what = place.at("what").text();
+  check.expected = place.at("expected").text();
+  check.actual = place.at("actual").text();
+  check.sentence = place.at("sentence").text();
+  check.elements = place.at("elements").integer<std::int64_t>();
+  check.worst_difference = place.at("worst_difference").optional_number();
+  check.tolerance = place.at("tolerance").optional_number();
+  check.tolerance_reason = place.at("tolerance_reason").text();
+  place.at("worst_index").each([&](const Place& index) {
+    check.worst_index.push_back(index.integer<std::int64_t>());
+  });
+  return check;
+}
+
+Requirement requirement_at(const Place& place) {
+  place.only(
+      {"id", "chapter", "statement", "level", "source", "verdict", "reason", "finding", "seconds", "checks"});
+  Requirement requirement;
+  requirement.id = place.at("id").text();
+  requirement.chapter = place.at("chapter").integer<int>();
+  requirement.statement = place.at("statement").text();
+  requirement.level = level_at(place.at("level"));
+  requirement.source = place.at("source").text();
+  requirement.verdict = verdict_at(place.at("verdict"));
+  requirement.reason = place.at("reason").text();
+  requirement.finding = place.at("finding").text();
+  requirement.seconds = place.at("seconds").number();
+  place.at("checks").each([&](const Place& check) { requirement.checks.push_back(check_at(check)); });
+  if (const std::string why = inconsistency(requirement); !why.empty()) {
+    place.refuse(fmt::format("({}) has the verdict {}, but {}", visible(requirement.id, 40),
+                             to_string(requirement.verdict), why));
+  }
+  return requirement;
+}
+
+// The counts, the status and the sentence follow from the requirements: the sentence is said anew, so that no
+// document can say one thing and count another.
+Footer footer_at(const Place& place, const Result& result) {
+  place.only({"passed", "failed", "errors", "not_assessed", "not_applicable", "elements_compared", "status",
+              "verdict", "seconds"});
+  Footer footer = footer_of(result);
+  const auto agree = [&](const char* key, std::int64_t expected) {
+    const auto found = place.at(key).integer<std::int64_t>();
+    if (found != expected)
+      place.at(key).refuse(fmt::format("is {}, but the requirements make it {}", found, expected));
+  };
+  agree("passed", footer.passed);
+  agree("failed", footer.failed);
+  agree("errors", footer.errors);
+  agree("not_assessed", footer.not_assessed);
+  agree("not_applicable", footer.not_applicable);
+  agree("elements_compared", footer.elements_compared);
+  agree("status", footer.status);
+  if (place.at("verdict").text().empty()) place.at("verdict").refuse("is empty");
+  footer.seconds = place.at("seconds").number();
+  return footer;
+}
+
+void check_format(const Place& root) {
+  if (!root.value.is_object() || root.value.value("format", Json()) != "plumbline-result") {
+    throw InputError(root.where +
+                     "this is no Plumbline result: expected an object with \"format\": \"plumbline-result\"");
+  }
+  const Place version = root.at("version");
+  if (version.value != 1) {
+    throw InputError(
+        fmt::format("{} is {}, but this program knows version 1 only; use the Plumbline that wrote it",
+                    version.where, visible(version.value.dump(-1, ' ', true), 40)));
+  }
+  if (!root.value.contains("footer")) {
+    throw InputError(
+        root.where +
+        "the footer is missing: the run that wrote this did not finish, and it proves nothing; run "
+        "plumbline verify again");
+  }
+  root.only({"format", "version", "header", "chapters", "requirements", "footer"});
+}
+
+}  // namespace
+
+Result from_json(const std::string& text, const std::string& path) {
+  const Json document = parse_json(text, path);
+  const Place root{document, visible(path) + ": "};
+  check_format(root);
+  Result result;
+  result.header = header_at(root.at("header"));
+  std::set<int> chapters;
+  root.at("chapters").each([&](const Place& entry) {
+    entry.only({"number", "title"});
+    result.chapters.push_back({entry.at("number").integer<int>(), entry.at("title").text()});
+    if (!chapters.insert(result.chapters.back().number).second)
+      entry.refuse("has the number of another chapter");
+  });
+  std::set<std::string> ids;
+  root.at("requirements").each([&](const Place& entry) {
+    result.requirements.push_back(requirement_at(entry));
+    const Requirement& requirement = result.requirements.back();
+    if (requirement.id.empty()) entry.at("id").refuse("is empty");
+    if (!ids.insert(requirement.id).second) entry.at("id").refuse("names a requirement a second time");
+    if (!chapters.contains(requirement.chapter)) entry.at("chapter").refuse("is not among the chapters");
+  });
+  result.footer = footer_at(root.at("footer"), result);
+  return result;
+}
+
+}  // namespace plumbline::reports

@@ -1,0 +1,188 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <string_view>
+
+#include "reports/result.hpp"
+#include "reports/text.hpp"
+#include "reports/words.hpp"
+
+namespace plumbline::reports {
+namespace {
+
+constexpr std::size_t text_limit = 2000;    // characters of one text
+constexpr std::size_t findings_limit = 20;  // sentences of one failure; result.json has them all
+
+// Fit for an attribute and for content alike: one line, nothing that XML forbids, no `]]>`.
+std::string xml(std::string_view text) {
+  std::string safe;
+  for (const char character : visible(text, text_limit)) {
+    switch (character) {
+      case '&':
+        safe += "&amp;";
+        break;
+      case '<':
+        safe += "&lt;";
+        break;
+      case '>':
+        safe += "&gt;";
+        break;
+      case '"':
+        safe += "&quot;";
+        break;
+      case '\'':
+        safe += "&apos;";
+        break;
+      default:
+        safe += character;
+    }
+  }
+  return safe;
+}
+
+std::string seconds(double value) {
+  return fmt::format("{:.3f}", std::isfinite(value) && value > 0 ? value : 0.0);
+}
+
+// How a requirement counts for whoever reads JUnit, where a failure or an error turns the build red: a
+// "should" never does.
+struct Outcome {
+  const char* element;  // nullptr: passed
+  std::string message;
+};
+
+Outcome outcome_of(const Requirement& requirement) {
+  const std::string verdict = to_string(requirement.verdict);
+  const auto failed = failed_checks(requirement);
+  const std::string finding = !failed.empty()               ? sentence_of(*failed.front())
+                              : !requirement.reason.empty() ? requirement.reason
+                                                            : "no finding was recorded";
+  const bool should = requirement.level == Level::should;
+  switch (requirement.verdict) {
+    case Verdict::pass:
+      return {nullptr, ""};
+    case Verdict::fail:
+      return should ? Outcome{"skipped", "recommendation not met: " + finding} : Outcome{"failure", finding};
+    case Verdict::error:
+      return should ? Outcome{"skipped", "recommendation, error: " + requirement.reason}
+                    : Outcome{"error", requirement.reason};
+    default:
+      return {"skipped", verdict + ": " + requirement.reason};
+  }
+}
+
+std::string details(const Requirement& requirement) {
+  const auto failed = failed_checks(requirement);
+  std::string lines;
+  for (std::size_t i = 0; i < std::min(failed.size(), findings_limit); ++i) {
+    lines += xml(sentence_of(*failed[i])) + "\n";
+  }
+  if (failed.size() > findings_limit)
+    lines += fmt::format("and {} more in result.json\n", failed.size() - findings_limit);
+  return lines;
+}
+
+std::string testcase(const Section& section, const Requirement& requirement) {
+  std::string element =
+      fmt::format("    <testcase classname=\"{}\" name=\"{} {}\" time=\"{}\"", xml(heading(section.chapter)),
+                  xml(requirement.id), xml(requirement.statement), seconds(requirement.seconds));
+  const Outcome outcome = outcome_of(requirement);
+  if (outcome.element == nullptr && requirement.finding.empty()) return element + "/>\n";
+  element += ">\n";
+  if (outcome.element != nullptr) {
+    const bool skipped = std::string_view(outcome.element) == "skipped";
+    const std::string type = skipped ? "" : fmt::format(" type=\"{}\"", to_string(requirement.verdict));
+    element += fmt::format("      <{0} message=\"{1}\"{2}>{3}</{0}>\n", outcome.element, xml(outcome.message),
+                           type, skipped ? "" : details(requirement));
+  }
+  if (!requirement.finding.empty())
+    element += "      <system-out>" + xml(requirement.finding) + "</system-out>\n";
+  return element + "    </testcase>\n";
+}
+
+std::string properties(const Header& header) {
+  std::string lines = "    <properties>\n";
+  const auto add = [&](std::string_view name, std::string_view value) {
+    if (!value.empty())
+      lines += fmt::format("      <property name=\"{}\" value=\"{}\"/>\n", xml(name), xml(value));
+  };
+  add("plumbline", header.plumbline_version);
+  add("specification", header.specification);
+  add("specification_sha256", header.specification_sha256);
+  add("candidate", header.candidate);
+  add("candidate_kind", header.candidate_kind);
+  add("candidate_sha256", header.candidate_sha256);
+  for (const std::string& note : header.notes) add("note", note);
+  add("device", header.device);
+  add("dtype", header.dtype);
+  add("threads", std::to_string(header.threads));
+  add("seed", std::to_string(header.seed));
+  for (const auto& [name, version] : header.versions) add("version." + name, version);
+  add("command", header.command);
+  add("scope", header.scope);
+  return lines + "    </properties>\n";
+}
+
+struct Totals {
+  int tests = 0, failures = 0, errors = 0, skipped = 0;
+
+  void add(const Outcome& outcome) {
+    ++tests;
+    if (outcome.element == nullptr) return;
+    const std::string_view element = outcome.element;
+    ++(element == "failure" ? failures : element == "error" ? errors : skipped);
+  }
+
+  std::string attributes() const {
+    return fmt::format("tests=\"{}\" failures=\"{}\" errors=\"{}\" skipped=\"{}\"", tests, failures, errors,
+                       skipped);
+  }
+};
+
+std::string testsuite(const Header& header, const Section& section, Totals& all) {
+  Totals totals;
+  std::string cases;
+  for (const Requirement* requirement : section.requirements) {
+    const Outcome outcome = outcome_of(*requirement);
+    totals.add(outcome);
+    all.add(outcome);
+    cases += testcase(section, *requirement);
+  }
+  const std::string timestamp =
+      header.started.empty() ? "" : fmt::format(" timestamp=\"{}\"", xml(header.started));
+  return fmt::format("  <testsuite name=\"{}\" {} time=\"{}\"{}>\n{}{}  </testsuite>\n",
+                     xml(heading(section.chapter)), totals.attributes(), seconds(section.seconds), timestamp,
+                     properties(header), cases);
+}
+
+// JUnit knows no "incomplete", and readers take what was skipped for harmless: a run that was not enough must
+// not look green.
+std::string verdict_suite(const Result& result, Totals& all) {
+  if (result.footer.status == 0 || all.failures + all.errors > 0) return {};
+  Totals totals;
+  totals.add({"error", ""});
+  ++all.tests, ++all.errors;
+  return fmt::format(
+      "  <testsuite name=\"Verdict\" {} time=\"0.000\">\n    <testcase classname=\"Verdict\" name=\"every "
+      "applicable "
+      "must was assessed\" time=\"0.000\">\n      <error message=\"{}\" type=\"incomplete\"></error>\n    "
+      "</testcase>\n"
+      "  </testsuite>\n",
+      totals.attributes(), xml(result.footer.verdict));
+}
+
+}  // namespace
+
+std::string to_junit(const Result& result) {
+  Totals all;
+  std::string suites;
+  for (const Section& section : sections(result)) suites += testsuite(result.header, section, all);
+  suites += verdict_suite(result, all);
+  return fmt::format(
+      "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites name=\"plumbline\" {} "
+      "time=\"{}\">\n{}</testsuites>\n",
+      all.attributes(), seconds(result.footer.seconds), suites);
+}
+
+}  // namespace plumbline::reports

@@ -1,0 +1,117 @@
+#include <catch2/catch_test_macros.hpp>
+#include <string>
+
+#include "reports/examples.test.hpp"
+#include "reports/result.hpp"
+
+using namespace plumbline::reports;
+
+namespace {
+
+bool has(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+// What Markdown makes of `text` as a requirement's statement.
+std::string statement(const std::string& text) {
+  Result result = examples::failing();
+  result.requirements[3].id = "ID";
+  result.requirements[3].statement = text;
+  const std::string document = to_markdown(result);
+  const std::string before = "- **ID** ";
+  const std::size_t start = document.find(before) + before.size();
+  return document.substr(start, document.find('\n', start) - start);
+}
+
+// The same where it begins a list entry.
+std::string finding(const std::string& text) {
+  Result result = examples::passing();
+  for (Requirement& one : result.requirements) one.finding.clear();
+  result.requirements[0].finding = text;
+  const std::string document = to_markdown(result);
+  const std::string before = "entries\n  - ";
+  const std::size_t start = document.find(before) + before.size();
+  return document.substr(start, document.find('\n', start) - start);
+}
+
+}  // namespace
+
+TEST_CASE("the summary begins with the verdict in a plain word and the whole sentence") {
+  CHECK(to_markdown(examples::passing())
+            .starts_with("## ✔ Pass: the model conforms to minimind2-small: 4 requirements passed\n"));
+  CHECK(to_markdown(examples::failing())
+            .starts_with("## ✘ Fail: the checkpoint does not conform to minimind2-small: 1 of 5 requirements "
+                         "failed, first GQA-2: "));
+  CHECK(to_markdown(examples::incomplete())
+            .starts_with("## ? Incomplete: nothing failed, but 2 applicable musts were "));
+}
+
+TEST_CASE("the summary says what was judged, counts by chapter, and explains what did not pass") {
+  const std::string text = to_markdown(examples::failing());
+  CHECK(has(text, "| Candidate | out/model |\n| Kind | checkpoint |\n| SHA-256 of the candidate | bbbb"));
+  CHECK(has(text, "| Versions | plumbline 0.1.0, libtorch 2.13.0, catch2 3.7.1 |\n"));
+  CHECK(has(text, "| 3 Grouped-query attention | 1 | 1 | 1 | 0 | 1 | 0.5 s |\n"));
+  CHECK(has(text, "| all | 3 | 1 | 1 | 0 | 1 | 0.5 s |\n\n41,216 elements compared.\n"));
+  CHECK(has(text,
+            "### Failed\n\n- **GQA-2** query head h reads key/value head h div 4\n"
+            "  - layers.3.scores\\[0,3,7,2\\]: got 0.1931, expected 0.1934 (off by 3.0e-4, allowed 2.0e-6: "
+            "float32 sum of 64)\n"));
+  CHECK(has(text, "### Errors\n\n- **GQA-4** scores are scaled by 1/8\n  - golden/tiny.h5 has no tensor"));
+  CHECK(has(text, "<details><summary>Not applicable: 1 requirement</summary>\n\n- **GQA-3** "));
+  CHECK(has(text,
+            "### Findings\n\n- **CFG-1** the vocabulary has 6400 entries\n  - confirmed: the vocabulary is "
+            "6400\n"));
+  CHECK(has(to_markdown(examples::incomplete()),
+            "### Not assessed\n\n- **GQA-1** two key/value heads serve four query heads each — the candidate "
+            "shows no "
+            "stage scores\n"));
+}
+
+TEST_CASE("a failure tells five findings and how many more there are") {
+  Result result = examples::failing();
+  for (int i = 0; i < 12; ++i) result.requirements[3].checks.push_back(examples::wrong("logits"));
+  CHECK(has(to_markdown(result), "  - … and 12 more in result.json\n"));
+}
+
+TEST_CASE("text from strangers is shown, and nothing else happens") {
+  CHECK(statement("<script>alert(1)</script> &amp;") == "&lt;script&gt;alert(1)&lt;/script&gt; &amp;amp;");
+  CHECK(statement("a | b `c` **d** _e_ ~f~ \\") == "a \\| b \\`c\\` \\*\\*d\\*\\* \\_e\\_ \\~f\\~ \\\\");
+  CHECK(statement("[a](http://b) ![c](d) www.e.org") == "\\[a\\](http&#58;//b) !\\[c\\](d) www&#46;e.org");
+  CHECK(statement("@everyone #1 $x$") == "@&#8203;everyone \\#1 &#36;x&#36;");
+  CHECK(statement("a\n# b\r\n\n| c |") == "a\\\\n\\# b\\\\r\\\\n\\\\n\\| c \\|");
+  CHECK(statement("\x1b[31m\u202e\u200b\x01") == "\\\\x1b\\[31m\\\\u202e\\\\u200b\\\\x01");
+  CHECK(statement("\xff\xed\xa0\x80") == "\ufffd\ufffd\ufffd\ufffd");
+  CHECK(statement(std::string(10U << 20U, 'a')) == std::string(300, 'a') + "… (10485760 characters)");
+}
+
+TEST_CASE("text from strangers opens no list, heading or rule where it begins an entry") {
+  CHECK(finding("- a") == "\\- a");
+  CHECK(finding("+ a") == "\\+ a");
+  CHECK(finding("1. a") == "1\\. a");
+  CHECK(finding("12) a") == "12\\) a");
+  CHECK(finding("# a") == "\\# a");
+  CHECK(finding("===") == "\\===");
+  CHECK(finding("12 a") == "12 a");
+}
+
+TEST_CASE("a hostile result keeps the summary's shape") {
+  const auto shape = [](const std::string& text) {
+    std::string heads;
+    for (std::size_t at = 0; at < text.size(); at = text.find('\n', at) + 1) heads += text.substr(at, 2);
+    return heads;
+  };
+  Result plain = examples::with_text("plain");
+  CHECK(shape(to_markdown(examples::with_text(examples::hostile()))) == shape(to_markdown(plain)));
+}
+
+TEST_CASE("a result with thousands of failures still fits a step summary") {
+  Result result = examples::failing();
+  for (int i = 0; i < 5000; ++i) {
+    result.requirements.push_back(
+        examples::requirement("X-" + std::to_string(i), 3, "it holds", Verdict::fail));
+  }
+  conclude(result);
+  const std::string text = to_markdown(result);
+  CHECK(text.size() < 500'000);
+  CHECK(has(text, "- … and 4951 more in result.json\n"));
+}

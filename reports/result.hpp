@@ -1,0 +1,110 @@
+// The result document: everything a rendering may know. It carries no tensors and no test framework.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace plumbline::reports {
+
+// What was found about one requirement. Order is severity: the worst of several checks decides.
+enum class Verdict {
+  not_applicable,  // this kind of candidate can never show it
+  pass,            // it was looked at, and holds
+  not_assessed,    // it could have been shown and was not
+  error,           // the evidence is unusable; says nothing about the model
+  fail,            // the model is wrong
+};
+
+enum class Level { must, should };
+
+// One comparison. `sentence` is what a person reads:
+// "layers.3.scores[0,3,7,2]: got 0.1931, expected 0.1934 (off by 3.0e-4, allowed 2.0e-6: float32 sum of 64)".
+struct Check {
+  bool within = false;                     // the comparison holds
+  std::string what;                        // "layers.3.scores", "num_key_value_heads"
+  std::string expected;                    // value, or description of the expected tensor
+  std::string actual;                      // the value seen (at the worst index, for a tensor)
+  std::string sentence;                    // the whole finding in words
+  std::int64_t elements = 0;               // how many elements were compared; 0 is never a pass
+  std::optional<double> worst_difference;  // largest |actual - expected|
+  std::optional<double> tolerance;         // what is allowed there; 0 is exact
+  std::string tolerance_reason;
+  std::vector<std::int64_t> worst_index;  // where |actual - expected| exceeds its tolerance most
+};
+
+struct Requirement {
+  std::string id;         // "GQA-2"
+  int chapter = 0;        // of the specification
+  std::string statement;  // what must hold
+  Level level = Level::must;
+  std::string source;  // where the statement comes from
+  Verdict verdict = Verdict::not_assessed;
+  std::string reason;   // why not assessed, not applicable or error; empty otherwise
+  std::string finding;  // a measured answer worth a line even where it passes (a claim's exact figure)
+  std::vector<Check> checks;
+  double seconds = 0;
+};
+
+struct Chapter {
+  int number = 0;
+  std::string title;  // "Grouped-query attention"
+};
+
+// What was judged, against what, by what, where.
+struct Header {
+  std::string plumbline_version;
+  std::string specification;         // name
+  std::string specification_sha256;  // of the specification file
+  std::string candidate;             // as the user named it: "reference", a path, "defect:gelu"
+  std::string candidate_kind;        // "reference", "checkpoint", "state_dict"
+  std::string candidate_sha256;  // of the judged files' names and contents; empty for the built-in reference
+  std::vector<std::string> notes;  // e.g. prefixes stripped from names, what was not judged
+  std::string device;              // "cpu: Intel(R) Xeon(R)"
+  std::string dtype;               // "f32"
+  int threads = 0;
+  std::uint32_t seed = 0;
+  std::vector<std::pair<std::string, std::string>> versions;  // libtorch, catch2, hdf5, compiler, system
+  std::string started;                                        // ISO 8601, UTC
+  std::string command;                                        // how to run it again
+  std::string scope;  // "everything", or the chapters that --only asked for
+};
+
+struct Footer {
+  int passed = 0, failed = 0, errors = 0, not_assessed = 0, not_applicable = 0;  // of all requirements
+  std::int64_t elements_compared = 0;
+  int status = 2;       // the exit status, 0 to 3
+  std::string verdict;  // the verdict as one sentence
+  double seconds = 0;
+};
+
+struct Result {
+  Header header;
+  std::vector<Chapter> chapters;
+  std::vector<Requirement> requirements;  // in the specification's order
+  Footer footer;
+};
+
+// Fills result.footer's counts, status and sentence from its requirements; keeps footer.seconds. Status: 1 if
+// a must failed; else 2 if a must is an error; else 3 if a must was not assessed, or nothing passed; else 0.
+// A "should" is counted and never decides.
+void conclude(Result& result);
+
+std::string to_string(Verdict verdict);  // "pass", "fail", "error", "not assessed", "not applicable"
+std::string to_string(Level level);      // "must", "should"
+
+std::string to_json(const Result& result);      // result.json, schema: reports/result.schema.json
+std::string to_junit(const Result& result);     // JUnit XML, a test case a requirement
+std::string to_markdown(const Result& result);  // fit for a pull request or a step summary
+
+// The document back from its JSON. Errors: InputError for a missing footer, counts that do not add up, an
+// unknown verdict, a version this program does not know.
+Result from_json(const std::string& text, const std::string& path);
+
+// Writes result.json, result.xml and summary.md into `directory` (made if missing), each complete or not at
+// all (written aside, synced, renamed). Errors: InputError when the directory cannot be written.
+void write(const Result& result, const std::string& directory);
+
+}  // namespace plumbline::reports

@@ -1,0 +1,226 @@
+#include "reports/result.hpp"
+
+#include <catch2/catch_test_macros.hpp>
+#include <cmath>
+#include <limits>
+
+#include "reports/examples.test.hpp"
+#include "reports/words.hpp"
+
+using namespace plumbline::reports;
+using examples::requirement;
+
+namespace {
+
+constexpr double not_a_number = std::numeric_limits<double>::quiet_NaN();
+constexpr double infinity = std::numeric_limits<double>::infinity();
+
+Result of(std::vector<Requirement> requirements) {
+  Result result = examples::passing();
+  result.requirements = std::move(requirements);
+  conclude(result);
+  return result;
+}
+
+Requirement passed() {
+  return requirement("A-1", 1, "it holds", Verdict::pass);
+}
+
+}  // namespace
+
+TEST_CASE("a verdict and a level have one name each") {
+  CHECK(to_string(Verdict::pass) == "pass");
+  CHECK(to_string(Verdict::fail) == "fail");
+  CHECK(to_string(Verdict::error) == "error");
+  CHECK(to_string(Verdict::not_assessed) == "not assessed");
+  CHECK(to_string(Verdict::not_applicable) == "not applicable");
+  CHECK(to_string(Level::must) == "must");
+  CHECK(to_string(Level::should) == "should");
+}
+
+TEST_CASE("the status is the worst of the musts, and a failure wins") {
+  const auto status = [](std::vector<Verdict> verdicts) {
+    std::vector<Requirement> requirements;
+    for (const Verdict verdict : verdicts) {
+      requirements.push_back(requirement("A-" + std::to_string(requirements.size()), 1, "it holds", verdict));
+    }
+    return of(requirements).footer.status;
+  };
+  using enum Verdict;
+  CHECK(status({pass}) == 0);
+  CHECK(status({pass, not_applicable}) == 0);
+  CHECK(status({pass, not_assessed}) == 3);
+  CHECK(status({pass, not_assessed, error}) == 2);
+  CHECK(status({pass, not_assessed, error, fail}) == 1);
+  CHECK(status({fail}) == 1);
+  CHECK(status({error}) == 2);
+  CHECK(status({}) == 3);
+  CHECK(status({not_applicable}) == 3);
+}
+
+TEST_CASE("a should is counted and never decides") {
+  for (const Verdict verdict : {Verdict::fail, Verdict::error, Verdict::not_assessed}) {
+    Requirement should = requirement("A-2", 1, "it may hold", verdict);
+    should.level = Level::should;
+    CHECK(of({passed(), should}).footer.status == 0);
+    CHECK(of({should}).footer.status == 3);
+  }
+  Requirement should = passed();
+  should.level = Level::should;
+  CHECK(of({should}).footer.status == 3);
+}
+
+TEST_CASE("the footer counts requirements and elements, and keeps its time") {
+  const Footer footer = examples::failing().footer;
+  CHECK(footer.passed == 3);
+  CHECK(footer.failed == 1);
+  CHECK(footer.errors == 1);
+  CHECK(footer.not_assessed == 0);
+  CHECK(footer.not_applicable == 1);
+  CHECK(footer.elements_compared == 4 * 64 + 5 * 8192);
+  CHECK(footer.seconds == 0.5);
+}
+
+TEST_CASE("a count of elements too large for its type stays at the largest") {
+  Requirement one = passed();
+  one.checks[0].elements = std::numeric_limits<std::int64_t>::max();
+  one.checks.push_back(one.checks[0]);
+  CHECK(of({one}).footer.elements_compared == std::numeric_limits<std::int64_t>::max());
+}
+
+TEST_CASE("a pass that its evidence does not bear out is an error") {
+  const auto reason = [](auto spoil) {
+    Requirement one = passed();
+    spoil(one);
+    const Result result = of({one});
+    CHECK(result.requirements[0].verdict == Verdict::error);
+    CHECK(result.footer.status == 2);
+    CHECK(result.footer.errors == 1);
+    return result.requirements[0].reason;
+  };
+  CHECK(reason([](Requirement& one) { one.checks.clear(); }) ==
+        "recorded as passed, but nothing was compared");
+  CHECK(reason([](Requirement& one) { one.checks[0].elements = 0; }) ==
+        "recorded as passed, but value compared no elements");
+  CHECK(reason([](Requirement& one) { one.checks[0].elements = -1; }) ==
+        "recorded as passed, but value compared no elements");
+  CHECK(reason([](Requirement& one) { one.checks[0].within = false; }) ==
+        "recorded as passed, but value is not within its tolerance");
+  CHECK(reason([](Requirement& one) { one.checks[0].worst_difference = not_a_number; }) ==
+        "recorded as passed, but value is within its tolerance with a worst difference of nan");
+  CHECK(reason([](Requirement& one) { one.checks[0].worst_difference = infinity; }) ==
+        "recorded as passed, but value is within its tolerance with a worst difference of inf");
+  CHECK(reason([](Requirement& one) { one.checks[0].worst_difference = -1; }) ==
+        "recorded as passed, but value is within its tolerance with a worst difference of -1");
+  CHECK(reason([](Requirement& one) { one.checks[0].tolerance = infinity; }) ==
+        "recorded as passed, but value has a tolerance of inf");
+  CHECK(reason([](Requirement& one) { one.checks[0].tolerance = not_a_number; }) ==
+        "recorded as passed, but value has a tolerance of nan");
+}
+
+TEST_CASE("one unsound check among sound ones spoils the pass") {
+  Requirement one = passed();
+  one.checks.push_back(examples::exact("second", "1", 0));
+  CHECK(of({one}).requirements[0].reason == "recorded as passed, but second compared no elements");
+}
+
+TEST_CASE("a requirement recorded twice has not passed twice, and a failure stays one") {
+  CHECK(of({passed(), passed()}).footer.status == 2);
+  Requirement failed = passed();
+  failed.verdict = Verdict::fail;
+  CHECK(of({failed, passed()}).footer.status == 1);
+  CHECK(of({passed(), failed}).footer.status == 1);
+}
+
+TEST_CASE("what was not looked at has a reason, if only that none was recorded") {
+  Requirement one = requirement("A-2", 1, "it holds", Verdict::not_assessed);
+  one.reason.clear();
+  CHECK(of({passed(), one}).requirements[1].reason == "no reason was recorded");
+}
+
+TEST_CASE("the verdict is one sentence, and says what was not judged") {
+  const auto verdict = [](const std::string& kind, std::vector<Requirement> requirements) {
+    Result result = examples::passing();
+    result.header.candidate_kind = kind;
+    result.requirements = std::move(requirements);
+    conclude(result);
+    return result.footer.verdict;
+  };
+  CHECK(verdict("reference", {passed()}) == "the model conforms to minimind2-small: 1 requirement passed");
+  CHECK(verdict("checkpoint", {passed()}) ==
+        "the weights and configuration conform to minimind2-small; the code that runs them was not judged");
+  CHECK(verdict("state_dict", {passed()}) ==
+        "the weights conform to minimind2-small; neither a configuration nor the code that runs them was "
+        "judged");
+  Requirement should = requirement("A-9", 1, "it may hold", Verdict::fail);
+  should.level = Level::should;
+  CHECK(verdict("reference", {passed(), should}) ==
+        "the model conforms to minimind2-small: 1 requirement passed (1 recommendation not met)");
+  const Requirement failed = requirement("CFG-3", 1, "8 layers", Verdict::fail);
+  CHECK(verdict("checkpoint", {passed(), failed}) ==
+        "the checkpoint does not conform to minimind2-small: 1 of 2 requirements failed, first CFG-3: 8 "
+        "layers");
+  CHECK(verdict("reference", {passed(), requirement("A-2", 1, "it holds", Verdict::error)}) ==
+        "the model could not be judged: 1 of 2 requirements had no usable evidence, first A-2: it holds "
+        "(golden/tiny.h5 has no tensor layers.3.scores)");
+  CHECK(verdict("reference", {passed(), requirement("A-2", 1, "it holds", Verdict::not_assessed)}) ==
+        "incomplete: nothing failed, but 1 applicable must was not assessed, first A-2: it holds (the "
+        "candidate shows "
+        "no stage scores)");
+  CHECK(verdict("reference", {}) == "incomplete: nothing failed, but nothing was looked at");
+}
+
+TEST_CASE("a run of some chapters never conforms, and says what it looked at") {
+  Result result = examples::passing();
+  for (Requirement& one : result.requirements) {
+    if (one.chapter == 3) continue;
+    one = requirement(one.id, one.chapter, one.statement, Verdict::not_assessed);
+    one.reason = "outside --only";
+  }
+  const auto verdict = [&](const std::string& scope) {
+    result.header.scope = scope;
+    conclude(result);
+    CHECK(result.footer.status == 3);
+    return result.footer.verdict;
+  };
+  CHECK(verdict("3") == "chapter 3 holds; the rest was not looked at");
+  CHECK(verdict("3,5") == "chapters 3 and 5 hold; the rest was not looked at");
+  CHECK(verdict("3, 5, 6") == "chapters 3, 5 and 6 hold; the rest was not looked at");
+  CHECK(verdict("chapter 3") == "chapter 3 holds; the rest was not looked at");
+  result.requirements[3] = requirement("GQA-2", 3, "it holds", Verdict::not_assessed);
+  CHECK(verdict("3") ==
+        "incomplete: nothing failed, but 1 applicable must was not assessed, first GQA-2: it holds (the "
+        "candidate "
+        "shows no stage scores); only chapter 3 was asked for");
+  result.requirements[3] = requirement("GQA-2", 3, "it holds", Verdict::fail);
+  conclude(result);
+  CHECK(result.footer.verdict ==
+        "the model does not conform to minimind2-small: 1 of 2 requirements failed, first GQA-2: it holds");
+}
+
+TEST_CASE("a requirement of a chapter that nobody declared is still shown") {
+  Result result = examples::passing();
+  result.requirements.push_back(requirement("X-1", 9, "it holds", Verdict::pass));
+  const auto found = sections(result);
+  REQUIRE(found.size() == 3);
+  CHECK(heading(found[2].chapter) == "chapter 9");
+  CHECK(found[2].requirements.size() == 1);
+}
+
+TEST_CASE("a check without a sentence is told from its parts, with the tolerance's reason once") {
+  Check check = examples::wrong("logits");
+  CHECK(sentence_of(check) == check.sentence);
+  check.sentence.clear();
+  CHECK(sentence_of(check) ==
+        "logits: got 0.1931, expected 0.1934, off by 0.0003, allowed 2e-06 (float32 sum of 64)");
+  check.sentence = "logits differ";
+  CHECK(sentence_of(check) == "logits differ (float32 sum of 64)");
+}
+
+TEST_CASE("large counts have their thousands apart") {
+  CHECK(counted(0, "element") == "0 elements");
+  CHECK(counted(1, "element") == "1 element");
+  CHECK(counted(999, "element") == "999 elements");
+  CHECK(counted(25829888, "parameter") == "25,829,888 parameters");
+  CHECK(counted(-1000, "element") == "-1,000 elements");
+}

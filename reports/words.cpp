@@ -1,0 +1,121 @@
+#include "reports/words.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+
+namespace plumbline::reports {
+
+void Counts::add(Verdict verdict) {
+  switch (verdict) {
+    case Verdict::pass:
+      ++passed;
+      return;
+    case Verdict::fail:
+      ++failed;
+      return;
+    case Verdict::error:
+      ++errors;
+      return;
+    case Verdict::not_assessed:
+      ++not_assessed;
+      return;
+    case Verdict::not_applicable:
+      ++not_applicable;
+      return;
+  }
+}
+
+std::vector<std::pair<Verdict, std::string>> parts(const Counts& counts) {
+  std::vector<std::pair<Verdict, std::string>> found;
+  const auto say = [&](int count, Verdict verdict, const char* what) {
+    if (count > 0) found.emplace_back(verdict, fmt::format("{} {}", count, what));
+  };
+  say(counts.passed, Verdict::pass, "passed");
+  say(counts.failed, Verdict::fail, "failed");
+  say(counts.errors, Verdict::error, counts.errors == 1 ? "error" : "errors");
+  say(counts.not_assessed, Verdict::not_assessed, "not assessed");
+  say(counts.not_applicable, Verdict::not_applicable, "not applicable");
+  return found;
+}
+
+std::string in_words(const Counts& counts) {
+  std::string words;
+  for (const auto& [verdict, part] : parts(counts)) words += (words.empty() ? "" : ", ") + part;
+  return words.empty() ? "nothing to check" : words;
+}
+
+std::vector<Section> sections(const Result& result) {
+  std::vector<Section> found;
+  std::map<int, std::size_t> place;
+  const auto open = [&](const Chapter& chapter) {
+    if (place.emplace(chapter.number, found.size()).second) found.push_back({chapter, {}, {}, 0});
+  };
+  for (const Chapter& chapter : result.chapters) open(chapter);
+  for (const Requirement& requirement : result.requirements) {
+    open({requirement.chapter, ""});
+    Section& section = found[place.at(requirement.chapter)];
+    section.requirements.push_back(&requirement);
+    section.counts.add(requirement.verdict);
+    section.seconds += requirement.seconds;
+  }
+  return found;
+}
+
+std::string sentence_of(const Check& check) {
+  std::string sentence = check.sentence;
+  if (sentence.empty()) {
+    sentence = fmt::format("{}: got {}, expected {}", check.what, check.actual, check.expected);
+    if (check.worst_difference) sentence += fmt::format(", off by {:.2g}", *check.worst_difference);
+    if (check.tolerance) sentence += fmt::format(", allowed {:.2g}", *check.tolerance);
+  }
+  const bool said = sentence.find(check.tolerance_reason) != std::string::npos;
+  return said ? sentence : fmt::format("{} ({})", sentence, check.tolerance_reason);
+}
+
+std::vector<const Check*> failed_checks(const Requirement& requirement) {
+  std::vector<const Check*> failed;
+  for (const Check& check : requirement.checks) {
+    if (!check.within) failed.push_back(&check);
+  }
+  return failed;
+}
+
+std::string counted(std::int64_t count, const std::string& singular) {
+  std::string digits = std::to_string(count);
+  for (auto at = static_cast<std::int64_t>(digits.size()) - 3; at > (count < 0 ? 1 : 0); at -= 3) {
+    digits.insert(static_cast<std::size_t>(at), 1, ',');
+  }
+  return fmt::format("{} {}{}", digits, singular, count == 1 ? "" : "s");
+}
+
+std::string heading(const Chapter& chapter) {
+  return chapter.title.empty() ? fmt::format("chapter {}", chapter.number)
+                               : fmt::format("{} {}", chapter.number, chapter.title);
+}
+
+bool is_whole(const Header& header) {
+  return header.scope.empty() || header.scope == "everything";
+}
+
+std::string scope_in_words(const std::string& scope) {
+  if (scope.find_first_not_of("0123456789, ") != std::string::npos) return scope;
+  std::vector<std::string> numbers(1);
+  for (const char character : scope) {
+    if (character != ',' && character != ' ') {
+      numbers.back() += character;
+    } else if (!numbers.back().empty()) {
+      numbers.emplace_back();
+    }
+  }
+  if (numbers.back().empty()) numbers.pop_back();
+  if (numbers.size() < 2) return "chapter " + (numbers.empty() ? scope : numbers.front());
+  std::string words = "chapters " + numbers.front();
+  for (std::size_t i = 1; i < numbers.size(); ++i) {
+    words += (i + 1 == numbers.size() ? " and " : ", ") + numbers[i];
+  }
+  return words;
+}
+
+}  // namespace plumbline::reports

@@ -1,0 +1,62 @@
+// What the renderings share: the same facts said in the same words everywhere.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "reports/result.hpp"
+
+namespace plumbline::reports {
+
+// Why this requirement cannot be believed as it stands; empty where nothing speaks against it. A pass needs
+// checks that compared something and found it within a finite tolerance; whatever was not looked at needs a
+// reason.
+std::string inconsistency(const Requirement& requirement);
+
+// Counts, elements, status and sentence for `result` as it stands; `seconds` stays 0.
+Footer footer_of(const Result& result);
+
+// How many of some requirements have each verdict.
+struct Counts {
+  int passed = 0, failed = 0, errors = 0, not_assessed = 0, not_applicable = 0;
+  void add(Verdict verdict);
+  int total() const { return passed + failed + errors + not_assessed + not_applicable; }
+};
+
+// "5 passed", "1 failed", "1 not applicable": what is not 0, each with its verdict.
+std::vector<std::pair<Verdict, std::string>> parts(const Counts& counts);
+
+// The same in one line; "nothing to check" where all are 0.
+std::string in_words(const Counts& counts);
+
+// A chapter with its requirements, in the document's order.
+struct Section {
+  Chapter chapter;
+  std::vector<const Requirement*> requirements;
+  Counts counts;
+  double seconds = 0;
+};
+
+// Every requirement exactly once: one whose chapter nobody declared gets a section "chapter N" at the end.
+std::vector<Section> sections(const Result& result);
+
+// The check's own sentence or, where it has none, one made from its parts; ends with the tolerance's reason.
+std::string sentence_of(const Check& check);
+
+// The checks that did not hold, in order.
+std::vector<const Check*> failed_checks(const Requirement& requirement);
+
+// "1 requirement", "2 requirements", "25,829,888 elements".
+std::string counted(std::int64_t count, const std::string& singular);
+
+// "3 Grouped-query attention"
+std::string heading(const Chapter& chapter);
+
+// "chapter 3", "chapters 3 and 5" for "3,5"; anything else as it is.
+std::string scope_in_words(const std::string& scope);
+
+// Whether everything was asked for, not only some chapters.
+bool is_whole(const Header& header);
+
+}  // namespace plumbline::reports

@@ -1,0 +1,136 @@
+// Chapter 3: grouped-query attention.
+#include <cmath>
+
+#include "suites/suite.hpp"
+
+namespace plumbline {
+namespace {
+
+// Some key/value heads to repeat: (B, L, K, Dh), lengths and batch unlike any head count.
+at::Tensor some_heads() {
+  const auto& s = subject().specification();
+  const auto elements = 3 * 7 * s.num_key_value_heads * s.head_size();
+  return at::arange(elements, at::kDouble).sin().view({3, 7, s.num_key_value_heads, s.head_size()});
+}
+
+// The weights with the rows of one key/value head set to 0 in one projection of layer 0.
+Weights without_head(const std::string& projection, std::int64_t head) {
+  const auto& s = subject().specification();
+  auto weights = subject().weights();
+  auto& matrix = weights.at("model.layers.0.self_attn." + projection + ".weight");
+  matrix = matrix.clone();
+  matrix.narrow(0, head * s.head_size(), s.head_size()).zero_();
+  return weights;
+}
+
+}  // namespace
+
+REQUIREMENT("GQA-1", "repeat_kv turns (B, L, K, Dh) into (B, L, H, Dh)") {
+  const auto& s = subject().specification();
+  const auto repeated = subject().candidate().repeat_kv(some_heads(), s.repeat_factor());
+  expect_equal("heads after repeat_kv", repeated.size(2), s.num_attention_heads);
+  expect_equal("dimensions after repeat_kv", repeated.dim(), 4);
+  expect_equal("elements after repeat_kv", repeated.numel(), some_heads().numel() * s.repeat_factor());
+}
+
+REQUIREMENT("GQA-2", "query head h reads key/value head h div the repeat factor") {
+  auto& s = subject();
+  const auto& spec = s.specification();
+  const auto tokens = standard_probe();
+  const auto whole = observe(tokens);
+  const auto shown = [](const Stages& stages, const char* name) {
+    const auto found = stages.find(name);
+    if (found == stages.end()) not_assessed(fmt::format("the candidate does not show {}", name));
+    return found->second.to(at::kDouble);
+  };
+  // (B, T, D) -> (B, H, T, Dh)
+  const auto split = [&](const at::Tensor& context) {
+    return context.unflatten(-1, {spec.num_attention_heads, spec.head_size()}).transpose(1, 2);
+  };
+  for (std::int64_t head = 0; head < spec.num_key_value_heads; ++head) {
+    const auto readers = at::arange(spec.num_attention_heads).div(spec.repeat_factor(), "floor") == head;  // (H)
+    const auto silenced = readers.view({1, -1, 1, 1});
+    s.with_weights(without_head("v_proj", head), [&](Candidate&) {
+      const auto context = split(shown(observe(tokens), "layers.0.context"));
+      const auto before = split(shown(whole, "layers.0.context"));
+      expect_close(fmt::format("layers.0.context by head, values of head {} set to 0", head), context,
+                   before.masked_fill(silenced, 0), s.noise("context", before));
+    });
+    s.with_weights(without_head("k_proj", head), [&](Candidate&) {
+      const auto scores = shown(observe(tokens), "layers.0.scores");
+      const auto before = shown(whole, "layers.0.scores");
+      const auto expected = at::where(silenced & before.isfinite(), at::zeros_like(before), before);
+      expect_close(fmt::format("layers.0.scores, keys of head {} set to 0", head), scores, expected, s.noise("scores", before));
+    });
+  }
+  s.running();
+}
+
+REQUIREMENT("GQA-3", "repeat_kv by a factor of 1 returns its input") {
+  expect_close("repeat_kv(x, 1)", subject().candidate().repeat_kv(some_heads(), 1), some_heads(), Tolerance::exact());
+}
+
+REQUIREMENT("GQA-4", "repeat_kv equals repeat_interleave over heads, and is not tiled") {
+  const auto factor = subject().specification().repeat_factor();
+  const auto x = some_heads();
+  const auto actual = subject().candidate().repeat_kv(x, factor);
+  const auto interleaved = x.repeat_interleave(factor, 2);
+  // With one key/value head, or none repeated, tiling is the same thing.
+  if (factor > 1 && x.size(2) > 1)
+    expect_told_apart("repeat_kv", actual, interleaved, {{"tiling", x.repeat({1, 1, factor, 1})}}, Tolerance::absolute(1e-12, "a copy in float64"));
+  else
+    expect_close("repeat_kv", actual, interleaved, Tolerance::exact());
+}
+
+REQUIREMENT("GQA-5", "attention equals the fused kernel's own grouped-query mode") {
+  auto& s = subject();
+  const auto shown = observe(standard_probe());
+  const auto here = [&](std::int64_t layer, const char* name) {
+    const auto found = shown.find(fmt::format("layers.{}.{}", layer, name));
+    if (found == shown.end()) not_assessed(fmt::format("the candidate does not show layers.{}.{}", layer, name));
+    return found->second.to(at::kDouble);
+  };
+  for (std::int64_t layer = 0; layer < s.specification().num_hidden_layers; ++layer) {
+    const auto expected = at::scaled_dot_product_attention(here(layer, "q_rotated").transpose(1, 2), here(layer, "k_rotated").transpose(1, 2),
+                                                           here(layer, "v").transpose(1, 2), {}, 0.0, /*is_causal=*/true, std::nullopt,
+                                                           /*enable_gqa=*/true)
+                              .transpose(1, 2)
+                              .flatten(2);
+    expect_close(fmt::format("layers.{}.context", layer), here(layer, "context"), expected, s.noise("context", expected));
+  }
+}
+
+REQUIREMENT("GQA-6", "the gradients of a key/value head's copies add up") {
+  const auto factor = subject().specification().repeat_factor();
+  auto x = some_heads().set_requires_grad(true);
+  const auto repeated = subject().candidate().repeat_kv(x, factor);
+  const auto upstream = at::arange(repeated.numel(), at::kDouble).cos().view(repeated.sizes());
+  (repeated * upstream).sum().backward();
+  expect_close("gradient of repeat_kv", x.grad(), upstream.unflatten(2, {-1, factor}).sum(3),
+               Tolerance::absolute(1e-12, fmt::format("float64 sum of {}", factor)));
+}
+
+REQUIREMENT("GQA-7", "heads are grouped in training as in inference") {
+  PassOptions training;
+  training.training = true;
+  expect_replayed({"scores", "context"}, observe(standard_probe(), training), standard_probe(), "training");
+  expect_replayed({"scores", "context"}, observe(standard_probe()), standard_probe(), "evaluation");
+}
+
+REQUIREMENT("GQA-8", "scores are scaled by 1/sqrt(head size)") {
+  expect_replayed({"scores"}, observe(standard_probe()), standard_probe(), "evaluation");
+}
+
+REQUIREMENT("GQA-9", "probabilities are a float32 softmax of the scores over the allowed positions") {
+  const auto shown = observe(standard_probe());
+  expect_replayed({"probabilities"}, shown, standard_probe(), "evaluation");
+  for (const auto& [stage, values] : shown) {
+    if (!stage.ends_with(".probabilities")) continue;
+    const auto sums = values.to(at::kDouble).sum(-1);
+    const double n = static_cast<double>(values.size(-1));
+    expect_close(stage + " summed over keys", sums, at::ones_like(sums),
+                 Tolerance::absolute(n * 2 * unit_roundoff(subject().candidate().type()), fmt::format("{} roundings of the model's type", n)));
+  }
+}
+
+}  // namespace plumbline

@@ -1,0 +1,126 @@
+// Chapter 8: every number, against what shares no code with the candidate.
+#include <algorithm>
+
+#include "suites/suite.hpp"
+
+namespace plumbline {
+namespace {
+
+// Golden tensors are judged in float32; in bfloat16 rounding swamps what accumulates over a pass, and NUM-4's
+// replay of each stage takes their place.
+const Golden& golden() {
+  auto& s = subject();
+  if (!s.golden()) not_assessed(fmt::format("there are no golden tensors for '{}'", s.specification().name));
+  return *s.golden();
+}
+
+// The rows of `values` that are stored in the golden file: a choice along the T axis, of each batch row's real
+// tokens. (B, T, ...) or, for scores and probabilities, (B, H, T, S).
+at::Tensor stored_rows(const at::Tensor& values, const std::string& stage, const GoldenProbe& probe) {
+  const bool by_head = stage.ends_with(".scores") || stage.ends_with(".probabilities");
+  return values.to(at::kDouble).index_select(by_head ? 2 : 1, probe.positions);
+}
+
+// Padding's rows hold nothing that means anything: both sides become 0 there.
+at::Tensor real_rows_only(const at::Tensor& values, const std::string& stage, const GoldenProbe& probe) {
+  if (probe.tokens.padding == Padding::none) return values;
+  const bool by_head = stage.ends_with(".scores") || stage.ends_with(".probabilities");
+  auto real = real_tokens(probe.tokens).index_select(1, probe.positions);  // (B, R)
+  if (by_head) real = real.unsqueeze(1);
+  while (real.dim() < values.dim()) real = real.unsqueeze(-1);
+  return values.masked_fill(~real, 0);
+}
+
+}  // namespace
+
+REQUIREMENT("NUM-1", "every recorded stage of a full pass agrees with the golden tensors") {
+  for (const auto& probe : golden().probes()) {
+    const auto stages = observe(probe.tokens);
+    for (const auto& stage : probe.stages) {
+      const auto found = stages.find(stage);
+      if (found == stages.end()) {
+        subject().recorder().not_assessed(fmt::format("the candidate does not show {}", stage));
+        continue;
+      }
+      auto actual = stored_rows(found->second, stage, probe);
+      const auto expected = golden().stage(probe, stage);
+      if (stage.ends_with(".scores") && actual.sizes() == expected.sizes()) actual = hidden_as_infinity(actual, expected.isfinite());
+      expect_close(fmt::format("{} of probe {}", stage, probe.name), real_rows_only(actual, stage, probe),
+                   real_rows_only(expected, stage, probe), golden().tolerance(probe.name + "/" + stage));
+    }
+  }
+}
+
+REQUIREMENT("NUM-2", "step by step through the cache, logits and cache contents agree with the golden tensors") {
+  const at::NoGradGuard no_gradients;
+  const auto& s = subject().specification();
+  bool any = false;
+  for (const auto& probe : golden().probes()) {
+    if (!probe.has_decode && !probe.has_cache) continue;
+    if (probe.tokens.padding != Padding::none) continue;  // MODE-8 holds a padded batch to each sequence alone
+    any = true;
+    const auto length = probe.tokens.ids.size(1);
+    const auto decoding = subject().running().decode(probe.tokens.ids.size(0), length);
+    std::vector<at::Tensor> steps;
+    for (std::int64_t step = 0; step < length; ++step)
+      steps.push_back(decoding->extend({probe.tokens.ids.narrow(1, step, 1), {}, Padding::none}, {}).to(at::kCPU));
+    if (probe.has_decode)
+      expect_close(fmt::format("logits of probe {}, one at a time", probe.name), stored_rows(at::cat(steps, 1), "logits", probe),
+                   golden().decode_logits(probe), golden().tolerance(probe.name + "/decode/logits"));
+    if (!probe.has_cache) continue;
+    const auto view = decoding->show();
+    for (std::int64_t layer = 0; layer < s.num_hidden_layers; ++layer)
+      for (const auto* side : {"keys", "values"}) {
+        if (layer >= static_cast<std::int64_t>(view.layers.size())) not_assessed("the cache shows fewer layers than the model has");
+        const auto& kept = view.layers[static_cast<std::size_t>(layer)];
+        const auto name = fmt::format("{}/cache/layers.{}.{}", probe.name, layer, side);
+        expect_close(name, (side == std::string("keys") ? kept.keys : kept.values).to(at::kCPU), golden().cached(probe, layer, side),
+                     golden().tolerance(name));
+      }
+  }
+  if (!any) not_assessed("no golden probe records a decoding");
+}
+
+REQUIREMENT("NUM-3", "rotation agrees with the golden vectors near the first and near the last position") {
+  const auto rotation = golden().rotation();
+  const auto x = rotation.vectors.to(at::kFloat).unsqueeze(0).unsqueeze(2);  // (1, P, 1, Dh)
+  const auto rotated = subject().candidate().rotate(x, rotation.positions.unsqueeze(0)).squeeze(2).squeeze(0);
+  expect_close("rotation", rotated, rotation.rotated, golden().tolerance("rotation/rotated"));
+}
+
+REQUIREMENT("NUM-4", "every stage is what its own inputs call for, replayed in float64") {
+  const std::vector<std::string> all = {"embedding", "attention_norm", "q", "k", "v", "q_rotated", "k_rotated", "scores", "probabilities",
+                                        "context", "attention_out", "after_attention", "feed_forward_norm", "gate", "up", "gated",
+                                        "feed_forward_out", "after_feed_forward", "final_norm", "logits"};
+  const auto tokens = probe("replay", 2, 19);
+  expect_replayed(all, observe(tokens), tokens, "evaluation");
+  PassOptions training;
+  training.training = true;
+  expect_replayed(all, observe(tokens, training), tokens, "training");
+  expect_replayed(all, observe_cached(tokens, {6, 1, 1, 8, 1, 1, 1}), tokens, "through the cache");
+}
+
+REQUIREMENT("NUM-5", "no stage holds NaN or infinity") {
+  const auto tokens = probe("finite", 2, 24);
+  const auto look = [](const Stages& stages, const std::string& mode) {
+    for (const auto& [stage, values] : stages)
+      expect(all_finite(fmt::format("{} ({})", stage, mode), values,
+                        stage.ends_with(".scores") ? values < -1e3 : at::Tensor()));  // hidden keys
+  };
+  look(observe(tokens), "evaluation");
+  PassOptions training;
+  training.training = true;
+  look(observe(tokens, training), "training");
+  look(observe_cached(tokens, {10, 1, 13}), "through the cache");
+}
+
+REQUIREMENT("NUM-6", "logits agree with a float64 run of the specification on the same weights") {
+  const at::NoGradGuard no_gradients;
+  for (const auto& tokens : {standard_probe(), probe("same weights", 2, 33), probe("one", 1, 1)}) {
+    const auto expected = subject().exact().forward(tokens).to(at::kCPU);
+    expect_close(fmt::format("logits of {} x {} tokens", tokens.ids.size(0), tokens.ids.size(1)), logits(tokens), expected,
+                 subject().noise("logits", expected));
+  }
+}
+
+}  // namespace plumbline

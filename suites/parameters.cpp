@@ -1,0 +1,130 @@
+// Chapter 2: the parameters, to the last one.
+#include <algorithm>
+#include <map>
+
+#include <fmt/ranges.h>
+
+#include "suites/suite.hpp"
+
+namespace plumbline {
+namespace {
+
+constexpr const char* kEmbedding = "model.embed_tokens.weight";
+constexpr const char* kHead = "lm_head.weight";
+
+std::int64_t elements(const std::vector<std::int64_t>& shape) {
+  std::int64_t product = 1;
+  for (const auto size : shape) product *= size;
+  return product;
+}
+
+std::string shape_of(const std::vector<std::int64_t>& shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
+
+// A stored file keeps a tied head as a second copy of the embedding; in code a head of its own is a parameter more.
+bool is_stored_copy(const std::string& name) {
+  const auto& s = subject();
+  return name == kHead && s.specification().tie_word_embeddings && subject().description().kind != "reference";
+}
+
+std::map<std::string, std::vector<std::int64_t>> expected_shapes() {
+  std::map<std::string, std::vector<std::int64_t>> shapes;
+  for (const auto& parameter : subject().specification().parameters()) shapes[parameter.name] = parameter.shape;
+  return shapes;
+}
+
+std::map<std::string, std::vector<std::int64_t>> actual_shapes() {
+  std::map<std::string, std::vector<std::int64_t>> shapes;
+  for (const auto& parameter : subject().description().parameters) shapes[parameter.name] = parameter.shape;
+  return shapes;
+}
+
+}  // namespace
+
+REQUIREMENT("PAR-1", "the number of parameters is exactly the specification's") {
+  std::int64_t total = 0;
+  for (const auto& parameter : subject().description().parameters)
+    if (!is_stored_copy(parameter.name)) total += elements(parameter.shape);
+  expect_equal("parameters", total, subject().specification().parameter_count());
+  subject().recorder().finding(fmt::format("{} parameters", total));
+}
+
+REQUIREMENT("PAR-2", "every parameter of the specification is there") {
+  const auto actual = actual_shapes();
+  for (const auto& [name, shape] : expected_shapes())
+    expect_that(actual.contains(name), name, actual.contains(name) ? "present" : "missing", "present");
+}
+
+REQUIREMENT("PAR-3", "every parameter has its shape") {
+  const auto actual = actual_shapes();
+  bool any = false;
+  for (const auto& [name, shape] : expected_shapes()) {
+    const auto found = actual.find(name);
+    if (found == actual.end()) continue;  // PAR-2 says so
+    any = true;
+    expect_equal(name, shape_of(found->second), shape_of(shape));
+  }
+  if (!any) not_assessed("no parameter of the specification is there");
+}
+
+REQUIREMENT("PAR-4", "there is no parameter that the specification does not have") {
+  const auto expected = expected_shapes();
+  for (const auto& [name, shape] : actual_shapes()) {
+    const bool known = expected.contains(name) || is_stored_copy(name);
+    expect_that(known, name, known ? "known" : "surplus, " + shape_of(shape), "known");
+  }
+}
+
+REQUIREMENT("PAR-5", "the tied matrix is tied: a stored head is absent or equal") {
+  if (!subject().specification().tie_word_embeddings) {
+    expect_that(actual_shapes().contains(kHead), kHead, actual_shapes().contains(kHead) ? "present" : "missing", "present: the head is not tied");
+    return;
+  }
+  const auto& weights = subject().candidate().weights();
+  const auto embedding = weights.find(kEmbedding), head = weights.find(kHead);
+  if (embedding == weights.end()) not_assessed("there is no embedding matrix to compare the head with");
+  if (head != weights.end()) {
+    expect_close(kHead, head->second, embedding->second, Tolerance::exact("a tied head is the embedding matrix itself"));
+    return;
+  }
+  const auto& configuration = subject().description().configuration;
+  const auto tied = configuration.find("tie_word_embeddings");
+  const bool contradicted = tied != configuration.end() && tied->second.value == false;
+  expect_that(!contradicted, kHead, contradicted ? "absent although the configuration says it is not tied" : "absent", "absent or equal to the embedding");
+}
+
+REQUIREMENT("PAR-7", "the tied matrix is tied: changing the embedding changes the output head") {
+  auto& s = subject();
+  if (!s.specification().tie_word_embeddings) not_assessed("this specification's head is not tied");
+  const auto tokens = standard_probe();
+  const auto before = logits(tokens).to(at::kDouble);
+  // Twice the row of a token that is not in the probe: its logit doubles, since the head reads that row, and
+  // nothing else moves. A head of its own keeps what was loaded into it.
+  std::int64_t row = 0;
+  while ((tokens.ids == row).any().item<bool>()) ++row;
+  auto changed = s.weights();
+  const auto embedding = changed.at(kEmbedding);
+  changed[kHead] = embedding;
+  auto doubled = embedding.clone();
+  doubled[row].mul_(2);
+  changed[kEmbedding] = doubled;
+  auto expected = before.clone();
+  expected.select(-1, row).mul_(2);
+  s.with_weights(changed, [&](Candidate& candidate) {
+    const at::NoGradGuard no_gradients;
+    expect_close(fmt::format("logits after row {} of the embedding was doubled", row), candidate.forward(tokens, {}), expected,
+                 s.noise("logits", expected));
+  });
+}
+
+REQUIREMENT("PAR-6", "every parameter is finite and of a floating type") {
+  for (const auto& parameter : subject().description().parameters) {
+    const bool floating = parameter.type == at::kFloat || parameter.type == at::kHalf || parameter.type == at::kBFloat16;
+    expect_that(floating, parameter.name + " type", at::toString(parameter.type), "Float, Half or BFloat16");
+  }
+  auto& s = subject();
+  if (s.description().kind == "reference") s.running();
+  for (const auto& [name, values] : s.candidate().weights())
+    if (at::isFloatingType(values.scalar_type())) expect(all_finite(name, values));
+}
+
+}  // namespace plumbline

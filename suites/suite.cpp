@@ -1,0 +1,256 @@
+#include "suites/suite.hpp"
+
+#include <fmt/ranges.h>
+
+#include <limits>
+#include <numeric>
+
+namespace plumbline {
+namespace {
+
+Subject* current_subject = nullptr;
+
+constexpr double kNoiseFactor = 16;  // honest variants stay an order of magnitude below it
+
+std::string name_of(at::ScalarType type) { return type == at::kBFloat16 ? "bfloat16" : "float32"; }
+
+// Stage "layers.3.scores" -> "scores".
+std::string kind_of(const std::string& stage) { return stage.substr(stage.rfind('.') + 1); }
+
+Stages stages_of(const Model& model, const Tokens& tokens) {
+  Stages stages;
+  PassOptions options;
+  options.observe = [&](const std::string& stage, const at::Tensor& value) { stages[stage] = value.to(at::kCPU, at::kDouble); };
+  model.forward(tokens, options);
+  return stages;
+}
+
+}  // namespace
+
+Subject& subject() { return *current_subject; }
+void set_subject(Subject* subject) { current_subject = subject; }
+
+const Weights& Subject::weights() {
+  if (!weights_) weights_ = discriminating_weights(specification_.parameters(), golden_ ? golden_->seed() : 1);
+  return *weights_;
+}
+
+Candidate& Subject::running() {
+  if (!loaded_) {
+    candidate_.load(weights());
+    loaded_ = true;
+  }
+  return candidate_;
+}
+
+void Subject::with_weights(const Weights& weights, const std::function<void(Candidate&)>& body) {
+  candidate_.load(weights);
+  loaded_ = true;  // running() is to leave them alone
+  try {
+    body(candidate_);
+  } catch (...) {
+    loaded_ = false;
+    throw;
+  }
+  loaded_ = false;
+}
+
+const Model& Subject::rounded() {
+  if (!rounded_)
+    rounded_ = std::make_unique<Model>(specification_, convert(weights(), running().type(), running().device()));
+  return *rounded_;
+}
+
+const Model& Subject::exact() {
+  if (!exact_) exact_ = std::make_unique<Model>(specification_, convert(rounded().weights(), at::kDouble, running().device()));
+  return *exact_;
+}
+
+Tolerance Subject::noise(const std::string& stage, const at::Tensor& expected) {
+  if (relative_noise_.empty()) {
+    const at::NoGradGuard no_gradients;
+    const auto right = stages_of(exact(), standard_probe()), near = stages_of(rounded(), standard_probe());
+    for (const auto& [name, value] : right) {
+      const auto finite = value.isfinite();
+      const auto error = largest((near.at(name) - value).masked_fill(~finite, 0));
+      auto& noise = relative_noise_[kind_of(name)];
+      noise = std::max(noise, error / largest(value.masked_fill(~finite, 0)));
+    }
+  }
+  const auto finite = expected.masked_fill(~expected.isfinite(), 0);
+  const double relative = relative_noise_.at(kind_of(stage));
+  // Rotary angles in float32 err in proportion to the position (Tokens are few; the pass itself says how many).
+  const double angles = static_cast<double>(expected.dim() > 1 ? expected.size(1) : 1) * 0x1p-24;
+  const double bound = (kNoiseFactor * relative + angles) * largest(finite);
+  return Tolerance::absolute(bound, fmt::format("{} x the {} rounding error measured on the reference, {} of the largest",
+                                                kNoiseFactor, name_of(candidate_.type()), number(relative)));
+}
+
+Tokens probe(const std::string& name, std::int64_t batch, std::int64_t length) {
+  return {probe_tokens(name, batch, length, subject().specification().vocab_size, 1), {}, Padding::none};
+}
+
+Tokens standard_probe() { return probe("standard", 1, 24); }
+
+Tokens rows(const Tokens& tokens, std::int64_t row) {
+  return {tokens.ids.narrow(0, row, 1), {}, Padding::none};
+}
+
+at::Tensor logits(const Tokens& tokens, PassOptions options) {
+  const at::NoGradGuard no_gradients;
+  return subject().running().forward(tokens, options).to(at::kCPU);
+}
+
+Stages observe(const Tokens& tokens, PassOptions options) {
+  const at::NoGradGuard no_gradients;
+  Stages stages;
+  options.observe = [&](const std::string& stage, const at::Tensor& value) { stages[stage] = value.to(at::kCPU).clone(); };
+  subject().running().forward(tokens, options);
+  return stages;
+}
+
+std::vector<std::int64_t> one_by_one(std::int64_t prefill, std::int64_t length) {
+  std::vector<std::int64_t> chunks{prefill};
+  chunks.insert(chunks.end(), static_cast<std::size_t>(length - prefill), 1);
+  return chunks;
+}
+
+namespace {
+
+// Calls `each` with every chunk of the tokens and the decoding that is to take it.
+void in_chunks(const Tokens& tokens, const std::vector<std::int64_t>& chunks,
+               const std::function<void(Decoding&, const Tokens&)>& each) {
+  const at::NoGradGuard no_gradients;
+  const auto length = tokens.ids.size(1);
+  const auto decoding = subject().running().decode(tokens.ids.size(0), length + 3);
+  std::int64_t begin = 0;
+  for (const auto chunk : chunks) {
+    each(*decoding, {tokens.ids.narrow(1, begin, chunk), {}, Padding::none});
+    begin += chunk;
+  }
+  if (begin != length) throw std::logic_error("the chunks do not add up to the tokens");
+}
+
+}  // namespace
+
+at::Tensor cached_logits(const Tokens& tokens, const std::vector<std::int64_t>& chunks) {
+  std::vector<at::Tensor> all;
+  in_chunks(tokens, chunks, [&](Decoding& decoding, const Tokens& chunk) { all.push_back(decoding.extend(chunk, {}).to(at::kCPU)); });
+  return at::cat(all, 1);
+}
+
+Stages observe_cached(const Tokens& tokens, const std::vector<std::int64_t>& chunks) {
+  const auto length = tokens.ids.size(1);
+  std::map<std::string, std::vector<at::Tensor>> pieces;
+  in_chunks(tokens, chunks, [&](Decoding& decoding, const Tokens& chunk) {
+    PassOptions options;
+    options.observe = [&](const std::string& stage, const at::Tensor& value) {
+      auto piece = value.to(at::kCPU).clone();
+      const auto kind = kind_of(stage);
+      // (B, H, T, S): the keys that came later are hidden from these queries.
+      if ((kind == "scores" || kind == "probabilities") && piece.size(-1) < length)
+        piece = at::constant_pad_nd(piece, {0, length - piece.size(-1)}, kind == "scores" ? -std::numeric_limits<double>::infinity() : 0.0);
+      pieces[stage].push_back(piece);
+    };
+    decoding.extend(chunk, options);
+  });
+  Stages stages;
+  for (const auto& [stage, parts] : pieces) {
+    const auto kind = kind_of(stage);
+    stages[stage] = at::cat(parts, kind == "scores" || kind == "probabilities" ? 2 : 1);
+  }
+  return stages;
+}
+
+void expect(reports::Check check) {
+  const bool holds = check.within && check.elements > 0;
+  const auto sentence = check.sentence;
+  subject().recorder().add(std::move(check));
+  if (holds)
+    SUCCEED();
+  else
+    FAIL_CHECK(sentence);
+}
+
+void expect_close(const std::string& what, const at::Tensor& actual, const at::Tensor& expected, const Tolerance& tolerance) {
+  expect(compare(what, actual, expected, tolerance));
+}
+
+void expect_equal(const std::string& what, const std::string& actual, const std::string& expected) {
+  expect(compare_text(what, actual, expected));
+}
+
+void expect_equal(const std::string& what, std::int64_t actual, std::int64_t expected) {
+  expect_equal(what, std::to_string(actual), std::to_string(expected));
+}
+
+void expect_differs(const std::string& what, const at::Tensor& one, const at::Tensor& other, double least, const std::string& why) {
+  reports::Check check;
+  check.what = what;
+  check.elements = one.numel();
+  const double difference = largest(one.to(at::kDouble) - other.to(at::kDouble));
+  check.within = difference >= least;
+  check.actual = number(difference);
+  check.expected = "at least " + number(least);
+  check.sentence = fmt::format("{}: the largest change is {}, expected at least {}: {}", what, check.actual, number(least), why);
+  check.tolerance_reason = why;
+  expect(std::move(check));
+}
+
+void expect_that(bool holds, const std::string& what, const std::string& actual, const std::string& expected) {
+  auto check = compare_text(what, actual, expected);
+  check.within = holds;
+  expect(std::move(check));
+}
+
+void expect_told_apart(const std::string& what, const at::Tensor& actual, const at::Tensor& right,
+                       const std::vector<std::pair<std::string, at::Tensor>>& wrong, const Tolerance& tolerance) {
+  const auto finite = [](const at::Tensor& x) { return at::nan_to_num(x.to(at::kDouble), 0, 0, 0); };
+  for (const auto& [name, other] : wrong) {
+    const auto apart = ((finite(right) - finite(other)).abs() / tolerance.bound.clamp_min(1e-300)).max().item<double>();
+    if (!(apart >= 10)) {
+      subject().recorder().error(fmt::format("{}: this probe cannot tell {} from what is right ({} tolerances apart)", what, name, number(apart)));
+      FAIL("the probe cannot tell");
+    }
+  }
+  expect_close(what, actual, right, tolerance);
+}
+
+void expect_replayed(const std::vector<std::string>& kinds, const Stages& shown, const Tokens& tokens,
+                     const std::string& mode, std::int64_t first_position) {
+  const at::NoGradGuard no_gradients;
+  auto& s = subject();
+  const auto length = tokens.ids.size(1);
+  const auto slots = at::arange(length, at::kLong);
+  const auto real = at::ones({tokens.ids.size(0), length}, at::kBool);
+  const auto allowed = causal_mask({slots, slots, real, real, false, false});
+  const auto positions = (slots + first_position).unsqueeze(0).expand_as(tokens.ids);
+  static const Weights* of = nullptr;
+  static Weights weights;  // float64, the ones the candidate holds
+  if (of != &s.exact().weights()) {
+    of = &s.exact().weights();
+    weights = convert(*of, at::kDouble, at::kCPU);
+  }
+  bool any = false;
+  for (const auto& stage : stage_names(s.specification().num_hidden_layers)) {
+    if (std::find(kinds.begin(), kinds.end(), kind_of(stage)) == kinds.end()) continue;
+    const auto actual = shown.find(stage);
+    if (actual == shown.end()) {
+      s.recorder().not_assessed(fmt::format("the candidate does not show {}", stage));
+      continue;
+    }
+    const auto right = replay(stage, shown, weights, s.specification(), tokens.ids, positions, allowed, s.running().type());
+    if (!right) {
+      s.recorder().not_assessed(fmt::format("the candidate does not show what goes into {}", stage));
+      continue;
+    }
+    any = true;
+    const auto value = kind_of(stage) == "scores" ? hidden_as_infinity(actual->second, allowed) : actual->second;
+    expect_close(fmt::format("{} ({})", stage, mode), value, right->expected, right->tolerance);
+  }
+  if (!any) not_assessed("the candidate shows none of these stages");
+}
+
+void not_assessed(const std::string& reason) { throw NotShown(reason); }
+
+}  // namespace plumbline
