@@ -147,8 +147,9 @@ Stages observe_cached(const Tokens& tokens, const std::vector<std::int64_t>& chu
     options.observe = [&](const std::string& stage, const at::Tensor& value) {
       auto piece = value.to(at::kCPU).clone();
       const auto kind = kind_of(stage);
-      // (B, H, T, S): the keys that came later are hidden from these queries.
-      if ((kind == "scores" || kind == "probabilities") && piece.size(-1) < length)
+      // (B, H, T, S): the keys that came later are hidden from these queries. A static cache may show all its slots;
+      // if one beyond the tokens had weight, the context would not be what the shown probabilities make of them.
+      if (kind == "scores" || kind == "probabilities")
         piece = at::constant_pad_nd(piece, {0, length - piece.size(-1)}, kind == "scores" ? -std::numeric_limits<double>::infinity() : 0.0);
       pieces[stage].push_back(piece);
     };
