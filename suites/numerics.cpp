@@ -56,17 +56,17 @@ REQUIREMENT("NUM-2", "step by step through the cache, logits and cache contents 
   const auto& s = subject().specification();
   bool any = false;
   for (const auto& probe : golden().probes()) {
-    if (!probe.has_decode && !probe.has_cache) continue;
-    if (probe.tokens.padding != Padding::none) continue;  // MODE-8 holds a padded batch to each sequence alone
-    any = true;
     const auto length = probe.tokens.ids.size(1);
+    // MODE-8 holds a padded batch to each sequence alone. Where no decoding was recorded, one pass gives the same.
+    if (probe.tokens.padding != Padding::none || length > 64) continue;
+    any = true;
     const auto decoding = subject().running().decode(probe.tokens.ids.size(0), length);
     std::vector<at::Tensor> steps;
     for (std::int64_t step = 0; step < length; ++step)
       steps.push_back(decoding->extend({probe.tokens.ids.narrow(1, step, 1), {}, Padding::none}, {}).to(at::kCPU));
-    if (probe.has_decode)
-      expect_close(fmt::format("logits of probe {}, one at a time", probe.name), stored_rows(at::cat(steps, 1), "logits", probe),
-                   golden().decode_logits(probe), golden().tolerance(probe.name + "/decode/logits"));
+    expect_close(fmt::format("logits of probe {}, one at a time", probe.name), stored_rows(at::cat(steps, 1), "logits", probe),
+                 probe.has_decode ? golden().decode_logits(probe) : golden().stage(probe, "logits"),
+                 golden().tolerance(probe.name + (probe.has_decode ? "/decode/logits" : "/logits")));
     if (!probe.has_cache) continue;
     const auto view = decoding->show();
     for (std::int64_t layer = 0; layer < s.num_hidden_layers; ++layer)
@@ -78,7 +78,7 @@ REQUIREMENT("NUM-2", "step by step through the cache, logits and cache contents 
                      golden().tolerance(name));
       }
   }
-  if (!any) not_assessed("no golden probe records a decoding");
+  if (!any) not_assessed("no golden probe is short and without padding");
 }
 
 REQUIREMENT("NUM-3", "rotation agrees with the golden vectors near the first and near the last position") {

@@ -61,24 +61,21 @@ REQUIREMENT("ROPE-2", "the pairs that turn together are the specification's") {
   const auto angles = exact_angles(0, 24);
   const auto other = s.rotary == Rotary::halves ? Rotary::pairs : Rotary::halves;
   for (const auto* side : kSides) {
+    const auto name = fmt::format("layers.0.{}_rotated", side);
     const auto before = shown(stages, fmt::format("layers.0.{}", side));
-    const auto right = rotate(before, angles, s.rotary);
-    expect_told_apart(fmt::format("layers.0.{}_rotated", side), shown(stages, fmt::format("layers.0.{}_rotated", side)), right,
-                      {{"pairing " + to_string(other), rotate(before, angles, other)}}, subject().noise(fmt::format("{}_rotated", side), right));
+    const auto right = replayed(name, stages, standard_probe());
+    expect_told_apart(name, shown(stages, name), right.expected, {{"pairing " + to_string(other), rotate(before, angles, other)}}, right.tolerance);
   }
 }
 
 REQUIREMENT("ROPE-3", "queries and keys are rotated, values are not") {
-  const auto& s = subject().specification();
   const auto tokens = standard_probe();
   const auto stages = observe(tokens);
-  const auto angles = exact_angles(0, 24);
   expect_replayed({"q_rotated", "k_rotated", "v", "context"}, stages, tokens, "evaluation");
   for (const auto* side : kSides) {
-    const auto before = shown(stages, fmt::format("layers.0.{}", side));
-    const auto right = rotate(before, angles, s.rotary);
-    expect_told_apart(fmt::format("layers.0.{}_rotated", side), shown(stages, fmt::format("layers.0.{}_rotated", side)), right,
-                      {{"no rotation", before}}, subject().noise(fmt::format("{}_rotated", side), right));
+    const auto name = fmt::format("layers.0.{}_rotated", side);
+    const auto right = replayed(name, stages, tokens);
+    expect_told_apart(name, shown(stages, name), right.expected, {{"no rotation", shown(stages, fmt::format("layers.0.{}", side))}}, right.tolerance);
   }
 }
 

@@ -2,15 +2,13 @@
 
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <limits>
-#include <numeric>
 
 namespace plumbline {
 namespace {
 
 Subject* current_subject = nullptr;
-
-constexpr double kNoiseFactor = 16;  // honest variants stay an order of magnitude below it
 
 std::string name_of(at::ScalarType type) { return type == at::kBFloat16 ? "bfloat16" : "float32"; }
 
@@ -217,36 +215,53 @@ void expect_told_apart(const std::string& what, const at::Tensor& actual, const 
   expect_close(what, actual, right, tolerance);
 }
 
-void expect_replayed(const std::vector<std::string>& kinds, const Stages& shown, const Tokens& tokens,
-                     const std::string& mode, std::int64_t first_position) {
-  const at::NoGradGuard no_gradients;
-  auto& s = subject();
-  const auto length = tokens.ids.size(1);
-  const auto slots = at::arange(length, at::kLong);
-  const auto real = at::ones({tokens.ids.size(0), length}, at::kBool);
-  const auto allowed = causal_mask({slots, slots, real, real, false, false});
-  const auto positions = (slots + first_position).unsqueeze(0).expand_as(tokens.ids);
+namespace {
+
+// The weights as the candidate holds them, in float64 on the CPU.
+const Weights& exact_weights() {
   static const Weights* of = nullptr;
-  static Weights weights;  // float64, the ones the candidate holds
-  if (of != &s.exact().weights()) {
-    of = &s.exact().weights();
+  static Weights weights;
+  if (of != &subject().exact().weights()) {
+    of = &subject().exact().weights();
     weights = convert(*of, at::kDouble, at::kCPU);
   }
+  return weights;
+}
+
+// A batch without padding sees itself and what comes before: (B, 1, T, T).
+at::Tensor allowed_in(const Tokens& tokens) {
+  const auto slots = at::arange(tokens.ids.size(1), at::kLong);
+  const auto real = at::ones(tokens.ids.sizes(), at::kBool);
+  return causal_mask({slots, slots, real, real, false, false});
+}
+
+std::optional<Replayed> try_replay(const std::string& stage, const Stages& shown, const Tokens& tokens, std::int64_t first_position) {
+  const at::NoGradGuard no_gradients;
+  const auto positions = (at::arange(tokens.ids.size(1), at::kLong) + first_position).unsqueeze(0).expand_as(tokens.ids);
+  return replay(stage, shown, exact_weights(), subject().specification(), tokens.ids, positions, allowed_in(tokens), subject().running().type());
+}
+
+}  // namespace
+
+Replayed replayed(const std::string& stage, const Stages& shown, const Tokens& tokens, std::int64_t first_position) {
+  auto right = try_replay(stage, shown, tokens, first_position);
+  if (!right) not_assessed(fmt::format("the candidate does not show what goes into {}", stage));
+  return *std::move(right);
+}
+
+void expect_replayed(const std::vector<std::string>& kinds, const Stages& shown, const Tokens& tokens,
+                     const std::string& mode, std::int64_t first_position) {
   bool any = false;
-  for (const auto& stage : stage_names(s.specification().num_hidden_layers)) {
+  for (const auto& stage : stage_names(subject().specification().num_hidden_layers)) {
     if (std::find(kinds.begin(), kinds.end(), kind_of(stage)) == kinds.end()) continue;
     const auto actual = shown.find(stage);
-    if (actual == shown.end()) {
-      s.recorder().not_assessed(fmt::format("the candidate does not show {}", stage));
-      continue;
-    }
-    const auto right = replay(stage, shown, weights, s.specification(), tokens.ids, positions, allowed, s.running().type());
+    const auto right = actual == shown.end() ? std::nullopt : try_replay(stage, shown, tokens, first_position);
     if (!right) {
-      s.recorder().not_assessed(fmt::format("the candidate does not show what goes into {}", stage));
+      subject().recorder().not_assessed(fmt::format("the candidate does not show {} or what goes into it", stage));
       continue;
     }
     any = true;
-    const auto value = kind_of(stage) == "scores" ? hidden_as_infinity(actual->second, allowed) : actual->second;
+    const auto value = kind_of(stage) == "scores" ? hidden_as_infinity(actual->second, allowed_in(tokens)) : actual->second;
     expect_close(fmt::format("{} ({})", stage, mode), value, right->expected, right->tolerance);
   }
   if (!any) not_assessed("the candidate shows none of these stages");

@@ -22,6 +22,10 @@
 
 namespace plumbline {
 
+// Tolerances on what has come through many stages are so many times the rounding error that the reference itself
+// makes there: honest variants stay an order of magnitude below.
+constexpr double kNoiseFactor = 16;
+
 class Subject {
  public:
   Subject(Candidate& candidate, Specification specification, std::optional<Golden> golden,
@@ -93,6 +97,8 @@ void expect_that(bool holds, const std::string& what, const std::string& actual,
 // ten times the tolerance, is an error of the evidence and not a pass.
 void expect_told_apart(const std::string& what, const at::Tensor& actual, const at::Tensor& right,
                        const std::vector<std::pair<std::string, at::Tensor>>& wrong, const Tolerance& tolerance);
+// What a stage should be for the inputs that were shown, with each element's own bound. Errors: NotShown.
+Replayed replayed(const std::string& stage, const Stages& shown, const Tokens& tokens, std::int64_t first_position = 0);
 // Every shown stage of these names, in every layer, is what its own inputs call for.
 void expect_replayed(const std::vector<std::string>& stages, const Stages& shown, const Tokens& tokens,
                      const std::string& mode, std::int64_t first_position = 0);

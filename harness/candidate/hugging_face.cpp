@@ -45,6 +45,8 @@ class Config {
     return found == settings.end() ? std::nullopt : std::optional(found->second.value.get<std::int64_t>());
   }
 
+  const json& raw() const { return config_; }
+
   std::map<std::string, Setting> settings;
 
  private:
@@ -57,6 +59,15 @@ void take_rotary(Config& config) {
   config.take("rope_theta", "rope_theta", &json::is_number, "a number");
   std::string type = "default";
   std::string where = "no scaling is configured";
+  // Anything but the default decides, wherever it stands: what two places say differently is not taken as right.
+  const auto departs = [&](const std::string& found, const std::string& place) {
+    if (type != "default" || found == "default") return;
+    type = found;
+    where = place;
+  };
+  const auto departs_unless = [&](const json& section, const char* name, const json& neutral, const std::string& place) {
+    if (section.contains(name) && !section[name].is_null() && section[name] != neutral) departs(name, place + name);
+  };
   for (const auto* key : {"rope_scaling", "rope_parameters"}) {
     const auto* scaling = config.at(key);
     if (scaling == nullptr) continue;
@@ -64,10 +75,11 @@ void take_rotary(Config& config) {
     for (const auto* name : {"rope_type", "type"}) {
       if (!scaling->contains(name)) continue;
       if (!(*scaling)[name].is_string()) config.refuse(fmt::format("'{}.{}' is no string", key, name));
-      type = (*scaling)[name].get<std::string>();
-      where = fmt::format("{}.{}", key, name);
+      if (where == "no scaling is configured") where = fmt::format("{}.{}", key, name);
+      departs((*scaling)[name].get<std::string>(), fmt::format("{}.{}", key, name));
     }
-    if (scaling->contains("factor") && (*scaling)["factor"] != 1.0 && type == "default") type = "scaled";
+    departs_unless(*scaling, "factor", 1.0, fmt::format("{}.", key));
+    departs_unless(*scaling, "partial_rotary_factor", 1.0, fmt::format("{}.", key));
     if (!scaling->contains("rope_theta")) continue;
     const auto& theta = (*scaling)["rope_theta"];
     if (!theta.is_number()) config.refuse(fmt::format("'{}.rope_theta' is no number", key));
@@ -76,11 +88,8 @@ void take_rotary(Config& config) {
       config.refuse(fmt::format("'rope_theta' is {} and '{}.rope_theta' is {}: they contradict each other", before->second.value.dump(), key, theta.dump()));
     config.settings["rope_theta"] = {theta, fmt::format("{}.rope_theta", key)};
   }
-  const auto* scaled = config.at("inference_rope_scaling");
-  if (scaled != nullptr && *scaled != false) {
-    type = "scaled";
-    where = "inference_rope_scaling";
-  }
+  departs_unless(config.raw(), "partial_rotary_factor", 1.0, "");
+  departs_unless(config.raw(), "inference_rope_scaling", false, "");
   config.settings["rope_type"] = {type, where};
 }
 
@@ -107,8 +116,8 @@ void refuse_impossible(const Config& config) {
 }  // namespace
 
 std::map<std::string, Setting> read_settings(const json& raw, const std::string& file) {
+  if (!raw.is_object()) throw InputError(fmt::format("{}: expected a JSON object", file));
   Config config(raw, file);
-  if (!raw.is_object()) config.refuse("expected a JSON object");
   const auto* type = config.at("model_type");
   if (type == nullptr || !type->is_string()) config.refuse("'model_type' is missing; expected \"llama\" or \"minimind\"");
   const auto model_type = type->get<std::string>();

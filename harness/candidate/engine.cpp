@@ -1,0 +1,119 @@
+#include "harness/candidate/engine.hpp"
+
+#include <fmt/format.h>
+
+#include <optional>
+#include <set>
+
+#include "harness/candidate/reference.hpp"
+#include "harness/model/engine.hpp"
+
+namespace plumbline {
+namespace {
+
+// In training mode without dropout the same function is computed.
+void require_inference(const PassOptions& options) {
+  if (options.training && options.dropout > 0)
+    throw NotShown("the engine is for inference and has no dropout");
+}
+
+at::Tensor shown(const PassOptions& options, const at::Tensor& logits) {
+  if (options.observe) options.observe("logits", logits);
+  return logits;
+}
+
+class EngineDecoding : public Decoding {
+ public:
+  EngineDecoding(const Engine& engine, std::int64_t batch, std::int64_t capacity)
+      : engine_(engine), cache_(engine.make_cache(batch, capacity)) {}
+
+  at::Tensor extend(const Tokens& tokens, const PassOptions& options) override {
+    require_inference(options);
+    return shown(options, engine_.extend(cache_, tokens, options.first_position));
+  }
+
+  CacheView show() override {
+    CacheView view{{}, cache_.length, cache_.capacity, 0};
+    std::set<const void*> counted;
+    const auto count = [&](const at::Tensor& tensor) {
+      if (counted.insert(tensor.storage().data()).second)
+        view.bytes += static_cast<std::int64_t>(tensor.storage().nbytes());
+    };
+    for (const auto& layer : cache_.layers) {
+      count(layer.keys);
+      count(layer.values);
+      view.layers.push_back(
+          {layer.keys.narrow(1, 0, cache_.length), layer.values.narrow(1, 0, cache_.length)});
+    }
+    return view;
+  }
+
+  void fill_unwritten(double value) override {
+    for (auto& layer : cache_.layers)
+      for (auto& kept : {layer.keys, layer.values})
+        kept.narrow(1, cache_.length, cache_.capacity - cache_.length).fill_(value);
+  }
+
+ private:
+  const Engine& engine_;
+  EngineCache cache_;
+};
+
+class EngineCandidate : public Candidate {
+ public:
+  EngineCandidate(const std::string& name, const Specification& specification, at::ScalarType type,
+                  at::Device device)
+      : specification_(specification), type_(type), device_(device) {
+    description_ = {name, "reference", "", settings_of(specification, "the engine's own configuration"),
+                    {},   {}};
+    for (const auto& parameter : specification.parameters())
+      description_.parameters.push_back({parameter.name, parameter.shape, type});
+  }
+
+  const Description& describe() const override { return description_; }
+  const Weights& weights() const override { return weights_; }
+
+  void load(const Weights& given) override {
+    Weights own;
+    for (const auto& parameter : specification_.parameters()) {
+      const auto found = given.find(parameter.name);
+      if (found == given.end() || found->second.sizes() != at::IntArrayRef(parameter.shape))
+        throw NotShown(fmt::format("its parameter {} has no counterpart of that shape", parameter.name));
+      own[parameter.name] = found->second.to(device_, type_);
+    }
+    engine_.emplace(specification_, own);
+    weights_ = std::move(own);
+  }
+
+  at::Tensor forward(const Tokens& tokens, const PassOptions& options) override {
+    require_inference(options);
+    return shown(options, running().forward(tokens, options.first_position));
+  }
+  std::unique_ptr<Decoding> decode(std::int64_t batch, std::int64_t capacity) override {
+    return std::make_unique<EngineDecoding>(running(), batch, capacity);
+  }
+  at::ScalarType type() const override { return type_; }
+  at::Device device() const override { return device_; }
+
+ private:
+  const Engine& running() const {
+    if (!engine_) throw NotShown("no weights are loaded");
+    return *engine_;
+  }
+
+  Specification specification_;
+  at::ScalarType type_;
+  at::Device device_;
+  Description description_;
+  Weights weights_;  // as loaded; the engine holds a packed copy
+  std::optional<Engine> engine_;
+};
+
+}  // namespace
+
+std::unique_ptr<Candidate> make_engine(const std::string& name, const Specification& specification,
+                                       at::ScalarType type, at::Device device) {
+  return std::make_unique<EngineCandidate>(name, specification, type, device);
+}
+
+}  // namespace plumbline

@@ -1,0 +1,161 @@
+"""The command line: usage, exit statuses, and what a user meets when something is wrong.
+
+Run by CTest as `python command_line.test.py PROGRAM`.
+"""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+import xml.etree.ElementTree
+
+PROGRAM = None
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+class CommandLine(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.root = pathlib.Path(folder.name)
+        self.out = self.root / "out"
+
+    def run_program(self, *arguments, **options):
+        return subprocess.run([PROGRAM, *map(str, arguments)], capture_output=True, text=True, timeout=120, cwd=self.root, **options)
+
+    def refused(self, *arguments, words=()):
+        run = self.run_program(*arguments)
+        self.assertEqual(run.returncode, 2, run.stdout + run.stderr)
+        self.assertEqual(len(run.stderr.strip().splitlines()), 1, run.stderr)
+        self.assertNotIn("internal error", run.stderr)
+        for word in words:
+            self.assertIn(word, run.stderr)
+        self.assertEqual(os.listdir(self.root), [], "something was written")
+
+    def test_usage_errors_are_one_line_and_status_2(self):
+        self.refused(words=["plumbline --help"])
+        self.refused("judge", words=["judge"])
+        self.refused("verify", "--dtype", "f8", words=["f8", "bf16"])
+        self.refused("verify", "--threads", "-1", words=["threads"])
+        self.refused("verify", "--only", "x", words=["only"])
+        self.refused("verify", "--only", "99", "--spec", "tiny", words=["99"])
+        self.refused("verify", "--device", "tpu", words=["tpu", "cuda"])
+        self.refused("verify", "--spec", "gpt", words=["gpt", "minimind2-small"])
+        self.refused("verify", "defect:none", words=["none", "repeat-tiled"])
+        self.refused("verify", "no/such/place", words=["no/such/place", "checkpoint"])
+        self.refused("verify", "reference", "another", words=["another"])
+        self.refused("export", words=["directory"])
+        self.refused("export", "new", "--spec", "minimind-v1-small", words=["pairs"])
+
+    def test_help_explains_every_option_and_the_statuses(self):
+        for command in ([], ["verify"], ["export"]):
+            run = self.run_program(*command, "--help")
+            self.assertEqual(run.returncode, 0)
+            self.assertNotEqual(run.stdout, "")
+        text = self.run_program("verify", "--help").stdout
+        for word in ("--spec", "--device", "--dtype", "--threads", "--only", "--out", "0 conforms", "1 does not", "2 could not", "3 incomplete"):
+            self.assertIn(word, text)
+
+    def test_no_cuda_device_is_said_and_not_faked(self):
+        run = self.run_program("verify", "--spec", "tiny", "--device", "cuda:97", "--out", self.out)
+        self.assertEqual(run.returncode, 2)
+        self.assertIn("cuda:97", run.stderr)
+
+    def test_documents_are_written_whole_and_agree(self):
+        run = self.run_program("verify", "--spec", "tiny", "--out", self.out)
+        self.assertEqual(run.returncode, 0, run.stdout + run.stderr)
+        self.assertEqual(sorted(os.listdir(self.out)), ["result.json", "result.xml", "summary.md"])
+        result = json.loads((self.out / "result.json").read_text())
+        footer = result["footer"]
+        self.assertEqual(footer["status"], 0)
+        cases = list(xml.etree.ElementTree.parse(self.out / "result.xml").iter("testcase"))
+        self.assertEqual(len(cases), len(result["requirements"]))
+        self.assertEqual(sum(r["verdict"] == "pass" for r in result["requirements"]), footer["passed"])
+        self.assertIn("conforms to tiny", (self.out / "summary.md").read_text())
+        for requirement in result["requirements"]:
+            if requirement["verdict"] == "pass":
+                self.assertTrue(requirement["checks"], requirement["id"])
+
+    def test_part_of_the_chapters_is_incomplete(self):
+        run = self.run_program("verify", "--spec", "tiny", "--only", "3,5", "--out", self.out)
+        self.assertEqual(run.returncode, 3, run.stdout + run.stderr)
+        result = json.loads((self.out / "result.json").read_text())
+        self.assertEqual({r["chapter"] for r in result["requirements"] if r["verdict"] == "pass"}, {3, 5})
+
+    def test_a_failure_wins_over_what_was_not_looked_at(self):
+        run = self.run_program("verify", "defect:repeat-tiled", "--spec", "tiny", "--only", "3", "--out", self.out)
+        self.assertEqual(run.returncode, 1, run.stdout + run.stderr)
+        self.assertIn("GQA-4", run.stdout)
+
+    def test_without_golden_tensors_the_verdict_is_incomplete(self):
+        specification = json.loads((ROOT / "fixtures/specifications/tiny.json").read_text())
+        specification.update(name="other", num_hidden_layers=2, parameter_count=0)
+        file = self.root / "other.json"
+        file.write_text(json.dumps(specification))
+        self.assertEqual(self.run_program("verify", "--spec", file).returncode, 2)  # 0 is not the count
+        specification["parameter_count"] = self.count(specification)
+        file.write_text(json.dumps(specification))
+        run = self.run_program("verify", "--spec", file, "--out", self.out)
+        self.assertEqual(run.returncode, 3, run.stdout + run.stderr)
+        self.assertIn("no golden tensors for 'other'", run.stdout)
+
+    @staticmethod
+    def count(s):
+        width, kv = s["hidden_size"], s["hidden_size"] // s["num_attention_heads"] * s["num_key_value_heads"]
+        wide = (int(width * 8 / 3) + 63) // 64 * 64
+        return s["vocab_size"] * width + s["num_hidden_layers"] * (2 * width * width + 2 * kv * width + 3 * wide * width + 2 * width) + width
+
+    def installed_copy(self):
+        """The program with data of its own, as after `cmake --install`, to be tampered with."""
+        prefix = self.root / "prefix"
+        data = prefix / "share" / "plumbline"
+        for name in ("fixtures", "golden"):
+            shutil.copytree(ROOT / name, data / name, ignore=shutil.ignore_patterns("oracle", "minimind*.h5", "diy*.h5"))
+        (prefix / "bin").mkdir()
+        shutil.copy(PROGRAM, prefix / "bin" / "plumbline")
+        return prefix / "bin" / "plumbline", data
+
+    def test_golden_files_are_read_only_as_recorded(self):
+        program, data = self.installed_copy()
+        def judged():
+            return subprocess.run([program, "verify", "--spec", "tiny", "--out", self.out], capture_output=True, text=True, timeout=120)
+        self.assertEqual(judged().returncode, 0)
+        shutil.rmtree(self.out)
+        golden = data / "golden" / "tiny.h5"
+        content = bytearray(golden.read_bytes())
+        content[len(content) // 2] ^= 1
+        golden.write_bytes(content)
+        for words in (["tiny.h5", "SHA-256"], ["tiny.h5", "missing"]):
+            run = judged()
+            self.assertEqual(run.returncode, 2, run.stdout)
+            for word in words:
+                self.assertIn(word, run.stderr)
+            self.assertFalse(self.out.exists())
+            golden.unlink(missing_ok=True)
+
+    def test_an_unwritable_place_loses_no_verdict_silently(self):
+        (self.root / "file").write_text("")
+        run = self.run_program("verify", "--spec", "tiny", "--out", self.root / "file" / "out")
+        self.assertEqual(run.returncode, 2)
+        self.assertIn("out", run.stderr)
+
+    def test_an_interrupt_leaves_no_documents(self):
+        self.out.mkdir()
+        process = subprocess.Popen([PROGRAM, "verify", "--spec", "minimind2-small", "--out", self.out], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        time.sleep(3)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+        self.assertIn(process.returncode, (130, -signal.SIGINT))
+        self.assertEqual(os.listdir(self.out), [])
+        self.assertNotIn("SIGINT", errors)
+
+
+if __name__ == "__main__":
+    PROGRAM = str(pathlib.Path(sys.argv.pop(1)).resolve())
+    unittest.main(verbosity=1)

@@ -1,0 +1,43 @@
+"""Every defect of the catalogue is failed by the suites, by the requirements that it names, and by nothing unusable.
+
+Run by CTest as `python defects.test.py PROGRAM SPECIFICATION`; the last line counts.
+"""
+
+import concurrent.futures
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+def judge(program, specification, defect, directory):
+    """The sentence that says what is wrong with the verdict on one defect, or None."""
+    name, out = defect["name"], pathlib.Path(directory) / defect["name"]
+    run = subprocess.run([program, "verify", f"defect:{name}", "--spec", specification, "--threads", "1", "--out", str(out)],
+                         capture_output=True, text=True, timeout=300)
+    if run.returncode != 1:
+        return f"{name}: exit status {run.returncode}, expected 1: {(run.stdout + run.stderr).strip()[-300:]}"
+    verdicts = {r["id"]: r["verdict"] for r in json.loads((out / "result.json").read_text())["requirements"]}
+    blind = [id for id in defect["seen_by"] if verdicts.get(id) != "fail"]
+    if blind:
+        return f"{name}: not seen by {', '.join(blind)}; failed are {[i for i, v in verdicts.items() if v == 'fail']}"
+    unusable = [id for id, verdict in verdicts.items() if verdict == "error"]
+    return f"{name}: {', '.join(unusable)} could not be judged" if unusable else None
+
+
+def main():
+    program, specification = sys.argv[1:]
+    defects = json.loads((ROOT / "fixtures" / "defects.json").read_text())
+    with tempfile.TemporaryDirectory() as directory, concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        complaints = [c for c in pool.map(lambda d: judge(program, specification, d, directory), defects) if c]
+    print("\n".join(complaints))
+    print(f"{len(defects) - len(complaints)} of {len(defects)} defects seen as catalogued")
+    return bool(complaints) or not defects
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,250 @@
+#include "harness/model/engine.hpp"
+
+#include <ATen/core/grad_mode.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "harness/model/kernels.hpp"
+
+namespace plumbline {
+
+// What all layers of one pass share.
+struct Engine::Pass {
+  std::int64_t batch = 0, queries = 0;  // B, T
+  std::int64_t before = 0;              // slots written before this pass
+  at::Tensor cos, sin;                  // (1 or B, T, Dh/2)
+  at::Tensor mask;  // (1 or B, 1, T, S), 0 or -inf; undefined: nothing is hidden but the future
+  at::Tensor real;  // (B, T) bool; undefined: all
+};
+
+namespace {
+
+// Rotations that are kept ready; positions beyond them are computed when they are asked for.
+constexpr std::int64_t kLongestTable = 32768;
+
+// One piece of memory for all packed matrices.
+class Arena {
+ public:
+  Arena(std::int64_t elements, const at::TensorOptions& options)
+      : memory_(options.device().is_cpu()
+                    ? kernels::empty_in_huge_pages(elements, c10::typeMetaToScalarType(options.dtype()))
+                    : at::empty({elements}, options)) {}
+
+  // The named parameters below each other, or undefined where the first is not there.
+  at::Tensor join(const Weights& weights, const std::vector<std::string>& names) {
+    std::vector<at::Tensor> parts;
+    for (const auto& name : names)
+      if (const auto found = weights.find(name); found != weights.end())
+        parts.push_back(found->second.detach());
+    if (parts.empty()) return {};
+    const auto joined = at::cat(parts, 0);
+    auto packed = memory_.narrow(0, used_, joined.numel()).view(joined.sizes());
+    used_ += joined.numel();
+    return packed.copy_(joined);
+  }
+
+ private:
+  at::Tensor memory_;
+  std::int64_t used_ = 0;
+};
+
+bool has_padding(const Tokens& tokens) {
+  const auto length = tokens.ids.size(1);
+  return tokens.padding != Padding::none &&
+         std::any_of(tokens.lengths.begin(), tokens.lengths.end(), [&](auto real) { return real != length; });
+}
+
+}  // namespace
+
+Engine::Engine(const Specification& specification, const Weights& weights) : specification_(specification) {
+  const Model checked(specification, weights);  // refuses what does not fit
+  own_loops_ = kernels::supported(specification, checked.type(), checked.device());
+  const at::NoGradGuard no_gradients;
+  const auto options = at::TensorOptions().dtype(checked.type()).device(checked.device());
+  Arena arena(specification.parameter_count(), options);
+  const auto matrix = [&](const std::string& prefix, const std::vector<std::string>& names) {
+    std::vector<std::string> heavy, biases;
+    for (const auto& name : names)
+      heavy.push_back(prefix + name + ".weight"), biases.push_back(prefix + name + ".bias");
+    return Matrix{arena.join(weights, heavy), arena.join(weights, biases)};
+  };
+  embedding_ = arena.join(weights, {"model.embed_tokens.weight"});
+  for (std::int64_t layer = 0; layer < specification.num_hidden_layers; ++layer) {
+    const auto prefix = fmt::format("model.layers.{}.", layer);
+    Layer packed;
+    packed.attention_norm = arena.join(weights, {prefix + "input_layernorm.weight"});
+    packed.qkv = matrix(prefix + "self_attn.", {"q_proj", "k_proj", "v_proj"});
+    packed.out = matrix(prefix + "self_attn.", {"o_proj"});
+    packed.feed_forward_norm = arena.join(weights, {prefix + "post_attention_layernorm.weight"});
+    packed.gate_up = matrix(prefix + "mlp.", {"gate_proj", "up_proj"});
+    packed.down = matrix(prefix + "mlp.", {"down_proj"});
+    layers_.push_back(std::move(packed));
+  }
+  norm_ = arena.join(weights, {"model.norm.weight"});
+  head_.weight = specification.tie_word_embeddings ? embedding_ : arena.join(weights, {"lm_head.weight"});
+
+  frequencies_ = rotary_frequencies(specification, checked.type(), checked.device());
+  const auto positions =
+      at::arange(std::min(specification.max_position_embeddings, kLongestTable), frequencies_.options());
+  const auto angles = positions.unsqueeze(1) * frequencies_;  // (positions, Dh/2)
+  cos_ = angles.cos();
+  sin_ = angles.sin();
+}
+
+at::Tensor Engine::forward(const Tokens& tokens, std::int64_t first_position) const {
+  return run(tokens, nullptr, first_position);
+}
+
+at::Tensor Engine::extend(EngineCache& cache, const Tokens& tokens, std::int64_t first_position) const {
+  if (cache.length + tokens.ids.size(1) > cache.capacity)
+    throw CacheOverrun(fmt::format("{} tokens do not fit a KV cache of {} slots with {} written",
+                                   tokens.ids.size(1), cache.capacity, cache.length));
+  return run(tokens, &cache, first_position);
+}
+
+EngineCache Engine::make_cache(std::int64_t batch, std::int64_t capacity) const {
+  const auto& s = specification_;
+  const auto zeros = [&] {
+    return at::zeros({batch, s.num_key_value_heads, capacity, s.head_size()}, embedding_.options())
+        .transpose(1, 2);
+  };
+  EngineCache cache;
+  cache.capacity = capacity;
+  for (std::int64_t layer = 0; layer < s.num_hidden_layers; ++layer)
+    cache.layers.push_back({zeros(), zeros()});
+  cache.real = at::zeros({batch, capacity}, embedding_.options().dtype(at::kBool));
+  cache.seen = at::zeros({batch}, embedding_.options().dtype(at::kLong));
+  return cache;
+}
+
+Engine::Pass Engine::plan(const Tokens& tokens, EngineCache* cache, std::int64_t first_position) const {
+  Pass pass;
+  pass.batch = tokens.ids.size(0);
+  pass.queries = tokens.ids.size(1);
+  const auto integers = embedding_.options().dtype(at::kLong);
+  const auto slots = [&](std::int64_t from, std::int64_t to) { return at::arange(from, to, integers); };
+  bool padded = has_padding(tokens);
+  if (cache != nullptr) {
+    pass.before = cache->length;
+    padded = cache->padded = cache->padded || padded;
+  }
+  const auto first = first_position + pass.before, end = pass.before + pass.queries;
+  if (!padded && first >= 0 && first + pass.queries <= cos_.size(0)) {
+    pass.cos = cos_.narrow(0, first, pass.queries).unsqueeze(0);
+    pass.sin = sin_.narrow(0, first, pass.queries).unsqueeze(0);
+  } else {
+    pass.real = real_tokens(tokens).to(device());
+    auto seen = at::full({pass.batch, 1}, first_position, integers);
+    if (cache != nullptr) seen += cache->seen.unsqueeze(1);
+    const auto positions = (seen + pass.real.cumsum(1) - 1).clamp_min(0);  // (B, T)
+    const auto angles = rotary_angles(positions, frequencies_).squeeze(2);
+    pass.cos = angles.cos();
+    pass.sin = angles.sin();
+  }
+  if (padded || (pass.before > 0 && pass.queries > 1)) {
+    auto real_queries = at::ones({1, 1}, integers.dtype(at::kBool)), real_keys = real_queries;
+    if (padded) {
+      real_queries = pass.real;
+      real_keys =
+          cache == nullptr ? pass.real : at::cat({cache->real.narrow(1, 0, pass.before), pass.real}, 1);
+    }
+    const auto allowed = causal_mask({slots(pass.before, end), slots(0, end), real_queries, real_keys});
+    pass.mask = at::zeros(allowed.sizes(), embedding_.options())
+                    .masked_fill_(~allowed, -std::numeric_limits<double>::infinity());
+  }
+  return pass;
+}
+
+at::Tensor Engine::run(const Tokens& tokens, EngineCache* cache, std::int64_t first_position) const {
+  const at::NoGradGuard no_gradients;
+  const auto pass = plan(tokens, cache, first_position);
+  auto x =
+      at::embedding(embedding_, tokens.ids.to(device())).view({-1, specification_.hidden_size});  // (B*T, D)
+  at::Tensor branch;
+  for (std::size_t layer = 0; layer < layers_.size(); ++layer) {
+    const auto& packed = layers_[layer];
+    const auto attended = add_and_norm(x, branch, packed.attention_norm);
+    branch = attention(packed, attended, pass, cache == nullptr ? nullptr : &cache->layers[layer]);
+    branch = feed_forward(packed, add_and_norm(x, branch, packed.feed_forward_norm));
+  }
+  const auto logits = product(head_, add_and_norm(x, branch, norm_));  // (B*T, V)
+  if (cache != nullptr) {
+    auto written = cache->real.narrow(1, pass.before, pass.queries);
+    if (pass.real.defined()) {
+      written.copy_(pass.real);
+      cache->seen += pass.real.sum(1);
+    } else {
+      written.fill_(true);
+      cache->seen += pass.queries;
+    }
+    cache->length += pass.queries;
+  }
+  return logits.view({pass.batch, pass.queries, specification_.vocab_size});
+}
+
+at::Tensor Engine::attention(const Layer& layer, const at::Tensor& x, const Pass& pass,
+                             KVCache::Layer* kept) const {
+  const auto& s = specification_;
+  const auto size = s.head_size(), heads = s.num_attention_heads, groups = s.num_key_value_heads;
+  const auto rows = product(layer.qkv, x);  // (B*T, (H + 2K) * Dh)
+  const auto part = [&](std::int64_t first, std::int64_t count) {
+    return rows.narrow(1, first * size, count * size).view({pass.batch, pass.queries, count, size});
+  };
+  auto q = part(0, heads), k = part(heads, groups), v = part(heads + groups, groups);  // (B, T, H or K, Dh)
+  if (own_loops_) {
+    kernels::rotate(rows, heads + groups, pass.cos, pass.sin, s.rotary);
+  } else {
+    const auto turned = part(0, heads + groups);
+    const auto cos = pass.cos.unsqueeze(2), sin = pass.sin.unsqueeze(2);  // (1 or B, T, 1, Dh/2)
+    const bool halves = s.rotary == Rotary::halves;
+    const auto wide = turned.to(pass.cos.scalar_type());
+    const auto one = halves ? wide.narrow(-1, 0, size / 2) : wide.slice(-1, 0, at::nullopt, 2);
+    const auto other = halves ? wide.narrow(-1, size / 2, size / 2) : wide.slice(-1, 1, at::nullopt, 2);
+    const std::vector<at::Tensor> both{one * cos - other * sin, other * cos + one * sin};
+    turned.copy_(halves ? at::cat(both, -1) : at::stack(both, -1).flatten(-2));
+  }
+  if (kept != nullptr) {
+    kept->keys.narrow(1, pass.before, pass.queries).copy_(k);
+    kept->values.narrow(1, pass.before, pass.queries).copy_(v);
+    k = kept->keys.narrow(1, 0, pass.before + pass.queries);
+    v = kept->values.narrow(1, 0, pass.before + pass.queries);
+  }
+  k = k.transpose(1, 2);  // (B, K, S, Dh)
+  v = v.transpose(1, 2);
+  const auto mask = pass.mask.defined() ? std::optional<at::Tensor>(pass.mask) : std::nullopt;
+  if (pass.queries == 1) {  // the queries of a group are so many rows that see the same keys
+    const auto grouped = q.view({pass.batch, groups, s.repeat_factor(), size});
+    return product(layer.out,
+                   at::scaled_dot_product_attention(grouped, k, v, mask).reshape({pass.batch, heads * size}));
+  }
+  const auto context =
+      at::scaled_dot_product_attention(q.transpose(1, 2), k, v, mask, 0.0, !mask.has_value(), std::nullopt,
+                                       /*enable_gqa=*/heads != groups);  // (B, H, T, Dh)
+  return product(layer.out, context.transpose(1, 2).reshape({-1, heads * size}));
+}
+
+at::Tensor Engine::feed_forward(const Layer& layer, const at::Tensor& x) const {
+  const auto both = product(layer.gate_up, x);  // (B*T, 2F)
+  const auto size = specification_.intermediate_size;
+  return product(
+      layer.down,
+      activate(both.narrow(1, 0, size), specification_.hidden_act).mul_(both.narrow(1, size, size)));
+}
+
+at::Tensor Engine::product(const Matrix& matrix, const at::Tensor& x) const {
+  if (own_loops_ && x.size(0) <= kernels::kFewRows) return kernels::product(x, matrix.weight, matrix.bias);
+  return linear(x, matrix.weight, matrix.bias);
+}
+
+at::Tensor Engine::add_and_norm(at::Tensor& x, const at::Tensor& branch, const at::Tensor& weight) const {
+  const auto& s = specification_;
+  // In float32 the two precisions are one.
+  if (own_loops_ && (s.norm_precision == NormPrecision::float32 || x.scalar_type() == at::kFloat))
+    return kernels::add_and_norm(x, branch, weight, s.rms_norm_eps);
+  if (branch.defined()) x.add_(branch);
+  return rms_norm(x, weight, s.rms_norm_eps, s.norm_precision);
+}
+
+}  // namespace plumbline

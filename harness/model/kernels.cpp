@@ -1,0 +1,223 @@
+#include "harness/model/kernels.hpp"
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+
+#if __has_include(<sys/mman.h>)
+#include <sys/mman.h>
+#endif
+
+namespace plumbline::kernels {
+namespace {
+
+// GCC's and Clang's portable vectors: four floats become one register on any machine, with a fixed order of
+// sums.
+using Four = float __attribute__((vector_size(16)));
+constexpr std::int64_t kLanes = 4;
+constexpr std::int64_t kStep = 16;  // elements that the loop of a sum takes at once
+
+Four load(const float* from) {
+  Four four;
+  std::memcpy(&four, from, sizeof four);
+  return four;
+}
+void store(float* to, Four four) {
+  std::memcpy(to, &four, sizeof four);
+}
+
+// A bfloat16 is the upper half of a float32.
+Four load(const at::BFloat16* from) {
+  using FourHalves = std::uint16_t __attribute__((vector_size(8)));
+  using FourWords = std::uint32_t __attribute__((vector_size(16)));
+  FourHalves halves;
+  std::memcpy(&halves, from, sizeof halves);
+  const auto words = __builtin_convertvector(halves, FourWords) << 16;
+  Four four;
+  std::memcpy(&four, &words, sizeof four);
+  return four;
+}
+void store(at::BFloat16* to, Four four) {
+  for (std::int64_t lane = 0; lane < kLanes; ++lane) to[lane] = at::BFloat16(four[lane]);
+}
+
+// What storing as T and loading again gives.
+template <typename T>
+Four rounded(Four four) {
+  T stored[kLanes];
+  store(stored, four);
+  return load(stored);
+}
+
+float sum(Four four) {
+  return (four[0] + four[1]) + (four[2] + four[3]);
+}
+
+// How far ahead of its use a weight is asked for: a page of 4 KiB, beyond which the hardware does not look
+// itself.
+constexpr std::int64_t kAhead = 4096;
+
+// The products of one row of weights with N rows of x: each weight is loaded once.
+template <int N, typename T>
+void dots(const float* x, const T* weights, std::int64_t size, float* out) {
+  constexpr int kSums = N == 1 ? 4 : 2;  // sums that run side by side hide the latency of addition
+  Four sums[N][kSums] = {};
+  for (std::int64_t i = 0; i < size; i += kStep) {
+    __builtin_prefetch(weights + i + kAhead / static_cast<std::int64_t>(sizeof(T)));
+    for (int part = 0; part < kStep / kLanes; ++part) {
+      const auto weight = load(weights + i + part * kLanes);
+      for (int row = 0; row < N; ++row)
+        sums[row][part % kSums] += load(x + row * size + i + part * kLanes) * weight;
+    }
+  }
+  for (int row = 0; row < N; ++row) {
+    Four total = sums[row][0];
+    for (int part = 1; part < kSums; ++part) total += sums[row][part];
+    out[row] = sum(total);
+  }
+}
+
+template <typename T>
+void product_into(const float* x, std::int64_t rows, const at::Tensor& weight, const T* bias, T* out) {
+  const auto outputs = weight.size(0), inputs = weight.size(1);
+  const auto* weights = weight.data_ptr<T>();
+  const auto grain = std::max<std::int64_t>(1, (1 << 15) / inputs);
+  at::parallel_for(0, outputs, grain, [&](std::int64_t begin, std::int64_t end) {
+    for (auto output = begin; output < end; ++output) {
+      float result[kFewRows];
+      const auto* of = weights + output * inputs;
+      for (std::int64_t row = 0; row < rows;) {
+        const auto* from = x + row * inputs;
+        switch (std::min<std::int64_t>(rows - row, 4)) {
+          case 4:
+            dots<4>(from, of, inputs, result + row), row += 4;
+            break;
+          case 3:
+            dots<3>(from, of, inputs, result + row), row += 3;
+            break;
+          case 2:
+            dots<2>(from, of, inputs, result + row), row += 2;
+            break;
+          default:
+            dots<1>(from, of, inputs, result + row), row += 1;
+        }
+      }
+      for (std::int64_t row = 0; row < rows; ++row)
+        out[row * outputs + output] =
+            T(bias == nullptr ? result[row] : result[row] + static_cast<float>(bias[output]));
+    }
+  });
+}
+
+template <typename T>
+void add_and_norm_row(T* x, const T* branch, const T* weight, float eps, std::int64_t size, T* out) {
+  Four squares[kStep / kLanes] = {};
+  for (std::int64_t i = 0; i < size; i += kStep)
+    for (std::int64_t part = 0; part < kStep / kLanes; ++part) {
+      auto four = load(x + i + part * kLanes);
+      if (branch != nullptr) {
+        four = rounded<T>(four + load(branch + i + part * kLanes));
+        store(x + i + part * kLanes, four);
+      }
+      squares[part] += four * four;
+    }
+  const auto mean = sum((squares[0] + squares[1]) + (squares[2] + squares[3])) / static_cast<float>(size);
+  const auto scale = 1.0f / std::sqrt(mean + eps);
+  for (std::int64_t i = 0; i < size; i += kLanes)
+    store(out + i, rounded<T>(load(x + i) * scale) * load(weight + i));
+}
+
+// Calls run(T{}) for the tensor's type.
+template <typename Run>
+void for_type(const at::Tensor& tensor, Run run) {
+  if (tensor.scalar_type() == at::kFloat)
+    run(float{});
+  else
+    run(at::BFloat16{});
+}
+
+// One head: the pairs are (i, i + half), or (2i, 2i + 1).
+template <typename T>
+void rotate_head(T* head, const float* cos, const float* sin, std::int64_t half, Rotary rotary) {
+  if (rotary == Rotary::halves) {
+    for (std::int64_t i = 0; i < half; i += kLanes) {
+      const auto first = load(head + i), second = load(head + half + i), c = load(cos + i), s = load(sin + i);
+      store(head + i, first * c - second * s);
+      store(head + half + i, second * c + first * s);
+    }
+    return;
+  }
+  for (std::int64_t i = 0; i < half; ++i) {
+    const auto even = static_cast<float>(head[2 * i]), odd = static_cast<float>(head[2 * i + 1]);
+    head[2 * i] = T(even * cos[i] - odd * sin[i]);
+    head[2 * i + 1] = T(odd * cos[i] + even * sin[i]);
+  }
+}
+
+constexpr std::int64_t kRowsOfWork = 8;  // fewer are not worth waking a thread
+
+}  // namespace
+
+bool supported(const Specification& s, at::ScalarType type, at::Device device) {
+  return device.is_cpu() && (type == at::kFloat || type == at::kBFloat16) && s.hidden_size % kStep == 0 &&
+         s.intermediate_size % kStep == 0 && s.head_size() % (2 * kLanes) == 0;
+}
+
+at::Tensor product(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
+  const auto wide = x.to(at::kFloat).contiguous();
+  auto out = at::empty({x.size(0), weight.size(0)}, x.options());
+  for_type(x, [&]<typename T>(T) {
+    product_into<T>(wide.data_ptr<float>(), x.size(0), weight, bias.defined() ? bias.data_ptr<T>() : nullptr,
+                    out.data_ptr<T>());
+  });
+  return out;
+}
+
+at::Tensor add_and_norm(const at::Tensor& x, const at::Tensor& branch, const at::Tensor& weight, double eps) {
+  const auto size = x.size(1);
+  auto out = at::empty_like(x);
+  for_type(x, [&]<typename T>(T) {
+    auto* sums = x.data_ptr<T>();
+    const auto* added = branch.defined() ? branch.data_ptr<T>() : nullptr;
+    at::parallel_for(0, x.size(0), kRowsOfWork, [&](std::int64_t begin, std::int64_t end) {
+      for (auto row = begin; row < end; ++row)
+        add_and_norm_row(sums + row * size, added == nullptr ? nullptr : added + row * size,
+                         weight.data_ptr<T>(), static_cast<float>(eps), size, out.data_ptr<T>() + row * size);
+    });
+  });
+  return out;
+}
+
+void rotate(const at::Tensor& rows, std::int64_t heads, const at::Tensor& cos, const at::Tensor& sin,
+            Rotary rotary) {
+  const auto half = cos.size(-1), turns = cos.numel() / half, width = rows.size(1);
+  for_type(rows, [&]<typename T>(T) {
+    at::parallel_for(0, rows.size(0), kRowsOfWork, [&](std::int64_t begin, std::int64_t end) {
+      for (auto row = begin; row < end; ++row)
+        for (std::int64_t head = 0; head < heads; ++head)
+          rotate_head(rows.data_ptr<T>() + row * width + head * 2 * half,
+                      cos.data_ptr<float>() + row % turns * half, sin.data_ptr<float>() + row % turns * half,
+                      half, rotary);
+    });
+  });
+}
+
+at::Tensor empty_in_huge_pages(std::int64_t elements, at::ScalarType type) {
+  constexpr std::size_t kHugePage = 2 << 20;
+  const auto bytes =
+      (static_cast<std::size_t>(elements) * at::elementSize(type) + kHugePage - 1) / kHugePage * kHugePage;
+  auto* memory = std::aligned_alloc(kHugePage, bytes);
+  if (memory == nullptr) throw std::bad_alloc();
+#ifdef MADV_HUGEPAGE
+  madvise(memory, bytes, MADV_HUGEPAGE);  // advice: where it is not taken, all still works
+#endif
+  return at::from_blob(
+      memory, {elements}, [](void* held) { std::free(held); }, at::TensorOptions().dtype(type));
+}
+
+}  // namespace plumbline::kernels
