@@ -111,6 +111,15 @@ class Checkpoints(unittest.TestCase):
         safetensors.torch.save_file(tensors, target / "model.safetensors", {"format": "pt"})
         self.assertEqual(self.verify(target)[0].returncode, 0)
 
+    def test_the_tied_matrix_under_the_head_s_name_conforms(self):
+        target = self.copy("head")
+        tensors = safetensors.torch.load_file(target / "model.safetensors")
+        tensors["lm_head.weight"] = tensors.pop("model.embed_tokens.weight")
+        safetensors.torch.save_file(tensors, target / "model.safetensors", {"format": "pt"})
+        run, result = self.verify(target)
+        self.assertEqual(run.returncode, 0, run.stdout + run.stderr)
+        self.assertTrue(any("lm_head.weight" in note for note in result["header"]["notes"]))
+
     def test_a_half_precision_state_dict_conforms(self):
         state = {"_orig_mod." + k: v.half() for k, v in llama().state_dict().items()}
         torch.save(state, self.root / "full_sft_512.pth")

@@ -30,9 +30,10 @@ constexpr const char* kStatusHelp =
     "             2 could not be judged: bad usage, unreadable or impossible input, broken evidence.\n"
     "             3 incomplete: nothing failed, but an applicable must was not assessed (so with --only).";
 
-// OpenMP's threads spin while they wait for each other. Where other programs want the same cores, each wait then costs
-// a time slice: measured here, a verification took 55 s instead of 10 s beside one busy neighbour. The library reads
-// its setting when it is loaded, so the program starts itself anew with it; a setting of the user's own stays.
+// OpenMP's threads spin while they wait for each other. Where other programs want the same cores, each wait
+// then costs a time slice: measured here, a verification took 55 s instead of 10 s beside one busy neighbour.
+// The library reads its setting when it is loaded, so the program starts itself anew with it; a setting of
+// the user's own stays.
 void wait_without_spinning(char** values) {
   if (std::getenv("OMP_WAIT_POLICY") != nullptr || std::getenv("GOMP_SPINCOUNT") != nullptr) return;
   setenv("OMP_WAIT_POLICY", "passive", 0);
@@ -46,7 +47,8 @@ fs::path data_directory() {
   const auto installed = program.parent_path().parent_path() / PLUMBLINE_DATADIR;
   if (!program.empty() && fs::is_directory(installed / "fixtures", ignored)) return installed;
   if (fs::is_directory(fs::path(PLUMBLINE_SOURCE_DIR) / "fixtures", ignored)) return PLUMBLINE_SOURCE_DIR;
-  throw InputError(fmt::format("neither {} nor {} holds Plumbline's fixtures; install it again", installed.string(), PLUMBLINE_SOURCE_DIR));
+  throw InputError(fmt::format("neither {} nor {} holds Plumbline's fixtures; install it again",
+                               installed.string(), PLUMBLINE_SOURCE_DIR));
 }
 
 fs::path script_directory(const fs::path& data) {
@@ -63,9 +65,12 @@ at::Device parse_device(const std::string& name) {
                                        name.find_first_not_of("0123456789", 5) == std::string::npos);
   if (!cuda) throw InputError(fmt::format("--device {}: expected auto, cpu, cuda or cuda:N", name));
   if (name.size() > 5) index = std::stoi(name.substr(5));
-  if (!at::hasCUDA()) throw InputError(fmt::format("--device {}: LibTorch finds no CUDA device here; use --device cpu", name));
+  if (!at::hasCUDA())
+    throw InputError(fmt::format("--device {}: LibTorch finds no CUDA device here; use --device cpu", name));
   const auto count = static_cast<int>(at::detail::getCUDAHooks().deviceCount());
-  if (index >= count) throw InputError(fmt::format("--device {}: there are {} CUDA devices, the last is cuda:{}", name, count, count - 1));
+  if (index >= count)
+    throw InputError(
+        fmt::format("--device {}: there are {} CUDA devices, the last is cuda:{}", name, count, count - 1));
   return at::Device(at::kCUDA, static_cast<at::DeviceIndex>(index));
 }
 
@@ -73,7 +78,8 @@ std::string device_name(at::Device device) {
   if (device.is_cuda()) return device.str();
   std::ifstream cpus("/proc/cpuinfo");
   for (std::string line; std::getline(cpus, line);)
-    if (line.starts_with("model name")) return "cpu: " + line.substr(std::min(line.size(), line.find(':') + 2));
+    if (line.starts_with("model name"))
+      return "cpu: " + line.substr(std::min(line.size(), line.find(':') + 2));
   return "cpu";
 }
 
@@ -87,20 +93,25 @@ struct Arguments {
   std::string out = "out";
 };
 
-std::unique_ptr<Candidate> open_candidate(const Arguments& arguments, const Specification& specification, const fs::path& data,
-                                          at::ScalarType type, at::Device device) {
+std::unique_ptr<Candidate> open_candidate(const Arguments& arguments, const Specification& specification,
+                                          const fs::path& data, at::ScalarType type, at::Device device) {
   const auto& name = arguments.candidate;
   if (name == "reference") return make_reference(name, {specification, {}}, type, device);
-  if (name.starts_with("defect:")) return make_reference(name, depart(specification, name.substr(7)), type, device);
+  if (name.starts_with("defect:"))
+    return make_reference(name, depart(specification, name.substr(7)), type, device);
   std::error_code ignored;
   if (!fs::exists(name, ignored))
-    throw InputError(fmt::format("{}: no such file or directory; expected a checkpoint directory, a .safetensors or .pth file, 'reference' or 'defect:NAME'", name));
+    throw InputError(
+        fmt::format("{}: no such file or directory; expected a checkpoint directory, a .safetensors or .pth "
+                    "file, 'reference' or 'defect:NAME'",
+                    name));
   return open_checkpoint(name, PLUMBLINE_PYTHON, script_directory(data).string());
 }
 
 int run_verify(const Arguments& arguments, const std::string& command) {
   const auto data = data_directory();
-  const auto specification = find_specification(arguments.specification, data / "fixtures" / "specifications");
+  const auto specification =
+      find_specification(arguments.specification, data / "fixtures" / "specifications");
   const auto device = parse_device(arguments.device);
   if (arguments.threads > 0) at::set_num_threads(arguments.threads);
   std::error_code ignored;
@@ -123,7 +134,8 @@ int run_verify(const Arguments& arguments, const std::string& command) {
 int run_export(const std::string& specification, const std::string& directory) {
   const auto found = find_specification(specification, data_directory() / "fixtures" / "specifications");
   export_checkpoint(found, directory);
-  fmt::print("{}: {} parameters of {} written as config.json and model.safetensors\n", directory, found.parameter_count(), found.title);
+  fmt::print("{}: {} parameters of {} written as config.json and model.safetensors\n", directory,
+             found.parameter_count(), found.title);
   return 0;
 }
 
@@ -132,7 +144,10 @@ std::string command_line(int count, char** values) {
   std::vector<std::string> words{"plumbline"};
   for (int i = 1; i < count; ++i) {
     const std::string word = values[i];
-    const bool plain = !word.empty() && word.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:+=,") == std::string::npos;
+    const bool plain =
+        !word.empty() &&
+        word.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:+=,") ==
+            std::string::npos;
     std::string quoted = "'";
     for (const char c : word) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
     words.push_back(plain ? word : quoted + "'");
@@ -141,30 +156,50 @@ std::string command_line(int count, char** values) {
 }
 
 int run(int count, char** values) {
-  CLI::App app{"Plumbline: is this model the architecture it claims to be, and if not, where does it first go wrong?", "plumbline"};
+  CLI::App app{
+      "Plumbline: is this model the architecture it claims to be, and if not, where does it first go wrong?",
+      "plumbline"};
   app.require_subcommand(1);
   app.set_version_flag("--version", PLUMBLINE_VERSION);
   app.footer(kStatusHelp);
 
   Arguments arguments;
   auto* verifying = app.add_subcommand("verify", "Judge a candidate against a specification");
-  verifying->add_option("candidate", arguments.candidate,
-                        "reference (the built-in model), a Hugging Face checkpoint directory, a .safetensors or .pth file, or defect:NAME")
+  verifying
+      ->add_option("candidate", arguments.candidate,
+                   "reference (the built-in model), a Hugging Face checkpoint directory, a .safetensors or "
+                   ".pth file, or defect:NAME")
       ->capture_default_str();
-  verifying->add_option("--spec", arguments.specification, "what it claims to be: NAME of fixtures/specifications, or a FILE")->capture_default_str();
-  verifying->add_option("--device", arguments.device, "where code runs: auto, cpu, cuda or cuda:N")->capture_default_str();
-  verifying->add_option("--dtype", arguments.dtype, "type that code runs in")->check(CLI::IsMember({"f32", "bf16"}))->capture_default_str();
-  verifying->add_option("--threads", arguments.threads, "CPU threads; 0 leaves it to LibTorch")->check(CLI::Range(0, 1024))->capture_default_str();
-  verifying->add_option("--only", arguments.chapters, "look at these chapters alone (numbers, separated by commas); the verdict is then incomplete")->delimiter(',');
-  verifying->add_option("--out", arguments.out, "directory for result.json, result.xml and summary.md")->capture_default_str();
+  verifying
+      ->add_option("--spec", arguments.specification,
+                   "what it claims to be: NAME of fixtures/specifications, or a FILE")
+      ->capture_default_str();
+  verifying->add_option("--device", arguments.device, "where code runs: auto, cpu, cuda or cuda:N")
+      ->capture_default_str();
+  verifying->add_option("--dtype", arguments.dtype, "type that code runs in")
+      ->check(CLI::IsMember({"f32", "bf16"}))
+      ->capture_default_str();
+  verifying->add_option("--threads", arguments.threads, "CPU threads; 0 leaves it to LibTorch")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
+  verifying
+      ->add_option(
+          "--only", arguments.chapters,
+          "look at these chapters alone (numbers, separated by commas); the verdict is then incomplete")
+      ->delimiter(',');
+  verifying->add_option("--out", arguments.out, "directory for result.json, result.xml and summary.md")
+      ->capture_default_str();
   verifying->footer(kStatusHelp);
 
   std::string export_specification = "minimind2-small", export_directory;
-  auto* exporting = app.add_subcommand("export", "Write the reference's own weights as a Hugging Face checkpoint");
+  auto* exporting =
+      app.add_subcommand("export", "Write the reference's own weights as a Hugging Face checkpoint");
   exporting->add_option("directory", export_directory, "a new or empty directory")->required();
-  exporting->add_option("--spec", export_specification, "NAME or FILE of the specification")->capture_default_str();
+  exporting->add_option("--spec", export_specification, "NAME or FILE of the specification")
+      ->capture_default_str();
 
-  if (count > 1 && values[1][0] != '-' && app.get_subcommands([&](const CLI::App* known) { return known->get_name() == values[1]; }).empty())
+  if (count > 1 && values[1][0] != '-' &&
+      app.get_subcommands([&](const CLI::App* known) { return known->get_name() == values[1]; }).empty())
     throw InputError(fmt::format("unknown command '{}'; see plumbline --help", printable(values[1], 60)));
   try {
     app.parse(count, values);

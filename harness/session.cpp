@@ -30,7 +30,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
 
 // What the reporter below has to reach; Catch2 makes it itself.
 struct Running {
@@ -71,11 +73,12 @@ class Reporter : public Catch::StreamingReporterBase {
 };
 CATCH_REGISTER_REPORTER("plumbline", Reporter)
 
-// What a candidate cannot show leaves a requirement unassessed; anything else that goes wrong is an error of the
-// evidence. Neither says that the model is wrong, and neither passes.
+// What a candidate cannot show leaves a requirement unassessed; anything else that goes wrong is an error of
+// the evidence. Neither says that the model is wrong, and neither passes.
 CATCH_TRANSLATE_EXCEPTION(const std::exception& exception) {
   std::string message = exception.what();
-  if (const auto* from_torch = dynamic_cast<const c10::Error*>(&exception)) message = from_torch->what_without_backtrace();
+  if (const auto* from_torch = dynamic_cast<const c10::Error*>(&exception))
+    message = from_torch->what_without_backtrace();
   message = message.substr(0, message.find('\n'));
   if (dynamic_cast<const NotShown*>(&exception) != nullptr)
     running.recorder->not_assessed(message);
@@ -106,24 +109,30 @@ reports::Header header_of(const Verification& verification, bool runs_code) {
   header.dtype = runs_code ? verification.dtype : "as stored";
   header.threads = at::get_num_threads();
   header.seed = 1;
-  header.versions = {{"libtorch", TORCH_VERSION},
-                     {"catch2", fmt::format("{}.{}.{}", Catch::libraryVersion().majorVersion, Catch::libraryVersion().minorVersion,
-                                            Catch::libraryVersion().patchNumber)},
-                     {"hdf5", fmt::format("{}.{}.{}", major, minor, release)},
-                     {"compiler", __VERSION__},
-                     {"system", system_name()}};
+  header.versions = {
+      {"libtorch", TORCH_VERSION},
+      {"catch2", fmt::format("{}.{}.{}", Catch::libraryVersion().majorVersion,
+                             Catch::libraryVersion().minorVersion, Catch::libraryVersion().patchNumber)},
+      {"hdf5", fmt::format("{}.{}.{}", major, minor, release)},
+      {"compiler", __VERSION__},
+      {"system", system_name()}};
   header.started = fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr)));
   header.command = verification.command;
-  header.scope = verification.chapters.empty() ? "everything" : fmt::format("chapter {}", fmt::join(verification.chapters, ", "));
+  header.scope = verification.chapters.empty()
+                     ? "everything"
+                     : fmt::format("chapter {}", fmt::join(verification.chapters, ", "));
   return header;
 }
 
 // What this run, for all that the candidate is, can never show.
 void exclude_what_cannot_be(Recorder& recorder, const Verification& verification) {
-  if (!verification.specification.tie_word_embeddings) recorder.exclude("PAR-7", "this specification's output head is a matrix of its own");
+  if (!verification.specification.tie_word_embeddings)
+    recorder.exclude("PAR-7", "this specification's output head is a matrix of its own");
   if (verification.dtype == "bf16" && verification.candidate->describe().kind == "reference")
     for (const auto* id : {"NUM-1", "NUM-2", "NUM-3"})
-      recorder.exclude(id, "golden tensors are judged in float32: in bfloat16 roundings add up beyond them over a pass, and NUM-4 replays each stage instead");
+      recorder.exclude(id,
+                       "golden tensors are judged in float32: in bfloat16 roundings add up beyond them over "
+                       "a pass, and NUM-4 replays each stage instead");
 }
 
 // Catch2 runs the tests that carry these requirements' tags.
@@ -145,14 +154,18 @@ int verify(Verification verification) {
   auto& candidate = *verification.candidate;
   const auto kind = candidate.describe().kind;
   const bool runs_code = kind == "reference";
-  auto golden = runs_code ? Golden::open(verification.data / "golden", verification.specification) : std::nullopt;
+  auto golden =
+      runs_code ? Golden::open(verification.data / "golden", verification.specification) : std::nullopt;
   Recorder recorder(read_requirements(verification.data / "fixtures" / "requirements.json"), kind);
   exclude_what_cannot_be(recorder, verification);
   for (const auto chapter : verification.chapters)
-    if (std::none_of(recorder.chapters().begin(), recorder.chapters().end(), [&](const auto& known) { return known.number == chapter; }))
-      throw InputError(fmt::format("--only {}: there is no chapter {}; see `plumbline verify --help`", chapter, chapter));
+    if (std::none_of(recorder.chapters().begin(), recorder.chapters().end(),
+                     [&](const auto& known) { return known.number == chapter; }))
+      throw InputError(
+          fmt::format("--only {}: there is no chapter {}; see `plumbline verify --help`", chapter, chapter));
 
-  Subject subject(candidate, verification.specification, std::move(golden), verification.data / "fixtures", recorder);
+  Subject subject(candidate, verification.specification, std::move(golden), verification.data / "fixtures",
+                  recorder);
   set_subject(&subject);
   reports::Result result;
   result.header = header_of(verification, runs_code);
@@ -162,8 +175,9 @@ int verify(Verification verification) {
   terminal.begin(result.header);
   Catch::Session session;
   for (const auto& chapter : recorder.chapters()) {
-    const bool wanted = verification.chapters.empty() || std::find(verification.chapters.begin(), verification.chapters.end(),
-                                                                   chapter.number) != verification.chapters.end();
+    const bool wanted =
+        verification.chapters.empty() || std::find(verification.chapters.begin(), verification.chapters.end(),
+                                                   chapter.number) != verification.chapters.end();
     std::vector<reports::Requirement> own;
     for (const auto& requirement : recorder.requirements())
       if (requirement.chapter == chapter.number) own.push_back(requirement);

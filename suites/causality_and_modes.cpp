@@ -17,27 +17,36 @@ at::Tensor padded_logits(const Tokens& sequence, std::int64_t width, Padding sid
   const auto length = sequence.ids.size(1);
   const auto others = probe("others", 2, width).ids;
   const auto fill = at::zeros({1, width - length}, at::kLong);
-  const auto middle = side == Padding::right ? at::cat({sequence.ids, fill}, 1) : at::cat({fill, sequence.ids}, 1);
-  const Tokens batch{at::cat({others.narrow(0, 0, 1), middle, others.narrow(0, 1, 1)}, 0), {width, length, width}, side};
+  const auto middle =
+      side == Padding::right ? at::cat({sequence.ids, fill}, 1) : at::cat({fill, sequence.ids}, 1);
+  const Tokens batch{
+      at::cat({others.narrow(0, 0, 1), middle, others.narrow(0, 1, 1)}, 0), {width, length, width}, side};
   return logits(batch).narrow(0, 1, 1).narrow(1, side == Padding::right ? 0 : width - length, length);
 }
 
 const std::vector<Mode>& modes() {
   static const std::vector<Mode> all = {
       {"evaluation", [](const Tokens& tokens) { return logits(tokens); }},
-      {"training", [](const Tokens& tokens) {
+      {"training",
+       [](const Tokens& tokens) {
          PassOptions options;
          options.training = true;
          return logits(tokens, options);
        }},
       {"prefill", [](const Tokens& tokens) { return cached_logits(tokens, {tokens.ids.size(1)}); }},
-      {"chunks", [](const Tokens& tokens) { return cached_logits(tokens, {10, 9, tokens.ids.size(1) - 19}); }},
-      {"batch", [](const Tokens& tokens) {
+      {"chunks",
+       [](const Tokens& tokens) {
+         return cached_logits(tokens, {10, 9, tokens.ids.size(1) - 19});
+       }},
+      {"batch",
+       [](const Tokens& tokens) {
          const auto others = probe("others", 2, tokens.ids.size(1)).ids;
          return logits({at::cat({others, tokens.ids}, 0), {}, Padding::none}).narrow(0, 2, 1);
        }},
-      {"padded right", [](const Tokens& tokens) { return padded_logits(tokens, tokens.ids.size(1) + 5, Padding::right); }},
-      {"padded left", [](const Tokens& tokens) { return padded_logits(tokens, tokens.ids.size(1) + 5, Padding::left); }},
+      {"padded right",
+       [](const Tokens& tokens) { return padded_logits(tokens, tokens.ids.size(1) + 5, Padding::right); }},
+      {"padded left",
+       [](const Tokens& tokens) { return padded_logits(tokens, tokens.ids.size(1) + 5, Padding::left); }},
   };
   return all;
 }
@@ -59,8 +68,9 @@ REQUIREMENT("MODE-1", "changing a token changes no logit before it, in any mode"
     const auto before = mode.run(tokens);
     for (const auto place : kChanged) {
       const auto expected = before.narrow(1, 0, place);
-      expect_close(fmt::format("logits before token {} ({})", place, mode.name), mode.run(with_other_token(tokens, place)).narrow(1, 0, place),
-                   expected, subject().noise("logits", expected));
+      expect_close(fmt::format("logits before token {} ({})", place, mode.name),
+                   mode.run(with_other_token(tokens, place)).narrow(1, 0, place), expected,
+                   subject().noise("logits", expected));
     }
   }
 }
@@ -74,8 +84,9 @@ REQUIREMENT("MODE-2", "changing a token changes the logits from it on, in every 
     for (const auto place : kChanged) {
       const auto after = mode.run(with_other_token(tokens, place));
       for (auto row = place; row < 24; ++row)
-        expect_differs(fmt::format("logits[0,{}] after token {} changed ({})", row, place, mode.name), after.select(1, row),
-                       before.select(1, row), least, "each position reads every earlier token");
+        expect_differs(fmt::format("logits[0,{}] after token {} changed ({})", row, place, mode.name),
+                       after.select(1, row), before.select(1, row), least,
+                       "each position reads every earlier token");
     }
   }
 }
@@ -85,7 +96,8 @@ REQUIREMENT("MODE-3", "training mode with dropout 0 gives the logits of evaluati
   PassOptions training;
   training.training = true;
   const auto expected = logits(tokens);
-  expect_close("logits (training, dropout 0)", logits(tokens, training), expected, subject().noise("logits", expected));
+  expect_close("logits (training, dropout 0)", logits(tokens, training), expected,
+               subject().noise("logits", expected));
 }
 
 REQUIREMENT("MODE-4", "a sequence gives the same logits alone and in a batch") {
@@ -93,7 +105,8 @@ REQUIREMENT("MODE-4", "a sequence gives the same logits alone and in a batch") {
   const auto together = logits(batch);
   for (std::int64_t row = 0; row < 3; ++row) {
     const auto alone = logits(rows(batch, row));
-    expect_close(fmt::format("logits of row {} in a batch of 3", row), together.narrow(0, row, 1), alone, subject().noise("logits", alone));
+    expect_close(fmt::format("logits of row {} in a batch of 3", row), together.narrow(0, row, 1), alone,
+                 subject().noise("logits", alone));
   }
 }
 
@@ -101,7 +114,8 @@ REQUIREMENT("MODE-5", "padding on the right changes no logit") {
   for (const std::int64_t length : {24, 9, 1}) {
     const auto sequence = probe("padded", 1, length);
     const auto alone = logits(sequence);
-    expect_close(fmt::format("logits of {} tokens padded right to 31", length), padded_logits(sequence, 31, Padding::right), alone, subject().noise("logits", alone));
+    expect_close(fmt::format("logits of {} tokens padded right to 31", length),
+                 padded_logits(sequence, 31, Padding::right), alone, subject().noise("logits", alone));
   }
 }
 
@@ -109,7 +123,8 @@ REQUIREMENT("MODE-6", "padding on the left changes no logit") {
   for (const std::int64_t length : {24, 9, 1}) {
     const auto sequence = probe("padded", 1, length);
     const auto alone = logits(sequence);
-    expect_close(fmt::format("logits of {} tokens padded left to 31", length), padded_logits(sequence, 31, Padding::left), alone, subject().noise("logits", alone));
+    expect_close(fmt::format("logits of {} tokens padded left to 31", length),
+                 padded_logits(sequence, 31, Padding::left), alone, subject().noise("logits", alone));
   }
 }
 
@@ -117,7 +132,8 @@ REQUIREMENT("MODE-7", "the order of a batch changes no logit") {
   const auto batch = probe("batch", 3, 21);
   const auto order = at::tensor({2, 0, 1}, at::kLong);
   const auto expected = logits(batch).index_select(0, order);
-  expect_close("logits of the batch in another order", logits({batch.ids.index_select(0, order), {}, Padding::none}), expected,
+  expect_close("logits of the batch in another order",
+               logits({batch.ids.index_select(0, order), {}, Padding::none}), expected,
                subject().noise("logits", expected));
 }
 
@@ -130,7 +146,9 @@ REQUIREMENT("MODE-8", "a padded batch decoded through the cache gives the logits
     auto prompt = at::zeros_like(longest);
     for (std::int64_t row = 0; row < 3; ++row) {
       const auto length = lengths[static_cast<std::size_t>(row)];
-      prompt[row].narrow(0, side == Padding::right ? 0 : 13 - length, length).copy_(longest[row].narrow(0, 0, length));
+      prompt[row]
+          .narrow(0, side == Padding::right ? 0 : 13 - length, length)
+          .copy_(longest[row].narrow(0, 0, length));
     }
     const auto decoding = subject().running().decode(3, 19);
     const auto first = decoding->extend({prompt, lengths, side}, {}).to(at::kCPU);
@@ -140,11 +158,13 @@ REQUIREMENT("MODE-8", "a padded batch decoded through the cache gives the logits
     const auto later = at::cat(rest, 1);
     for (std::int64_t row = 0; row < 3; ++row) {
       const auto length = lengths[static_cast<std::size_t>(row)];
-      const Tokens whole{at::cat({longest.narrow(0, row, 1).narrow(1, 0, length), more.narrow(0, row, 1)}, 1), {}, Padding::none};
+      const Tokens whole{at::cat({longest.narrow(0, row, 1).narrow(1, 0, length), more.narrow(0, row, 1)}, 1),
+                         {},
+                         Padding::none};
       const auto alone = logits(whole);
       const auto seen = first.narrow(0, row, 1).narrow(1, side == Padding::right ? 0 : 13 - length, length);
-      expect_close(fmt::format("logits of row {}, padded {} and decoded", row, name), at::cat({seen, later.narrow(0, row, 1)}, 1), alone,
-                   subject().noise("logits", alone));
+      expect_close(fmt::format("logits of row {}, padded {} and decoded", row, name),
+                   at::cat({seen, later.narrow(0, row, 1)}, 1), alone, subject().noise("logits", alone));
     }
   }
 }
@@ -155,8 +175,8 @@ REQUIREMENT("MODE-9", "dropout is off in evaluation, whatever is configured") {
   PassOptions configured;
   configured.dropout = 0.1;
   for (int time = 1; time <= 2; ++time)
-    expect_close(fmt::format("logits (evaluation with dropout 0.1 configured, run {})", time), logits(tokens, configured), expected,
-                 subject().noise("logits", expected));
+    expect_close(fmt::format("logits (evaluation with dropout 0.1 configured, run {})", time),
+                 logits(tokens, configured), expected, subject().noise("logits", expected));
 }
 
 }  // namespace plumbline

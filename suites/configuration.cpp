@@ -17,7 +17,8 @@ const Setting& setting(const std::string& key) {
 
 void expect_setting(const std::string& key, const nlohmann::json& expected) {
   const auto& actual = setting(key);
-  expect_that(actual.value == expected, fmt::format("{} ({})", key, actual.where), actual.value.dump(), expected.dump());
+  expect_that(actual.value == expected, fmt::format("{} ({})", key, actual.where), actual.value.dump(),
+              expected.dump());
 }
 
 }  // namespace
@@ -43,25 +44,31 @@ REQUIREMENT("CFG-5", "the number of key/value heads is the specification's") {
   const auto& s = subject().specification();
   expect_setting("num_key_value_heads", s.num_key_value_heads);
   const auto queries = setting("num_attention_heads").value.get<std::int64_t>();
-  expect_equal("query heads for each key/value head", queries / setting("num_key_value_heads").value.get<std::int64_t>(), s.repeat_factor());
+  expect_equal("query heads for each key/value head",
+               queries / setting("num_key_value_heads").value.get<std::int64_t>(), s.repeat_factor());
 }
 
 REQUIREMENT("CFG-6", "the feed-forward size is the specification's") {
   const auto& s = subject().specification();
   expect_setting("intermediate_size", s.intermediate_size);
   if (s.intermediate_size_derived)
-    subject().recorder().finding(fmt::format("int({} * 8 / 3) = {}, rounded up to a multiple of 64: {}", s.hidden_size,
-                                             s.hidden_size * 8 / 3, derived_intermediate_size(s.hidden_size)));
+    subject().recorder().finding(fmt::format("int({} * 8 / 3) = {}, rounded up to a multiple of 64: {}",
+                                             s.hidden_size, s.hidden_size * 8 / 3,
+                                             derived_intermediate_size(s.hidden_size)));
 }
 
 REQUIREMENT("CFG-7", "the feed-forward's activation is the specification's") {
   const auto& actual = setting("hidden_act");
   const auto expected = to_string(subject().specification().hidden_act);
-  const auto found = actual.value == "swish" ? nlohmann::json("silu") : actual.value;  // two names of one function
-  expect_that(found == expected, fmt::format("hidden_act ({})", actual.where), actual.value.dump(), nlohmann::json(expected).dump());
+  const auto found =
+      actual.value == "swish" ? nlohmann::json("silu") : actual.value;  // two names of one function
+  expect_that(found == expected, fmt::format("hidden_act ({})", actual.where), actual.value.dump(),
+              nlohmann::json(expected).dump());
 }
 
-REQUIREMENT("CFG-8", "rotary theta is the specification's") { expect_setting("rope_theta", subject().specification().rope_theta); }
+REQUIREMENT("CFG-8", "rotary theta is the specification's") {
+  expect_setting("rope_theta", subject().specification().rope_theta);
+}
 
 REQUIREMENT("CFG-9", "rotary embedding turns the specification's pairs, without scaling") {
   expect_setting("rotary", to_string(subject().specification().rotary));
@@ -71,11 +78,13 @@ REQUIREMENT("CFG-9", "rotary embedding turns the specification's pairs, without 
 REQUIREMENT("CFG-10", "dropout is configured as 0, or as 0.1 for training") {
   const auto& actual = setting("dropout");
   const auto own = subject().specification().dropout;
-  expect_that(actual.value == 0.0 || actual.value == 0.1 || actual.value == own, fmt::format("dropout ({})", actual.where),
-              actual.value.dump(), "0.0, or 0.1 in training");
+  expect_that(actual.value == 0.0 || actual.value == 0.1 || actual.value == own,
+              fmt::format("dropout ({})", actual.where), actual.value.dump(), "0.0, or 0.1 in training");
 }
 
-REQUIREMENT("CFG-11", "RMSNorm's eps is the specification's") { expect_setting("rms_norm_eps", subject().specification().rms_norm_eps); }
+REQUIREMENT("CFG-11", "RMSNorm's eps is the specification's") {
+  expect_setting("rms_norm_eps", subject().specification().rms_norm_eps);
+}
 
 REQUIREMENT("CFG-12", "linear layers have biases only where the specification has them") {
   const auto& s = subject().specification();
@@ -88,7 +97,8 @@ REQUIREMENT("CFG-12", "linear layers have biases only where the specification ha
     if (parameter.name.ends_with(".bias") && !wanted) surplus.push_back(parameter.name);
   }
   expect_that(surplus.empty(), "parameters named .bias beyond the specification's",
-              surplus.empty() ? "none" : fmt::format("{}, the first is {}", surplus.size(), surplus.front()), "none");
+              surplus.empty() ? "none" : fmt::format("{}, the first is {}", surplus.size(), surplus.front()),
+              "none");
 }
 
 REQUIREMENT("CFG-13", "embedding and output head are tied as the specification says") {
@@ -106,13 +116,17 @@ REQUIREMENT("CFG-14", "the embedding matrix is initialised as the specification 
   const bool uniform = s.initialization == Initialization::linear;
   const double variance = uniform ? bound * bound / 3 : 1;
   if (uniform)
-    expect_that(largest(values) <= bound, "largest initial embedding weight", number(largest(values)), "at most " + number(bound));
-  // Six standard errors: by chance alone it fails once in 500 million runs. The variance of a sample variance is
-  // (kurtosis - 1) / n; the kurtosis is 1.8 for a uniform and 3 for a normal distribution.
-  expect_close("variance of the initial embedding weights", values.var(), at::scalar_tensor(variance, at::kDouble),
-               Tolerance::absolute(6 * variance * std::sqrt((uniform ? 0.8 : 2.0) / n), fmt::format("six standard errors of {} samples", n)));
-  expect_close("mean of the initial embedding weights", values.mean(), at::scalar_tensor(0.0, at::kDouble),
-               Tolerance::absolute(6 * std::sqrt(variance / n), fmt::format("six standard errors of {} samples", n)));
+    expect_that(largest(values) <= bound, "largest initial embedding weight", number(largest(values)),
+                "at most " + number(bound));
+  // Six standard errors: by chance alone it fails once in 500 million runs. The variance of a sample variance
+  // is (kurtosis - 1) / n; the kurtosis is 1.8 for a uniform and 3 for a normal distribution.
+  expect_close("variance of the initial embedding weights", values.var(),
+               at::scalar_tensor(variance, at::kDouble),
+               Tolerance::absolute(6 * variance * std::sqrt((uniform ? 0.8 : 2.0) / n),
+                                   fmt::format("six standard errors of {} samples", n)));
+  expect_close(
+      "mean of the initial embedding weights", values.mean(), at::scalar_tensor(0.0, at::kDouble),
+      Tolerance::absolute(6 * std::sqrt(variance / n), fmt::format("six standard errors of {} samples", n)));
 }
 
 REQUIREMENT("CFG-15", "the model is made for as many positions as the specification's") {

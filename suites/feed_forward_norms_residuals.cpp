@@ -10,14 +10,19 @@ at::Tensor shown(const Stages& stages, const std::string& name) {
   return found->second.to(at::kDouble);
 }
 
-std::string in_layer(std::int64_t layer, const char* name) { return fmt::format("layers.{}.{}", layer, name); }
+std::string in_layer(std::int64_t layer, const char* name) {
+  return fmt::format("layers.{}.{}", layer, name);
+}
 
-at::Tensor weight(const std::string& name) { return subject().exact().weights().at(name).to(at::kCPU); }
+at::Tensor weight(const std::string& name) {
+  return subject().exact().weights().at(name).to(at::kCPU);
+}
 
 }  // namespace
 
 REQUIREMENT("BLK-1", "the feed-forward is down(activation(gate(x)) * up(x))") {
-  expect_replayed({"gate", "up", "gated", "feed_forward_out"}, observe(standard_probe()), standard_probe(), "evaluation");
+  expect_replayed({"gate", "up", "gated", "feed_forward_out"}, observe(standard_probe()), standard_probe(),
+                  "evaluation");
 }
 
 REQUIREMENT("BLK-2", "the activation computed is the specification's and none of its relatives") {
@@ -27,12 +32,15 @@ REQUIREMENT("BLK-2", "the activation computed is the specification's and none of
     const auto gate = shown(stages, in_layer(layer, "gate")), up = shown(stages, in_layer(layer, "up"));
     const auto right = replayed(in_layer(layer, "gated"), stages, standard_probe());
     const auto unit = unit_roundoff(subject().candidate().type());
-    std::vector<std::pair<std::string, at::Tensor>> relatives{{"ReLU", gate.relu() * up}, {"no activation", gate * up}};
+    std::vector<std::pair<std::string, at::Tensor>> relatives{{"ReLU", gate.relu() * up},
+                                                              {"no activation", gate * up}};
     for (const auto activation : {Activation::silu, Activation::gelu, Activation::gelu_tanh})
       // In bfloat16 the two forms of GELU are closer than its roundings; float32 tells them apart.
-      if (activation != s.hidden_act && !(unit > 1e-4 && activation != Activation::silu && s.hidden_act != Activation::silu))
+      if (activation != s.hidden_act &&
+          !(unit > 1e-4 && activation != Activation::silu && s.hidden_act != Activation::silu))
         relatives.emplace_back(to_string(activation), gated_unit(gate, up, activation));
-    expect_told_apart(in_layer(layer, "gated"), shown(stages, in_layer(layer, "gated")), right.expected, relatives, right.tolerance);
+    expect_told_apart(in_layer(layer, "gated"), shown(stages, in_layer(layer, "gated")), right.expected,
+                      relatives, right.tolerance);
   }
 }
 
@@ -44,18 +52,22 @@ REQUIREMENT("BLK-3", "gate and up are not swapped") {
   for (std::int64_t layer = 0; layer < s.num_hidden_layers; ++layer) {
     const auto name = in_layer(layer, "gated");
     const auto right = replayed(name, stages, tokens);
-    expect_told_apart(name, shown(stages, name), right.expected,
-                      {{"gate and up swapped", gated_unit(shown(stages, in_layer(layer, "up")), shown(stages, in_layer(layer, "gate")), s.hidden_act)}},
-                      right.tolerance);
+    expect_told_apart(
+        name, shown(stages, name), right.expected,
+        {{"gate and up swapped", gated_unit(shown(stages, in_layer(layer, "up")),
+                                            shown(stages, in_layer(layer, "gate")), s.hidden_act)}},
+        right.tolerance);
   }
 }
 
 REQUIREMENT("BLK-4", "the projections are the parameters alone") {
-  expect_replayed({"q", "k", "v", "attention_out", "gate", "up", "feed_forward_out", "logits"}, observe(standard_probe()), standard_probe(), "evaluation");
+  expect_replayed({"q", "k", "v", "attention_out", "gate", "up", "feed_forward_out", "logits"},
+                  observe(standard_probe()), standard_probe(), "evaluation");
 }
 
 REQUIREMENT("BLK-5", "RMSNorm is x / sqrt(mean(x^2) + eps), in float32, then times its weight") {
-  expect_replayed({"attention_norm", "feed_forward_norm", "final_norm"}, observe(standard_probe()), standard_probe(), "evaluation");
+  expect_replayed({"attention_norm", "feed_forward_norm", "final_norm"}, observe(standard_probe()),
+                  standard_probe(), "evaluation");
 }
 
 REQUIREMENT("BLK-6", "RMSNorm subtracts no mean") {
@@ -64,14 +76,16 @@ REQUIREMENT("BLK-6", "RMSNorm subtracts no mean") {
   const auto x = shown(stages, "embedding"), w = weight("model.layers.0.input_layernorm.weight");
   const auto right = replayed("layers.0.attention_norm", stages, standard_probe());
   expect_told_apart("layers.0.attention_norm", shown(stages, "layers.0.attention_norm"), right.expected,
-                    {{"a norm of centred values", rms_norm(x - x.mean(-1, true), w, s.rms_norm_eps, NormPrecision::float32)},
+                    {{"a norm of centred values",
+                      rms_norm(x - x.mean(-1, true), w, s.rms_norm_eps, NormPrecision::float32)},
                      {"eps outside the root", w * x / (x.square().mean(-1, true).sqrt() + s.rms_norm_eps)},
                      {"no weight", rms_norm(x, at::ones_like(w), s.rms_norm_eps, NormPrecision::float32)}},
                     right.tolerance);
 }
 
 REQUIREMENT("BLK-7", "each residual is added once, to what entered the block") {
-  expect_replayed({"after_attention", "after_feed_forward"}, observe(standard_probe()), standard_probe(), "evaluation");
+  expect_replayed({"after_attention", "after_feed_forward"}, observe(standard_probe()), standard_probe(),
+                  "evaluation");
 }
 
 REQUIREMENT("BLK-8", "norms stand before attention, before the feed-forward, and once at the end") {
@@ -79,10 +93,12 @@ REQUIREMENT("BLK-8", "norms stand before attention, before the feed-forward, and
   const auto stages = observe(standard_probe());
   const auto expect_norm = [&](const std::string& stage, const std::string& from) {
     const auto right = replayed(stage, stages, standard_probe());
-    expect_told_apart(stage, shown(stages, stage), right.expected, {{"no norm", shown(stages, from)}}, right.tolerance);
+    expect_told_apart(stage, shown(stages, stage), right.expected, {{"no norm", shown(stages, from)}},
+                      right.tolerance);
   };
   for (std::int64_t layer = 0; layer < s.num_hidden_layers; ++layer) {
-    expect_norm(in_layer(layer, "attention_norm"), layer == 0 ? "embedding" : in_layer(layer - 1, "after_feed_forward"));
+    expect_norm(in_layer(layer, "attention_norm"),
+                layer == 0 ? "embedding" : in_layer(layer - 1, "after_feed_forward"));
     expect_norm(in_layer(layer, "feed_forward_norm"), in_layer(layer, "after_attention"));
   }
   expect_norm("final_norm", in_layer(s.num_hidden_layers - 1, "after_feed_forward"));

@@ -48,7 +48,8 @@ REQUIREMENT("GQA-2", "query head h reads key/value head h div the repeat factor"
     return context.unflatten(-1, {spec.num_attention_heads, spec.head_size()}).transpose(1, 2);
   };
   for (std::int64_t head = 0; head < spec.num_key_value_heads; ++head) {
-    const auto readers = at::arange(spec.num_attention_heads).div(spec.repeat_factor(), "floor") == head;  // (H)
+    const auto readers =
+        at::arange(spec.num_attention_heads).div(spec.repeat_factor(), "floor") == head;  // (H)
     const auto silenced = readers.view({1, -1, 1, 1});
     s.with_weights(without_head("v_proj", head), [&](Candidate&) {
       const auto context = split(shown(observe(tokens), "layers.0.context"));
@@ -60,14 +61,16 @@ REQUIREMENT("GQA-2", "query head h reads key/value head h div the repeat factor"
       const auto scores = shown(observe(tokens), "layers.0.scores");
       const auto before = shown(whole, "layers.0.scores");
       const auto expected = at::where(silenced & before.isfinite(), at::zeros_like(before), before);
-      expect_close(fmt::format("layers.0.scores, keys of head {} set to 0", head), scores, expected, s.noise("scores", before));
+      expect_close(fmt::format("layers.0.scores, keys of head {} set to 0", head), scores, expected,
+                   s.noise("scores", before));
     });
   }
   s.running();
 }
 
 REQUIREMENT("GQA-3", "repeat_kv by a factor of 1 returns its input") {
-  expect_close("repeat_kv(x, 1)", subject().candidate().repeat_kv(some_heads(), 1), some_heads(), Tolerance::exact());
+  expect_close("repeat_kv(x, 1)", subject().candidate().repeat_kv(some_heads(), 1), some_heads(),
+               Tolerance::exact());
 }
 
 REQUIREMENT("GQA-4", "repeat_kv equals repeat_interleave over heads, and is not tiled") {
@@ -77,7 +80,8 @@ REQUIREMENT("GQA-4", "repeat_kv equals repeat_interleave over heads, and is not 
   const auto interleaved = x.repeat_interleave(factor, 2);
   // With one key/value head, or none repeated, tiling is the same thing.
   if (factor > 1 && x.size(2) > 1)
-    expect_told_apart("repeat_kv", actual, interleaved, {{"tiling", x.repeat({1, 1, factor, 1})}}, Tolerance::absolute(1e-12, "a copy in float64"));
+    expect_told_apart("repeat_kv", actual, interleaved, {{"tiling", x.repeat({1, 1, factor, 1})}},
+                      Tolerance::absolute(1e-12, "a copy in float64"));
   else
     expect_close("repeat_kv", actual, interleaved, Tolerance::exact());
 }
@@ -87,16 +91,20 @@ REQUIREMENT("GQA-5", "attention equals the fused kernel's own grouped-query mode
   const auto shown = observe(standard_probe());
   const auto here = [&](std::int64_t layer, const char* name) {
     const auto found = shown.find(fmt::format("layers.{}.{}", layer, name));
-    if (found == shown.end()) not_assessed(fmt::format("the candidate does not show layers.{}.{}", layer, name));
+    if (found == shown.end())
+      not_assessed(fmt::format("the candidate does not show layers.{}.{}", layer, name));
     return found->second.to(at::kDouble);
   };
   for (std::int64_t layer = 0; layer < s.specification().num_hidden_layers; ++layer) {
-    const auto expected = at::scaled_dot_product_attention(here(layer, "q_rotated").transpose(1, 2), here(layer, "k_rotated").transpose(1, 2),
-                                                           here(layer, "v").transpose(1, 2), {}, 0.0, /*is_causal=*/true, std::nullopt,
+    const auto expected = at::scaled_dot_product_attention(here(layer, "q_rotated").transpose(1, 2),
+                                                           here(layer, "k_rotated").transpose(1, 2),
+                                                           here(layer, "v").transpose(1, 2), {}, 0.0,
+                                                           /*is_causal=*/true, std::nullopt,
                                                            /*enable_gqa=*/true)
                               .transpose(1, 2)
                               .flatten(2);
-    expect_close(fmt::format("layers.{}.context", layer), here(layer, "context"), expected, s.noise("context", expected));
+    expect_close(fmt::format("layers.{}.context", layer), here(layer, "context"), expected,
+                 s.noise("context", expected));
   }
 }
 
@@ -129,7 +137,8 @@ REQUIREMENT("GQA-9", "probabilities are a float32 softmax of the scores over the
     const auto sums = values.to(at::kDouble).sum(-1);
     const double n = static_cast<double>(values.size(-1));
     expect_close(stage + " summed over keys", sums, at::ones_like(sums),
-                 Tolerance::absolute(n * 2 * unit_roundoff(subject().candidate().type()), fmt::format("{} roundings of the model's type", n)));
+                 Tolerance::absolute(n * 2 * unit_roundoff(subject().candidate().type()),
+                                     fmt::format("{} roundings of the model's type", n)));
   }
 }
 

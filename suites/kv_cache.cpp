@@ -27,7 +27,9 @@ Filled fill() {
   filled.tokens = probe("cache", 3, 24);
   filled.decoding = subject().running().decode(3, 29);
   PassOptions options;
-  options.observe = [&](const std::string& stage, const at::Tensor& value) { filled.stages[stage] = value.to(at::kCPU).clone(); };
+  options.observe = [&](const std::string& stage, const at::Tensor& value) {
+    filled.stages[stage] = value.to(at::kCPU).clone();
+  };
   filled.decoding->extend(filled.tokens, options);
   filled.view = filled.decoding->show();
   return filled;
@@ -44,11 +46,14 @@ const at::Tensor& shown(const Stages& stages, const std::string& name) {
 REQUIREMENT("KVC-1", "the cache holds K heads of keys and as many of values, unrepeated") {
   const auto& s = subject().specification();
   const auto filled = fill();
-  expect_equal("layers in the cache", static_cast<std::int64_t>(filled.view.layers.size()), s.num_hidden_layers);
+  expect_equal("layers in the cache", static_cast<std::int64_t>(filled.view.layers.size()),
+               s.num_hidden_layers);
   expect_equal("positions in the cache", filled.view.length, 24);
   for (std::size_t layer = 0; layer < filled.view.layers.size(); ++layer)
-    for (const auto& [name, kept] : {std::pair{"keys", filled.view.layers[layer].keys}, {"values", filled.view.layers[layer].values}}) {
-      expect_equal(fmt::format("layers.{} cached {}, heads", layer, name), kept.size(2), s.num_key_value_heads);
+    for (const auto& [name, kept] :
+         {std::pair{"keys", filled.view.layers[layer].keys}, {"values", filled.view.layers[layer].values}}) {
+      expect_equal(fmt::format("layers.{} cached {}, heads", layer, name), kept.size(2),
+                   s.num_key_value_heads);
       expect_equal(fmt::format("layers.{} cached {}, head size", layer, name), kept.size(3), s.head_size());
       expect_equal(fmt::format("layers.{} cached {}, positions", layer, name), kept.size(1), 24);
     }
@@ -59,24 +64,30 @@ REQUIREMENT("KVC-2", "cached keys are 1/factor of the queries of the same positi
   const auto filled = fill();
   for (std::size_t layer = 0; layer < filled.view.layers.size(); ++layer) {
     const auto queries = shown(filled.stages, fmt::format("layers.{}.q", layer)).numel();
-    expect_equal(fmt::format("layers.{}: elements of cached keys x factor", layer), filled.view.layers[layer].keys.numel() * s.repeat_factor(), queries);
-    expect_equal(fmt::format("layers.{}: elements of cached values x factor", layer), filled.view.layers[layer].values.numel() * s.repeat_factor(), queries);
+    expect_equal(fmt::format("layers.{}: elements of cached keys x factor", layer),
+                 filled.view.layers[layer].keys.numel() * s.repeat_factor(), queries);
+    expect_equal(fmt::format("layers.{}: elements of cached values x factor", layer),
+                 filled.view.layers[layer].values.numel() * s.repeat_factor(), queries);
   }
 }
 
 REQUIREMENT("KVC-3", "the memory held is what the key/value heads need for the capacity") {
   const auto& s = subject().specification();
   const auto filled = fill();
-  const auto element = filled.view.layers.empty() ? 0 : static_cast<std::int64_t>(filled.view.layers[0].keys.element_size());
+  const auto element =
+      filled.view.layers.empty() ? 0 : static_cast<std::int64_t>(filled.view.layers[0].keys.element_size());
   const auto places = 3 * filled.view.capacity * s.num_hidden_layers;
-  const auto grouped = places * 2 * s.key_value_size() * element, multi_head = places * 2 * s.hidden_size * element;
+  const auto grouped = places * 2 * s.key_value_size() * element,
+             multi_head = places * 2 * s.hidden_size * element;
   expect_equal("bytes held by the cache", filled.view.bytes, grouped);
-  const double saved = 100.0 * (1.0 - static_cast<double>(filled.view.bytes) / static_cast<double>(multi_head));
+  const double saved =
+      100.0 * (1.0 - static_cast<double>(filled.view.bytes) / static_cast<double>(multi_head));
   const double promised = 100.0 * (1.0 - 1.0 / static_cast<double>(s.repeat_factor()));
-  expect_close("% saved against multi-head attention", at::scalar_tensor(saved, at::kDouble), at::scalar_tensor(promised, at::kDouble),
-               Tolerance::absolute(1e-9, "counted bytes"));
-  subject().recorder().finding(fmt::format("{} bytes for {} positions of 3 sequences; multi-head attention would hold {}: {:.2f} % saved",
-                                           filled.view.bytes, filled.view.capacity, multi_head, saved));
+  expect_close("% saved against multi-head attention", at::scalar_tensor(saved, at::kDouble),
+               at::scalar_tensor(promised, at::kDouble), Tolerance::absolute(1e-9, "counted bytes"));
+  subject().recorder().finding(fmt::format(
+      "{} bytes for {} positions of 3 sequences; multi-head attention would hold {}: {:.2f} % saved",
+      filled.view.bytes, filled.view.capacity, multi_head, saved));
 }
 
 REQUIREMENT("KVC-4", "prefill, then one token at a time, gives what one full pass gives") {
@@ -102,9 +113,11 @@ REQUIREMENT("KVC-7", "slots that were not written have no influence") {
     std::vector<at::Tensor> all;
     for (const auto& [begin, count] : {std::pair<std::int64_t, std::int64_t>{0, 9}, {9, 1}, {10, 14}}) {
       decoding->fill_unwritten(value);
-      all.push_back(decoding->extend({tokens.ids.narrow(1, begin, count), {}, Padding::none}, {}).to(at::kCPU));
+      all.push_back(
+          decoding->extend({tokens.ids.narrow(1, begin, count), {}, Padding::none}, {}).to(at::kCPU));
     }
-    expect_close(fmt::format("logits with {} in every unwritten slot", number(value)), at::cat(all, 1), full, subject().noise("logits", full));
+    expect_close(fmt::format("logits with {} in every unwritten slot", number(value)), at::cat(all, 1), full,
+                 subject().noise("logits", full));
   }
 }
 
@@ -126,7 +139,8 @@ REQUIREMENT("KVC-8", "a cache of fixed capacity refuses to overrun, and what it 
   expect_equal("writing 13 tokens into a cache of 12", answer, "refused");
   if (answer == "refused") {
     const auto last = full.narrow(1, 10, 2);
-    expect_close("logits of the last two tokens that fit", take(10, 2), last, subject().noise("logits", last));
+    expect_close("logits of the last two tokens that fit", take(10, 2), last,
+                 subject().noise("logits", last));
   }
 }
 
@@ -137,8 +151,10 @@ REQUIREMENT("KVC-9", "the cache holds the rotated keys and the values of every p
   for (std::size_t layer = 0; layer < filled.view.layers.size(); ++layer) {
     const auto& keys = shown(full, fmt::format("layers.{}.k_rotated", layer));
     const auto& values = shown(full, fmt::format("layers.{}.v", layer));
-    expect_close(fmt::format("layers.{} cached keys", layer), filled.view.layers[layer].keys.to(at::kCPU), keys, s.noise("k_rotated", keys));
-    expect_close(fmt::format("layers.{} cached values", layer), filled.view.layers[layer].values.to(at::kCPU), values, s.noise("v", values));
+    expect_close(fmt::format("layers.{} cached keys", layer), filled.view.layers[layer].keys.to(at::kCPU),
+                 keys, s.noise("k_rotated", keys));
+    expect_close(fmt::format("layers.{} cached values", layer), filled.view.layers[layer].values.to(at::kCPU),
+                 values, s.noise("v", values));
   }
 }
 
@@ -150,10 +166,16 @@ REQUIREMENT("KVC-10", "two sequences decoded at the same time do not influence e
   for (int i = 0; i < 2; ++i) decodings.push_back(subject().running().decode(1, 13));
   for (const auto& [begin, count] : {std::pair<std::int64_t, std::int64_t>{0, 6}, {6, 1}, {7, 6}})
     for (std::size_t i = 0; i < 2; ++i)
-      seen[i].push_back(decodings[i]->extend({rows(both, static_cast<std::int64_t>(i)).ids.narrow(1, begin, count), {}, Padding::none}, {}).to(at::kCPU));
+      seen[i].push_back(
+          decodings[i]
+              ->extend(
+                  {rows(both, static_cast<std::int64_t>(i)).ids.narrow(1, begin, count), {}, Padding::none},
+                  {})
+              .to(at::kCPU));
   for (std::size_t i = 0; i < 2; ++i) {
     const auto alone = logits(rows(both, static_cast<std::int64_t>(i)));
-    expect_close(fmt::format("logits of sequence {}, decoded in turn with another", i), at::cat(seen[i], 1), alone, subject().noise("logits", alone));
+    expect_close(fmt::format("logits of sequence {}, decoded in turn with another", i), at::cat(seen[i], 1),
+                 alone, subject().noise("logits", alone));
   }
 }
 

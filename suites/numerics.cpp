@@ -14,8 +14,8 @@ const Golden& golden() {
   return *s.golden();
 }
 
-// The rows of `values` that are stored in the golden file: a choice along the T axis, of each batch row's real
-// tokens. (B, T, ...) or, for scores and probabilities, (B, H, T, S).
+// The rows of `values` that are stored in the golden file: a choice along the T axis, of each batch row's
+// real tokens. (B, T, ...) or, for scores and probabilities, (B, H, T, S).
 at::Tensor stored_rows(const at::Tensor& values, const std::string& stage, const GoldenProbe& probe) {
   const bool by_head = stage.ends_with(".scores") || stage.ends_with(".probabilities");
   return values.to(at::kDouble).index_select(by_head ? 2 : 1, probe.positions);
@@ -33,7 +33,31 @@ at::Tensor real_rows_only(const at::Tensor& values, const std::string& stage, co
 
 }  // namespace
 
+namespace {
+
+// How near the nearest check came to its tolerance, for the reader of the report.
+class Nearest {
+ public:
+  void look(const reports::Check& check) {
+    if (!check.tolerance || *check.tolerance <= 0 || !check.worst_difference) return;
+    const double share = *check.worst_difference / *check.tolerance;
+    if (share > share_) share_ = share, what_ = check.what;
+  }
+  ~Nearest() {
+    if (!what_.empty())
+      subject().recorder().finding(
+          fmt::format("nearest to its tolerance: {}, {} of what is allowed", what_, number(share_)));
+  }
+
+ private:
+  double share_ = -1;
+  std::string what_;
+};
+
+}  // namespace
+
 REQUIREMENT("NUM-1", "every recorded stage of a full pass agrees with the golden tensors") {
+  Nearest nearest;
   for (const auto& probe : golden().probes()) {
     const auto stages = observe(probe.tokens);
     for (const auto& stage : probe.stages) {
@@ -44,38 +68,47 @@ REQUIREMENT("NUM-1", "every recorded stage of a full pass agrees with the golden
       }
       auto actual = stored_rows(found->second, stage, probe);
       const auto expected = golden().stage(probe, stage);
-      if (stage.ends_with(".scores") && actual.sizes() == expected.sizes()) actual = hidden_as_infinity(actual, expected.isfinite());
-      expect_close(fmt::format("{} of probe {}", stage, probe.name), real_rows_only(actual, stage, probe),
-                   real_rows_only(expected, stage, probe), golden().tolerance(probe.name + "/" + stage));
+      if (stage.ends_with(".scores") && actual.sizes() == expected.sizes())
+        actual = hidden_as_infinity(actual, expected.isfinite());
+      const auto check =
+          compare(fmt::format("{} of probe {}", stage, probe.name), real_rows_only(actual, stage, probe),
+                  real_rows_only(expected, stage, probe), golden().tolerance(probe.name + "/" + stage));
+      nearest.look(check);
+      expect(check);
     }
   }
 }
 
-REQUIREMENT("NUM-2", "step by step through the cache, logits and cache contents agree with the golden tensors") {
+REQUIREMENT("NUM-2",
+            "step by step through the cache, logits and cache contents agree with the golden tensors") {
   const at::NoGradGuard no_gradients;
   const auto& s = subject().specification();
   bool any = false;
   for (const auto& probe : golden().probes()) {
     const auto length = probe.tokens.ids.size(1);
-    // MODE-8 holds a padded batch to each sequence alone. Where no decoding was recorded, one pass gives the same.
+    // MODE-8 holds a padded batch to each sequence alone. Where no decoding was recorded, one pass gives the
+    // same.
     if (probe.tokens.padding != Padding::none || length > 64) continue;
     any = true;
     const auto decoding = subject().running().decode(probe.tokens.ids.size(0), length);
     std::vector<at::Tensor> steps;
     for (std::int64_t step = 0; step < length; ++step)
-      steps.push_back(decoding->extend({probe.tokens.ids.narrow(1, step, 1), {}, Padding::none}, {}).to(at::kCPU));
-    expect_close(fmt::format("logits of probe {}, one at a time", probe.name), stored_rows(at::cat(steps, 1), "logits", probe),
+      steps.push_back(
+          decoding->extend({probe.tokens.ids.narrow(1, step, 1), {}, Padding::none}, {}).to(at::kCPU));
+    expect_close(fmt::format("logits of probe {}, one at a time", probe.name),
+                 stored_rows(at::cat(steps, 1), "logits", probe),
                  probe.has_decode ? golden().decode_logits(probe) : golden().stage(probe, "logits"),
                  golden().tolerance(probe.name + (probe.has_decode ? "/decode/logits" : "/logits")));
     if (!probe.has_cache) continue;
     const auto view = decoding->show();
     for (std::int64_t layer = 0; layer < s.num_hidden_layers; ++layer)
       for (const auto* side : {"keys", "values"}) {
-        if (layer >= static_cast<std::int64_t>(view.layers.size())) not_assessed("the cache shows fewer layers than the model has");
+        if (layer >= static_cast<std::int64_t>(view.layers.size()))
+          not_assessed("the cache shows fewer layers than the model has");
         const auto& kept = view.layers[static_cast<std::size_t>(layer)];
         const auto name = fmt::format("{}/cache/layers.{}.{}", probe.name, layer, side);
-        expect_close(name, (side == std::string("keys") ? kept.keys : kept.values).to(at::kCPU), golden().cached(probe, layer, side),
-                     golden().tolerance(name));
+        expect_close(name, (side == std::string("keys") ? kept.keys : kept.values).to(at::kCPU),
+                     golden().cached(probe, layer, side), golden().tolerance(name));
       }
   }
   if (!any) not_assessed("no golden probe is short and without padding");
@@ -89,9 +122,26 @@ REQUIREMENT("NUM-3", "rotation agrees with the golden vectors near the first and
 }
 
 REQUIREMENT("NUM-4", "every stage is what its own inputs call for, replayed in float64") {
-  const std::vector<std::string> all = {"embedding", "attention_norm", "q", "k", "v", "q_rotated", "k_rotated", "scores", "probabilities",
-                                        "context", "attention_out", "after_attention", "feed_forward_norm", "gate", "up", "gated",
-                                        "feed_forward_out", "after_feed_forward", "final_norm", "logits"};
+  const std::vector<std::string> all = {"embedding",
+                                        "attention_norm",
+                                        "q",
+                                        "k",
+                                        "v",
+                                        "q_rotated",
+                                        "k_rotated",
+                                        "scores",
+                                        "probabilities",
+                                        "context",
+                                        "attention_out",
+                                        "after_attention",
+                                        "feed_forward_norm",
+                                        "gate",
+                                        "up",
+                                        "gated",
+                                        "feed_forward_out",
+                                        "after_feed_forward",
+                                        "final_norm",
+                                        "logits"};
   const auto tokens = probe("replay", 2, 19);
   expect_replayed(all, observe(tokens), tokens, "evaluation");
   PassOptions training;
@@ -116,10 +166,14 @@ REQUIREMENT("NUM-5", "no stage holds NaN or infinity") {
 
 REQUIREMENT("NUM-6", "logits agree with a float64 run of the specification on the same weights") {
   const at::NoGradGuard no_gradients;
+  Nearest nearest;
   for (const auto& tokens : {standard_probe(), probe("same weights", 2, 33), probe("one", 1, 1)}) {
     const auto expected = subject().exact().forward(tokens).to(at::kCPU);
-    expect_close(fmt::format("logits of {} x {} tokens", tokens.ids.size(0), tokens.ids.size(1)), logits(tokens), expected,
-                 subject().noise("logits", expected));
+    const auto check =
+        compare(fmt::format("logits of {} x {} tokens", tokens.ids.size(0), tokens.ids.size(1)),
+                logits(tokens), expected, subject().noise("logits", expected));
+    nearest.look(check);
+    expect(check);
   }
 }
 

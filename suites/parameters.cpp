@@ -18,17 +18,22 @@ std::int64_t elements(const std::vector<std::int64_t>& shape) {
   return product;
 }
 
-std::string shape_of(const std::vector<std::int64_t>& shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
+std::string shape_of(const std::vector<std::int64_t>& shape) {
+  return fmt::format("[{}]", fmt::join(shape, ", "));
+}
 
-// A stored file keeps a tied head as a second copy of the embedding; in code a head of its own is a parameter more.
+// A stored file keeps a tied head as a second copy of the embedding; in code a head of its own is a parameter
+// more.
 bool is_stored_copy(const std::string& name) {
   const auto& s = subject();
-  return name == kHead && s.specification().tie_word_embeddings && subject().description().kind != "reference";
+  return name == kHead && s.specification().tie_word_embeddings &&
+         subject().description().kind != "reference";
 }
 
 std::map<std::string, std::vector<std::int64_t>> expected_shapes() {
   std::map<std::string, std::vector<std::int64_t>> shapes;
-  for (const auto& parameter : subject().specification().parameters()) shapes[parameter.name] = parameter.shape;
+  for (const auto& parameter : subject().specification().parameters())
+    shapes[parameter.name] = parameter.shape;
   return shapes;
 }
 
@@ -76,20 +81,24 @@ REQUIREMENT("PAR-4", "there is no parameter that the specification does not have
 
 REQUIREMENT("PAR-5", "the tied matrix is tied: a stored head is absent or equal") {
   if (!subject().specification().tie_word_embeddings) {
-    expect_that(actual_shapes().contains(kHead), kHead, actual_shapes().contains(kHead) ? "present" : "missing", "present: the head is not tied");
+    expect_that(actual_shapes().contains(kHead), kHead,
+                actual_shapes().contains(kHead) ? "present" : "missing", "present: the head is not tied");
     return;
   }
   const auto& weights = subject().candidate().weights();
   const auto embedding = weights.find(kEmbedding), head = weights.find(kHead);
   if (embedding == weights.end()) not_assessed("there is no embedding matrix to compare the head with");
   if (head != weights.end()) {
-    expect_close(kHead, head->second, embedding->second, Tolerance::exact("a tied head is the embedding matrix itself"));
+    expect_close(kHead, head->second, embedding->second,
+                 Tolerance::exact("a tied head is the embedding matrix itself"));
     return;
   }
   const auto& configuration = subject().description().configuration;
   const auto tied = configuration.find("tie_word_embeddings");
   const bool contradicted = tied != configuration.end() && tied->second.value == false;
-  expect_that(!contradicted, kHead, contradicted ? "absent although the configuration says it is not tied" : "absent", "absent or equal to the embedding");
+  expect_that(!contradicted, kHead,
+              contradicted ? "absent although the configuration says it is not tied" : "absent",
+              "absent or equal to the embedding");
 }
 
 REQUIREMENT("PAR-7", "the tied matrix is tied: changing the embedding changes the output head") {
@@ -111,14 +120,15 @@ REQUIREMENT("PAR-7", "the tied matrix is tied: changing the embedding changes th
   expected.select(-1, row).mul_(2);
   s.with_weights(changed, [&](Candidate& candidate) {
     const at::NoGradGuard no_gradients;
-    expect_close(fmt::format("logits after row {} of the embedding was doubled", row), candidate.forward(tokens, {}), expected,
-                 s.noise("logits", expected));
+    expect_close(fmt::format("logits after row {} of the embedding was doubled", row),
+                 candidate.forward(tokens, {}), expected, s.noise("logits", expected));
   });
 }
 
 REQUIREMENT("PAR-6", "every parameter is finite and of a floating type") {
   for (const auto& parameter : subject().description().parameters) {
-    const bool floating = parameter.type == at::kFloat || parameter.type == at::kHalf || parameter.type == at::kBFloat16;
+    const bool floating =
+        parameter.type == at::kFloat || parameter.type == at::kHalf || parameter.type == at::kBFloat16;
     expect_that(floating, parameter.name + " type", at::toString(parameter.type), "Float, Half or BFloat16");
   }
   auto& s = subject();

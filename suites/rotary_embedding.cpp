@@ -14,7 +14,8 @@ at::Tensor shown(const Stages& stages, const std::string& name) {
 
 // The two coordinates of each pair, (..., Dh/2) each.
 std::pair<at::Tensor, at::Tensor> pairs_of(const at::Tensor& x, Rotary rotary) {
-  if (rotary == Rotary::halves) return {x.narrow(-1, 0, x.size(-1) / 2), x.narrow(-1, x.size(-1) / 2, x.size(-1) / 2)};
+  if (rotary == Rotary::halves)
+    return {x.narrow(-1, 0, x.size(-1) / 2), x.narrow(-1, x.size(-1) / 2, x.size(-1) / 2)};
   return {x.slice(-1, 0, std::nullopt, 2), x.slice(-1, 1, std::nullopt, 2)};
 }
 
@@ -50,8 +51,10 @@ REQUIREMENT("ROPE-1", "pair i of a head turns by position * theta^(-2i/Dh)") {
     const auto after = complex_pairs(shown(stages, fmt::format("layers.0.{}_rotated", side)), s.rotary);
     const auto turn = after / before;  // cos + i sin of the angle
     const auto expected = at::polar(at::ones_like(angles), angles).expand_as(turn);
-    expect_close(fmt::format("layers.0.{}: turn of each pair", side), at::view_as_real(turn), at::view_as_real(expected),
-                 Tolerance::each((angle_error(angles) + 10 * unit).unsqueeze(-1), "roundings of one rotation and of its angle"));
+    expect_close(fmt::format("layers.0.{}: turn of each pair", side), at::view_as_real(turn),
+                 at::view_as_real(expected),
+                 Tolerance::each((angle_error(angles) + 10 * unit).unsqueeze(-1),
+                                 "roundings of one rotation and of its angle"));
   }
 }
 
@@ -64,7 +67,8 @@ REQUIREMENT("ROPE-2", "the pairs that turn together are the specification's") {
     const auto name = fmt::format("layers.0.{}_rotated", side);
     const auto before = shown(stages, fmt::format("layers.0.{}", side));
     const auto right = replayed(name, stages, standard_probe());
-    expect_told_apart(name, shown(stages, name), right.expected, {{"pairing " + to_string(other), rotate(before, angles, other)}}, right.tolerance);
+    expect_told_apart(name, shown(stages, name), right.expected,
+                      {{"pairing " + to_string(other), rotate(before, angles, other)}}, right.tolerance);
   }
 }
 
@@ -75,7 +79,8 @@ REQUIREMENT("ROPE-3", "queries and keys are rotated, values are not") {
   for (const auto* side : kSides) {
     const auto name = fmt::format("layers.0.{}_rotated", side);
     const auto right = replayed(name, stages, tokens);
-    expect_told_apart(name, shown(stages, name), right.expected, {{"no rotation", shown(stages, fmt::format("layers.0.{}", side))}}, right.tolerance);
+    expect_told_apart(name, shown(stages, name), right.expected,
+                      {{"no rotation", shown(stages, fmt::format("layers.0.{}", side))}}, right.tolerance);
   }
 }
 
@@ -88,7 +93,8 @@ REQUIREMENT("ROPE-4", "rotation keeps the norm of every pair") {
       const auto name = fmt::format("layers.{}.{}", layer, side);
       const auto before = complex_pairs(shown(stages, name), s.rotary).abs();
       const auto after = complex_pairs(shown(stages, name + "_rotated"), s.rotary).abs();
-      expect_close(name + "_rotated: norm of each pair", after, before, Tolerance::each(12 * unit * before, "roundings of one rotation"));
+      expect_close(name + "_rotated: norm of each pair", after, before,
+                   Tolerance::each(12 * unit * before, "roundings of one rotation"));
     }
 }
 
@@ -98,8 +104,10 @@ REQUIREMENT("ROPE-5", "scores depend on the distance of positions alone") {
   const auto block = probe("block", 1, 11);
   const Tokens twice{at::cat({block.ids, block.ids}, 1), {}, Padding::none};
   const auto scores = shown(observe(twice), "layers.0.scores");
-  const auto first = scores.narrow(2, 0, 11).narrow(3, 0, 11), second = scores.narrow(2, 11, 11).narrow(3, 11, 11);
-  expect_close("layers.0.scores of a block's second occurrence", second, first, subject().noise("scores", first));
+  const auto first = scores.narrow(2, 0, 11).narrow(3, 0, 11),
+             second = scores.narrow(2, 11, 11).narrow(3, 11, 11);
+  expect_close("layers.0.scores of a block's second occurrence", second, first,
+               subject().noise("scores", first));
 }
 
 REQUIREMENT("ROPE-6", "decoding at position p rotates as row p of a full pass") {
@@ -109,7 +117,8 @@ REQUIREMENT("ROPE-6", "decoding at position p rotates as row p of a full pass") 
     for (const auto* side : kSides) {
       const auto name = fmt::format("layers.{}.{}_rotated", layer, side);
       const auto expected = shown(full, name);
-      expect_close(name + " (decoding)", shown(stepwise, name), expected, subject().noise(fmt::format("{}_rotated", side), expected));
+      expect_close(name + " (decoding)", shown(stepwise, name), expected,
+                   subject().noise(fmt::format("{}_rotated", side), expected));
     }
 }
 
@@ -117,21 +126,26 @@ REQUIREMENT("ROPE-7", "the first position is not turned") {
   const auto stages = observe(standard_probe());
   for (const auto* side : kSides) {
     const auto before = shown(stages, fmt::format("layers.0.{}", side)).select(1, 0);
-    expect_close(fmt::format("layers.0.{}_rotated at position 0", side), shown(stages, fmt::format("layers.0.{}_rotated", side)).select(1, 0),
-                 before, Tolerance::each(before.abs() * 4 * unit_roundoff(subject().candidate().type()), "roundings of one rotation"));
+    expect_close(fmt::format("layers.0.{}_rotated at position 0", side),
+                 shown(stages, fmt::format("layers.0.{}_rotated", side)).select(1, 0), before,
+                 Tolerance::each(before.abs() * 4 * unit_roundoff(subject().candidate().type()),
+                                 "roundings of one rotation"));
   }
 }
 
 REQUIREMENT("ROPE-8", "angles far from the start are as exact as float32 allows") {
   const auto tokens = standard_probe();
-  for (const std::int64_t first : {std::int64_t{300}, subject().specification().max_position_embeddings - 24}) {
+  for (const std::int64_t first :
+       {std::int64_t{300}, subject().specification().max_position_embeddings - 24}) {
     PassOptions options;
     options.first_position = first;
-    expect_replayed({"q_rotated", "k_rotated"}, observe(tokens, options), tokens, fmt::format("positions {} to {}", first, first + 23), first);
+    expect_replayed({"q_rotated", "k_rotated"}, observe(tokens, options), tokens,
+                    fmt::format("positions {} to {}", first, first + 23), first);
   }
 }
 
-REQUIREMENT("ROPE-9", "lengths that equal the number of query or key/value heads are rotated like any other") {
+REQUIREMENT("ROPE-9",
+            "lengths that equal the number of query or key/value heads are rotated like any other") {
   const auto& s = subject().specification();
   const auto whole = standard_probe();
   const auto all = logits(whole);
@@ -140,7 +154,8 @@ REQUIREMENT("ROPE-9", "lengths that equal the number of query or key/value heads
     const Tokens tokens{whole.ids.narrow(1, 0, length), {}, Padding::none};
     expect_replayed({"q_rotated", "k_rotated"}, observe(tokens), tokens, fmt::format("length {}", length));
     const auto expected = all.narrow(1, 0, length);
-    expect_close(fmt::format("logits of length {}", length), logits(tokens), expected, subject().noise("logits", expected));
+    expect_close(fmt::format("logits of length {}", length), logits(tokens), expected,
+                 subject().noise("logits", expected));
   }
 }
 
@@ -150,11 +165,12 @@ REQUIREMENT("ROPE-10", "rotation agrees with the complex-number form") {
   const auto angles = exact_angles(0, 24);
   for (const auto* side : kSides) {
     // Neighbouring columns as one complex number; halves first have their columns interleaved.
-    const auto turned = complex_pairs(shown(stages, fmt::format("layers.0.{}", side)), s.rotary) * at::polar(at::ones_like(angles), angles);
+    const auto turned = complex_pairs(shown(stages, fmt::format("layers.0.{}", side)), s.rotary) *
+                        at::polar(at::ones_like(angles), angles);
     const auto actual = complex_pairs(shown(stages, fmt::format("layers.0.{}_rotated", side)), s.rotary);
     const auto expected = at::view_as_real(turned);
-    expect_close(fmt::format("layers.0.{}_rotated as complex numbers", side), at::view_as_real(actual), expected,
-                 subject().noise(fmt::format("{}_rotated", side), expected));
+    expect_close(fmt::format("layers.0.{}_rotated as complex numbers", side), at::view_as_real(actual),
+                 expected, subject().noise(fmt::format("{}_rotated", side), expected));
   }
 }
 

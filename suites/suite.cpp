@@ -10,26 +10,37 @@ namespace {
 
 Subject* current_subject = nullptr;
 
-std::string name_of(at::ScalarType type) { return type == at::kBFloat16 ? "bfloat16" : "float32"; }
+std::string name_of(at::ScalarType type) {
+  return type == at::kBFloat16 ? "bfloat16" : "float32";
+}
 
 // Stage "layers.3.scores" -> "scores".
-std::string kind_of(const std::string& stage) { return stage.substr(stage.rfind('.') + 1); }
+std::string kind_of(const std::string& stage) {
+  return stage.substr(stage.rfind('.') + 1);
+}
 
 Stages stages_of(const Model& model, const Tokens& tokens) {
   Stages stages;
   PassOptions options;
-  options.observe = [&](const std::string& stage, const at::Tensor& value) { stages[stage] = value.to(at::kCPU, at::kDouble); };
+  options.observe = [&](const std::string& stage, const at::Tensor& value) {
+    stages[stage] = value.to(at::kCPU, at::kDouble);
+  };
   model.forward(tokens, options);
   return stages;
 }
 
 }  // namespace
 
-Subject& subject() { return *current_subject; }
-void set_subject(Subject* subject) { current_subject = subject; }
+Subject& subject() {
+  return *current_subject;
+}
+void set_subject(Subject* subject) {
+  current_subject = subject;
+}
 
 const Weights& Subject::weights() {
-  if (!weights_) weights_ = discriminating_weights(specification_.parameters(), golden_ ? golden_->seed() : 1);
+  if (!weights_)
+    weights_ = discriminating_weights(specification_.parameters(), golden_ ? golden_->seed() : 1);
   return *weights_;
 }
 
@@ -55,12 +66,15 @@ void Subject::with_weights(const Weights& weights, const std::function<void(Cand
 
 const Model& Subject::rounded() {
   if (!rounded_)
-    rounded_ = std::make_unique<Model>(specification_, convert(weights(), running().type(), running().device()));
+    rounded_ =
+        std::make_unique<Model>(specification_, convert(weights(), running().type(), running().device()));
   return *rounded_;
 }
 
 const Model& Subject::exact() {
-  if (!exact_) exact_ = std::make_unique<Model>(specification_, convert(rounded().weights(), at::kDouble, running().device()));
+  if (!exact_)
+    exact_ = std::make_unique<Model>(specification_,
+                                     convert(rounded().weights(), at::kDouble, running().device()));
   return *exact_;
 }
 
@@ -77,18 +91,22 @@ Tolerance Subject::noise(const std::string& stage, const at::Tensor& expected) {
   }
   const auto finite = expected.masked_fill(~expected.isfinite(), 0);
   const double relative = relative_noise_.at(kind_of(stage));
-  // Rotary angles in float32 err in proportion to the position (Tokens are few; the pass itself says how many).
+  // Rotary angles in float32 err in proportion to the position (Tokens are few; the pass itself says how
+  // many).
   const double angles = static_cast<double>(expected.dim() > 1 ? expected.size(1) : 1) * 0x1p-24;
   const double bound = (kNoiseFactor * relative + angles) * largest(finite);
-  return Tolerance::absolute(bound, fmt::format("{} x the {} rounding error measured on the reference, {} of the largest",
-                                                kNoiseFactor, name_of(candidate_.type()), number(relative)));
+  return Tolerance::absolute(
+      bound, fmt::format("{} x the {} rounding error measured on the reference, {} of the largest",
+                         kNoiseFactor, name_of(candidate_.type()), number(relative)));
 }
 
 Tokens probe(const std::string& name, std::int64_t batch, std::int64_t length) {
   return {probe_tokens(name, batch, length, subject().specification().vocab_size, 1), {}, Padding::none};
 }
 
-Tokens standard_probe() { return probe("standard", 1, 24); }
+Tokens standard_probe() {
+  return probe("standard", 1, 24);
+}
 
 Tokens rows(const Tokens& tokens, std::int64_t row) {
   return {tokens.ids.narrow(0, row, 1), {}, Padding::none};
@@ -102,7 +120,9 @@ at::Tensor logits(const Tokens& tokens, PassOptions options) {
 Stages observe(const Tokens& tokens, PassOptions options) {
   const at::NoGradGuard no_gradients;
   Stages stages;
-  options.observe = [&](const std::string& stage, const at::Tensor& value) { stages[stage] = value.to(at::kCPU).clone(); };
+  options.observe = [&](const std::string& stage, const at::Tensor& value) {
+    stages[stage] = value.to(at::kCPU).clone();
+  };
   subject().running().forward(tokens, options);
   return stages;
 }
@@ -133,7 +153,9 @@ void in_chunks(const Tokens& tokens, const std::vector<std::int64_t>& chunks,
 
 at::Tensor cached_logits(const Tokens& tokens, const std::vector<std::int64_t>& chunks) {
   std::vector<at::Tensor> all;
-  in_chunks(tokens, chunks, [&](Decoding& decoding, const Tokens& chunk) { all.push_back(decoding.extend(chunk, {}).to(at::kCPU)); });
+  in_chunks(tokens, chunks, [&](Decoding& decoding, const Tokens& chunk) {
+    all.push_back(decoding.extend(chunk, {}).to(at::kCPU));
+  });
   return at::cat(all, 1);
 }
 
@@ -145,10 +167,12 @@ Stages observe_cached(const Tokens& tokens, const std::vector<std::int64_t>& chu
     options.observe = [&](const std::string& stage, const at::Tensor& value) {
       auto piece = value.to(at::kCPU).clone();
       const auto kind = kind_of(stage);
-      // (B, H, T, S): the keys that came later are hidden from these queries. A static cache may show all its slots;
-      // if one beyond the tokens had weight, the context would not be what the shown probabilities make of them.
+      // (B, H, T, S): the keys that came later are hidden from these queries. A static cache may show all its
+      // slots; if one beyond the tokens had weight, the context would not be what the shown probabilities
+      // make of them.
       if (kind == "scores" || kind == "probabilities")
-        piece = at::constant_pad_nd(piece, {0, length - piece.size(-1)}, kind == "scores" ? -std::numeric_limits<double>::infinity() : 0.0);
+        piece = at::constant_pad_nd(piece, {0, length - piece.size(-1)},
+                                    kind == "scores" ? -std::numeric_limits<double>::infinity() : 0.0);
       pieces[stage].push_back(piece);
     };
     decoding.extend(chunk, options);
@@ -171,7 +195,8 @@ void expect(reports::Check check) {
     FAIL_CHECK(sentence);
 }
 
-void expect_close(const std::string& what, const at::Tensor& actual, const at::Tensor& expected, const Tolerance& tolerance) {
+void expect_close(const std::string& what, const at::Tensor& actual, const at::Tensor& expected,
+                  const Tolerance& tolerance) {
   expect(compare(what, actual, expected, tolerance));
 }
 
@@ -183,7 +208,8 @@ void expect_equal(const std::string& what, std::int64_t actual, std::int64_t exp
   expect_equal(what, std::to_string(actual), std::to_string(expected));
 }
 
-void expect_differs(const std::string& what, const at::Tensor& one, const at::Tensor& other, double least, const std::string& why) {
+void expect_differs(const std::string& what, const at::Tensor& one, const at::Tensor& other, double least,
+                    const std::string& why) {
   reports::Check check;
   check.what = what;
   check.elements = one.numel();
@@ -191,24 +217,30 @@ void expect_differs(const std::string& what, const at::Tensor& one, const at::Te
   check.within = difference >= least;
   check.actual = number(difference);
   check.expected = "at least " + number(least);
-  check.sentence = fmt::format("{}: the largest change is {}, expected at least {}: {}", what, check.actual, number(least), why);
+  check.sentence = fmt::format("{}: the largest change is {}, expected at least {}: {}", what, check.actual,
+                               number(least), why);
   check.tolerance_reason = why;
   expect(std::move(check));
 }
 
-void expect_that(bool holds, const std::string& what, const std::string& actual, const std::string& expected) {
+void expect_that(bool holds, const std::string& what, const std::string& actual,
+                 const std::string& expected) {
   auto check = compare_text(what, actual, expected);
   check.within = holds;
   expect(std::move(check));
 }
 
 void expect_told_apart(const std::string& what, const at::Tensor& actual, const at::Tensor& right,
-                       const std::vector<std::pair<std::string, at::Tensor>>& wrong, const Tolerance& tolerance) {
+                       const std::vector<std::pair<std::string, at::Tensor>>& wrong,
+                       const Tolerance& tolerance) {
   const auto finite = [](const at::Tensor& x) { return at::nan_to_num(x.to(at::kDouble), 0, 0, 0); };
   for (const auto& [name, other] : wrong) {
-    const auto apart = ((finite(right) - finite(other)).abs() / tolerance.bound.clamp_min(1e-300)).max().item<double>();
+    const auto apart =
+        ((finite(right) - finite(other)).abs() / tolerance.bound.clamp_min(1e-300)).max().item<double>();
     if (!(apart >= 10)) {
-      subject().recorder().error(fmt::format("{}: this probe cannot tell {} from what is right ({} tolerances apart)", what, name, number(apart)));
+      subject().recorder().error(
+          fmt::format("{}: this probe cannot tell {} from what is right ({} tolerances apart)", what, name,
+                      number(apart)));
       FAIL("the probe cannot tell");
     }
   }
@@ -235,15 +267,19 @@ at::Tensor allowed_in(const Tokens& tokens) {
   return causal_mask({slots, slots, real, real, false, false});
 }
 
-std::optional<Replayed> try_replay(const std::string& stage, const Stages& shown, const Tokens& tokens, std::int64_t first_position) {
+std::optional<Replayed> try_replay(const std::string& stage, const Stages& shown, const Tokens& tokens,
+                                   std::int64_t first_position) {
   const at::NoGradGuard no_gradients;
-  const auto positions = (at::arange(tokens.ids.size(1), at::kLong) + first_position).unsqueeze(0).expand_as(tokens.ids);
-  return replay(stage, shown, exact_weights(), subject().specification(), tokens.ids, positions, allowed_in(tokens), subject().running().type());
+  const auto positions =
+      (at::arange(tokens.ids.size(1), at::kLong) + first_position).unsqueeze(0).expand_as(tokens.ids);
+  return replay(stage, shown, exact_weights(), subject().specification(), tokens.ids, positions,
+                allowed_in(tokens), subject().running().type());
 }
 
 }  // namespace
 
-Replayed replayed(const std::string& stage, const Stages& shown, const Tokens& tokens, std::int64_t first_position) {
+Replayed replayed(const std::string& stage, const Stages& shown, const Tokens& tokens,
+                  std::int64_t first_position) {
   auto right = try_replay(stage, shown, tokens, first_position);
   if (!right) not_assessed(fmt::format("the candidate does not show what goes into {}", stage));
   return *std::move(right);
@@ -255,18 +291,23 @@ void expect_replayed(const std::vector<std::string>& kinds, const Stages& shown,
   for (const auto& stage : stage_names(subject().specification().num_hidden_layers)) {
     if (std::find(kinds.begin(), kinds.end(), kind_of(stage)) == kinds.end()) continue;
     const auto actual = shown.find(stage);
-    const auto right = actual == shown.end() ? std::nullopt : try_replay(stage, shown, tokens, first_position);
+    const auto right =
+        actual == shown.end() ? std::nullopt : try_replay(stage, shown, tokens, first_position);
     if (!right) {
-      subject().recorder().not_assessed(fmt::format("the candidate does not show {} or what goes into it", stage));
+      subject().recorder().not_assessed(
+          fmt::format("the candidate does not show {} or what goes into it", stage));
       continue;
     }
     any = true;
-    const auto value = kind_of(stage) == "scores" ? hidden_as_infinity(actual->second, allowed_in(tokens)) : actual->second;
+    const auto value =
+        kind_of(stage) == "scores" ? hidden_as_infinity(actual->second, allowed_in(tokens)) : actual->second;
     expect_close(fmt::format("{} ({})", stage, mode), value, right->expected, right->tolerance);
   }
   if (!any) not_assessed("the candidate shows none of these stages");
 }
 
-void not_assessed(const std::string& reason) { throw NotShown(reason); }
+void not_assessed(const std::string& reason) {
+  throw NotShown(reason);
+}
 
 }  // namespace plumbline

@@ -22,16 +22,19 @@
 
 namespace plumbline {
 
-// Tolerances on what has come through many stages are so many times the rounding error that the reference itself
-// makes there: honest variants stay an order of magnitude below.
+// Tolerances on what has come through many stages are so many times the rounding error that the reference
+// itself makes there: honest variants stay an order of magnitude below.
 constexpr double kNoiseFactor = 16;
 
 class Subject {
  public:
   Subject(Candidate& candidate, Specification specification, std::optional<Golden> golden,
           std::filesystem::path fixtures, Recorder& recorder)
-      : candidate_(candidate), specification_(std::move(specification)), golden_(std::move(golden)),
-        fixtures_(std::move(fixtures)), recorder_(recorder) {}
+      : candidate_(candidate),
+        specification_(std::move(specification)),
+        golden_(std::move(golden)),
+        fixtures_(std::move(fixtures)),
+        recorder_(recorder) {}
 
   const Specification& specification() const { return specification_; }  // what the candidate claims to be
   Candidate& candidate() { return candidate_; }
@@ -47,8 +50,8 @@ class Subject {
   // Runs `body` with other weights loaded, and loads the discriminating ones again.
   void with_weights(const Weights& weights, const std::function<void(Candidate&)>& body);
 
-  // The specification's own model on the weights as the candidate holds them: in float64, and in the candidate's
-  // type. Their difference is the rounding noise in which tolerances are given.
+  // The specification's own model on the weights as the candidate holds them: in float64, and in the
+  // candidate's type. Their difference is the rounding noise in which tolerances are given.
   const Model& exact();
   const Model& rounded();
 
@@ -79,26 +82,30 @@ Tokens rows(const Tokens& tokens, std::int64_t row);
 // Running the candidate.
 at::Tensor logits(const Tokens& tokens, PassOptions options = {});  // (B, T, V)
 Stages observe(const Tokens& tokens, PassOptions options = {});
-// The same tokens through the cache, in chunks of the given sizes: the logits of all, and the stages joined so that
-// they read like those of one full pass.
+// The same tokens through the cache, in chunks of the given sizes: the logits of all, and the stages joined
+// so that they read like those of one full pass.
 at::Tensor cached_logits(const Tokens& tokens, const std::vector<std::int64_t>& chunks);
 Stages observe_cached(const Tokens& tokens, const std::vector<std::int64_t>& chunks);
 std::vector<std::int64_t> one_by_one(std::int64_t prefill, std::int64_t length);
 
 // Checks. Each records what it saw under the running requirement and fails the test where it does not hold.
 void expect(reports::Check check);
-void expect_close(const std::string& what, const at::Tensor& actual, const at::Tensor& expected, const Tolerance& tolerance);
+void expect_close(const std::string& what, const at::Tensor& actual, const at::Tensor& expected,
+                  const Tolerance& tolerance);
 void expect_equal(const std::string& what, const std::string& actual, const std::string& expected);
 void expect_equal(const std::string& what, std::int64_t actual, std::int64_t expected);
 // The largest difference is at least `least`: something must show.
-void expect_differs(const std::string& what, const at::Tensor& one, const at::Tensor& other, double least, const std::string& why);
+void expect_differs(const std::string& what, const at::Tensor& one, const at::Tensor& other, double least,
+                    const std::string& why);
 void expect_that(bool holds, const std::string& what, const std::string& actual, const std::string& expected);
-// `actual` is `right` within the tolerance. A probe on which right and a known wrong cannot be told apart, at least
-// ten times the tolerance, is an error of the evidence and not a pass.
+// `actual` is `right` within the tolerance. A probe on which right and a known wrong cannot be told apart, at
+// least ten times the tolerance, is an error of the evidence and not a pass.
 void expect_told_apart(const std::string& what, const at::Tensor& actual, const at::Tensor& right,
-                       const std::vector<std::pair<std::string, at::Tensor>>& wrong, const Tolerance& tolerance);
+                       const std::vector<std::pair<std::string, at::Tensor>>& wrong,
+                       const Tolerance& tolerance);
 // What a stage should be for the inputs that were shown, with each element's own bound. Errors: NotShown.
-Replayed replayed(const std::string& stage, const Stages& shown, const Tokens& tokens, std::int64_t first_position = 0);
+Replayed replayed(const std::string& stage, const Stages& shown, const Tokens& tokens,
+                  std::int64_t first_position = 0);
 // Every shown stage of these names, in every layer, is what its own inputs call for.
 void expect_replayed(const std::vector<std::string>& stages, const Stages& shown, const Tokens& tokens,
                      const std::string& mode, std::int64_t first_position = 0);

@@ -74,8 +74,8 @@ class Candidate {
 
   // From here on: what only code can show. A candidate without code throws NotShown.
 
-  // Loads weights by canonical name. What the candidate has beyond them is set to what makes it void (a bias to
-  // 0, a head of its own to the embedding); what it cannot place makes it throw NotShown.
+  // Loads weights by canonical name. What the candidate has beyond them is set to what makes it void (a bias
+  // to 0, a head of its own to the embedding); what it cannot place makes it throw NotShown.
   virtual void load(const Weights&) { throw NotShown("it has no code to load weights into"); }
   // As it initialises itself before training.
   virtual Weights initialise(std::uint32_t) { throw NotShown("it has no code that initialises"); }

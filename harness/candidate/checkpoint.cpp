@@ -16,7 +16,8 @@ namespace {
 
 class Checkpoint : public Candidate {
  public:
-  Checkpoint(Description description, Weights weights) : description_(std::move(description)), weights_(std::move(weights)) {}
+  Checkpoint(Description description, Weights weights)
+      : description_(std::move(description)), weights_(std::move(weights)) {}
   const Description& describe() const override { return description_; }
   const Weights& weights() const override { return weights_; }
 
@@ -30,7 +31,8 @@ std::int64_t layer_of(const std::string& name) {
   constexpr std::string_view prefix = "model.layers.";
   if (!name.starts_with(prefix)) return -1;
   const auto digits = name.substr(prefix.size(), name.find('.', prefix.size()) - prefix.size());
-  const bool number = !digits.empty() && digits.size() < 6 && std::all_of(digits.begin(), digits.end(), [](char c) { return c >= '0' && c <= '9'; });
+  const bool number = !digits.empty() && digits.size() < 6 &&
+                      std::all_of(digits.begin(), digits.end(), [](char c) { return c >= '0' && c <= '9'; });
   return number ? std::atoll(digits.c_str()) : -1;
 }
 
@@ -45,10 +47,27 @@ std::map<std::string, Setting> settings_from_shapes(const std::vector<NamedTenso
       settings["vocab_size"] = {values.size(0), from};
       settings["hidden_size"] = {values.size(1), from};
     }
-    if (name == "model.layers.0.mlp.gate_proj.weight" && values.dim() == 2) settings["intermediate_size"] = {values.size(0), from};
+    if (name == "model.layers.0.mlp.gate_proj.weight" && values.dim() == 2)
+      settings["intermediate_size"] = {values.size(0), from};
   }
-  if (last_layer >= 0) settings["num_hidden_layers"] = {last_layer + 1, "the layers that parameters are named after"};
+  if (last_layer >= 0)
+    settings["num_hidden_layers"] = {last_layer + 1, "the layers that parameters are named after"};
   return settings;
+}
+
+// A tied matrix has two names, and software that stores shared memory once may keep either.
+void adopt_head_as_embedding(Description& description, Weights& weights) {
+  constexpr const char* embedding = "model.embed_tokens.weight";
+  const auto head = weights.find("lm_head.weight");
+  const auto tied = description.configuration.find("tie_word_embeddings");
+  if (head == weights.end() || weights.contains(embedding)) return;
+  if (tied != description.configuration.end() && tied->second.value != true) return;
+  for (auto& parameter : description.parameters)
+    if (parameter.name == head->first) parameter.name = embedding;
+  weights[embedding] = head->second;
+  weights.erase(head);
+  description.notes.push_back(
+      fmt::format("the tied matrix is stored as lm_head.weight alone; it was judged as {}", embedding));
 }
 
 }  // namespace
@@ -61,17 +80,21 @@ std::unique_ptr<Candidate> open_checkpoint(const std::filesystem::path& path, co
   description.kind = files.config ? "checkpoint" : "state_dict";
   description.sha256 = files.sha256;
   description.notes = files.notes;
-  description.configuration = files.config ? read_settings(*files.config, files.config_path) : settings_from_shapes(files.tensors);
+  description.configuration =
+      files.config ? read_settings(*files.config, files.config_path) : settings_from_shapes(files.tensors);
   Weights weights;
   for (const auto& [name, values] : files.tensors) {
     // Tables that older versions stored with the weights: computed, not learned.
-    if (name.ends_with("rotary_emb.inv_freq") || name == "freqs_cos" || name == "freqs_sin" || name == "model.freqs_cos" || name == "model.freqs_sin") {
-      description.notes.push_back(fmt::format("{} is a table that the code computes itself; it was not judged", name));
+    if (name.ends_with("rotary_emb.inv_freq") || name == "freqs_cos" || name == "freqs_sin" ||
+        name == "model.freqs_cos" || name == "model.freqs_sin") {
+      description.notes.push_back(
+          fmt::format("{} is a table that the code computes itself; it was not judged", name));
       continue;
     }
     description.parameters.push_back({name, values.sizes().vec(), values.scalar_type()});
     weights[name] = values;
   }
+  adopt_head_as_embedding(description, weights);
   if (weights.empty()) throw InputError(fmt::format("{}: holds no parameters", path.string()));
   return std::make_unique<Checkpoint>(std::move(description), std::move(weights));
 }
@@ -79,10 +102,14 @@ std::unique_ptr<Candidate> open_checkpoint(const std::filesystem::path& path, co
 void export_checkpoint(const Specification& specification, const std::filesystem::path& directory) {
   const auto config = llama_config(specification);
   std::error_code failed;
-  if (std::filesystem::exists(directory, failed) && (!std::filesystem::is_directory(directory, failed) || !std::filesystem::is_empty(directory, failed)))
-    throw InputError(fmt::format("export {}: is there already and not an empty directory; name a new one", directory.string()));
+  if (std::filesystem::exists(directory, failed) &&
+      (!std::filesystem::is_directory(directory, failed) || !std::filesystem::is_empty(directory, failed)))
+    throw InputError(fmt::format("export {}: is there already and not an empty directory; name a new one",
+                                 directory.string()));
   std::filesystem::create_directories(directory, failed);
-  if (failed) throw InputError(fmt::format("export {}: cannot make the directory: {}", directory.string(), failed.message()));
+  if (failed)
+    throw InputError(
+        fmt::format("export {}: cannot make the directory: {}", directory.string(), failed.message()));
   const auto weights = discriminating_weights(specification.parameters(), 1);
   std::vector<std::pair<std::string, at::Tensor>> tensors(weights.begin(), weights.end());
   // The weights first: a directory with a config.json is complete.

@@ -14,8 +14,9 @@ namespace plumbline {
 std::unique_ptr<Candidate> open_checkpoint(const std::filesystem::path& path, const std::string& python,
                                            const std::string& script_directory);
 
-// Writes the specification's own deterministic weights as config.json and model.safetensors, both complete or not
-// there at all. Errors: InputError when the directory is in use or cannot be written, see also llama_config.
+// Writes the specification's own deterministic weights as config.json and model.safetensors, both complete or
+// not there at all. Errors: InputError when the directory is in use or cannot be written, see also
+// llama_config.
 void export_checkpoint(const Specification& specification, const std::filesystem::path& directory);
 
 }  // namespace plumbline

@@ -16,7 +16,9 @@ class Config {
  public:
   Config(const json& config, std::string file) : config_(config), file_(std::move(file)) {}
 
-  [[noreturn]] void refuse(const std::string& complaint) const { throw InputError(fmt::format("{}: {}", file_, complaint)); }
+  [[noreturn]] void refuse(const std::string& complaint) const {
+    throw InputError(fmt::format("{}: {}", file_, complaint));
+  }
 
   const json* at(const std::string& key) const {
     const auto found = config_.find(key);
@@ -24,10 +26,13 @@ class Config {
   }
 
   // Takes config[key] over as `setting`, if it is there.
-  void take(const std::string& key, const std::string& setting, bool (json::*is)() const noexcept, const char* expected) {
+  void take(const std::string& key, const std::string& setting, bool (json::*is)() const noexcept,
+            const char* expected) {
     const auto* value = at(key);
     if (value == nullptr) return;
-    if (!(value->*is)()) refuse(fmt::format("'{}' is {}, expected {}", key, printable(value->dump(-1, ' ', true), 80), expected));
+    if (!(value->*is)())
+      refuse(
+          fmt::format("'{}' is {}, expected {}", key, printable(value->dump(-1, ' ', true), 80), expected));
     settings[setting] = {*value, fmt::format("{}: {}", file_, key)};
   }
   void take_size(const std::string& key) {
@@ -37,7 +42,8 @@ class Config {
     const auto& value = found->second.value;
     if (value.is_number_unsigned() && value.get<std::uint64_t>() > (1u << 30))
       refuse(fmt::format("'{}' is {}: no such model exists", key, value.dump()));
-    if (value.get<std::int64_t>() < 1) refuse(fmt::format("'{}' is {}, expected at least 1: no such model exists", key, value.dump()));
+    if (value.get<std::int64_t>() < 1)
+      refuse(fmt::format("'{}' is {}, expected at least 1: no such model exists", key, value.dump()));
   }
 
   std::optional<std::int64_t> size(const std::string& key) const {
@@ -59,14 +65,17 @@ void take_rotary(Config& config) {
   config.take("rope_theta", "rope_theta", &json::is_number, "a number");
   std::string type = "default";
   std::string where = "no scaling is configured";
-  // Anything but the default decides, wherever it stands: what two places say differently is not taken as right.
+  // Anything but the default decides, wherever it stands: what two places say differently is not taken as
+  // right.
   const auto departs = [&](const std::string& found, const std::string& place) {
     if (type != "default" || found == "default") return;
     type = found;
     where = place;
   };
-  const auto departs_unless = [&](const json& section, const char* name, const json& neutral, const std::string& place) {
-    if (section.contains(name) && !section[name].is_null() && section[name] != neutral) departs(name, place + name);
+  const auto departs_unless = [&](const json& section, const char* name, const json& neutral,
+                                  const std::string& place) {
+    if (section.contains(name) && !section[name].is_null() && section[name] != neutral)
+      departs(name, place + name);
   };
   for (const auto* key : {"rope_scaling", "rope_parameters"}) {
     const auto* scaling = config.at(key);
@@ -85,7 +94,8 @@ void take_rotary(Config& config) {
     if (!theta.is_number()) config.refuse(fmt::format("'{}.rope_theta' is no number", key));
     const auto before = config.settings.find("rope_theta");
     if (before != config.settings.end() && before->second.value != theta)
-      config.refuse(fmt::format("'rope_theta' is {} and '{}.rope_theta' is {}: they contradict each other", before->second.value.dump(), key, theta.dump()));
+      config.refuse(fmt::format("'rope_theta' is {} and '{}.rope_theta' is {}: they contradict each other",
+                                before->second.value.dump(), key, theta.dump()));
     config.settings["rope_theta"] = {theta, fmt::format("{}.rope_theta", key)};
   }
   departs_unless(config.raw(), "partial_rotary_factor", 1.0, "");
@@ -94,22 +104,28 @@ void take_rotary(Config& config) {
 }
 
 void refuse_impossible(const Config& config) {
-  const auto hidden = config.size("hidden_size"), heads = config.size("num_attention_heads"), groups = config.size("num_key_value_heads");
+  const auto hidden = config.size("hidden_size"), heads = config.size("num_attention_heads"),
+             groups = config.size("num_key_value_heads");
   if (hidden && heads && !config.size("head_dim") && *hidden % *heads != 0)
-    config.refuse(fmt::format("hidden size {} does not divide by {} heads: no such model exists", *hidden, *heads));
+    config.refuse(
+        fmt::format("hidden size {} does not divide by {} heads: no such model exists", *hidden, *heads));
   if (heads && groups && *heads % *groups != 0)
-    config.refuse(fmt::format("{} query heads do not divide by {} key/value heads: no such model exists", *heads, *groups));
+    config.refuse(fmt::format("{} query heads do not divide by {} key/value heads: no such model exists",
+                              *heads, *groups));
   if (hidden && heads) {
     const auto head_size = config.size("head_dim").value_or(*hidden / *heads);
     if (head_size % 2 != 0)
-      config.refuse(fmt::format("head size {} is odd, and rotary embedding turns pairs of coordinates: no such model exists", head_size));
+      config.refuse(fmt::format(
+          "head size {} is odd, and rotary embedding turns pairs of coordinates: no such model exists",
+          head_size));
   }
   for (const auto& [key, low, high] : {std::tuple{"rope_theta", 1.0, 1e300}, {"rms_norm_eps", 0.0, 1.0}}) {
     const auto found = config.settings.find(key);
     if (found == config.settings.end()) continue;
     const auto value = found->second.value.get<double>();
     if (!(value > low) || !(value < high))
-      config.refuse(fmt::format("'{}' is {}, expected above {}: no such model exists", key, found->second.value.dump(), low));
+      config.refuse(fmt::format("'{}' is {}, expected above {}: no such model exists", key,
+                                found->second.value.dump(), low));
   }
 }
 
@@ -119,38 +135,51 @@ std::map<std::string, Setting> read_settings(const json& raw, const std::string&
   if (!raw.is_object()) throw InputError(fmt::format("{}: expected a JSON object", file));
   Config config(raw, file);
   const auto* type = config.at("model_type");
-  if (type == nullptr || !type->is_string()) config.refuse("'model_type' is missing; expected \"llama\" or \"minimind\"");
+  if (type == nullptr || !type->is_string())
+    config.refuse("'model_type' is missing; expected \"llama\" or \"minimind\"");
   const auto model_type = type->get<std::string>();
   if (model_type != "llama" && model_type != "minimind")
-    config.refuse(fmt::format("unknown architecture '{}': Plumbline reads model types \"llama\" and \"minimind\"", printable(model_type, 60)));
-  if (config.at("quantization_config") != nullptr) config.refuse("the checkpoint is quantised; expected float32, float16 or bfloat16 weights");
-  if (config.at("use_moe") != nullptr && *config.at("use_moe") != false) config.refuse("'use_moe' is on: a mixture of experts is another architecture");
+    config.refuse(
+        fmt::format("unknown architecture '{}': Plumbline reads model types \"llama\" and \"minimind\"",
+                    printable(model_type, 60)));
+  if (config.at("quantization_config") != nullptr)
+    config.refuse("the checkpoint is quantised; expected float32, float16 or bfloat16 weights");
+  if (config.at("use_moe") != nullptr && *config.at("use_moe") != false)
+    config.refuse("'use_moe' is on: a mixture of experts is another architecture");
 
-  for (const auto* key : {"vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "intermediate_size",
-                          "max_position_embeddings", "head_dim"})
+  for (const auto* key : {"vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads",
+                          "num_key_value_heads", "intermediate_size", "max_position_embeddings", "head_dim"})
     config.take_size(key);
   config.take("hidden_act", "hidden_act", &json::is_string, "a string");
   config.take("rms_norm_eps", "rms_norm_eps", &json::is_number, "a number");
   config.take("attention_bias", "attention_bias", &json::is_boolean, "true or false");
   config.take("mlp_bias", "mlp_bias", &json::is_boolean, "true or false");
   config.take("tie_word_embeddings", "tie_word_embeddings", &json::is_boolean, "true or false");
-  config.take(model_type == "llama" ? "attention_dropout" : "dropout", "dropout", &json::is_number, "a number");
+  config.take(model_type == "llama" ? "attention_dropout" : "dropout", "dropout", &json::is_number,
+              "a number");
   take_rotary(config);
   refuse_impossible(config);
 
   // What the named classes do without a setting of their own.
   auto& settings = config.settings;
   settings["rotary"] = {"halves", fmt::format("model_type {} turns halves", model_type)};
-  if (!settings.contains("head_dim") && settings.contains("hidden_size") && settings.contains("num_attention_heads"))
-    settings["head_dim"] = {*config.size("hidden_size") / *config.size("num_attention_heads"), "hidden_size / num_attention_heads"};
-  if (model_type == "minimind" && !settings.contains("intermediate_size") && raw.contains("intermediate_size") && settings.contains("hidden_size"))
-    settings["intermediate_size"] = {derived_intermediate_size(*config.size("hidden_size")), "intermediate_size is null: model_type minimind derives it"};
+  if (!settings.contains("head_dim") && settings.contains("hidden_size") &&
+      settings.contains("num_attention_heads"))
+    settings["head_dim"] = {*config.size("hidden_size") / *config.size("num_attention_heads"),
+                            "hidden_size / num_attention_heads"};
+  if (model_type == "minimind" && !settings.contains("intermediate_size") &&
+      raw.contains("intermediate_size") && settings.contains("hidden_size"))
+    settings["intermediate_size"] = {derived_intermediate_size(*config.size("hidden_size")),
+                                     "intermediate_size is null: model_type minimind derives it"};
   return settings;
 }
 
 json llama_config(const Specification& s) {
   if (s.rotary != Rotary::halves)
-    throw InputError(fmt::format("export {}: it turns neighbouring pairs, and LlamaForCausalLM turns halves; no config.json can say so", s.name));
+    throw InputError(
+        fmt::format("export {}: it turns neighbouring pairs, and LlamaForCausalLM turns halves; no "
+                    "config.json can say so",
+                    s.name));
   return {{"architectures", {"LlamaForCausalLM"}},
           {"model_type", "llama"},
           {"vocab_size", s.vocab_size},

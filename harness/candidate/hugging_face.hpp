@@ -10,10 +10,10 @@
 
 namespace plumbline {
 
-// The settings that a config.json says, under the specification's keys; what it does not say is left out. Reads
-// what transformers 4 (`rope_theta`) and 5 (`rope_parameters`) write for model types "llama" and "minimind".
-// Errors: InputError naming file and key for another architecture, a value of the wrong type, two values that
-// contradict each other, and numbers that describe no possible model.
+// The settings that a config.json says, under the specification's keys; what it does not say is left out.
+// Reads what transformers 4 (`rope_theta`) and 5 (`rope_parameters`) write for model types "llama" and
+// "minimind". Errors: InputError naming file and key for another architecture, a value of the wrong type, two
+// values that contradict each other, and numbers that describe no possible model.
 std::map<std::string, Setting> read_settings(const nlohmann::json& config, const std::string& file);
 
 // config.json as transformers 4 and 5 both read it, for LlamaForCausalLM.

@@ -22,12 +22,14 @@ class ReferenceDecoding : public Decoding {
     CacheView view{{}, cache_.length, cache_.capacity, 0};
     std::set<const void*> counted;
     const auto count = [&](const at::Tensor& tensor) {
-      if (counted.insert(tensor.storage().data()).second) view.bytes += static_cast<std::int64_t>(tensor.storage().nbytes());
+      if (counted.insert(tensor.storage().data()).second)
+        view.bytes += static_cast<std::int64_t>(tensor.storage().nbytes());
     };
     for (const auto& layer : cache_.layers) {
       count(layer.keys);
       count(layer.values);
-      view.layers.push_back({layer.keys.narrow(1, 0, cache_.length), layer.values.narrow(1, 0, cache_.length)});
+      view.layers.push_back(
+          {layer.keys.narrow(1, 0, cache_.length), layer.values.narrow(1, 0, cache_.length)});
     }
     return view;
   }
@@ -48,7 +50,8 @@ class Reference : public Candidate {
   Reference(const std::string& name, Departed departed, at::ScalarType type, at::Device device)
       : departed_(std::move(departed)), type_(type), device_(device) {
     const auto& specification = departed_.specification;
-    description_ = {name, "reference", "", settings_of(specification, "the model's own configuration"), {}, {}};
+    description_ = {name, "reference", "", settings_of(specification, "the model's own configuration"),
+                    {},   {}};
     for (const auto& parameter : specification.parameters())
       description_.parameters.push_back({parameter.name, parameter.shape, type});
   }
@@ -87,8 +90,9 @@ class Reference : public Candidate {
   at::Tensor rotate(const at::Tensor& x, const at::Tensor& positions) override {
     const auto& formulas = departed_.formulas;
     const auto& specification = departed_.specification;
-    return formulas.rotate_query(
-        x, formulas.angles(positions, formulas.frequencies(specification, type_, device_)), specification.rotary);
+    const auto angles =
+        formulas.angles(positions.to(device_), formulas.frequencies(specification, type_, device_));
+    return formulas.rotate_query(x.to(device_), angles, specification.rotary);
   }
   at::ScalarType type() const override { return type_; }
   at::Device device() const override { return device_; }

@@ -1,9 +1,13 @@
 #include "harness/evidence/compare.hpp"
 
+#include <ATen/Parallel.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <cmath>
+#include <limits>
+#include <mutex>
 
 namespace plumbline {
 namespace {
@@ -21,9 +25,103 @@ std::string at_index(const std::string& what, const std::vector<std::int64_t>& i
   return index.empty() ? what : fmt::format("{}[{}]", what, fmt::join(index, ","));
 }
 
-at::Tensor wide(const at::Tensor& x) { return x.detach().to(at::kCPU, at::kDouble).contiguous(); }
+at::Tensor wide(const at::Tensor& x) {
+  return x.detach().to(at::kCPU, at::kDouble).contiguous();
+}
 
-std::string shape_of(const at::Tensor& x) { return fmt::format("[{}]", fmt::join(x.sizes(), ", ")); }
+std::string shape_of(const at::Tensor& x) {
+  return fmt::format("[{}]", fmt::join(x.sizes(), ", "));
+}
+
+double value_at(const at::Tensor& x, std::int64_t flat) {
+  auto element = x.detach();
+  for (const auto place : unravel(flat, x.sizes())) element = element.select(0, place);
+  return element.to(at::kDouble).item<double>();
+}
+
+// What a comparison has found so far.
+struct Worst {
+  double excess = -1;  // the largest factor by which a bound is exceeded; infinite for NaN
+  double difference = -1;
+  std::int64_t index = 0;
+  std::int64_t beyond = 0;  // elements that are not within their bounds
+};
+
+// Small enough that a piece and everything made of it stays in a core's own cache.
+constexpr std::int64_t kPiece = 1 << 14;
+
+// Whether fine(i, |a[i] - e[i]|) holds for a whole piece: a plain loop that most pieces do not get beyond.
+template <typename Element, typename Fine>
+bool all_fine(const Element* a, const Element* e, std::int64_t count, Fine fine) {
+  bool holds = true;
+  for (std::int64_t i = 0; i < count; ++i)
+    holds &= fine(i, std::abs(static_cast<double>(a[i]) - static_cast<double>(e[i])));
+  return holds;
+}
+
+// a, e: (n), bound: (n) or a scalar, all float64; `first` is where the piece starts.
+void judge_piece(const at::Tensor& a, const at::Tensor& e, const at::Tensor& bound, std::int64_t first,
+                 Worst& worst) {
+  auto difference = (a - e).abs_();
+  difference.masked_fill_(a == e, 0);  // equal infinities
+  // The worst is where the bound is exceeded by the largest factor; NaN is worse than anything.
+  const auto factors = difference / bound.clamp_min(1e-300);
+  const auto excess =
+      at::nan_to_num(factors, std::numeric_limits<double>::infinity()).masked_fill_(difference == 0, 0);
+  const auto flat = excess.argmax().item<std::int64_t>();
+  if (const auto largest_excess = value_at(excess, flat); largest_excess > worst.excess) {
+    worst.excess = largest_excess;
+    worst.difference = value_at(difference, flat);
+    worst.index = first + flat;
+  }
+  worst.beyond += difference.numel() - (difference <= bound).sum().item<std::int64_t>();
+}
+
+// Whether a piece is within its bounds and nowhere worse than what was found; no for NaN.
+// a, e: (n), float32 or float64, bound: (n) or a scalar, float64.
+bool is_unremarkable(const at::Tensor& a, const at::Tensor& e, const at::Tensor& bound, const Worst& worst) {
+  const auto* bounds = bound.data_ptr<double>();
+  const auto look = [&]<typename Element>(const Element* one, const Element* other) {
+    if (bound.dim() > 0)
+      return all_fine(one, other, a.numel(), [=, most = worst.excess](std::int64_t i, double difference) {
+        return (difference <= bounds[i]) & (difference / std::max(1e-300, bounds[i]) <= most);
+      });
+    // With one bound for all, the larger difference is the larger factor, and nothing need be divided.
+    const double most = std::isinf(worst.excess) ? *bounds : std::min(*bounds, worst.difference);
+    return all_fine(one, other, a.numel(),
+                    [=](std::int64_t, double difference) { return difference <= most; });
+  };
+  if (a.scalar_type() == at::kFloat) return look(a.data_ptr<float>(), e.data_ptr<float>());
+  return look(a.data_ptr<double>(), e.data_ptr<double>());
+}
+
+Worst find_worst(const at::Tensor& actual, const at::Tensor& expected, const at::Tensor& bounds) {
+  const bool plain = actual.scalar_type() == at::kFloat && expected.scalar_type() == at::kFloat;
+  const auto flat = [&](const at::Tensor& x) { return x.detach().to(at::kCPU).contiguous().view({-1}); };
+  const auto a = flat(actual), e = flat(expected);
+  const auto bound = bounds.numel() == 1 ? wide(bounds).reshape({}) : flat(bounds.expand_as(actual));
+  std::mutex joining;
+  Worst all;
+  at::parallel_for(0, (a.numel() + kPiece - 1) / kPiece, 4, [&](std::int64_t begin, std::int64_t end) {
+    Worst own;
+    for (auto first = begin * kPiece; first < std::min(end * kPiece, a.numel()); first += kPiece) {
+      const auto part = [&](const at::Tensor& x, at::ScalarType type) {
+        return x.dim() == 0 ? x : x.narrow(0, first, std::min(kPiece, a.numel() - first)).to(type);
+      };
+      const auto type = plain ? at::kFloat : at::kDouble;
+      const auto some = part(a, type), others = part(e, type), limits = part(bound, at::kDouble);
+      if (!is_unremarkable(some, others, limits, own))
+        judge_piece(some.to(at::kDouble), others.to(at::kDouble), limits, first, own);
+    }
+    const std::lock_guard lock(joining);
+    if (own.excess > all.excess || (own.excess == all.excess && own.index < all.index)) {
+      all.excess = own.excess;
+      all.index = own.index;
+    }
+    all.beyond += own.beyond;
+  });
+  return all;
+}
 
 reports::Check refused(const std::string& what, std::string expected, std::string actual) {
   reports::Check check;
@@ -37,25 +135,33 @@ reports::Check refused(const std::string& what, std::string expected, std::strin
 
 }  // namespace
 
-Tolerance Tolerance::exact(std::string reason) { return absolute(0, std::move(reason)); }
+Tolerance Tolerance::exact(std::string reason) {
+  return absolute(0, std::move(reason));
+}
 Tolerance Tolerance::absolute(double bound, std::string reason) {
   return {at::scalar_tensor(bound, at::kDouble), std::move(reason)};
 }
-Tolerance Tolerance::each(at::Tensor bound, std::string reason) { return {wide(bound), std::move(reason)}; }
+Tolerance Tolerance::each(at::Tensor bound, std::string reason) {
+  return {wide(bound), std::move(reason)};
+}
 
 std::string number(double value) {
-  if (std::isfinite(value) && value == std::round(value) && std::abs(value) < 1e15) return fmt::format("{:.0f}", value);
+  if (std::isfinite(value) && value == std::round(value) && std::abs(value) < 1e15)
+    return fmt::format("{:.0f}", value);
   const auto magnitude = std::abs(value);
   if (std::isfinite(value) && (magnitude < 1e-3 || magnitude >= 1e6)) return fmt::format("{:.3e}", value);
   return fmt::format("{:.4g}", value);
 }
 
-double largest(const at::Tensor& x) { return x.numel() == 0 ? 0 : x.detach().abs().max().to(at::kDouble).item<double>(); }
+double largest(const at::Tensor& x) {
+  return x.numel() == 0 ? 0 : x.detach().abs().max().to(at::kDouble).item<double>();
+}
 
 reports::Check compare(const std::string& what, const at::Tensor& actual, const at::Tensor& expected,
                        const Tolerance& tolerance) {
   if (!actual.defined()) return refused(what, "a tensor of shape " + shape_of(expected), "nothing");
-  if (actual.sizes() != expected.sizes()) return refused(what, "shape " + shape_of(expected), "shape " + shape_of(actual));
+  if (actual.sizes() != expected.sizes())
+    return refused(what, "shape " + shape_of(expected), "shape " + shape_of(actual));
   reports::Check check;
   check.what = what;
   check.elements = actual.numel();
@@ -64,28 +170,19 @@ reports::Check compare(const std::string& what, const at::Tensor& actual, const 
     check.sentence = what + ": there was nothing to compare";
     return check;
   }
-  const auto a = wide(actual), e = wide(expected);
-  auto difference = (a - e).abs();
-  difference.masked_fill_(a == e, 0);  // equal infinities
-  const auto bound = tolerance.bound.expand_as(difference);
-  // The worst is where the bound is exceeded by the largest factor; NaN is worse than anything.
-  const auto excess = at::nan_to_num(difference / bound.clamp_min(1e-300), std::numeric_limits<double>::infinity())
-                          .masked_fill(difference == 0, 0);
-  const auto flat = excess.argmax().item<std::int64_t>();
-  const auto pick = [&](const at::Tensor& x) { return x.reshape(-1)[flat].item<double>(); };
-  check.worst_index = unravel(flat, a.sizes());
-  check.worst_difference = pick(difference);
-  check.tolerance = pick(bound);
-  check.within = (difference <= bound).all().item<bool>();
-  check.actual = number(pick(a));
-  check.expected = number(pick(e));
-  check.sentence =
-      fmt::format("{}: got {}, expected {} (off by {}, allowed {}: {})", at_index(what, check.worst_index), check.actual,
-                  check.expected, number(*check.worst_difference), number(*check.tolerance), tolerance.reason);
-  if (!check.within) {
-    const auto beyond = check.elements - (difference <= bound).sum().item<std::int64_t>();
-    check.sentence += fmt::format("; {} of {} elements are off", beyond, check.elements);
-  }
+  const auto worst = find_worst(actual, expected, tolerance.bound);
+  const auto a = value_at(actual, worst.index), e = value_at(expected, worst.index);
+  check.worst_index = unravel(worst.index, actual.sizes());
+  check.worst_difference = a == e ? 0 : std::abs(a - e);
+  check.tolerance = value_at(tolerance.bound.expand_as(actual), worst.index);
+  check.within = worst.beyond == 0;
+  check.actual = number(a);
+  check.expected = number(e);
+  check.sentence = fmt::format("{}: got {}, expected {} (off by {}, allowed {}: {})",
+                               at_index(what, check.worst_index), check.actual, check.expected,
+                               number(*check.worst_difference), number(*check.tolerance), tolerance.reason);
+  if (!check.within)
+    check.sentence += fmt::format("; {} of {} elements are off", worst.beyond, check.elements);
   return check;
 }
 
@@ -117,8 +214,9 @@ reports::Check all_finite(const std::string& what, const at::Tensor& values, con
     const auto flat = bad.to(at::kByte).argmax().item<std::int64_t>();
     check.worst_index = unravel(flat, values.sizes());
     check.actual = number(values.reshape(-1)[flat].to(at::kDouble).item<double>());
-    check.sentence = fmt::format("{}: got {}, expected a finite number; {} of {} elements are not", at_index(what, check.worst_index),
-                                 check.actual, bad.sum().item<std::int64_t>(), check.elements);
+    check.sentence = fmt::format("{}: got {}, expected a finite number; {} of {} elements are not",
+                                 at_index(what, check.worst_index), check.actual,
+                                 bad.sum().item<std::int64_t>(), check.elements);
   } else {
     check.sentence = fmt::format("{}: all {} elements are finite", what, check.elements);
   }

@@ -19,7 +19,8 @@ struct Tolerance {
   static Tolerance each(at::Tensor bound, std::string reason);
 };
 
-// Judges every element in float64: within holds when shapes agree, there is at least one element, and for each
+// Judges every element in float64: within holds when shapes agree, there is at least one element, and for
+// each
 // !(|actual - expected| > bound) in the sense that NaN never holds. Equal infinities agree.
 // `what` is the tensor's name as a person knows it: "layers.3.scores".
 reports::Check compare(const std::string& what, const at::Tensor& actual, const at::Tensor& expected,
@@ -28,8 +29,8 @@ reports::Check compare(const std::string& what, const at::Tensor& actual, const 
 // A single value, compared as it is written.
 reports::Check compare_text(const std::string& what, const std::string& actual, const std::string& expected);
 
-// Every element of `values` is finite. `exempt` (a bool tensor of the same shape, or undefined) marks elements
-// that need not be: masked scores.
+// Every element of `values` is finite. `exempt` (a bool tensor of the same shape, or undefined) marks
+// elements that need not be: masked scores.
 reports::Check all_finite(const std::string& what, const at::Tensor& values, const at::Tensor& exempt = {});
 
 // The largest |x|, 0 for no elements; NaN if there is one.

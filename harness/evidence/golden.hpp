@@ -28,10 +28,11 @@ struct GoldenProbe {
 class Golden {
  public:
   // Opens golden/<name>.h5 after its SHA-256 agreed with golden/manifest.json: HDF5's reader is not safe on a
-  // file of unknown origin. Errors: InputError naming file, object and expectation for a missing or altered file,
-  // a dataset of wrong rank, type or name, a specification or weight scheme that is not this one.
-  // Empty when the manifest lists no file for this specification.
-  static std::optional<Golden> open(const std::filesystem::path& directory, const Specification& specification);
+  // file of unknown origin. Errors: InputError naming file, object and expectation for a missing or altered
+  // file, a dataset of wrong rank, type or name, a specification or weight scheme that is not this one. Empty
+  // when the manifest lists no file for this specification.
+  static std::optional<Golden> open(const std::filesystem::path& directory,
+                                    const Specification& specification);
 
   const std::vector<GoldenProbe>& probes() const;
   std::uint32_t seed() const;
@@ -48,8 +49,8 @@ class Golden {
   };
   Rotation rotation() const;
 
-  // What an independent float32 run of the oracle's formulas erred by there, from the manifest: the unit in which
-  // tolerances against goldens are given. `name`: "<probe>/<stage>", "rotation/rotated".
+  // What an independent float32 run of the oracle's formulas erred by there, from the manifest: the unit in
+  // which tolerances against goldens are given. `name`: "<probe>/<stage>", "rotation/rotated".
   struct Float32Error {
     double error = 0;    // largest |float32 - float64|
     double largest = 0;  // largest |float64|

@@ -26,7 +26,9 @@ int whole_of(const nlohmann::json& object, const char* key, const std::string& w
   return object[key].get<int>();
 }
 
-void worsen(reports::Verdict& verdict, reports::Verdict found) { verdict = std::max(verdict, found); }
+void worsen(reports::Verdict& verdict, reports::Verdict found) {
+  verdict = std::max(verdict, found);
+}
 
 }  // namespace
 
@@ -36,7 +38,8 @@ RequirementList read_requirements(const std::filesystem::path& file) {
     throw InputError(fmt::format("{}: expected an object with 'chapters' and 'requirements'", file.string()));
   RequirementList list;
   for (const auto& chapter : json["chapters"])
-    list.chapters.push_back({whole_of(chapter, "number", file.string()), text_of(chapter, "title", file.string())});
+    list.chapters.push_back(
+        {whole_of(chapter, "number", file.string()), text_of(chapter, "title", file.string())});
   for (const auto& item : json["requirements"]) {
     RequirementList::Entry entry;
     auto& requirement = entry.requirement;
@@ -46,7 +49,8 @@ RequirementList read_requirements(const std::filesystem::path& file) {
     requirement.source = text_of(item, "source", where);
     requirement.chapter = whole_of(item, "chapter", where);
     const auto level = text_of(item, "level", where);
-    if (level != "must" && level != "should") throw InputError(where + ": 'level' is neither must nor should");
+    if (level != "must" && level != "should")
+      throw InputError(where + ": 'level' is neither must nor should");
     requirement.level = level == "must" ? reports::Level::must : reports::Level::should;
     if (!item.contains("applicable") || !item["applicable"].is_array() || item["applicable"].empty())
       throw InputError(where + ": expected 'applicable' to list kinds of candidates");
@@ -58,11 +62,13 @@ RequirementList read_requirements(const std::filesystem::path& file) {
   return list;
 }
 
-Recorder::Recorder(RequirementList list, const std::string& candidate_kind) : list_(std::move(list)), kind_(candidate_kind) {
+Recorder::Recorder(RequirementList list, const std::string& candidate_kind)
+    : list_(std::move(list)), kind_(candidate_kind) {
   for (auto& entry : list_.entries) {
     const bool shown = entry.applicable.contains(kind_);
     entry.requirement.verdict = shown ? reports::Verdict::not_assessed : reports::Verdict::not_applicable;
-    entry.requirement.reason = shown ? "no check looked at it" : fmt::format("a candidate of kind {} can never show it", kind_);
+    entry.requirement.reason =
+        shown ? "no check looked at it" : fmt::format("a candidate of kind {} can never show it", kind_);
   }
 }
 
@@ -74,7 +80,8 @@ RequirementList::Entry& Recorder::find(const std::string& id) {
 }
 
 bool Recorder::knows(const std::string& id) const {
-  return std::any_of(list_.entries.begin(), list_.entries.end(), [&](const auto& entry) { return entry.requirement.id == id; });
+  return std::any_of(list_.entries.begin(), list_.entries.end(),
+                     [&](const auto& entry) { return entry.requirement.id == id; });
 }
 
 bool Recorder::applicable(const std::string& id) const {
@@ -121,7 +128,8 @@ void Recorder::finding(const std::string& text) {
 const reports::Requirement& Recorder::end(double seconds) {
   auto& requirement = find(current_).requirement;
   requirement.seconds += seconds;
-  if (requirement.verdict == reports::Verdict::pass && requirement.checks.empty()) error("its test compared nothing");
+  if (requirement.verdict == reports::Verdict::pass && requirement.checks.empty())
+    error("its test compared nothing");
   return requirement;
 }
 

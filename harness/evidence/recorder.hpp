@@ -23,8 +23,8 @@ struct RequirementList {
 // Errors: InputError naming the file and the entry.
 RequirementList read_requirements(const std::filesystem::path& file);
 
-// Collects what the checks of each requirement found. Fails closed: a requirement that no check was begun for is
-// not assessed, one whose checks compared nothing is an error.
+// Collects what the checks of each requirement found. Fails closed: a requirement that no check was begun for
+// is not assessed, one whose checks compared nothing is an error.
 class Recorder {
  public:
   Recorder(RequirementList list, const std::string& candidate_kind);

@@ -10,17 +10,34 @@ namespace {
 
 using at::Tensor;
 
-constexpr const char* kLayerStages[] = {"attention_norm", "q", "k", "v", "q_rotated", "k_rotated", "scores",
-                                        "probabilities", "context", "attention_out", "after_attention",
-                                        "feed_forward_norm", "gate", "up", "gated", "feed_forward_out",
+constexpr const char* kLayerStages[] = {"attention_norm",
+                                        "q",
+                                        "k",
+                                        "v",
+                                        "q_rotated",
+                                        "k_rotated",
+                                        "scores",
+                                        "probabilities",
+                                        "context",
+                                        "attention_out",
+                                        "after_attention",
+                                        "feed_forward_norm",
+                                        "gate",
+                                        "up",
+                                        "gated",
+                                        "feed_forward_out",
                                         "after_feed_forward"};
 
 std::string name_of(at::ScalarType type) {
   switch (type) {
-    case at::kBFloat16: return "bfloat16";
-    case at::kHalf: return "float16";
-    case at::kDouble: return "float64";
-    default: return "float32";
+    case at::kBFloat16:
+      return "bfloat16";
+    case at::kHalf:
+      return "float16";
+    case at::kDouble:
+      return "float64";
+    default:
+      return "float32";
   }
 }
 
@@ -29,12 +46,20 @@ class Replay {
  public:
   Replay(const Stages& stages, const Weights& weights, const Specification& specification, const Tensor& ids,
          const Tensor& positions, const Tensor& allowed, at::ScalarType type)
-      : stages_(stages), weights_(weights), s_(specification), ids_(ids), positions_(positions), allowed_(allowed),
-        type_(type), rounding_(unit_roundoff(type)), sum_rounding_(unit_roundoff(accumulation_type(type))) {}
+      : stages_(stages),
+        weights_(weights),
+        s_(specification),
+        ids_(ids),
+        positions_(positions),
+        allowed_(allowed),
+        type_(type),
+        rounding_(unit_roundoff(type)),
+        sum_rounding_(unit_roundoff(accumulation_type(type))) {}
 
   std::optional<Replayed> stage(const std::string& name) {
     if (name == "embedding") {
-      return Replayed{at::embedding(weight("model.embed_tokens"), ids_), Tolerance::exact("exact: a row of the embedding matrix")};
+      return Replayed{at::embedding(weight("model.embed_tokens"), ids_),
+                      Tolerance::exact("exact: a row of the embedding matrix")};
     }
     if (name == "final_norm") return norm(residual(s_.num_hidden_layers), "model.norm");
     if (name == "logits") {
@@ -50,9 +75,12 @@ class Replay {
   std::optional<Replayed> in_layer(const std::string& stage) {
     const auto parameter = [&](const char* name) { return fmt::format("model.layers.{}.{}", layer_, name); };
     if (stage == "attention_norm") return norm(residual(layer_), parameter("input_layernorm"));
-    if (stage == "q") return heads(linear(here("attention_norm"), parameter("self_attn.q_proj")), s_.num_attention_heads);
-    if (stage == "k") return heads(linear(here("attention_norm"), parameter("self_attn.k_proj")), s_.num_key_value_heads);
-    if (stage == "v") return heads(linear(here("attention_norm"), parameter("self_attn.v_proj")), s_.num_key_value_heads);
+    if (stage == "q")
+      return heads(linear(here("attention_norm"), parameter("self_attn.q_proj")), s_.num_attention_heads);
+    if (stage == "k")
+      return heads(linear(here("attention_norm"), parameter("self_attn.k_proj")), s_.num_key_value_heads);
+    if (stage == "v")
+      return heads(linear(here("attention_norm"), parameter("self_attn.v_proj")), s_.num_key_value_heads);
     if (stage == "q_rotated") return rotation(here("q"));
     if (stage == "k_rotated") return rotation(here("k"));
     if (stage == "scores") return scores(here("q_rotated"), here("k_rotated"));
@@ -60,7 +88,8 @@ class Replay {
     if (stage == "context") return context(here("probabilities"), here("v"));
     if (stage == "attention_out") return linear(here("context"), parameter("self_attn.o_proj"));
     if (stage == "after_attention") return sum(residual(layer_), here("attention_out"));
-    if (stage == "feed_forward_norm") return norm(here("after_attention"), parameter("post_attention_layernorm"));
+    if (stage == "feed_forward_norm")
+      return norm(here("after_attention"), parameter("post_attention_layernorm"));
     if (stage == "gate") return linear(here("feed_forward_norm"), parameter("mlp.gate_proj"));
     if (stage == "up") return linear(here("feed_forward_norm"), parameter("mlp.up_proj"));
     if (stage == "gated") return gated(here("gate"), here("up"));
@@ -120,16 +149,23 @@ class Replay {
     const auto angles = rotary_angles(positions_.to(x.device()), frequencies);  // (B, T, 1, Dh/2)
     const auto expected = rotate(x, angles, s_.rotary);
     // |a| + |b| of each pair, at both of its places.
-    const auto folded = s_.rotary == Rotary::halves ? x.abs().unflatten(-1, {2, -1}).sum(-2) : x.abs().unflatten(-1, {-1, 2}).sum(-1);
-    // An angle in float32 errs by its own rounding, that of theta^-x (x ln theta roundings) and of the product.
-    const auto exponents = at::arange(0, s_.head_size(), 2, angles.options()) / static_cast<double>(s_.head_size());
+    const auto folded = s_.rotary == Rotary::halves ? x.abs().unflatten(-1, {2, -1}).sum(-2)
+                                                    : x.abs().unflatten(-1, {-1, 2}).sum(-1);
+    // An angle in float32 errs by its own rounding, that of theta^-x (x ln theta roundings) and of the
+    // product.
+    const auto exponents =
+        at::arange(0, s_.head_size(), 2, angles.options()) / static_cast<double>(s_.head_size());
     const auto angle_error = angles * (4 + exponents * std::log(s_.rope_theta)) * sum_rounding_;
     const auto pair_bound = folded * (angle_error + 3 * std::max(rounding_, sum_rounding_));
-    const auto bound = s_.rotary == Rotary::halves ? at::cat({pair_bound, pair_bound}, -1) : pair_bound.repeat_interleave(2, -1);
-    return Replayed{expected, within(bound + 2 * rounding_ * expected.abs(), "a rotation, its angle's rounding growing with position")};
+    const auto bound = s_.rotary == Rotary::halves ? at::cat({pair_bound, pair_bound}, -1)
+                                                   : pair_bound.repeat_interleave(2, -1);
+    return Replayed{expected, within(bound + 2 * rounding_ * expected.abs(),
+                                     "a rotation, its angle's rounding growing with position")};
   }
 
-  Tensor repeated(const Tensor& x) const { return x.repeat_interleave(s_.repeat_factor(), 2).transpose(1, 2); }
+  Tensor repeated(const Tensor& x) const {
+    return x.repeat_interleave(s_.repeat_factor(), 2).transpose(1, 2);
+  }
 
   std::optional<Replayed> scores(const Tensor& q, const Tensor& k) const {
     if (!q.defined() || !k.defined()) return std::nullopt;
@@ -150,7 +186,8 @@ class Replay {
     const auto expected = at::softmax(scores, -1);
     const auto largest_score = scores.masked_fill(~scores.isfinite(), 0).abs().max().item<double>();
     const double relative = (n + 2 * largest_score + 8) * sum_rounding_ + 2 * rounding_;
-    return Replayed{expected, within(relative * expected + 1e-37, fmt::format("a softmax over {} keys, computed in float32", n))};
+    return Replayed{expected, within(relative * expected + 1e-37,
+                                     fmt::format("a softmax over {} keys, computed in float32", n))};
   }
 
   std::optional<Replayed> context(const Tensor& probabilities, const Tensor& v) const {
@@ -160,8 +197,9 @@ class Replay {
     const auto join = [](const Tensor& x) { return x.transpose(1, 2).flatten(2); };
     const auto expected = join(at::matmul(probabilities, values));
     const auto magnitude = join(at::matmul(probabilities, values.abs()));
-    return Replayed{expected, within(((n + 2) * sum_rounding_ + rounding_) * magnitude + 2 * rounding_ * expected.abs(),
-                                     fmt::format("a sum of {} products", n))};
+    return Replayed{expected,
+                    within(((n + 2) * sum_rounding_ + rounding_) * magnitude + 2 * rounding_ * expected.abs(),
+                           fmt::format("a sum of {} products", n))};
   }
 
   std::optional<Replayed> sum(const Tensor& residual, const Tensor& branch) const {
@@ -191,10 +229,14 @@ class Replay {
 
 double unit_roundoff(at::ScalarType type) {
   switch (type) {
-    case at::kBFloat16: return 0x1p-8;
-    case at::kHalf: return 0x1p-11;
-    case at::kDouble: return 0x1p-53;
-    default: return 0x1p-24;
+    case at::kBFloat16:
+      return 0x1p-8;
+    case at::kHalf:
+      return 0x1p-11;
+    case at::kDouble:
+      return 0x1p-53;
+    default:
+      return 0x1p-24;
   }
 }
 

@@ -27,14 +27,14 @@ struct Replayed {
   Tolerance tolerance;  // each element's own bound
 };
 
-// What the stage should be, given the candidate's own earlier stages, and how far rounding in `type` may carry it.
-// `positions`: (B, T) int64, `allowed`: (B, 1, T, S) bool; keys and values are those of the same pass.
-// Tolerances are Higham's (Accuracy and Stability of Numerical Algorithms, 2nd ed., section 3.1): a sum of n
-// products errs by at most n u sum|products|, u the unit roundoff of the type that accumulates (float32), plus one
-// rounding of the result to `type`. Empty when an input stage was not shown.
+// What the stage should be, given the candidate's own earlier stages, and how far rounding in `type` may
+// carry it. `positions`: (B, T) int64, `allowed`: (B, 1, T, S) bool; keys and values are those of the same
+// pass. Tolerances are Higham's (Accuracy and Stability of Numerical Algorithms, 2nd ed., section 3.1): a sum
+// of n products errs by at most n u sum|products|, u the unit roundoff of the type that accumulates
+// (float32), plus one rounding of the result to `type`. Empty when an input stage was not shown.
 std::optional<Replayed> replay(const std::string& stage, const Stages& stages, const Weights& weights,
-                               const Specification& specification, const at::Tensor& ids, const at::Tensor& positions,
-                               const at::Tensor& allowed, at::ScalarType type);
+                               const Specification& specification, const at::Tensor& ids,
+                               const at::Tensor& positions, const at::Tensor& allowed, at::ScalarType type);
 
 // Scores for comparison: whatever hides a key, -infinity or a large negative number, becomes -infinity.
 at::Tensor hidden_as_infinity(const at::Tensor& scores, const at::Tensor& allowed);

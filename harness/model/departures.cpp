@@ -13,7 +13,9 @@ namespace {
 
 using at::Tensor;
 
-Tensor through_bfloat16(const Tensor& x) { return x.to(at::kBFloat16).to(x.scalar_type()); }
+Tensor through_bfloat16(const Tensor& x) {
+  return x.to(at::kBFloat16).to(x.scalar_type());
+}
 
 // LayerNorm's numerator: the mean is subtracted before the mean square is taken.
 Tensor norm_of_centred(const Tensor& x, const Tensor& weight, double eps, NormPrecision precision) {
@@ -31,7 +33,9 @@ Tensor rotate_over_heads(const Tensor& x, const Tensor& angles, Rotary rotary) {
   return rotate(x, x.size(1) == x.size(2) ? angles.transpose(1, 2) : angles, rotary);
 }
 
-Tensor rotate_nothing(const Tensor& x, const Tensor&, Rotary) { return x; }
+Tensor rotate_nothing(const Tensor& x, const Tensor&, Rotary) {
+  return x;
+}
 
 Tensor mask_everything_visible(const Sight& sight) {
   return (sight.real_queries.unsqueeze(-1) & sight.real_keys.unsqueeze(1)).unsqueeze(1) | causal_mask(sight);
@@ -70,75 +74,186 @@ const std::vector<Departure>& catalogue() {
   static const std::vector<Departure> all = {
       // 1 Configuration
       {"layers-23", [](Departed& d) { d.specification.num_hidden_layers += 15; }},
-      {"feed-forward-4x", [](Departed& d) { d.specification.intermediate_size = 4 * d.specification.hidden_size; }},
+      {"feed-forward-4x",
+       [](Departed& d) { d.specification.intermediate_size = 4 * d.specification.hidden_size; }},
       {"theta-1e4", [](Departed& d) { d.specification.rope_theta /= 100; }},
       {"eps-1e-6", [](Departed& d) { d.specification.rms_norm_eps /= 10; }},
       {"dropout-0.5", [](Departed& d) { d.specification.dropout = 0.5; }},
-      {"embedding-standard-normal", [](Departed& d) { d.specification.initialization = Initialization::standard_normal; }},
+      {"embedding-standard-normal",
+       [](Departed& d) { d.specification.initialization = Initialization::standard_normal; }},
       // 2 Parameters
       {"untied-head", [](Departed& d) { d.specification.tie_word_embeddings = false; }},
       {"feed-forward-bias", [](Departed& d) { d.specification.mlp_bias = true; }},
       {"attention-bias", [](Departed& d) { d.specification.attention_bias = true; }},
       // 3 Grouped-query attention
-      {"multi-head", [](Departed& d) { d.specification.num_key_value_heads = d.specification.num_attention_heads; }},
-      {"repeat-tiled", [](Departed& d) { d.formulas.repeat = [](const Tensor& x, std::int64_t factor) { return x.repeat({1, 1, factor, 1}); }; }},
-      {"repeat-one-gradient", [](Departed& d) {
+      {"multi-head",
+       [](Departed& d) { d.specification.num_key_value_heads = d.specification.num_attention_heads; }},
+      {"repeat-tiled",
+       [](Departed& d) {
+         d.formulas.repeat = [](const Tensor& x, std::int64_t factor) { return x.repeat({1, 1, factor, 1}); };
+       }},
+      {"repeat-one-gradient",
+       [](Departed& d) {
          d.formulas.repeat = [](const Tensor& x, std::int64_t factor) {
            const auto copies = repeat_kv(x.detach(), factor);
-           return factor == 1 ? x : copies + at::constant_pad_nd((x - x.detach()).unsqueeze(3), {0, 0, 0, factor - 1}).flatten(2, 3);
+           return factor == 1
+                      ? x
+                      : copies + at::constant_pad_nd((x - x.detach()).unsqueeze(3), {0, 0, 0, factor - 1})
+                                     .flatten(2, 3);
          };
        }},
       {"scale-missing", [](Departed& d) { d.formulas.scale = [](const Specification&) { return 1.0; }; }},
-      {"scale-by-width", [](Departed& d) { d.formulas.scale = [](const Specification& s) { return 1.0 / std::sqrt(static_cast<double>(s.hidden_size)); }; }},
-      {"softmax-over-queries", [](Departed& d) { d.formulas.normalise = [](const Tensor& scores) { return at::softmax(scores, -2).nan_to_num(0); }; }},
-      {"softmax-bfloat16", [](Departed& d) { d.formulas.normalise = [](const Tensor& scores) { return at::softmax(scores.to(at::kBFloat16), -1).to(scores.scalar_type()); }; }},
+      {"scale-by-width",
+       [](Departed& d) {
+         d.formulas.scale = [](const Specification& s) {
+           return 1.0 / std::sqrt(static_cast<double>(s.hidden_size));
+         };
+       }},
+      {"softmax-over-queries",
+       [](Departed& d) {
+         d.formulas.normalise = [](const Tensor& scores) { return at::softmax(scores, -2).nan_to_num(0); };
+       }},
+      {"softmax-bfloat16",
+       [](Departed& d) {
+         d.formulas.normalise = [](const Tensor& scores) {
+           return at::softmax(scores.to(at::kBFloat16), -1).to(scores.scalar_type());
+         };
+       }},
       // 4 KV cache
-      {"cache-repeated", [](Departed& d) { d.formulas.keep = [](const Tensor& kept, const Tensor&, std::int64_t factor) { return repeat_kv(kept, factor); }; }},
-      {"cache-unrotated", [](Departed& d) { d.formulas.keep = [](const Tensor&, const Tensor& before, std::int64_t) { return before; }; }},
-      {"cache-slot-late", [](Departed& d) { d.formulas.slot = [](std::int64_t length) { return std::max<std::int64_t>(length - 1, 0); }; }},
-      {"cache-reads-unwritten", [](Departed& d) {
-         d.formulas.readable = [](std::int64_t length, std::int64_t capacity) { return std::min(length + 1, capacity); };
+      {"cache-repeated",
+       [](Departed& d) {
+         d.formulas.keep = [](const Tensor& kept, const Tensor&, std::int64_t factor) {
+           return repeat_kv(kept, factor);
+         };
+       }},
+      {"cache-unrotated",
+       [](Departed& d) {
+         d.formulas.keep = [](const Tensor&, const Tensor& before, std::int64_t) { return before; };
+       }},
+      {"cache-slot-late",
+       [](Departed& d) {
+         d.formulas.slot = [](std::int64_t length) { return std::max<std::int64_t>(length - 1, 0); };
+       }},
+      {"cache-reads-unwritten",
+       [](Departed& d) {
+         d.formulas.readable = [](std::int64_t length, std::int64_t capacity) {
+           return std::min(length + 1, capacity);
+         };
          d.formulas.mask = mask_with_unwritten;
        }},
       // 5 RoPE
-      {"rotary-other-pairing", [](Departed& d) { d.specification.rotary = d.specification.rotary == Rotary::halves ? Rotary::pairs : Rotary::halves; }},
-      {"rotary-backwards", [](Departed& d) { d.formulas.angles = [](const Tensor& positions, const Tensor& frequencies) { return -rotary_angles(positions, frequencies); }; }},
-      {"rotary-keys-unrotated", [](Departed& d) { d.formulas.rotate_key = rotate_nothing; }},
-      {"rotary-on-values", [](Departed& d) {
-         const auto rotary = d.specification.rotary;
-         d.formulas.value = [rotary](const Tensor& v, const Tensor& angles) { return rotate(v, angles, rotary); };
+      {"rotary-other-pairing",
+       [](Departed& d) {
+         d.specification.rotary = d.specification.rotary == Rotary::halves ? Rotary::pairs : Rotary::halves;
        }},
-      {"rotary-bfloat16-angles", [](Departed& d) { d.formulas.angles = [](const Tensor& positions, const Tensor& frequencies) { return through_bfloat16(rotary_angles(positions, frequencies)); }; }},
-      {"rotary-over-heads", [](Departed& d) { d.formulas.rotate_query = d.formulas.rotate_key = rotate_over_heads; }},
-      {"position-restarts", [](Departed& d) { d.formulas.next_position = [](const Tensor& seen) { return at::zeros_like(seen); }; }},
+      {"rotary-backwards",
+       [](Departed& d) {
+         d.formulas.angles = [](const Tensor& positions, const Tensor& frequencies) {
+           return -rotary_angles(positions, frequencies);
+         };
+       }},
+      {"rotary-keys-unrotated", [](Departed& d) { d.formulas.rotate_key = rotate_nothing; }},
+      {"rotary-on-values",
+       [](Departed& d) {
+         const auto rotary = d.specification.rotary;
+         d.formulas.value = [rotary](const Tensor& v, const Tensor& angles) {
+           return rotate(v, angles, rotary);
+         };
+       }},
+      {"rotary-bfloat16-angles",
+       [](Departed& d) {
+         d.formulas.angles = [](const Tensor& positions, const Tensor& frequencies) {
+           return through_bfloat16(rotary_angles(positions, frequencies));
+         };
+       }},
+      {"rotary-over-heads",
+       [](Departed& d) { d.formulas.rotate_query = d.formulas.rotate_key = rotate_over_heads; }},
+      {"position-restarts",
+       [](Departed& d) {
+         d.formulas.next_position = [](const Tensor& seen) { return at::zeros_like(seen); };
+       }},
       // 6 Feed-forward, norms, residuals
       {"activation-gelu", [](Departed& d) { d.specification.hidden_act = Activation::gelu; }},
       {"activation-gelu-tanh", [](Departed& d) { d.specification.hidden_act = Activation::gelu_tanh; }},
-      {"gate-up-swapped", [](Departed& d) { d.formulas.gate = [](const Tensor& gate, const Tensor& up, Activation activation) { return gated_unit(up, gate, activation); }; }},
+      {"gate-up-swapped",
+       [](Departed& d) {
+         d.formulas.gate = [](const Tensor& gate, const Tensor& up, Activation activation) {
+           return gated_unit(up, gate, activation);
+         };
+       }},
       {"norm-centred", [](Departed& d) { d.formulas.norm = norm_of_centred; }},
       {"norm-eps-outside", [](Departed& d) { d.formulas.norm = norm_with_eps_outside; }},
-      {"norm-weight-ignored", [](Departed& d) { d.formulas.norm = [](const Tensor& x, const Tensor& weight, double eps, NormPrecision precision) { return rms_norm(x, at::ones_like(weight), eps, precision); }; }},
-      {"norm-bfloat16", [](Departed& d) { d.formulas.norm = [](const Tensor& x, const Tensor& weight, double eps, NormPrecision) { return rms_norm(x.to(at::kBFloat16), weight.to(at::kBFloat16), eps, NormPrecision::model).to(x.scalar_type()); }; }},
-      {"residual-doubled", [](Departed& d) { d.formulas.add = [](const Tensor& residual, const Tensor&, const Tensor& branch) { return 2 * residual + branch; }; }},
-      {"residual-normed", [](Departed& d) { d.formulas.add = [](const Tensor&, const Tensor& normed, const Tensor& branch) { return normed + branch; }; }},
-      {"embedding-scaled", [](Departed& d) {
+      {"norm-weight-ignored",
+       [](Departed& d) {
+         d.formulas.norm = [](const Tensor& x, const Tensor& weight, double eps, NormPrecision precision) {
+           return rms_norm(x, at::ones_like(weight), eps, precision);
+         };
+       }},
+      {"norm-bfloat16",
+       [](Departed& d) {
+         d.formulas.norm = [](const Tensor& x, const Tensor& weight, double eps, NormPrecision) {
+           return rms_norm(x.to(at::kBFloat16), weight.to(at::kBFloat16), eps, NormPrecision::model)
+               .to(x.scalar_type());
+         };
+       }},
+      {"residual-doubled",
+       [](Departed& d) {
+         d.formulas.add = [](const Tensor& residual, const Tensor&, const Tensor& branch) {
+           return 2 * residual + branch;
+         };
+       }},
+      {"residual-normed",
+       [](Departed& d) {
+         d.formulas.add = [](const Tensor&, const Tensor& normed, const Tensor& branch) {
+           return normed + branch;
+         };
+       }},
+      {"embedding-scaled",
+       [](Departed& d) {
          const auto factor = std::sqrt(static_cast<double>(d.specification.hidden_size));
          d.formulas.embed = [factor](const Tensor& embedding) { return embedding * factor; };
        }},
       // 7 Causality and modes
       {"mask-none", [](Departed& d) { d.formulas.mask = mask_everything_visible; }},
-      {"mask-none-in-training", [](Departed& d) { d.formulas.mask = [](const Sight& sight) { return sight.training ? mask_everything_visible(sight) : causal_mask(sight); }; }},
-      {"mask-none-in-prefill", [](Departed& d) { d.formulas.mask = [](const Sight& sight) { return sight.cached ? mask_everything_visible(sight) : causal_mask(sight); }; }},
+      {"mask-none-in-training",
+       [](Departed& d) {
+         d.formulas.mask = [](const Sight& sight) {
+           return sight.training ? mask_everything_visible(sight) : causal_mask(sight);
+         };
+       }},
+      {"mask-none-in-prefill",
+       [](Departed& d) {
+         d.formulas.mask = [](const Sight& sight) {
+           return sight.cached ? mask_everything_visible(sight) : causal_mask(sight);
+         };
+       }},
       {"mask-sees-next", [](Departed& d) { d.formulas.mask = mask_sees_next; }},
       {"mask-inverted", [](Departed& d) { d.formulas.mask = mask_inverted; }},
       {"mask-without-padding", [](Departed& d) { d.formulas.mask = mask_without_padding; }},
-      {"dropout-in-evaluation", [](Departed& d) { d.formulas.dropout_rate = [](double, bool) { return 0.1; }; }},
+      {"dropout-in-evaluation",
+       [](Departed& d) { d.formulas.dropout_rate = [](double, bool) { return 0.1; }; }},
       // 8 Numerics
       {"logits-bfloat16", [](Departed& d) { d.formulas.head = through_bfloat16; }},
-      {"logits-shifted", [](Departed& d) { d.formulas.head = [](const Tensor& logits) { return logits.roll(1, 1); }; }},
-      {"logits-not-a-number", [](Departed& d) { d.formulas.head = [](const Tensor& logits) { return logits.masked_fill(logits >= logits.max(), std::numeric_limits<double>::quiet_NaN()); }; }},
+      {"logits-shifted",
+       [](Departed& d) { d.formulas.head = [](const Tensor& logits) { return logits.roll(1, 1); }; }},
+      {"logits-not-a-number",
+       [](Departed& d) {
+         d.formulas.head = [](const Tensor& logits) {
+           return logits.masked_fill(logits >= logits.max(), std::numeric_limits<double>::quiet_NaN());
+         };
+       }},
   };
   return all;
+}
+
+// The names that contain it, or else the place where all of them stand.
+std::string nearest_names(const std::string& name) {
+  std::vector<std::string> near;
+  for (const auto& departure : catalogue())
+    if (!name.empty() && std::string(departure.name).find(name) != std::string::npos)
+      near.emplace_back(departure.name);
+  if (near.empty()) return "the known ones stand in fixtures/defects.json";
+  return fmt::format("did you mean {}?", fmt::join(near, " or "));
 }
 
 }  // namespace
@@ -157,7 +272,7 @@ Departed depart(const Specification& specification, const std::string& names) {
     const auto found = std::find_if(catalogue().begin(), catalogue().end(),
                                     [&](const Departure& departure) { return departure.name == name; });
     if (found == catalogue().end())
-      throw InputError(fmt::format("defect:{}: no defect '{}'; known are {}", names, name,
+      throw InputError(fmt::format("defect:{}: no defect '{}'; {}", names, name, nearest_names(name))); known are {}", names, name,
                                    fmt::join(departure_names(), ", ")));
     found->apply(departed);
     begin = end + 1;

@@ -1,7 +1,7 @@
 // The defect catalogue's code: named, deliberate departures of the reference model from its specification.
 //
-// What each does to a user, how it arises and how severe it is stands in fixtures/defects.json; a test holds the
-// two lists together.
+// What each does to a user, how it arises and how severe it is stands in fixtures/defects.json; a test holds
+// the two lists together.
 #pragma once
 
 #include <string>
@@ -22,7 +22,8 @@ struct Departed {
 std::vector<std::string> departure_names();
 
 // Applies "NAME" or "NAME+NAME" to the model that the specification describes.
-// Errors: InputError for an unknown name, with the nearest known ones, and for one that leaves no possible model.
+// Errors: InputError for an unknown name, with those that resemble it, and for one that leaves no possible
+// model.
 Departed depart(const Specification& specification, const std::string& names);
 
 }  // namespace plumbline

@@ -1,4 +1,5 @@
-// Our side of harness/export.test.py: the logits that another implementation computed from our exported weights.
+// Our side of harness/export.test.py: the logits that another implementation computed from our exported
+// weights.
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
@@ -31,7 +32,8 @@ TEST_CASE("exported weights give the same logits elsewhere", "[.exported]") {
     // Rotary angles in float32 err in proportion to the position, on both sides.
     const double allowed = length <= 33 ? 2e-5 : 1e-4;
     const double relative = largest(ours - theirs) / largest(theirs);
-    fmt::print("{} {:4} tokens: logits differ by {:.1e} of the largest, allowed {:.0e}\n", name, length, relative, allowed);
+    fmt::print("{} {:4} tokens: logits differ by {:.1e} of the largest, allowed {:.0e}\n", name, length,
+               relative, allowed);
     CHECK(relative <= allowed);
   }
 }

@@ -21,7 +21,8 @@ at::Tensor rotary_frequencies(const Specification& specification, at::ScalarType
 }
 
 at::Tensor rotary_angles(const at::Tensor& positions, const at::Tensor& frequencies) {
-  return positions.to(frequencies.scalar_type()).unsqueeze(-1).unsqueeze(-1) * frequencies;  // (B, T, 1, Dh/2)
+  return positions.to(frequencies.scalar_type()).unsqueeze(-1).unsqueeze(-1) *
+         frequencies;  // (B, T, 1, Dh/2)
 }
 
 at::Tensor rotate(const at::Tensor& x, const at::Tensor& angles, Rotary rotary) {
@@ -56,9 +57,12 @@ at::Tensor softmax(const at::Tensor& scores) {
 
 at::Tensor activate(const at::Tensor& x, Activation activation) {
   switch (activation) {
-    case Activation::silu: return at::silu(x);
-    case Activation::gelu: return at::gelu(x, "none");
-    case Activation::gelu_tanh: return at::gelu(x, "tanh");
+    case Activation::silu:
+      return at::silu(x);
+    case Activation::gelu:
+      return at::gelu(x, "none");
+    case Activation::gelu_tanh:
+      return at::gelu(x, "tanh");
   }
   return {};
 }
@@ -71,6 +75,8 @@ at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tenso
   return at::linear(x, weight, bias.defined() ? std::optional<at::Tensor>(bias) : std::nullopt);
 }
 
-at::Tensor dropout(const at::Tensor& x, double p) { return p == 0 ? x : at::dropout(x, p, /*train=*/true); }
+at::Tensor dropout(const at::Tensor& x, double p) {
+  return p == 0 ? x : at::dropout(x, p, /*train=*/true);
+}
 
 }  // namespace plumbline

@@ -1,7 +1,7 @@
 // Every formula of the model, and the one table through which the model reads them.
 //
-// A departure from the specification (harness/model/departures.hpp) replaces an entry of the table or a number of
-// the specification; the model itself has no conditions for it.
+// A departure from the specification (harness/model/departures.hpp) replaces an entry of the table or a
+// number of the specification; the model itself has no conditions for it.
 //
 // Shapes: B batch, T queries, S keys, D hidden size, H query heads, K key/value heads, Dh head size,
 // F feed-forward size.
@@ -23,20 +23,21 @@ at::ScalarType accumulation_type(at::ScalarType model_type);
 // x / sqrt(mean(x^2) + eps) in float32, cast back, times the weight (Zhang & Sennrich 2019, formula 4).
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps, NormPrecision precision);
 
-// theta^(-2i/Dh), i = 0 .. Dh/2-1: (Dh/2), float32 (float64 for a float64 model) (Su et al. 2021, formula 15).
+// theta^(-2i/Dh), i = 0 .. Dh/2-1: (Dh/2), float32 (float64 for a float64 model) (Su et al. 2021, formula
+// 15).
 at::Tensor rotary_frequencies(const Specification& specification, at::ScalarType type, at::Device device);
 
 // The turn of each pair of coordinates at each position: angles = position * frequency.
 // positions: (B, T) int64 -> (B, T, 1, Dh/2), to broadcast over heads.
 at::Tensor rotary_angles(const at::Tensor& positions, const at::Tensor& frequencies);
 
-// Turns each pair (a, b) of a head's coordinates by its angle: (a cos - b sin, b cos + a sin) (Su et al. 2021,
-// formula 34). Pairs are (i, i + Dh/2) for halves and (2i, 2i + 1) for pairs.
-// x: (B, T, heads, Dh), angles: (B, T, 1, Dh/2).
+// Turns each pair (a, b) of a head's coordinates by its angle: (a cos - b sin, b cos + a sin) (Su et al.
+// 2021, formula 34). Pairs are (i, i + Dh/2) for halves and (2i, 2i + 1) for pairs. x: (B, T, heads, Dh),
+// angles: (B, T, 1, Dh/2).
 at::Tensor rotate(const at::Tensor& x, const at::Tensor& angles, Rotary rotary);
 
-// Each key/value head `factor` times in a row: (B, S, K, Dh) -> (B, S, K * factor, Dh). Query head h then reads
-// key/value head h div factor (Ainslie et al. 2023, section 2.2).
+// Each key/value head `factor` times in a row: (B, S, K, Dh) -> (B, S, K * factor, Dh). Query head h then
+// reads key/value head h div factor (Ainslie et al. 2023, section 2.2).
 at::Tensor repeat_kv(const at::Tensor& x, std::int64_t factor);
 
 // Which keys a pass may look at.
@@ -65,19 +66,23 @@ at::Tensor gated_unit(const at::Tensor& gate, const at::Tensor& up, Activation a
 // x W^T + b (b may be undefined).
 at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias);
 
-// Zeroes elements with probability p and scales the others by 1 / (1 - p) (Srivastava et al. 2014); p = 0 is x.
+// Zeroes elements with probability p and scales the others by 1 / (1 - p) (Srivastava et al. 2014); p = 0 is
+// x.
 at::Tensor dropout(const at::Tensor& x, double p);
 
-// What a model does, formula by formula. Where nothing departs, each entry is the function above of that name.
+// What a model does, formula by formula. Where nothing departs, each entry is the function above of that
+// name.
 struct Formulas {
-  std::function<at::Tensor(const at::Tensor& x, const at::Tensor& weight, double eps, NormPrecision)> norm = rms_norm;
-  std::function<at::Tensor(const Specification&, at::ScalarType, at::Device)> frequencies = rotary_frequencies;
-  std::function<at::Tensor(const at::Tensor& positions, const at::Tensor& frequencies)> angles = rotary_angles;
+  std::function<at::Tensor(const at::Tensor& x, const at::Tensor& weight, double eps, NormPrecision)> norm =
+      rms_norm;
+  std::function<at::Tensor(const Specification&, at::ScalarType, at::Device)> frequencies =
+      rotary_frequencies;
+  std::function<at::Tensor(const at::Tensor& positions, const at::Tensor& frequencies)> angles =
+      rotary_angles;
   std::function<at::Tensor(const at::Tensor& q, const at::Tensor& angles, Rotary)> rotate_query = rotate;
   std::function<at::Tensor(const at::Tensor& k, const at::Tensor& angles, Rotary)> rotate_key = rotate;
-  std::function<at::Tensor(const at::Tensor& v, const at::Tensor& angles)> value = [](const auto& v, const auto&) {
-    return v;
-  };
+  std::function<at::Tensor(const at::Tensor& v, const at::Tensor& angles)> value =
+      [](const auto& v, const auto&) { return v; };
   std::function<at::Tensor(const at::Tensor& x, std::int64_t factor)> repeat = repeat_kv;
   std::function<double(const Specification&)> scale = [](const Specification& specification) {
     return 1.0 / std::sqrt(static_cast<double>(specification.head_size()));  // Vaswani et al. 2017, formula 1
@@ -86,20 +91,27 @@ struct Formulas {
   std::function<at::Tensor(const at::Tensor& scores)> normalise = softmax;
   std::function<at::Tensor(const at::Tensor& gate, const at::Tensor& up, Activation)> gate = gated_unit;
   std::function<at::Tensor(const at::Tensor& residual, const at::Tensor& normed, const at::Tensor& branch)>
-      add = [](const at::Tensor& residual, const at::Tensor&, const at::Tensor& branch) { return residual + branch; };
-  std::function<at::Tensor(const at::Tensor& embedding)> embed = [](const auto& embedding) { return embedding; };
+      add = [](const at::Tensor& residual, const at::Tensor&, const at::Tensor& branch) {
+        return residual + branch;
+      };
+  std::function<at::Tensor(const at::Tensor& embedding)> embed = [](const auto& embedding) {
+    return embedding;
+  };
   std::function<at::Tensor(const at::Tensor& logits)> head = [](const auto& logits) { return logits; };
   // Dropout is off outside training.
   std::function<double(double p, bool training)> dropout_rate = [](double p, bool training) {
     return training ? p : 0.0;
   };
-  // The cache: what is kept of keys and values, in which slot, how much is read, at which position decoding goes on.
-  std::function<at::Tensor(const at::Tensor& kept, const at::Tensor& before_rotation, std::int64_t factor)> keep =
-      [](const at::Tensor& kept, const at::Tensor&, std::int64_t) { return kept; };
+  // The cache: what is kept of keys and values, in which slot, how much is read, at which position decoding
+  // goes on.
+  std::function<at::Tensor(const at::Tensor& kept, const at::Tensor& before_rotation, std::int64_t factor)>
+      keep = [](const at::Tensor& kept, const at::Tensor&, std::int64_t) { return kept; };
   std::function<std::int64_t(std::int64_t length)> slot = [](std::int64_t length) { return length; };
   std::function<std::int64_t(std::int64_t length, std::int64_t capacity)> readable =
       [](std::int64_t length, std::int64_t) { return length; };
-  std::function<at::Tensor(const at::Tensor& seen)> next_position = [](const at::Tensor& seen) { return seen; };
+  std::function<at::Tensor(const at::Tensor& seen)> next_position = [](const at::Tensor& seen) {
+    return seen;
+  };
   std::function<bool(std::int64_t length, std::int64_t capacity)> fits =
       [](std::int64_t length, std::int64_t capacity) { return length <= capacity; };
 };

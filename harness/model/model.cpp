@@ -27,8 +27,12 @@ struct Model::Pass {
 
 namespace {
 
-std::string in_layer(std::int64_t layer, const char* name) { return fmt::format("layers.{}.{}", layer, name); }
-std::string parameter(std::int64_t layer, const char* name) { return fmt::format("model.layers.{}.{}", layer, name); }
+std::string in_layer(std::int64_t layer, const char* name) {
+  return fmt::format("layers.{}.{}", layer, name);
+}
+std::string parameter(std::int64_t layer, const char* name) {
+  return fmt::format("model.layers.{}.{}", layer, name);
+}
 
 const at::Tensor& any_of(const Weights& weights, const std::string& name) {
   const auto found = weights.find(name);
@@ -42,8 +46,9 @@ at::Tensor real_tokens(const Tokens& tokens) {
   const auto batch = tokens.ids.size(0), length = tokens.ids.size(1);
   if (tokens.lengths.empty() || tokens.padding == Padding::none)
     return at::ones({batch, length}, tokens.ids.options().dtype(at::kBool));
-  const auto places = at::arange(length, tokens.ids.options()).unsqueeze(0);                                // (1, T)
-  const auto lengths = at::tensor(at::ArrayRef<std::int64_t>(tokens.lengths), tokens.ids.options()).unsqueeze(1);  // (B, 1)
+  const auto places = at::arange(length, tokens.ids.options()).unsqueeze(0);  // (1, T)
+  const auto lengths =
+      at::tensor(at::ArrayRef<std::int64_t>(tokens.lengths), tokens.ids.options()).unsqueeze(1);  // (B, 1)
   return tokens.padding == Padding::right ? places < lengths : places >= length - lengths;
 }
 
@@ -72,8 +77,9 @@ at::Tensor Model::extend(KVCache& cache, const Tokens& tokens, const PassOptions
 
 KVCache Model::make_cache(std::int64_t batch, std::int64_t capacity) const {
   const auto& s = specification_;
-  const auto kept = formulas_.keep(at::zeros({batch, 1, s.num_key_value_heads, s.head_size()}),
-                                   at::zeros({batch, 1, s.num_key_value_heads, s.head_size()}), s.repeat_factor());
+  const auto kept =
+      formulas_.keep(at::zeros({batch, 1, s.num_key_value_heads, s.head_size()}),
+                     at::zeros({batch, 1, s.num_key_value_heads, s.head_size()}), s.repeat_factor());
   const auto options = at::TensorOptions().dtype(type_).device(device_);
   KVCache cache;
   cache.capacity = capacity;
@@ -111,7 +117,11 @@ at::Tensor Model::run(const Tokens& tokens, KVCache* cache, const PassOptions& o
     cache->real.narrow(1, before, queries).copy_(real);
     real_keys = cache->real.narrow(1, 0, readable);
   }
-  const Sight sight{slots(before, before + queries), slots(0, readable), real, real_keys, options.training,
+  const Sight sight{slots(before, before + queries),
+                    slots(0, readable),
+                    real,
+                    real_keys,
+                    options.training,
                     cache != nullptr};
   const Pass pass{formulas_.angles(positions, frequencies_),
                   formulas_.mask(sight),
@@ -121,14 +131,16 @@ at::Tensor Model::run(const Tokens& tokens, KVCache* cache, const PassOptions& o
                   readable,
                   options.observe};
 
-  const auto& embedding = weights_.at("model.embed_tokens.weight");  // (V, D)
+  const auto& embedding = weights_.at("model.embed_tokens.weight");                // (V, D)
   auto x = pass.see("embedding", formulas_.embed(at::embedding(embedding, ids)));  // (B, T, D)
   x = dropout(x, pass.dropout);
   for (std::int64_t layer = 0; layer < specification_.num_hidden_layers; ++layer) {
-    const auto attended = pass.see(in_layer(layer, "attention_norm"), norm(parameter(layer, "input_layernorm"), x));
+    const auto attended =
+        pass.see(in_layer(layer, "attention_norm"), norm(parameter(layer, "input_layernorm"), x));
     x = formulas_.add(x, attended, attention(layer, attended, pass));
     x = pass.see(in_layer(layer, "after_attention"), x);
-    const auto fed = pass.see(in_layer(layer, "feed_forward_norm"), norm(parameter(layer, "post_attention_layernorm"), x));
+    const auto fed =
+        pass.see(in_layer(layer, "feed_forward_norm"), norm(parameter(layer, "post_attention_layernorm"), x));
     x = formulas_.add(x, fed, feed_forward(layer, fed, pass));
     x = pass.see(in_layer(layer, "after_feed_forward"), x);
   }
@@ -147,12 +159,17 @@ at::Tensor Model::attention(std::int64_t layer, const at::Tensor& x, const Pass&
   const auto heads = [&](const at::Tensor& joined, std::int64_t count) {
     return joined.view({batch, queries, count, s.head_size()});
   };
-  const auto see = [&](const char* stage, const at::Tensor& value) { return pass.see(in_layer(layer, stage), value); };
+  const auto see = [&](const char* stage, const at::Tensor& value) {
+    return pass.see(in_layer(layer, stage), value);
+  };
 
-  const auto q = see("q", heads(project(parameter(layer, "self_attn.q_proj"), x), s.num_attention_heads));  // (B, T, H, Dh)
-  const auto k = see("k", heads(project(parameter(layer, "self_attn.k_proj"), x), s.num_key_value_heads));  // (B, T, K, Dh)
-  const auto v = see("v", formulas_.value(heads(project(parameter(layer, "self_attn.v_proj"), x), s.num_key_value_heads),
-                                          pass.angles));  // (B, T, K, Dh)
+  const auto q = see(
+      "q", heads(project(parameter(layer, "self_attn.q_proj"), x), s.num_attention_heads));  // (B, T, H, Dh)
+  const auto k = see(
+      "k", heads(project(parameter(layer, "self_attn.k_proj"), x), s.num_key_value_heads));  // (B, T, K, Dh)
+  const auto v =
+      see("v", formulas_.value(heads(project(parameter(layer, "self_attn.v_proj"), x), s.num_key_value_heads),
+                               pass.angles));  // (B, T, K, Dh)
   const auto q_rotated = see("q_rotated", formulas_.rotate_query(q, pass.angles, s.rotary));
   const auto k_rotated = see("k_rotated", formulas_.rotate_key(k, pass.angles, s.rotary));
 
@@ -169,15 +186,19 @@ at::Tensor Model::attention(std::int64_t layer, const at::Tensor& x, const Pass&
   keys = formulas_.repeat(keys, factor).transpose(1, 2);      // (B, H, S, Dh)
   values = formulas_.repeat(values, factor).transpose(1, 2);  // (B, H, S, Dh)
 
-  const auto raw = at::matmul(q_rotated.transpose(1, 2), keys.transpose(2, 3)) * formulas_.scale(s);  // (B, H, T, S)
+  const auto raw =
+      at::matmul(q_rotated.transpose(1, 2), keys.transpose(2, 3)) * formulas_.scale(s);  // (B, H, T, S)
   const auto scores = see("scores", raw.masked_fill(~pass.allowed, -std::numeric_limits<double>::infinity()));
   const auto probabilities = dropout(see("probabilities", formulas_.normalise(scores)), pass.dropout);
-  const auto context = see("context", at::matmul(probabilities, values).transpose(1, 2).reshape(x.sizes()));  // (B, T, D)
+  const auto context =
+      see("context", at::matmul(probabilities, values).transpose(1, 2).reshape(x.sizes()));  // (B, T, D)
   return dropout(see("attention_out", project(parameter(layer, "self_attn.o_proj"), context)), pass.dropout);
 }
 
 at::Tensor Model::feed_forward(std::int64_t layer, const at::Tensor& x, const Pass& pass) const {
-  const auto see = [&](const char* stage, const at::Tensor& value) { return pass.see(in_layer(layer, stage), value); };
+  const auto see = [&](const char* stage, const at::Tensor& value) {
+    return pass.see(in_layer(layer, stage), value);
+  };
   const auto gate = see("gate", project(parameter(layer, "mlp.gate_proj"), x));  // (B, T, F)
   const auto up = see("up", project(parameter(layer, "mlp.up_proj"), x));        // (B, T, F)
   const auto gated = see("gated", formulas_.gate(gate, up, specification_.hidden_act));
@@ -190,7 +211,8 @@ at::Tensor Model::project(const std::string& prefix, const at::Tensor& x) const 
 }
 
 at::Tensor Model::norm(const std::string& prefix, const at::Tensor& x) const {
-  return formulas_.norm(x, weights_.at(prefix + ".weight"), specification_.rms_norm_eps, specification_.norm_precision);
+  return formulas_.norm(x, weights_.at(prefix + ".weight"), specification_.rms_norm_eps,
+                        specification_.norm_precision);
 }
 
 }  // namespace plumbline

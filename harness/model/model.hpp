@@ -48,9 +48,9 @@ struct KVCache {
     at::Tensor keys, values;  // (B, capacity, K, Dh)
   };
   std::vector<Layer> layers;
-  at::Tensor real;            // (B, capacity) bool: slots that hold a real token
-  at::Tensor seen;            // (B) int64: real tokens so far, the position of each row's next one
-  std::int64_t length = 0;    // slots written
+  at::Tensor real;          // (B, capacity) bool: slots that hold a real token
+  at::Tensor seen;          // (B) int64: real tokens so far, the position of each row's next one
+  std::int64_t length = 0;  // slots written
   std::int64_t capacity = 0;
 };
 

@@ -30,7 +30,8 @@ const std::map<std::string, Initialization> kInitializations = {
 
 template <typename Value>
 std::string name_of(const std::map<std::string, Value>& names, Value value) {
-  return std::find_if(names.begin(), names.end(), [&](const auto& entry) { return entry.second == value; })->first;
+  return std::find_if(names.begin(), names.end(), [&](const auto& entry) { return entry.second == value; })
+      ->first;
 }
 
 // Reads the keys of one JSON object, naming file and key in every complaint.
@@ -50,7 +51,8 @@ class Keys {
     if (!value.is_number_integer() || (value.is_number_unsigned() && value.get<std::uint64_t>() > INT64_MAX))
       refuse(key, "expected a whole number");
     const auto number = value.get<std::int64_t>();
-    if (number < 1 || number > largest) refuse(key, fmt::format("expected 1 to {}, found {}", largest, number));
+    if (number < 1 || number > largest)
+      refuse(key, fmt::format("expected 1 to {}, found {}", largest, number));
     return number;
   }
   double real(const std::string& key) {
@@ -97,10 +99,18 @@ class Keys {
 
 }  // namespace
 
-std::string to_string(Rotary rotary) { return name_of(kRotaries, rotary); }
-std::string to_string(Activation activation) { return name_of(kActivations, activation); }
-std::string to_string(NormPrecision precision) { return name_of(kNormPrecisions, precision); }
-std::string to_string(Initialization initialization) { return name_of(kInitializations, initialization); }
+std::string to_string(Rotary rotary) {
+  return name_of(kRotaries, rotary);
+}
+std::string to_string(Activation activation) {
+  return name_of(kActivations, activation);
+}
+std::string to_string(NormPrecision precision) {
+  return name_of(kNormPrecisions, precision);
+}
+std::string to_string(Initialization initialization) {
+  return name_of(kInitializations, initialization);
+}
 
 std::int64_t derived_intermediate_size(std::int64_t hidden_size) {
   const std::int64_t two_thirds_of_four = hidden_size * 8 / 3;
@@ -144,25 +154,29 @@ void require_possible(const Specification& s, const std::string& where) {
   const auto refuse = [&](const std::string& complaint) {
     throw InputError(fmt::format("{}: {}: no such model exists", where, complaint));
   };
-  const std::pair<const char*, std::int64_t> sizes[] = {{"vocab_size", s.vocab_size},
-                                                        {"hidden_size", s.hidden_size},
-                                                        {"num_hidden_layers", s.num_hidden_layers},
-                                                        {"num_attention_heads", s.num_attention_heads},
-                                                        {"num_key_value_heads", s.num_key_value_heads},
-                                                        {"intermediate_size", s.intermediate_size},
-                                                        {"max_position_embeddings", s.max_position_embeddings}};
+  const std::pair<const char*, std::int64_t> sizes[] = {
+      {"vocab_size", s.vocab_size},
+      {"hidden_size", s.hidden_size},
+      {"num_hidden_layers", s.num_hidden_layers},
+      {"num_attention_heads", s.num_attention_heads},
+      {"num_key_value_heads", s.num_key_value_heads},
+      {"intermediate_size", s.intermediate_size},
+      {"max_position_embeddings", s.max_position_embeddings}};
   for (const auto& [name, size] : sizes)
-    if (size < 1 || size > kLargestSize) refuse(fmt::format("{} is {}, expected 1 to {}", name, size, kLargestSize));
+    if (size < 1 || size > kLargestSize)
+      refuse(fmt::format("{} is {}, expected 1 to {}", name, size, kLargestSize));
   // Sizes multiply: a billion layers of nothing would keep us busy for ever.
-  if (s.num_hidden_layers > 4096) refuse(fmt::format("{} layers, expected at most 4096", s.num_hidden_layers));
+  if (s.num_hidden_layers > 4096)
+    refuse(fmt::format("{} layers, expected at most 4096", s.num_hidden_layers));
   if (s.hidden_size % s.num_attention_heads != 0)
     refuse(fmt::format("hidden size {} does not divide by {} heads", s.hidden_size, s.num_attention_heads));
   if (s.num_attention_heads % s.num_key_value_heads != 0)
     refuse(fmt::format("{} query heads do not divide by {} key/value heads", s.num_attention_heads,
                        s.num_key_value_heads));
   if (s.head_size() % 2 != 0)
-    refuse(fmt::format("head size {} (hidden {} / heads {}) is odd: rotary embedding turns pairs of coordinates",
-                       s.head_size(), s.hidden_size, s.num_attention_heads));
+    refuse(
+        fmt::format("head size {} (hidden {} / heads {}) is odd: rotary embedding turns pairs of coordinates",
+                    s.head_size(), s.hidden_size, s.num_attention_heads));
   if (!(s.rope_theta > 1) || !std::isfinite(s.rope_theta))
     refuse(fmt::format("rope theta is {}, expected a number above 1", s.rope_theta));
   if (!(s.rms_norm_eps > 0) || !(s.rms_norm_eps < 1))
@@ -208,7 +222,8 @@ Specification read_specification(const std::filesystem::path& file) {
   keys.refuse_others();
   require_possible(s, where);
   if (stated != s.parameter_count())
-    keys.refuse("parameter_count", fmt::format("states {}, but the other numbers make {}", stated, s.parameter_count()));
+    keys.refuse("parameter_count",
+                fmt::format("states {}, but the other numbers make {}", stated, s.parameter_count()));
   s.sha256 = sha256(text);
   return s;
 }

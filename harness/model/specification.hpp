@@ -8,9 +8,9 @@
 
 namespace plumbline {
 
-enum class Rotary { halves, pairs };                  // which coordinates of a head turn together
-enum class Activation { silu, gelu, gelu_tanh };      // of the feed-forward's gate
-enum class NormPrecision { float32, model };          // the type RMSNorm computes in
+enum class Rotary { halves, pairs };                    // which coordinates of a head turn together
+enum class Activation { silu, gelu, gelu_tanh };        // of the feed-forward's gate
+enum class NormPrecision { float32, model };            // the type RMSNorm computes in
 enum class Initialization { linear, standard_normal };  // of the embedding matrix
 
 std::string to_string(Rotary rotary);
@@ -58,8 +58,9 @@ struct Specification {
 // Variants, section 3.1: two thirds of 4 * hidden keep the parameter count of an ungated layer).
 std::int64_t derived_intermediate_size(std::int64_t hidden_size);
 
-// Refuses numbers that describe no model: query heads that do not divide by key/value heads, a hidden size that
-// does not divide by heads, an odd head size, anything not positive. Errors: InputError with the numbers.
+// Refuses numbers that describe no model: query heads that do not divide by key/value heads, a hidden size
+// that does not divide by heads, an odd head size, anything not positive. Errors: InputError with the
+// numbers.
 void require_possible(const Specification& specification, const std::string& where);
 
 // Reads and checks a specification file. Every key is required and no other is allowed; the stated parameter

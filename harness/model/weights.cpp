@@ -12,9 +12,15 @@ namespace {
 bool ends_with(const std::string& text, const std::string& end) {
   return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
 }
-bool is_norm(const std::string& name) { return ends_with(name, "norm.weight"); }
-bool is_bias(const std::string& name) { return ends_with(name, ".bias"); }
-bool is_embedding(const std::string& name) { return ends_with(name, "embed_tokens.weight"); }
+bool is_norm(const std::string& name) {
+  return ends_with(name, "norm.weight");
+}
+bool is_bias(const std::string& name) {
+  return ends_with(name, ".bias");
+}
+bool is_embedding(const std::string& name) {
+  return ends_with(name, "embed_tokens.weight");
+}
 
 // The sum of four 16-bit words less its mean: an exact integer, nearly normal (Irwin-Hall, n = 4).
 const double kBellDeviation = std::sqrt((65536.0 * 65536.0 - 1.0) / 3.0);
@@ -25,7 +31,9 @@ double bell(std::uint32_t first, std::uint32_t second) {
 }
 
 // A word as a multiple of 2^-24 in [0, 1), exactly.
-double unit(std::uint32_t word) { return static_cast<double>(word >> 8) * 0x1p-24; }
+double unit(std::uint32_t word) {
+  return static_cast<double>(word >> 8) * 0x1p-24;
+}
 
 // Calls fill(begin, end, out) over the elements of a new float32 tensor, in parallel.
 template <typename Fill>
@@ -104,14 +112,15 @@ Weights initial_weights(const Specification& specification, std::uint32_t seed) 
   return weights;
 }
 
-at::Tensor probe_tokens(const std::string& name, std::int64_t batch, std::int64_t length, std::int64_t vocab_size,
-                        std::uint32_t seed) {
+at::Tensor probe_tokens(const std::string& name, std::int64_t batch, std::int64_t length,
+                        std::int64_t vocab_size, std::uint32_t seed) {
   const PhiloxStream stream("probe/" + name, seed);
   auto tokens = at::empty({batch, length}, at::kLong);
   auto* out = tokens.data_ptr<std::int64_t>();
   for (std::int64_t element = 0; element < batch * length; ++element)
-    out[element] = stream.block(static_cast<std::uint64_t>(element / 4))[static_cast<std::size_t>(element % 4)] %
-                   static_cast<std::uint64_t>(vocab_size);
+    out[element] =
+        stream.block(static_cast<std::uint64_t>(element / 4))[static_cast<std::size_t>(element % 4)] %
+        static_cast<std::uint64_t>(vocab_size);
   return tokens;
 }
 
