@@ -272,8 +272,7 @@ Departed depart(const Specification& specification, const std::string& names) {
     const auto found = std::find_if(catalogue().begin(), catalogue().end(),
                                     [&](const Departure& departure) { return departure.name == name; });
     if (found == catalogue().end())
-      throw InputError(fmt::format("defect:{}: no defect '{}'; {}", names, name, nearest_names(name))); known are {}", names, name,
-                                   fmt::join(departure_names(), ", ")));
+      throw InputError(fmt::format("defect:{}: no defect '{}'; {}", names, name, nearest_names(name)));
     found->apply(departed);
     begin = end + 1;
   }
