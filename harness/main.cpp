@@ -12,6 +12,7 @@
 #include <fstream>
 
 #include "harness/candidate/checkpoint.hpp"
+#include "harness/candidate/engine.hpp"
 #include "harness/candidate/reference.hpp"
 #include "harness/session.hpp"
 #include "harness/system/error.hpp"
@@ -97,6 +98,7 @@ std::unique_ptr<Candidate> open_candidate(const Arguments& arguments, const Spec
                                           const fs::path& data, at::ScalarType type, at::Device device) {
   const auto& name = arguments.candidate;
   if (name == "reference") return make_reference(name, {specification, {}}, type, device);
+  if (name == "reference:fast") return make_engine(name, specification, type, device);
   if (name.starts_with("defect:"))
     return make_reference(name, depart(specification, name.substr(7)), type, device);
   std::error_code ignored;
@@ -167,7 +169,7 @@ int run(int count, char** values) {
   auto* verifying = app.add_subcommand("verify", "Judge a candidate against a specification");
   verifying
       ->add_option("candidate", arguments.candidate,
-                   "reference (the built-in model), a Hugging Face checkpoint directory, a .safetensors or "
+                   "reference (the built-in model), reference:fast (its inference engine), a Hugging Face checkpoint directory, a .safetensors or "
                    ".pth file, or defect:NAME")
       ->capture_default_str();
   verifying

@@ -14,6 +14,7 @@ namespace plumbline {
 struct Engine::Pass {
   std::int64_t batch = 0, queries = 0;  // B, T
   std::int64_t before = 0;              // slots written before this pass
+  bool own_attention = false;           // causal alone, on a CPU
   at::Tensor cos, sin;                  // (1 or B, T, Dh/2)
   at::Tensor mask;  // (1 or B, 1, T, S), 0 or -inf; undefined: nothing is hidden but the future
   at::Tensor real;  // (B, T) bool; undefined: all
@@ -34,15 +35,18 @@ class Arena {
 
   // The named parameters below each other, or undefined where the first is not there.
   at::Tensor join(const Weights& weights, const std::vector<std::string>& names) {
-    std::vector<at::Tensor> parts;
+    const auto begin = used_;
+    std::vector<std::int64_t> shape;
     for (const auto& name : names)
-      if (const auto found = weights.find(name); found != weights.end())
-        parts.push_back(found->second.detach());
-    if (parts.empty()) return {};
-    const auto joined = at::cat(parts, 0);
-    auto packed = memory_.narrow(0, used_, joined.numel()).view(joined.sizes());
-    used_ += joined.numel();
-    return packed.copy_(joined);
+      if (const auto found = weights.find(name); found != weights.end()) {
+        const auto& part = found->second;
+        memory_.narrow(0, used_, part.numel()).view(part.sizes()).copy_(part);
+        used_ += part.numel();
+        const auto rows = shape.empty() ? 0 : shape[0];
+        shape = part.sizes().vec();
+        shape[0] += rows;
+      }
+    return shape.empty() ? at::Tensor() : memory_.narrow(0, begin, used_ - begin).view(shape);
   }
 
  private:
@@ -143,7 +147,8 @@ Engine::Pass Engine::plan(const Tokens& tokens, EngineCache* cache, std::int64_t
     pass.cos = angles.cos();
     pass.sin = angles.sin();
   }
-  if (padded || (pass.before > 0 && pass.queries > 1)) {
+  pass.own_attention = own_loops_ && !padded && type() == at::kFloat;
+  if (padded || (pass.before > 0 && pass.queries > 1 && !pass.own_attention)) {
     auto real_queries = at::ones({1, 1}, integers.dtype(at::kBool)), real_keys = real_queries;
     if (padded) {
       real_queries = pass.real;
@@ -211,18 +216,18 @@ at::Tensor Engine::attention(const Layer& layer, const at::Tensor& x, const Pass
     k = kept->keys.narrow(1, 0, pass.before + pass.queries);
     v = kept->values.narrow(1, 0, pass.before + pass.queries);
   }
-  k = k.transpose(1, 2);  // (B, K, S, Dh)
-  v = v.transpose(1, 2);
-  const auto mask = pass.mask.defined() ? std::optional<at::Tensor>(pass.mask) : std::nullopt;
-  if (pass.queries == 1) {  // the queries of a group are so many rows that see the same keys
-    const auto grouped = q.view({pass.batch, groups, s.repeat_factor(), size});
-    return product(layer.out,
-                   at::scaled_dot_product_attention(grouped, k, v, mask).reshape({pass.batch, heads * size}));
-  }
-  const auto context =
-      at::scaled_dot_product_attention(q.transpose(1, 2), k, v, mask, 0.0, !mask.has_value(), std::nullopt,
-                                       /*enable_gqa=*/heads != groups);  // (B, H, T, Dh)
-  return product(layer.out, context.transpose(1, 2).reshape({-1, heads * size}));
+  const auto joined = [&](const at::Tensor& context) {
+    return product(layer.out, context.reshape({-1, heads * size}));
+  };
+  const auto scaled = [&](const at::Tensor& queries, bool causal) {  // (B, heads, rows, Dh)
+    const auto mask = pass.mask.defined() ? std::optional<at::Tensor>(pass.mask) : std::nullopt;
+    return at::scaled_dot_product_attention(queries, k.transpose(1, 2), v.transpose(1, 2), mask, 0.0, causal,
+                                            std::nullopt, queries.size(1) != groups);
+  };
+  // The queries of a group are so many rows that see the same keys.
+  if (pass.queries == 1) return joined(scaled(q.view({pass.batch, groups, s.repeat_factor(), size}), false));
+  if (pass.own_attention) return joined(kernels::causal_attention(q, k, v));
+  return joined(scaled(q.transpose(1, 2), !pass.mask.defined()).transpose(1, 2));
 }
 
 at::Tensor Engine::feed_forward(const Layer& layer, const at::Tensor& x) const {

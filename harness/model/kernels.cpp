@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <limits>
 #include <new>
 
 #if __has_include(<sys/mman.h>)
@@ -205,6 +206,48 @@ void rotate(const at::Tensor& rows, std::int64_t heads, const at::Tensor& cos, c
                       half, rotary);
     });
   });
+}
+
+namespace {
+
+constexpr std::int64_t kQueryBlock = 64;
+
+// `count` queries of one group of heads, from the `first` on. q: (T, H, Dh), k and v: (S, K, Dh).
+void attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, std::int64_t group,
+            std::int64_t first, std::int64_t count, const at::Tensor& context) {
+  const auto size = q.size(2), heads = q.size(1) / k.size(1);  // of the group
+  const auto own = k.size(0) - q.size(0) + first;              // the first query's own place among the keys
+  const auto seen = own + count;                               // by the last query
+  const auto part = [&](const at::Tensor& x) {
+    return x.narrow(0, first, count).narrow(1, group * heads, heads);
+  };
+  const auto rows = part(q).reshape({count * heads, size});
+  const auto keys = k.narrow(0, 0, seen).select(1, group),
+             values = v.narrow(0, 0, seen).select(1, group);  // (seen, Dh)
+  auto scores = at::empty({count * heads, seen}, q.options());
+  at::addmm_out(scores, scores, rows, keys.t(), 0, 1 / std::sqrt(static_cast<double>(size)));
+  auto* row = scores.data_ptr<float>();
+  for (std::int64_t i = 0; i < count * heads; ++i, row += seen)
+    std::fill(row + own + i / heads + 1, row + seen, -std::numeric_limits<float>::infinity());
+  at::_softmax_out(scores, scores, -1, /*half_to_float=*/false);
+  part(context).copy_(at::mm(scores, values).view({count, heads, size}));
+}
+
+}  // namespace
+
+at::Tensor causal_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
+  const auto queries = q.size(1), groups = k.size(2), blocks = (queries + kQueryBlock - 1) / kQueryBlock;
+  const auto context = at::empty(q.sizes(), q.options());
+  at::parallel_for(0, q.size(0) * groups * blocks, 1, [&](std::int64_t begin, std::int64_t end) {
+    for (auto item = begin; item < end; ++item) {
+      const auto row = item / (groups * blocks), group = item / blocks % groups, i = item % blocks;
+      // Late blocks see more keys than early ones: taking them from both ends in turn shares the work out.
+      const auto first = (i % 2 == 0 ? i / 2 : blocks - 1 - i / 2) * kQueryBlock;
+      attend(q.select(0, row), k.select(0, row), v.select(0, row), group, first,
+             std::min(kQueryBlock, queries - first), context.select(0, row));
+    }
+  });
+  return context;
 }
 
 at::Tensor empty_in_huge_pages(std::int64_t elements, at::ScalarType type) {

@@ -31,6 +31,11 @@ at::Tensor add_and_norm(const at::Tensor& x, const at::Tensor& branch, const at:
 void rotate(const at::Tensor& rows, std::int64_t heads, const at::Tensor& cos, const at::Tensor& sin,
             Rotary rotary);
 
+// Softmax(q k^T / sqrt(Dh)) v where the queries are the last of the keys' places and see up to their own:
+// blocks of queries, each against no more keys than it sees. float32 only. q: (B, T, H, Dh), k and v: (B, S,
+// K, Dh), each with dense last axis -> (B, T, H, Dh).
+at::Tensor causal_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v);
+
 // Uninitialised memory in huge pages where the system has them: streaming through small ones costs a third of
 // the bandwidth in page walks. (elements), CPU.
 at::Tensor empty_in_huge_pages(std::int64_t elements, at::ScalarType type);

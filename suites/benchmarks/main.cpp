@@ -1,4 +1,5 @@
-// Google Benchmark with one option of our own: --threads N.
+// Google Benchmark with options of our own: --threads N, and --export DIR, which writes the weights that are
+// measured as a Hugging Face checkpoint and measures nothing.
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
 #include <benchmark/benchmark.h>
@@ -6,54 +7,75 @@
 
 #include <charconv>
 #include <cstdio>
+#include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
+#include "harness/candidate/checkpoint.hpp"
+#include "harness/system/error.hpp"
+#include "suites/benchmarks/fixtures.hpp"
+
+namespace plumbline::benchmarks {
 namespace {
 
 constexpr int kBadUsage = 2;
 
-// The number of threads asked for, taken out of the arguments; 0 leaves it to LibTorch, -1 is none.
-int take_threads(std::vector<char*>& arguments) {
-  int threads = 0;
-  for (std::size_t i = 1; i < arguments.size(); ++i) {
-    std::string_view word = arguments[i];
-    std::size_t used = 1;
-    if (word == "--threads") {
-      word = i + 1 < arguments.size() ? arguments[i + 1] : "";
-      used = 2;
-    } else if (word.starts_with("--threads=")) {
-      word.remove_prefix(std::string_view("--threads=").size());
-    } else {
+// The value of "NAME VALUE" or "NAME=VALUE", taken out of the arguments; the last one counts.
+std::optional<std::string> take(std::vector<char*>& arguments, std::string_view name) {
+  std::optional<std::string> value;
+  for (std::size_t i = 1; i < arguments.size();) {
+    const std::string_view word = arguments[i];
+    const bool joined = word.size() > name.size() && word.starts_with(name) && word[name.size()] == '=';
+    if (!joined && word != name) {
+      ++i;
       continue;
     }
-    const auto read = std::from_chars(word.data(), word.data() + word.size(), threads);
-    if (read.ec != std::errc() || read.ptr != word.data() + word.size() || threads < 1 || threads > 1024)
-      return -1;
+    const bool apart = !joined && i + 1 < arguments.size();
+    value = joined ? word.substr(name.size() + 1) : apart ? arguments[i + 1] : "";
     const auto at = arguments.begin() + static_cast<std::ptrdiff_t>(i);
-    arguments.erase(at, at + static_cast<std::ptrdiff_t>(used));
-    --i;
+    arguments.erase(at, at + (apart ? 2 : 1));
   }
+  return value;
+}
+
+int parse_threads(const std::string& text) {
+  int threads = 0;
+  const auto* end = text.data() + text.size();
+  const auto read = std::from_chars(text.data(), end, threads);
+  if (read.ec != std::errc() || read.ptr != end || threads < 1 || threads > 1024)
+    throw InputError(fmt::format("--threads {}: expected a number from 1 to 1024", text));
   return threads;
 }
 
-}  // namespace
-
-int main(int count, char** values) {
+int run(int count, char** values) {
   std::vector<char*> arguments(values, values + count);
-  const int threads = take_threads(arguments);
-  if (threads < 0) {
-    fmt::print(stderr, "plumbline_benchmarks: --threads: expected a number from 1 to 1024\n");
-    return kBadUsage;
-  }
-  if (threads > 0) at::set_num_threads(threads);
+  if (const auto threads = take(arguments, "--threads")) at::set_num_threads(parse_threads(*threads));
+  const auto directory = take(arguments, "--export");
   count = static_cast<int>(arguments.size());
   arguments.push_back(nullptr);
   benchmark::Initialize(&count, arguments.data());
   if (benchmark::ReportUnrecognizedArguments(count, arguments.data())) return kBadUsage;
+  if (directory) {
+    export_checkpoint(specification(), *directory);
+    return 0;
+  }
   benchmark::AddCustomContext("model", "minimind2-small, float32, CPU");
   benchmark::AddCustomContext("threads", fmt::format("{}", at::get_num_threads()));
   benchmark::RunSpecifiedBenchmarks();
   benchmark::Shutdown();
   return 0;
+}
+
+}  // namespace
+}  // namespace plumbline::benchmarks
+
+int main(int count, char** values) {
+  try {
+    return plumbline::benchmarks::run(count, values);
+  } catch (const std::exception& error) {
+    const std::string reason = error.what();
+    fmt::print(stderr, "plumbline_benchmarks: {}\n", reason.substr(0, reason.find('\n')));
+    return plumbline::benchmarks::kBadUsage;
+  }
 }
