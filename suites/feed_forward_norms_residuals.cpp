@@ -4,12 +4,6 @@
 namespace plumbline {
 namespace {
 
-at::Tensor shown(const Stages& stages, const std::string& name) {
-  const auto found = stages.find(name);
-  if (found == stages.end()) not_assessed(fmt::format("the candidate does not show {}", name));
-  return found->second.to(at::kDouble);
-}
-
 std::string in_layer(std::int64_t layer, const char* name) {
   return fmt::format("layers.{}.{}", layer, name);
 }

@@ -38,11 +38,6 @@ REQUIREMENT("GQA-2", "query head h reads key/value head h div the repeat factor"
   const auto& spec = s.specification();
   const auto tokens = standard_probe();
   const auto whole = observe(tokens);
-  const auto shown = [](const Stages& stages, const char* name) {
-    const auto found = stages.find(name);
-    if (found == stages.end()) not_assessed(fmt::format("the candidate does not show {}", name));
-    return found->second.to(at::kDouble);
-  };
   // (B, T, D) -> (B, H, T, Dh)
   const auto split = [&](const at::Tensor& context) {
     return context.unflatten(-1, {spec.num_attention_heads, spec.head_size()}).transpose(1, 2);
@@ -88,12 +83,9 @@ REQUIREMENT("GQA-4", "repeat_kv equals repeat_interleave over heads, and is not 
 
 REQUIREMENT("GQA-5", "attention equals the fused kernel's own grouped-query mode") {
   auto& s = subject();
-  const auto shown = observe(standard_probe());
+  const auto stages = observe(standard_probe());
   const auto here = [&](std::int64_t layer, const char* name) {
-    const auto found = shown.find(fmt::format("layers.{}.{}", layer, name));
-    if (found == shown.end())
-      not_assessed(fmt::format("the candidate does not show layers.{}.{}", layer, name));
-    return found->second.to(at::kDouble);
+    return shown(stages, fmt::format("layers.{}.{}", layer, name));
   };
   for (std::int64_t layer = 0; layer < s.specification().num_hidden_layers; ++layer) {
     const auto expected = at::scaled_dot_product_attention(here(layer, "q_rotated").transpose(1, 2),

@@ -35,12 +35,6 @@ Filled fill() {
   return filled;
 }
 
-const at::Tensor& shown(const Stages& stages, const std::string& name) {
-  const auto found = stages.find(name);
-  if (found == stages.end()) not_assessed(fmt::format("the candidate does not show {}", name));
-  return found->second;
-}
-
 }  // namespace
 
 REQUIREMENT("KVC-1", "the cache holds K heads of keys and as many of values, unrepeated") {
@@ -149,8 +143,8 @@ REQUIREMENT("KVC-9", "the cache holds the rotated keys and the values of every p
   const auto filled = fill();
   const auto full = observe(filled.tokens);
   for (std::size_t layer = 0; layer < filled.view.layers.size(); ++layer) {
-    const auto& keys = shown(full, fmt::format("layers.{}.k_rotated", layer));
-    const auto& values = shown(full, fmt::format("layers.{}.v", layer));
+    const auto keys = shown(full, fmt::format("layers.{}.k_rotated", layer));
+    const auto values = shown(full, fmt::format("layers.{}.v", layer));
     expect_close(fmt::format("layers.{} cached keys", layer), filled.view.layers[layer].keys.to(at::kCPU),
                  keys, s.noise("k_rotated", keys));
     expect_close(fmt::format("layers.{} cached values", layer), filled.view.layers[layer].values.to(at::kCPU),

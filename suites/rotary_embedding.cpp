@@ -6,12 +6,6 @@
 namespace plumbline {
 namespace {
 
-at::Tensor shown(const Stages& stages, const std::string& name) {
-  const auto found = stages.find(name);
-  if (found == stages.end()) not_assessed(fmt::format("the candidate does not show {}", name));
-  return found->second.to(at::kDouble);
-}
-
 // The two coordinates of each pair, (..., Dh/2) each.
 std::pair<at::Tensor, at::Tensor> pairs_of(const at::Tensor& x, Rotary rotary) {
   if (rotary == Rotary::halves)

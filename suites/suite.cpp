@@ -185,6 +185,12 @@ Stages observe_cached(const Tokens& tokens, const std::vector<std::int64_t>& chu
   return stages;
 }
 
+at::Tensor shown(const Stages& stages, const std::string& name) {
+  const auto found = stages.find(name);
+  if (found == stages.end()) not_assessed(fmt::format("the candidate does not show {}", name));
+  return found->second.to(at::kDouble);
+}
+
 void expect(reports::Check check) {
   const bool holds = check.within && check.elements > 0;
   const auto sentence = check.sentence;

@@ -88,6 +88,9 @@ at::Tensor cached_logits(const Tokens& tokens, const std::vector<std::int64_t>& 
 Stages observe_cached(const Tokens& tokens, const std::vector<std::int64_t>& chunks);
 std::vector<std::int64_t> one_by_one(std::int64_t prefill, std::int64_t length);
 
+// A stage in float64. Errors: NotShown when it was not shown.
+at::Tensor shown(const Stages& stages, const std::string& name);
+
 // Checks. Each records what it saw under the running requirement and fails the test where it does not hold.
 void expect(reports::Check check);
 void expect_close(const std::string& what, const at::Tensor& actual, const at::Tensor& expected,

@@ -3,9 +3,9 @@
 #include <fmt/format.h>
 
 #include <optional>
-#include <set>
 
 #include "harness/candidate/reference.hpp"
+#include "harness/candidate/static_cache.hpp"
 #include "harness/model/engine.hpp"
 
 namespace plumbline {
@@ -32,27 +32,8 @@ class EngineDecoding : public Decoding {
     return shown(options, engine_.extend(cache_, tokens, options.first_position));
   }
 
-  CacheView show() override {
-    CacheView view{{}, cache_.length, cache_.capacity, 0};
-    std::set<const void*> counted;
-    const auto count = [&](const at::Tensor& tensor) {
-      if (counted.insert(tensor.storage().data()).second)
-        view.bytes += static_cast<std::int64_t>(tensor.storage().nbytes());
-    };
-    for (const auto& layer : cache_.layers) {
-      count(layer.keys);
-      count(layer.values);
-      view.layers.push_back(
-          {layer.keys.narrow(1, 0, cache_.length), layer.values.narrow(1, 0, cache_.length)});
-    }
-    return view;
-  }
-
-  void fill_unwritten(double value) override {
-    for (auto& layer : cache_.layers)
-      for (auto& kept : {layer.keys, layer.values})
-        kept.narrow(1, cache_.length, cache_.capacity - cache_.length).fill_(value);
-  }
+  CacheView show() override { return view_of(cache_); }
+  void fill_unwritten(double value) override { plumbline::fill_unwritten(cache_, value); }
 
  private:
   const Engine& engine_;

@@ -33,7 +33,7 @@ class Config {
     if (!(value->*is)())
       refuse(
           fmt::format("'{}' is {}, expected {}", key, printable(value->dump(-1, ' ', true), 80), expected));
-    settings[setting] = {*value, fmt::format("{}: {}", file_, key)};
+    settings[setting] = {*value, place(key)};
   }
   void take_size(const std::string& key) {
     take(key, key, &json::is_number_integer, "a whole number");
@@ -52,6 +52,7 @@ class Config {
   }
 
   const json& raw() const { return config_; }
+  std::string place(const std::string& key) const { return fmt::format("{}: {}", file_, key); }
 
   std::map<std::string, Setting> settings;
 
@@ -70,7 +71,7 @@ void take_rotary(Config& config) {
   const auto departs = [&](const std::string& found, const std::string& place) {
     if (type != "default" || found == "default") return;
     type = found;
-    where = place;
+    where = config.place(place);
   };
   const auto departs_unless = [&](const json& section, const char* name, const json& neutral,
                                   const std::string& place) {
@@ -84,7 +85,7 @@ void take_rotary(Config& config) {
     for (const auto* name : {"rope_type", "type"}) {
       if (!scaling->contains(name)) continue;
       if (!(*scaling)[name].is_string()) config.refuse(fmt::format("'{}.{}' is no string", key, name));
-      if (where == "no scaling is configured") where = fmt::format("{}.{}", key, name);
+      if (where == "no scaling is configured") where = config.place(fmt::format("{}.{}", key, name));
       departs((*scaling)[name].get<std::string>(), fmt::format("{}.{}", key, name));
     }
     departs_unless(*scaling, "factor", 1.0, fmt::format("{}.", key));
@@ -96,7 +97,7 @@ void take_rotary(Config& config) {
     if (before != config.settings.end() && before->second.value != theta)
       config.refuse(fmt::format("'rope_theta' is {} and '{}.rope_theta' is {}: they contradict each other",
                                 before->second.value.dump(), key, theta.dump()));
-    config.settings["rope_theta"] = {theta, fmt::format("{}.rope_theta", key)};
+    config.settings["rope_theta"] = {theta, config.place(fmt::format("{}.rope_theta", key))};
   }
   departs_unless(config.raw(), "partial_rotary_factor", 1.0, "");
   departs_unless(config.raw(), "inference_rope_scaling", false, "");
@@ -124,8 +125,8 @@ void refuse_impossible(const Config& config) {
     if (found == config.settings.end()) continue;
     const auto value = found->second.value.get<double>();
     if (!(value > low) || !(value < high))
-      config.refuse(fmt::format("'{}' is {}, expected above {}: no such model exists", key,
-                                found->second.value.dump(), low));
+      config.refuse(fmt::format("'{}' is {}, expected above {} and below {}: no such model exists", key,
+                                found->second.value.dump(), low, high));
   }
 }
 

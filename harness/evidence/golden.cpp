@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "harness/evidence/replay.hpp"
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
 #include "harness/system/json.hpp"
@@ -95,7 +94,8 @@ class File {
                            H5Aclose);
     if (!attribute.valid()) refuse(object, fmt::format("attribute '{}' is missing", name));
     const Handle type(H5Aget_type(attribute.get()), H5Tclose);
-    if (H5Tget_class(type.get()) != H5T_STRING)
+    const Handle space(H5Aget_space(attribute.get()), H5Sclose);
+    if (H5Tget_class(type.get()) != H5T_STRING || H5Sget_simple_extent_npoints(space.get()) != 1)
       refuse(object, fmt::format("attribute '{}' is not text", name));
     if (H5Tis_variable_str(type.get()) > 0) {
       char* text = nullptr;
@@ -163,14 +163,16 @@ std::optional<Golden> Golden::open(const std::filesystem::path& directory,
     refuse("expected a golden manifest of version 1");
   for (const auto& entry : manifest["files"]) {
     if (!entry.is_object() || !entry.contains("file") || !entry["file"].is_string() ||
-        !entry.contains("sha256") || !entry.contains("specification") || !entry.contains("float32_error") ||
+        !entry.contains("sha256") || !entry["sha256"].is_string() || !entry.contains("specification") ||
+        !entry["specification"].is_string() || !entry.contains("float32_error") ||
         !entry["float32_error"].is_object())
       refuse("an entry of 'files' lacks file, sha256, specification or float32_error");
     if (entry["specification"] != specification.name) continue;
     const auto name = entry["file"].get<std::string>();
     if (name.find('/') != std::string::npos) refuse(fmt::format("file '{}' is not a plain name", name));
     const auto path = directory / name;
-    if (!std::filesystem::is_regular_file(path)) refuse(fmt::format("{} is missing", path.string()));
+    std::error_code ignored;
+    if (!std::filesystem::is_regular_file(path, ignored)) refuse(fmt::format("{} is missing", path.string()));
     const auto actual = sha256_of_file(path);
     if (entry["sha256"] != actual)
       throw InputError(
@@ -189,7 +191,10 @@ std::optional<Golden> Golden::open(const std::filesystem::path& directory,
       file.refuse("/",
                   fmt::format("was recorded for another '{}': its specification file had a different SHA-256",
                               specification.name));
-    state.seed = static_cast<std::uint32_t>(file.whole_attribute("/", "seed"));
+    const auto seed = file.whole_attribute("/", "seed");
+    if (seed < 0 || seed > UINT32_MAX)
+      file.refuse("/", fmt::format("seed is {}, expected 0 to {}", seed, UINT32_MAX));
+    state.seed = static_cast<std::uint32_t>(seed);
     for (const auto& probe_name : file.children("/probes")) {
       const auto root = "/probes/" + probe_name;
       GoldenProbe probe;
@@ -262,7 +267,9 @@ Golden::Rotation Golden::rotation() const {
 
 Golden::Float32Error Golden::float32_error(const std::string& name) const {
   const auto found = state_->errors.find(name);
-  const auto measured = [&](const char* key) { return found->contains(key) && (*found)[key].is_number(); };
+  const auto measured = [&](const char* key) {
+    return found->contains(key) && (*found)[key].is_number() && (*found)[key] >= 0.0;
+  };
   if (found == state_->errors.end() || !found->is_object() || !measured("error") || !measured("largest"))
     throw InputError(
         fmt::format("{}: the manifest records no float32 error for '{}'; run `./plumbline golden record`",

@@ -56,7 +56,7 @@ class Golden {
     double largest = 0;  // largest |float64|
   };
   Float32Error float32_error(const std::string& name) const;
-  // 16 times that error and one rounding of the largest value; exact where a float32 run made no error.
+  // 40 times that error and one rounding of the largest value; exact where a float32 run made no error.
   Tolerance tolerance(const std::string& name) const;
 
  private:

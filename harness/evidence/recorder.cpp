@@ -20,10 +20,18 @@ std::string text_of(const nlohmann::json& object, const char* key, const std::st
   return object[key].get<std::string>();
 }
 
-int whole_of(const nlohmann::json& object, const char* key, const std::string& where) {
-  if (!object.is_object() || !object.contains(key) || !object[key].is_number_integer())
-    throw InputError(fmt::format("{}: expected '{}' to be a whole number", where, key));
+int chapter_of(const nlohmann::json& object, const char* key, const std::string& where) {
+  constexpr unsigned kMost = 99;
+  if (!object.is_object() || !object.contains(key) || !object[key].is_number_unsigned() ||
+      object[key].get<std::uint64_t>() < 1 || object[key].get<std::uint64_t>() > kMost)
+    throw InputError(fmt::format("{}: expected '{}' to be a whole number from 1 to {}", where, key, kMost));
   return object[key].get<int>();
+}
+
+const nlohmann::json& list_of(const nlohmann::json& object, const char* key, const std::string& where) {
+  if (!object.is_object() || !object.contains(key) || !object[key].is_array() || object[key].empty())
+    throw InputError(fmt::format("{}: expected '{}' to be a list, not empty", where, key));
+  return object[key];
 }
 
 void worsen(reports::Verdict& verdict, reports::Verdict found) {
@@ -34,27 +42,35 @@ void worsen(reports::Verdict& verdict, reports::Verdict found) {
 
 RequirementList read_requirements(const std::filesystem::path& file) {
   const auto json = parse_json(read_text(file, kLargestFile), file.string());
-  if (!json.is_object() || !json.contains("chapters") || !json.contains("requirements"))
-    throw InputError(fmt::format("{}: expected an object with 'chapters' and 'requirements'", file.string()));
   RequirementList list;
-  for (const auto& chapter : json["chapters"])
-    list.chapters.push_back(
-        {whole_of(chapter, "number", file.string()), text_of(chapter, "title", file.string())});
-  for (const auto& item : json["requirements"]) {
+  const auto has_chapter = [&](int number) {
+    return std::any_of(list.chapters.begin(), list.chapters.end(),
+                       [&](const auto& chapter) { return chapter.number == number; });
+  };
+  for (const auto& item : list_of(json, "chapters", file.string())) {
+    const auto number = chapter_of(item, "number", file.string());
+    if (has_chapter(number))
+      throw InputError(fmt::format("{}: chapter {} stands twice", file.string(), number));
+    list.chapters.push_back({number, text_of(item, "title", file.string())});
+  }
+  for (const auto& item : list_of(json, "requirements", file.string())) {
     RequirementList::Entry entry;
     auto& requirement = entry.requirement;
     requirement.id = text_of(item, "id", file.string());
-    const auto where = fmt::format("{}: {}", file.string(), requirement.id);
+    const auto where = fmt::format("{}: {}", file.string(), printable(requirement.id));
     requirement.statement = text_of(item, "statement", where);
     requirement.source = text_of(item, "source", where);
-    requirement.chapter = whole_of(item, "chapter", where);
+    requirement.chapter = chapter_of(item, "chapter", where);
+    if (!has_chapter(requirement.chapter))
+      throw InputError(fmt::format("{}: there is no chapter {}", where, requirement.chapter));
     const auto level = text_of(item, "level", where);
     if (level != "must" && level != "should")
       throw InputError(where + ": 'level' is neither must nor should");
     requirement.level = level == "must" ? reports::Level::must : reports::Level::should;
-    if (!item.contains("applicable") || !item["applicable"].is_array() || item["applicable"].empty())
-      throw InputError(where + ": expected 'applicable' to list kinds of candidates");
-    for (const auto& kind : item["applicable"]) entry.applicable.insert(kind.get<std::string>());
+    for (const auto& kind : list_of(item, "applicable", where)) {
+      if (!kind.is_string()) throw InputError(where + ": expected 'applicable' to list kinds of candidates");
+      entry.applicable.insert(kind.get<std::string>());
+    }
     for (const auto& other : list.entries)
       if (other.requirement.id == requirement.id) throw InputError(where + ": stands twice");
     list.entries.push_back(std::move(entry));
@@ -91,9 +107,11 @@ bool Recorder::applicable(const std::string& id) const {
 }
 
 void Recorder::begin(const std::string& id) {
+  auto& requirement = find(id).requirement;
   current_ = id;
+  running_ = true;
+  checks_before_ = requirement.checks.size();
   if (begun_.insert(id).second) {
-    auto& requirement = find(id).requirement;
     requirement.verdict = reports::Verdict::pass;
     requirement.reason.clear();
   }
@@ -128,26 +146,34 @@ void Recorder::finding(const std::string& text) {
 const reports::Requirement& Recorder::end(double seconds) {
   auto& requirement = find(current_).requirement;
   requirement.seconds += seconds;
-  if (requirement.verdict == reports::Verdict::pass && requirement.checks.empty())
+  running_ = false;
+  if (requirement.verdict == reports::Verdict::pass && requirement.checks.size() == checks_before_)
     error("its test compared nothing");
   return requirement;
 }
 
 void Recorder::leave_out(const std::string& id, const std::string& reason) {
   auto& requirement = find(id).requirement;
-  if (requirement.verdict == reports::Verdict::not_assessed) requirement.reason = reason;
+  if (requirement.verdict == reports::Verdict::not_assessed && !begun_.contains(id))
+    requirement.reason = reason;
 }
 
 void Recorder::exclude(const std::string& id, const std::string& reason) {
   auto& requirement = find(id).requirement;
-  if (requirement.verdict != reports::Verdict::not_assessed) return;
+  if (requirement.verdict != reports::Verdict::not_assessed || begun_.contains(id)) return;
   requirement.verdict = reports::Verdict::not_applicable;
   requirement.reason = reason;
 }
 
 std::vector<reports::Requirement> Recorder::requirements() const {
   std::vector<reports::Requirement> all;
-  for (const auto& entry : list_.entries) all.push_back(entry.requirement);
+  for (const auto& entry : list_.entries) {
+    all.push_back(entry.requirement);
+    if (running_ && entry.requirement.id == current_ && all.back().verdict == reports::Verdict::pass) {
+      all.back().verdict = reports::Verdict::error;
+      all.back().reason = "its test did not end";
+    }
+  }
   return all;
 }
 

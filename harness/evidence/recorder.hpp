@@ -54,6 +54,8 @@ class Recorder {
   std::string kind_;
   std::set<std::string> begun_;
   std::string current_;
+  bool running_ = false;           // between begin and end
+  std::size_t checks_before_ = 0;  // that the requirement had when its running test began
 };
 
 }  // namespace plumbline

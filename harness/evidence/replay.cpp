@@ -10,24 +10,6 @@ namespace {
 
 using at::Tensor;
 
-constexpr const char* kLayerStages[] = {"attention_norm",
-                                        "q",
-                                        "k",
-                                        "v",
-                                        "q_rotated",
-                                        "k_rotated",
-                                        "scores",
-                                        "probabilities",
-                                        "context",
-                                        "attention_out",
-                                        "after_attention",
-                                        "feed_forward_norm",
-                                        "gate",
-                                        "up",
-                                        "gated",
-                                        "feed_forward_out",
-                                        "after_feed_forward"};
-
 std::string name_of(at::ScalarType type) {
   switch (type) {
     case at::kBFloat16:
@@ -138,9 +120,11 @@ class Replay {
     const auto n = static_cast<double>(x.size(-1));
     const auto expected = rms_norm(x, weight(prefix), s_.rms_norm_eps, NormPrecision::float32);
     // The sum of squares has no cancellation, and the root halves its relative error.
-    const double roundings = s_.norm_precision == NormPrecision::model ? 8 : 2;
+    const bool in_model_type = s_.norm_precision == NormPrecision::model;
+    const double roundings = in_model_type ? 8 : 2;
     return Replayed{expected, within(((n / 2 + 8) * sum_rounding_ + roundings * rounding_) * expected.abs(),
-                                     fmt::format("a mean of {} squares, computed in float32", n))};
+                                     fmt::format("a mean of {} squares, computed in {}", n,
+                                                 in_model_type ? "the model's type" : "float32"))};
   }
 
   std::optional<Replayed> rotation(const Tensor& x) const {
@@ -238,14 +222,6 @@ double unit_roundoff(at::ScalarType type) {
     default:
       return 0x1p-24;
   }
-}
-
-std::vector<std::string> stage_names(std::int64_t layers) {
-  std::vector<std::string> names{"embedding"};
-  for (std::int64_t layer = 0; layer < layers; ++layer)
-    for (const auto* stage : kLayerStages) names.push_back(fmt::format("layers.{}.{}", layer, stage));
-  names.insert(names.end(), {"final_norm", "logits"});
-  return names;
 }
 
 Tensor hidden_as_infinity(const Tensor& scores, const Tensor& allowed) {

@@ -19,9 +19,6 @@ namespace plumbline {
 // Stages by name, as an observer saw them.
 using Stages = std::map<std::string, at::Tensor>;
 
-// The stages' names of a model with so many layers, in execution order.
-std::vector<std::string> stage_names(std::int64_t layers);
-
 struct Replayed {
   at::Tensor expected;  // float64
   Tolerance tolerance;  // each element's own bound

@@ -7,6 +7,7 @@
 #include <functional>
 
 #include "harness/system/error.hpp"
+#include "harness/system/files.hpp"
 
 namespace plumbline {
 namespace {
@@ -272,7 +273,8 @@ Departed depart(const Specification& specification, const std::string& names) {
     const auto found = std::find_if(catalogue().begin(), catalogue().end(),
                                     [&](const Departure& departure) { return departure.name == name; });
     if (found == catalogue().end())
-      throw InputError(fmt::format("defect:{}: no defect '{}'; {}", names, name, nearest_names(name)));
+      throw InputError(fmt::format("defect:{}: no defect '{}'; {}", printable(names), printable(name),
+                                   nearest_names(name)));
     found->apply(departed);
     begin = end + 1;
   }

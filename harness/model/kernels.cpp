@@ -3,12 +3,12 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <limits>
 #include <new>
+#include <utility>
 
 #if __has_include(<sys/mman.h>)
 #include <sys/mman.h>
@@ -21,7 +21,6 @@ namespace {
 // sums.
 using Four = float __attribute__((vector_size(16)));
 constexpr std::int64_t kLanes = 4;
-constexpr std::int64_t kStep = 16;  // elements that the loop of a sum takes at once
 
 Four load(const float* from) {
   Four four;
@@ -55,32 +54,57 @@ Four rounded(Four four) {
   return load(stored);
 }
 
-float sum(Four four) {
+// What a loop takes at once. Members and not an array: at -O2 compilers keep these in registers.
+struct Sixteen {
+  Four a, b, c, d;
+};
+constexpr std::int64_t kStep = 16;
+
+template <typename T>
+Sixteen load_sixteen(const T* from) {
+  return {load(from), load(from + kLanes), load(from + 2 * kLanes), load(from + 3 * kLanes)};
+}
+
+// Sums that run side by side hide the latency of addition.
+void add_product(Sixteen& sums, const Sixteen& x, const Sixteen& y) {
+  sums.a += x.a * y.a;
+  sums.b += x.b * y.b;
+  sums.c += x.c * y.c;
+  sums.d += x.d * y.d;
+}
+
+float total(const Sixteen& sums) {
+  const auto four = (sums.a + sums.b) + (sums.c + sums.d);
   return (four[0] + four[1]) + (four[2] + four[3]);
 }
 
-// How far ahead of its use a weight is asked for: a page of 4 KiB, beyond which the hardware does not look
-// itself.
-constexpr std::int64_t kAhead = 4096;
+// Asks for weights a page of 4 KiB ahead of their use, beyond which the hardware does not look itself.
+template <typename T>
+void fetch_ahead(const T* weights) {
+  __builtin_prefetch(reinterpret_cast<const char*>(weights) + 4096);
+}
 
-// The products of one row of weights with N rows of x: each weight is loaded once.
-template <int N, typename T>
-void dots(const float* x, const T* weights, std::int64_t size, float* out) {
-  constexpr int kSums = N == 1 ? 4 : 2;  // sums that run side by side hide the latency of addition
-  Four sums[N][kSums] = {};
+template <typename T>
+float dot(const float* x, const T* weights, std::int64_t size) {
+  Sixteen sums{};
   for (std::int64_t i = 0; i < size; i += kStep) {
-    __builtin_prefetch(weights + i + kAhead / static_cast<std::int64_t>(sizeof(T)));
-    for (int part = 0; part < kStep / kLanes; ++part) {
-      const auto weight = load(weights + i + part * kLanes);
-      for (int row = 0; row < N; ++row)
-        sums[row][part % kSums] += load(x + row * size + i + part * kLanes) * weight;
-    }
+    fetch_ahead(weights + i);
+    add_product(sums, load_sixteen(x + i), load_sixteen(weights + i));
   }
-  for (int row = 0; row < N; ++row) {
-    Four total = sums[row][0];
-    for (int part = 1; part < kSums; ++part) total += sums[row][part];
-    out[row] = sum(total);
+  return total(sums);
+}
+
+// Two rows of x at once: each weight is loaded once.
+template <typename T>
+std::pair<float, float> two_dots(const float* x, const float* y, const T* weights, std::int64_t size) {
+  Sixteen first{}, second{};
+  for (std::int64_t i = 0; i < size; i += kStep) {
+    fetch_ahead(weights + i);
+    const auto sixteen = load_sixteen(weights + i);
+    add_product(first, load_sixteen(x + i), sixteen);
+    add_product(second, load_sixteen(y + i), sixteen);
   }
+  return {total(first), total(second)};
 }
 
 template <typename T>
@@ -90,45 +114,32 @@ void product_into(const float* x, std::int64_t rows, const at::Tensor& weight, c
   const auto grain = std::max<std::int64_t>(1, (1 << 15) / inputs);
   at::parallel_for(0, outputs, grain, [&](std::int64_t begin, std::int64_t end) {
     for (auto output = begin; output < end; ++output) {
-      float result[kFewRows];
       const auto* of = weights + output * inputs;
-      for (std::int64_t row = 0; row < rows;) {
+      const float added = bias == nullptr ? 0.0f : static_cast<float>(bias[output]);
+      for (std::int64_t row = 0; row < rows; row += 2) {
         const auto* from = x + row * inputs;
-        switch (std::min<std::int64_t>(rows - row, 4)) {
-          case 4:
-            dots<4>(from, of, inputs, result + row), row += 4;
-            break;
-          case 3:
-            dots<3>(from, of, inputs, result + row), row += 3;
-            break;
-          case 2:
-            dots<2>(from, of, inputs, result + row), row += 2;
-            break;
-          default:
-            dots<1>(from, of, inputs, result + row), row += 1;
+        if (row + 1 == rows) {
+          out[row * outputs + output] = T(dot(from, of, inputs) + added);
+          continue;
         }
+        const auto [first, second] = two_dots(from, from + inputs, of, inputs);
+        out[row * outputs + output] = T(first + added);
+        out[(row + 1) * outputs + output] = T(second + added);
       }
-      for (std::int64_t row = 0; row < rows; ++row)
-        out[row * outputs + output] =
-            T(bias == nullptr ? result[row] : result[row] + static_cast<float>(bias[output]));
     }
   });
 }
 
 template <typename T>
 void add_and_norm_row(T* x, const T* branch, const T* weight, float eps, std::int64_t size, T* out) {
-  Four squares[kStep / kLanes] = {};
-  for (std::int64_t i = 0; i < size; i += kStep)
-    for (std::int64_t part = 0; part < kStep / kLanes; ++part) {
-      auto four = load(x + i + part * kLanes);
-      if (branch != nullptr) {
-        four = rounded<T>(four + load(branch + i + part * kLanes));
-        store(x + i + part * kLanes, four);
-      }
-      squares[part] += four * four;
-    }
-  const auto mean = sum((squares[0] + squares[1]) + (squares[2] + squares[3])) / static_cast<float>(size);
-  const auto scale = 1.0f / std::sqrt(mean + eps);
+  if (branch != nullptr)
+    for (std::int64_t i = 0; i < size; i += kLanes) store(x + i, load(x + i) + load(branch + i));
+  Sixteen squares{};
+  for (std::int64_t i = 0; i < size; i += kStep) {
+    const auto sixteen = load_sixteen(x + i);
+    add_product(squares, sixteen, sixteen);
+  }
+  const auto scale = 1.0f / std::sqrt(total(squares) / static_cast<float>(size) + eps);
   for (std::int64_t i = 0; i < size; i += kLanes)
     store(out + i, rounded<T>(load(x + i) * scale) * load(weight + i));
 }

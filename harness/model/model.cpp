@@ -27,6 +27,24 @@ struct Model::Pass {
 
 namespace {
 
+constexpr const char* kLayerStages[] = {"attention_norm",
+                                        "q",
+                                        "k",
+                                        "v",
+                                        "q_rotated",
+                                        "k_rotated",
+                                        "scores",
+                                        "probabilities",
+                                        "context",
+                                        "attention_out",
+                                        "after_attention",
+                                        "feed_forward_norm",
+                                        "gate",
+                                        "up",
+                                        "gated",
+                                        "feed_forward_out",
+                                        "after_feed_forward"};
+
 std::string in_layer(std::int64_t layer, const char* name) {
   return fmt::format("layers.{}.{}", layer, name);
 }
@@ -41,6 +59,14 @@ const at::Tensor& any_of(const Weights& weights, const std::string& name) {
 }
 
 }  // namespace
+
+std::vector<std::string> stage_names(std::int64_t layers) {
+  std::vector<std::string> names{"embedding"};
+  for (std::int64_t layer = 0; layer < layers; ++layer)
+    for (const auto* stage : kLayerStages) names.push_back(fmt::format("layers.{}.{}", layer, stage));
+  names.insert(names.end(), {"final_norm", "logits"});
+  return names;
+}
 
 at::Tensor real_tokens(const Tokens& tokens) {
   const auto batch = tokens.ids.size(0), length = tokens.ids.size(1);

@@ -26,6 +26,9 @@ struct Tokens {
 // Tokens that are real: (B, T) bool.
 at::Tensor real_tokens(const Tokens& tokens);
 
+// The names of what a pass shows, in execution order: "embedding", "layers.0.attention_norm", ..., "logits".
+std::vector<std::string> stage_names(std::int64_t layers);
+
 // Called with every stage's name ("layers.3.scores") and value, in execution order.
 using Observer = std::function<void(const std::string& stage, const at::Tensor& value)>;
 

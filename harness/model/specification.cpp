@@ -72,7 +72,7 @@ class Keys {
     if (found == names.end()) {
       std::vector<std::string> known;
       for (const auto& [name, unused] : names) known.push_back(name);
-      refuse(key, fmt::format("expected one of {}, found '{}'", fmt::join(known, ", "), value));
+      refuse(key, fmt::format("expected one of {}, found '{}'", fmt::join(known, ", "), printable(value)));
     }
     return found->second;
   }
@@ -83,7 +83,7 @@ class Keys {
       if (!seen_.contains(key)) refuse(key, "unknown key; see fixtures/specifications for the known ones");
   }
   [[noreturn]] void refuse(const std::string& key, const std::string& complaint) const {
-    throw InputError(fmt::format("{}: '{}': {}", where_, key, complaint));
+    throw InputError(fmt::format("{}: '{}': {}", where_, printable(key), complaint));
   }
 
  private:

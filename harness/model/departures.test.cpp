@@ -1,0 +1,170 @@
+#include "harness/model/departures.hpp"
+
+#include <ATen/Parallel.h>
+#include <ATen/core/grad_mode.h>
+#include <fmt/format.h>
+
+#include <catch2/catch_test_macros.hpp>
+#include <catch2/matchers/catch_matchers_string.hpp>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "harness/model/model.hpp"
+#include "harness/system/error.hpp"
+#include "harness/system/files.hpp"
+#include "harness/system/json.hpp"
+
+using namespace plumbline;
+using Catch::Matchers::ContainsSubstring;
+
+namespace {
+
+Specification tiny() {
+  return find_specification("tiny", PLUMBLINE_SOURCE_DIR "/fixtures/specifications");
+}
+
+// All that can be seen of a model without looking into it, by what it is.
+struct Seen {
+  std::string configuration;
+  std::map<std::string, at::Tensor> values;
+};
+
+std::string configuration_of(const Specification& s) {
+  return fmt::format("{} {} {} {} {} {} {} {} {} {} {} {} {} {} {}", s.vocab_size, s.hidden_size,
+                     s.num_hidden_layers, s.num_attention_heads, s.num_key_value_heads, s.intermediate_size,
+                     to_string(s.hidden_act), to_string(s.rotary), s.rope_theta, s.rms_norm_eps, s.dropout,
+                     s.attention_bias, s.mlp_bias, s.tie_word_embeddings, s.max_position_embeddings);
+}
+
+Seen look(const Departed& departed) {
+  at::set_num_threads(1);  // on tensors this small, threads wait for each other longer than they work
+  const auto& s = departed.specification;
+  Seen seen{configuration_of(s), {}};
+  auto& values = seen.values;
+  values["initial embedding"] = initial_weights(s, 1).at("model.embed_tokens.weight");
+  auto weights = discriminating_weights(s.parameters(), 1);
+  weights["model.layers.0.self_attn.k_proj.weight"].requires_grad_(true);
+  const Model model(s, weights, departed.formulas);
+  // Six tokens are as many as query heads, two as key/value heads; 24 are as many as nothing.
+  const auto probe = [&](std::int64_t length) {
+    return Tokens{probe_tokens("departures", 2, length, s.vocab_size, 1), {}, Padding::none};
+  };
+  at::manual_seed(1);
+  const auto logits = model.forward(probe(24));
+  logits.square().sum().backward();
+  values["logits"] = logits.detach();
+  values["gradient"] = weights.at("model.layers.0.self_attn.k_proj.weight").grad();
+  const at::NoGradGuard no_gradients;
+  values["logits of 6 tokens"] = model.forward(probe(6));
+  PassOptions options;
+  options.training = true;
+  values["logits in training"] = model.forward(probe(24), options);
+  auto padded = probe(24);
+  padded.padding = Padding::right;
+  padded.lengths = {24, 9};
+  values["logits padded"] = model.forward(padded)[1].narrow(0, 0, 9);
+  padded.padding = Padding::left;
+  values["logits padded left"] = model.forward(padded)[1].narrow(0, 15, 9);
+  auto cache = model.make_cache(2, 26);
+  for (auto& layer : cache.layers) layer.keys.fill_(5), layer.values.fill_(5);
+  const auto whole = probe(24);
+  values["logits of prefill"] = model.extend(cache, {whole.ids.narrow(1, 0, 20), {}, Padding::none});
+  values["logits decoded"] = model.extend(cache, {whole.ids.narrow(1, 20, 4), {}, Padding::none});
+  values["cached keys"] = cache.layers[0].keys.narrow(1, 0, 24);
+  return seen;
+}
+
+// How far the two are apart, of the largest value; infinite where they cannot be compared.
+double relative(const at::Tensor& one, const at::Tensor& other) {
+  if (one.sizes() != other.sizes()) return std::numeric_limits<double>::infinity();
+  const auto difference = (one - other).abs().max() / other.abs().max();
+  return at::nan_to_num(difference, std::numeric_limits<double>::infinity()).item<double>();
+}
+
+std::string refusal(const std::string& names, const Specification& specification = tiny()) {
+  try {
+    depart(specification, names);
+  } catch (const InputError& error) {
+    return error.what();
+  }
+  return "accepted";
+}
+
+}  // namespace
+
+TEST_CASE("departures: names are unique, and those of the catalogue in its order", "[model][departures]") {
+  const auto names = departure_names();
+  CHECK(std::set<std::string>(names.begin(), names.end()).size() == names.size());
+  const auto file = std::filesystem::path(PLUMBLINE_SOURCE_DIR) / "fixtures" / "defects.json";
+  std::vector<std::string> catalogued;
+  for (const auto& defect : parse_json(read_text(file, 1 << 20), file.string()))
+    catalogued.push_back(defect.at("name"));
+  CHECK(names == catalogued);
+}
+
+TEST_CASE("departures: each leaves a possible model and shows, well above rounding", "[model][departures]") {
+  const auto right = look({tiny(), {}});
+  const auto again = look({tiny(), {}});
+  for (const auto& [what, value] : right.values) CHECK(again.values.at(what).equal(value));
+  for (const auto& name : departure_names()) {
+    INFO(name);
+    const auto seen = look(depart(tiny(), name));
+    const bool configured = seen.configuration != right.configuration;
+    double most = 0;
+    for (const auto& [what, value] : right.values)
+      most = std::max(most, relative(seen.values.at(what), value));
+    // A float32 run errs by 3e-6 of its largest logit.
+    CHECK((configured || most > 50 * 3e-6));
+  }
+}
+
+TEST_CASE("departures: those of one mode or one length show there and nowhere else", "[model][departures]") {
+  const auto right = look({tiny(), {}});
+  const auto shows = [&](const std::string& name) {
+    const auto seen = look(depart(tiny(), name));
+    std::set<std::string> where;
+    for (const auto& [what, value] : right.values)
+      if (relative(seen.values.at(what), value) > 50 * 3e-6) where.insert(what);
+    return where;
+  };
+  using Where = std::set<std::string>;
+  CHECK(shows("repeat-one-gradient") == Where{"gradient"});
+  CHECK(shows("mask-none-in-training") == Where{"logits in training"});
+  CHECK(shows("mask-none-in-prefill") == Where{"logits of prefill", "logits decoded"});
+  CHECK(shows("mask-without-padding") == Where{"logits padded left"});
+  CHECK(shows("rotary-over-heads") == Where{"logits of 6 tokens"});
+  CHECK(shows("cache-repeated") == Where{"cached keys"});
+  CHECK(shows("position-restarts") == Where{"logits decoded", "cached keys"});
+  CHECK(shows("embedding-standard-normal") == Where{"initial embedding"});
+  CHECK(shows("dropout-0.5").empty());
+}
+
+TEST_CASE("departures: an unknown name is refused, with those that resemble it", "[model][departures]") {
+  for (const auto& names :
+       {"gelu", "", "activation-gelu+", "+activation-gelu", "activation-gelu+nope", "Mask-None"})
+    CHECK_THAT(refusal(names), ContainsSubstring(fmt::format("defect:{}: no defect '", names)));
+  CHECK_THAT(refusal("gelu"), ContainsSubstring("did you mean activation-gelu or activation-gelu-tanh?"));
+  CHECK_THAT(refusal("zzz"), ContainsSubstring("fixtures/defects.json"));
+  CHECK(refusal("mask-none") == "accepted");
+  CHECK(refusal("a\nb").find('\n') == std::string::npos);
+}
+
+TEST_CASE("departures: names joined by a plus apply together", "[model][departures]") {
+  const auto both = depart(tiny(), "activation-gelu+multi-head+residual-doubled");
+  CHECK(both.specification.hidden_act == Activation::gelu);
+  CHECK(both.specification.num_key_value_heads == 6);
+  const auto one = at::ones({1});
+  CHECK(both.formulas.add(one, one, one).item<float>() == 3);
+  CHECK(depart(tiny(), "multi-head").specification.hidden_act == Activation::silu);
+}
+
+TEST_CASE("departures: one that leaves no possible model is refused", "[model][departures]") {
+  auto specification = tiny();
+  specification.rope_theta = 50;
+  CHECK(refusal("theta-1e4", specification) ==
+        "defect:theta-1e4: rope theta is 0.5, expected a number above 1: no such model exists");
+  specification = tiny();
+  specification.num_hidden_layers = 4090;
+  CHECK_THAT(refusal("mask-none+layers-23", specification),
+             ContainsSubstring("4105 layers, expected at most 4096"));
+}
