@@ -26,7 +26,7 @@ double distance(const at::Tensor& a, const at::Tensor& b) {
 Specification specification(const std::string& name) {
   auto found = find_specification(name, PLUMBLINE_SOURCE_DIR "/fixtures/specifications");
   found.num_hidden_layers =
-      std::min<std::int64_t>(found.num_hidden_layers, 8);  // more of the same takes time only
+      std::min<std::int64_t>(found.num_hidden_layers, 4);  // more of the same takes time only
   return found;
 }
 

@@ -8,7 +8,6 @@
 #include <catch2/matchers/catch_matchers_string.hpp>
 #include <nlohmann/json.hpp>
 
-#include "harness/evidence/replay.hpp"
 #include "harness/system/error.hpp"
 
 using namespace plumbline;
@@ -90,7 +89,7 @@ TEST_CASE("model: the cache holds keys after rotation and values, unrepeated, in
   const auto probe = tokens(2, 7);
   auto cache = reference.make_cache(2, 9);
   REQUIRE(cache.layers.size() == 5);
-  Stages stages;
+  std::map<std::string, at::Tensor> stages;
   PassOptions options;
   options.observe = [&](const std::string& stage, const at::Tensor& value) { stages[stage] = value.clone(); };
   reference.extend(cache, probe, options);

@@ -15,7 +15,9 @@ RULES = ["universal.rules", "c_like.rules", "cpp.rules", str(HERE / "plumbline.r
 
 # Rules of the tool that change no arithmetic: jumps out of nowhere, strings, loops turned into conditions.
 NO_ARITHMETIC = re.compile(r'break;|continue;|^"\.\+"|^while|^else|^#include|fmt::')
-SKIPPED_LINE = re.compile(r"^\s*(#|namespace\b|using\b|struct\b|class\b|template\b|enum\b|public:|private:|$)|InputError|CacheOverrun|fmt::join")
+# Nothing to compute; and messages, which a `throw` makes, to the end of its statement.
+SKIPPED_LINE = re.compile(r"^\s*(#|namespace\b|using\b|struct\b|class\b|template\b|enum\b|public:|private:|$)")
+MESSAGE = re.compile(r"\bthrow\b|\brefuse\(")
 # What rules for single characters make of operators of two, and of a negative number.
 NEVER_COMPILES = re.compile(r"===|[<>!]==|--\d|\*\*|<<>|[^ ]->=|\.\d*-\d|\(\s*,|\+[*/%]|; [*/%]\+|\w  +\w")
 # Names that a rule may put in another's place only where they are known.
@@ -48,9 +50,11 @@ def without_comments(text):
 
 
 def fold(line):
-    """(7+1) -> 8, -(...) aside: the tool writes sums where a reader would write the number."""
+    """(7+1) -> 8, +7 -> 7, -0 -> 0: the tool writes sums and signs where a reader would write the number."""
     line = re.sub(r"\((\d+)\+1\)", lambda m: str(int(m[1]) + 1), line)
-    return re.sub(r"\((\d+)-1\)", lambda m: str(int(m[1]) - 1), line)
+    line = re.sub(r"\((\d+)-1\)", lambda m: str(int(m[1]) - 1), line)
+    line = re.sub(r"(?<=[(,=] )\+(?=\d)|(?<=\()\+(?=\d)", "", line)
+    return re.sub(r"(?<=\()-0\b(?!\.)|(?<=[(,=] )-0\b(?!\.)", "0", line)
 
 
 def changed_span(before, after):
@@ -159,6 +163,14 @@ def locate(lines, places):
     return located
 
 
+def statement_before(lines, number):
+    """What stands before a line (counted from 1) in its own statement."""
+    begin = number - 1
+    while begin > 0 and lines[begin - 1].strip()[-1:] not in ("", ";", "{", "}"):
+        begin -= 1
+    return " ".join(lines[begin : number - 1])
+
+
 def mutants_of(root, file, places):
     from universalmutator import mutator
 
@@ -173,18 +185,18 @@ def mutants_of(root, file, places):
     for number, after, (rule, _), _ in raw:
         before = lines[number - 1]
         place = place_of(lines, located, number)
-        if place is None or SKIPPED_LINE.search(before):
+        if place is None or SKIPPED_LINE.search(before) or MESSAGE.search(before + statement_before(lines, number)):
             continue
         after = fold(after)
         previous = next((line.strip() for line in reversed(lines[: number - 1]) if line.strip()), "")
-        unchanged = " ".join(after.split()) == " ".join(before.split())
+        unchanged = "".join(after.split()) == "".join(before.split())
         if unchanged or not is_arithmetic(before, after, rule, identifiers, previous):
             continue
         new = token_at(after, changed_span(before, after)[0])
         known = re.findall(r"\w+", "".join(lines[place["span"][0] - 1 : place["span"][1]]))
         if new in OPERANDS and new not in known:
             continue
-        key = (number, " ".join(after.split()))
+        key = (number, "".join(after.split()))
         if key in seen:
             continue
         seen.add(key)

@@ -68,7 +68,7 @@ def names_of(parameters):
 
 def renamed(function, lines, suffix):
     text = "\n".join(lines[function.begin : function.end])
-    return re.sub(rf"\b{re.escape(function.owner + function.name)}\(", f"{function.owner}{function.name}__{suffix}(", text, count=1)
+    return re.sub(rf"\b{re.escape(function.owner + function.name)}\s*\(", f"{function.owner}{function.name}__{suffix}(", text, count=1)
 
 
 def assemble(lines, chosen):

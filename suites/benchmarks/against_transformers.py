@@ -169,6 +169,7 @@ def print_table(result):
 def main():
     arguments = parse_arguments()
     torch.set_num_threads(arguments.threads)
+    transformers.utils.logging.disable_progress_bar()
     load_before = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="plumbline-bench-") as folder:
         directory = pathlib.Path(folder) / "checkpoint"
