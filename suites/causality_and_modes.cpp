@@ -1,5 +1,6 @@
 // Chapter 7: causality, and one answer in every mode.
 #include <algorithm>
+#include <cmath>
 
 #include "suites/suite.hpp"
 
@@ -177,6 +178,32 @@ REQUIREMENT("MODE-9", "dropout is off in evaluation, whatever is configured") {
   for (int time = 1; time <= 2; ++time)
     expect_close(fmt::format("logits (evaluation with dropout 0.1 configured, run {})", time),
                  logits(tokens, configured), expected, subject().noise("logits", expected));
+}
+
+REQUIREMENT("MODE-10", "dropout in training silences its share of the embedding, anew in every pass") {
+  const auto tokens = probe("dropout", 4, 24);
+  const double rate = 0.25;
+  PassOptions training;
+  training.training = true;
+  training.dropout = rate;
+  // RMSNorm keeps a zero a zero, and nothing else makes one.
+  const auto silenced = [&] {
+    return (shown(observe(tokens, training), "layers.0.attention_norm") == 0).to(at::kDouble);
+  };
+  const auto once = silenced(), again = silenced();
+  const double deviation = std::sqrt(rate * (1 - rate) / static_cast<double>(once.numel()));
+  expect_close(
+      "share of zeros in layers.0.attention_norm (training, dropout 0.25)", once.mean(),
+      at::scalar_tensor(rate, at::kDouble),
+      Tolerance::absolute(6 * deviation, fmt::format("six standard deviations of {} draws", once.numel())));
+  expect_differs("zeros of two passes (training, dropout 0.25)", once, again, 1, "each pass draws anew");
+  const auto branch = (shown(observe(tokens, training), "layers.0.after_attention") == 0).to(at::kDouble);
+  // Where the embedding and the branch added to it are both silenced.
+  expect_close("share of zeros in layers.0.after_attention (training, dropout 0.25)", branch.mean(),
+               at::scalar_tensor(rate * rate, at::kDouble),
+               Tolerance::absolute(
+                   6 * std::sqrt(rate * rate * (1 - rate * rate) / static_cast<double>(branch.numel())),
+                   fmt::format("six standard deviations of {} draws", branch.numel())));
 }
 
 }  // namespace plumbline

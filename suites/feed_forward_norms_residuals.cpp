@@ -1,4 +1,5 @@
 // Chapter 6: feed-forward, norms, residuals.
+#include "harness/evidence/closed_form.hpp"
 #include "suites/suite.hpp"
 
 namespace plumbline {
@@ -32,7 +33,7 @@ REQUIREMENT("BLK-2", "the activation computed is the specification's and none of
       // In bfloat16 the two forms of GELU are closer than its roundings; float32 tells them apart.
       if (activation != s.hidden_act &&
           !(unit > 1e-4 && activation != Activation::silu && s.hidden_act != Activation::silu))
-        relatives.emplace_back(to_string(activation), gated_unit(gate, up, activation));
+        relatives.emplace_back(to_string(activation), closed_form::activation(gate, activation) * up);
     expect_told_apart(in_layer(layer, "gated"), shown(stages, in_layer(layer, "gated")), right.expected,
                       relatives, right.tolerance);
   }
@@ -48,8 +49,8 @@ REQUIREMENT("BLK-3", "gate and up are not swapped") {
     const auto right = replayed(name, stages, tokens);
     expect_told_apart(
         name, shown(stages, name), right.expected,
-        {{"gate and up swapped", gated_unit(shown(stages, in_layer(layer, "up")),
-                                            shown(stages, in_layer(layer, "gate")), s.hidden_act)}},
+        {{"gate and up swapped", closed_form::activation(shown(stages, in_layer(layer, "up")), s.hidden_act) *
+                                     shown(stages, in_layer(layer, "gate"))}},
         right.tolerance);
   }
 }
@@ -69,12 +70,12 @@ REQUIREMENT("BLK-6", "RMSNorm subtracts no mean") {
   const auto stages = observe(standard_probe());
   const auto x = shown(stages, "embedding"), w = weight("model.layers.0.input_layernorm.weight");
   const auto right = replayed("layers.0.attention_norm", stages, standard_probe());
-  expect_told_apart("layers.0.attention_norm", shown(stages, "layers.0.attention_norm"), right.expected,
-                    {{"a norm of centred values",
-                      rms_norm(x - x.mean(-1, true), w, s.rms_norm_eps, NormPrecision::float32)},
-                     {"eps outside the root", w * x / (x.square().mean(-1, true).sqrt() + s.rms_norm_eps)},
-                     {"no weight", rms_norm(x, at::ones_like(w), s.rms_norm_eps, NormPrecision::float32)}},
-                    right.tolerance);
+  expect_told_apart(
+      "layers.0.attention_norm", shown(stages, "layers.0.attention_norm"), right.expected,
+      {{"a norm of centred values", closed_form::rms_norm(x - x.mean(-1, true), w, s.rms_norm_eps)},
+       {"eps outside the root", w * x / (x.square().mean(-1, true).sqrt() + s.rms_norm_eps)},
+       {"no weight", closed_form::rms_norm(x, at::ones_like(w), s.rms_norm_eps)}},
+      right.tolerance);
 }
 
 REQUIREMENT("BLK-7", "each residual is added once, to what entered the block") {

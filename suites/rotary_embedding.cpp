@@ -1,27 +1,16 @@
 // Chapter 5: rotary embedding.
 #include <cmath>
 
+#include "harness/evidence/closed_form.hpp"
 #include "suites/suite.hpp"
 
 namespace plumbline {
 namespace {
 
-// The two coordinates of each pair, (..., Dh/2) each.
-std::pair<at::Tensor, at::Tensor> pairs_of(const at::Tensor& x, Rotary rotary) {
-  if (rotary == Rotary::halves)
-    return {x.narrow(-1, 0, x.size(-1) / 2), x.narrow(-1, x.size(-1) / 2, x.size(-1) / 2)};
-  return {x.slice(-1, 0, std::nullopt, 2), x.slice(-1, 1, std::nullopt, 2)};
-}
-
-at::Tensor complex_pairs(const at::Tensor& x, Rotary rotary) {
-  const auto [real, imaginary] = pairs_of(x, rotary);
-  return at::complex(real.contiguous(), imaginary.contiguous());
-}
-
 // Exact angles (1, T, 1, Dh/2) of the positions first, first + 1, ...
 at::Tensor exact_angles(std::int64_t first, std::int64_t length) {
   const auto positions = at::arange(first, first + length, at::kLong).unsqueeze(0);
-  return rotary_angles(positions, rotary_frequencies(subject().specification(), at::kDouble, at::kCPU));
+  return closed_form::angles(positions, subject().specification());
 }
 
 // What float32 may make of each angle, and the model's type of a coordinate: as in the replay of a rotation.
@@ -41,8 +30,9 @@ REQUIREMENT("ROPE-1", "pair i of a head turns by position * theta^(-2i/Dh)") {
   const auto angles = exact_angles(0, 24);
   const auto unit = unit_roundoff(subject().candidate().type());
   for (const auto* side : kSides) {
-    const auto before = complex_pairs(shown(stages, fmt::format("layers.0.{}", side)), s.rotary);
-    const auto after = complex_pairs(shown(stages, fmt::format("layers.0.{}_rotated", side)), s.rotary);
+    const auto before = closed_form::as_complex(shown(stages, fmt::format("layers.0.{}", side)), s.rotary);
+    const auto after =
+        closed_form::as_complex(shown(stages, fmt::format("layers.0.{}_rotated", side)), s.rotary);
     const auto turn = after / before;  // cos + i sin of the angle
     const auto expected = at::polar(at::ones_like(angles), angles).expand_as(turn);
     expect_close(fmt::format("layers.0.{}: turn of each pair", side), at::view_as_real(turn),
@@ -62,7 +52,8 @@ REQUIREMENT("ROPE-2", "the pairs that turn together are the specification's") {
     const auto before = shown(stages, fmt::format("layers.0.{}", side));
     const auto right = replayed(name, stages, standard_probe());
     expect_told_apart(name, shown(stages, name), right.expected,
-                      {{"pairing " + to_string(other), rotate(before, angles, other)}}, right.tolerance);
+                      {{"pairing " + to_string(other), closed_form::rotation(before, angles, other)}},
+                      right.tolerance);
   }
 }
 
@@ -85,8 +76,8 @@ REQUIREMENT("ROPE-4", "rotation keeps the norm of every pair") {
   for (std::int64_t layer = 0; layer < s.num_hidden_layers; ++layer)
     for (const auto* side : kSides) {
       const auto name = fmt::format("layers.{}.{}", layer, side);
-      const auto before = complex_pairs(shown(stages, name), s.rotary).abs();
-      const auto after = complex_pairs(shown(stages, name + "_rotated"), s.rotary).abs();
+      const auto before = closed_form::as_complex(shown(stages, name), s.rotary).abs();
+      const auto after = closed_form::as_complex(shown(stages, name + "_rotated"), s.rotary).abs();
       expect_close(name + "_rotated: norm of each pair", after, before,
                    Tolerance::each(12 * unit * before, "roundings of one rotation"));
     }
@@ -159,9 +150,10 @@ REQUIREMENT("ROPE-10", "rotation agrees with the complex-number form") {
   const auto angles = exact_angles(0, 24);
   for (const auto* side : kSides) {
     // Neighbouring columns as one complex number; halves first have their columns interleaved.
-    const auto turned = complex_pairs(shown(stages, fmt::format("layers.0.{}", side)), s.rotary) *
+    const auto turned = closed_form::as_complex(shown(stages, fmt::format("layers.0.{}", side)), s.rotary) *
                         at::polar(at::ones_like(angles), angles);
-    const auto actual = complex_pairs(shown(stages, fmt::format("layers.0.{}_rotated", side)), s.rotary);
+    const auto actual =
+        closed_form::as_complex(shown(stages, fmt::format("layers.0.{}_rotated", side)), s.rotary);
     const auto expected = at::view_as_real(turned);
     expect_close(fmt::format("layers.0.{}_rotated as complex numbers", side), at::view_as_real(actual),
                  expected, subject().noise(fmt::format("{}_rotated", side), expected));

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <limits>
 
+#include "harness/evidence/closed_form.hpp"
+
 namespace plumbline {
 namespace {
 
@@ -268,9 +270,8 @@ const Weights& exact_weights() {
 
 // A batch without padding sees itself and what comes before: (B, 1, T, T).
 at::Tensor allowed_in(const Tokens& tokens) {
-  const auto slots = at::arange(tokens.ids.size(1), at::kLong);
-  const auto real = at::ones(tokens.ids.sizes(), at::kBool);
-  return causal_mask({slots, slots, real, real, false, false});
+  return closed_form::causal(tokens.ids.size(0), tokens.ids.size(1)).unsqueeze(1);
+});
 }
 
 std::optional<Replayed> try_replay(const std::string& stage, const Stages& shown, const Tokens& tokens,

@@ -5,6 +5,8 @@
 #include <cmath>
 #include <limits>
 
+#include "harness/evidence/closed_form.hpp"
+
 namespace plumbline {
 namespace {
 
@@ -118,7 +120,7 @@ class Replay {
   std::optional<Replayed> norm(const Tensor& x, const std::string& prefix) const {
     if (!x.defined()) return std::nullopt;
     const auto n = static_cast<double>(x.size(-1));
-    const auto expected = rms_norm(x, weight(prefix), s_.rms_norm_eps, NormPrecision::float32);
+    const auto expected = closed_form::rms_norm(x, weight(prefix), s_.rms_norm_eps);
     // The sum of squares has no cancellation, and the root halves its relative error.
     const bool in_model_type = s_.norm_precision == NormPrecision::model;
     const double roundings = in_model_type ? 8 : 2;
@@ -129,9 +131,8 @@ class Replay {
 
   std::optional<Replayed> rotation(const Tensor& x) const {
     if (!x.defined()) return std::nullopt;
-    const auto frequencies = rotary_frequencies(s_, at::kDouble, x.device());
-    const auto angles = rotary_angles(positions_.to(x.device()), frequencies);  // (B, T, 1, Dh/2)
-    const auto expected = rotate(x, angles, s_.rotary);
+    const auto angles = closed_form::angles(positions_.to(x.device()), s_);  // (B, T, 1, Dh/2)
+    const auto expected = closed_form::rotation(x, angles, s_.rotary);
     // |a| + |b| of each pair, at both of its places.
     const auto folded = s_.rotary == Rotary::halves ? x.abs().unflatten(-1, {2, -1}).sum(-2)
                                                     : x.abs().unflatten(-1, {-1, 2}).sum(-1);
@@ -167,7 +168,7 @@ class Replay {
   std::optional<Replayed> probabilities(const Tensor& scores) const {
     if (!scores.defined()) return std::nullopt;
     const auto n = static_cast<double>(scores.size(-1));
-    const auto expected = at::softmax(scores, -1);
+    const auto expected = closed_form::softmax(scores);
     const auto largest_score = scores.masked_fill(~scores.isfinite(), 0).abs().max().item<double>();
     const double relative = (n + 2 * largest_score + 8) * sum_rounding_ + 2 * rounding_;
     return Replayed{expected, within(relative * expected + 1e-37,
@@ -194,7 +195,7 @@ class Replay {
 
   std::optional<Replayed> gated(const Tensor& gate, const Tensor& up) const {
     if (!gate.defined() || !up.defined()) return std::nullopt;
-    const auto expected = gated_unit(gate, up, s_.hidden_act);
+    const auto expected = closed_form::activation(gate, s_.hidden_act) * up;
     return Replayed{expected, within(4 * rounding_ * expected.abs() + 8 * sum_rounding_ * (gate * up).abs(),
                                      "an activation and one product")};
   }
