@@ -271,7 +271,6 @@ const Weights& exact_weights() {
 // A batch without padding sees itself and what comes before: (B, 1, T, T).
 at::Tensor allowed_in(const Tokens& tokens) {
   return closed_form::causal(tokens.ids.size(0), tokens.ids.size(1)).unsqueeze(1);
-});
 }
 
 std::optional<Replayed> try_replay(const std::string& stage, const Stages& shown, const Tokens& tokens,

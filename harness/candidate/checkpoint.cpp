@@ -61,7 +61,7 @@ void adopt_head_as_embedding(Description& description, Weights& weights) {
   const auto head = weights.find("lm_head.weight");
   const auto tied = description.configuration.find("tie_word_embeddings");
   if (head == weights.end() || weights.contains(embedding)) return;
-  if (tied != description.configuration.end() && tied->second.value != true) return;
+  if (tied == description.configuration.end() || tied->second.value != true) return;
   for (auto& parameter : description.parameters)
     if (parameter.name == head->first) parameter.name = embedding;
   weights[embedding] = head->second;

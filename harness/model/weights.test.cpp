@@ -132,7 +132,7 @@ TEST_CASE("weights: an eighth of the embedding's rows are faint, their mean squa
   CHECK(off(faint.square().mean().item<double>(), 1e-5) < 0.2);
 }
 
-TEST_CASE("weights: norm weights are uniform over [0.5, 1.5)", "[model][weights]") {
+TEST_CASE("weights: norm weights are uniform from 0.5 up to 1.5", "[model][weights]") {
   for (const auto& name : {"model.norm.weight", "model.layers.4.input_layernorm.weight",
                            "model.layers.4.post_attention_layernorm.weight"}) {
     const auto weight = one(name, {8000});
