@@ -17,9 +17,12 @@ at::Tensor some_heads() {
 Weights without_head(const std::string& projection, std::int64_t head) {
   const auto& s = subject().specification();
   auto weights = subject().weights();
-  auto& matrix = weights.at("model.layers.0.self_attn." + projection + ".weight");
-  matrix = matrix.clone();
-  matrix.narrow(0, head * s.head_size(), s.head_size()).zero_();
+  for (const auto* part : {".weight", ".bias"}) {
+    const auto found = weights.find("model.layers.0.self_attn." + projection + part);
+    if (found == weights.end()) continue;
+    found->second = found->second.clone();
+    found->second.narrow(0, head * s.head_size(), s.head_size()).zero_();
+  }
   return weights;
 }
 
