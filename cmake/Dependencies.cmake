@@ -21,6 +21,14 @@ endif()
 list(APPEND CMAKE_BUILD_RPATH ${LIBTORCH_LIBRARY_DIR})
 list(APPEND CMAKE_INSTALL_RPATH ${LIBTORCH_LIBRARY_DIR})
 
+# at::parallel_for is a template of the headers: a file compiled without OpenMP runs it on one thread, whatever LibTorch
+# itself does. All rooms or none, since a template must not be compiled in two ways. The library that is loaded is
+# LibTorch's own.
+find_package(OpenMP COMPONENTS CXX)
+if(OpenMP_CXX_FOUND)
+  target_link_libraries(plumbline::libtorch INTERFACE OpenMP::OpenMP_CXX)
+endif()
+
 find_package(nlohmann_json 3.10 REQUIRED)
 find_package(CLI11 2.1 REQUIRED)
 find_package(OpenSSL REQUIRED COMPONENTS Crypto)

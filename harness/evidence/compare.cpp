@@ -45,6 +45,7 @@ struct Worst {
   double difference = -1;
   std::int64_t index = 0;
   std::int64_t beyond = 0;  // elements that are not within their bounds
+  bool bounded = true;      // every bound is finite
 };
 
 // Small enough that a piece and everything made of it stays in a core's own cache.
@@ -62,6 +63,7 @@ bool all_fine(const Element* a, const Element* e, std::int64_t count, Fine fine)
 // a, e: (n), bound: (n) or a scalar, all float64; `first` is where the piece starts.
 void judge_piece(const at::Tensor& a, const at::Tensor& e, const at::Tensor& bound, std::int64_t first,
                  Worst& worst) {
+  worst.bounded = worst.bounded && bound.isfinite().all().item<bool>();
   auto difference = (a - e).abs_();
   difference.masked_fill_(a == e, 0);  // equal infinities
   // The worst is where the bound is exceeded by the largest factor; NaN is worse than anything.
@@ -77,14 +79,15 @@ void judge_piece(const at::Tensor& a, const at::Tensor& e, const at::Tensor& bou
   worst.beyond += difference.numel() - (difference <= bound).sum().item<std::int64_t>();
 }
 
-// Whether a piece is within its bounds and nowhere worse than what was found; no for NaN.
+// Whether a piece is within finite bounds and nowhere worse than what was found; no for NaN.
 // a, e: (n), float32 or float64, bound: (n) or a scalar, float64.
 bool is_unremarkable(const at::Tensor& a, const at::Tensor& e, const at::Tensor& bound, const Worst& worst) {
   const auto* bounds = bound.data_ptr<double>();
   const auto look = [&]<typename Element>(const Element* one, const Element* other) {
     if (bound.dim() > 0)
       return all_fine(one, other, a.numel(), [=, most = worst.excess](std::int64_t i, double difference) {
-        return (difference <= bounds[i]) & (difference / std::max(1e-300, bounds[i]) <= most);
+        return (difference <= bounds[i]) & (bounds[i] <= std::numeric_limits<double>::max()) &
+               (difference / std::max(1e-300, bounds[i]) <= most);
       });
     // With one bound for all, the larger difference is the larger factor, and nothing need be divided.
     const double most = std::isinf(worst.excess) ? *bounds : std::min(*bounds, worst.difference);
@@ -119,6 +122,7 @@ Worst find_worst(const at::Tensor& actual, const at::Tensor& expected, const at:
       all.index = own.index;
     }
     all.beyond += own.beyond;
+    all.bounded = all.bounded && own.bounded;
   });
   return all;
 }
@@ -170,12 +174,12 @@ reports::Check compare(const std::string& what, const at::Tensor& actual, const 
     check.sentence = what + ": there was nothing to compare";
     return check;
   }
+  const auto worst = find_worst(actual, expected, tolerance.bound);
   // A bound made of infinite inputs would allow anything.
-  if (!tolerance.bound.isfinite().all().item<bool>()) {
+  if (!worst.bounded) {
     check.sentence = fmt::format("{}: what it may differ by is not finite: {}", what, tolerance.reason);
     return check;
   }
-  const auto worst = find_worst(actual, expected, tolerance.bound);
   const auto a = value_at(actual, worst.index), e = value_at(expected, worst.index);
   check.worst_index = unravel(worst.index, actual.sizes());
   check.worst_difference = a == e ? 0 : std::abs(a - e);

@@ -153,17 +153,18 @@ def summarise(workload, machine):
 
 
 def print_table(result):
-    print(f"{'':34}{'ours':>12}{'theirs':>12}   {'ratio':<21}{'share of':>18}{'ours':>7}{'theirs':>8}")
+    print(f"{'':34}{'ours':>12}{'theirs':>12}   {'ratio':<21}{'share of':>18}{'ours':>7}{'theirs':>8}{'ours with attention':>21}")
     for name, row in result["workloads"].items():
         ratio = f"{row['ratio']:.2f} ({row['ratio_least']:.2f} to {row['ratio_largest']:.2f})"
+        with_attention = f"{row['ours_share_with_attention']:.0%}" if "ours_share_with_attention" in row else ""
         print(f"{name.replace('/engine', ''):34}{row['ours_seconds'] * 1e3:9.1f} ms{row['theirs_seconds'] * 1e3:9.1f} ms   {ratio:<21}"
-              f"{row['share_of']:>18}{row['ours_share']:7.0%}{row['theirs_share']:8.0%}")
+              f"{row['share_of']:>18}{row['ours_share']:7.0%}{row['theirs_share']:8.0%}{with_attention:>21}")
     machine = result["machine"]
     print(f"matrix products {machine['matrix_products'] * 1e-9:.0f} GFLOP/s, memory read {machine['memory_read'] * 1e-9:.1f} GB/s, "
           f"{result['threads']} thread(s), {result['rounds']} round(s), load {result['load_before']:.1f} before and "
           f"{result['load_after']:.1f} after")
     print("Ratio: theirs / ours, above 1 is faster (median, least and largest of the rounds). Shares of the matrix-product rate "
-          "count the\nproducts with weights alone; attention's own come on top.")
+          "count the\nproducts with weights alone, in the last column also attention's.")
 
 
 def main():
