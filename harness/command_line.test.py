@@ -51,6 +51,7 @@ class CommandLine(unittest.TestCase):
         self.refused("verify", "defect:teleport", words=["teleport", "defects.json"])
         self.refused("verify", "no/such/place", words=["no/such/place", "checkpoint"])
         self.refused("verify", "reference", "another", words=["another"])
+        self.refused("verify", "--out", "/dev/null/out", words=["/dev/null is there already and no directory"])
         self.refused("export", words=["directory"])
         self.refused("export", "new", "--spec", "minimind-v1-small", words=["pairs"])
 
@@ -93,6 +94,14 @@ class CommandLine(unittest.TestCase):
         run = self.run_program("verify", "defect:repeat-tiled", "--spec", "tiny", "--only", "3", "--out", self.out)
         self.assertEqual(run.returncode, 1, run.stdout + run.stderr)
         self.assertIn("GQA-4", run.stdout)
+
+    def test_a_defect_that_changes_nothing_is_said_to(self):
+        run = self.run_program("verify", "defect:activation-gelu", "--spec", "diy-before", "--only", "1", "--out", self.out)
+        self.assertEqual(run.returncode, 3, run.stdout + run.stderr)
+        said = "activation-gelu changes nothing here: the model is like that already"
+        self.assertIn(said, run.stdout)
+        self.assertIn(said, (self.out / "summary.md").read_text())
+        self.assertEqual(json.loads((self.out / "result.json").read_text())["header"]["notes"], [said])
 
     def test_without_golden_tensors_the_verdict_is_incomplete(self):
         specification = json.loads((ROOT / "fixtures/specifications/tiny.json").read_text())

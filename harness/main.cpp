@@ -110,15 +110,26 @@ std::unique_ptr<Candidate> open_candidate(const Arguments& arguments, const Spec
   return open_checkpoint(name, PLUMBLINE_PYTHON, script_directory(data).string());
 }
 
+// Refuses at once what would lose the results of the whole run at its end.
+void require_writable(const fs::path& out) {
+  std::error_code ignored;
+  auto nearest = fs::absolute(out);
+  while (!fs::exists(nearest, ignored) && nearest.has_relative_path()) nearest = nearest.parent_path();
+  if (!fs::is_directory(nearest, ignored))
+    throw InputError(fmt::format("--out {}: {} is there already and no directory", printable(out.string()),
+                                 printable(nearest.string())));
+  if (access(nearest.c_str(), W_OK | X_OK) != 0)
+    throw InputError(fmt::format("--out {}: {} cannot be written to", printable(out.string()),
+                                 printable(nearest.string())));
+}
+
 int run_verify(const Arguments& arguments, const std::string& command) {
   const auto data = data_directory();
   const auto specification =
       find_specification(arguments.specification, data / "fixtures" / "specifications");
   const auto device = parse_device(arguments.device);
   if (arguments.threads > 0) at::set_num_threads(arguments.threads);
-  std::error_code ignored;
-  if (fs::exists(arguments.out, ignored) && !fs::is_directory(arguments.out, ignored))
-    throw InputError(fmt::format("--out {}: is there already and no directory", arguments.out));
+  require_writable(arguments.out);
   const auto type = arguments.dtype == "bf16" ? at::kBFloat16 : at::kFloat;
   Verification verification;
   verification.candidate = open_candidate(arguments, specification, data, type, device);
@@ -169,7 +180,8 @@ int run(int count, char** values) {
   auto* verifying = app.add_subcommand("verify", "Judge a candidate against a specification");
   verifying
       ->add_option("candidate", arguments.candidate,
-                   "reference (the built-in model), reference:fast (its inference engine), a Hugging Face checkpoint directory, a .safetensors or "
+                   "reference (the built-in model), reference:fast (its inference engine), a Hugging Face "
+                   "checkpoint directory, a .safetensors or "
                    ".pth file, or defect:NAME")
       ->capture_default_str();
   verifying

@@ -35,6 +35,25 @@ at::Tensor real_rows_only(const at::Tensor& values, const std::string& stage, co
 
 namespace {
 
+// The float64 run that judges candidates is itself held to the oracle's numbers, wherever both have the same
+// weights: float32 ones.
+void require_exact_yardstick() {
+  auto& s = subject();
+  if (!s.golden() || s.candidate().type() != at::kFloat) return;
+  for (const auto& probe : s.golden()->probes()) {
+    if (probe.tokens.padding != Padding::none || probe.tokens.ids.numel() > 64) continue;
+    const auto actual = stored_rows(subject().exact().forward(probe.tokens).to(at::kCPU), "logits", probe);
+    const auto expected = s.golden()->stage(probe, "logits");
+    const auto check =
+        compare(fmt::format("Plumbline's own float64 logits of probe {}", probe.name), actual, expected,
+                Tolerance::absolute(1e-11 * largest(expected), "float64 rounding, with room"));
+    if (!check.within) {
+      subject().recorder().error(check.sentence + ": nothing can be judged by them");
+      FAIL("the yardstick is wrong");
+    }
+  }
+}
+
 // How near the nearest check came to its tolerance, for the reader of the report.
 class Nearest {
  public:
@@ -134,10 +153,13 @@ REQUIREMENT("NUM-4", "every stage is what its own inputs call for, replayed in f
 
 REQUIREMENT("NUM-5", "no stage holds NaN or infinity") {
   const auto tokens = probe("finite", 2, 24);
-  const auto look = [](const Stages& stages, const std::string& mode) {
+  // A hidden key's score may be as low as the candidate likes.
+  const auto hidden = [&](const std::string& stage, const at::Tensor& values) {
+    return stage.ends_with(".scores") ? (values < -1e3) & ~allowed_in(tokens) : at::Tensor();
+  };
+  const auto look = [&](const Stages& stages, const std::string& mode) {
     for (const auto& [stage, values] : stages)
-      expect(all_finite(fmt::format("{} ({})", stage, mode), values,
-                        stage.ends_with(".scores") ? values < -1e3 : at::Tensor()));  // hidden keys
+      expect(all_finite(fmt::format("{} ({})", stage, mode), values, hidden(stage, values)));
   };
   look(observe(tokens), "evaluation");
   PassOptions training;
@@ -148,6 +170,7 @@ REQUIREMENT("NUM-5", "no stage holds NaN or infinity") {
 
 REQUIREMENT("NUM-6", "logits agree with a float64 run of the specification on the same weights") {
   const at::NoGradGuard no_gradients;
+  require_exact_yardstick();
   Nearest nearest;
   for (const auto& tokens : {standard_probe(), probe("same weights", 2, 33), probe("one", 1, 1)}) {
     const auto expected = subject().exact().forward(tokens).to(at::kCPU);

@@ -187,6 +187,10 @@ Stages observe_cached(const Tokens& tokens, const std::vector<std::int64_t>& chu
   return stages;
 }
 
+at::Tensor allowed_in(const Tokens& tokens) {
+  return closed_form::causal(tokens.ids.size(0), tokens.ids.size(1)).unsqueeze(1);
+}
+
 at::Tensor shown(const Stages& stages, const std::string& name) {
   const auto found = stages.find(name);
   if (found == stages.end()) not_assessed(fmt::format("the candidate does not show {}", name));
@@ -266,11 +270,6 @@ const Weights& exact_weights() {
     weights = convert(*of, at::kDouble, at::kCPU);
   }
   return weights;
-}
-
-// A batch without padding sees itself and what comes before: (B, 1, T, T).
-at::Tensor allowed_in(const Tokens& tokens) {
-  return closed_form::causal(tokens.ids.size(0), tokens.ids.size(1)).unsqueeze(1);
 }
 
 std::optional<Replayed> try_replay(const std::string& stage, const Stages& shown, const Tokens& tokens,

@@ -88,6 +88,9 @@ at::Tensor cached_logits(const Tokens& tokens, const std::vector<std::int64_t>& 
 Stages observe_cached(const Tokens& tokens, const std::vector<std::int64_t>& chunks);
 std::vector<std::int64_t> one_by_one(std::int64_t prefill, std::int64_t length);
 
+// Which keys each query of a batch without padding may see: (B, 1, T, T) bool.
+at::Tensor allowed_in(const Tokens& tokens);
+
 // A stage in float64. Errors: NotShown when it was not shown.
 at::Tensor shown(const Stages& stages, const std::string& name);
 

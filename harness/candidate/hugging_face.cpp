@@ -128,6 +128,14 @@ void refuse_impossible(const Config& config) {
       config.refuse(fmt::format("'{}' is {}, expected above {} and below {}: no such model exists", key,
                                 found->second.value.dump(), low, high));
   }
+  const auto dropout = config.settings.find("dropout");
+  if (dropout != config.settings.end()) {
+    const auto value = dropout->second.value.get<double>();
+    if (!(value >= 0) || !(value < 1))
+      config.refuse(fmt::format("dropout ('{}') is {}, expected at least 0 and below 1: no such model exists",
+                                dropout->second.where.substr(dropout->second.where.rfind(' ') + 1),
+                                dropout->second.value.dump()));
+  }
 }
 
 }  // namespace

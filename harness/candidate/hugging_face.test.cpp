@@ -197,6 +197,16 @@ TEST_CASE("hugging_face: numbers that describe no model are refused with the num
                ContainsSubstring("'rope_theta' is " + theta.dump() + ", expected above 1"));
 }
 
+TEST_CASE("hugging_face: a dropout that is no probability is refused", "[candidate][config]") {
+  for (const auto& dropout : {json(1.0), json(-0.1), json(7), json(std::nan(""))})
+    CHECK(refusal_with("attention_dropout", dropout) ==
+          fmt::format(
+              "dropout ('attention_dropout') is {}, expected at least 0 and below 1: no such model exists",
+              dropout.dump()));
+  for (const auto& dropout : {json(0), json(0.99)})
+    CHECK(refusal_with("attention_dropout", dropout) == "accepted");  // possible, and for the suites to judge
+}
+
 TEST_CASE("hugging_face: rotary settings that contradict each other are refused", "[candidate][config]") {
   CHECK_THAT(refusal_with("rope_theta", 10000.0),
              ContainsSubstring(

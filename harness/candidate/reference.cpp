@@ -10,18 +10,18 @@ namespace {
 
 class ReferenceDecoding : public Decoding {
  public:
-  ReferenceDecoding(const Model& model, std::int64_t batch, std::int64_t capacity)
-      : model_(model), cache_(model.make_cache(batch, capacity)) {}
+  ReferenceDecoding(std::shared_ptr<const Model> model, std::int64_t batch, std::int64_t capacity)
+      : model_(std::move(model)), cache_(model_->make_cache(batch, capacity)) {}
 
   at::Tensor extend(const Tokens& tokens, const PassOptions& options) override {
-    return model_.extend(cache_, tokens, options);
+    return model_->extend(cache_, tokens, options);
   }
 
   CacheView show() override { return view_of(cache_); }
   void fill_unwritten(double value) override { plumbline::fill_unwritten(cache_, value); }
 
  private:
-  const Model& model_;
+  std::shared_ptr<const Model> model_;  // with the weights that it began with, whatever is loaded since
   KVCache cache_;
 };
 
@@ -30,8 +30,8 @@ class Reference : public Candidate {
   Reference(const std::string& name, Departed departed, at::ScalarType type, at::Device device)
       : departed_(std::move(departed)), type_(type), device_(device) {
     const auto& specification = departed_.specification;
-    description_ = {name, "reference", "", settings_of(specification, "the model's own configuration"),
-                    {},   {}};
+    description_ = {name, "reference",   "", settings_of(specification, "the model's own configuration"),
+                    {},   departed_.idle};
     for (const auto& parameter : specification.parameters())
       description_.parameters.push_back({parameter.name, parameter.shape, type});
   }
@@ -53,7 +53,7 @@ class Reference : public Candidate {
         throw NotShown(fmt::format("its parameter {} has no counterpart of that shape in the specification",
                                    parameter.name));
     }
-    model_ = std::make_unique<Model>(departed_.specification, std::move(own), departed_.formulas);
+    model_ = std::make_shared<const Model>(departed_.specification, std::move(own), departed_.formulas);
   }
 
   Weights initialise(std::uint32_t seed) override { return initial_weights(departed_.specification, seed); }
@@ -62,7 +62,8 @@ class Reference : public Candidate {
     return running().forward(tokens, options);
   }
   std::unique_ptr<Decoding> decode(std::int64_t batch, std::int64_t capacity) override {
-    return std::make_unique<ReferenceDecoding>(running(), batch, capacity);
+    running();
+    return std::make_unique<ReferenceDecoding>(model_, batch, capacity);
   }
   at::Tensor repeat_kv(const at::Tensor& x, std::int64_t factor) override {
     return departed_.formulas.repeat(x, factor);
@@ -87,7 +88,7 @@ class Reference : public Candidate {
   at::ScalarType type_;
   at::Device device_;
   Description description_;
-  std::unique_ptr<Model> model_;
+  std::shared_ptr<const Model> model_;
 };
 
 }  // namespace

@@ -124,6 +124,31 @@ TEST_CASE("reference: it decodes through a cache, shows what that holds, and fil
   CHECK(decoding->show().length == 6);
 }
 
+TEST_CASE("reference: a decoding goes on with the weights that it began with", "[candidate][reference]") {
+  const at::NoGradGuard no_gradients;
+  const auto candidate = reference();
+  candidate->load(weights());
+  const auto undisturbed = candidate->decode(2, 9), disturbed = candidate->decode(2, 9);
+  const auto expected = undisturbed->extend(tokens(2, 4), {});
+  candidate->load(discriminating_weights(tiny().parameters(), 2));
+  CHECK(disturbed->extend(tokens(2, 4), {}).equal(expected));
+}
+
+TEST_CASE("reference: a departure that changes nothing in its model is described with why",
+          "[candidate][reference]") {
+  CHECK(reference("multi-head")->describe().notes.empty());
+  auto grouped = tiny();
+  grouped.num_key_value_heads = grouped.num_attention_heads;
+  const auto notes =
+      make_reference("x", depart(grouped, "multi-head+repeat-tiled+mask-none"), at::kFloat, at::kCPU)
+          ->describe()
+          .notes;
+  REQUIRE(notes.size() == 2);
+  CHECK(notes[0] == "multi-head changes nothing here: the model is like that already");
+  CHECK_THAT(notes[1],
+             ContainsSubstring("repeat-tiled changes nothing here: each query head has a key/value head"));
+}
+
 TEST_CASE("reference: what is filled is what would be read if unwritten slots were",
           "[candidate][reference]") {
   const at::NoGradGuard no_gradients;

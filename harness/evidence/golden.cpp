@@ -17,6 +17,9 @@ namespace {
 constexpr std::uint64_t kLargestManifest = 64 << 20;
 constexpr std::uint64_t kLargestDataset = 1ull << 30;  // bytes
 
+using Shape = std::vector<std::int64_t>;
+constexpr std::int64_t kAny = -1;
+
 // An HDF5 identifier, closed by the function that belongs to its kind.
 class Handle {
  public:
@@ -62,18 +65,21 @@ class File {
     return names;
   }
 
-  // A dataset of float64 or int64 with the given rank, as a CPU tensor of that type.
-  at::Tensor read(const std::string& name, at::ScalarType type, int rank) const {
+  // A dataset of float64 or int64 with the given shape (kAny: of any size there), as a CPU tensor of that
+  // type.
+  at::Tensor read(const std::string& name, at::ScalarType type, const Shape& expected) const {
     const Handle dataset(H5Dopen2(file_.get(), name.c_str(), H5P_DEFAULT), H5Dclose);
     if (!dataset.valid()) refuse(name, "is missing; expected a dataset");
+    require_inside(name, dataset.get());
     const Handle stored(H5Dget_type(dataset.get()), H5Tclose);
     const bool real = type == at::kDouble;
     if (H5Tget_class(stored.get()) != (real ? H5T_FLOAT : H5T_INTEGER) || H5Tget_size(stored.get()) != 8)
       refuse(name, fmt::format("has another type, expected {}", real ? "float64" : "int64"));
     const Handle space(H5Dget_space(dataset.get()), H5Sclose);
     const int found = H5Sget_simple_extent_ndims(space.get());
+    const auto rank = static_cast<int>(expected.size());
     if (found != rank) refuse(name, fmt::format("has rank {}, expected {}", found, rank));
-    std::vector<hsize_t> extent(static_cast<std::size_t>(rank));
+    std::vector<hsize_t> extent(expected.size());
     H5Sget_simple_extent_dims(space.get(), extent.data(), nullptr);
     std::uint64_t bytes = 8;
     for (const auto size : extent) {
@@ -81,7 +87,11 @@ class File {
         refuse(name, fmt::format("has shape [{}], expected 1 byte to 1 GiB", fmt::join(extent, ", ")));
       bytes *= size;
     }
-    const std::vector<std::int64_t> shape(extent.begin(), extent.end());
+    const Shape shape(extent.begin(), extent.end());
+    for (std::size_t axis = 0; axis < shape.size(); ++axis)
+      if (expected[axis] != kAny && expected[axis] != shape[axis])
+        refuse(name,
+               fmt::format("has {} elements along axis {}, expected {}", shape[axis], axis, expected[axis]));
     auto tensor = at::empty(shape, type);
     if (H5Dread(dataset.get(), real ? H5T_NATIVE_DOUBLE : H5T_NATIVE_INT64, H5S_ALL, H5S_ALL, H5P_DEFAULT,
                 tensor.data_ptr()) < 0)
@@ -130,20 +140,39 @@ class File {
   const std::filesystem::path& path() const { return path_; }
 
  private:
+  // The hash covers one file: what HDF5 would fetch from others is not evidence.
+  void require_inside(const std::string& name, hid_t dataset) const {
+    std::string file(path_.native().size() + 2, '\0');
+    const auto length = H5Fget_name(dataset, file.data(), file.size());
+    const Handle creation(H5Dget_create_plist(dataset), H5Pclose);
+    if (length != static_cast<ssize_t>(path_.native().size()) ||
+        file.compare(0, path_.native().size(), path_.native()) != 0 ||
+        H5Pget_external_count(creation.get()) != 0 || H5Pget_layout(creation.get()) == H5D_VIRTUAL)
+      refuse(name, "lies in another file; expected its values in this one");
+  }
+
   std::filesystem::path path_;
   Handle file_;
 };
 
-int rank_of(const std::string& stage) {
-  for (const auto* four : {".q", ".k", ".v", ".q_rotated", ".k_rotated", ".scores", ".probabilities"})
-    if (stage.ends_with(four)) return 4;
-  return 3;
+// B: the probe's rows, R: the positions that were recorded of each.
+Shape shape_of(const std::string& stage, const GoldenProbe& probe, const Specification& s) {
+  const auto batch = probe.tokens.ids.size(0), positions = probe.positions.size(0);
+  const auto kind = stage.substr(stage.rfind('.') + 1);
+  if (kind == "q" || kind == "q_rotated") return {batch, positions, s.num_attention_heads, s.head_size()};
+  if (kind == "k" || kind == "v" || kind == "k_rotated")
+    return {batch, positions, s.num_key_value_heads, s.head_size()};
+  if (kind == "scores" || kind == "probabilities")
+    return {batch, s.num_attention_heads, positions, probe.tokens.ids.size(1)};
+  if (kind == "gate" || kind == "up" || kind == "gated") return {batch, positions, s.intermediate_size};
+  return {batch, positions, kind == "logits" ? s.vocab_size : s.hidden_size};
 }
 
 }  // namespace
 
 struct Golden::State {
   File file;
+  Specification specification;
   nlohmann::json errors;  // manifest: float32_error
   std::vector<GoldenProbe> probes;
   std::uint32_t seed;
@@ -181,7 +210,7 @@ std::optional<Golden> Golden::open(const std::filesystem::path& directory,
                       path.string(), actual, manifest_path.string(), entry["sha256"].dump()));
     H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);  // our errors are one line
     Golden golden;
-    golden.state_.reset(new State{File(path), entry["float32_error"], {}, 0});
+    golden.state_.reset(new State{File(path), specification, entry["float32_error"], {}, 0});
     auto& state = *golden.state_;
     const auto& file = state.file;
     if (file.text_attribute("/", "format") != "plumbline-golden" ||
@@ -199,8 +228,8 @@ std::optional<Golden> Golden::open(const std::filesystem::path& directory,
       const auto root = "/probes/" + probe_name;
       GoldenProbe probe;
       probe.name = probe_name;
-      probe.tokens.ids = file.read(root + "/tokens", at::kLong, 2);
-      const auto lengths = file.read(root + "/lengths", at::kLong, 1);
+      probe.tokens.ids = file.read(root + "/tokens", at::kLong, {kAny, kAny});
+      const auto lengths = file.read(root + "/lengths", at::kLong, {kAny});
       const auto length = probe.tokens.ids.size(1);
       if (lengths.size(0) != probe.tokens.ids.size(0) || (lengths < 1).any().item<bool>() ||
           (lengths > length).any().item<bool>() || (probe.tokens.ids < 0).any().item<bool>() ||
@@ -213,7 +242,7 @@ std::optional<Golden> Golden::open(const std::filesystem::path& directory,
       probe.tokens.padding = padding == "right"  ? Padding::right
                              : padding == "left" ? Padding::left
                                                  : Padding::none;
-      probe.positions = file.read(root + "/positions", at::kLong, 1);
+      probe.positions = file.read(root + "/positions", at::kLong, {kAny});
       if ((probe.positions < 0).any().item<bool>() || (probe.positions >= length).any().item<bool>())
         file.refuse(root + "/positions", fmt::format("expected 0 to {}", length - 1));
       const auto stored = file.children(root + "/stages");
@@ -244,21 +273,25 @@ std::uint32_t Golden::seed() const {
 
 at::Tensor Golden::stage(const GoldenProbe& probe, const std::string& stage) const {
   return state_->file.read(fmt::format("/probes/{}/stages/{}", probe.name, stage), at::kDouble,
-                           rank_of(stage));
+                           shape_of(stage, probe, state_->specification));
 }
 at::Tensor Golden::decode_logits(const GoldenProbe& probe) const {
-  return state_->file.read(fmt::format("/probes/{}/decode/logits", probe.name), at::kDouble, 3);
+  return state_->file.read(fmt::format("/probes/{}/decode/logits", probe.name), at::kDouble,
+                           shape_of("logits", probe, state_->specification));
 }
 at::Tensor Golden::cached(const GoldenProbe& probe, std::int64_t layer,
                           const std::string& keys_or_values) const {
-  return state_->file.read(fmt::format("/probes/{}/cache/layers.{}.{}", probe.name, layer, keys_or_values),
-                           at::kDouble, 4);
+  const auto& s = state_->specification;
+  return state_->file.read(
+      fmt::format("/probes/{}/cache/layers.{}.{}", probe.name, layer, keys_or_values), at::kDouble,
+      {probe.tokens.ids.size(0), probe.tokens.ids.size(1), s.num_key_value_heads, s.head_size()});
 }
 Golden::Rotation Golden::rotation() const {
   const auto& file = state_->file;
-  Rotation rotation{file.read("/rotation/positions", at::kLong, 1),
-                    file.read("/rotation/vectors", at::kDouble, 2),
-                    file.read("/rotation/rotated", at::kDouble, 2)};
+  const auto head_size = state_->specification.head_size();
+  Rotation rotation{file.read("/rotation/positions", at::kLong, {kAny}),
+                    file.read("/rotation/vectors", at::kDouble, {kAny, head_size}),
+                    file.read("/rotation/rotated", at::kDouble, {kAny, head_size})};
   if (rotation.vectors.sizes() != rotation.rotated.sizes() ||
       rotation.vectors.size(0) != rotation.positions.size(0))
     file.refuse("/rotation", "positions, vectors and rotated disagree in shape");

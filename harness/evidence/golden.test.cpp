@@ -299,7 +299,61 @@ TEST_CASE("golden: a tensor of the wrong rank, type or name is refused when it i
   CHECK_THAT(refusal([&] { bad->cached(probe, 5, "keys"); }),
              ContainsSubstring("/cache/layers.5.keys: is missing"));
   CHECK_THAT(refusal([&] { bad->rotation(); }),
+             ContainsSubstring("/rotation/rotated: has 6 elements along axis 1, expected 8"));
+}
+
+TEST_CASE("golden: a tensor of another shape than the specification's is refused, not taken for the truth",
+          "[evidence][golden]") {
+  const Place place(
+      {std::pair{"bad",
+                 "for name, shape in {'stages/logits': (2, 2, 100), 'stages/embedding': (2, 3, 48), "
+                 "'stages/layers.0.q': (2, 2, 8, 6), 'decode/logits': (1, 2, 101), "
+                 "'cache/layers.4.keys': (2, 3, 6, 8)}.items():\n"
+                 "    del p[name]; p[name] = np.zeros(shape)\n"
+                 "p['stages/layers.0.scores'] = np.zeros((2, 6, 3, 3))\n"
+                 "p['stages/layers.0.k'] = np.zeros((2, 2, 6, 8))\n"
+                 "p['stages/layers.0.gate'] = np.zeros((2, 2, 48))\n"
+                 "del f['rotation/vectors']; f['rotation/vectors'] = np.ones((3, 8))"}});
+  const auto bad = Golden::open(place.directory / "bad", tiny());
+  REQUIRE(bad);
+  const auto& probe = bad->probes().at(0);
+  const auto of_stage = [&](const std::string& name) { return refusal([&] { bad->stage(probe, name); }); };
+  CHECK_THAT(of_stage("logits"), ContainsSubstring("logits: has 100 elements along axis 2, expected 101"));
+  CHECK_THAT(of_stage("embedding"), ContainsSubstring("embedding: has 3 elements along axis 1, expected 2"));
+  CHECK_THAT(of_stage("layers.0.q"), ContainsSubstring("has 8 elements along axis 2, expected 6"));
+  CHECK_THAT(of_stage("layers.0.k"), ContainsSubstring("has 6 elements along axis 2, expected 2"));
+  CHECK_THAT(of_stage("layers.0.scores"), ContainsSubstring("has 3 elements along axis 2, expected 2"));
+  CHECK_THAT(of_stage("layers.0.gate"), ContainsSubstring("has 48 elements along axis 2, expected 128"));
+  CHECK_THAT(refusal([&] { bad->decode_logits(probe); }),
+             ContainsSubstring("/decode/logits: has 1 elements along axis 0, expected 2"));
+  CHECK_THAT(refusal([&] { bad->cached(probe, 4, "keys"); }),
+             ContainsSubstring("has 6 elements along axis 2, expected 2"));
+  CHECK_THAT(refusal([&] { bad->rotation(); }),
              ContainsSubstring("/rotation: positions, vectors and rotated disagree"));
+}
+
+TEST_CASE("golden: what the file fetches from another file is refused, for no hash covers it",
+          "[evidence][golden]") {
+  const std::string other =
+      "with h5py.File(os.path.join(folder, 'other.h5'), 'w') as g: g['x'] = np.array([[1, 2, 3], [4, 5, "
+      "0]])\n"
+      "del p['tokens']\n";
+  const Place place(
+      {{"link", other + "p['tokens'] = h5py.ExternalLink('other.h5', 'x')"},
+       {"virtual", other + "layout = h5py.VirtualLayout((2, 3), 'i8')\n"
+                           "layout[:] = h5py.VirtualSource('other.h5', 'x', (2, 3))\n"
+                           "p.create_virtual_dataset('tokens', layout)"},
+       {"storage",
+        "del p['tokens']\n"
+        "np.array([1, 2, 3, 4, 5, 0]).tofile(os.path.join(folder, 'raw'))\n"
+        "p.create_dataset('tokens', (2, 3), 'i8', external=[(os.path.join(folder, 'raw'), 0, 48)])"},
+       {"inside",
+        "p['tokens again'] = p['tokens']; del p['tokens']; p['tokens'] = h5py.SoftLink('tokens again')"}});
+  for (const auto* name : {"link", "virtual", "storage"}) {
+    INFO(name);
+    CHECK_THAT(refusal(place.directory / name), ContainsSubstring("/probes/p/tokens: lies in another file"));
+  }
+  CHECK(refusal(place.directory / "inside") == "accepted");
 }
 
 TEST_CASE("golden: a malformed manifest is refused by name", "[evidence][golden]") {

@@ -4,7 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <functional>
+#include <variant>
 
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
@@ -67,32 +67,51 @@ Tensor mask_with_unwritten(const Sight& sight) {
 
 struct Departure {
   const char* name;
-  std::function<void(Departed&)> apply;
+  std::variant<void (*)(Specification&), void (*)(Departed&)> apply;  // other numbers, or other formulas
+  // Why other formulas compute the same in such a model; null where they do not.
+  const char* (*idle)(const Specification&) = nullptr;
 };
+
+const char* where_nothing_repeats(const Specification& s) {
+  return s.repeat_factor() == 1 ? "each query head has a key/value head of its own, so nothing is repeated"
+                                : nullptr;
+}
+
+const char* where_one_is_repeated(const Specification& s) {
+  return s.num_key_value_heads == 1 ? "with one key/value head both ways of repeating give the same"
+                                    : where_nothing_repeats(s);
+}
+
+const char* where_one_head_is_all(const Specification& s) {
+  return s.num_attention_heads == 1 ? "with one head, the head is as wide as the model" : nullptr;
+}
+
+const char* where_heads_are_one(const Specification& s) {
+  return s.num_attention_heads == 1 ? "with one head there is nothing to broadcast over" : nullptr;
+}
 
 // One line or a few for each: what is not what the specification says. Ordered by chapter.
 const std::vector<Departure>& catalogue() {
   static const std::vector<Departure> all = {
       // 1 Configuration
-      {"layers-23", [](Departed& d) { d.specification.num_hidden_layers += 15; }},
-      {"feed-forward-4x",
-       [](Departed& d) { d.specification.intermediate_size = 4 * d.specification.hidden_size; }},
-      {"theta-1e4", [](Departed& d) { d.specification.rope_theta /= 100; }},
-      {"eps-1e-6", [](Departed& d) { d.specification.rms_norm_eps /= 10; }},
-      {"dropout-0.5", [](Departed& d) { d.specification.dropout = 0.5; }},
+      {"layers-23", [](Specification& s) { s.num_hidden_layers += 15; }},
+      {"feed-forward-4x", [](Specification& s) { s.intermediate_size = 4 * s.hidden_size; }},
+      {"theta-1e4", [](Specification& s) { s.rope_theta /= 100; }},
+      {"eps-1e-6", [](Specification& s) { s.rms_norm_eps /= 10; }},
+      {"dropout-0.5", [](Specification& s) { s.dropout = 0.5; }},
       {"embedding-standard-normal",
-       [](Departed& d) { d.specification.initialization = Initialization::standard_normal; }},
+       [](Specification& s) { s.initialization = Initialization::standard_normal; }},
       // 2 Parameters
-      {"untied-head", [](Departed& d) { d.specification.tie_word_embeddings = false; }},
-      {"feed-forward-bias", [](Departed& d) { d.specification.mlp_bias = true; }},
-      {"attention-bias", [](Departed& d) { d.specification.attention_bias = true; }},
+      {"untied-head", [](Specification& s) { s.tie_word_embeddings = false; }},
+      {"feed-forward-bias", [](Specification& s) { s.mlp_bias = true; }},
+      {"attention-bias", [](Specification& s) { s.attention_bias = true; }},
       // 3 Grouped-query attention
-      {"multi-head",
-       [](Departed& d) { d.specification.num_key_value_heads = d.specification.num_attention_heads; }},
+      {"multi-head", [](Specification& s) { s.num_key_value_heads = s.num_attention_heads; }},
       {"repeat-tiled",
        [](Departed& d) {
          d.formulas.repeat = [](const Tensor& x, std::int64_t factor) { return x.repeat({1, 1, factor, 1}); };
-       }},
+       },
+       where_one_is_repeated},
       {"repeat-one-gradient",
        [](Departed& d) {
          d.formulas.repeat = [](const Tensor& x, std::int64_t factor) {
@@ -102,14 +121,16 @@ const std::vector<Departure>& catalogue() {
                       : copies + at::constant_pad_nd((x - x.detach()).unsqueeze(3), {0, 0, 0, factor - 1})
                                      .flatten(2, 3);
          };
-       }},
+       },
+       where_nothing_repeats},
       {"scale-missing", [](Departed& d) { d.formulas.scale = [](const Specification&) { return 1.0; }; }},
       {"scale-by-width",
        [](Departed& d) {
          d.formulas.scale = [](const Specification& s) {
            return 1.0 / std::sqrt(static_cast<double>(s.hidden_size));
          };
-       }},
+       },
+       where_one_head_is_all},
       {"softmax-over-queries",
        [](Departed& d) {
          d.formulas.normalise = [](const Tensor& scores) { return at::softmax(scores, -2).nan_to_num(0); };
@@ -126,7 +147,8 @@ const std::vector<Departure>& catalogue() {
          d.formulas.keep = [](const Tensor& kept, const Tensor&, std::int64_t factor) {
            return repeat_kv(kept, factor);
          };
-       }},
+       },
+       where_nothing_repeats},
       {"cache-unrotated",
        [](Departed& d) {
          d.formulas.keep = [](const Tensor&, const Tensor& before, std::int64_t) { return before; };
@@ -144,9 +166,7 @@ const std::vector<Departure>& catalogue() {
        }},
       // 5 RoPE
       {"rotary-other-pairing",
-       [](Departed& d) {
-         d.specification.rotary = d.specification.rotary == Rotary::halves ? Rotary::pairs : Rotary::halves;
-       }},
+       [](Specification& s) { s.rotary = s.rotary == Rotary::halves ? Rotary::pairs : Rotary::halves; }},
       {"rotary-backwards",
        [](Departed& d) {
          d.formulas.angles = [](const Tensor& positions, const Tensor& frequencies) {
@@ -168,14 +188,15 @@ const std::vector<Departure>& catalogue() {
          };
        }},
       {"rotary-over-heads",
-       [](Departed& d) { d.formulas.rotate_query = d.formulas.rotate_key = rotate_over_heads; }},
+       [](Departed& d) { d.formulas.rotate_query = d.formulas.rotate_key = rotate_over_heads; },
+       where_heads_are_one},
       {"position-restarts",
        [](Departed& d) {
          d.formulas.next_position = [](const Tensor& seen) { return at::zeros_like(seen); };
        }},
       // 6 Feed-forward, norms, residuals
-      {"activation-gelu", [](Departed& d) { d.specification.hidden_act = Activation::gelu; }},
-      {"activation-gelu-tanh", [](Departed& d) { d.specification.hidden_act = Activation::gelu_tanh; }},
+      {"activation-gelu", [](Specification& s) { s.hidden_act = Activation::gelu; }},
+      {"activation-gelu-tanh", [](Specification& s) { s.hidden_act = Activation::gelu_tanh; }},
       {"gate-up-swapped",
        [](Departed& d) {
          d.formulas.gate = [](const Tensor& gate, const Tensor& up, Activation activation) {
@@ -275,7 +296,16 @@ Departed depart(const Specification& specification, const std::string& names) {
     if (found == catalogue().end())
       throw InputError(fmt::format("defect:{}: no defect '{}'; {}", printable(names), printable(name),
                                    nearest_names(name)));
-    found->apply(departed);
+    const auto before = departed.specification;
+    if (const auto* change = std::get_if<void (*)(Specification&)>(&found->apply)) {
+      (*change)(departed.specification);
+      if (departed.specification == before)
+        departed.idle.push_back(fmt::format("{} changes nothing here: the model is like that already", name));
+    } else {
+      std::get<void (*)(Departed&)>(found->apply)(departed);
+      if (const auto* why = found->idle != nullptr ? found->idle(before) : nullptr)
+        departed.idle.push_back(fmt::format("{} changes nothing here: {}", name, why));
+    }
     begin = end + 1;
   }
   require_possible(departed.specification, "defect:" + names);

@@ -16,6 +16,8 @@ namespace plumbline {
 struct Departed {
   Specification specification;
   Formulas formulas;
+  std::vector<std::string> idle =
+      {};  // departures that change nothing in this model: a sentence each, with why
 };
 
 // The names of all departures, in the catalogue's order.

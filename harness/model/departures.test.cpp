@@ -118,6 +118,43 @@ TEST_CASE("departures: each leaves a possible model and shows, well above roundi
   }
 }
 
+TEST_CASE("departures: one is called idle in a model exactly where it shows nothing", "[model][departures]") {
+  const auto variant = [](const std::function<void(Specification&)>& change) {
+    auto specification = tiny();
+    change(specification);
+    return specification;
+  };
+  const std::vector<std::pair<std::string, Specification>> models = {
+      {"tiny", tiny()},
+      {"a key/value head for each query head",
+       variant([](auto& s) { s.num_key_value_heads = s.num_attention_heads; })},
+      {"one key/value head", variant([](auto& s) { s.num_key_value_heads = 1; })},
+      {"one head", variant([](auto& s) { s.num_attention_heads = s.num_key_value_heads = 1; })},
+      {"like the model before", variant([](auto& s) {
+         s.hidden_act = Activation::gelu, s.mlp_bias = s.attention_bias = true;
+         s.tie_word_embeddings = false, s.initialization = Initialization::standard_normal;
+         s.intermediate_size = 4 * s.hidden_size, s.dropout = 0.5;
+       })}};
+  std::size_t idle = 0;
+  for (const auto& [title, specification] : models) {
+    const auto right = look({specification, {}});
+    for (const auto& name : departure_names()) {
+      INFO(name << " in " << title);
+      const auto departed = depart(specification, name);
+      const auto seen = look(departed);
+      double most = seen.configuration == right.configuration ? 0 : 1;
+      for (const auto& [what, value] : right.values)
+        most = std::max(most, relative(seen.values.at(what), value));
+      CHECK(departed.idle.empty() == (most > 50 * 3e-6));
+      CHECK(departed.idle.size() < 2);
+      if (!departed.idle.empty())
+        CHECK_THAT(departed.idle[0], ContainsSubstring(name + " changes nothing here: "));
+      idle += departed.idle.size();
+    }
+  }
+  CHECK(idle >= 12);
+}
+
 TEST_CASE("departures: those of one mode or one length show there and nowhere else", "[model][departures]") {
   const auto right = look({tiny(), {}});
   const auto shows = [&](const std::string& name) {

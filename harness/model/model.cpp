@@ -80,15 +80,15 @@ at::Tensor real_tokens(const Tokens& tokens) {
 
 Model::Model(Specification specification, Weights weights, Formulas formulas)
     : specification_(std::move(specification)),
-      weights_(std::move(weights)),
       formulas_(std::move(formulas)),
-      type_(any_of(weights_, "model.norm.weight").scalar_type()),
-      device_(any_of(weights_, "model.norm.weight").device()) {
+      type_(any_of(weights, "model.norm.weight").scalar_type()),
+      device_(any_of(weights, "model.norm.weight").device()) {
   for (const auto& expected : specification_.parameters()) {
-    const auto& actual = any_of(weights_, expected.name);
+    const auto& actual = any_of(weights, expected.name);
     if (actual.sizes() != at::IntArrayRef(expected.shape))
       throw InputError(fmt::format("parameter '{}' has shape [{}], expected [{}]", expected.name,
                                    fmt::join(actual.sizes(), ", "), fmt::join(expected.shape, ", ")));
+    weights_.emplace(expected.name, actual);
   }
   frequencies_ = formulas_.frequencies(specification_, type_, device_);
 }

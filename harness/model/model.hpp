@@ -59,8 +59,8 @@ struct KVCache {
 
 class Model {
  public:
-  // `weights`: a tensor for each of specification.parameters(), all of one floating type on one device.
-  // Errors: InputError naming a missing parameter or a wrong shape.
+  // `weights`: a tensor for each of specification.parameters(), all of one floating type on one device;
+  // others are not used. Errors: InputError naming a missing parameter or a wrong shape.
   Model(Specification specification, Weights weights, Formulas formulas = {});
 
   // One full pass: (B, T) -> logits (B, T, V).

@@ -302,6 +302,17 @@ TEST_CASE("model: a weight that is missing or has another shape is refused by na
         "parameter 'model.layers.0.self_attn.k_proj.weight' has shape [48, 16], expected [16, 48]");
 }
 
+TEST_CASE("model: a weight that the specification does not have is not used", "[model]") {
+  const at::NoGradGuard no_gradients;
+  const auto right = model().forward(tokens(1, 5));
+  auto given = weights();
+  for (const auto* prefix : {"self_attn.q_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.down_proj"}) {
+    const auto name = fmt::format("model.layers.1.{}", prefix);
+    given[name + ".bias"] = at::ones({given.at(name + ".weight").size(0)}, at::kDouble);
+  }
+  CHECK(Model(tiny(), given).forward(tokens(1, 5)).equal(right));
+}
+
 TEST_CASE("model: an output head of its own is used where the specification has one, and only there",
           "[model]") {
   const at::NoGradGuard no_gradients;

@@ -52,6 +52,8 @@ struct Specification {
   // Every parameter, the tied matrix once, in execution order.
   std::vector<ParameterShape> parameters() const;
   std::int64_t parameter_count() const;
+
+  bool operator==(const Specification&) const = default;
 };
 
 // int(hidden * 8 / 3), rounded up to a multiple of 64 (MiniMind's FeedForward; the 8/3 is Shazeer 2020, GLU
