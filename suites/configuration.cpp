@@ -8,14 +8,14 @@ namespace plumbline {
 namespace {
 
 // The candidate's setting, or the end of the test: a value that is missing is never taken as right.
-const Setting& setting(const std::string& key) {
+const Setting& setting(const char* key) {
   const auto& configuration = subject().description().configuration;
   const auto found = configuration.find(key);
   if (found == configuration.end()) not_assessed(fmt::format("the configuration does not say {}", key));
   return found->second;
 }
 
-void expect_setting(const std::string& key, const nlohmann::json& expected) {
+void expect_setting(const char* key, const nlohmann::json& expected) {
   const auto& actual = setting(key);
   expect_that(actual.value == expected, fmt::format("{} ({})", key, actual.where), actual.value.dump(),
               expected.dump());

@@ -41,23 +41,24 @@ void worsen(reports::Verdict& verdict, reports::Verdict found) {
 }  // namespace
 
 RequirementList read_requirements(const std::filesystem::path& file) {
-  const auto json = parse_json(read_text(file, kLargestFile), file.string());
+  const auto place = file.string();
+  const auto json = parse_json(read_text(file, kLargestFile), place);
   RequirementList list;
   const auto has_chapter = [&](int number) {
     return std::any_of(list.chapters.begin(), list.chapters.end(),
                        [&](const auto& chapter) { return chapter.number == number; });
   };
-  for (const auto& item : list_of(json, "chapters", file.string())) {
-    const auto number = chapter_of(item, "number", file.string());
+  for (const auto& item : list_of(json, "chapters", place)) {
+    const auto number = chapter_of(item, "number", place);
     if (has_chapter(number))
-      throw InputError(fmt::format("{}: chapter {} stands twice", file.string(), number));
-    list.chapters.push_back({number, text_of(item, "title", file.string())});
+      throw InputError(fmt::format("{}: chapter {} stands twice", place, number));
+    list.chapters.push_back({number, text_of(item, "title", place)});
   }
-  for (const auto& item : list_of(json, "requirements", file.string())) {
+  for (const auto& item : list_of(json, "requirements", place)) {
     RequirementList::Entry entry;
     auto& requirement = entry.requirement;
-    requirement.id = text_of(item, "id", file.string());
-    const auto where = fmt::format("{}: {}", file.string(), printable(requirement.id));
+    requirement.id = text_of(item, "id", place);
+    const auto where = fmt::format("{}: {}", place, printable(requirement.id));
     requirement.statement = text_of(item, "statement", where);
     requirement.source = text_of(item, "source", where);
     requirement.chapter = chapter_of(item, "chapter", where);

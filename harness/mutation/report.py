@@ -9,7 +9,12 @@ MEANINGS = {
     "failed": "failed by a suite of the right chapter",
     "right chapter in error": "failed, but the right chapter only broke down",
     "failed elsewhere": "failed by suites of other chapters only",
-    "not judged": "not passed: the program could not judge it (exit 2), crashed or ran out of time",
+    "model raises": "the model raises an error, and requirements of the right chapter say so (verdict error, exit 2)",
+    "raises elsewhere": "the model raises an error, which requirements of other chapters alone say (verdict error, exit 2)",
+    "refused": "the program refuses the model's own numbers before it judges anything (exit 2)",
+    "crashed": "the program ends by a signal, or with a status of no meaning",
+    "out of time": "stopped after eight times the unmutated program's time",
+    "incomplete": "a requirement could not be assessed any more (exit 3)",
     "same object code": "equivalent: the compiler makes the same object code of it",
     "equivalent": "equivalent, for the reason given below",
     "survived": "passes every suite: a hole in the suites, or not yet explained",
@@ -39,8 +44,12 @@ def outcome(mutant, facts, right, equivalent):
     for name, run in facts["runs"].items():
         if run["verdict"] == "not judged":
             errors = sorted({chapter for chapter, _ in run["failed"].values()})
-            words = f"{len(run['failed'])} requirements in error, of chapters {' '.join(map(str, errors))}" if errors else run["words"]
-            return "not judged", f"{name}: {words}"
+            if errors:
+                words = f"{name}: {len(run['failed'])} requirements in error, of chapters {' '.join(map(str, errors))}"
+                return ("model raises" if set(errors) & set(right) else "raises elsewhere"), words
+            kind = "incomplete" if run["words"].startswith("incomplete") else "out of time" if run["words"] == "out of time" else (
+                "crashed" if run["words"].startswith("ended with") else "refused")
+            return kind, f"{name}: {run['words']}"
         if run["verdict"] == "failed":
             fails = sorted(id for id, (chapter, verdict) in run["failed"].items() if verdict == "fail")
             errors = {chapter for chapter, verdict in run["failed"].values() if verdict == "error"}
@@ -126,6 +135,10 @@ def write(document, json_path, markdown_path):
     lines += listing(rows, "survived", "Survivors without a reason")
     lines += listing(rows, "failed elsewhere", "Failed by other chapters only")
     lines += listing(rows, "right chapter in error", "Failed, the right chapter in error")
+    lines += listing(rows, "raises elsewhere", "The model raises, which other chapters alone say")
+    lines += listing(rows, "crashed", "Crashed")
+    lines += listing(rows, "out of time", "Out of time")
+    lines += listing(rows, "incomplete", "Incomplete")
     lines += listing(rows, "equivalent", "Equivalent, with the reason")
     lines += listing(rows, "same object code", "Equivalent: the same object code")
     markdown_path.write_text("\n".join(lines) + "\n")
