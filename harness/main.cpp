@@ -13,10 +13,13 @@
 
 #include "harness/candidate/checkpoint.hpp"
 #include "harness/candidate/engine.hpp"
+#include "harness/candidate/live.hpp"
 #include "harness/candidate/reference.hpp"
+#include "harness/evidence/safetensors.hpp"
 #include "harness/session.hpp"
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
+#include "harness/system/interruption.hpp"
 
 namespace plumbline {
 namespace {
@@ -92,7 +95,41 @@ struct Arguments {
   int threads = 0;
   std::vector<int> chapters;
   std::string out = "out";
+  std::string python;
+  double timeout = 120;
 };
+
+// The interpreter of the user's own environment: where their model runs.
+std::string users_python(const Arguments& arguments) {
+  if (!arguments.python.empty()) return arguments.python;
+  for (const auto* environment : {"VIRTUAL_ENV", "CONDA_PREFIX"})
+    if (const char* prefix = std::getenv(environment); prefix != nullptr && *prefix != '\0')
+      return fmt::format("{}/bin/python", prefix);
+  return "python3";
+}
+
+std::unique_ptr<Candidate> open_program(const Arguments& arguments, const Specification& specification,
+                                        const fs::path& data, at::ScalarType type, at::Device device) {
+  const auto& name = arguments.candidate;
+  LiveOptions options;
+  options.name = name;
+  options.type = type;
+  options.device = device;
+  options.threads = at::get_num_threads();
+  options.limits.time = std::chrono::milliseconds(static_cast<std::int64_t>(arguments.timeout * 1000));
+  options.limits.resident_bytes = most_tensor_bytes();
+  options.environment = {{"OMP_NUM_THREADS", std::to_string(options.threads)}};
+  if (name.starts_with("exec:")) {
+    options.command = {"/bin/sh", "-c", name.substr(5)};
+  } else {
+    const char* others = std::getenv("PYTHONPATH");
+    const auto ours = script_directory(data).string();
+    options.command = {users_python(arguments), "-m", "plumbline.serve", fs::absolute(name).string()};
+    options.environment.emplace_back(
+        "PYTHONPATH", others == nullptr || *others == '\0' ? ours : fmt::format("{}:{}", ours, others));
+  }
+  return open_live(std::move(options), specification);
+}
 
 std::unique_ptr<Candidate> open_candidate(const Arguments& arguments, const Specification& specification,
                                           const fs::path& data, at::ScalarType type, at::Device device) {
@@ -101,12 +138,14 @@ std::unique_ptr<Candidate> open_candidate(const Arguments& arguments, const Spec
   if (name == "reference:fast") return make_engine(name, specification, type, device);
   if (name.starts_with("defect:"))
     return make_reference(name, depart(specification, name.substr(7)), type, device);
+  if (name.starts_with("exec:")) return open_program(arguments, specification, data, type, device);
   std::error_code ignored;
   if (!fs::exists(name, ignored))
-    throw InputError(
-        fmt::format("{}: no such file or directory; expected a checkpoint directory, a .safetensors or .pth "
-                    "file, 'reference' or 'defect:NAME'",
-                    name));
+    throw InputError(fmt::format(
+        "{}: no such file or directory; expected a model's adapter (.py), 'exec: COMMAND', a checkpoint "
+        "directory, a .safetensors or .pth file, 'reference' or 'defect:NAME'",
+        printable(name)));
+  if (name.ends_with(".py")) return open_program(arguments, specification, data, type, device);
   return open_checkpoint(name, PLUMBLINE_PYTHON, script_directory(data).string());
 }
 
@@ -179,10 +218,12 @@ int run(int count, char** values) {
   Arguments arguments;
   auto* verifying = app.add_subcommand("verify", "Judge a candidate against a specification");
   verifying
-      ->add_option("candidate", arguments.candidate,
-                   "reference (the built-in model), reference:fast (its inference engine), a Hugging Face "
-                   "checkpoint directory, a .safetensors or "
-                   ".pth file, or defect:NAME")
+      ->add_option(
+          "candidate", arguments.candidate,
+          "a live model's adapter (.py), 'exec: COMMAND' (a program that answers the protocol), a Hugging "
+          "Face "
+          "checkpoint directory, a .safetensors or .pth file, reference (the built-in model), reference:fast "
+          "(its inference engine), or defect:NAME")
       ->capture_default_str();
   verifying
       ->add_option("--spec", arguments.specification,
@@ -195,6 +236,12 @@ int run(int count, char** values) {
       ->capture_default_str();
   verifying->add_option("--threads", arguments.threads, "CPU threads; 0 leaves it to LibTorch")
       ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
+  verifying->add_option(
+      "--python", arguments.python,
+      "the interpreter that runs an adapter (default: that of the active environment, else python3)");
+  verifying->add_option("--timeout", arguments.timeout, "seconds that a live model may take for one answer")
+      ->check(CLI::Range(0.1, 86400.0))
       ->capture_default_str();
   verifying
       ->add_option(
@@ -232,6 +279,7 @@ int run(int count, char** values) {
 
 int main(int count, char** values) {
   plumbline::wait_without_spinning(values);
+  plumbline::clean_up_when_interrupted();
   std::string reason;
   try {
     return plumbline::run(count, values);

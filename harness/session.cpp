@@ -126,9 +126,10 @@ reports::Header header_of(const Verification& verification, bool runs_code) {
 
 // What this run, for all that the candidate is, can never show.
 void exclude_what_cannot_be(Recorder& recorder, const Verification& verification) {
+  recorder.declare(verification.candidate->capabilities());
   if (!verification.specification.tie_word_embeddings)
     recorder.exclude("PAR-7", "this specification's output head is a matrix of its own");
-  if (verification.dtype == "bf16" && verification.candidate->describe().kind == "reference")
+  if (verification.dtype == "bf16" && verification.candidate->capabilities().contains("code"))
     for (const auto* id : {"NUM-1", "NUM-2", "NUM-3"})
       recorder.exclude(id,
                        "golden tensors are judged in float32: in bfloat16 roundings add up beyond them over "
@@ -153,9 +154,10 @@ int verify(Verification verification) {
   const auto began = Clock::now();
   auto& candidate = *verification.candidate;
   const auto kind = candidate.describe().kind;
-  const bool runs_code = kind == "reference";
+  const bool runs_code = candidate.capabilities().contains("code");
   auto golden =
       runs_code ? Golden::open(verification.data / "golden", verification.specification) : std::nullopt;
+  candidate.check_adapter();
   Recorder recorder(read_requirements(verification.data / "fixtures" / "requirements.json"), kind);
   exclude_what_cannot_be(recorder, verification);
   for (const auto chapter : verification.chapters)

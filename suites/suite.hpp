@@ -34,10 +34,13 @@ class Subject {
         specification_(std::move(specification)),
         golden_(std::move(golden)),
         fixtures_(std::move(fixtures)),
-        recorder_(recorder) {}
+        recorder_(recorder),
+        capabilities_(candidate.capabilities()) {}
 
   const Specification& specification() const { return specification_; }  // what the candidate claims to be
   Candidate& candidate() { return candidate_; }
+  // Whether the candidate declares that it can do this (see Candidate::capabilities).
+  bool can(const std::string& capability) const { return capabilities_.contains(capability); }
   const Description& description() const { return candidate_.describe(); }
   const std::optional<Golden>& golden() const { return golden_; }
   const std::filesystem::path& fixtures() const { return fixtures_; }
@@ -45,7 +48,7 @@ class Subject {
 
   // The candidate with the discriminating weights loaded. Errors: NotShown.
   Candidate& running();
-  // The discriminating weights, float32 on the CPU.
+  // The discriminating weights, float32 on the CPU; of a candidate that cannot load any, its own.
   const Weights& weights();
   // Runs `body` with other weights loaded, and loads the discriminating ones again.
   void with_weights(const Weights& weights, const std::function<void(Candidate&)>& body);
@@ -64,6 +67,7 @@ class Subject {
   std::optional<Golden> golden_;
   std::filesystem::path fixtures_;
   Recorder& recorder_;
+  std::set<std::string> capabilities_;
   std::optional<Weights> weights_;
   bool loaded_ = false;
   std::unique_ptr<Model> exact_, rounded_;

@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -28,9 +29,9 @@ struct ParameterDescription {
 };
 
 struct Description {
-  std::string name;    // as the user named it
-  std::string kind;    // "reference", "checkpoint", "state_dict": requirements say which kinds they apply to
-  std::string sha256;  // of what was read; empty for the built-in reference
+  std::string name;  // as the user named it
+  std::string kind;  // "reference", "checkpoint", "state_dict", "live": requirements say which they apply to
+  std::string sha256;                            // of what was read; empty for the built-in reference
   std::map<std::string, Setting> configuration;  // what is missing here was not shown
   std::vector<ParameterDescription> parameters;
   std::vector<std::string> notes;
@@ -72,6 +73,17 @@ class Candidate {
   // The values of the parameters, by canonical name; a tied head appears once or as an alias.
   virtual const Weights& weights() const = 0;
 
+  // What it declares that it can do, in the words of protocol.md: "code", "load", "initialise", "evaluation",
+  // "training", "dropout", "first_position", "padding.right", "padding.left", "cache", "cache.chunks",
+  // "cache.capacity", "cache.fill", "cache.show", "cache.padding" (on either side),
+  // "cache.padding.right", "cache.padding.left", "repeat_kv", "rotate". Requirements name what they need;
+  // what a candidate does not declare is not applicable to it.
+  virtual std::set<std::string> capabilities() const { return {}; }
+
+  // Looks whether what stands between us and the model can be trusted at all: it is judged before the model.
+  // Errors: InputError with advice.
+  virtual void check_adapter() {}
+
   // From here on: what only code can show. A candidate without code throws NotShown.
 
   // Loads weights by canonical name. What the candidate has beyond them is set to what makes it void (a bias
@@ -83,8 +95,13 @@ class Candidate {
   virtual std::unique_ptr<Decoding> decode(std::int64_t /*batch*/, std::int64_t /*capacity*/) {
     throw NotShown("it has no KV cache");
   }
-  // The operation that repeats key/value heads: (B, S, K, Dh) -> (B, S, K * factor, Dh), differentiable.
+  // The operation that repeats key/value heads: (B, S, K, Dh) -> (B, S, K * factor, Dh).
   virtual at::Tensor repeat_kv(const at::Tensor&, std::int64_t /*factor*/) {
+    throw NotShown("it does not show this operation");
+  }
+  // The gradient of (repeat_kv(x, factor) * upstream).sum() with respect to x.
+  virtual at::Tensor repeat_kv_gradient(const at::Tensor&, std::int64_t /*factor*/,
+                                        const at::Tensor& /*upstream*/) {
     throw NotShown("it does not show this operation");
   }
   // The rotation of (B, T, heads, Dh) at positions (B, T) int64.

@@ -53,6 +53,11 @@ class EngineCandidate : public Candidate {
 
   const Description& describe() const override { return description_; }
   const Weights& weights() const override { return weights_; }
+  std::set<std::string> capabilities() const override {
+    auto all = everything_that_code_can_show();
+    for (const auto* name : {"initialise", "dropout", "repeat_kv", "rotate"}) all.erase(name);
+    return all;
+  }
 
   void load(const Weights& given) override {
     Weights own;

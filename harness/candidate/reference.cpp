@@ -38,6 +38,7 @@ class Reference : public Candidate {
 
   const Description& describe() const override { return description_; }
   const Weights& weights() const override { return running().weights(); }
+  std::set<std::string> capabilities() const override { return everything_that_code_can_show(); }
 
   void load(const Weights& given) override {
     Weights own;
@@ -68,6 +69,12 @@ class Reference : public Candidate {
   at::Tensor repeat_kv(const at::Tensor& x, std::int64_t factor) override {
     return departed_.formulas.repeat(x, factor);
   }
+  at::Tensor repeat_kv_gradient(const at::Tensor& x, std::int64_t factor,
+                                const at::Tensor& upstream) override {
+    const auto leaf = x.detach().clone().set_requires_grad(true);
+    (repeat_kv(leaf, factor) * upstream).sum().backward();
+    return leaf.grad();
+  }
   at::Tensor rotate(const at::Tensor& x, const at::Tensor& positions) override {
     const auto& formulas = departed_.formulas;
     const auto& specification = departed_.specification;
@@ -92,6 +99,28 @@ class Reference : public Candidate {
 };
 
 }  // namespace
+
+std::set<std::string> everything_that_code_can_show() {
+  return {"code",
+          "load",
+          "initialise",
+          "evaluation",
+          "training",
+          "dropout",
+          "padding.right",
+          "padding.left",
+          "cache",
+          "cache.chunks",
+          "cache.capacity",
+          "cache.fill",
+          "cache.show",
+          "repeat_kv",
+          "rotate",
+          "cache.padding",
+          "cache.padding.right",
+          "cache.padding.left",
+          "first_position"};
+}
 
 std::map<std::string, Setting> settings_of(const Specification& s, const std::string& where) {
   return {{"vocab_size", {s.vocab_size, where}},

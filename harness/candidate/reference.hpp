@@ -13,6 +13,9 @@ namespace plumbline {
 std::unique_ptr<Candidate> make_reference(const std::string& name, Departed departed, at::ScalarType type,
                                           at::Device device);
 
+// All capabilities that a candidate with code may have.
+std::set<std::string> everything_that_code_can_show();
+
 // A specification's numbers as the settings of a configuration.
 std::map<std::string, Setting> settings_of(const Specification& specification, const std::string& where);
 

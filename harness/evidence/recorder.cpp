@@ -50,8 +50,7 @@ RequirementList read_requirements(const std::filesystem::path& file) {
   };
   for (const auto& item : list_of(json, "chapters", place)) {
     const auto number = chapter_of(item, "number", place);
-    if (has_chapter(number))
-      throw InputError(fmt::format("{}: chapter {} stands twice", place, number));
+    if (has_chapter(number)) throw InputError(fmt::format("{}: chapter {} stands twice", place, number));
     list.chapters.push_back({number, text_of(item, "title", place)});
   }
   for (const auto& item : list_of(json, "requirements", place)) {
@@ -72,6 +71,11 @@ RequirementList read_requirements(const std::filesystem::path& file) {
       if (!kind.is_string()) throw InputError(where + ": expected 'applicable' to list kinds of candidates");
       entry.applicable.insert(kind.get<std::string>());
     }
+    if (item.contains("needs"))
+      for (const auto& need : list_of(item, "needs", where)) {
+        if (!need.is_string()) throw InputError(where + ": expected 'needs' to list capabilities");
+        entry.needs.push_back(need.get<std::string>());
+      }
     for (const auto& other : list.entries)
       if (other.requirement.id == requirement.id) throw InputError(where + ": stands twice");
     list.entries.push_back(std::move(entry));
@@ -157,6 +161,13 @@ void Recorder::leave_out(const std::string& id, const std::string& reason) {
   auto& requirement = find(id).requirement;
   if (requirement.verdict == reports::Verdict::not_assessed && !begun_.contains(id))
     requirement.reason = reason;
+}
+
+void Recorder::declare(const std::set<std::string>& capabilities) {
+  for (const auto& entry : list_.entries)
+    for (const auto& need : entry.needs)
+      if (!capabilities.contains(need))
+        exclude(entry.requirement.id, fmt::format("the candidate does not declare '{}'", need));
 }
 
 void Recorder::exclude(const std::string& id, const std::string& reason) {

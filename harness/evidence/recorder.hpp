@@ -15,6 +15,7 @@ struct RequirementList {
   struct Entry {
     reports::Requirement requirement;  // as yet without a verdict
     std::set<std::string> applicable;  // kinds of candidate that can show it
+    std::vector<std::string> needs;    // what one of them has to declare that it can do
   };
   std::vector<reports::Chapter> chapters;
   std::vector<Entry> entries;
@@ -42,6 +43,8 @@ class Recorder {
 
   // A requirement that will not be looked at, and why: it stays not assessed.
   void leave_out(const std::string& id, const std::string& reason);
+  // What the candidate declares that it can do: requirements that need more become not applicable.
+  void declare(const std::set<std::string>& capabilities);
   // A requirement that this run can never show, and why: it becomes not applicable.
   void exclude(const std::string& id, const std::string& reason);
 

@@ -1,5 +1,7 @@
 #include "harness/evidence/recorder.hpp"
 
+#include "harness/candidate/reference.hpp"
+
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>
 #include <fstream>
@@ -280,7 +282,8 @@ TEST_CASE(
     "[evidence][recorder]") {
   const auto all = read_requirements(source / "fixtures" / "requirements.json");
   std::map<int, std::string> prefixes;
-  for (const auto& [requirement, applicable] : all.entries) {
+  const auto capabilities = everything_that_code_can_show();
+  for (const auto& [requirement, applicable, needs] : all.entries) {
     INFO(requirement.id);
     CHECK(std::regex_match(requirement.id, std::regex("[A-Z]+-([1-9][0-9]*|[a-z])")));
     const auto prefix = requirement.id.substr(0, requirement.id.find('-'));
@@ -289,7 +292,8 @@ TEST_CASE(
     CHECK(requirement.source.size() > 3);
     // A kind that is misspelt would make a requirement not applicable to all.
     for (const auto& kind : applicable)
-      CHECK((kind == "reference" || kind == "checkpoint" || kind == "state_dict"));
+      CHECK((kind == "reference" || kind == "checkpoint" || kind == "state_dict" || kind == "live"));
+    for (const auto& need : needs) CHECK(capabilities.contains(need));
   }
   for (const auto& chapter : all.chapters) CHECK(prefixes.contains(chapter.number));
 }
@@ -315,4 +319,22 @@ TEST_CASE("recorder: every requirement has a test in the suites, and every test 
                       std::back_inserter(unknown));
   CHECK(untested == std::vector<std::string>{});
   CHECK(unknown == std::vector<std::string>{});
+}
+
+TEST_CASE("recorder: what a candidate does not declare is not applicable, and what it does stays to be shown",
+          "[evidence][recorder]") {
+  Recorder recorder(read_requirements(source / "fixtures" / "requirements.json"), "live");
+  recorder.declare({"code", "evaluation", "load", "cache", "cache.show"});
+  const auto verdict = [&](const std::string& id) {
+    for (const auto& requirement : recorder.requirements())
+      if (requirement.id == id) return requirement;
+    throw std::logic_error(id);
+  };
+  CHECK(verdict("MODE-3").verdict == reports::Verdict::not_applicable);
+  CHECK(verdict("MODE-3").reason == "the candidate does not declare 'training'");
+  CHECK(verdict("KVC-5").verdict == reports::Verdict::not_applicable);
+  CHECK(verdict("KVC-4").verdict == reports::Verdict::not_assessed);
+  CHECK(verdict("KVC-1").verdict == reports::Verdict::not_assessed);
+  CHECK(verdict("MODE-1").verdict == reports::Verdict::not_assessed);
+  CHECK(verdict("PAR-5").reason == "a candidate of kind live can never show it");
 }

@@ -2,6 +2,8 @@
 
 namespace plumbline {
 
+Formulas::Formulas() = default;  // here alone are the entries made
+
 at::ScalarType accumulation_type(at::ScalarType model_type) {
   return model_type == at::kDouble ? at::kDouble : at::kFloat;
 }

@@ -73,6 +73,8 @@ at::Tensor dropout(const at::Tensor& x, double p);
 // What a model does, formula by formula. Where nothing departs, each entry is the function above of that
 // name.
 struct Formulas {
+  Formulas();
+
   std::function<at::Tensor(const at::Tensor& x, const at::Tensor& weight, double eps, NormPrecision)> norm =
       rms_norm;
   std::function<at::Tensor(const Specification&, at::ScalarType, at::Device)> frequencies =

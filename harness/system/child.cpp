@@ -12,15 +12,17 @@
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
-#include <mutex>
+#include <filesystem>
+#include <fstream>
+#include <optional>
 #include <system_error>
 
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
+#include "harness/system/interruption.hpp"
 
 extern char** environ;
 
@@ -82,7 +84,7 @@ std::vector<char*> pointers(std::vector<std::string>& texts) {
   return result;
 }
 
-std::vector<std::string> environment_with(const std::vector<std::pair<std::string, std::string>>& changes) {
+std::vector<std::string> environment_with(const Environment& changes) {
   std::vector<std::string> result;
   for (char** entry = environ; *entry != nullptr; ++entry) {
     const std::string_view text = *entry;
@@ -94,47 +96,6 @@ std::vector<std::string> environment_with(const std::vector<std::pair<std::strin
   for (const auto& [name, value] : changes) result.push_back(name + "=" + value);
   return result;
 }
-
-// The process group to kill when a signal ends us; a signal handler can only see static things.
-std::atomic<pid_t> running_group{0};
-static_assert(std::atomic<pid_t>::is_always_lock_free);
-constexpr std::array ending_signals{SIGINT, SIGTERM, SIGHUP};
-std::array<struct sigaction, ending_signals.size()> previous_actions;
-
-void kill_running_group() {
-  const pid_t group = running_group.load();
-  if (group > 0) ::kill(-group, SIGKILL);
-}
-
-extern "C" void end_child_and_pass_on(int number) {
-  const int saved = errno;
-  kill_running_group();
-  for (std::size_t i = 0; i < ending_signals.size(); ++i) {
-    if (ending_signals[i] == number) ::sigaction(number, &previous_actions[i], nullptr);
-  }
-  ::raise(number);
-  errno = saved;
-}
-
-class EndingSignals {
- public:
-  EndingSignals() {
-    struct sigaction action {};
-    action.sa_handler = end_child_and_pass_on;
-    for (std::size_t i = 0; i < ending_signals.size(); ++i) {
-      ::sigaction(ending_signals[i], nullptr, &previous_actions[i]);
-      if (previous_actions[i].sa_handler != SIG_IGN) ::sigaction(ending_signals[i], &action, nullptr);
-    }
-  }
-  EndingSignals(const EndingSignals&) = delete;
-  EndingSignals& operator=(const EndingSignals&) = delete;
-  ~EndingSignals() {
-    running_group = 0;
-    for (std::size_t i = 0; i < ending_signals.size(); ++i) {
-      ::sigaction(ending_signals[i], &previous_actions[i], nullptr);
-    }
-  }
-};
 
 // Everything that the child needs between fork and exec, where only calls that are safe in a signal handler
 // are.
@@ -158,7 +119,7 @@ bool set_limit(auto what, std::uint64_t value) {
 bool become(const Plan& plan) {
   if (::setpgid(0, 0) != 0) return false;
 #ifdef __linux__
-  // The handler above sees no SIGKILL of ours; the kernel does.
+  // Of a SIGKILL that ends us only the kernel knows.
   if (::prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) return false;
   if (::getppid() != plan.parent) ::_exit(127);
 #endif
@@ -221,44 +182,61 @@ bool has_ended(pid_t child) {
   return status != 0 || seen.si_pid == child;
 }
 
-void wait_for_end(pid_t child, Descriptor& output, Descriptor& errors, const ChildLimits& limits,
-                  ChildResult& result) {
-  const Clock::time_point deadline = Clock::now() + limits.time;
-  while (!has_ended(child)) {
-    if (Clock::now() >= deadline) {
-      result.timed_out = true;
-      break;
-    }
-    // A closed end has number -1, which poll passes over. The tick is for an end that the pipes do not tell
-    // of.
-    std::array<pollfd, 2> ends{pollfd{output.get(), POLLIN, 0}, pollfd{errors.get(), POLLIN, 0}};
-    ::poll(ends.data(), ends.size(), 5);
-    drain(output, result.output, limits.output_bytes);
-    drain(errors, result.errors, limits.output_bytes);
+#ifdef __linux__
+// Bytes of memory in use by all processes of a group; pages that they share count for each.
+std::uint64_t resident_bytes(pid_t group) {
+  const auto page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+  std::uint64_t total = 0;
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc", ignored)) {
+    const std::string name = entry.path().filename();
+    if (name.find_first_not_of("0123456789") != std::string::npos) continue;
+    if (::getpgid(static_cast<pid_t>(std::atol(name.c_str()))) != group) continue;
+    std::uint64_t whole = 0, resident = 0;
+    if (std::ifstream(entry.path() / "statm") >> whole >> resident) total += resident * page;
   }
-  ::kill(-child, SIGKILL);
-  ::kill(child, SIGKILL);
-  drain(output, result.output, limits.output_bytes);
-  drain(errors, result.errors, limits.output_bytes);
+  return total;
 }
-
-void reap(pid_t child, ChildResult& result) {
-  int status = 0;
-  pid_t reaped = -1;
-  do {
-    reaped = ::waitpid(child, &status, 0);
-  } while (reaped < 0 && errno == EINTR);
-  if (reaped != child) return;
-  if (WIFEXITED(status)) result.exit_code = WEXITSTATUS(status);
-  if (WIFSIGNALED(status)) result.signal = WTERMSIG(status);
+#else
+std::uint64_t resident_bytes(pid_t) {
+  return 0;
 }
+#endif
 
-}  // namespace
+// A started child and our ends of its pipes.
+class Child {
+ public:
+  // `answering`: it gets a standard input of its own, and only the end of its errors is kept.
+  Child(const std::vector<std::string>& arguments, const ChildLimits& limits, const Environment& environment,
+        bool answering);
+  ~Child() { end(); }
+  Child(const Child&) = delete;
+  Child& operator=(const Child&) = delete;
 
-ChildResult run_child(const std::vector<std::string>& arguments, const ChildLimits& limits,
-                      const std::vector<std::pair<std::string, std::string>>& environment) {
-  static std::mutex one_at_a_time;
-  const std::lock_guard lock(one_at_a_time);
+  // Waits for something to read or, where `writing`, for room to write, a few milliseconds at most.
+  void wait(bool writing);
+  void drain_all();
+  void end();  // kills the group and reaps the child; what it had written by then is read
+  bool running() const { return process_ > 0; }
+  bool ended_by_itself() const { return has_ended(process_); }
+  bool takes_too_much() const {
+    return limits_.resident_bytes > 0 && resident_bytes(process_) > limits_.resident_bytes;
+  }
+
+  Descriptor input;
+  ChildResult result;
+
+ private:
+  ChildLimits limits_;
+  bool answering_;
+  Descriptor output_, errors_;
+  pid_t process_ = 0;
+  std::optional<OnInterruption> on_interruption_;
+};
+
+Child::Child(const std::vector<std::string>& arguments, const ChildLimits& limits,
+             const Environment& environment, bool answering)
+    : limits_(limits), answering_(answering) {
   if (arguments.empty()) cannot_run("(nothing)", ENOENT);
   const std::string program = find_program(arguments[0]);
   std::vector<std::string> words = arguments;
@@ -266,30 +244,187 @@ ChildResult run_child(const std::vector<std::string>& arguments, const ChildLimi
   std::vector<char*> word_pointers = pointers(words);
   std::vector<char*> setting_pointers = pointers(settings);
   Pipe output = make_pipe(program), errors = make_pipe(program), failure = make_pipe(program);
-  ::fcntl(output.read.get(), F_SETFL, O_NONBLOCK);
-  ::fcntl(errors.read.get(), F_SETFL, O_NONBLOCK);
-  Descriptor input = above_standard(::open("/dev/null", O_RDONLY | O_CLOEXEC));
-  if (!input.open()) cannot_run(program, errno);
-  const Plan plan{program.c_str(),    word_pointers.data(), setting_pointers.data(), &limits,   input.get(),
-                  output.write.get(), errors.write.get(),   failure.write.get(),     ::getpid()};
-
-  const EndingSignals signals;
-  const pid_t child = ::fork();
-  if (child < 0) cannot_run(program, errno);
-  if (child == 0) become_or_report(plan);
-  ::setpgid(child, child);  // whichever of the two comes first
-  running_group = child;
+  Pipe given = answering ? make_pipe(program)
+                         : Pipe{above_standard(::open("/dev/null", O_RDONLY | O_CLOEXEC)), Descriptor()};
+  if (!given.read.open()) cannot_run(program, errno);
+  for (const auto* ours : {&output.read, &errors.read, &given.write})
+    if (ours->open()) ::fcntl(ours->get(), F_SETFL, O_NONBLOCK);
+  const Plan plan{program.c_str(),  word_pointers.data(), setting_pointers.data(), &limits,
+                  given.read.get(), output.write.get(),   errors.write.get(),      failure.write.get(),
+                  ::getpid()};
+  process_ = ::fork();
+  if (process_ < 0) cannot_run(program, errno);
+  if (process_ == 0) become_or_report(plan);
+  ::setpgid(process_, process_);  // whichever of the two comes first
+  on_interruption_.emplace([group = process_] { ::kill(-group, SIGKILL); });
   output.write.close();
   errors.write.close();
   failure.write.close();
-
-  ChildResult result;
+  output_ = std::move(output.read);
+  errors_ = std::move(errors.read);
+  input = std::move(given.write);
   const int reason = reason_of_failure(failure.read.get());
-  if (reason == 0) wait_for_end(child, output.read, errors.read, limits, result);
-  running_group = 0;
-  reap(child, result);
-  if (reason != 0) cannot_run(program, reason);
-  return result;
+  if (reason == 0) return;
+  end();
+  cannot_run(program, reason);
+}
+
+void Child::wait(bool writing) {
+  // A closed end has number -1, which poll passes over. The tick is for an end that the pipes do not tell of.
+  std::array<pollfd, 3> ends{pollfd{output_.get(), POLLIN, 0}, pollfd{errors_.get(), POLLIN, 0},
+                             pollfd{writing ? input.get() : -1, POLLOUT, 0}};
+  ::poll(ends.data(), ends.size(), 5);
+}
+
+void Child::drain_all() {
+  // A line is complete before more of it than is kept has come, or is too long.
+  drain(output_, result.output, answering_ ? limits_.output_bytes + 1 : limits_.output_bytes);
+  if (!answering_) return drain(errors_, result.errors, limits_.output_bytes);
+  constexpr std::size_t kept = 64 << 10;
+  drain(errors_, result.errors, result.errors.size() + (1 << 20));
+  if (result.errors.size() > kept) result.errors.erase(0, result.errors.size() - kept);
+}
+
+void Child::end() {
+  if (process_ <= 0) return;
+  ::kill(-process_, SIGKILL);
+  ::kill(process_, SIGKILL);
+  drain_all();
+  on_interruption_.reset();  // before its number can be another's
+  int status = 0;
+  pid_t reaped = -1;
+  do {
+    reaped = ::waitpid(process_, &status, 0);
+  } while (reaped < 0 && errno == EINTR);
+  if (reaped == process_ && WIFEXITED(status)) result.exit_code = WEXITSTATUS(status);
+  if (reaped == process_ && WIFSIGNALED(status)) result.signal = WTERMSIG(status);
+  process_ = 0;
+}
+
+}  // namespace
+
+ChildResult run_child(const std::vector<std::string>& arguments, const ChildLimits& limits,
+                      const Environment& environment) {
+  Child child(arguments, limits, environment, /*answering=*/false);
+  const Clock::time_point deadline = Clock::now() + limits.time;
+  while (!child.ended_by_itself()) {
+    if (Clock::now() >= deadline) {
+      child.result.timed_out = true;
+      break;
+    }
+    child.wait(/*writing=*/false);
+    child.drain_all();
+  }
+  child.end();
+  return child.result;
+}
+
+namespace {
+
+// A child that is gone makes writing fail; the signal that would end us is taken back.
+ssize_t write_to_child(int input, std::string_view bytes) {
+  sigset_t broken, before, raised;
+  ::sigemptyset(&broken);
+  ::sigaddset(&broken, SIGPIPE);
+  ::pthread_sigmask(SIG_BLOCK, &broken, &before);
+  const ssize_t count = ::write(input, bytes.data(), bytes.size());
+  if (count < 0 && errno == EPIPE && !::sigismember(&before, SIGPIPE) && ::sigpending(&raised) == 0 &&
+      ::sigismember(&raised, SIGPIPE)) {
+    int number = 0;
+    ::sigwait(&broken, &number);
+  }
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  return count;
+}
+
+}  // namespace
+
+struct Conversation::State {
+  State(const std::vector<std::string>& arguments, const ChildLimits& given, const Environment& environment)
+      : child(arguments, given, environment, /*answering=*/true), limits(given) {}
+
+  [[noreturn]] void over(const std::string& how) {
+    child.end();
+    throw ChildEnded(how);
+  }
+
+  [[noreturn]] void over_by_itself() {
+    child.end();
+    const auto& result = child.result;
+    if (result.signal != 0)
+      over(fmt::format("was ended by signal {} ({})", result.signal, strsignal(result.signal)));
+    over(fmt::format("ended with status {} instead of answering", result.exit_code));
+  }
+
+  // The first line of what was read, if it is complete.
+  std::optional<std::string> line() {
+    auto& output = child.result.output;
+    const auto end = output.find('\n');
+    if (end == std::string::npos) return std::nullopt;
+    auto first = output.substr(0, end);
+    output.erase(0, end + 1);
+    return first;
+  }
+
+  Child child;
+  ChildLimits limits;
+};
+
+Conversation::Conversation(const std::vector<std::string>& arguments, const ChildLimits& limits,
+                           const Environment& environment)
+    : state_(std::make_unique<State>(arguments, limits, environment)) {}
+
+Conversation::~Conversation() = default;
+
+std::string Conversation::ask(const std::string& line) {
+  auto& [child, limits] = *state_;
+  if (!child.running()) throw ChildEnded("is not running any more");
+  child.drain_all();
+  if (!child.result.output.empty())
+    state_->over(fmt::format("wrote '{}' without being asked", printable(child.result.output, 80)));
+  const std::string message = line + "\n";
+  const auto begin = Clock::now();
+  auto memory_seen = begin;
+  for (std::size_t sent = 0;;) {
+    if (sent < message.size()) {
+      const ssize_t count = write_to_child(child.input.get(), std::string_view(message).substr(sent));
+      if (count > 0) sent += static_cast<std::size_t>(count);
+    }
+    // Looked at before reading: what it wrote last is then still read.
+    const bool ended = child.ended_by_itself();
+    child.drain_all();
+    if (auto answer = state_->line()) return *answer;
+    if (child.result.output.size() > limits.output_bytes)
+      state_->over(fmt::format("answered more than {} bytes in one line", limits.output_bytes));
+    if (ended) state_->over_by_itself();
+    const auto now = Clock::now();
+    if (now - begin >= limits.time)
+      state_->over(fmt::format("gave no answer within {} s",
+                               std::chrono::duration_cast<std::chrono::seconds>(limits.time).count()));
+    if (now - memory_seen >= std::chrono::milliseconds(100)) {
+      memory_seen = now;
+      if (child.takes_too_much())
+        state_->over(fmt::format("took more than {} MiB of memory", limits.resident_bytes >> 20));
+    }
+    child.wait(sent < message.size());
+  }
+}
+
+bool Conversation::ends_within(std::chrono::milliseconds time) {
+  auto& child = state_->child;
+  child.input.close();
+  const auto deadline = Clock::now() + time;
+  while (child.running() && !child.ended_by_itself() && Clock::now() < deadline) {
+    child.wait(/*writing=*/false);
+    child.drain_all();
+  }
+  const bool ended = child.running() && child.ended_by_itself();
+  child.end();
+  return ended && child.result.exit_code == 0;
+}
+
+const std::string& Conversation::errors() const {
+  return state_->child.result.errors;
 }
 
 }  // namespace plumbline

@@ -3,6 +3,8 @@
 
 #include <chrono>
 #include <cstdint>
+#include <memory>
+#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
@@ -10,8 +12,9 @@
 namespace plumbline {
 
 struct ChildLimits {
-  std::chrono::milliseconds time{120'000};
+  std::chrono::milliseconds time{120'000};  // of the whole run, or of one answer
   std::uint64_t address_space_bytes = 0;    // 0: no limit; importing torch takes several GB
+  std::uint64_t resident_bytes = 0;         // of memory in use by its whole process group; 0: no limit
   std::uint64_t file_bytes = 1ull << 30;    // of any one file that it writes
   std::uint64_t output_bytes = 1ull << 20;  // kept of each of its two outputs; the rest is read and dropped
 };
@@ -25,12 +28,46 @@ struct ChildResult {
   bool succeeded() const { return exit_code == 0 && !timed_out; }
 };
 
+using Environment = std::vector<std::pair<std::string, std::string>>;
+
 // Runs arguments[0] (looked up in PATH unless it has a slash) without a shell, standard input empty, with our
 // environment and the names given in `environment` set. It has a process group of its own, which is killed
-// when the time is over, when an interrupt, hang-up or termination reaches us, and when the program itself
-// has ended but left others running. No core files. One child at a time: a second caller waits for the first.
-// InputError if it cannot be started.
+// when the time is over, when the program itself has ended but left others running, and when a signal ends us
+// (see interruption.hpp; on Linux also SIGKILL, but then only the program itself). No core files. InputError
+// if it cannot be started.
 ChildResult run_child(const std::vector<std::string>& arguments, const ChildLimits& limits,
-                      const std::vector<std::pair<std::string, std::string>>& environment = {});
+                      const Environment& environment = {});
+
+// A conversation with a child came to its end; what() says how, in words that follow the child's name.
+class ChildEnded : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+// A child that answers lines: started as by run_child, but with a standard input of its own, and killed with
+// its process group when this is destroyed.
+class Conversation {
+ public:
+  Conversation(const std::vector<std::string>& arguments, const ChildLimits& limits,
+               const Environment& environment = {});
+  Conversation(const Conversation&) = delete;
+  Conversation& operator=(const Conversation&) = delete;
+  ~Conversation();
+
+  // Sends a line and waits for the next line of its output, both without their ends. The child gets
+  // limits.time for it. ChildEnded when it ends, closes its output, takes too long or too much memory, or
+  // answers a line of more than limits.output_bytes; it has been killed then.
+  std::string ask(const std::string& line);
+
+  // Waits for it to end by itself, as long as given; whether it did, with status 0.
+  bool ends_within(std::chrono::milliseconds time);
+
+  // The last part of what it wrote to its standard error, at most 64 KiB; of unknown origin.
+  const std::string& errors() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
 
 }  // namespace plumbline

@@ -1,6 +1,7 @@
 #include "harness/system/child.hpp"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -13,6 +14,7 @@
 
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
+#include "harness/system/interruption.hpp"
 
 using namespace plumbline;
 using namespace std::chrono_literals;
@@ -142,7 +144,7 @@ TEST_CASE("child: endless output is cut and does not block", "[system][child]") 
   const ChildResult endless = shell("yes", limits);
   CHECK(endless.timed_out);
   CHECK(endless.output.size() == 1000);
-  const ChildResult large = shell("head -c 5000000 /dev/zero; echo end >&2", {30s, 0, 1 << 20, 3'000'000});
+  const ChildResult large = shell("head -c 5000000 /dev/zero; echo end >&2", {.time = 30s, .file_bytes = 1 << 20, .output_bytes = 3'000'000});
   CHECK(large.succeeded());
   CHECK(large.output == std::string(3'000'000, '\0'));
   CHECK(large.errors == "end\n");
@@ -198,6 +200,7 @@ TEST_CASE("child: when a signal ends us, it ends with us", "[system][child]") {
     if (parent == 0) {
       // Catch2's handler would report a failed test.
       for (const int ending : {SIGINT, SIGTERM}) ::signal(ending, SIG_DFL);
+      clean_up_when_interrupted();
       run_child({"sh", "-c", "echo $$ > " + file.string() + "; exec sleep 60"}, {});
       ::_exit(0);
     }
@@ -211,7 +214,7 @@ TEST_CASE("child: when a signal ends us, it ends with us", "[system][child]") {
   }
 }
 
-TEST_CASE("child: several threads take turns", "[system][child]") {
+TEST_CASE("child: several threads may each have one", "[system][child]") {
   std::vector<std::string> outputs(4);
   std::vector<std::thread> threads;
   for (std::size_t i = 0; i < outputs.size(); ++i) {
@@ -220,4 +223,67 @@ TEST_CASE("child: several threads take turns", "[system][child]") {
   }
   for (std::thread& thread : threads) thread.join();
   CHECK(outputs == std::vector<std::string>{"0\n", "1\n", "2\n", "3\n"});
+}
+
+TEST_CASE("child: in a conversation each line gets the next line of its output", "[system][child]") {
+  Conversation talk({"sh", "-c", "while read -r line; do echo \"<$line>\"; echo noted >&2; done"}, {});
+  CHECK(talk.ask("one") == "<one>");
+  CHECK(talk.ask("") == "<>");
+  const std::string large(300'000, 'x');  // more than a pipe holds, either way
+  CHECK(talk.ask(large) == "<" + large + ">");
+  CHECK(talk.ends_within(5s));
+  CHECK(talk.errors() == "noted\nnoted\nnoted\n");
+  CHECK_THROWS_MATCHES(talk.ask("more"), ChildEnded, MessageMatches(ContainsSubstring("is not running")));
+}
+
+TEST_CASE("child: a conversation says how it ended", "[system][child]") {
+  const auto ending = [](const std::string& script, ChildLimits limits = {}) -> std::string {
+    limits.time = std::min<std::chrono::milliseconds>(limits.time, 10s);
+    Conversation talk({"sh", "-c", script}, limits);
+    try {
+      const auto first = talk.ask("x");
+      std::this_thread::sleep_for(200ms);
+      return fmt::format("answered {}, {}", first, talk.ask("y"));
+    } catch (const ChildEnded& ended) {
+      return ended.what();
+    }
+  };
+  CHECK(ending("read -r x; echo a; echo b; read -r x; echo c") == "wrote 'b?' without being asked");
+  CHECK(ending("read -r x; exit 3") == "ended with status 3 instead of answering");
+  CHECK(ending("exit 0") == "ended with status 0 instead of answering");
+  CHECK_THAT(ending("read -r x; kill -SEGV $$"), ContainsSubstring("was ended by signal 11"));
+  CHECK(ending("read -r x; exec >&-; sleep 60", within(1s)) == "gave no answer within 1 s");
+  CHECK(ending("read -r x; printf half; sleep 60", within(1s)) == "gave no answer within 1 s");
+  ChildLimits limits;
+  limits.output_bytes = 1000;
+  CHECK(ending("read -r x; head -c 2000 /dev/zero | tr '\\0' x; sleep 60", limits) ==
+        "answered more than 1000 bytes in one line");
+  CHECK(ending("read -r x; yes | tr -d '\\n'", limits) == "answered more than 1000 bytes in one line");
+}
+
+TEST_CASE("child: one that takes too much memory in a conversation is stopped, with all it started",
+          "[system][child]") {
+  ChildLimits limits;
+  limits.resident_bytes = 200ull << 20;
+  const TemporaryDirectory place;
+  const std::string file = (place.path() / "pid").string();
+  Conversation talk({"sh", "-c",
+                     "read -r x; echo $$ > " + file + "; " + PLUMBLINE_PYTHON +
+                         " -S -c 'x = bytearray(b\"x\") * (400 << 20); import time; time.sleep(60)' & wait"},
+                    limits);
+  CHECK_THROWS_MATCHES(talk.ask("x"), ChildEnded,
+                       MessageMatches(ContainsSubstring("took more than 200 MiB")));
+  CHECK(ends_soon(number_in(file)));
+}
+
+TEST_CASE("child: a conversation that nobody ends leaves no process behind", "[system][child]") {
+  const TemporaryDirectory place;
+  const std::string file = (place.path() / "pid").string();
+  {
+    Conversation talk(
+        {"sh", "-c", "sleep 60 & echo $! > " + file + "; read -r x; echo y; trap '' TERM; sleep 60"}, {});
+    CHECK(talk.ask("x") == "y");
+  }
+  CHECK(ends_soon(number_in(file)));
+  CHECK(::waitpid(-1, nullptr, WNOHANG) == -1);
 }

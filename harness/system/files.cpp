@@ -148,6 +148,7 @@ AtomicFile::AtomicFile(const fs::path& path) : path_(path) {
     partial_.clear();
     fail(reason);
   }
+  on_interruption_.emplace([partial = partial_] { ::unlink(partial.c_str()); });
 }
 
 AtomicFile::~AtomicFile() {
@@ -173,6 +174,7 @@ void AtomicFile::commit() {
   // Some network file systems report a failed write only here.
   if (::close(descriptor_.release()) != 0 && errno != EINTR) fail(errno);
   if (::rename(partial_.c_str(), path_.c_str()) != 0) fail(errno);
+  on_interruption_.reset();
   partial_.clear();
   const fs::path parent = path_.has_parent_path() ? path_.parent_path() : fs::path(".");
   const Descriptor directory(open_again_if_interrupted(parent.c_str(), O_RDONLY | O_DIRECTORY));
@@ -189,6 +191,10 @@ TemporaryDirectory::TemporaryDirectory() {
                                  printable(parent.string()), error ? error.message() : reason_of(errno)));
   }
   path_ = name;
+  on_interruption_.emplace([path = path_] {
+    std::error_code ignored;
+    fs::remove_all(path, ignored);
+  });
 }
 
 TemporaryDirectory::~TemporaryDirectory() {

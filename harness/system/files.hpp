@@ -4,8 +4,11 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
+
+#include "harness/system/interruption.hpp"
 
 namespace plumbline {
 
@@ -44,9 +47,9 @@ class InputFile {
 };
 
 // A file that appears under its name complete, or not at all: written beside it, synchronised, renamed.
-// Whatever goes wrong before commit() returns leaves nothing behind and whatever was there before untouched;
-// InputError names the path and the reason. A symbolic link at `path` is replaced; what is no regular file is
-// refused.
+// Whatever goes wrong before commit() returns, an interruption too, leaves nothing behind and whatever was
+// there before untouched; InputError names the path and the reason. A symbolic link at `path` is replaced;
+// what is no regular file is refused.
 class AtomicFile {
  public:
   explicit AtomicFile(const std::filesystem::path& path);
@@ -62,6 +65,7 @@ class AtomicFile {
   std::filesystem::path path_;
   std::filesystem::path partial_;  // empty once committed
   Descriptor descriptor_;
+  std::optional<OnInterruption> on_interruption_;
 };
 
 // A directory of our own (mode 0700) under the system's place for temporary files, removed with all it holds.
@@ -75,6 +79,7 @@ class TemporaryDirectory {
 
  private:
   std::filesystem::path path_;
+  std::optional<OnInterruption> on_interruption_;
 };
 
 // SHA-256 of bytes as they come.

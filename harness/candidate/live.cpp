@@ -1,0 +1,540 @@
+#include "harness/candidate/live.hpp"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <optional>
+
+#include "harness/candidate/mapping.hpp"
+#include "harness/candidate/protocol.hpp"
+#include "harness/candidate/reference.hpp"
+#include "harness/system/error.hpp"
+
+namespace plumbline {
+namespace {
+
+using nlohmann::json;
+
+constexpr int kMostStarts = 4;
+
+std::string name_of(at::ScalarType type) {
+  return type == at::kBFloat16 ? "bfloat16" : "float32";
+}
+
+const char* name_of(Padding padding) {
+  return padding == Padding::right ? "right" : padding == Padding::left ? "left" : "none";
+}
+
+std::optional<at::ScalarType> type_named(const std::string& name) {
+  if (name == "float32") return at::kFloat;
+  if (name == "bfloat16") return at::kBFloat16;
+  if (name == "float16") return at::kHalf;
+  if (name == "float64") return at::kDouble;
+  return std::nullopt;
+}
+
+// The candidate's hello, read strictly: every complaint names the field.
+class Hello {
+ public:
+  Hello(const json& fields, const std::string& name) : fields_(fields), name_(name) {}
+
+  [[noreturn]] void refuse(const std::string& complaint) const {
+    throw InputError(fmt::format("{}: its hello: {}; see harness/candidate/protocol.md", name_, complaint));
+  }
+
+  std::string text(const char* key) const {
+    if (!fields_.contains(key) || !fields_[key].is_string()) refuse(fmt::format("'{}' is no text", key));
+    return printable(fields_[key].get<std::string>());
+  }
+
+  std::map<std::string, Setting> configuration() const {
+    std::map<std::string, Setting> settings;
+    if (!fields_.contains("configuration")) return settings;
+    if (!fields_["configuration"].is_object()) refuse("'configuration' is no object");
+    for (const auto& [key, setting] : fields_["configuration"].items()) {
+      if (!setting.is_object() || !setting.contains("value") || !setting.contains("where") ||
+          !setting["where"].is_string())
+        refuse(fmt::format("configuration.{}: expected an object with 'value' and 'where'", printable(key)));
+      const auto& value = setting["value"];
+      if (!value.is_primitive() || value.is_null())
+        refuse(fmt::format("configuration.{}: expected a number, a text, true or false", printable(key)));
+      if (!kSettings.contains(key))
+        refuse(fmt::format("configuration.{}: no such setting; known are {}", printable(key),
+                           fmt::join(names_of(kSettings), ", ")));
+      if (!is_like(value, kSettings.at(key)))
+        refuse(fmt::format("configuration.{} is {}, expected something like {}", key,
+                           printable(value.dump(-1, ' ', true), 80), kSettings.at(key).dump()));
+      settings[key] = {value, printable(setting["where"].get<std::string>())};
+    }
+    return settings;
+  }
+
+  std::vector<ParameterDescription> parameters() const {
+    if (!fields_.contains("parameters") || !fields_["parameters"].is_array())
+      refuse("'parameters' is no list");
+    std::vector<ParameterDescription> all;
+    std::set<std::string> names;
+    std::int64_t total = 0;
+    for (const auto& item : fields_["parameters"]) {
+      if (!item.is_object() || !item.contains("name") || !item["name"].is_string() ||
+          !item.contains("shape") || !item["shape"].is_array() || !item.contains("dtype") ||
+          !item["dtype"].is_string())
+        refuse("a parameter lacks name, shape or dtype");
+      ParameterDescription parameter{item["name"].get<std::string>(), {}, at::kFloat};
+      const auto shown = printable(parameter.name, 80);
+      if (shown != parameter.name || parameter.name.empty())
+        refuse(fmt::format("parameter name '{}'", shown));
+      if (!names.insert(parameter.name).second) refuse(fmt::format("parameter '{}' stands twice", shown));
+      std::int64_t elements = 1;
+      for (const auto& size : item["shape"]) {
+        if (!size.is_number_integer() || size < 1 || size > (std::int64_t{1} << 31) / elements)
+          refuse(fmt::format("parameter '{}' has shape {}", shown, printable(item["shape"].dump(), 80)));
+        parameter.shape.push_back(size.get<std::int64_t>());
+        elements *= parameter.shape.back();
+      }
+      const auto type = type_named(item["dtype"].get<std::string>());
+      if (!type)
+        refuse(
+            fmt::format("parameter '{}' has type '{}'", shown, printable(item["dtype"].get<std::string>())));
+      parameter.type = *type;
+      total += elements;
+      if (total > (std::int64_t{1} << 34)) refuse("more than 17 billion parameters");
+      all.push_back(std::move(parameter));
+    }
+    if (all.empty()) refuse("it has no parameters");
+    return all;
+  }
+
+  std::vector<std::vector<std::string>> tied() const {
+    std::vector<std::vector<std::string>> groups;
+    if (!fields_.contains("tied") || fields_["tied"].is_null()) return groups;
+    if (!fields_["tied"].is_array()) refuse("'tied' is no list");
+    for (const auto& group : fields_["tied"]) {
+      groups.emplace_back();
+      if (!group.is_array() || group.size() < 2) refuse("'tied' is no list of lists of names");
+      for (const auto& name : group) {
+        if (!name.is_string()) refuse("'tied' is no list of lists of names");
+        groups.back().push_back(name.get<std::string>());
+      }
+    }
+    return groups;
+  }
+
+  json mapping() const { return fields_.contains("mapping") ? fields_["mapping"] : json(); }
+
+  // What it can do, in the words of requirements.json.
+  std::set<std::string> capabilities() const {
+    if (!fields_.contains("can") || !fields_["can"].is_object()) refuse("'can' is no object");
+    const auto& can = fields_["can"];
+    std::set<std::string> all{"code"};
+    for (const auto* flag : {"load", "initialise", "dropout", "first_position", "gradients", "train"})
+      if (truth(can, flag)) all.insert(flag);
+    for (const auto& mode : words(can, "modes", {"evaluation", "training"})) all.insert(mode);
+    for (const auto& side : words(can, "padding", {"right", "left"})) all.insert("padding." + side);
+    for (const auto& operation : words(can, "operations", {"repeat_kv", "rotate"})) all.insert(operation);
+    if (!all.contains("evaluation")) refuse("can.modes lacks \"evaluation\"");
+    if (!can.contains("cache") || can["cache"].is_null()) return all;
+    if (!can["cache"].is_object()) refuse("can.cache is neither an object nor null");
+    const auto& cache = can["cache"];
+    all.insert("cache");
+    if (truth(cache, "chunks")) all.insert("cache.chunks");
+    if (truth(cache, "capacity")) all.insert("cache.capacity");
+    if (truth(cache, "fill")) all.insert("cache.fill");
+    if (!axes().empty()) all.insert("cache.show");
+    for (const auto& side : words(cache, "padding", {"right", "left"}))
+      all.insert({"cache.padding", "cache.padding." + side});
+    return all;
+  }
+
+  // Where batch, position, head and size stand among the axes of the cache's tensors; empty: it shows none.
+  std::vector<std::int64_t> axes() const {
+    const auto& cache = fields_.at("can").value("cache", json());
+    if (!cache.is_object() || !cache.contains("axes") || cache["axes"].is_null()) return {};
+    const auto& names = cache["axes"];
+    std::vector<std::int64_t> order;
+    for (const auto* axis : {"batch", "position", "head", "size"}) {
+      const auto found = std::find(names.begin(), names.end(), axis);
+      if (!names.is_array() || names.size() != 4 || found == names.end())
+        refuse("can.cache.axes does not name batch, position, head and size, each once");
+      order.push_back(found - names.begin());
+    }
+    return order;
+  }
+
+ private:
+  static std::vector<std::string> names_of(const std::map<std::string, json>& settings) {
+    std::vector<std::string> names;
+    for (const auto& [name, like] : settings) names.push_back(name);
+    return names;
+  }
+  static bool is_like(const json& value, const json& example) {
+    if (example.is_number_integer()) return value.is_number_integer() && value >= 1 && value <= (1 << 30);
+    if (example.is_number()) return value.is_number();
+    return value.type() == example.type();
+  }
+  bool truth(const json& object, const char* key) const {
+    if (!object.contains(key)) return false;
+    if (!object[key].is_boolean()) refuse(fmt::format("can: '{}' is neither true nor false", key));
+    return object[key].get<bool>();
+  }
+  std::vector<std::string> words(const json& object, const char* key,
+                                 const std::vector<std::string>& known) const {
+    std::vector<std::string> all;
+    if (!object.contains(key) || object[key].is_null()) return all;
+    for (const auto& word : object[key].is_array() ? object[key] : json::array({object[key]})) {
+      if (!word.is_string() || std::find(known.begin(), known.end(), word.get<std::string>()) == known.end())
+        refuse(fmt::format("can: '{}' lists {}; known are {}", key, printable(word.dump(-1, ' ', true), 60),
+                           fmt::join(known, ", ")));
+      all.push_back(word.get<std::string>());
+    }
+    return all;
+  }
+
+  static const std::map<std::string, json> kSettings;  // an example of each
+  const json& fields_;
+  std::string name_;
+};
+
+const std::map<std::string, json> Hello::kSettings = {{"vocab_size", 6400},
+                                                      {"hidden_size", 512},
+                                                      {"num_hidden_layers", 8},
+                                                      {"num_attention_heads", 8},
+                                                      {"head_dim", 64},
+                                                      {"num_key_value_heads", 2},
+                                                      {"intermediate_size", 1408},
+                                                      {"hidden_act", "silu"},
+                                                      {"rotary", "halves"},
+                                                      {"rope_type", "default"},
+                                                      {"rope_theta", 1e6},
+                                                      {"rms_norm_eps", 1e-5},
+                                                      {"dropout", 0.0},
+                                                      {"attention_bias", false},
+                                                      {"mlp_bias", false},
+                                                      {"tie_word_embeddings", true},
+                                                      {"max_position_embeddings", 32768}};
+
+// One run of the program, from hello to its end.
+struct Session {
+  Session(const LiveOptions& options, const json& hello)
+      : channel(options.name, options.command, options.limits, options.environment) {
+    greeting = channel.ask("hello", hello).fields;
+  }
+  Channel channel;
+  json greeting;
+};
+
+class Live;
+
+class LiveDecoding : public Decoding {
+ public:
+  LiveDecoding(Live& live, std::int64_t batch, std::int64_t capacity);
+  ~LiveDecoding() override;
+  at::Tensor extend(const Tokens& tokens, const PassOptions& options) override;
+  CacheView show() override;
+  void fill_unwritten(double value) override;
+
+ private:
+  json fields() const;
+
+  Live& live_;
+  int start_;  // the run of the program that holds the cache
+  std::int64_t handle_;
+};
+
+class Live : public Candidate {
+ public:
+  Live(LiveOptions options, const Specification& specification)
+      : options_(std::move(options)), specification_(specification) {
+    hello_ = settings_as_json();
+    try {
+      session_ = std::make_unique<Session>(options_, hello_);
+    } catch (const std::runtime_error& error) {  // nothing can be judged of what does not even say hello
+      throw InputError(error.what());
+    }
+    starts_ = 1;
+    const Hello hello(session_->greeting, options_.name);
+    if (!session_->greeting.contains("protocol") || session_->greeting["protocol"] != 1)
+      hello.refuse("expected protocol 1");
+    capabilities_ = hello.capabilities();
+    axes_ = hello.axes();
+    const auto type = type_named(hello.text("dtype"));
+    if (!type || *type != options_.type)
+      hello.refuse(
+          fmt::format("it runs in {}, asked for was {}", hello.text("dtype"), name_of(options_.type)));
+    own_ = hello.parameters();
+    mapping_ = std::make_unique<Mapping>(hello.mapping(), own_, hello.tied(), options_.name);
+    description_ = {options_.name, "live", "", hello.configuration(), mapping_->parameters(), {}};
+    description_.notes.push_back(fmt::format("{}, {}", hello.text("name"), hello.text("framework")));
+    initial_ = own_weights();
+    weights_ = mapping_->canonical(initial_);
+  }
+
+  ~Live() override {
+    if (session_) session_->channel.close();
+  }
+
+  const Description& describe() const override { return description_; }
+  const Weights& weights() const override { return weights_; }
+  std::set<std::string> capabilities() const override { return capabilities_; }
+  at::ScalarType type() const override { return options_.type; }
+
+  void check_adapter() override {
+    const auto refuse = [&](const std::string& complaint, const std::string& advice) {
+      throw InputError(fmt::format("{}: the adapter {}: {}", options_.name, complaint, advice));
+    };
+    try {
+      if (capabilities_.contains("load")) check_loading(refuse);
+      check_answers(refuse);
+    } catch (const CandidateFailed& failed) {
+      throw InputError(failed.what());
+    }
+  }
+
+  void load(const Weights& given) override {
+    auto own = mapping_->own(given, initial_);
+    for (auto& [name, values] : own) {
+      const auto parameter = std::find_if(own_.begin(), own_.end(),
+                                          [&, &name = name](const auto& one) { return one.name == name; });
+      values = values.to(at::kCPU, parameter->type).contiguous();
+    }
+    loaded_ = std::move(own);
+    ask("load", json::object(), *loaded_);
+  }
+
+  Weights initialise(std::uint32_t seed) override {
+    ask("initialise", {{"seed", seed}});
+    auto fresh = mapping_->canonical(own_weights());
+    if (loaded_) ask("load", json::object(), *loaded_);
+    return fresh;
+  }
+
+  at::Tensor forward(const Tokens& tokens, const PassOptions& options) override {
+    auto fields = fields_of(tokens, options);
+    fields["first_position"] = options.first_position;
+    return pass("forward", std::move(fields), tokens, options);
+  }
+
+  std::unique_ptr<Decoding> decode(std::int64_t batch, std::int64_t capacity) override {
+    return std::make_unique<LiveDecoding>(*this, batch, capacity);
+  }
+
+  at::Tensor repeat_kv(const at::Tensor& x, std::int64_t factor) override {
+    return tensor(ask("operation", {{"name", "repeat_kv"}, {"factor", factor}}, {{"x", x.contiguous()}}),
+                  "y");
+  }
+  at::Tensor repeat_kv_gradient(const at::Tensor& x, std::int64_t factor,
+                                const at::Tensor& upstream) override {
+    return tensor(ask("operation", {{"name", "repeat_kv"}, {"factor", factor}},
+                      {{"x", x.contiguous()}, {"upstream", upstream.contiguous()}}),
+                  "gradient");
+  }
+  at::Tensor rotate(const at::Tensor& x, const at::Tensor& positions) override {
+    return tensor(ask("operation", {{"name", "rotate"}},
+                      {{"x", x.contiguous()}, {"positions", positions.contiguous()}}),
+                  "y");
+  }
+
+  // Starts the program anew where it is gone, with the weights that were loaded.
+  Reply ask(const std::string& request, json fields = json::object(), const NamedTensors& tensors = {}) {
+    if (!session_->channel.usable()) {
+      if (starts_ >= kMostStarts)
+        throw CandidateFailed(
+            fmt::format("{} was started {} times and did not last", options_.name, starts_));
+      ++starts_;
+      session_ = std::make_unique<Session>(options_, hello_);
+      if (loaded_ && request != "load") session_->channel.ask("load", json::object(), *loaded_);
+    }
+    return session_->channel.ask(request, std::move(fields), tensors);
+  }
+
+  at::Tensor pass(const std::string& request, json fields, const Tokens& tokens, const PassOptions& options) {
+    const auto reply = ask(request, std::move(fields), {{"tokens", tokens.ids.contiguous()}});
+    const auto logits = tensor(reply, "logits");
+    const auto batch = tokens.ids.size(0), length = tokens.ids.size(1);
+    if (logits.dim() != 3 || logits.size(0) != batch || logits.size(1) != length)
+      throw CandidateFailed(fmt::format("{}: its logits have shape [{}], expected [{}, {}, V]", options_.name,
+                                        fmt::join(logits.sizes(), ", "), batch, length));
+    if (options.observe)
+      for (const auto& stage : stage_names(specification_.num_hidden_layers))
+        if (const auto found = reply.tensors.find(stage); found != reply.tensors.end())
+          options.observe(stage, found->second);
+    return logits;
+  }
+
+  static json fields_of(const Tokens& tokens, const PassOptions& options) {
+    json observe = json::array();
+    if (options.observe)
+      for (const auto& stage : stage_names(1)) observe.push_back(stage.substr(stage.rfind('.') + 1));
+    return {{"mode", options.training ? "training" : "evaluation"},
+            {"dropout", options.dropout},
+            {"padding", name_of(tokens.padding)},
+            {"lengths", tokens.lengths},
+            {"observe", observe}};
+  }
+
+  at::Tensor tensor(const Reply& reply, const std::string& name) const {
+    const auto found = reply.tensors.find(name);
+    if (found == reply.tensors.end())
+      throw CandidateFailed(fmt::format("{}: its reply has no tensor '{}'", options_.name, name));
+    return found->second;
+  }
+
+  const std::vector<std::int64_t>& axes() const { return axes_; }
+  const std::string& name() const { return options_.name; }
+  int starts() const { return starts_; }
+
+ private:
+  json settings_as_json() const {
+    json specification = {{"name", specification_.name},
+                          {"norm_precision", to_string(specification_.norm_precision)},
+                          {"initialization", to_string(specification_.initialization)}};
+    for (const auto& [key, setting] : settings_of(specification_, "")) specification[key] = setting.value;
+    return {{"protocol", 1},
+            {"specification", specification},
+            {"dtype", name_of(options_.type)},
+            {"device", options_.device.str()},
+            {"threads", options_.threads},
+            {"seed", 1}};
+  }
+
+  template <typename Refuse>
+  void check_loading(const Refuse& refuse) {
+    try {
+      load(discriminating_weights(specification_.parameters(), 1));
+    } catch (const NotShown& why) {
+      // Chapter 2 names what does not fit; what can still be looked at is.
+      description_.notes.push_back(
+          fmt::format("weights of the specification cannot be loaded: {}", why.what()));
+      return;
+    }
+    const auto held = own_weights();
+    for (const auto& [name, given] : *loaded_)
+      if (!held.at(name).to(given.scalar_type()).equal(given))
+        refuse(fmt::format("does not hold the weights that were loaded: '{}' comes back changed", name),
+               "load has to copy every value into the parameter itself, and weights to show it as it is");
+  }
+
+  template <typename Refuse>
+  void check_answers(const Refuse& refuse) {
+    const Tokens tokens{probe_tokens("adapter", 2, 5, specification_.vocab_size, 1), {}, Padding::none};
+    const auto first = forward(tokens, {}), second = forward(tokens, {});
+    // On a GPU, sums may be taken in another order each time.
+    const double allowed =
+        options_.device.is_cpu() ? 0 : 1e-4 * first.abs().max().to(at::kDouble).item<double>();
+    const auto alike = [&](const at::Tensor& other) {
+      const auto difference = (other - first).to(at::kDouble).abs();
+      // NaN is not this check's business: it is where it was, or it is a difference.
+      return (other.isnan().equal(first.isnan())) &&
+             at::nan_to_num(difference, 0, 0, 0).max().template item<double>() <= allowed;
+    };
+    if (!alike(second))
+      refuse("answers the same tokens differently the second time",
+             "is dropout on in evaluation, a random number drawn, or a cache kept between calls?");
+    if (first[0].equal(first[1]))
+      refuse("gives both sequences of a batch the same logits", "does it pass on the whole batch?");
+    if (!capabilities_.contains("training")) return;
+    PassOptions training;
+    training.training = true;
+    training.dropout = capabilities_.contains("dropout") ? 0.5 : 0;
+    forward(tokens, training);
+    if (!alike(forward(tokens, {})))
+      refuse("answers differently in evaluation after a pass in training mode",
+             "the mode of the request has to be set before each pass");
+  }
+
+  Weights own_weights() {
+    auto reply = ask("weights");
+    for (const auto& parameter : own_) {
+      const auto found = reply.tensors.find(parameter.name);
+      if (found == reply.tensors.end() || found->second.sizes() != at::IntArrayRef(parameter.shape))
+        throw InputError(fmt::format("{}: its weights lack '{}' in the shape that its hello named",
+                                     options_.name, parameter.name));
+    }
+    return std::move(reply.tensors);
+  }
+
+  LiveOptions options_;
+  Specification specification_;
+  json hello_;
+  std::unique_ptr<Session> session_;
+  int starts_ = 0;
+  Description description_;
+  std::set<std::string> capabilities_;
+  std::vector<std::int64_t> axes_;
+  std::vector<ParameterDescription> own_;
+  std::unique_ptr<Mapping> mapping_;
+  Weights initial_, weights_;
+  std::optional<NamedTensors> loaded_;
+};
+
+LiveDecoding::LiveDecoding(Live& live, std::int64_t batch, std::int64_t capacity) : live_(live) {
+  const auto reply = live_.ask("open_cache", {{"batch", batch}, {"capacity", capacity}});
+  const auto found = reply.fields.find("cache");
+  if (found == reply.fields.end() || !found->is_number_integer())
+    throw CandidateFailed(fmt::format("{}: its reply to open_cache has no number 'cache'", live_.name()));
+  handle_ = found->get<std::int64_t>();
+  start_ = live_.starts();
+}
+
+LiveDecoding::~LiveDecoding() {
+  if (start_ != live_.starts()) return;
+  try {
+    live_.ask("close_cache", {{"cache", handle_}});
+  } catch (const std::exception&) {
+    // Whoever asks next is told.
+  }
+}
+
+json LiveDecoding::fields() const {
+  if (start_ != live_.starts())
+    throw CandidateFailed(fmt::format("{}: its cache was lost when it ended", live_.name()));
+  return {{"cache", handle_}};
+}
+
+at::Tensor LiveDecoding::extend(const Tokens& tokens, const PassOptions& options) {
+  auto all = fields();
+  all.update(Live::fields_of(tokens, options));
+  return live_.pass("extend", std::move(all), tokens, options);
+}
+
+CacheView LiveDecoding::show() {
+  const auto reply = live_.ask("show_cache", fields());
+  CacheView view;
+  const auto number = [&](const char* key) {
+    const auto found = reply.fields.find(key);
+    if (found == reply.fields.end() || !found->is_number_integer() || *found < 0)
+      throw CandidateFailed(fmt::format("{}: its reply to show_cache has no number '{}'", live_.name(), key));
+    return found->get<std::int64_t>();
+  };
+  view.length = number("length");
+  view.capacity = number("capacity");
+  view.bytes = number("bytes");
+  for (std::int64_t layer = 0; reply.tensors.contains(fmt::format("layers.{}.keys", layer)); ++layer) {
+    CacheView::Layer kept;
+    for (auto [side, into] : {std::pair{"keys", &kept.keys}, {"values", &kept.values}}) {
+      const auto name = fmt::format("layers.{}.{}", layer, side);
+      const auto held = live_.tensor(reply, name);
+      if (held.dim() != 4)
+        throw CandidateFailed(
+            fmt::format("{}: its cache's {} has {} axes, expected 4", live_.name(), name, held.dim()));
+      *into = held.permute(live_.axes());
+    }
+    view.layers.push_back(kept);
+  }
+  return view;
+}
+
+void LiveDecoding::fill_unwritten(double value) {
+  auto all = fields();
+  all["value"] = value;
+  live_.ask("fill_cache", std::move(all));
+}
+
+}  // namespace
+
+std::unique_ptr<Candidate> open_live(LiveOptions options, const Specification& specification) {
+  return std::make_unique<Live>(std::move(options), specification);
+}
+
+}  // namespace plumbline

@@ -1,0 +1,27 @@
+// A live model: a program that answers the candidate protocol (protocol.md).
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "harness/candidate/candidate.hpp"
+#include "harness/system/child.hpp"
+
+namespace plumbline {
+
+struct LiveOptions {
+  std::string name;                  // as the user named it
+  std::vector<std::string> command;  // without a shell
+  Environment environment;
+  ChildLimits limits;  // time: of one answer
+  at::ScalarType type = at::kFloat;
+  at::Device device = at::kCPU;
+  int threads = 0;  // 0 leaves it to the candidate
+};
+
+// Starts it and asks who it is. Errors: InputError when it cannot be started, raises an error, speaks another
+// protocol or has a mapping that does not fit its parameters.
+std::unique_ptr<Candidate> open_live(LiveOptions options, const Specification& specification);
+
+}  // namespace plumbline

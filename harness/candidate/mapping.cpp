@@ -1,0 +1,263 @@
+#include "harness/candidate/mapping.hpp"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
+#include "harness/system/error.hpp"
+#include "harness/system/files.hpp"
+
+namespace plumbline {
+namespace {
+
+using nlohmann::json;
+
+constexpr const char* kEmbedding = "model.embed_tokens.weight";
+constexpr const char* kHead = "lm_head.weight";
+constexpr std::string_view kLayer = "{layer}";
+constexpr std::int64_t kMostLayers = 4096;
+
+std::string with_layer(std::string text, std::int64_t layer) {
+  const auto at = text.find(kLayer);
+  return at == std::string::npos ? text : text.replace(at, kLayer.size(), std::to_string(layer));
+}
+
+bool names_layer(const std::string& text) {
+  return text.find(kLayer) != std::string::npos;
+}
+
+std::string shape_of(at::IntArrayRef shape) {
+  return fmt::format("[{}]", fmt::join(shape, ", "));
+}
+
+bool whole_numbers(const json& value, std::size_t count) {
+  return value.is_array() && value.size() == count &&
+         std::all_of(value.begin(), value.end(), [](const json& item) { return item.is_number_integer(); });
+}
+
+// One step of a line, as at::Tensor's own views; c10::Error where it does not fit.
+at::Tensor step(const at::Tensor& tensor, const std::string& name, const json& value) {
+  if (name == "view") return tensor.view(value.get<std::vector<std::int64_t>>());
+  if (name == "select") return tensor.select(value[0].get<std::int64_t>(), value[1].get<std::int64_t>());
+  if (name == "slice")
+    return tensor.narrow(value[0].get<std::int64_t>(), value[1].get<std::int64_t>(),
+                         value[2].get<std::int64_t>());
+  if (name == "flatten") {
+    const auto from = at::maybe_wrap_dim(value[0].get<std::int64_t>(), tensor.dim()),
+               to = at::maybe_wrap_dim(value[1].get<std::int64_t>(), tensor.dim());
+    auto sizes = tensor.sizes().vec();
+    std::int64_t joined = 1;
+    for (auto axis = from; axis <= to; ++axis) joined *= sizes[static_cast<std::size_t>(axis)];
+    sizes.erase(sizes.begin() + from, sizes.begin() + to + 1);
+    sizes.insert(sizes.begin() + from, joined);
+    return tensor.view(sizes);  // never a copy: what is written has to arrive
+  }
+  return tensor.transpose(-1, -2);
+}
+
+bool well_formed(const std::string& name, const json& value) {
+  if (name == "view")
+    return value.is_array() && !value.empty() && value.size() <= 8 && whole_numbers(value, value.size());
+  if (name == "select" || name == "flatten") return whole_numbers(value, 2);
+  if (name == "slice") return whole_numbers(value, 3);
+  return name == "transpose" && value == true;
+}
+
+constexpr std::array kSteps{"view", "select", "slice", "transpose", "flatten"};
+
+}  // namespace
+
+const ParameterDescription* Mapping::find(const std::string& name) const {
+  const auto alias = aliases_.find(name);
+  const auto& real = alias == aliases_.end() ? name : alias->second;
+  const auto found =
+      std::find_if(own_.begin(), own_.end(), [&](const auto& parameter) { return parameter.name == real; });
+  return found == own_.end() ? nullptr : &*found;
+}
+
+at::Tensor Mapping::view(at::Tensor tensor, const Part& part) {
+  for (const auto& one : part.steps) {
+    const auto& name = one.begin().key();
+    try {
+      tensor = step(tensor, name, one.begin().value());
+    } catch (const c10::Error&) {
+      throw InputError(fmt::format("{}: step {} {} does not fit the shape {}", part.own, name,
+                                   one.begin().value().dump(), shape_of(tensor.sizes())));
+    }
+  }
+  return tensor;
+}
+
+// Whether the candidate has what the line names for this layer.
+bool Mapping::add_layer(const std::string& canonical, const json& value, std::int64_t layer) {
+  Entry entry{with_layer(canonical, layer), {}};
+  const auto refuse = [&](const std::string& complaint) {
+    throw InputError(fmt::format("{}: mapping of '{}': {}", where_, printable(canonical), complaint));
+  };
+  for (const auto& item : value.is_array() ? value : json::array({value})) {
+    const auto object = item.is_string() ? json{{"from", item}} : item;
+    if (!object.is_object() || !object.contains("from") || !object["from"].is_string())
+      refuse("expected the candidate's name, or an object with 'from'");
+    const auto* own = find(with_layer(object["from"].get<std::string>(), layer));
+    if (own == nullptr) return false;
+    Part part{own->name, {}};
+    for (const auto& [key, given] : object.items())
+      if (key != "from" && std::find(kSteps.begin(), kSteps.end(), key) == kSteps.end())
+        refuse(fmt::format("unknown step '{}'; known are {}", printable(key), fmt::join(kSteps, ", ")));
+    for (const auto* key : kSteps) {
+      if (!object.contains(key)) continue;
+      auto given = object[key];
+      for (auto& number : given)
+        if (given.is_array() && number == kLayer) number = layer;
+      if (!well_formed(key, given))
+        refuse(fmt::format("'{}' is {}", key, printable(given.dump(-1, ' ', true))));
+      part.steps.push_back({{key, given}});
+    }
+    entry.parts.push_back(std::move(part));
+  }
+  if (entry.parts.empty()) refuse("names nothing");
+  entries_.push_back(std::move(entry));
+  return true;
+}
+
+void Mapping::add(const std::string& canonical, const json& value) {
+  const auto refuse = [&](const std::string& complaint) {
+    throw InputError(fmt::format("{}: mapping of '{}': {}", where_, printable(canonical), complaint));
+  };
+  const auto text = value.dump(-1, ' ', true);
+  std::int64_t layers = 0;
+  if (!names_layer(canonical)) {
+    if (!add_layer(canonical, value, 0))
+      refuse(fmt::format("the candidate has no parameter {}", printable(text)));
+    return;
+  }
+  if (!names_layer(text)) refuse("its name has {layer}, what it is mapped to has none");
+  // A stack of all layers in one tensor ends with the tensor, names end with the last that is there.
+  for (; layers < kMostLayers; ++layers) {
+    const auto before = entries_.size();
+    if (!add_layer(canonical, value, layers)) break;
+    const auto& part = entries_.back().parts.front();
+    const auto selected = std::find_if(part.steps.begin(), part.steps.end(),
+                                       [](const json& one) { return one.contains("select"); });
+    if (value.is_object() && value.contains("from") && !names_layer(value["from"].get<std::string>()) &&
+        selected != part.steps.end()) {
+      const auto* own = find(part.own);
+      const auto axis = (*selected)["select"][0].get<std::int64_t>();
+      const auto dims = static_cast<std::int64_t>(own->shape.size());
+      if (axis < -dims || axis >= dims)
+        refuse(fmt::format("axis {} is none of {}", axis, shape_of(own->shape)));
+      if (layers >= own->shape[static_cast<std::size_t>(axis < 0 ? axis + dims : axis)]) {
+        entries_.resize(before);
+        break;
+      }
+    }
+  }
+  if (layers == 0) refuse(fmt::format("the candidate has no parameter {}", printable(text)));
+}
+
+Mapping::Mapping(const json& lines, std::vector<ParameterDescription> own,
+                 const std::vector<std::vector<std::string>>& tied, const std::string& where)
+    : own_(std::move(own)), where_(where) {
+  for (const auto& group : tied)
+    for (const auto& name : group)
+      if (name != group.front()) aliases_[name] = group.front();
+  if (lines.is_null()) {
+    // A tied matrix may be known under either of its names.
+    const auto embedding = aliases_.find(kEmbedding);
+    for (const auto& parameter : own_) {
+      const bool is_embedding = embedding != aliases_.end() && embedding->second == parameter.name;
+      entries_.push_back({is_embedding ? kEmbedding : parameter.name, {{parameter.name, {}}}});
+    }
+  } else if (lines.is_object()) {
+    for (const auto& [canonical, value] : lines.items()) add(canonical, value);
+  } else {
+    throw InputError(fmt::format("{}: 'mapping' is neither an object nor null", where_));
+  }
+  describe();
+}
+
+void Mapping::describe() {
+  std::map<std::string, at::Tensor> named;  // how many lines name each element
+  for (const auto& parameter : own_) named[parameter.name] = at::zeros(parameter.shape, at::kByte);
+  // Both names of a tied matrix may be mapped; it is one parameter all the same.
+  std::erase_if(entries_, [&](const Entry& entry) {
+    return entry.canonical == kHead && std::any_of(entries_.begin(), entries_.end(), [&](const Entry& other) {
+             return other.canonical == kEmbedding && other.parts.size() == 1 && entry.parts.size() == 1 &&
+                    other.parts[0].own == entry.parts[0].own && other.parts[0].steps == entry.parts[0].steps;
+           });
+  });
+  for (const auto& entry : entries_) {
+    std::vector<std::int64_t> shape;
+    for (const auto& part : entry.parts) {
+      auto place = view(named.at(part.own), part);
+      if ((place != 0).any().item<bool>())
+        throw InputError(fmt::format("{}: mapping of '{}': elements of {} that another line names already",
+                                     where_, printable(entry.canonical), printable(part.own)));
+      place.add_(1);
+      if (shape.empty())
+        shape = place.sizes().vec();
+      else if (!shape.empty() && place.dim() == static_cast<std::int64_t>(shape.size()) && place.dim() > 0)
+        shape[0] += place.size(0);
+    }
+    parameters_.push_back({entry.canonical, shape, find(entry.parts[0].own)->type});
+  }
+  for (const auto& parameter : own_) {
+    const auto& elements = named.at(parameter.name);
+    const auto missing = elements.numel() - elements.sum(at::kLong).item<std::int64_t>();
+    if (missing == 0) continue;
+    surplus_.push_back(parameter.name);
+    if (missing == elements.numel())
+      parameters_.push_back(parameter);
+    else
+      parameters_.push_back({fmt::format("{} (elements that nothing is mapped to)", parameter.name),
+                             {missing},
+                             parameter.type});
+  }
+}
+
+Weights Mapping::canonical(const Weights& own) const {
+  Weights result;
+  for (const auto& entry : entries_) {
+    std::vector<at::Tensor> parts;
+    for (const auto& part : entry.parts) parts.push_back(view(own.at(part.own), part));
+    result[entry.canonical] = parts.size() == 1 ? parts[0].contiguous() : at::cat(parts, 0);
+  }
+  for (const auto& name : surplus_) result.emplace(name, own.at(name));
+  return result;
+}
+
+NamedTensors Mapping::own(const Weights& canonical, const Weights& before) const {
+  std::map<std::string, at::Tensor> filled;
+  for (const auto& parameter : own_) {
+    const bool bias = parameter.name.ends_with("bias") || parameter.name.find(".bias_") != std::string::npos;
+    const auto& old = before.at(parameter.name);
+    filled[parameter.name] = bias ? at::zeros_like(old) : old.clone();
+  }
+  for (std::size_t i = 0; i < entries_.size(); ++i) {
+    const auto& entry = entries_[i];
+    const auto given = canonical.find(entry.canonical);
+    const auto head = entry.canonical == kHead ? canonical.find(kEmbedding) : canonical.end();
+    const auto source = given != canonical.end() ? given : head;
+    if (source == canonical.end()) continue;  // surplus as well: what it holds is as said above
+    if (source->second.sizes() != at::IntArrayRef(parameters_[i].shape))
+      throw NotShown(fmt::format("its parameter {} has shape {}, the specification's has {}", entry.canonical,
+                                 shape_of(parameters_[i].shape), shape_of(source->second.sizes())));
+    std::int64_t begin = 0;
+    for (const auto& part : entry.parts) {
+      auto place = view(filled.at(part.own), part);
+      place.copy_(entry.parts.size() == 1 ? source->second : source->second.narrow(0, begin, place.size(0)));
+      begin += place.dim() > 0 ? place.size(0) : 1;
+    }
+  }
+  for (const auto& [name, values] : canonical) {
+    const bool known = std::any_of(entries_.begin(), entries_.end(),
+                                   [&, &name = name](const Entry& entry) { return entry.canonical == name; });
+    if (!known && name != kHead) throw NotShown(fmt::format("it has no parameter {}", name));
+  }
+  NamedTensors all;
+  for (const auto& parameter : own_) all.emplace_back(parameter.name, filled.at(parameter.name));
+  return all;
+}
+
+}  // namespace plumbline

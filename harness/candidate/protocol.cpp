@@ -1,0 +1,131 @@
+#include "harness/candidate/protocol.hpp"
+
+#include <fmt/format.h>
+
+#include "harness/evidence/safetensors.hpp"
+#include "harness/system/error.hpp"
+#include "harness/system/json.hpp"
+
+namespace plumbline {
+namespace {
+
+using nlohmann::json;
+using Clock = std::chrono::steady_clock;
+
+constexpr std::uint64_t kLongestLine = 1 << 20;
+constexpr std::size_t kShownErrors = 300;
+
+ChildLimits for_lines(ChildLimits limits) {
+  limits.output_bytes = kLongestLine;
+  limits.file_bytes = most_tensor_bytes();
+  return limits;
+}
+
+// The last line that says something: of a Python traceback, the error itself.
+std::string last_words(const std::string& errors) {
+  auto end = errors.find_last_not_of(" \n\r\t");
+  if (end == std::string::npos) return "";
+  const auto begin = errors.find_last_of('\n', end);
+  return printable(errors.substr(begin == std::string::npos ? 0 : begin + 1, end - begin), kShownErrors);
+}
+
+std::string text_of(const json& object, const char* key) {
+  const auto found = object.find(key);
+  return found != object.end() && found->is_string() ? printable(found->get<std::string>(), kShownErrors)
+                                                     : "";
+}
+
+}  // namespace
+
+Channel::Channel(std::string name, const std::vector<std::string>& command, const ChildLimits& limits,
+                 const Environment& environment)
+    : name_(std::move(name)), conversation_(command, for_lines(limits), environment) {}
+
+void Channel::broken(const std::string& how) {
+  usable_ = false;
+  const auto words = last_words(conversation_.errors());
+  throw CandidateFailed(fmt::format("{} {}{}", name_, how, words.empty() ? "" : "; it last wrote: " + words));
+}
+
+Reply Channel::ask(const std::string& request, json fields,
+                   const std::vector<std::pair<std::string, at::Tensor>>& tensors) {
+  if (!usable_) throw CandidateFailed(fmt::format("{} is not running any more", name_));
+  const auto id = ++requests_;
+  fields["id"] = id;
+  fields["request"] = request;
+  if (request == "hello") fields["directory"] = directory_.path().string();
+  if (!tensors.empty()) {
+    const auto file = fmt::format("request-{}.safetensors", id);
+    write_safetensors(directory_.path() / file, tensors);
+    fields["tensors"] = file;
+  }
+  const auto begin = Clock::now();
+  std::string line;
+  try {
+    line = conversation_.ask(fields.dump());
+  } catch (const ChildEnded& ended) {
+    waited_ += Clock::now() - begin;
+    broken(fmt::format("{} ({})", ended.what(), request));
+  }
+  waited_ += Clock::now() - begin;
+  return read(line, id);
+}
+
+Reply Channel::read(const std::string& line, std::int64_t id) {
+  Reply reply;
+  try {
+    reply.fields = parse_json(line, "its reply");
+  } catch (const InputError& error) {
+    broken(fmt::format("answered '{}', which is no JSON: {}", printable(line, 80), error.what()));
+  }
+  const auto& fields = reply.fields;
+  if (!fields.is_object() || !fields.contains("id") || fields["id"] != id)
+    broken(fmt::format("answered '{}', expected a reply to request {}", printable(line, 80), id));
+  if (const auto error = fields.find("error"); error != fields.end()) {
+    const auto kind = error->is_object() ? text_of(*error, "kind") : "";
+    const auto message = error->is_object() ? text_of(*error, "message") : "";
+    const auto where = error->is_object() ? text_of(*error, "where") : "";
+    if (kind == "cannot") throw NotShown(message.empty() ? "the candidate cannot show it" : message);
+    if (kind == "overrun") throw CacheOverrun(message);
+    if (kind != "failed") broken(fmt::format("answered an error of unknown kind '{}'", kind));
+    throw CandidateFailed(where.empty() ? fmt::format("{}: {}", name_, message)
+                                        : fmt::format("{}: {}", where, message));
+  }
+  if (const auto seconds = fields.find("seconds"); seconds != fields.end() && seconds->is_number())
+    computed_ += std::chrono::duration<double>(std::max(0.0, seconds->get<double>()));
+  reply.tensors = take_tensors(fields);
+  return reply;
+}
+
+Weights Channel::take_tensors(const json& reply) {
+  const auto named = reply.find("tensors");
+  if (named == reply.end() || named->is_null()) return {};
+  const auto file = named->is_string() ? named->get<std::string>() : "";
+  if (file.empty() || file.find('/') != std::string::npos || file == "." || file == ".." ||
+      file.find('\0') != std::string::npos)
+    broken("named its tensors by something else than the plain name of a file");
+  const auto path = directory_.path() / file;
+  Weights tensors;
+  try {
+    auto read = read_safetensors(path);
+    for (auto& [name, values] : read.tensors) tensors.emplace(name, std::move(values));
+  } catch (const InputError& error) {
+    broken(fmt::format("sent tensors that cannot be read: {}", error.what()));
+  }
+  std::error_code ignored;
+  std::filesystem::remove(path, ignored);
+  return tensors;
+}
+
+void Channel::close() {
+  if (!usable_) return;
+  try {
+    ask("bye");
+    conversation_.ends_within(std::chrono::seconds(5));
+  } catch (const std::exception&) {
+    // Its verdict stands; how it takes leave changes nothing.
+  }
+  usable_ = false;
+}
+
+}  // namespace plumbline

@@ -1,0 +1,70 @@
+#include "harness/system/interruption.hpp"
+
+#include <pthread.h>
+
+#include <algorithm>
+#include <array>
+#include <csignal>
+#include <mutex>
+#include <thread>
+#include <utility>
+#include <vector>
+
+namespace plumbline {
+namespace {
+
+constexpr std::array ending_signals{SIGINT, SIGTERM, SIGHUP};
+
+struct Pending {
+  std::mutex mutex;
+  std::vector<std::pair<const OnInterruption*, std::function<void()>>> undo;
+};
+
+// Never destroyed: the thread below outlives what is static.
+Pending& pending() {
+  static auto* all = new Pending;
+  return *all;
+}
+
+void wait_for_signal(const sigset_t& signals) {
+  int number = 0;
+  if (::sigwait(&signals, &number) != 0) return;
+  {
+    const std::lock_guard lock(pending().mutex);
+    auto& undo = pending().undo;
+    for (auto entry = undo.rbegin(); entry != undo.rend(); ++entry) entry->second();
+    ::signal(number, SIG_DFL);
+    ::pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
+    ::raise(number);  // within the lock: nobody begins anew meanwhile
+  }
+}
+
+}  // namespace
+
+OnInterruption::OnInterruption(std::function<void()> undo) {
+  const std::lock_guard lock(pending().mutex);
+  pending().undo.emplace_back(this, std::move(undo));
+}
+
+OnInterruption::~OnInterruption() {
+  const std::lock_guard lock(pending().mutex);
+  std::erase_if(pending().undo, [&](const auto& entry) { return entry.first == this; });
+}
+
+void clean_up_when_interrupted() {
+  sigset_t signals;
+  ::sigemptyset(&signals);
+  bool any = false;
+  for (const int number : ending_signals) {
+    struct sigaction action {};
+    ::sigaction(number, nullptr, &action);
+    if (action.sa_handler == SIG_IGN) continue;
+    ::sigaddset(&signals, number);
+    any = true;
+  }
+  if (!any) return;
+  ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  std::thread(wait_for_signal, signals).detach();
+}
+
+}  // namespace plumbline

@@ -1,0 +1,23 @@
+// What a signal that ends the program must not leave behind: children, temporary files.
+#pragma once
+
+#include <functional>
+
+namespace plumbline {
+
+// While it lives, `undo` is run when an interrupt, hang-up or termination ends the program; the youngest
+// first.
+class OnInterruption {
+ public:
+  explicit OnInterruption(std::function<void()> undo);
+  OnInterruption(const OnInterruption&) = delete;
+  OnInterruption& operator=(const OnInterruption&) = delete;
+  ~OnInterruption();
+};
+
+// To be called once, before the program has threads: signals are then taken by a thread of their own, which
+// may do what a signal handler must not. It undoes what is pending and lets the signal end the program as it
+// would have. A signal that was ignored stays so.
+void clean_up_when_interrupted();
+
+}  // namespace plumbline
