@@ -80,6 +80,10 @@ REQUIREMENT("NUM-1", "every recorded stage of a full pass agrees with the golden
   for (const auto& probe : golden().probes()) {
     const auto stages = observe(probe.tokens);
     for (const auto& stage : probe.stages) {
+      // What takes no positions may count them from the padding on: nothing but the rotation itself shows it.
+      if (probe.tokens.padding == Padding::left && stage.ends_with("_rotated") &&
+          !subject().can("first_position"))
+        continue;
       const auto found = stages.find(stage);
       if (found == stages.end()) {
         subject().recorder().not_assessed(fmt::format("the candidate does not show {}", stage));

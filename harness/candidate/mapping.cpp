@@ -108,8 +108,16 @@ bool Mapping::add_layer(const std::string& canonical, const json& value, std::in
     for (const auto* key : kSteps) {
       if (!object.contains(key)) continue;
       auto given = object[key];
-      for (auto& number : given)
-        if (given.is_array() && number == kLayer) number = layer;
+      if (given.is_array() && std::find(given.begin(), given.end(), kLayer) != given.end()) {
+        // A stack of all layers in one tensor: it ends where the axis does.
+        const auto sizes = object.value("view", json(own->shape));
+        const auto axis = given[0].is_number_integer() ? given[0].get<std::int64_t>() : 0;
+        const auto dims = static_cast<std::int64_t>(sizes.size());
+        if (axis < -dims || axis >= dims || !sizes[0].is_number_integer())
+          refuse(fmt::format("axis {} is none of {}", axis, printable(sizes.dump(), 80)));
+        if (layer >= sizes[static_cast<std::size_t>(axis < 0 ? axis + dims : axis)]) return false;
+        std::replace(given.begin(), given.end(), json(kLayer), json(layer));
+      }
       if (!well_formed(key, given))
         refuse(fmt::format("'{}' is {}", key, printable(given.dump(-1, ' ', true))));
       part.steps.push_back({{key, given}});
@@ -128,31 +136,13 @@ void Mapping::add(const std::string& canonical, const json& value) {
   const auto text = value.dump(-1, ' ', true);
   std::int64_t layers = 0;
   if (!names_layer(canonical)) {
+    if (names_layer(text)) refuse("what it is mapped to has {layer}, its own name has none");
     if (!add_layer(canonical, value, 0))
       refuse(fmt::format("the candidate has no parameter {}", printable(text)));
     return;
   }
   if (!names_layer(text)) refuse("its name has {layer}, what it is mapped to has none");
-  // A stack of all layers in one tensor ends with the tensor, names end with the last that is there.
-  for (; layers < kMostLayers; ++layers) {
-    const auto before = entries_.size();
-    if (!add_layer(canonical, value, layers)) break;
-    const auto& part = entries_.back().parts.front();
-    const auto selected = std::find_if(part.steps.begin(), part.steps.end(),
-                                       [](const json& one) { return one.contains("select"); });
-    if (value.is_object() && value.contains("from") && !names_layer(value["from"].get<std::string>()) &&
-        selected != part.steps.end()) {
-      const auto* own = find(part.own);
-      const auto axis = (*selected)["select"][0].get<std::int64_t>();
-      const auto dims = static_cast<std::int64_t>(own->shape.size());
-      if (axis < -dims || axis >= dims)
-        refuse(fmt::format("axis {} is none of {}", axis, shape_of(own->shape)));
-      if (layers >= own->shape[static_cast<std::size_t>(axis < 0 ? axis + dims : axis)]) {
-        entries_.resize(before);
-        break;
-      }
-    }
-  }
+  while (layers < kMostLayers && add_layer(canonical, value, layers)) ++layers;
   if (layers == 0) refuse(fmt::format("the candidate has no parameter {}", printable(text)));
 }
 

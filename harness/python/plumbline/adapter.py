@@ -1,0 +1,91 @@
+"""What answers Plumbline's requests: a method for each, to be overridden.
+
+B is the number of sequences in a batch, T the number of tokens in each (padding included), V the vocabulary.
+"""
+
+from dataclasses import dataclass, field
+
+
+class Cannot(Exception):
+    """This candidate does not offer what was asked: not assessed, with the message as the reason."""
+
+
+class Overrun(Exception):
+    """The tokens do not fit the cache, which is as it was before."""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """How tokens are to be run."""
+
+    training: bool = False
+    dropout: float = 0.0                        # in training
+    padding: str = "none"                       # "none", "right", "left"
+    lengths: list = field(default_factory=list)  # of the real tokens in each row; empty: all are real
+    first_position: int = 0                     # of each row's first real token
+    observe: frozenset = frozenset()            # stages to show, without their layer: "scores"
+
+
+class Adapter:
+    """Base class for full control; plumbline.Module and plumbline.HuggingFace are ready-made.
+
+    Whatever is not overridden is not offered. Tensors come on the CPU, and may be returned on any device and shared with
+    the model: they are copied before the model runs again.
+    """
+
+    def start(self, specification, dtype, device):
+        """Builds the model and describes it, once, before anything else.
+
+        specification: dict, as in fixtures/specifications, sizes derived; dtype: torch.float32 or torch.bfloat16;
+        device: "cpu", "cuda:0". Returns what `hello` replies (harness/candidate/protocol.md): `name`, `configuration`,
+        `parameters`, `tied`, `mapping`, `can`. What is missing counts as not offered.
+        """
+        raise Cannot("its adapter does not override start(specification, dtype, device)")
+
+    def weights(self):
+        """Every parameter as it is now: {name: tensor}."""
+        raise Cannot("it does not show its weights")
+
+    def load(self, tensors):
+        """Takes over {name: tensor}, every parameter. Errors: ValueError naming what is missing, unknown or misshapen."""
+        raise Cannot("it does not load weights")
+
+    def initialise(self, seed):
+        """Makes the parameters anew, as before training."""
+        raise Cannot("it does not initialise itself")
+
+    def forward(self, tokens, options):
+        """One full pass. tokens: (B, T) int64; options: Pass. Returns {"logits": (B, T, V), "layers.0.q": ..., ...}."""
+        raise Cannot("it has no forward pass")
+
+    def open_cache(self, batch, capacity):
+        """Whatever stands for an empty cache, with room for `capacity` tokens in each row."""
+        raise Cannot("it has no KV cache")
+
+    def extend(self, cache, tokens, options):
+        """As `forward`, appending the tokens to what open_cache returned. Errors: Overrun."""
+        raise Cannot("it has no KV cache")
+
+    def show_cache(self, cache):
+        """Returns ({"length", "capacity", "bytes"}, {"layers.0.keys": tensor, "layers.0.values": ..., ...})."""
+        raise Cannot("it does not show its KV cache")
+
+    def fill_cache(self, cache, value):
+        """Fills every slot that was not written yet."""
+        raise Cannot("the unwritten slots of its KV cache cannot be reached")
+
+    def gradients(self, tokens, labels, options):
+        """{"loss": (), parameter name: gradient, ...} of the mean cross-entropy; labels: (B, T), -100 counts for nothing."""
+        raise Cannot("it shows no gradients")
+
+    def train(self, tokens, labels, *, learning_rate, betas, eps, weight_decay):
+        """An AdamW step on each of tokens, labels (steps, B, T). Returns the losses (steps)."""
+        raise Cannot("it cannot be trained")
+
+    def repeat_kv(self, x, factor):
+        """(B, S, K, Dh) -> (B, S, K * factor, Dh), differentiable."""
+        raise Cannot("it does not show how it repeats key/value heads")
+
+    def rotate(self, x, positions):
+        """(B, T, heads, Dh) rotated at positions (B, T) int64."""
+        raise Cannot("it does not show its rotation")

@@ -1,0 +1,201 @@
+"""What no module shows: rotated queries and keys, scores and probabilities, caught from the functions that attention calls.
+
+B batch, T queries, S keys, H query heads, K key/value heads, Dh head size.
+"""
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+ATTENTION_STAGES = ("q_rotated", "k_rotated", "scores", "probabilities")
+FUSED = "scaled_dot_product_attention"
+FUSED_ARGUMENTS = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal", "scale", "enable_gqa")
+PRODUCTS = ("matmul", "__matmul__", "bmm", "einsum")
+
+
+class AttentionWatch(TorchFunctionMode):
+    """While entered, keeps the attention call of each layer. running: the layers being run, the innermost last."""
+
+    def __init__(self, running):
+        super().__init__()
+        self.running = running
+        self.calls = {}     # layer -> FusedCall or PlainCall, the first in each
+        self.products = []  # (query, key, shape of the product) since the layer began or softmax was called
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        name = getattr(func, "__name__", "")
+        if self.running and (name == FUSED or name == "softmax" or name in PRODUCTS):
+            self.look(name, args, kwargs, result)
+        return result
+
+    def look(self, name, args, kwargs, result):
+        layer = self.running[-1]
+        if name in PRODUCTS:
+            operands = operands_of_einsum(args) if name == "einsum" else operands_of_matmul(args, kwargs)
+            if operands:
+                self.products.append((*(copy(operand) for operand in operands), result.shape))
+        elif name == FUSED:
+            self.calls.setdefault(layer, FusedCall(dict(zip(FUSED_ARGUMENTS, args), **kwargs)))
+        else:
+            scores = args[0] if args else kwargs.get("input")
+            # The product that these scores came from: of as many elements over as many keys.
+            made_by = [product for product in self.products
+                       if product[2].numel() == scores.numel() and product[2][-1] == scores.shape[-1]]
+            self.products = []
+            if made_by or scores.dim() == 4:
+                query, key = made_by[-1][:2] if made_by else (None, None)
+                self.calls.setdefault(layer, PlainCall(query, key, copy(scores), copy(result)))
+
+
+class FusedCall:
+    """torch.nn.functional.scaled_dot_product_attention."""
+
+    def __init__(self, arguments):
+        self.query, self.key = copy(arguments["query"]), copy(arguments["key"])
+        mask = arguments.get("attn_mask")
+        self.mask = None if mask is None else copy(mask)
+        self.causal = arguments.get("is_causal", False)
+        self.scale = arguments.get("scale")
+
+    def stages(self, tokens, before, q, k):
+        scores = self.scores()
+        probabilities = torch.softmax(scores, -1).to(self.query.dtype)
+        shown = scores_in_shape(tokens, before, scores, probabilities)
+        return {**shown, **rotated_in_shape(tokens, before, self.query, self.key, q, k)}
+
+    def scores(self):
+        """What the call asks for, in float32, masked as torch documents it."""
+        query, key = self.query.float(), self.key.float()
+        key = key.repeat_interleave(query.shape[-3] // key.shape[-3], -3)  # enable_gqa
+        scale = query.shape[-1] ** -0.5 if self.scale is None else self.scale
+        scores = query @ key.transpose(-1, -2) * scale
+        if self.causal:
+            seen = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
+            scores = scores.masked_fill(~seen, float("-inf"))
+        if self.mask is not None and self.mask.dtype == torch.bool:
+            scores = scores.masked_fill(~self.mask, float("-inf"))
+        elif self.mask is not None:
+            scores = scores + self.mask.float()
+        return scores
+
+
+class PlainCall:
+    """A product of queries and keys, then softmax."""
+
+    def __init__(self, query, key, scores, probabilities):
+        self.query, self.key, self.scores, self.probabilities = query, key, scores, probabilities
+
+    def stages(self, tokens, before, q, k):
+        if self.query is None:
+            return scores_in_shape(tokens, before, self.scores, self.probabilities)
+        # Softmax in float32 is cast back to the model's type.
+        shown = scores_in_shape(tokens, before, self.scores, self.probabilities.to(self.query.dtype))
+        return {**shown, **rotated_in_shape(tokens, before, self.query, self.key, q, k)}
+
+
+def scores_in_shape(tokens, before, scores, probabilities):
+    """`scores` and `probabilities` of one layer, (B, H, T, S); nothing where they cannot be attention's."""
+    batch, length = tokens.shape
+    if not is_of_batch(scores, batch):
+        return {}
+    scores, probabilities = (unpacked(with_heads(x, batch), length) for x in (scores, probabilities))
+    written = before + length
+    # Slots of a preallocated cache that nothing was written to, where the mask hides them.
+    if scores.shape[-1] > written and not probabilities[..., written:].any():
+        scores, probabilities = scores[..., :written], probabilities[..., :written]
+    return {"scores": scores, "probabilities": probabilities}
+
+
+def rotated_in_shape(tokens, before, query, key, q, k):
+    """`q_rotated` and `k_rotated` of the new tokens, (B, T, heads, Dh).
+
+    q, k: before rotation, or None. Without them nobody could tell whether attention got them scaled: nothing is then shown.
+    """
+    batch, length = tokens.shape
+    if not is_of_batch(query, batch) or not is_of_batch(key, batch):
+        return {}
+    query, key = unpacked(with_heads(query, batch), length), with_heads(key, batch)
+    key = key if k is None else unrepeated(key, k.shape[2])
+    if key.shape[2] > length:
+        key = key.narrow(2, min(before, key.shape[2] - length), length)
+    pairs = {"q_rotated": (query, q), "k_rotated": (key, k)}
+    return {stage: unscaled(x.transpose(1, 2), own) for stage, (x, own) in pairs.items() if own is not None}
+
+
+def is_of_batch(x, batch):
+    return x.shape[0] == batch if x.dim() in (4, 5) else x.dim() == 3 and x.shape[0] % batch == 0
+
+
+def with_heads(x, batch):
+    """(B * H, L, n), (B, H, L, n) or, grouped, (B, K, H / K, L, n) -> (B, H, L, n)."""
+    if x.dim() == 3:
+        return x.unflatten(0, (batch, -1))
+    return x.flatten(1, 2) if x.dim() == 5 else x
+
+
+def unpacked(x, length):
+    """A single query's heads may stand as (B, K, H / K, n), so that keys need no repeating -> (B, H, 1, n)."""
+    return x.flatten(1, 2).unsqueeze(2) if length == 1 and x.shape[2] != 1 else x
+
+
+def unrepeated(key, count):
+    """(B, H, S, Dh) -> (B, count, S, Dh), if that many were repeated as they should be; else as it is, for all to see."""
+    if key.shape[1] <= count or key.shape[1] % count:
+        return key
+    factor = key.shape[1] // count
+    once = key[:, ::factor]
+    return once if torch.equal(once.repeat_interleave(factor, 1), key) else key
+
+
+def unscaled(rotated, before):
+    """Takes back the scale of the scores where it was put on the queries, or in halves on both.
+
+    Rotation keeps norms: a factor of 1/sqrt(Dh), or its root, is the scale and can be nothing else. Any other factor stays.
+    """
+    if before.shape != rotated.shape:
+        return rotated
+    ratio = (rotated.float().norm() / before.float().norm()).item()
+    for power in (0.5, 0.25):
+        factor = rotated.shape[-1] ** -power
+        if abs(ratio / factor - 1) < 0.01:
+            return (rotated.float() / factor).to(rotated.dtype)
+    return rotated
+
+
+def operands_of_matmul(args, kwargs):
+    """Queries (..., T, Dh) and keys (..., S, Dh) of a product (..., T, S); None for what cannot be one."""
+    operands = [*args, *kwargs.values()][:2]
+    if len(operands) < 2 or not all(torch.is_tensor(x) and 3 <= x.dim() <= 5 for x in operands):
+        return None
+    query, key = operands
+    return query, key.transpose(-1, -2)
+
+
+def operands_of_einsum(args):
+    """As operands_of_matmul, from an equation such as "bthd,bshd->bhts" or, grouped, "btkgd,bskd->bkgts"."""
+    if not isinstance(args[0], str) or "->" not in args[0] or "." in args[0]:
+        return None
+    operands = args[1] if isinstance(args[1], (list, tuple)) else args[1:]
+    inputs, output = args[0].replace(" ", "").split("->")
+    letters = inputs.split(",")
+    if len(operands) != 2 or len(letters) != 2 or not 3 <= len(output) <= 5:
+        return None
+    summed = [letter for letter in letters[0] if letter not in output]
+    if len(summed) != 1 or summed[0] not in letters[1]:
+        return None
+    *outer, row, column = output
+    if row in letters[1]:  # keys stand first
+        operands, letters = operands[::-1], letters[::-1]
+    if row in letters[1] or column in letters[0]:
+        return None
+    return tuple(rearranged(x, own, [*outer, last, summed[0]]) for x, own, last in zip(operands, letters, (row, column)))
+
+
+def rearranged(x, letters, order):
+    """x with its axes in that order; keys may lack the axis of the heads that share them."""
+    return x.permute([letters.index(letter) for letter in order if letter in letters])
+
+
+def copy(tensor):
+    return tensor.detach().clone()

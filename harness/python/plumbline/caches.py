@@ -1,0 +1,106 @@
+"""How a module takes and returns its KV cache, and what lies in it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+
+from plumbline.adapter import Cannot
+
+AXES = ("batch", "position", "head", "size")
+NAMES = (("keys", "values"), ("key", "value"), ("k", "v"), ("key_cache", "value_cache"), ("k_cache", "v_cache"),
+         ("cache_k", "cache_v"))
+
+
+@dataclass(frozen=True)
+class Cache:
+    """How a module takes and returns its KV cache; what it returns is handed back to it as it is.
+
+    argument: the keyword that takes it. result: where it stands in what the module returns, a name or a number; by default
+    under the argument's name, or second in a tuple; where neither is there, the module changes in place what it was given.
+    start: the keyword that takes the number of slots written before, if it needs one. keywords: others that go with it.
+    axes: their order in each layer's keys and values. new: function(model, batch, capacity) making an empty cache, None by
+    default. show: function(cache) -> [(keys, values), ...], a pair for each layer, found by itself in tuples, lists, dicts
+    and objects of the usual names. fixed: `new` makes room for `capacity` tokens, and more make the module raise an error.
+    chunks: several tokens at a time may follow the first call. padding: sides on which a padded batch may be prefilled; by
+    default what the module's mask and positions allow.
+    """
+
+    argument: str = "past_key_values"
+    result: object = None
+    start: str = None
+    keywords: dict = field(default_factory=dict)
+    axes: tuple = AXES
+    new: object = None
+    show: object = None
+    fixed: bool = False
+    chunks: bool = True
+    padding: tuple = None
+
+    def __post_init__(self):
+        if sorted(self.axes) != sorted(AXES):
+            raise ValueError(f"axes are an order of {AXES}, not {self.axes}")
+        if self.fixed and self.new is None:
+            raise ValueError("a fixed cache needs new=, the function that makes it")
+
+
+@dataclass
+class Open:
+    """One decoding in progress."""
+
+    batch: int
+    capacity: int
+    held: object        # the module's own cache
+    real: torch.Tensor  # (B, slots written) bool: those that hold a real token
+
+
+def layers(held, show=None):
+    """[(keys, values)] of a module's own cache, as held. Errors: Cannot where its form is unknown."""
+    found = show(held) if show else usual(held)
+    if found is None:
+        raise Cannot(f"its KV cache is a {type(held).__name__} of an unknown form: say what lies in it, Cache(show=...)")
+    return [tuple(pair[:2]) for pair in found]
+
+
+def usual(held):
+    """[(keys, values)], or None. Layers that hold nothing yet are left out."""
+    if held is None:
+        return []
+    inner = getattr(held, "layers", None)
+    if inner is not None and not isinstance(held, Mapping):
+        return usual(list(inner))
+    pair = named_pair(held)
+    if pair is not None:
+        return list(zip(*pair))
+    if isinstance(held, Mapping):
+        held = list(held.values())
+    if not isinstance(held, (list, tuple)):
+        return None
+    pairs = [layer if is_pair(layer) else named_pair(layer) for layer in held]
+    if any(pair is None for pair in pairs):
+        return None
+    return [pair for pair in pairs if pair[0] is not None]
+
+
+def is_pair(layer):
+    return isinstance(layer, (list, tuple)) and len(layer) >= 2 and all(torch.is_tensor(part) for part in layer[:2])
+
+
+def named_pair(holder):
+    """Keys and values under one of the usual pairs of names: tensors, or one of each for every layer."""
+    for names in NAMES:
+        if isinstance(holder, Mapping):
+            if all(name in holder for name in names):
+                return tuple(holder[name] for name in names)
+        elif all(hasattr(holder, name) and not callable(getattr(holder, name)) for name in names):
+            return tuple(getattr(holder, name) for name in names)
+    return None
+
+
+def bytes_held(pairs):
+    """Distinct memory: storages that several tensors view are counted once, and whole."""
+    storages = {}
+    for tensor in (part for pair in pairs for part in pair):
+        storage = tensor.untyped_storage()
+        storages[storage.data_ptr()] = storage.nbytes()
+    return sum(storages.values())

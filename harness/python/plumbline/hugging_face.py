@@ -1,0 +1,56 @@
+"""The ready-made adapter for causal language models in the convention of Hugging Face's transformers, 4 and 5."""
+
+import sys
+
+from plumbline.caches import Cache
+from plumbline.module import Module
+
+
+class HuggingFace(Module):
+    """build: function(specification) -> a model such as LlamaForCausalLM.
+
+    It is called as model(input_ids, attention_mask=, position_ids=, past_key_values=, use_cache=) and returns .logits and
+    .past_key_values, its own kind of cache. Keywords of plumbline.Module change what is assumed; initialises is False unless
+    said otherwise, since such models start from a normal distribution of their configuration's, or from a checkpoint.
+    """
+
+    def __init__(self, build, **keywords):
+        usual = {"initialises": False, "mask": "attention_mask", "positions": "position_ids",
+                 "cache": Cache("past_key_values", keywords={"use_cache": True}, axes=("batch", "head", "position", "size"))}
+        super().__init__(build, **{**usual, **keywords})
+
+    def placed(self, model):
+        # As from_pretrained(dtype=...) leaves a model: rotary frequencies stay in float32.
+        for parameter in model.parameters():
+            parameter.data = parameter.data.to(self.dtype)
+        return model.to(self.device)
+
+    def operations(self):
+        own = super().operations()
+        return {"repeat_kv": own["repeat_kv"] or self.usual_repeat(), "rotate": own["rotate"] or self.usual_rotation()}
+
+    # Those that stand beside transformers' own models take (B, heads, L, Dh).
+
+    def beside_model(self, name):
+        """A function of the file that the model's class stands in, if that is one of transformers'."""
+        home = type(self.model).__module__
+        return getattr(sys.modules.get(home), name, None) if home.startswith("transformers.") else None
+
+    def usual_repeat(self):
+        function = self.beside_model("repeat_kv")
+        return function and (lambda x, factor: function(x.transpose(1, 2), factor).transpose(1, 2))
+
+    def usual_rotation(self):
+        function = self.beside_model("apply_rotary_pos_emb")
+        if function is None or rotary_embedding(self.model) is None:
+            return None
+
+        def rotate(model, x, positions):
+            x = x.transpose(1, 2)
+            return function(x, x, *rotary_embedding(model)(x, positions))[0].transpose(1, 2)
+
+        return rotate
+
+
+def rotary_embedding(model):
+    return next((module for module in model.modules() if type(module).__name__.endswith("RotaryEmbedding")), None)

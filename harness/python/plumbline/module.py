@@ -1,0 +1,268 @@
+"""The ready-made adapter for a torch.nn.Module."""
+
+import time
+from collections.abc import Mapping
+
+import torch
+
+from plumbline import caches, parameters, settings, stages, training
+from plumbline.adapter import Adapter, Cannot, Overrun, Pass
+from plumbline.tokens import positions, real_tokens
+from plumbline.user_code import Misused, call, line_of
+from plumbline.watch import Watch
+
+
+class Module(Adapter):
+    """Any torch.nn.Module that takes tokens (B, T) int64 as its first argument and returns logits (B, T, V).
+
+    build: function(specification) -> module; called again to initialise it anew.
+
+    mask: keyword of a padding mask, int64, 1 where a token is real: (B, T), and with a cache (B, S) over all slots so far.
+    positions: keyword of each token's position, int64 (B, T).
+    Both are passed only where they are needed: a batch that is padded, a pass that begins elsewhere than at 0.
+    cache: plumbline.Cache, how the module takes and returns its KV cache.
+    logits: where they stand in what the module returns, a name or a number; found by itself in a tensor, a tuple (first), an
+    object or a dict ("logits").
+
+    mapping: where canonical parameters lie in the module's, as the protocol's `mapping`; needed for names of its own.
+    stages: {stage: source}, where stages are found (plumbline/stages.py says how); usual names need not be told.
+    configuration: {key: value} under the specification's keys, or function(module) returning it; beside module.config.
+
+    initialises: whether build leaves the module as it starts training; then its initialisation is judged as well.
+    loss: function(module, tokens, labels) -> (), the module's own loss; by default cross-entropy of its logits.
+    repeat_kv: function(x, factor), (B, S, K, Dh) -> (B, S, K * factor, Dh).
+    rotate: function(module, x, positions), (B, T, heads, Dh) at (B, T) int64.
+    name: what the candidate is called; by default the module's class.
+    """
+
+    def __init__(self, build, *, mask=None, positions=None, cache=None, logits=None, mapping=None, stages=None,
+                 configuration=None, initialises=True, loss=None, repeat_kv=None, rotate=None, name=None):
+        self.build = build
+        self.mask, self.positions, self.cache, self.logits_at = mask, positions, cache, logits
+        self.mapping, self.stage_sources, self.configuration = mapping, stages, configuration
+        self.initialises = initialises
+        self.loss, self.repeat, self.rotation, self.name = loss, repeat_kv, rotate, name
+        self.model = None
+
+    def start(self, specification, dtype, device):
+        self.specification, self.dtype, self.device = specification, dtype, device
+        self.model = self.built()
+        self.plan = stages.Plan(self.model, self.stage_sources)
+        config = self.settings()
+        self.head_size = config.get("head_dim", {}).get(
+            "value", specification["hidden_size"] // specification["num_attention_heads"])
+        return {"name": self.name or type(self.model).__name__, "configuration": config, "mapping": self.mapping,
+                **parameters.described(self.model),
+                "can": {"load": True, "initialise": self.initialises, "modes": ["evaluation", "training"],
+                        "dropout": bool(training.rates(self.model)), "padding": ["right", "left"] if self.mask else [],
+                        "first_position": self.positions is not None, "stages": self.tried_stages(),
+                        "cache": self.described_cache(), "gradients": True, "train": True,
+                        "operations": [name for name, function in self.operations().items() if function]}}
+
+    # Building
+
+    def built(self):
+        model = call(self.build, "build", specification=self.specification)
+        if not isinstance(model, torch.nn.Module):
+            raise Misused(f"build returned an object of type {type(model).__name__}, expected a torch.nn.Module", line_of(self.build))
+        return self.placed(model).eval()
+
+    def placed(self, model):
+        return model.to(device=self.device, dtype=self.dtype)
+
+    def settings(self):
+        config = getattr(self.model, "config", None)
+        found = settings.settings(config) if config is not None else {}
+        given = call(self.configuration, "configuration", module=self.model) if callable(self.configuration) else self.configuration
+        return {**found, **settings.stated(given or {})}
+
+    def tried_stages(self):
+        """What a short pass shows of every layer."""
+        options = Pass(observe=frozenset(stages.STAGES))
+        with torch.no_grad(), self.watch(torch.zeros(1, 2, dtype=torch.int64), options) as watch:
+            self.logits_in(self.model(torch.zeros(1, 2, dtype=torch.int64, device=self.device)))
+        self.head_size = watch.seen_head_size() or self.head_size
+        seen = {**watch.stages(), "logits": None}
+        return [stages.protocol_name(stage) for stage in stages.STAGES
+                if all(stages.full_name(stage, layer) in seen for layer in range(max(1, self.plan.layers)))]
+
+    def described_cache(self):
+        if self.cache is None:
+            return None
+        return {"axes": list(self.cache.axes), "chunks": self.cache.chunks, "capacity": self.cache.fixed, "fill": self.cache.fixed,
+                "padding": self.padded_prefills()}
+
+    def padded_prefills(self):
+        """Sides on which a padded batch may be prefilled. Padding on the left only shifts what counts its own positions."""
+        if self.cache.padding is not None:
+            return list(self.cache.padding)
+        return (["right", "left"] if self.positions else ["left"]) if self.mask else []
+
+    # Parameters
+
+    def weights(self):
+        return parameters.parameters(self.model)
+
+    def load(self, tensors):
+        parameters.load(self.model, tensors)
+
+    def initialise(self, seed):
+        torch.manual_seed(seed)
+        self.model = self.built()
+        self.plan = stages.Plan(self.model, self.stage_sources)
+
+    # Passes
+
+    def forward(self, tokens, options):
+        return self.passed(tokens, options, self.keywords(real_tokens(tokens, options), options.first_position))[0]
+
+    def keywords(self, real, first_position=0, earlier=None):
+        """The mask and positions that a pass needs. real: (B, T) bool; earlier: (B, slots written before) bool."""
+        seen = real if earlier is None else torch.cat([earlier, real], 1)
+        padded = not seen.all()
+        if padded and not self.mask:
+            raise Cannot("it takes no padding mask")
+        if first_position and not self.positions:
+            raise Cannot("it takes no positions")
+        keywords = {self.mask: seen.long().to(self.device)} if padded else {}
+        if self.positions and (padded or first_position):
+            before = first_position + (0 if earlier is None else earlier.sum(1))
+            before = torch.as_tensor(before).expand(real.shape[0])
+            keywords[self.positions] = positions(real, before).to(self.device)
+        return keywords
+
+    def passed(self, tokens, options, keywords, before=0):
+        """({"logits", stages, "seconds"}, what the model returned)"""
+        # Padding on the left shifts what counts its own positions. Logits cannot tell; rotated vectors stand elsewhere.
+        shifted = self.mask in keywords and not self.positions and options.padding != "right"
+        hidden = frozenset(("q_rotated", "k_rotated") if shifted else ())
+        with torch.no_grad(), training.mode(self.model, options.training, options.dropout), \
+                self.watch(tokens, options, before, hidden) as watch:
+            began = time.perf_counter()
+            result = self.model(tokens.to(self.device), **keywords)
+            if self.device.startswith("cuda"):
+                torch.cuda.synchronize(self.device)
+            seconds = time.perf_counter() - began
+        return {**watch.stages(), "logits": self.logits_in(result), "seconds": seconds}, result
+
+    def watch(self, tokens, options, before=0, hidden=frozenset()):
+        return Watch(self.plan, options.observe - hidden, tokens, before, self.head_size)
+
+    def logits_in(self, result):
+        """(B, T, V). Errors: TypeError where there are none."""
+        if self.logits_at is not None:
+            found = part(result, self.logits_at)
+        elif torch.is_tensor(result):
+            found = result
+        else:
+            found = part(result, "logits")
+            found = part(result, 0) if found is None else found
+        if not torch.is_tensor(found) or found.dim() != 3:
+            what = f"of shape {list(found.shape)}" if torch.is_tensor(found) else f"not in what it returned ({type(result).__name__})"
+            raise TypeError(f"the model's logits are {what}, expected a tensor (B, T, V): say where they stand, Module(logits=...)")
+        return found
+
+    # Cache
+
+    def open_cache(self, batch, capacity):
+        if self.cache is None:
+            raise Cannot("its adapter does not describe a KV cache: Module(cache=...)")
+        held = None
+        if self.cache.new:
+            held = call(self.cache.new, "new", model=self.model, batch=batch, capacity=capacity)
+        return caches.Open(batch, capacity, held, torch.zeros(batch, 0, dtype=torch.bool))
+
+    def extend(self, cache, tokens, options):
+        real = real_tokens(tokens, options)
+        before, length = cache.real.shape[1], tokens.shape[1]
+        sides = self.padded_prefills()
+        # In a later call padding on either side leaves a gap before what follows, as on the right in the first.
+        if not real.all() and (options.padding not in sides or before and "right" not in sides):
+            raise Cannot(f"its KV cache takes no padding on the {options.padding} {'in a later call' if before else 'in a prefill'}")
+        keywords = {**self.keywords(real, earlier=cache.real), **self.cache.keywords, self.cache.argument: cache.held}
+        if self.cache.start:
+            keywords[self.cache.start] = before
+        try:
+            shown, result = self.passed(tokens, options, keywords, before)
+        except Exception as error:
+            if self.cache.fixed and before + length > cache.capacity:
+                raise Overrun(f"{type(error).__name__}: {error}".splitlines()[0]) from error
+            raise
+        cache.held = self.cache_in(result, cache.held)
+        cache.real = torch.cat([cache.real, real], 1)
+        return shown
+
+    def cache_in(self, result, given):
+        place = self.cache.result
+        found = part(result, self.cache.argument if place is None else place)
+        if found is None and place is None:
+            found = part(result, 1)
+        found = given if found is None else found
+        if found is None:
+            raise TypeError(f"the model returned no cache ({type(result).__name__}): say where it stands, Cache(result=...)")
+        return found
+
+    def show_cache(self, cache):
+        pairs = caches.layers(cache.held, self.cache.show)
+        axis = self.cache.axes.index("position")
+        written = cache.real.shape[1]
+        # What a growing cache holds is its own word; a fixed one has its written slots first.
+        held = pairs[0][0].shape[axis] if pairs else 0
+        length = min(written, held) if self.cache.fixed else held
+        tensors = {}
+        for layer, (keys, values) in enumerate(pairs if length else []):
+            tensors[f"layers.{layer}.keys"] = keys.narrow(axis, 0, length)
+            tensors[f"layers.{layer}.values"] = values.narrow(axis, 0, length)
+        return {"length": length, "capacity": held, "bytes": caches.bytes_held(pairs)}, tensors
+
+    def fill_cache(self, cache, value):
+        if not self.cache.fixed:
+            raise Cannot("its KV cache grows: it has no unwritten slots")
+        axis = self.cache.axes.index("position")
+        written = cache.real.shape[1]
+        with torch.no_grad():
+            for pair in caches.layers(cache.held, self.cache.show):
+                for tensor in pair:
+                    tensor.narrow(axis, written, tensor.shape[axis] - written).fill_(value)
+
+    # Training
+
+    def loss_of(self, tokens, labels, keywords):
+        tokens, labels = tokens.to(self.device), labels.to(self.device)
+        if self.loss:
+            if keywords:
+                raise Cannot("its own loss takes no padding")
+            return call(self.loss, "loss", model=self.model, tokens=tokens, labels=labels)
+        return training.cross_entropy(self.logits_in(self.model(tokens, **keywords)), labels)
+
+    def gradients(self, tokens, labels, options):
+        keywords = self.keywords(real_tokens(tokens, options))
+        with training.mode(self.model, options.training, options.dropout):
+            return training.gradients(self.model, lambda: self.loss_of(tokens, labels, keywords))
+
+    def train(self, tokens, labels, *, learning_rate, betas, eps, weight_decay):
+        losses = [lambda step=step: self.loss_of(tokens[step], labels[step], {}) for step in range(len(tokens))]
+        with training.mode(self.model, True):
+            return training.train(self.model, losses, learning_rate, betas, eps, weight_decay)
+
+    # Operations
+
+    def operations(self):
+        return {"repeat_kv": self.repeat, "rotate": self.rotation}
+
+    def repeat_kv(self, x, factor):
+        function = self.operations()["repeat_kv"]
+        return call(function, "repeat_kv", x=x.to(self.device), factor=factor) if function else super().repeat_kv(x, factor)
+
+    def rotate(self, x, positions):
+        function = self.operations()["rotate"]
+        if not function:
+            return super().rotate(x, positions)
+        return call(function, "rotate", module=self.model, x=x.to(self.device), positions=positions.to(self.device))
+
+
+def part(result, place):
+    """What stands at a name or number in a tuple, dict or object; None where nothing does."""
+    if isinstance(place, int):
+        return result[place] if isinstance(result, (tuple, list)) and place < len(result) else None
+    return result.get(place) if isinstance(result, Mapping) else getattr(result, place, None)

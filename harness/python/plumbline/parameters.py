@@ -1,0 +1,49 @@
+"""A model's parameters: each tensor once, whatever names it goes by."""
+
+import torch
+
+MOST_LISTED = 8
+
+
+def groups(model):
+    """[(names, tensor)]: parameters that are one tensor stand together, in the order of their first name."""
+    found = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        place = (parameter.device, parameter.untyped_storage().data_ptr(), parameter.storage_offset(),
+                 tuple(parameter.shape), parameter.stride())
+        key = place if parameter.numel() else name
+        found.setdefault(key, ([], parameter))[0].append(name)
+    return list(found.values())
+
+
+def parameters(model):
+    """{first name: tensor}"""
+    return {names[0]: tensor for names, tensor in groups(model)}
+
+
+def described(model):
+    """The `parameters` and `tied` of a reply to hello."""
+    return {"parameters": [{"name": name, "shape": list(tensor.shape), "dtype": str(tensor.dtype).replace("torch.", "")}
+                           for name, tensor in parameters(model).items()],
+            "tied": [names for names, _ in groups(model) if len(names) > 1]}
+
+
+def load(model, tensors):
+    """Copies {name: tensor} in, rounding where the model's type is narrower. Errors: ValueError; nothing is then changed."""
+    own = parameters(model)
+    shapes = [f"{name} {list(tensors[name].shape)}, expected {list(own[name].shape)}"
+              for name in own if name in tensors and tensors[name].shape != own[name].shape]
+    complaints = [f"{what}: {listed(names)}" for what, names in
+                  (("missing", [name for name in own if name not in tensors]),
+                   ("unknown", [name for name in tensors if name not in own]),
+                   ("of another shape", shapes)) if names]
+    if complaints:
+        raise ValueError("weights do not fit the model; " + "; ".join(complaints))
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            own[name].copy_(tensor)
+
+
+def listed(names):
+    more = f" and {len(names) - MOST_LISTED} more" if len(names) > MOST_LISTED else ""
+    return ", ".join(names[:MOST_LISTED]) + more

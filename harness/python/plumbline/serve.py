@@ -1,0 +1,68 @@
+"""What Plumbline starts: python -m plumbline.serve ADAPTER.py.
+
+Requests come on standard input, replies go to standard output, a JSON object a line (harness/candidate/protocol.md).
+"""
+
+import json
+import os
+import signal
+import sys
+
+from plumbline import failure, user_code
+
+
+def take_over():
+    """The two ends of the conversation; whatever the model reads or prints goes elsewhere."""
+    requests = os.fdopen(os.dup(0), "r", encoding="utf-8")
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
+    # Prints then stand in order with what is written to standard error.
+    sys.stdout.reconfigure(line_buffering=True)
+    return requests, replies
+
+
+def answerer(file):
+    """The function that answers requests for the adapter in `file`."""
+    try:
+        from plumbline.server import Server
+    except ImportError as error:  # an interpreter without torch or safetensors
+        reason = failure.describe(error, file)
+        return lambda request: {"id": request.get("id"), "error": reason}
+    return Server(lambda specification: user_code.adapter_in(file, specification), file).answer
+
+
+def serve(file, requests, replies):
+    answer = answerer(file)
+    for line in requests:
+        request = parsed(line)
+        reply = {"id": None, "error": {"kind": "failed", "message": "a request is a JSON object"}} if request is None else answer(request)
+        print(json.dumps(reply), file=replies, flush=True)
+        if request and request.get("request") == "bye":
+            return
+
+
+def parsed(line):
+    """The request, or None for what is none."""
+    try:
+        request = json.loads(line)
+    except ValueError:
+        return None
+    return request if isinstance(request, dict) else None
+
+
+def main():
+    if len(sys.argv) != 2:
+        print("usage: python -m plumbline.serve ADAPTER.py", file=sys.stderr)
+        return 2
+    # Ends at once and without a traceback, in the midst of a long operation too.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    requests, replies = take_over()
+    serve(os.path.abspath(sys.argv[1]), requests, replies)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,174 @@
+"""Answers the requests of the candidate protocol, version 1, for one adapter."""
+
+import json
+import os
+import sys
+import traceback
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from plumbline import failure
+from plumbline.adapter import Adapter, Cannot, Overrun, Pass
+
+PROTOCOL = 1
+TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+REQUESTS = ("hello", "weights", "load", "initialise", "forward", "open_cache", "extend", "show_cache", "fill_cache",
+            "close_cache", "gradients", "train", "operation", "bye")
+NOT_OFFERED = {"load": False, "initialise": False, "modes": [], "dropout": False, "padding": [], "first_position": False,
+               "stages": [], "cache": None, "gradients": False, "train": False, "operations": []}
+
+
+class Server:
+    """adapter: a plumbline.Adapter, or a function that takes the specification and returns one; file: where it was written."""
+
+    def __init__(self, adapter, file=None):
+        self.adapter = adapter
+        self.file = file
+        self.running = None  # the adapter, once it was started
+        self.directory = None
+        self.caches = {}
+        self.files_written = 0
+        self.caches_opened = 0
+
+    def answer(self, request):
+        """The reply to one request, both as the protocol has them. Never raises, whatever the model does."""
+        try:
+            reply = self.handled(request)
+        except Cannot as error:
+            reply = {"error": {"kind": "cannot", "message": str(error)}}
+        except Overrun as error:
+            reply = {"error": {"kind": "overrun", "message": str(error)}}
+        except (Exception, SystemExit) as error:
+            traceback.print_exc(file=sys.stderr)
+            reply = {"error": failure.describe(error, self.file)}
+        return {"id": request.get("id"), **reply}
+
+    def handled(self, request):
+        name = request.get("request")
+        if name not in REQUESTS:
+            raise Cannot(f"protocol {PROTOCOL} has no request {name!r}")
+        if self.running is None and name not in ("hello", "bye"):
+            raise Cannot("hello comes first")
+        return getattr(self, name)(request)
+
+    # Tensors
+
+    def received(self, request):
+        path = os.path.join(self.directory, request["tensors"])
+        tensors = load_file(path)
+        os.remove(path)
+        return tensors
+
+    def sent(self, tensors):
+        self.files_written += 1
+        name = f"reply-{os.getpid()}-{self.files_written}.safetensors"
+        # Copies: safetensors refuses tensors that share memory.
+        own = {key: value.detach().to("cpu", copy=True).contiguous() for key, value in tensors.items()}
+        save_file(own, os.path.join(self.directory, name))
+        return name
+
+    # Requests
+
+    def hello(self, request):
+        if request["protocol"] != PROTOCOL:
+            raise Cannot(f"this package speaks protocol {PROTOCOL}, not {request['protocol']}")
+        if request["dtype"] not in TYPES:
+            raise Cannot(f"it runs in {' or '.join(TYPES)}, not in {request['dtype']}")
+        self.directory = request["directory"]
+        if request.get("threads"):
+            torch.set_num_threads(request["threads"])
+        torch.manual_seed(request.get("seed", 0))
+        specification = request["specification"]
+        adapter = self.adapter if isinstance(self.adapter, Adapter) else self.adapter(specification)
+        description = adapter.start(specification, TYPES[request["dtype"]], request["device"])
+        self.running = adapter
+        reply = {"protocol": PROTOCOL, "name": type(adapter).__name__, "framework": f"torch {torch.__version__.split('+')[0]}",
+                 "dtype": request["dtype"], "device": request["device"], "configuration": {}, "parameters": [], "tied": [],
+                 "mapping": None, **description}
+        reply["can"] = {**NOT_OFFERED, **description.get("can", {})}
+        json.dumps(reply, allow_nan=False)  # what the user states may be no JSON: the error is then this request's
+        return reply
+
+    def weights(self, request):
+        return {"tensors": self.sent(self.running.weights())}
+
+    def load(self, request):
+        self.running.load(self.received(request))
+        return {}
+
+    def initialise(self, request):
+        self.running.initialise(request["seed"])
+        return {}
+
+    def forward(self, request):
+        result = self.running.forward(self.received(request)["tokens"], options_in(request))
+        return self.shown(result)
+
+    def open_cache(self, request):
+        cache = self.running.open_cache(request["batch"], request["capacity"])
+        self.caches_opened += 1
+        self.caches[self.caches_opened] = cache
+        return {"cache": self.caches_opened}
+
+    def extend(self, request):
+        tokens = self.received(request)["tokens"]
+        return self.shown(self.running.extend(self.cache_in(request), tokens, options_in(request)))
+
+    def show_cache(self, request):
+        numbers, tensors = self.running.show_cache(self.cache_in(request))
+        return {**numbers, "tensors": self.sent(tensors)}
+
+    def fill_cache(self, request):
+        self.running.fill_cache(self.cache_in(request), request["value"])
+        return {}
+
+    def close_cache(self, request):
+        self.cache_in(request)
+        del self.caches[request["cache"]]
+        return {}
+
+    def gradients(self, request):
+        tensors = self.received(request)
+        return {"tensors": self.sent(self.running.gradients(tensors["tokens"], tensors["labels"], options_in(request)))}
+
+    def train(self, request):
+        tensors = self.received(request)
+        losses = self.running.train(tensors["tokens"], tensors["labels"], learning_rate=request["learning_rate"],
+                                    betas=tuple(request["betas"]), eps=request["eps"], weight_decay=request["weight_decay"])
+        return {"tensors": self.sent({"losses": losses})}
+
+    def operation(self, request):
+        if request["name"] not in ("repeat_kv", "rotate"):
+            raise Cannot(f"protocol {PROTOCOL} has no operation {request['name']!r}")
+        tensors = self.received(request)
+        if request["name"] == "rotate":
+            with torch.no_grad():
+                return {"tensors": self.sent({"y": self.running.rotate(tensors["x"], tensors["positions"])})}
+        x = tensors["x"].requires_grad_()
+        y = self.running.repeat_kv(x, request["factor"])
+        result = {"y": y}
+        if "upstream" in tensors:
+            result["gradient"], = torch.autograd.grad(y, x, tensors["upstream"].to(y))
+        return {"tensors": self.sent(result)}
+
+    def bye(self, request):
+        return {}
+
+    # Parts of messages
+
+    def cache_in(self, request):
+        if request["cache"] not in self.caches:
+            raise Cannot(f"no cache {request['cache']} is open")
+        return self.caches[request["cache"]]
+
+    def shown(self, result):
+        """`forward` and `extend` may put the model's own time under "seconds"."""
+        seconds = {"seconds": result.pop("seconds")} if "seconds" in result else {}
+        return {**seconds, "tensors": self.sent(result)}
+
+
+def options_in(request):
+    return Pass(training=request.get("mode") == "training", dropout=request.get("dropout") or 0.0,
+                padding=request.get("padding", "none"), lengths=list(request.get("lengths") or []),
+                first_position=request.get("first_position", 0), observe=frozenset(request.get("observe") or []))

@@ -1,0 +1,18 @@
+"""Which tokens are real, and where they stand."""
+
+import torch
+
+
+def real_tokens(tokens, options):
+    """(B, T) bool: row b has options.lengths[b] real tokens, at its start or, padded left, at its end."""
+    batch, length = tokens.shape
+    if options.padding == "none" or not options.lengths:
+        return torch.ones(batch, length, dtype=torch.bool)
+    places = torch.arange(length)
+    lengths = torch.tensor(options.lengths).unsqueeze(1)  # (B, 1)
+    return places < lengths if options.padding == "right" else places >= length - lengths
+
+
+def positions(real, before):
+    """(B, T) int64: row b's real tokens count on from before[b]; padding stands where the token before it does, or at 0."""
+    return (before.unsqueeze(1) + real.cumsum(1) - 1).clamp_min(0)

@@ -1,0 +1,62 @@
+"""Runs the user's file and calls the functions in it."""
+
+import importlib.util
+import inspect
+import os
+import sys
+
+from plumbline.adapter import Adapter
+from plumbline.failure import shortened
+
+
+class Misused(Exception):
+    """What the user's file lacks; `where` is the line to look at."""
+
+    def __init__(self, message, where):
+        super().__init__(message)
+        self.where = where
+
+
+def adapter_in(file, specification):
+    """The plumbline.Adapter that `file` defines as `adapter`. Errors: Misused, or whatever the file raises."""
+    # As if Python had been started with the file: it imports what lies beside it.
+    sys.path.insert(0, os.path.dirname(os.path.abspath(file)))
+    spec = importlib.util.spec_from_file_location("plumbline_user_adapter", file)
+    if spec is None:
+        raise Misused("an adapter is a Python file, its name ending in .py", shortened(file))
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    if not hasattr(module, "adapter"):
+        raise Misused("the file defines no `adapter`", f"{shortened(file)}:1")
+    adapter = module.adapter
+    if callable(adapter) and not isinstance(adapter, type):
+        adapter = call(adapter, "adapter", specification=specification)
+    if not isinstance(adapter, Adapter):
+        what = "a class" if isinstance(adapter, type) else f"of type {type(adapter).__name__}"
+        raise Misused(f"`adapter` is {what}, expected a plumbline.Adapter object, or a function of the specification that returns one",
+                      f"{shortened(file)}:{line_of_assignment(file)}")
+    return adapter
+
+
+def call(function, name, **arguments):
+    """function(*arguments), refusing a signature that does not take them. Errors: Misused."""
+    try:
+        inspect.signature(function).bind(*arguments.values())
+    except TypeError as error:
+        raise Misused(f"`{name}` is called as {name}({', '.join(arguments)}): {error}", line_of(function)) from None
+    except ValueError:
+        pass  # written in C, without a signature to look at
+    return function(*arguments.values())
+
+
+def line_of(function):
+    """Where a function is written, "my_adapter.py:4"; None for one that is not written in Python."""
+    code = getattr(function, "__code__", None)
+    return f"{shortened(code.co_filename)}:{code.co_firstlineno}" if code else None
+
+
+def line_of_assignment(file):
+    with open(file, encoding="utf-8") as source:
+        lines = [number for number, line in enumerate(source, 1) if line.startswith(("adapter", "def adapter", "class adapter"))]
+    return lines[-1] if lines else 1

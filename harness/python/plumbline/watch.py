@@ -1,0 +1,92 @@
+"""Sees the stages of a pass as they are computed: through hooks on modules, and from the functions that attention calls."""
+
+import torch
+
+from plumbline.attention import ATTENTION_STAGES, AttentionWatch
+from plumbline.stages import full_name
+
+IN_HEADS = ("q", "k", "v", "q_rotated", "k_rotated")
+
+
+class Watch:
+    """While entered, keeps copies of the stages that a pass goes through: models change tensors in place.
+
+    observe: stages, without their layer; tokens: (B, T); before: slots of the cache that were written before;
+    head_size: of queries and keys.
+    """
+
+    def __init__(self, plan, observe, tokens, before, head_size):
+        self.plan = plan
+        self.observe = set(observe) - plan.left_out
+        self.tokens, self.before = tokens, before
+        self.head_size = head_size
+        self.seen = {}
+        self.handles = []
+        self.running = []  # layers, the innermost last
+        self.attention = None
+
+    def __enter__(self):
+        # Rotated queries and keys are judged beside those before.
+        wanted = self.observe | ({"q", "k"} if self.observe & set(ATTENTION_STAGES) else set())
+        for source in self.plan.sources:
+            for layer, module in self.plan.modules(source) if source.stage in wanted else []:
+                self.handles.append(self.hook(source, layer, module))
+        if self.observe & set(ATTENTION_STAGES) and self.plan.layers:
+            for layer, outer in enumerate(self.plan.layer_modules()):
+                # The modules within, too: some models call the parts of a layer and never the layer.
+                for module in outer.modules():
+                    self.handles.append(module.register_forward_pre_hook(lambda *_, layer=layer: self.running.append(layer)))
+                    self.handles.append(module.register_forward_hook(lambda *_: self.left()))
+            self.attention = AttentionWatch(self.running)
+            self.attention.__enter__()
+        return self
+
+    def __exit__(self, *error):
+        if self.attention:
+            self.attention.__exit__(*error)
+        for handle in self.handles:
+            handle.remove()
+
+    def left(self):
+        self.running.pop()
+        if not self.running:
+            self.attention.products.clear()
+
+    def hook(self, source, layer, module):
+        def keep(tensor):
+            if tensor is not None:
+                self.seen.setdefault(full_name(source.stage, layer), source.taken(tensor).detach().clone())
+
+        if source.of_input:
+            return module.register_forward_pre_hook(
+                lambda _, inputs, keywords: keep(first_tensor(inputs) if inputs else first_tensor(keywords)), with_kwargs=True)
+        return module.register_forward_hook(lambda _, inputs, output: keep(first_tensor(output)))
+
+    def stages(self):
+        """{name: tensor} of what was asked for and seen, "layers.0.q" and so on, in the protocol's shapes."""
+        found = {}
+        for name, tensor in self.seen.items():
+            in_heads = name.rpartition(".")[2] in IN_HEADS and tensor.dim() == 3 and tensor.shape[-1] % self.head_size == 0
+            found[name] = tensor.unflatten(-1, (-1, self.head_size)) if in_heads else tensor
+        for layer, call in (self.attention.calls if self.attention else {}).items():
+            before = [found.get(full_name(stage, layer)) for stage in ("q", "k")]
+            shown = call.stages(self.tokens, self.before, *before)
+            # A module that the user named comes first.
+            found = {**{full_name(stage, layer): tensor for stage, tensor in shown.items()}, **found}
+        return {name: tensor for name, tensor in found.items() if name.rpartition(".")[2] in self.observe}
+
+    def seen_head_size(self):
+        """Of the queries that attention was called with, or None."""
+        calls = self.attention.calls if self.attention else {}
+        return next((call.query.shape[-1] for call in calls.values() if call.query is not None), None)
+
+
+def first_tensor(value):
+    """Of what a module takes or returns: the tensor itself, or the first in a tuple or dict."""
+    if torch.is_tensor(value):
+        return value
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        return next((part for part in value if torch.is_tensor(part)), None)
+    return None

@@ -1,0 +1,78 @@
+"""A configuration is read as the model holds it, and made for transformers 4 and 5."""
+
+import unittest
+from types import SimpleNamespace
+
+import models
+from support import LLAMA, MINIMIND, PLAIN, in_process, specification, with_transformers
+
+import plumbline
+from plumbline.settings import intermediate_size, llama_config, settings
+
+S = specification(dropout=0.1)
+READ = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "intermediate_size",
+        "hidden_act", "rms_norm_eps", "dropout", "attention_bias", "mlp_bias", "tie_word_embeddings", "max_position_embeddings",
+        "rope_theta", "rotary")
+
+
+def values(config):
+    return {key: entry["value"] for key, entry in settings(config).items()}
+
+
+class Read(unittest.TestCase):
+    def expect(self, found):
+        self.assertEqual({key: found[key]["value"] for key in READ}, {key: S[key] for key in READ})
+        self.assertEqual((found["head_dim"]["value"], found["rope_type"]["value"]), (8, "default"))
+        self.assertTrue(all(entry["where"] for entry in found.values()))
+
+    @with_transformers
+    def test_llama(self):
+        found = in_process(LLAMA).hello(S)["configuration"]
+        self.expect(found)
+        self.assertEqual(found["dropout"]["where"], "config.attention_dropout")
+        self.assertIn("rope", found["rope_theta"]["where"])
+
+    def test_minimind(self):
+        self.expect(in_process(MINIMIND).hello(S)["configuration"])
+
+    def test_stated(self):
+        found = in_process(PLAIN).hello(S)["configuration"]
+        self.assertEqual(found["rope_theta"], {"value": 1e6, "where": "stated in the adapter"})
+        self.assertEqual(in_process(plumbline.Module(models.Plain)).hello(S)["configuration"], {})
+
+    def test_stated_by_a_function_before_the_config(self):
+        def configuration(model):
+            return {"hidden_act": {"value": "gelu", "where": "models.py"}, "num_hidden_layers": len(model.model.layers)}
+
+        found = in_process(plumbline.Module(models.MiniMind, configuration=configuration)).hello(S)["configuration"]
+        self.assertEqual(found["hidden_act"], {"value": "gelu", "where": "models.py"})
+        self.assertEqual(found["num_hidden_layers"]["value"], 5)
+        self.assertEqual(found["num_hidden_layers"]["where"], "stated in the adapter")
+
+    def test_rotary(self):
+        self.assertEqual(values(SimpleNamespace(rope_theta=5.0))["rope_theta"], 5.0)
+        five = SimpleNamespace(rope_parameters={"rope_type": "yarn", "rope_theta": 7.0})
+        self.assertEqual((values(five)["rope_theta"], values(five)["rope_type"]), (7.0, "yarn"))
+        old = SimpleNamespace(rope_theta=5.0, rope_scaling={"type": "linear", "factor": 2.0})
+        self.assertEqual(values(old)["rope_type"], "linear")
+        both = SimpleNamespace(rope_parameters={"rope_type": "default"}, rope_scaling={"rope_type": "dynamic"})
+        self.assertEqual(values(both)["rope_type"], "dynamic")
+        self.assertEqual(values(SimpleNamespace(inference_rope_scaling=True))["rope_type"], "inference_rope_scaling")
+        self.assertEqual(values(SimpleNamespace())["rope_type"], "default")
+        with self.assertRaisesRegex(ValueError, "contradict"):
+            settings(SimpleNamespace(rope_theta=5.0, rope_parameters={"rope_theta": 7.0}))
+
+
+class Made(unittest.TestCase):
+    def test_feed_forward_size(self):
+        self.assertEqual(intermediate_size({"hidden_size": 512, "intermediate_size": "derived"}), 1408)
+        self.assertEqual(intermediate_size({"hidden_size": 48, "intermediate_size": "derived"}), 128)
+        self.assertEqual(intermediate_size({"hidden_size": 512, "intermediate_size": 2048}), 2048)
+
+    def test_pairs_cannot_be_said(self):
+        with self.assertRaisesRegex(ValueError, "pairs"):
+            llama_config(specification("minimind-v1-small"))
+
+
+if __name__ == "__main__":
+    unittest.main()
