@@ -108,8 +108,12 @@ std::string users_python(const Arguments& arguments) {
   return "python3";
 }
 
-std::unique_ptr<Candidate> open_program(const Arguments& arguments, const Specification& specification,
-                                        const fs::path& data, at::ScalarType type, at::Device device) {
+bool is_program(const std::string& name) {
+  return name.starts_with("exec:") || name.ends_with(".py");
+}
+
+LiveOptions live_options(const Arguments& arguments, const fs::path& data, at::ScalarType type,
+                         at::Device device) {
   const auto& name = arguments.candidate;
   LiveOptions options;
   options.name = name;
@@ -122,13 +126,14 @@ std::unique_ptr<Candidate> open_program(const Arguments& arguments, const Specif
   if (name.starts_with("exec:")) {
     options.command = {"/bin/sh", "-c", name.substr(5)};
   } else {
+    options.sha256 = sha256_of_file(name);
     const char* others = std::getenv("PYTHONPATH");
     const auto ours = script_directory(data).string();
     options.command = {users_python(arguments), "-m", "plumbline.serve", fs::absolute(name).string()};
     options.environment.emplace_back(
         "PYTHONPATH", others == nullptr || *others == '\0' ? ours : fmt::format("{}:{}", ours, others));
   }
-  return open_live(std::move(options), specification);
+  return options;
 }
 
 std::unique_ptr<Candidate> open_candidate(const Arguments& arguments, const Specification& specification,
@@ -138,14 +143,14 @@ std::unique_ptr<Candidate> open_candidate(const Arguments& arguments, const Spec
   if (name == "reference:fast") return make_engine(name, specification, type, device);
   if (name.starts_with("defect:"))
     return make_reference(name, depart(specification, name.substr(7)), type, device);
-  if (name.starts_with("exec:")) return open_program(arguments, specification, data, type, device);
+  if (name.starts_with("exec:")) return open_live(live_options(arguments, data, type, device), specification);
   std::error_code ignored;
   if (!fs::exists(name, ignored))
     throw InputError(fmt::format(
         "{}: no such file or directory; expected a model's adapter (.py), 'exec: COMMAND', a checkpoint "
         "directory, a .safetensors or .pth file, 'reference' or 'defect:NAME'",
         printable(name)));
-  if (name.ends_with(".py")) return open_program(arguments, specification, data, type, device);
+  if (is_program(name)) return open_live(live_options(arguments, data, type, device), specification);
   return open_checkpoint(name, PLUMBLINE_PYTHON, script_directory(data).string());
 }
 
@@ -183,6 +188,31 @@ int run_verify(const Arguments& arguments, const std::string& command) {
   return verify(std::move(verification));
 }
 
+int run_adapter_init(const std::string& file) {
+  std::error_code ignored;
+  if (fs::exists(fs::symlink_status(file, ignored)))
+    throw InputError(fmt::format("{}: is there already; name a new file", printable(file)));
+  if (!file.ends_with(".py"))
+    throw InputError(fmt::format("{}: expected a name that ends in .py", printable(file)));
+  write_atomically(file, read_text(script_directory(data_directory()) / "adapter_template.py", 1 << 20));
+  fmt::print("{0}: written; fill it in, then `plumbline adapter check {0}`\n", file);
+  return 0;
+}
+
+int run_adapter_check(const Arguments& arguments) {
+  const auto data = data_directory();
+  const auto specification =
+      find_specification(arguments.specification, data / "fixtures" / "specifications");
+  if (!is_program(arguments.candidate))
+    throw InputError(
+        fmt::format("{}: expected an adapter (.py) or 'exec: COMMAND'", printable(arguments.candidate)));
+  const auto type = arguments.dtype == "bf16" ? at::kBFloat16 : at::kFloat;
+  for (const auto& line :
+       try_adapter(live_options(arguments, data, type, parse_device(arguments.device)), specification))
+    fmt::print("{}\n", line);
+  return 0;
+}
+
 int run_export(const std::string& specification, const std::string& directory) {
   const auto found = find_specification(specification, data_directory() / "fixtures" / "specifications");
   export_checkpoint(found, directory);
@@ -216,6 +246,26 @@ int run(int count, char** values) {
   app.footer(kStatusHelp);
 
   Arguments arguments;
+  const auto add_running_options = [&](CLI::App& command) {
+    command
+        .add_option("--spec", arguments.specification,
+                    "what it claims to be: NAME of fixtures/specifications, or a FILE")
+        ->capture_default_str();
+    command.add_option("--device", arguments.device, "where code runs: auto, cpu, cuda or cuda:N")
+        ->capture_default_str();
+    command.add_option("--dtype", arguments.dtype, "type that code runs in")
+        ->check(CLI::IsMember({"f32", "bf16"}))
+        ->capture_default_str();
+    command.add_option("--threads", arguments.threads, "CPU threads; 0 leaves it to LibTorch")
+        ->check(CLI::Range(0, 1024))
+        ->capture_default_str();
+    command.add_option(
+        "--python", arguments.python,
+        "the interpreter that runs an adapter (default: that of the active environment, else python3)");
+    command.add_option("--timeout", arguments.timeout, "seconds that a live model may take for one answer")
+        ->check(CLI::Range(0.1, 86400.0))
+        ->capture_default_str();
+  };
   auto* verifying = app.add_subcommand("verify", "Judge a candidate against a specification");
   verifying
       ->add_option(
@@ -225,24 +275,7 @@ int run(int count, char** values) {
           "checkpoint directory, a .safetensors or .pth file, reference (the built-in model), reference:fast "
           "(its inference engine), or defect:NAME")
       ->capture_default_str();
-  verifying
-      ->add_option("--spec", arguments.specification,
-                   "what it claims to be: NAME of fixtures/specifications, or a FILE")
-      ->capture_default_str();
-  verifying->add_option("--device", arguments.device, "where code runs: auto, cpu, cuda or cuda:N")
-      ->capture_default_str();
-  verifying->add_option("--dtype", arguments.dtype, "type that code runs in")
-      ->check(CLI::IsMember({"f32", "bf16"}))
-      ->capture_default_str();
-  verifying->add_option("--threads", arguments.threads, "CPU threads; 0 leaves it to LibTorch")
-      ->check(CLI::Range(0, 1024))
-      ->capture_default_str();
-  verifying->add_option(
-      "--python", arguments.python,
-      "the interpreter that runs an adapter (default: that of the active environment, else python3)");
-  verifying->add_option("--timeout", arguments.timeout, "seconds that a live model may take for one answer")
-      ->check(CLI::Range(0.1, 86400.0))
-      ->capture_default_str();
+  add_running_options(*verifying);
   verifying
       ->add_option(
           "--only", arguments.chapters,
@@ -251,6 +284,16 @@ int run(int count, char** values) {
   verifying->add_option("--out", arguments.out, "directory for result.json, result.xml and summary.md")
       ->capture_default_str();
   verifying->footer(kStatusHelp);
+
+  auto* adapting = app.add_subcommand("adapter", "Write or try an adapter, what connects a live model");
+  adapting->require_subcommand(1);
+  std::string adapter_file;
+  auto* beginning = adapting->add_subcommand("init", "Write a commented adapter to fill in");
+  beginning->add_option("file", adapter_file, "a new .py file")->required();
+  auto* trying = adapting->add_subcommand(
+      "check", "Try an adapter alone: what it declares, what its mapping leaves over; proposes a mapping");
+  trying->add_option("adapter", arguments.candidate, "an adapter (.py), or 'exec: COMMAND'")->required();
+  add_running_options(*trying);
 
   std::string export_specification = "minimind2-small", export_directory;
   auto* exporting =
@@ -270,6 +313,8 @@ int run(int count, char** values) {
     fmt::print(stderr, "plumbline: {}; see plumbline --help\n", error.what());
     return kCannotJudge;
   }
+  if (*beginning) return run_adapter_init(adapter_file);
+  if (*trying) return run_adapter_check(arguments);
   if (*exporting) return run_export(export_specification, export_directory);
   return run_verify(arguments, command_line(count, values));
 }

@@ -199,9 +199,12 @@ int verify(Verification verification) {
   set_subject(nullptr);
   result.requirements = recorder.requirements();
   result.footer.seconds = seconds_since(began);
+  const auto closing = candidate.closing_note();
+  if (!closing.empty()) result.header.notes.push_back(closing);
   reports::conclude(result);
   reports::write(result, verification.out.string());
   terminal.end(result, verification.out.string());
+  if (!closing.empty()) fmt::print("   {}\n", closing);
   return result.footer.status;
 }
 

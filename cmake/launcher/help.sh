@@ -6,7 +6,8 @@ help_main() {
 Usage: plumbline COMMAND [ARGUMENTS]
 Judges language models against an architecture. The first run fetches what is missing and builds; later ones just run.
 
-  verify [CANDIDATE]   judge the reference model, a checkpoint's folder, a .pth file or a defect
+  verify [CANDIDATE]   judge a live model, a checkpoint's folder, a .pth file, the reference model or a defect
+  adapter ACTION       init: write what connects a live model; check: try it alone
   export DIR           write the reference's own weights as a Hugging Face checkpoint
   test [PATTERN]       run the project's own tests
   bench                run the benchmarks
@@ -24,9 +25,17 @@ END
 help_verify() {
   cat <<'END'
 Usage: plumbline verify [CANDIDATE] [--spec NAME|FILE] [--device auto|cpu|cuda[:N]] [--dtype f32|bf16] [--threads N]
-                        [--only CHAPTER] [--out DIR]
-CANDIDATE: nothing for the built-in reference, a folder with config.json and *.safetensors, a FILE.pth (with --spec),
-or defect:NAME. Results go to DIR (out): result.json, JUnit XML, summary.md.
+                        [--only CHAPTER] [--out DIR] [--python PATH] [--timeout SECONDS]
+CANDIDATE: nothing for the built-in reference, a live model's adapter.py or 'exec: COMMAND', a folder with config.json and
+*.safetensors, a FILE.pth (with --spec), or defect:NAME. --python: the interpreter that runs an adapter. Results go to DIR (out): result.json, JUnit XML, summary.md.
+END
+}
+
+help_adapter() {
+  cat <<'END'
+Usage: plumbline adapter init FILE.py
+       plumbline adapter check FILE.py|'exec: COMMAND' [--spec NAME|FILE] [--python PATH] [--timeout SECONDS]
+init writes a commented adapter to fill in; check tries one alone: what it declares, what its mapping leaves over.
 END
 }
 

@@ -84,6 +84,9 @@ class Candidate {
   // Errors: InputError with advice.
   virtual void check_adapter() {}
 
+  // A sentence on how the run went, for its end; empty: nothing to say.
+  virtual std::string closing_note() const { return ""; }
+
   // From here on: what only code can show. A candidate without code throws NotShown.
 
   // Loads weights by canonical name. What the candidate has beyond them is set to what makes it void (a bias

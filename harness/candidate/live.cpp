@@ -224,6 +224,24 @@ struct Session {
   json greeting;
 };
 
+// Whether a line of a mapping stands for a parameter.
+bool proposed(const json& lines, std::string name) {
+  if (lines.contains(name)) return true;
+  const std::string layers = "model.layers.";
+  if (name.starts_with(layers))
+    name.replace(layers.size(), name.find('.', layers.size()) - layers.size(), "{layer}");
+  return lines.contains(name);
+}
+
+std::string as_python(const json& value) {
+  auto text = value.dump();
+  for (auto at = text.find(":true"); at != std::string::npos; at = text.find(":true"))
+    text.replace(at, 5, ":True");
+  std::string spaced;
+  for (const char c : text) spaced += c == ':' || c == ',' ? std::string{c, ' '} : std::string(1, c);
+  return spaced;
+}
+
 class Live;
 
 class LiveDecoding : public Decoding {
@@ -263,8 +281,11 @@ class Live : public Candidate {
       hello.refuse(
           fmt::format("it runs in {}, asked for was {}", hello.text("dtype"), name_of(options_.type)));
     own_ = hello.parameters();
-    mapping_ = std::make_unique<Mapping>(hello.mapping(), own_, hello.tied(), options_.name);
-    description_ = {options_.name, "live", "", hello.configuration(), mapping_->parameters(), {}};
+    tied_ = hello.tied();
+    mapped_ = !hello.mapping().is_null();
+    mapping_ = std::make_unique<Mapping>(hello.mapping(), own_, tied_, options_.name);
+    description_ = {options_.name,          "live", options_.sha256, hello.configuration(),
+                    mapping_->parameters(), {}};
     description_.notes.push_back(fmt::format("{}, {}", hello.text("name"), hello.text("framework")));
     initial_ = own_weights();
     weights_ = mapping_->canonical(initial_);
@@ -279,7 +300,31 @@ class Live : public Candidate {
   std::set<std::string> capabilities() const override { return capabilities_; }
   at::ScalarType type() const override { return options_.type; }
 
+  std::string closing_note() const override {
+    auto waited = waited_, computed = computed_;
+    if (session_) waited += session_->channel.waited(), computed += session_->channel.computed();
+    return fmt::format("{:.1f} s were spent waiting for the candidate, {:.1f} s of them in its model{}",
+                       waited.count(), computed.count(),
+                       starts_ > 1 ? fmt::format("; it was started {} times", starts_) : "");
+  }
+
+  // Names of the specification's parameters that the candidate does not have.
+  std::vector<std::string> missing() const {
+    std::vector<std::string> names;
+    for (const auto& expected : specification_.parameters())
+      if (std::none_of(mapping_->parameters().begin(), mapping_->parameters().end(),
+                       [&](const auto& parameter) { return parameter.name == expected.name; }))
+        names.push_back(expected.name);
+    return names;
+  }
+
   void check_adapter() override {
+    // Other names are no failure of the model's while nobody has said what they stand for.
+    if (!mapped_ && missing().size() == specification_.parameters().size())
+      throw InputError(
+          fmt::format("{}: its parameters ({}, ...) have names of their own and its adapter has no mapping; "
+                      "`plumbline adapter check` proposes one",
+                      options_.name, own_.front().name));
     const auto refuse = [&](const std::string& complaint, const std::string& advice) {
       throw InputError(fmt::format("{}: the adapter {}: {}", options_.name, complaint, advice));
     };
@@ -289,6 +334,59 @@ class Live : public Candidate {
     } catch (const CandidateFailed& failed) {
       throw InputError(failed.what());
     }
+  }
+
+  std::vector<std::string> report() {
+    std::vector<std::string> lines;
+    const auto say = [&](const std::string& line) { lines.push_back(line); };
+    say(description_.notes.front());
+    std::int64_t total = 0;
+    for (const auto& parameter : own_) total += c10::multiply_integers(parameter.shape);
+    say(fmt::format("{} tensors, {} parameters; the specification has {}", own_.size(), total,
+                    specification_.parameter_count()));
+    std::vector<std::string> declared, others;
+    for (const auto& name : everything_that_code_can_show())
+      (capabilities_.contains(name) ? declared : others).push_back(name);
+    say(fmt::format("declares: {}", fmt::join(declared, ", ")));
+    if (!others.empty()) say(fmt::format("does not declare, so not applicable: {}", fmt::join(others, ", ")));
+    const auto& can = session_->greeting["can"];
+    if (can.contains("stages") && can["stages"].is_array()) {
+      std::vector<std::string> stages;
+      for (const auto& stage : can["stages"])
+        if (stage.is_string()) stages.push_back(printable(stage.get<std::string>(), 60));
+      say(fmt::format("shows: {}",
+                      stages.empty() ? "no stage but the logits" : fmt::to_string(fmt::join(stages, ", "))));
+    }
+    std::vector<std::string> unsaid;
+    for (const auto& [name, setting] : settings_of(specification_, ""))
+      if (!description_.configuration.contains(name)) unsaid.push_back(name);
+    if (!unsaid.empty())
+      say(fmt::format("its configuration does not say: {} (Module(configuration={{...}}))",
+                      fmt::join(unsaid, ", ")));
+    const auto absent = missing();
+    const bool none = absent.size() == specification_.parameters().size();
+    const auto proposal = absent.empty() ? json::object() : propose_mapping(own_, specification_);
+    for (const auto& name : absent)
+      if (!none || !proposed(proposal, name)) say(fmt::format("nothing is mapped to {}", name));
+    for (const auto& parameter : mapping_->parameters())
+      if (const auto expected = specification_.parameters();
+          !none && std::none_of(expected.begin(), expected.end(),
+                                [&](const auto& one) { return one.name == parameter.name; }))
+        say(fmt::format("surplus: {} [{}]", parameter.name, fmt::join(parameter.shape, ", ")));
+    if (!proposal.empty()) {
+      say("a mapping to begin with, from names and shapes alone; look whether it is right, line by line:");
+      say("    mapping={");
+      for (const auto& [name, value] : proposal.items())
+        say(fmt::format("        \"{}\": {},", name, as_python(value)));
+      say("    },");
+    } else if (!absent.empty()) {
+      say("no mapping could be proposed from the names");
+    }
+    if (!none) {
+      check_adapter();
+      say("it loads weights and shows them again, answers alike, respects modes and batches");
+    }
+    return lines;
   }
 
   void load(const Weights& given) override {
@@ -342,6 +440,8 @@ class Live : public Candidate {
         throw CandidateFailed(
             fmt::format("{} was started {} times and did not last", options_.name, starts_));
       ++starts_;
+      waited_ += session_->channel.waited();
+      computed_ += session_->channel.computed();
       session_ = std::make_unique<Session>(options_, hello_);
       if (loaded_ && request != "load") session_->channel.ask("load", json::object(), *loaded_);
     }
@@ -459,10 +559,13 @@ class Live : public Candidate {
   json hello_;
   std::unique_ptr<Session> session_;
   int starts_ = 0;
+  std::chrono::duration<double> waited_{0}, computed_{0};  // in sessions that are over
   Description description_;
   std::set<std::string> capabilities_;
   std::vector<std::int64_t> axes_;
   std::vector<ParameterDescription> own_;
+  std::vector<std::vector<std::string>> tied_;
+  bool mapped_ = false;
   std::unique_ptr<Mapping> mapping_;
   Weights initial_, weights_;
   std::optional<NamedTensors> loaded_;
@@ -532,6 +635,11 @@ void LiveDecoding::fill_unwritten(double value) {
 }
 
 }  // namespace
+
+std::vector<std::string> try_adapter(LiveOptions options, const Specification& specification) {
+  Live live(std::move(options), specification);
+  return live.report();
+}
 
 std::unique_ptr<Candidate> open_live(LiveOptions options, const Specification& specification) {
   return std::make_unique<Live>(std::move(options), specification);

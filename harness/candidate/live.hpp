@@ -12,6 +12,7 @@ namespace plumbline {
 
 struct LiveOptions {
   std::string name;                  // as the user named it
+  std::string sha256;                // of the adapter's file; empty for a command
   std::vector<std::string> command;  // without a shell
   Environment environment;
   ChildLimits limits;  // time: of one answer
@@ -23,5 +24,10 @@ struct LiveOptions {
 // Starts it and asks who it is. Errors: InputError when it cannot be started, raises an error, speaks another
 // protocol or has a mapping that does not fit its parameters.
 std::unique_ptr<Candidate> open_live(LiveOptions options, const Specification& specification);
+
+// Tries an adapter alone: what it declares, what its mapping leaves over on either side, a mapping to begin
+// with where it has none; a line each. Errors: as open_live, and InputError where the adapter cannot be
+// trusted.
+std::vector<std::string> try_adapter(LiveOptions options, const Specification& specification);
 
 }  // namespace plumbline

@@ -39,7 +39,8 @@ const Words kEmbeddingNames{"embed_tokens", "tok_embeddings", "token_embedding",
                             "embedding",    "embeddings",     "word_embeddings", "embed",   "emb",
                             "tok"};
 const Words kHeadNames{"lm_head", "output", "head", "embed_out", "unembed", "unembedding"};
-const Words kNormNames{"norm", "ln_f", "final_norm", "norm_f", "final_layernorm", "ln_final", "out_norm"};
+const Words kNormNames{"norm",     "ln_f",      "final_norm", "norm_f", "final_layernorm",
+                       "ln_final", "last_norm", "out_norm"};
 const Words kQkvNames{"qkv", "qkv_proj", "c_attn", "wqkv", "query_key_value", "to_qkv", "attn_qkv"};
 const Words kKvNames{"kv", "kv_proj", "wkv", "to_kv", "key_value"};
 const Words kGateUpNames{"gate_up_proj", "gate_up", "w12", "w13", "fc_gate_up", "w_gate_up"};

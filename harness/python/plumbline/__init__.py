@@ -11,8 +11,7 @@ A file of a few lines says how the model is built; `python -m plumbline.serve FI
 import importlib
 
 _HOME = {"Adapter": "adapter", "Cannot": "adapter", "Overrun": "adapter", "Pass": "adapter", "Cache": "caches",
-         "HuggingFace": "hugging_face", "Module": "module", "Server": "server", "llama_config": "settings",
-         "template": "adapter_template"}
+         "HuggingFace": "hugging_face", "Module": "module", "Server": "server", "llama_config": "settings"}
 __all__ = sorted(_HOME)
 __version__ = "0.1.0"
 

@@ -1,6 +1,3 @@
-"""The adapter that `plumbline adapter init` writes, to be filled in."""
-
-TEMPLATE = '''\
 """How Plumbline reaches my model. Try it: plumbline verify THIS_FILE.py"""
 
 import plumbline
@@ -40,9 +37,3 @@ adapter = plumbline.Module(
 
 # A model that follows transformers' conventions needs one line instead:
 # adapter = plumbline.HuggingFace(build)
-'''
-
-
-def template():
-    """Text of a commented adapter file."""
-    return TEMPLATE
