@@ -260,16 +260,26 @@ class LiveDecoding : public Decoding {
   std::int64_t handle_;
 };
 
+// What goes wrong before anything is judged is an error of the input, whatever kind it is.
+template <typename Body>
+void or_refuse(const std::string& name, const Body& body) {
+  try {
+    body();
+  } catch (const CandidateFailed& failed) {
+    throw InputError(failed.what());
+  } catch (const NotShown& why) {
+    throw InputError(fmt::format("{}: cannot be judged: {}", name, why.what()));
+  } catch (const CacheOverrun& why) {
+    throw InputError(fmt::format("{}: answered 'overrun' where no cache is at hand: {}", name, why.what()));
+  }
+}
+
 class Live : public Candidate {
  public:
   Live(LiveOptions options, const Specification& specification)
       : options_(std::move(options)), specification_(specification) {
     hello_ = settings_as_json();
-    try {
-      session_ = std::make_unique<Session>(options_, hello_);
-    } catch (const std::runtime_error& error) {  // nothing can be judged of what does not even say hello
-      throw InputError(error.what());
-    }
+    or_refuse(options_.name, [&] { session_ = std::make_unique<Session>(options_, hello_); });
     starts_ = 1;
     const Hello hello(session_->greeting, options_.name);
     if (!session_->greeting.contains("protocol") || session_->greeting["protocol"] != 1)
@@ -287,7 +297,7 @@ class Live : public Candidate {
     description_ = {options_.name,          "live", options_.sha256, hello.configuration(),
                     mapping_->parameters(), {}};
     description_.notes.push_back(fmt::format("{}, {}", hello.text("name"), hello.text("framework")));
-    initial_ = own_weights();
+    or_refuse(options_.name, [&] { initial_ = own_weights(); });
     weights_ = mapping_->canonical(initial_);
   }
 
@@ -328,12 +338,10 @@ class Live : public Candidate {
     const auto refuse = [&](const std::string& complaint, const std::string& advice) {
       throw InputError(fmt::format("{}: the adapter {}: {}", options_.name, complaint, advice));
     };
-    try {
+    or_refuse(options_.name, [&] {
       if (capabilities_.contains("load")) check_loading(refuse);
       check_answers(refuse);
-    } catch (const CandidateFailed& failed) {
-      throw InputError(failed.what());
-    }
+    });
   }
 
   std::vector<std::string> report() {
@@ -452,9 +460,12 @@ class Live : public Candidate {
     const auto reply = ask(request, std::move(fields), {{"tokens", tokens.ids.contiguous()}});
     const auto logits = tensor(reply, "logits");
     const auto batch = tokens.ids.size(0), length = tokens.ids.size(1);
-    if (logits.dim() != 3 || logits.size(0) != batch || logits.size(1) != length)
+    if (logits.dim() != 3 || logits.size(0) != batch || logits.size(1) != length || logits.size(2) < 1)
       throw CandidateFailed(fmt::format("{}: its logits have shape [{}], expected [{}, {}, V]", options_.name,
                                         fmt::join(logits.sizes(), ", "), batch, length));
+    if (!at::isFloatingType(logits.scalar_type()))
+      throw CandidateFailed(fmt::format("{}: its logits have type {}, expected a floating type",
+                                        options_.name, at::toString(logits.scalar_type())));
     if (options.observe)
       for (const auto& stage : stage_names(specification_.num_hidden_layers))
         if (const auto found = reply.tensors.find(stage); found != reply.tensors.end())
@@ -483,6 +494,7 @@ class Live : public Candidate {
   const std::vector<std::int64_t>& axes() const { return axes_; }
   const std::string& name() const { return options_.name; }
   int starts() const { return starts_; }
+  bool usable() const { return session_->channel.usable(); }
 
  private:
   json settings_as_json() const {
@@ -523,11 +535,15 @@ class Live : public Candidate {
     const double allowed =
         options_.device.is_cpu() ? 0 : 1e-4 * first.abs().max().to(at::kDouble).item<double>();
     const auto alike = [&](const at::Tensor& other) {
+      if (other.sizes() != first.sizes()) return false;
       const auto difference = (other - first).to(at::kDouble).abs();
       // NaN is not this check's business: it is where it was, or it is a difference.
       return (other.isnan().equal(first.isnan())) &&
              at::nan_to_num(difference, 0, 0, 0).max().template item<double>() <= allowed;
     };
+    if (second.sizes() != first.sizes())
+      refuse("gives logits of another shape for the same tokens the second time",
+             "do they depend on an earlier call?");
     if (!alike(second))
       refuse("answers the same tokens differently the second time",
              "is dropout on in evaluation, a random number drawn, or a cache kept between calls?");
@@ -581,7 +597,7 @@ LiveDecoding::LiveDecoding(Live& live, std::int64_t batch, std::int64_t capacity
 }
 
 LiveDecoding::~LiveDecoding() {
-  if (start_ != live_.starts()) return;
+  if (start_ != live_.starts() || !live_.usable()) return;
   try {
     live_.ask("close_cache", {{"cache", handle_}});
   } catch (const std::exception&) {

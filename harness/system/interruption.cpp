@@ -1,6 +1,7 @@
 #include "harness/system/interruption.hpp"
 
 #include <pthread.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -64,6 +65,9 @@ void clean_up_when_interrupted() {
   }
   if (!any) return;
   ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  // Raised in the thread that wrote to a pipe that nobody reads any more, as after `| head`: passed on to the
+  // waiting one.
+  ::signal(SIGPIPE, [](int) { ::kill(::getpid(), SIGTERM); });
   std::thread(wait_for_signal, signals).detach();
 }
 

@@ -17,7 +17,7 @@ class OnInterruption {
 
 // To be called once, before the program has threads: signals are then taken by a thread of their own, which
 // may do what a signal handler must not. It undoes what is pending and lets the signal end the program as it
-// would have. A signal that was ignored stays so.
+// would have; a broken pipe ends it like a termination. A signal that was ignored stays so.
 void clean_up_when_interrupted();
 
 }  // namespace plumbline

@@ -32,8 +32,11 @@ def is_rate(value):
 
 @contextmanager
 def mode(model, training, rate=0.0):
-    """Evaluation mode, or training mode with every dropout rate set to `rate`; as before afterwards."""
-    before = [(holder, name, getattr(holder, name)) for holder, name in rates(model)] if training else []
+    """Training or evaluation mode with every dropout rate set to `rate`; as before afterwards.
+
+    In evaluation too: a model that drops there shows it only where a rate is configured.
+    """
+    before = [(holder, name, getattr(holder, name)) for holder, name in rates(model)]
     was_training = model.training
     model.train(training)
     try:

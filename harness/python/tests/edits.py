@@ -1,0 +1,190 @@
+"""Mistakes that people make, each as a change to the text of models.py, and what a verification has to find.
+
+All are made to Plain and leave its settings as they were: what the model says of itself stays right, what it does is not.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One mistake. change: {text of models.py, which stands there once: what takes its place}. fails: requirements that must
+    be among the failed ones. stage: the first stage that is wrong in itself, where it can be seen. refused: what is said
+    instead of a verdict, where two passes cannot be compared."""
+
+    name: str
+    what: str
+    change: dict
+    fails: tuple
+    stage: str = None
+    refused: str = None
+
+
+# Places in Plain.
+
+MASK = "allowed = torch.arange(start + length, device=tokens.device) <= slots.unsqueeze(1)  # (T, S)"
+PADDED = "        if pad_mask is not None:\n            # What is padding"
+ITSELF = " | (torch.arange(start + length, device=tokens.device) == slots.unsqueeze(1))"
+POSITION = "position = slots.unsqueeze(0) if position is None else position"
+EMBEDDED = "        x = self.tok(tokens)\n"
+BLOCK = "            x = block(x, position, allowed, store, start)\n"
+LAST_NORM = "        x = self.last_norm(x)\n"
+LOGITS = "return F.linear(x, self.tok.weight) if self.head is None else self.head(x), cache"
+HEAD = "self.head = None if s[\"tie_word_embeddings\"] else nn.Linear(s[\"hidden_size\"], s[\"vocab_size\"], bias=False)\n\n    def new_cache"
+ATTENDED = "        x = x + self.attn(self.norm1(x), position, allowed, store, start)\n"
+GATE_UP = "gate, up = self.gate_up(self.norm2(x)).chunk(2, -1)"
+FED = "return x + self.down(self.activation(gate) * up)\n\n\nclass PlainAttention"
+WIDE = "self.gate_up = nn.Linear(s[\"hidden_size\"], 2 * s[\"intermediate_size\"], bias=s[\"mlp_bias\"])"
+SPLIT = "q, k, v = (part.view(batch, length, -1, self.size) for part in self.qkv(x).split(split, -1))"
+ROTATED = "q, k = self.rotated(q, position) * self.size ** -0.5, self.rotated(k, position)"
+TURNED = "return rotate(x, angles.cos().to(x.dtype), angles.sin().to(x.dtype))"
+ANGLES = "angles = torch.cat([position.unsqueeze(-1) * frequencies] * 2, -1)  # (B, T, Dh)"
+THETA = "self.kv_heads, self.theta = s[\"num_attention_heads\"], s[\"num_key_value_heads\"], s[\"rope_theta\"]"
+WRITTEN = "                kept[:, :, start:end] = new\n"
+READ = "            k, v = (kept[:, :, :end] for kept in store)\n"
+GROUPED = "grouped = q.unflatten(2, (self.kv_heads, -1))  # (B, T, K, H / K, Dh)"
+SOFTMAX = "weights = scores.float().masked_fill(hidden, float(\"-inf\")).softmax(-1).to(x.dtype)"
+NORM = "scale = torch.rsqrt(x.float().pow(2).mean(-1, keepdim=True) + self.eps)"
+SCALED = "return self.weight * (x.float() * scale).to(x.dtype)"
+SLOTS = "torch.arange(start + length, device=tokens.device)"
+
+EDITS = (
+    # The mask
+    Edit("mask-off-by-one", "each token sees the one after it, too",
+         {MASK: f"allowed = {SLOTS} <= slots.unsqueeze(1) + 1"}, ("MODE-1", "GQA-7", "NUM-6"), "layers.0.scores"),
+    Edit("mask-strict", "no token but the first sees itself",
+         {MASK: f"allowed = ({SLOTS} < slots.unsqueeze(1)) | ({SLOTS} == 0)"}, ("GQA-7", "NUM-6"), "layers.0.scores"),
+    Edit("mask-none", "no token is hidden from any other",
+         {MASK: f"allowed = {SLOTS} >= 0 * slots.unsqueeze(1)"}, ("MODE-1", "NUM-6"), "layers.0.scores"),
+    Edit("mask-none-in-training", "the mask is forgotten in training alone",
+         {MASK: f"{MASK}\n        allowed = allowed | self.training"}, ("MODE-1", "MODE-3", "GQA-7"), "layers.0.scores"),
+    Edit("mask-none-in-prefill", "the mask is forgotten where the first tokens are put into a cache",
+         {MASK: f"{MASK}\n        allowed = allowed | (cache is not None and start == 0)"}, ("MODE-1", "KVC-4", "KVC-5"), "layers.0.scores"),
+    Edit("mask-from-the-left", "tokens after a filled cache see its beginning, as scaled_dot_product_attention's is_causal has it",
+         {MASK: f"allowed = {SLOTS} <= torch.arange(length).unsqueeze(1)"}, ("KVC-4", "KVC-5", "NUM-2"), "layers.0.scores"),
+    Edit("mask-window", "each token sees the sixteen before it alone",
+         {MASK: f"allowed = ({SLOTS} <= slots.unsqueeze(1)) & ({SLOTS} > slots.unsqueeze(1) - 16)"}, ("NUM-6",), "layers.0.scores"),
+    Edit("padding-ignored", "the padding mask is taken and not used", {PADDED: "        if False:\n            # What is padding"},
+         ("MODE-6", "MODE-8")),
+    Edit("padding-sees-nothing", "padding on the left has no token to see, and NaN spreads from it", {ITSELF: ""}, ("MODE-6",)),
+    Edit("softmax-over-queries", "softmax over the queries", {SOFTMAX: SOFTMAX.replace("softmax(-1)", "softmax(-2)")},
+         ("GQA-9", "MODE-1"), "layers.0.probabilities"),
+    Edit("softmax-leaks", "one is added to the sum of softmax, so that probabilities do not add up to one",
+         {SOFTMAX: SOFTMAX.replace(".softmax(-1)", ".exp()").replace(".to(x", "; weights = (weights / (1 + weights.sum(-1, keepdim=True))).to(x")},
+         ("NUM-6",)),
+
+    # Positions and rotation
+    Edit("positions-restart", "positions begin at 0 with every call", {POSITION: POSITION.replace("slots.", "(slots - start).")},
+         ("KVC-4", "ROPE-6", "NUM-2"), "layers.0.q_rotated"),
+    Edit("positions-one-late", "positions are one too large once the cache holds something",
+         {POSITION: POSITION.replace("slots.", "(slots + (start > 0)).")}, ("KVC-4", "ROPE-6"), "layers.0.q_rotated"),
+    Edit("positions-of-the-first-row", "every row of a batch takes the first row's positions",
+         {POSITION: f"{POSITION}[:1]"}, ("MODE-8",)),
+    Edit("positions-from-one", "positions begin at 1, which scores cannot tell",
+         {POSITION: f"{POSITION}\n        position = position + 1"}, ("ROPE-1", "ROPE-7"), "layers.0.q_rotated"),
+    Edit("rotation-twice-in-cache", "what was read from the cache is rotated once more",
+         {READ: READ + "            k = self.rotated(k.transpose(1, 2), torch.arange(end).unsqueeze(0)).transpose(1, 2)\n"},
+         ("KVC-4", "NUM-2")),
+    Edit("keys-cached-unrotated", "keys go into the cache before they are rotated, and are not rotated afterwards",
+         {ROTATED: "unrotated = k.transpose(1, 2)\n        " + ROTATED, "zip(store, (k, v))": "zip(store, (unrotated, v))"},
+         ("KVC-4", "KVC-9", "NUM-2")),
+    Edit("keys-not-rotated", "queries alone are rotated", {ROTATED: ROTATED.replace("self.rotated(k, position)", "k")},
+         ("ROPE-3", "NUM-6"), "layers.0.k_rotated"),
+    Edit("values-rotated", "values are rotated like keys", {ROTATED: f"{ROTATED}\n        v = self.rotated(v, position)"},
+         ("ROPE-3", "NUM-6"), "layers.0.context"),
+    Edit("neighbours-for-halves", "neighbouring coordinates turn together",
+         {TURNED: "turned = rotate(torch.cat([x[..., ::2], x[..., 1::2]], -1), angles.cos().to(x.dtype), angles.sin().to(x.dtype))\n"
+                  "        return torch.stack(turned.chunk(2, -1), -1).flatten(-2)"}, ("ROPE-2", "NUM-6"), "layers.0.q_rotated"),
+    Edit("neighbours-angles", "halves turn together by the angles of neighbours",
+         {ANGLES: "angles = (position.unsqueeze(-1) * frequencies).repeat_interleave(2, -1)"}, ("ROPE-1", "NUM-6"), "layers.0.q_rotated"),
+    Edit("turned-backwards", "the sine has the wrong sign", {TURNED: TURNED.replace("angles.sin()", "-angles.sin()")},
+         ("ROPE-1", "ROPE-10"), "layers.0.q_rotated"),
+    Edit("theta-of-llama-2", "theta is 10000 in the code, whatever the settings say", {THETA: THETA.replace('s["rope_theta"]', "1e4")},
+         ("ROPE-1", "ROPE-8"), "layers.0.q_rotated"),
+    Edit("positions-end-early", "positions stop at 2047", {ANGLES: ANGLES.replace("position.", "position.clamp(max=2047).")},
+         ("ROPE-8",), "layers.0.q_rotated"),
+
+    # Attention
+    Edit("repeat-tiled", "key/value heads are tiled, not interleaved",
+         {GROUPED: "k, v = (part.repeat(1, self.heads // self.kv_heads, 1, 1) for part in (k, v))\n        grouped = q.unflatten(2, (self.heads, -1))"},
+         ("GQA-2", "GQA-5", "NUM-6")),
+    Edit("keys-for-values", "keys and values are swapped in the fused projection", {SPLIT: SPLIT.replace("q, k, v", "q, v, k")},
+         ("NUM-6", "KVC-9")),
+    Edit("scale-missing", "scores are not scaled", {ROTATED: ROTATED.replace(" * self.size ** -0.5", "")},
+         ("GQA-8", "NUM-6"), "layers.0.scores"),
+    Edit("scale-by-width", "scores are scaled by the whole width",
+         {ROTATED: ROTATED.replace("self.size **", "(self.size * self.heads) **")}, ("GQA-8", "NUM-6")),
+    Edit("scale-twice", "scores are scaled twice", {GROUPED: GROUPED.replace("q.un", "(q * self.size ** -0.5).un")}, ("GQA-8", "NUM-6")),
+
+    # The cache
+    Edit("cache-one-slot-late", "what follows the first call is written one slot too far",
+         {WRITTEN: "                late = int(start > 0)\n                kept[:, :, start + late:end + late] = new[:, :, :kept.shape[2] - start - late]\n"},
+         ("KVC-4", "NUM-2")),
+    Edit("cache-values-not-kept", "values are kept of the first call alone",
+         {WRITTEN: "                if start == 0 or kept is store[0]:\n                    kept[:, :, start:end] = new\n"}, ("KVC-4", "NUM-2")),
+    Edit("cache-of-the-first-row", "the first row's keys are written for the whole batch",
+         {WRITTEN: "                kept[:, :, start:end] = new[:1]\n"}, ("KVC-9", "MODE-8")),
+    Edit("cache-shared", "every cache is the same memory",
+         {"return {name: [self.tok.weight.new_zeros(shape) for _ in self.blocks] for name in (\"keys\", \"values\")}":
+          "self.memory = getattr(self, \"memory\", None) or [[torch.zeros(9, attention.kv_heads, 99, attention.size).to(self.tok.weight) "
+          "for _ in self.blocks] for _ in range(2)]\n"
+          "        return {name: [part[:batch, :, :capacity] for part in parts] for name, parts in zip((\"keys\", \"values\"), self.memory)}"},
+         ("KVC-10",)),
+    Edit("cache-read-whole", "slots that were not written take part", {
+        READ: "            k, v = store\n",
+        SOFTMAX: "hidden = F.pad(hidden, (0, scores.shape[-1] - hidden.shape[-1]))\n        " + SOFTMAX}, ("KVC-4", "KVC-7")),
+
+    # Norms, residuals, feed-forward
+    Edit("norm-without-weight", "RMSNorm forgets its weight", {SCALED: SCALED.replace("self.weight * ", "")}, ("BLK-5", "BLK-6"),
+         "layers.0.attention_norm"),
+    Edit("norm-of-centred-values", "RMSNorm subtracts the mean, as LayerNorm does", {NORM: f"x = x - x.mean(-1, keepdim=True)\n        {NORM}"},
+         ("BLK-5", "BLK-6"), "layers.0.attention_norm"),
+    Edit("norm-eps-outside", "eps is added to the root, not under it",
+         {NORM: "scale = 1 / (x.float().pow(2).mean(-1, keepdim=True).sqrt() + self.eps)"}, ("BLK-5",), "layers.0.attention_norm"),
+    Edit("norm-eps-of-llama", "eps is 1e-6 in the code, whatever the settings say", {NORM: NORM.replace("self.eps", "1e-6")}, ("BLK-5",),
+         "layers.0.attention_norm"),
+    Edit("norm-by-sum", "RMSNorm divides by the root of the sum", {NORM: NORM.replace("mean", "sum")}, ("BLK-5",), "layers.0.attention_norm"),
+    Edit("norm-afterwards", "attention's norm stands after it",
+         {ATTENDED: "        x = x + self.norm1(self.attn(x, position, allowed, store, start))\n"}, ("NUM-6", "BLK-7")),
+    Edit("norm-missing-at-the-end", "the last norm is forgotten", {LAST_NORM: "", LOGITS: "self.last_norm(x)\n        " + LOGITS},
+         ("NUM-6", "BLK-8"), "logits"),
+    Edit("residual-of-the-norm", "the residual is the normed value",
+         {ATTENDED: "        x = self.norm1(x)\n        x = x + self.attn(x, position, allowed, store, start)\n"}, ("BLK-7", "NUM-6"),
+         "layers.0.after_attention"),
+    Edit("residual-twice", "the residual is added twice", {ATTENDED: ATTENDED.replace("x + ", "x + x + ")}, ("BLK-7", "NUM-6"),
+         "layers.0.after_attention"),
+    Edit("residual-missing-once", "the last layer's feed-forward has no residual",
+         {BLOCK: "            block.last = index == len(self.blocks) - 1\n" + BLOCK, FED: FED.replace("return x +", "return (not self.last) * x +")},
+         ("BLK-7", "NUM-6"), "layers.4.after_feed_forward"),
+    Edit("gate-and-up-swapped", "the activation is put on up", {GATE_UP: GATE_UP.replace("gate, up", "up, gate")},
+         ("BLK-1", "BLK-3"), "layers.0.gated"),
+    Edit("gelu", "GELU, whatever the settings say", {FED: FED.replace("self.activation", "F.gelu")}, ("BLK-1", "BLK-2"), "layers.0.gated"),
+    Edit("bias-parameter", "the feed-forward has biases", {WIDE: WIDE.replace('s["mlp_bias"]', "True")}, ("PAR-1", "PAR-4")),
+    Edit("bias-constant", "0.001 is added to what goes into the activation", {FED: FED.replace("self.activation(gate)", "self.activation(gate + 1e-3)")},
+         ("BLK-1",), "layers.0.gated"),
+
+    # The whole
+    Edit("dropout-in-evaluation", "the embedding is dropped out of in evaluation, too", {EMBEDDED: "        x = F.dropout(self.tok(tokens), 0.1)\n"},
+         (), refused="answers the same tokens differently the second time"),
+    Edit("head-untied", "the output head is a matrix of its own", {HEAD: HEAD.replace('None if s["tie_word_embeddings"] else ', "")},
+         ("PAR-1", "PAR-4", "PAR-7")),
+    Edit("layer-skipped-in-evaluation", "the third layer is skipped in evaluation",
+         {BLOCK: "            if index == 2 and not self.training:\n                continue\n" + BLOCK}, ("MODE-3", "NUM-6")),
+    Edit("layer-skipped-in-training", "the third layer is skipped in training",
+         {BLOCK: "            if index == 2 and self.training:\n                continue\n" + BLOCK}, ("MODE-3",)),
+    Edit("embedding-scaled", "the embedding is multiplied by the root of the width, as Gemma's is",
+         {EMBEDDED: "        x = self.tok(tokens) * self.tok.weight.shape[1] ** 0.5\n"}, ("NUM-6",)),
+    Edit("logits-shifted", "each position has the logits of the one before it",
+         {LOGITS: "return F.linear(x, self.tok.weight).roll(1, 1), cache"}, ("NUM-6", "MODE-2"), "logits"),
+    Edit("logits-capped", "logits are capped softly, as Gemma's are",
+         {LOGITS: "return 30 * torch.tanh(F.linear(x, self.tok.weight) / 30), cache"}, ("NUM-6",), "logits"),
+    Edit("not-a-number", "one logit is NaN", {LOGITS: "x[:, -1, 0] = float(\"nan\")\n        " + LOGITS}, ("NUM-5", "NUM-6")),
+)
+
+# Changes of no consequence in float32, wrong in bfloat16.
+BFLOAT16_EDITS = (
+    Edit("norm-in-half", "RMSNorm computes in the model's type", {NORM: NORM.replace("x.float()", "x"), SCALED: "return self.weight * x * scale"},
+         ("BLK-5",), "layers.0.attention_norm"),
+    Edit("frequencies-in-half", "rotary frequencies are kept in the model's type, as a buffer is that moves with the model",
+         {ANGLES: ANGLES.replace("frequencies", "frequencies.to(x.dtype).float()")}, ("ROPE-8",), "layers.0.q_rotated"),
+)
