@@ -120,7 +120,7 @@ class Dropout(Case):
             lambda *_: seen.append((model.training, model.config.dropout, model.model.dropout.p, model.model.layers[4].self_attn.dropout)))
         for options in (plumbline.Pass(training=True, dropout=0.4), plumbline.Pass(training=True), plumbline.Pass(dropout=0.4)):
             adapter.forward(TOKENS, options)
-        self.assertEqual(seen, [(True, 0.4, 0.4, 0.4), (True, 0.0, 0.0, 0.0), (False, 0.1, 0.1, 0.1)])
+        self.assertEqual(seen, [(True, 0.4, 0.4, 0.4), (True, 0.0, 0.0, 0.0), (False, 0.4, 0.4, 0.4)])
         self.assertEqual({(id(holder), name): getattr(holder, name) for holder, name in training.rates(model)}, before)
         self.assertFalse(model.training)
 
