@@ -9,9 +9,11 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <cstdlib>
 #include <stdexcept>
 #include <system_error>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -182,6 +184,20 @@ void AtomicFile::commit() {
   if (directory.open()) synchronise(directory.get(), path_);
 }
 
+namespace {
+
+// A child that was killed a moment ago may still finish the file that it was making.
+void remove_with_all(const fs::path& path) {
+  std::error_code error;
+  for (int attempt = 0; attempt < 100; ++attempt) {
+    fs::remove_all(path, error);
+    if (!fs::exists(fs::symlink_status(path, error))) return;
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+}
+
+}  // namespace
+
 TemporaryDirectory::TemporaryDirectory() {
   std::error_code error;
   const fs::path parent = fs::temp_directory_path(error);
@@ -191,15 +207,11 @@ TemporaryDirectory::TemporaryDirectory() {
                                  printable(parent.string()), error ? error.message() : reason_of(errno)));
   }
   path_ = name;
-  on_interruption_.emplace([path = path_] {
-    std::error_code ignored;
-    fs::remove_all(path, ignored);
-  });
+  on_interruption_.emplace([path = path_] { remove_with_all(path); });
 }
 
 TemporaryDirectory::~TemporaryDirectory() {
-  std::error_code ignored;
-  fs::remove_all(path_, ignored);
+  remove_with_all(path_);
 }
 
 struct Sha256::State {
