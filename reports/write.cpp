@@ -3,6 +3,7 @@
 
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
+#include "harness/system/interruption.hpp"
 #include "reports/result.hpp"
 #include "reports/text.hpp"
 
@@ -29,6 +30,7 @@ void write(const Result& result, const std::string& directory) {
   if (!std::filesystem::is_directory(out, why)) {
     refuse(out, "cannot take the results", std::make_error_code(std::errc::not_a_directory));
   }
+  const Uninterrupted whole;
   std::filesystem::remove(out / "result.json", why);
   if (why) refuse(out / "result.json", "cannot be replaced", why);
   write_atomically(out / "result.xml", junit);

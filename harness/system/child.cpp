@@ -252,11 +252,14 @@ Child::Child(const std::vector<std::string>& arguments, const ChildLimits& limit
   const Plan plan{program.c_str(),  word_pointers.data(), setting_pointers.data(), &limits,
                   given.read.get(), output.write.get(),   errors.write.get(),      failure.write.get(),
                   ::getpid()};
-  process_ = ::fork();
-  if (process_ < 0) cannot_run(program, errno);
-  if (process_ == 0) become_or_report(plan);
-  ::setpgid(process_, process_);  // whichever of the two comes first
-  on_interruption_.emplace([group = process_] { ::kill(-group, SIGKILL); });
+  {
+    const Uninterrupted whole;
+    process_ = ::fork();
+    if (process_ < 0) cannot_run(program, errno);
+    if (process_ == 0) become_or_report(plan);
+    ::setpgid(process_, process_);  // whichever of the two comes first
+    on_interruption_.emplace([group = process_] { ::kill(-group, SIGKILL); });
+  }
   output.write.close();
   errors.write.close();
   failure.write.close();
@@ -376,7 +379,11 @@ Conversation::Conversation(const std::vector<std::string>& arguments, const Chil
 
 Conversation::~Conversation() = default;
 
-std::string Conversation::ask(const std::string& line) {
+std::chrono::milliseconds Conversation::limit() const {
+  return state_->limits.time;
+}
+
+std::string Conversation::ask(const std::string& line, std::chrono::milliseconds time) {
   auto& [child, limits] = *state_;
   if (!child.running()) throw ChildEnded("is not running any more");
   child.drain_all();
@@ -398,9 +405,9 @@ std::string Conversation::ask(const std::string& line) {
       state_->over(fmt::format("answered more than {} bytes in one line", limits.output_bytes));
     if (ended) state_->over_by_itself();
     const auto now = Clock::now();
-    if (now - begin >= limits.time)
+    if (now - begin >= time)
       state_->over(fmt::format("gave no answer within {} s",
-                               std::chrono::duration_cast<std::chrono::seconds>(limits.time).count()));
+                               std::chrono::duration_cast<std::chrono::seconds>(time).count()));
     if (now - memory_seen >= std::chrono::milliseconds(100)) {
       memory_seen = now;
       if (child.takes_too_much())

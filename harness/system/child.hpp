@@ -57,7 +57,8 @@ class Conversation {
   // Sends a line and waits for the next line of its output, both without their ends. The child gets
   // limits.time for it. ChildEnded when it ends, closes its output, takes too long or too much memory, or
   // answers a line of more than limits.output_bytes; it has been killed then.
-  std::string ask(const std::string& line);
+  std::string ask(const std::string& line) { return ask(line, limit()); }
+  std::string ask(const std::string& line, std::chrono::milliseconds time);  // with a time of its own
 
   // Waits for it to end by itself, as long as given; whether it did, with status 0.
   bool ends_within(std::chrono::milliseconds time);
@@ -66,6 +67,8 @@ class Conversation {
   const std::string& errors() const;
 
  private:
+  std::chrono::milliseconds limit() const;
+
   struct State;
   std::unique_ptr<State> state_;
 };

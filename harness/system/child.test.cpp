@@ -144,7 +144,8 @@ TEST_CASE("child: endless output is cut and does not block", "[system][child]") 
   const ChildResult endless = shell("yes", limits);
   CHECK(endless.timed_out);
   CHECK(endless.output.size() == 1000);
-  const ChildResult large = shell("head -c 5000000 /dev/zero; echo end >&2", {.time = 30s, .file_bytes = 1 << 20, .output_bytes = 3'000'000});
+  const ChildResult large = shell("head -c 5000000 /dev/zero; echo end >&2",
+                                  {.time = 30s, .file_bytes = 1 << 20, .output_bytes = 3'000'000});
   CHECK(large.succeeded());
   CHECK(large.output == std::string(3'000'000, '\0'));
   CHECK(large.errors == "end\n");

@@ -139,6 +139,7 @@ AtomicFile::AtomicFile(const fs::path& path) : path_(path) {
     throw InputError(fmt::format("{}: cannot be written: there is something else than a regular file there",
                                  printable(path_.string())));
   }
+  const Uninterrupted whole;
   // Not mkstemp: that would keep the file from everyone else's eyes, against the user's umask.
   static std::atomic<unsigned> counter{0};
   do {
@@ -201,6 +202,7 @@ void remove_with_all(const fs::path& path) {
 TemporaryDirectory::TemporaryDirectory() {
   std::error_code error;
   const fs::path parent = fs::temp_directory_path(error);
+  const Uninterrupted whole;
   std::string name = (parent / "plumbline-XXXXXX").string();
   if (error || ::mkdtemp(name.data()) == nullptr) {
     throw InputError(fmt::format("no temporary directory can be made in {} (TMPDIR): {}",

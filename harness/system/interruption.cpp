@@ -17,7 +17,7 @@ namespace {
 constexpr std::array ending_signals{SIGINT, SIGTERM, SIGHUP};
 
 struct Pending {
-  std::mutex mutex;
+  std::recursive_mutex mutex;
   std::vector<std::pair<const OnInterruption*, std::function<void()>>> undo;
 };
 
@@ -51,6 +51,8 @@ OnInterruption::~OnInterruption() {
   const std::lock_guard lock(pending().mutex);
   std::erase_if(pending().undo, [&](const auto& entry) { return entry.first == this; });
 }
+
+Uninterrupted::Uninterrupted() : lock_(pending().mutex) {}
 
 void clean_up_when_interrupted() {
   sigset_t signals;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <mutex>
 
 namespace plumbline {
 
@@ -13,6 +14,16 @@ class OnInterruption {
   OnInterruption(const OnInterruption&) = delete;
   OnInterruption& operator=(const OnInterruption&) = delete;
   ~OnInterruption();
+};
+
+// While it lives, a signal that would end the program waits. For what must not be cut in two: making
+// something and saying how to undo it, files that belong together. May be nested.
+class Uninterrupted {
+ public:
+  Uninterrupted();
+
+ private:
+  std::unique_lock<std::recursive_mutex> lock_;
 };
 
 // To be called once, before the program has threads: signals are then taken by a thread of their own, which
