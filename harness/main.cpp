@@ -167,14 +167,25 @@ void require_writable(const fs::path& out) {
                                  printable(nearest.string())));
 }
 
-int run_verify(const Arguments& arguments, const std::string& command) {
+// What a run needs before it opens its candidate.
+struct Prepared {
+  fs::path data;
+  Specification specification;
+  at::Device device;
+  at::ScalarType type;
+};
+
+Prepared prepare(const Arguments& arguments) {
   const auto data = data_directory();
-  const auto specification =
-      find_specification(arguments.specification, data / "fixtures" / "specifications");
-  const auto device = parse_device(arguments.device);
+  Prepared prepared{data, find_specification(arguments.specification, data / "fixtures" / "specifications"),
+                    parse_device(arguments.device), arguments.dtype == "bf16" ? at::kBFloat16 : at::kFloat};
   if (arguments.threads > 0) at::set_num_threads(arguments.threads);
+  return prepared;
+}
+
+int run_verify(const Arguments& arguments, const std::string& command) {
+  const auto [data, specification, device, type] = prepare(arguments);
   require_writable(arguments.out);
-  const auto type = arguments.dtype == "bf16" ? at::kBFloat16 : at::kFloat;
   Verification verification;
   verification.candidate = open_candidate(arguments, specification, data, type, device);
   verification.specification = specification;
@@ -200,15 +211,11 @@ int run_adapter_init(const std::string& file) {
 }
 
 int run_adapter_check(const Arguments& arguments) {
-  const auto data = data_directory();
-  const auto specification =
-      find_specification(arguments.specification, data / "fixtures" / "specifications");
+  const auto [data, specification, device, type] = prepare(arguments);
   if (!is_program(arguments.candidate))
     throw InputError(
         fmt::format("{}: expected an adapter (.py) or 'exec: COMMAND'", printable(arguments.candidate)));
-  const auto type = arguments.dtype == "bf16" ? at::kBFloat16 : at::kFloat;
-  for (const auto& line :
-       try_adapter(live_options(arguments, data, type, parse_device(arguments.device)), specification))
+  for (const auto& line : try_adapter(live_options(arguments, data, type, device), specification))
     fmt::print("{}\n", line);
   return 0;
 }

@@ -12,10 +12,6 @@ namespace {
 
 Subject* current_subject = nullptr;
 
-std::string name_of(at::ScalarType type) {
-  return type == at::kBFloat16 ? "bfloat16" : "float32";
-}
-
 // Stage "layers.3.scores" -> "scores".
 std::string kind_of(const std::string& stage) {
   return stage.substr(stage.rfind('.') + 1);
@@ -98,7 +94,7 @@ Tolerance Subject::noise(const std::string& stage, const at::Tensor& expected) {
   const double bound = (kNoiseFactor * relative + angles) * largest(finite);
   return Tolerance::absolute(
       bound, fmt::format("{} x the {} rounding error measured on the reference, {} of the largest",
-                         kNoiseFactor, name_of(candidate_.type()), number(relative)));
+                         kNoiseFactor, type_name(candidate_.type()), number(relative)));
 }
 
 Tokens probe(const std::string& name, std::int64_t batch, std::int64_t length) {

@@ -6,9 +6,11 @@
 #include <algorithm>
 #include <optional>
 
+#include "harness/candidate/hello.hpp"
 #include "harness/candidate/mapping.hpp"
 #include "harness/candidate/protocol.hpp"
 #include "harness/candidate/reference.hpp"
+#include "harness/evidence/replay.hpp"
 #include "harness/system/error.hpp"
 
 namespace plumbline {
@@ -18,210 +20,18 @@ using nlohmann::json;
 
 constexpr int kMostStarts = 4;
 
-std::string name_of(at::ScalarType type) {
-  return type == at::kBFloat16 ? "bfloat16" : "float32";
-}
-
 const char* name_of(Padding padding) {
   return padding == Padding::right ? "right" : padding == Padding::left ? "left" : "none";
 }
 
-std::optional<at::ScalarType> type_named(const std::string& name) {
-  if (name == "float32") return at::kFloat;
-  if (name == "bfloat16") return at::kBFloat16;
-  if (name == "float16") return at::kHalf;
-  if (name == "float64") return at::kDouble;
-  return std::nullopt;
-}
-
-// The candidate's hello, read strictly: every complaint names the field.
-class Hello {
- public:
-  Hello(const json& fields, const std::string& name) : fields_(fields), name_(name) {}
-
-  [[noreturn]] void refuse(const std::string& complaint) const {
-    throw InputError(fmt::format("{}: its hello: {}; see harness/candidate/protocol.md", name_, complaint));
-  }
-
-  std::string text(const char* key) const {
-    if (!fields_.contains(key) || !fields_[key].is_string()) refuse(fmt::format("'{}' is no text", key));
-    return printable(fields_[key].get<std::string>());
-  }
-
-  std::map<std::string, Setting> configuration() const {
-    std::map<std::string, Setting> settings;
-    if (!fields_.contains("configuration")) return settings;
-    if (!fields_["configuration"].is_object()) refuse("'configuration' is no object");
-    for (const auto& [key, setting] : fields_["configuration"].items()) {
-      if (!setting.is_object() || !setting.contains("value") || !setting.contains("where") ||
-          !setting["where"].is_string())
-        refuse(fmt::format("configuration.{}: expected an object with 'value' and 'where'", printable(key)));
-      const auto& value = setting["value"];
-      if (!value.is_primitive() || value.is_null())
-        refuse(fmt::format("configuration.{}: expected a number, a text, true or false", printable(key)));
-      if (!kSettings.contains(key))
-        refuse(fmt::format("configuration.{}: no such setting; known are {}", printable(key),
-                           fmt::join(names_of(kSettings), ", ")));
-      if (!is_like(value, kSettings.at(key)))
-        refuse(fmt::format("configuration.{} is {}, expected something like {}", key,
-                           printable(value.dump(-1, ' ', true), 80), kSettings.at(key).dump()));
-      settings[key] = {value, printable(setting["where"].get<std::string>())};
-    }
-    return settings;
-  }
-
-  std::vector<ParameterDescription> parameters() const {
-    if (!fields_.contains("parameters") || !fields_["parameters"].is_array())
-      refuse("'parameters' is no list");
-    std::vector<ParameterDescription> all;
-    std::set<std::string> names;
-    std::int64_t total = 0;
-    for (const auto& item : fields_["parameters"]) {
-      if (!item.is_object() || !item.contains("name") || !item["name"].is_string() ||
-          !item.contains("shape") || !item["shape"].is_array() || !item.contains("dtype") ||
-          !item["dtype"].is_string())
-        refuse("a parameter lacks name, shape or dtype");
-      ParameterDescription parameter{item["name"].get<std::string>(), {}, at::kFloat};
-      const auto shown = printable(parameter.name, 80);
-      if (shown != parameter.name || parameter.name.empty())
-        refuse(fmt::format("parameter name '{}'", shown));
-      if (!names.insert(parameter.name).second) refuse(fmt::format("parameter '{}' stands twice", shown));
-      std::int64_t elements = 1;
-      for (const auto& size : item["shape"]) {
-        if (!size.is_number_integer() || size < 1 || size > (std::int64_t{1} << 31) / elements)
-          refuse(fmt::format("parameter '{}' has shape {}", shown, printable(item["shape"].dump(), 80)));
-        parameter.shape.push_back(size.get<std::int64_t>());
-        elements *= parameter.shape.back();
-      }
-      const auto type = type_named(item["dtype"].get<std::string>());
-      if (!type)
-        refuse(
-            fmt::format("parameter '{}' has type '{}'", shown, printable(item["dtype"].get<std::string>())));
-      parameter.type = *type;
-      total += elements;
-      if (total > (std::int64_t{1} << 34)) refuse("more than 17 billion parameters");
-      all.push_back(std::move(parameter));
-    }
-    if (all.empty()) refuse("it has no parameters");
-    return all;
-  }
-
-  std::vector<std::vector<std::string>> tied() const {
-    std::vector<std::vector<std::string>> groups;
-    if (!fields_.contains("tied") || fields_["tied"].is_null()) return groups;
-    if (!fields_["tied"].is_array()) refuse("'tied' is no list");
-    for (const auto& group : fields_["tied"]) {
-      groups.emplace_back();
-      if (!group.is_array() || group.size() < 2) refuse("'tied' is no list of lists of names");
-      for (const auto& name : group) {
-        if (!name.is_string()) refuse("'tied' is no list of lists of names");
-        groups.back().push_back(name.get<std::string>());
-      }
-    }
-    return groups;
-  }
-
-  json mapping() const { return fields_.contains("mapping") ? fields_["mapping"] : json(); }
-
-  // What it can do, in the words of requirements.json.
-  std::set<std::string> capabilities() const {
-    if (!fields_.contains("can") || !fields_["can"].is_object()) refuse("'can' is no object");
-    const auto& can = fields_["can"];
-    std::set<std::string> all{"code"};
-    for (const auto* flag : {"load", "initialise", "dropout", "first_position", "gradients", "train"})
-      if (truth(can, flag)) all.insert(flag);
-    for (const auto& mode : words(can, "modes", {"evaluation", "training"})) all.insert(mode);
-    for (const auto& side : words(can, "padding", {"right", "left"})) all.insert("padding." + side);
-    for (const auto& operation : words(can, "operations", {"repeat_kv", "rotate"})) all.insert(operation);
-    if (!all.contains("evaluation")) refuse("can.modes lacks \"evaluation\"");
-    if (!can.contains("cache") || can["cache"].is_null()) return all;
-    if (!can["cache"].is_object()) refuse("can.cache is neither an object nor null");
-    const auto& cache = can["cache"];
-    all.insert("cache");
-    if (truth(cache, "chunks")) all.insert("cache.chunks");
-    if (truth(cache, "capacity")) all.insert("cache.capacity");
-    if (truth(cache, "fill")) all.insert("cache.fill");
-    if (!axes().empty()) all.insert("cache.show");
-    for (const auto& side : words(cache, "padding", {"right", "left"}))
-      all.insert({"cache.padding", "cache.padding." + side});
-    return all;
-  }
-
-  // Where batch, position, head and size stand among the axes of the cache's tensors; empty: it shows none.
-  std::vector<std::int64_t> axes() const {
-    const auto& cache = fields_.at("can").value("cache", json());
-    if (!cache.is_object() || !cache.contains("axes") || cache["axes"].is_null()) return {};
-    const auto& names = cache["axes"];
-    std::vector<std::int64_t> order;
-    for (const auto* axis : {"batch", "position", "head", "size"}) {
-      const auto found = std::find(names.begin(), names.end(), axis);
-      if (!names.is_array() || names.size() != 4 || found == names.end())
-        refuse("can.cache.axes does not name batch, position, head and size, each once");
-      order.push_back(found - names.begin());
-    }
-    return order;
-  }
-
- private:
-  static std::vector<std::string> names_of(const std::map<std::string, json>& settings) {
-    std::vector<std::string> names;
-    for (const auto& [name, like] : settings) names.push_back(name);
-    return names;
-  }
-  static bool is_like(const json& value, const json& example) {
-    if (example.is_number_integer()) return value.is_number_integer() && value >= 1 && value <= (1 << 30);
-    if (example.is_number()) return value.is_number();
-    return value.type() == example.type();
-  }
-  bool truth(const json& object, const char* key) const {
-    if (!object.contains(key)) return false;
-    if (!object[key].is_boolean()) refuse(fmt::format("can: '{}' is neither true nor false", key));
-    return object[key].get<bool>();
-  }
-  std::vector<std::string> words(const json& object, const char* key,
-                                 const std::vector<std::string>& known) const {
-    std::vector<std::string> all;
-    if (!object.contains(key) || object[key].is_null()) return all;
-    for (const auto& word : object[key].is_array() ? object[key] : json::array({object[key]})) {
-      if (!word.is_string() || std::find(known.begin(), known.end(), word.get<std::string>()) == known.end())
-        refuse(fmt::format("can: '{}' lists {}; known are {}", key, printable(word.dump(-1, ' ', true), 60),
-                           fmt::join(known, ", ")));
-      all.push_back(word.get<std::string>());
-    }
-    return all;
-  }
-
-  static const std::map<std::string, json> kSettings;  // an example of each
-  const json& fields_;
-  std::string name_;
-};
-
-const std::map<std::string, json> Hello::kSettings = {{"vocab_size", 6400},
-                                                      {"hidden_size", 512},
-                                                      {"num_hidden_layers", 8},
-                                                      {"num_attention_heads", 8},
-                                                      {"head_dim", 64},
-                                                      {"num_key_value_heads", 2},
-                                                      {"intermediate_size", 1408},
-                                                      {"hidden_act", "silu"},
-                                                      {"rotary", "halves"},
-                                                      {"rope_type", "default"},
-                                                      {"rope_theta", 1e6},
-                                                      {"rms_norm_eps", 1e-5},
-                                                      {"dropout", 0.0},
-                                                      {"attention_bias", false},
-                                                      {"mlp_bias", false},
-                                                      {"tie_word_embeddings", true},
-                                                      {"max_position_embeddings", 32768}};
-
 // One run of the program, from hello to its end.
 struct Session {
-  Session(const LiveOptions& options, const json& hello)
+  Session(const LiveOptions& options, const json& greeting)
       : channel(options.name, options.command, options.limits, options.environment) {
-    greeting = channel.ask("hello", hello).fields;
+    reply = channel.ask("hello", greeting).fields;
   }
   Channel channel;
-  json greeting;
+  json reply;
 };
 
 // Whether a line of a mapping stands for a parameter.
@@ -278,25 +88,13 @@ class Live : public Candidate {
  public:
   Live(LiveOptions options, const Specification& specification)
       : options_(std::move(options)), specification_(specification) {
-    hello_ = settings_as_json();
-    or_refuse(options_.name, [&] { session_ = std::make_unique<Session>(options_, hello_); });
+    greeting_ = settings_as_json();
+    or_refuse(options_.name, [&] { session_ = std::make_unique<Session>(options_, greeting_); });
     starts_ = 1;
-    const Hello hello(session_->greeting, options_.name);
-    if (!session_->greeting.contains("protocol") || session_->greeting["protocol"] != 1)
-      hello.refuse("expected protocol 1");
-    capabilities_ = hello.capabilities();
-    axes_ = hello.axes();
-    const auto type = type_named(hello.text("dtype"));
-    if (!type || *type != options_.type)
-      hello.refuse(
-          fmt::format("it runs in {}, asked for was {}", hello.text("dtype"), name_of(options_.type)));
-    own_ = hello.parameters();
-    tied_ = hello.tied();
-    mapped_ = !hello.mapping().is_null();
-    mapping_ = std::make_unique<Mapping>(hello.mapping(), own_, tied_, options_.name);
-    description_ = {options_.name,          "live", options_.sha256, hello.configuration(),
-                    mapping_->parameters(), {}};
-    description_.notes.push_back(fmt::format("{}, {}", hello.text("name"), hello.text("framework")));
+    hello_ = read_hello(session_->reply, specification_, options_.type, options_.name);
+    mapping_ = std::make_unique<Mapping>(hello_.mapping, hello_.parameters, hello_.tied, options_.name);
+    description_ = {options_.name, "live", options_.sha256, hello_.configuration, mapping_->parameters(), {}};
+    description_.notes.push_back(fmt::format("{}, {}", hello_.name, hello_.framework));
     or_refuse(options_.name, [&] { initial_ = own_weights(); });
     weights_ = mapping_->canonical(initial_);
   }
@@ -307,7 +105,7 @@ class Live : public Candidate {
 
   const Description& describe() const override { return description_; }
   const Weights& weights() const override { return weights_; }
-  std::set<std::string> capabilities() const override { return capabilities_; }
+  std::set<std::string> capabilities() const override { return hello_.capabilities; }
   at::ScalarType type() const override { return options_.type; }
 
   std::string closing_note() const override {
@@ -330,16 +128,16 @@ class Live : public Candidate {
 
   void check_adapter() override {
     // Other names are no failure of the model's while nobody has said what they stand for.
-    if (!mapped_ && missing().size() == specification_.parameters().size())
+    if (hello_.mapping.is_null() && missing().size() == specification_.parameters().size())
       throw InputError(
           fmt::format("{}: its parameters ({}, ...) have names of their own and its adapter has no mapping; "
                       "`plumbline adapter check` proposes one",
-                      options_.name, own_.front().name));
+                      options_.name, hello_.parameters.front().name));
     const auto refuse = [&](const std::string& complaint, const std::string& advice) {
       throw InputError(fmt::format("{}: the adapter {}: {}", options_.name, complaint, advice));
     };
     or_refuse(options_.name, [&] {
-      if (capabilities_.contains("load")) check_loading(refuse);
+      if (hello_.capabilities.contains("load")) check_loading(refuse);
       check_answers(refuse);
     });
   }
@@ -349,22 +147,16 @@ class Live : public Candidate {
     const auto say = [&](const std::string& line) { lines.push_back(line); };
     say(description_.notes.front());
     std::int64_t total = 0;
-    for (const auto& parameter : own_) total += c10::multiply_integers(parameter.shape);
-    say(fmt::format("{} tensors, {} parameters; the specification has {}", own_.size(), total,
+    for (const auto& parameter : hello_.parameters) total += c10::multiply_integers(parameter.shape);
+    say(fmt::format("{} tensors, {} parameters; the specification has {}", hello_.parameters.size(), total,
                     specification_.parameter_count()));
     std::vector<std::string> declared, others;
     for (const auto& name : everything_that_code_can_show())
-      (capabilities_.contains(name) ? declared : others).push_back(name);
+      (hello_.capabilities.contains(name) ? declared : others).push_back(name);
     say(fmt::format("declares: {}", fmt::join(declared, ", ")));
     if (!others.empty()) say(fmt::format("does not declare, so not applicable: {}", fmt::join(others, ", ")));
-    const auto& can = session_->greeting["can"];
-    if (can.contains("stages") && can["stages"].is_array()) {
-      std::vector<std::string> stages;
-      for (const auto& stage : can["stages"])
-        if (stage.is_string()) stages.push_back(printable(stage.get<std::string>(), 60));
-      say(fmt::format("shows: {}",
-                      stages.empty() ? "no stage but the logits" : fmt::to_string(fmt::join(stages, ", "))));
-    }
+    say(fmt::format("shows: {}", hello_.stages.empty() ? "no stage but the logits"
+                                                       : fmt::to_string(fmt::join(hello_.stages, ", "))));
     std::vector<std::string> unsaid;
     for (const auto& [name, setting] : settings_of(specification_, ""))
       if (!description_.configuration.contains(name)) unsaid.push_back(name);
@@ -373,7 +165,8 @@ class Live : public Candidate {
                       fmt::join(unsaid, ", ")));
     const auto absent = missing();
     const bool none = absent.size() == specification_.parameters().size();
-    const auto proposal = absent.empty() ? json::object() : propose_mapping(own_, specification_);
+    const auto proposal =
+        absent.empty() ? json::object() : propose_mapping(hello_.parameters, specification_);
     for (const auto& name : absent)
       if (!none || !proposed(proposal, name)) say(fmt::format("nothing is mapped to {}", name));
     for (const auto& parameter : mapping_->parameters())
@@ -392,19 +185,15 @@ class Live : public Candidate {
     }
     if (!none) {
       check_adapter();
-      say("it loads weights and shows them again, answers alike, respects modes and batches");
+      for (const auto& note : description_.notes)
+        if (note != description_.notes.front()) say(note);
+      say(fmt::format("it {}", fmt::join(seen_, ", ")));
     }
     return lines;
   }
 
   void load(const Weights& given) override {
-    auto own = mapping_->own(given, initial_);
-    for (auto& [name, values] : own) {
-      const auto parameter = std::find_if(own_.begin(), own_.end(),
-                                          [&, &name = name](const auto& one) { return one.name == name; });
-      values = values.to(at::kCPU, parameter->type).contiguous();
-    }
-    loaded_ = std::move(own);
+    loaded_ = mapping_->own(given, initial_);
     ask("load", json::object(), *loaded_);
   }
 
@@ -450,7 +239,7 @@ class Live : public Candidate {
       ++starts_;
       waited_ += session_->channel.waited();
       computed_ += session_->channel.computed();
-      session_ = std::make_unique<Session>(options_, hello_);
+      session_ = std::make_unique<Session>(options_, greeting_);
       if (loaded_ && request != "load") session_->channel.ask("load", json::object(), *loaded_);
     }
     return session_->channel.ask(request, std::move(fields), tensors);
@@ -491,7 +280,7 @@ class Live : public Candidate {
     return found->second;
   }
 
-  const std::vector<std::int64_t>& axes() const { return axes_; }
+  const std::vector<std::int64_t>& axes() const { return hello_.cache_axes; }
   const std::string& name() const { return options_.name; }
   int starts() const { return starts_; }
   bool usable() const { return session_->channel.usable(); }
@@ -504,7 +293,7 @@ class Live : public Candidate {
     for (const auto& [key, setting] : settings_of(specification_, "")) specification[key] = setting.value;
     return {{"protocol", 1},
             {"specification", specification},
-            {"dtype", name_of(options_.type)},
+            {"dtype", type_name(options_.type)},
             {"device", options_.device.str()},
             {"threads", options_.threads},
             {"seed", 1}};
@@ -525,6 +314,7 @@ class Live : public Candidate {
       if (!held.at(name).to(given.scalar_type()).equal(given))
         refuse(fmt::format("does not hold the weights that were loaded: '{}' comes back changed", name),
                "load has to copy every value into the parameter itself, and weights to show it as it is");
+    seen_.push_back("loads weights and shows them again");
   }
 
   template <typename Refuse>
@@ -549,22 +339,25 @@ class Live : public Candidate {
              "is dropout on in evaluation, a random number drawn, or a cache kept between calls?");
     if (first[0].equal(first[1]))
       refuse("gives both sequences of a batch the same logits", "does it pass on the whole batch?");
-    if (!capabilities_.contains("training")) return;
+    seen_.insert(seen_.end(), {"answers alike", "takes whole batches"});
+    if (!hello_.capabilities.contains("training")) return;
     PassOptions training;
     training.training = true;
-    training.dropout = capabilities_.contains("dropout") ? 0.5 : 0;
+    training.dropout = hello_.capabilities.contains("dropout") ? 0.5 : 0;
     forward(tokens, training);
     if (!alike(forward(tokens, {})))
       refuse("answers differently in evaluation after a pass in training mode",
              "the mode of the request has to be set before each pass");
+    seen_.push_back("keeps evaluation apart from training");
   }
 
   Weights own_weights() {
     auto reply = ask("weights");
-    for (const auto& parameter : own_) {
+    for (const auto& parameter : hello_.parameters) {
       const auto found = reply.tensors.find(parameter.name);
-      if (found == reply.tensors.end() || found->second.sizes() != at::IntArrayRef(parameter.shape))
-        throw InputError(fmt::format("{}: its weights lack '{}' in the shape that its hello named",
+      if (found == reply.tensors.end() || found->second.sizes() != at::IntArrayRef(parameter.shape) ||
+          found->second.scalar_type() != parameter.type)
+        throw InputError(fmt::format("{}: its weights lack '{}' in the shape and type that its hello named",
                                      options_.name, parameter.name));
     }
     return std::move(reply.tensors);
@@ -572,19 +365,16 @@ class Live : public Candidate {
 
   LiveOptions options_;
   Specification specification_;
-  json hello_;
+  json greeting_;
   std::unique_ptr<Session> session_;
   int starts_ = 0;
   std::chrono::duration<double> waited_{0}, computed_{0};  // in sessions that are over
   Description description_;
-  std::set<std::string> capabilities_;
-  std::vector<std::int64_t> axes_;
-  std::vector<ParameterDescription> own_;
-  std::vector<std::vector<std::string>> tied_;
-  bool mapped_ = false;
+  Hello hello_;
   std::unique_ptr<Mapping> mapping_;
   Weights initial_, weights_;
   std::optional<NamedTensors> loaded_;
+  std::vector<std::string> seen_;  // what check_adapter found right
 };
 
 LiveDecoding::LiveDecoding(Live& live, std::int64_t batch, std::int64_t capacity) : live_(live) {

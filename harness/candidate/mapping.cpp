@@ -68,6 +68,10 @@ constexpr std::array kSteps{"view", "select", "slice", "transpose", "flatten"};
 
 }  // namespace
 
+void Mapping::refuse(const std::string& canonical, const std::string& complaint) const {
+  throw InputError(fmt::format("{}: mapping of '{}': {}", where_, printable(canonical), complaint));
+}
+
 const ParameterDescription* Mapping::find(const std::string& name) const {
   const auto alias = aliases_.find(name);
   const auto& real = alias == aliases_.end() ? name : alias->second;
@@ -92,19 +96,17 @@ at::Tensor Mapping::view(at::Tensor tensor, const Part& part) {
 // Whether the candidate has what the line names for this layer.
 bool Mapping::add_layer(const std::string& canonical, const json& value, std::int64_t layer) {
   Entry entry{with_layer(canonical, layer), {}};
-  const auto refuse = [&](const std::string& complaint) {
-    throw InputError(fmt::format("{}: mapping of '{}': {}", where_, printable(canonical), complaint));
-  };
   for (const auto& item : value.is_array() ? value : json::array({value})) {
     const auto object = item.is_string() ? json{{"from", item}} : item;
     if (!object.is_object() || !object.contains("from") || !object["from"].is_string())
-      refuse("expected the candidate's name, or an object with 'from'");
+      refuse(canonical, "expected the candidate's name, or an object with 'from'");
     const auto* own = find(with_layer(object["from"].get<std::string>(), layer));
     if (own == nullptr) return false;
     Part part{own->name, {}};
     for (const auto& [key, given] : object.items())
       if (key != "from" && std::find(kSteps.begin(), kSteps.end(), key) == kSteps.end())
-        refuse(fmt::format("unknown step '{}'; known are {}", printable(key), fmt::join(kSteps, ", ")));
+        refuse(canonical,
+               fmt::format("unknown step '{}'; known are {}", printable(key), fmt::join(kSteps, ", ")));
     for (const auto* key : kSteps) {
       if (!object.contains(key)) continue;
       auto given = object[key];
@@ -114,36 +116,33 @@ bool Mapping::add_layer(const std::string& canonical, const json& value, std::in
         const auto axis = given[0].is_number_integer() ? given[0].get<std::int64_t>() : 0;
         const auto dims = static_cast<std::int64_t>(sizes.size());
         if (axis < -dims || axis >= dims || !sizes[0].is_number_integer())
-          refuse(fmt::format("axis {} is none of {}", axis, printable(sizes.dump(), 80)));
+          refuse(canonical, fmt::format("axis {} is none of {}", axis, printable(sizes.dump(), 80)));
         if (layer >= sizes[static_cast<std::size_t>(axis < 0 ? axis + dims : axis)]) return false;
         std::replace(given.begin(), given.end(), json(kLayer), json(layer));
       }
       if (!well_formed(key, given))
-        refuse(fmt::format("'{}' is {}", key, printable(given.dump(-1, ' ', true))));
+        refuse(canonical, fmt::format("'{}' is {}", key, printable(given.dump(-1, ' ', true))));
       part.steps.push_back({{key, given}});
     }
     entry.parts.push_back(std::move(part));
   }
-  if (entry.parts.empty()) refuse("names nothing");
+  if (entry.parts.empty()) refuse(canonical, "names nothing");
   entries_.push_back(std::move(entry));
   return true;
 }
 
 void Mapping::add(const std::string& canonical, const json& value) {
-  const auto refuse = [&](const std::string& complaint) {
-    throw InputError(fmt::format("{}: mapping of '{}': {}", where_, printable(canonical), complaint));
-  };
   const auto text = value.dump(-1, ' ', true);
   std::int64_t layers = 0;
   if (!names_layer(canonical)) {
-    if (names_layer(text)) refuse("what it is mapped to has {layer}, its own name has none");
+    if (names_layer(text)) refuse(canonical, "what it is mapped to has {layer}, its own name has none");
     if (!add_layer(canonical, value, 0))
-      refuse(fmt::format("the candidate has no parameter {}", printable(text)));
+      refuse(canonical, fmt::format("the candidate has no parameter {}", printable(text)));
     return;
   }
-  if (!names_layer(text)) refuse("its name has {layer}, what it is mapped to has none");
+  if (!names_layer(text)) refuse(canonical, "its name has {layer}, what it is mapped to has none");
   while (layers < kMostLayers && add_layer(canonical, value, layers)) ++layers;
-  if (layers == 0) refuse(fmt::format("the candidate has no parameter {}", printable(text)));
+  if (layers == 0) refuse(canonical, fmt::format("the candidate has no parameter {}", printable(text)));
 }
 
 Mapping::Mapping(const json& lines, std::vector<ParameterDescription> own,
@@ -182,13 +181,17 @@ void Mapping::describe() {
     for (const auto& part : entry.parts) {
       auto place = view(named.at(part.own), part);
       if ((place != 0).any().item<bool>())
-        throw InputError(fmt::format("{}: mapping of '{}': elements of {} that another line names already",
-                                     where_, printable(entry.canonical), printable(part.own)));
+        refuse(entry.canonical,
+               fmt::format("elements of {} that another line names already", printable(part.own)));
       place.add_(1);
-      if (shape.empty())
+      if (&part == &entry.parts.front()) {
         shape = place.sizes().vec();
-      else if (!shape.empty() && place.dim() == static_cast<std::int64_t>(shape.size()) && place.dim() > 0)
-        shape[0] += place.size(0);
+        continue;
+      }
+      if (shape.empty() || place.sizes().slice(place.dim() > 0 ? 1 : 0) != at::IntArrayRef(shape).slice(1))
+        refuse(entry.canonical, fmt::format("a part has shape {}, which does not continue {}",
+                                            shape_of(place.sizes()), shape_of(shape)));
+      shape[0] += place.size(0);
     }
     parameters_.push_back({entry.canonical, shape, find(entry.parts[0].own)->type});
   }
@@ -237,7 +240,7 @@ NamedTensors Mapping::own(const Weights& canonical, const Weights& before) const
     for (const auto& part : entry.parts) {
       auto place = view(filled.at(part.own), part);
       place.copy_(entry.parts.size() == 1 ? source->second : source->second.narrow(0, begin, place.size(0)));
-      begin += place.dim() > 0 ? place.size(0) : 1;
+      if (entry.parts.size() > 1) begin += place.size(0);
     }
   }
   for (const auto& [name, values] : canonical) {

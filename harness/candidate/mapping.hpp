@@ -45,6 +45,7 @@ class Mapping {
     std::vector<Part> parts;
   };
 
+  [[noreturn]] void refuse(const std::string& canonical, const std::string& complaint) const;
   static at::Tensor view(at::Tensor tensor, const Part& part);
   void add(const std::string& canonical, const nlohmann::json& value);
   bool add_layer(const std::string& canonical, const nlohmann::json& value, std::int64_t layer);

@@ -219,6 +219,10 @@ TEST_CASE("mapping: lines that do not fit are refused by name", "[candidate][map
   CHECK_THAT(with({{"from", from}, {"view", {7, 7}}}), ContainsSubstring("does not fit"));
   CHECK_THAT(with({{"from", from}, {"slice", {0, 0, 49}}}),
              ContainsSubstring("elements of blocks.0.attn.qkv.weight that another line names already"));
+  auto more = fused();
+  more.push_back({"spare", {3, 7}, at::kFloat});
+  CHECK_THAT(refusal(changed("model.norm.weight", {"ln_f.weight", "spare"}), more),
+             ContainsSubstring("a part has shape [3, 7], which does not continue [48]"));
   CHECK_THAT(refusal(changed("model.norm.weight", "blocks.{layer}.ln1.weight")),
              ContainsSubstring("what it is mapped to has {layer}, its own name has none"));
 }

@@ -14,6 +14,7 @@ using Clock = std::chrono::steady_clock;
 
 constexpr std::uint64_t kLongestLine = 1 << 20;
 constexpr std::size_t kShownErrors = 300;
+constexpr std::chrono::seconds kLeave{5};  // as protocol.md says
 
 ChildLimits for_lines(ChildLimits limits) {
   limits.output_bytes = kLongestLine;
@@ -120,8 +121,8 @@ Weights Channel::take_tensors(const json& reply) {
 void Channel::close() {
   if (!usable_) return;
   try {
-    ask("bye");
-    conversation_.ends_within(std::chrono::seconds(5));
+    conversation_.ask(json{{"id", ++requests_}, {"request", "bye"}}.dump(), kLeave);
+    conversation_.ends_within(kLeave);
   } catch (const std::exception&) {
     // Its verdict stands; how it takes leave changes nothing.
   }

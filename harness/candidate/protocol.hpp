@@ -39,7 +39,7 @@ class Channel {
   Reply ask(const std::string& request, nlohmann::json fields = nlohmann::json::object(),
             const std::vector<std::pair<std::string, at::Tensor>>& tensors = {});
 
-  // Says bye and waits for the end, five seconds at most.
+  // Says bye and waits for the end, five seconds at most for each.
   void close();
 
   bool usable() const { return usable_; }

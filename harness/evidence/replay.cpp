@@ -12,19 +12,6 @@ namespace {
 
 using at::Tensor;
 
-std::string name_of(at::ScalarType type) {
-  switch (type) {
-    case at::kBFloat16:
-      return "bfloat16";
-    case at::kHalf:
-      return "float16";
-    case at::kDouble:
-      return "float64";
-    default:
-      return "float32";
-  }
-}
-
 // Everything one replay needs, in float64; an undefined tensor stands for a stage that was not shown.
 class Replay {
  public:
@@ -94,7 +81,7 @@ class Replay {
   Tensor weight(const std::string& prefix) const { return weights_.at(prefix + ".weight").to(at::kDouble); }
 
   Tolerance within(const Tensor& bound, const std::string& reason) const {
-    return Tolerance::each(bound, fmt::format("{} of {}", name_of(type_), reason));
+    return Tolerance::each(bound, fmt::format("{} of {}", type_name(type_), reason));
   }
 
   std::optional<Replayed> linear(const Tensor& x, const std::string& prefix) const {
@@ -211,6 +198,19 @@ class Replay {
 };
 
 }  // namespace
+
+std::string type_name(at::ScalarType type) {
+  switch (type) {
+    case at::kBFloat16:
+      return "bfloat16";
+    case at::kHalf:
+      return "float16";
+    case at::kDouble:
+      return "float64";
+    default:
+      return "float32";
+  }
+}
 
 double unit_roundoff(at::ScalarType type) {
   switch (type) {

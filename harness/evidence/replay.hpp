@@ -36,6 +36,9 @@ std::optional<Replayed> replay(const std::string& stage, const Stages& stages, c
 // Scores for comparison: whatever hides a key, -infinity or a large negative number, becomes -infinity.
 at::Tensor hidden_as_infinity(const at::Tensor& scores, const at::Tensor& allowed);
 
+// "float32", "bfloat16", "float16" or "float64".
+std::string type_name(at::ScalarType type);
+
 // 2^-24 for float32, 2^-8 for bfloat16, 2^-11 for float16, 2^-53 for float64.
 double unit_roundoff(at::ScalarType type);
 

@@ -1,0 +1,218 @@
+#include "harness/candidate/hello.hpp"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <optional>
+#include <ranges>
+
+#include "harness/candidate/reference.hpp"
+#include "harness/evidence/replay.hpp"
+#include "harness/system/error.hpp"
+#include "harness/system/files.hpp"
+
+namespace plumbline {
+namespace {
+
+using nlohmann::json;
+
+std::optional<at::ScalarType> type_named(const std::string& name) {
+  for (const auto type : {at::kFloat, at::kBFloat16, at::kHalf, at::kDouble})
+    if (type_name(type) == name) return type;
+  return std::nullopt;
+}
+
+// Every complaint names the field.
+class Reader {
+ public:
+  // `known`: the settings that there are, and what a value of each looks like.
+  Reader(const json& fields, std::map<std::string, Setting> known, const std::string& name)
+      : fields_(fields), known_(std::move(known)), name_(name) {}
+
+  [[noreturn]] void refuse(const std::string& complaint) const {
+    throw InputError(fmt::format("{}: its hello: {}; see harness/candidate/protocol.md", name_, complaint));
+  }
+
+  std::string text(const char* key) const {
+    if (!fields_.contains(key) || !fields_[key].is_string()) refuse(fmt::format("'{}' is no text", key));
+    return printable(fields_[key].get<std::string>());
+  }
+
+  std::map<std::string, Setting> configuration() const {
+    std::map<std::string, Setting> settings;
+    if (!fields_.contains("configuration")) return settings;
+    if (!fields_["configuration"].is_object()) refuse("'configuration' is no object");
+    for (const auto& [key, setting] : fields_["configuration"].items()) {
+      if (!setting.is_object() || !setting.contains("value") || !setting.contains("where") ||
+          !setting["where"].is_string())
+        refuse(fmt::format("configuration.{}: expected an object with 'value' and 'where'", printable(key)));
+      const auto& value = setting["value"];
+      if (!value.is_primitive() || value.is_null())
+        refuse(fmt::format("configuration.{}: expected a number, a text, true or false", printable(key)));
+      const auto known = known_.find(key);
+      if (known == known_.end())
+        refuse(fmt::format("configuration.{}: no such setting; known are {}", printable(key),
+                           fmt::join(std::views::keys(known_), ", ")));
+      const auto& example = known->second.value;
+      if (!is_like(value, example))
+        refuse(fmt::format("configuration.{} is {}, expected something like {}", key,
+                           printable(value.dump(-1, ' ', true), 80), example.dump()));
+      settings[key] = {value, printable(setting["where"].get<std::string>())};
+    }
+    return settings;
+  }
+
+  std::vector<ParameterDescription> parameters() const {
+    if (!fields_.contains("parameters") || !fields_["parameters"].is_array())
+      refuse("'parameters' is no list");
+    std::vector<ParameterDescription> all;
+    std::set<std::string> names;
+    std::int64_t total = 0;
+    for (const auto& item : fields_["parameters"]) {
+      if (!item.is_object() || !item.contains("name") || !item["name"].is_string() ||
+          !item.contains("shape") || !item["shape"].is_array() || !item.contains("dtype") ||
+          !item["dtype"].is_string())
+        refuse("a parameter lacks name, shape or dtype");
+      ParameterDescription parameter{item["name"].get<std::string>(), {}, at::kFloat};
+      const auto shown = printable(parameter.name, 80);
+      if (shown != parameter.name || parameter.name.empty())
+        refuse(fmt::format("parameter name '{}'", shown));
+      if (!names.insert(parameter.name).second) refuse(fmt::format("parameter '{}' stands twice", shown));
+      std::int64_t elements = 1;
+      for (const auto& size : item["shape"]) {
+        if (!size.is_number_integer() || size < 1 || size > (std::int64_t{1} << 31) / elements)
+          refuse(fmt::format("parameter '{}' has shape {}", shown, printable(item["shape"].dump(), 80)));
+        parameter.shape.push_back(size.get<std::int64_t>());
+        elements *= parameter.shape.back();
+      }
+      const auto type = type_named(item["dtype"].get<std::string>());
+      if (!type)
+        refuse(
+            fmt::format("parameter '{}' has type '{}'", shown, printable(item["dtype"].get<std::string>())));
+      parameter.type = *type;
+      total += elements;
+      if (total > (std::int64_t{1} << 34)) refuse("more than 17 billion parameters");
+      all.push_back(std::move(parameter));
+    }
+    if (all.empty()) refuse("it has no parameters");
+    return all;
+  }
+
+  std::vector<std::vector<std::string>> tied() const {
+    std::vector<std::vector<std::string>> groups;
+    if (!fields_.contains("tied") || fields_["tied"].is_null()) return groups;
+    if (!fields_["tied"].is_array()) refuse("'tied' is no list");
+    for (const auto& group : fields_["tied"]) {
+      groups.emplace_back();
+      if (!group.is_array() || group.size() < 2) refuse("'tied' is no list of lists of names");
+      for (const auto& name : group) {
+        if (!name.is_string()) refuse("'tied' is no list of lists of names");
+        groups.back().push_back(name.get<std::string>());
+      }
+    }
+    return groups;
+  }
+
+  // What it can show, for the reader: what counts is what it then shows.
+  std::vector<std::string> stages() const {
+    std::vector<std::string> all;
+    const auto& can = fields_.at("can");
+    if (!can.contains("stages") || !can["stages"].is_array()) return all;
+    for (const auto& stage : can["stages"])
+      if (stage.is_string()) all.push_back(printable(stage.get<std::string>(), 60));
+    return all;
+  }
+
+  json mapping() const { return fields_.contains("mapping") ? fields_["mapping"] : json(); }
+
+  // What it can do, in the words of requirements.json.
+  std::set<std::string> capabilities() const {
+    if (!fields_.contains("can") || !fields_["can"].is_object()) refuse("'can' is no object");
+    const auto& can = fields_["can"];
+    std::set<std::string> all{"code"};
+    for (const auto* flag : {"load", "initialise", "dropout", "first_position", "gradients", "train"})
+      if (truth(can, flag)) all.insert(flag);
+    for (const auto& mode : words(can, "modes", {"evaluation", "training"})) all.insert(mode);
+    for (const auto& side : words(can, "padding", {"right", "left"})) all.insert("padding." + side);
+    for (const auto& operation : words(can, "operations", {"repeat_kv", "rotate"})) all.insert(operation);
+    if (!all.contains("evaluation")) refuse("can.modes lacks \"evaluation\"");
+    if (!can.contains("cache") || can["cache"].is_null()) return all;
+    if (!can["cache"].is_object()) refuse("can.cache is neither an object nor null");
+    const auto& cache = can["cache"];
+    all.insert("cache");
+    if (truth(cache, "chunks")) all.insert("cache.chunks");
+    if (truth(cache, "capacity")) all.insert("cache.capacity");
+    if (truth(cache, "fill")) all.insert("cache.fill");
+    if (!axes().empty()) all.insert("cache.show");
+    for (const auto& side : words(cache, "padding", {"right", "left"}))
+      all.insert({"cache.padding", "cache.padding." + side});
+    return all;
+  }
+
+  // Where batch, position, head and size stand among the axes of the cache's tensors; empty: it shows none.
+  std::vector<std::int64_t> axes() const {
+    const auto& cache = fields_.at("can").value("cache", json());
+    if (!cache.is_object() || !cache.contains("axes") || cache["axes"].is_null()) return {};
+    const auto& names = cache["axes"];
+    std::vector<std::int64_t> order;
+    for (const auto* axis : {"batch", "position", "head", "size"}) {
+      const auto found = std::find(names.begin(), names.end(), axis);
+      if (!names.is_array() || names.size() != 4 || found == names.end())
+        refuse("can.cache.axes does not name batch, position, head and size, each once");
+      order.push_back(found - names.begin());
+    }
+    return order;
+  }
+
+ private:
+  static bool is_like(const json& value, const json& example) {
+    if (example.is_number_integer()) return value.is_number_integer() && value >= 1 && value <= (1 << 30);
+    if (example.is_number()) return value.is_number();
+    return value.type() == example.type();
+  }
+  bool truth(const json& object, const char* key) const {
+    if (!object.contains(key)) return false;
+    if (!object[key].is_boolean()) refuse(fmt::format("can: '{}' is neither true nor false", key));
+    return object[key].get<bool>();
+  }
+  std::vector<std::string> words(const json& object, const char* key,
+                                 const std::vector<std::string>& known) const {
+    std::vector<std::string> all;
+    if (!object.contains(key) || object[key].is_null()) return all;
+    for (const auto& word : object[key].is_array() ? object[key] : json::array({object[key]})) {
+      if (!word.is_string() || std::find(known.begin(), known.end(), word.get<std::string>()) == known.end())
+        refuse(fmt::format("can: '{}' lists {}; known are {}", key, printable(word.dump(-1, ' ', true), 60),
+                           fmt::join(known, ", ")));
+      all.push_back(word.get<std::string>());
+    }
+    return all;
+  }
+
+  const json& fields_;
+  std::map<std::string, Setting> known_;
+  std::string name_;
+};
+
+}  // namespace
+
+Hello read_hello(const json& fields, const Specification& specification, at::ScalarType type,
+                 const std::string& name) {
+  const Reader reader(fields, settings_of(specification, ""), name);
+  if (!fields.contains("protocol") || fields["protocol"] != 1) reader.refuse("expected protocol 1");
+  Hello hello;
+  hello.capabilities = reader.capabilities();
+  hello.cache_axes = reader.axes();
+  if (type_named(reader.text("dtype")) != type)
+    reader.refuse(fmt::format("it runs in {}, asked for was {}", reader.text("dtype"), type_name(type)));
+  hello.parameters = reader.parameters();
+  hello.tied = reader.tied();
+  hello.mapping = reader.mapping();
+  hello.configuration = reader.configuration();
+  hello.stages = reader.stages();
+  hello.name = reader.text("name");
+  hello.framework = reader.text("framework");
+  return hello;
+}
+
+}  // namespace plumbline
