@@ -1,4 +1,5 @@
-"""Every defect of the catalogue is failed by the suites, by the requirements that it names, and by nothing unusable.
+"""Every defect of the catalogue is failed by the suites, by the requirements that it names, at the stage that it names, and
+by nothing unusable.
 
 Run by CTest as `python defects.test.py PROGRAM SPECIFICATION`; the last line counts.
 """
@@ -21,10 +22,14 @@ def judge(program, specification, defect, directory):
                          capture_output=True, text=True, timeout=300)
     if run.returncode != 1:
         return f"{name}: exit status {run.returncode}, expected 1: {(run.stdout + run.stderr).strip()[-300:]}"
-    verdicts = {r["id"]: r["verdict"] for r in json.loads((out / "result.json").read_text())["requirements"]}
+    result = json.loads((out / "result.json").read_text())
+    verdicts = {r["id"]: r["verdict"] for r in result["requirements"]}
     blind = [id for id in defect["seen_by"] if verdicts.get(id) != "fail"]
     if blind:
         return f"{name}: not seen by {', '.join(blind)}; failed are {[i for i, v in verdicts.items() if v == 'fail']}"
+    place = result["localisation"]["first_locally_wrong"]
+    if place != defect.get("stage"):
+        return f"{name}: first locally wrong is {place}, expected {defect.get('stage')}"
     unusable = [id for id, verdict in verdicts.items() if verdict == "error"]
     return f"{name}: {', '.join(unusable)} could not be judged" if unusable else None
 

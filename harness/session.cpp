@@ -23,6 +23,7 @@
 #include "harness/system/error.hpp"
 #include "reports/result.hpp"
 #include "reports/terminal.hpp"
+#include "suites/localisation.hpp"
 #include "suites/suite.hpp"
 
 namespace plumbline {
@@ -196,8 +197,12 @@ int verify(Verification verification) {
     run_tests(session, ids);
     terminal.chapter_end();
   }
-  set_subject(nullptr);
   result.requirements = recorder.requirements();
+  if (runs_code &&
+      std::any_of(result.requirements.begin(), result.requirements.end(),
+                  [](const auto& requirement) { return requirement.verdict == reports::Verdict::fail; }))
+    result.localisation = localise();
+  set_subject(nullptr);
   result.footer.seconds = seconds_since(began);
   const auto closing = candidate.closing_note();
   if (!closing.empty()) result.header.notes.push_back(closing);

@@ -174,6 +174,21 @@ void not_applicable(Page& page, const Requirements& requirements) {
   page.lines += "\n";
 }
 
+void localisation(Page& page, const Localisation& found) {
+  page.lines += page.paint.bold("Where it goes wrong") + "\n";
+  page.plain(page.paint.text(found.conclusion, 600), 2);
+  const auto say = [&](const std::string& label, const std::string& text) {
+    if (!text.empty())
+      page.beside(padded(label, 19), page.paint.dim(padded(label, 19)), page.paint.text(text, 600), 2,
+                  [](const std::string& line) { return line; });
+  };
+  if (const auto* stage = first_divergent(found)) say("first divergent", sentence_of(*stage->inherited));
+  if (const auto* stage = first_locally_wrong(found)) say("first locally wrong", sentence_of(*stage->local));
+  say("right", situations(found, true));
+  say("wrong", situations(found, false));
+  page.lines += "\n";
+}
+
 void findings(Page& page, const Result& result) {
   Requirements found;
   for (const Requirement& requirement : result.requirements) {
@@ -227,6 +242,7 @@ std::string closing(const Result& result, const std::string& written_to, const P
   tell_all(page, "Errors", with(result, Verdict::error));
   not_assessed(page, with(result, Verdict::not_assessed));
   not_applicable(page, with(result, Verdict::not_applicable));
+  if (result.localisation) localisation(page, *result.localisation);
   findings(page, result);
   verdict(page, result.footer);
   return page.lines;

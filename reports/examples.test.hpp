@@ -81,6 +81,19 @@ inline Result passing() {
   return result;
 }
 
+inline Localisation localisation() {
+  Localisation found;
+  found.mode = "evaluation";
+  found.stages = {{"embedding", exact("embedding", "equal", 64), exact("embedding", "equal", 64)},
+                  {"layers.3.scores", {}, {}},
+                  {"layers.3.probabilities", wrong("layers.3.probabilities"), {}},
+                  {"layers.3.context", wrong("layers.3.context"), wrong("layers.3.context")}};
+  found.situations = {{"1 token", exact("logits", "equal", 64)}, {"24 tokens", wrong("logits")}};
+  found.conclusion =
+      "in evaluation, layers.3.context is the first stage that is not what its inputs call for";
+  return found;
+}
+
 inline Result failing() {
   Result result = passing();
   result.header.candidate = "out/model";
@@ -96,6 +109,7 @@ inline Result failing() {
   result.requirements.push_back(
       requirement("GQA-3", 3, "the four copies' gradients add up", Verdict::not_applicable));
   result.requirements.push_back(requirement("GQA-4", 3, "scores are scaled by 1/8", Verdict::error));
+  result.localisation = localisation();
   conclude(result);
   return result;
 }
@@ -140,6 +154,14 @@ inline Result with_text(const std::string& text) {
       check.what = check.expected = check.actual = check.sentence = check.tolerance_reason = text;
     }
   }
+  Localisation& found = *result.localisation;
+  found.mode = found.conclusion = text;
+  for (StageErrors& one : found.stages) {
+    one.stage += text;
+    for (std::optional<Check>* check : {&one.inherited, &one.local})
+      if (*check) (*check)->what = (*check)->sentence = text;
+  }
+  for (Situation& one : found.situations) one.name = one.check.what = one.check.sentence = text;
   conclude(result);
   return result;
 }

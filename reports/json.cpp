@@ -77,6 +77,29 @@ Json of(const Requirement& requirement) {
           {"checks", std::move(checks)}};
 }
 
+Json of(const std::optional<Check>& check) {
+  return check ? of(*check) : Json(nullptr);
+}
+
+Json name_of(const StageErrors* stage) {
+  return stage == nullptr ? Json(nullptr) : Json(text(stage->stage));
+}
+
+Json of(const Localisation& localisation) {
+  Json stages = Json::array(), situations = Json::array();
+  for (const StageErrors& one : localisation.stages)
+    stages.push_back(
+        {{"stage", text(one.stage)}, {"inherited", of(one.inherited)}, {"local", of(one.local)}});
+  for (const Situation& one : localisation.situations)
+    situations.push_back({{"name", text(one.name)}, {"check", of(one.check)}});
+  return {{"mode", text(localisation.mode)},
+          {"first_divergent", name_of(first_divergent(localisation))},
+          {"first_locally_wrong", name_of(first_locally_wrong(localisation))},
+          {"conclusion", text(localisation.conclusion)},
+          {"stages", std::move(stages)},
+          {"situations", std::move(situations)}};
+}
+
 Json of(const Footer& footer) {
   return {{"passed", footer.passed},
           {"failed", footer.failed},
@@ -121,6 +144,7 @@ std::string to_json(const Result& result) {
                          {"header", of(result.header)},
                          {"chapters", std::move(chapters)},
                          {"requirements", std::move(requirements)},
+                         {"localisation", result.localisation ? of(*result.localisation) : Json(nullptr)},
                          {"footer", of(result.footer)}};
   return escape_hidden(document.dump(2, ' ', false, Json::error_handler_t::replace)) + "\n";
 }

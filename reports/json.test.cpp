@@ -63,8 +63,8 @@ TEST_CASE("the footer comes last, after everything that it counts") {
   const Json document = Json::parse(to_json(examples::passing()));
   std::vector<std::string> keys;
   for (const auto& [key, value] : document.items()) keys.push_back(key);
-  CHECK(keys ==
-        std::vector<std::string>{"format", "version", "header", "chapters", "requirements", "footer"});
+  CHECK(keys == std::vector<std::string>{"format", "version", "header", "chapters", "requirements",
+                                         "localisation", "footer"});
 }
 
 TEST_CASE("numbers come back to the last bit, NaN and infinity too") {
@@ -182,8 +182,16 @@ TEST_CASE("every member is there, is known, and has its type") {
           [](Json& document) { document["requirements"][3]["checks"][1]["worst_index"][0] = -1; });
   refuses("tolerance",
           [](Json& document) { document["requirements"][3]["checks"][1]["tolerance"] = "none"; });
+  refuses("localisation.first_divergent is \"embedding\", but the stages make it layers.3.probabilities",
+          [](Json& document) { document["localisation"]["first_divergent"] = "embedding"; });
+  refuses("localisation.first_locally_wrong is null, but",
+          [](Json& document) { document["localisation"]["first_locally_wrong"] = nullptr; });
+  refuses("localisation.stages[0].local",
+          [](Json& document) { document["localisation"]["stages"][0]["local"] = 1; });
+  refuses("localisation.situations[1] has an unknown member extra",
+          [](Json& document) { document["localisation"]["situations"][1]["extra"] = 1; });
   const Json good = Json::parse(to_json(examples::failing()));
-  for (const char* part : {"header", "footer"}) {
+  for (const char* part : {"header", "localisation", "footer"}) {
     for (const auto& [key, value] : good[part].items()) {
       const std::string name = key;
       refuses(name + " is missing", [&](Json& document) { document[part].erase(name); });

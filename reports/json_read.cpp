@@ -167,6 +167,34 @@ Requirement requirement_at(const Place& place) {
   return requirement;
 }
 
+Localisation localisation_at(const Place& place) {
+  place.only({"mode", "first_divergent", "first_locally_wrong", "conclusion", "stages", "situations"});
+  Localisation localisation;
+  localisation.mode = place.at("mode").text();
+  localisation.conclusion = place.at("conclusion").text();
+  const auto optional_check = [](const Place& check) {
+    return check.value.is_null() ? std::nullopt : std::optional<Check>(check_at(check));
+  };
+  place.at("stages").each([&](const Place& entry) {
+    entry.only({"stage", "inherited", "local"});
+    localisation.stages.push_back(
+        {entry.at("stage").text(), optional_check(entry.at("inherited")), optional_check(entry.at("local"))});
+  });
+  place.at("situations").each([&](const Place& entry) {
+    entry.only({"name", "check"});
+    localisation.situations.push_back({entry.at("name").text(), check_at(entry.at("check"))});
+  });
+  const auto agree = [&](const char* key, const StageErrors* stage) {
+    const Place said = place.at(key);
+    if (said.value != (stage == nullptr ? Json() : Json(stage->stage)))
+      said.refuse(fmt::format("is {}, but the stages make it {}", visible(said.value.dump(-1, ' ', true), 60),
+                              stage == nullptr ? "null" : visible(stage->stage, 60)));
+  };
+  agree("first_divergent", first_divergent(localisation));
+  agree("first_locally_wrong", first_locally_wrong(localisation));
+  return localisation;
+}
+
 // The counts, the status and the sentence follow from the requirements: the sentence is said anew, so that no
 // document can say one thing and count another.
 Footer footer_at(const Place& place, const Result& result) {
@@ -207,7 +235,7 @@ void check_format(const Place& root) {
         "the footer is missing: the run that wrote this did not finish, and it proves nothing; run "
         "plumbline verify again");
   }
-  root.only({"format", "version", "header", "chapters", "requirements", "footer"});
+  root.only({"format", "version", "header", "chapters", "requirements", "localisation", "footer"});
 }
 
 }  // namespace
@@ -233,6 +261,8 @@ Result from_json(const std::string& text, const std::string& path) {
     if (!ids.insert(requirement.id).second) entry.at("id").refuse("names a requirement a second time");
     if (!chapters.contains(requirement.chapter)) entry.at("chapter").refuse("is not among the chapters");
   });
+  if (const Place place = root.at("localisation"); !place.value.is_null())
+    result.localisation = localisation_at(place);
   result.footer = footer_at(root.at("footer"), result);
   return result;
 }

@@ -147,6 +147,38 @@ std::string listed(const Result& result, Chosen chosen, std::string (*entry)(con
   return lines;
 }
 
+std::string share(const std::optional<Check>& check) {
+  if (!check) return "not shown";
+  const char* mark = check->within ? "✔" : "✘";
+  if (!check->worst_difference || !check->tolerance) return mark;
+  return fmt::format("{} {:.1e} of {:.1e}", mark, *check->worst_difference, *check->tolerance);
+}
+
+std::string localised(const Localisation& found) {
+  std::string lines = fmt::format("- {}\n", escaped(found.conclusion, 600));
+  const auto say = [&](const char* name, const std::string& text) {
+    if (!text.empty()) lines += fmt::format("- {}: {}\n", name, escaped(text, 600));
+  };
+  const auto* divergent = first_divergent(found);
+  const auto* wrong = first_locally_wrong(found);
+  if (divergent != nullptr) say("first divergent", sentence_of(*divergent->inherited));
+  if (wrong != nullptr) say("first locally wrong", sentence_of(*wrong->local));
+  say("right", situations(found, true));
+  say("wrong", situations(found, false));
+  if (found.stages.empty()) return lines;
+  lines += fmt::format(
+      "\n<details><summary>Errors by stage in execution order ({})</summary>\n\n"
+      "| Stage | inherited | local |\n| --- | --- | --- |\n",
+      escaped(found.mode, 60));
+  for (const StageErrors& one : found.stages)
+    lines += fmt::format("| {}{} | {} | {} |\n", escaped(one.stage, 60),
+                         &one == wrong       ? " ← first locally wrong"
+                         : &one == divergent ? " ← first divergent"
+                                             : "",
+                         share(one.inherited), share(one.local));
+  return lines + "\n</details>\n";
+}
+
 std::string section(const std::string& name, const std::string& lines) {
   return lines.empty() ? "" : fmt::format("### {}\n\n{}\n", name, lines);
 }
@@ -164,6 +196,7 @@ std::string to_markdown(const Result& result) {
   std::string document = title(result.footer) + judged(result.header) + chapters(result);
   document += section("Failed", listed(result, with(Verdict::fail), with_findings));
   document += section("Errors", listed(result, with(Verdict::error), with_findings));
+  if (result.localisation) document += section("Where it goes wrong", localised(*result.localisation));
   document += section("Not assessed", listed(result, with(Verdict::not_assessed), with_reason));
   if (const std::string lines = listed(result, with(Verdict::not_applicable), with_reason); !lines.empty()) {
     document += fmt::format("<details><summary>Not applicable: {}</summary>\n\n{}\n</details>\n\n",

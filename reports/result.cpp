@@ -203,6 +203,25 @@ Footer footer_of(const Result& result) {
   return footer;
 }
 
+namespace {
+
+template <typename Error>
+const StageErrors* first_wrong(const Localisation& localisation, Error error) {
+  for (const StageErrors& one : localisation.stages)
+    if (const std::optional<Check>& check = one.*error; check && !check->within) return &one;
+  return nullptr;
+}
+
+}  // namespace
+
+const StageErrors* first_divergent(const Localisation& localisation) {
+  return first_wrong(localisation, &StageErrors::inherited);
+}
+
+const StageErrors* first_locally_wrong(const Localisation& localisation) {
+  return first_wrong(localisation, &StageErrors::local);
+}
+
 void conclude(Result& result) {
   withdraw_unsupported(result);
   const double seconds = result.footer.seconds;

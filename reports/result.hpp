@@ -80,10 +80,37 @@ struct Footer {
   double seconds = 0;
 };
 
+// One stage of a pass. Inherited: against an exact pass of the specification, with all that went wrong
+// before. Local: against an exact replay of this stage alone, on the inputs that the candidate had there.
+struct StageErrors {
+  std::string stage;                      // "layers.3.scores"
+  std::optional<Check> inherited, local;  // empty: the stage, or what goes into it, was not shown
+};
+
+// A way to run the model, and whether its logits are right in it.
+struct Situation {
+  std::string name;  // "24 tokens padded on the left"
+  Check check;
+};
+
+// Where a model that failed goes wrong, as far as it could be told.
+struct Localisation {
+  std::string mode;                 // in which the stages were seen; empty: no stage is wrong in any mode
+  std::vector<StageErrors> stages;  // in execution order
+  std::vector<Situation> situations;
+  std::string conclusion;  // one sentence
+};
+
+// The first stage that is not what an exact pass makes of it; the first that is not what its own inputs call
+// for, which is where the bug is. nullptr: none of those that were shown.
+const StageErrors* first_divergent(const Localisation& localisation);
+const StageErrors* first_locally_wrong(const Localisation& localisation);
+
 struct Result {
   Header header;
   std::vector<Chapter> chapters;
-  std::vector<Requirement> requirements;  // in the specification's order
+  std::vector<Requirement> requirements;     // in the specification's order
+  std::optional<Localisation> localisation;  // of a model whose code was run, and which failed
   Footer footer;
 };
 

@@ -101,6 +101,15 @@ Errors
 Not applicable
   1 requirement: a checkpoint has no code
 
+Where it goes wrong
+  in evaluation, layers.3.context is the first stage that is not what its inputs call for
+  first divergent      layers.3.probabilities[0,3,7,2]: got 0.1931, expected 0.1934 (off by 3.0e-4,
+                       allowed 2.0e-6: float32 sum of 64)
+  first locally wrong  layers.3.context[0,3,7,2]: got 0.1931, expected 0.1934 (off by 3.0e-4,
+                       allowed 2.0e-6: float32 sum of 64)
+  right                1 token
+  wrong                24 tokens
+
 Findings
   CFG-1  confirmed: the vocabulary is 6400
 

@@ -82,6 +82,19 @@ std::vector<const Check*> failed_checks(const Requirement& requirement) {
   return failed;
 }
 
+std::string situations(const Localisation& localisation, bool right) {
+  std::string names;
+  std::size_t count = 0;
+  for (const Situation& one : localisation.situations) {
+    if (one.check.within != right) continue;
+    names += (names.empty() ? "" : ", ") + one.name;
+    ++count;
+  }
+  return count > 1 && count == localisation.situations.size()
+             ? fmt::format("all {} ways to run it that were tried", count)
+             : names;
+}
+
 std::string counted(std::int64_t count, const std::string& singular) {
   std::string digits = std::to_string(count);
   for (auto at = static_cast<std::int64_t>(digits.size()) - 3; at > (count < 0 ? 1 : 0); at -= 3) {

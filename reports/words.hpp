@@ -47,6 +47,9 @@ std::string sentence_of(const Check& check);
 // The checks that did not hold, in order.
 std::vector<const Check*> failed_checks(const Requirement& requirement);
 
+// The names of the ways to run it in which the model is right, or wrong: "1 token, 2 tokens".
+std::string situations(const Localisation& localisation, bool right);
+
 // "1 requirement", "2 requirements", "25,829,888 elements".
 std::string counted(std::int64_t count, const std::string& singular);
 

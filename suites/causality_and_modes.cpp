@@ -14,18 +14,6 @@ struct Mode {
   std::function<at::Tensor(const Tokens&)> run;
 };
 
-// `sequence` in the middle of two others, all padded to `width` on one side; its own logits.
-at::Tensor padded_logits(const Tokens& sequence, std::int64_t width, Padding side) {
-  const auto length = sequence.ids.size(1);
-  const auto others = probe("others", 2, width).ids;
-  const auto fill = at::zeros({1, width - length}, at::kLong);
-  const auto middle =
-      side == Padding::right ? at::cat({sequence.ids, fill}, 1) : at::cat({fill, sequence.ids}, 1);
-  const Tokens batch{
-      at::cat({others.narrow(0, 0, 1), middle, others.narrow(0, 1, 1)}, 0), {width, length, width}, side};
-  return logits(batch).narrow(0, 1, 1).narrow(1, side == Padding::right ? 0 : width - length, length);
-}
-
 const std::vector<Mode>& modes() {
   static const std::vector<Mode> all = {
       {"evaluation", "evaluation", [](const Tokens& tokens) { return logits(tokens); }},
@@ -105,31 +93,42 @@ REQUIREMENT("MODE-3", "training mode with dropout 0 gives the logits of evaluati
 }
 
 REQUIREMENT("MODE-4", "a sequence gives the same logits alone and in a batch") {
-  const auto batch = probe("batch", 3, 21);
-  const auto together = logits(batch);
-  for (std::int64_t row = 0; row < 3; ++row) {
-    const auto alone = logits(rows(batch, row));
-    expect_close(fmt::format("logits of row {} in a batch of 3", row), together.narrow(0, row, 1), alone,
-                 subject().noise("logits", alone));
+  for (const auto& [size, length] : {std::pair<std::int64_t, std::int64_t>{3, 21}, {17, 5}}) {
+    const auto batch = probe("batch", size, length);
+    const auto together = logits(batch);
+    for (std::int64_t row = 0; row < size; ++row) {
+      const auto alone = logits(rows(batch, row));
+      expect_close(fmt::format("logits of row {} in a batch of {}", row, size), together.narrow(0, row, 1),
+                   alone, subject().noise("logits", alone));
+    }
   }
 }
 
-REQUIREMENT("MODE-5", "padding on the right changes no logit") {
+namespace {
+
+void expect_unmoved_by_padding(Padding side) {
+  PassOptions training;
+  training.training = true;
   for (const std::int64_t length : {24, 9, 1}) {
     const auto sequence = probe("padded", 1, length);
     const auto alone = logits(sequence);
-    expect_close(fmt::format("logits of {} tokens padded right to 31", length),
-                 padded_logits(sequence, 31, Padding::right), alone, subject().noise("logits", alone));
+    const auto what =
+        fmt::format("logits of {} tokens padded {} to 31", length, side == Padding::right ? "right" : "left");
+    const auto tolerance = subject().noise("logits", alone);
+    expect_close(what, padded_logits(sequence, 31, side), alone, tolerance);
+    if (subject().can("training"))
+      expect_close(what + " (training)", padded_logits(sequence, 31, side, training), alone, tolerance);
   }
+}
+
+}  // namespace
+
+REQUIREMENT("MODE-5", "padding on the right changes no logit") {
+  expect_unmoved_by_padding(Padding::right);
 }
 
 REQUIREMENT("MODE-6", "padding on the left changes no logit") {
-  for (const std::int64_t length : {24, 9, 1}) {
-    const auto sequence = probe("padded", 1, length);
-    const auto alone = logits(sequence);
-    expect_close(fmt::format("logits of {} tokens padded left to 31", length),
-                 padded_logits(sequence, 31, Padding::left), alone, subject().noise("logits", alone));
-  }
+  expect_unmoved_by_padding(Padding::left);
 }
 
 REQUIREMENT("MODE-7", "the order of a batch changes no logit") {
@@ -208,6 +207,25 @@ REQUIREMENT("MODE-10", "dropout in training silences its share of the embedding,
                Tolerance::absolute(
                    6 * std::sqrt(rate * rate * (1 - rate * rate) / static_cast<double>(branch.numel())),
                    fmt::format("six standard deviations of {} draws", branch.numel())));
+}
+
+REQUIREMENT("MODE-11", "no token is treated otherwise than by its row of the embedding") {
+  const auto& s = subject().specification();
+  // What tokenizers use for padding, beginning, end and unknown; each where it begins and where it follows.
+  const std::vector<std::int64_t> special{0, 1, 2, 3, s.vocab_size - 1};
+  std::vector<std::int64_t> ids;
+  for (const auto first : special)
+    for (const auto second : special) ids.insert(ids.end(), {first, second, 7 + first});
+  const Tokens tokens{at::tensor(ids, at::kLong).remainder(s.vocab_size).unsqueeze(0), {}, Padding::none};
+  const at::NoGradGuard no_gradients;
+  const auto expected = subject().exact().forward(tokens).to(at::kCPU);
+  const auto tolerance = subject().noise("logits", expected);
+  for (const auto& mode : modes()) {
+    if (!subject().can(mode.needs)) continue;
+    expect_close(
+        fmt::format("logits of ids 0, 1, 2, 3 and {} among others ({})", s.vocab_size - 1, mode.name),
+        mode.run(tokens), expected, tolerance);
+  }
 }
 
 }  // namespace plumbline

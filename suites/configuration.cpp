@@ -129,6 +129,12 @@ REQUIREMENT("CFG-14", "the embedding matrix is initialised as the specification 
   expect_close(
       "mean of the initial embedding weights", values.mean(), at::scalar_tensor(0.0, at::kDouble),
       Tolerance::absolute(6 * std::sqrt(variance / n), fmt::format("six standard errors of {} samples", n)));
+  // A row's sample variance strays from the whole's by a tenth or two; one of zeros does so by all of it.
+  const auto rows = values.square().mean(-1);
+  expect_that(
+      rows.min().item<double>() >= variance / 10, "smallest mean square of a row",
+      fmt::format("{}, of row {}", number(rows.min().item<double>()), rows.argmin().item<std::int64_t>()),
+      "at least " + number(variance / 10) + ": no row is left out");
   // The empirical distribution function strays further than this once in a thousand million runs (Massart
   // 1990, the Dvoretzky-Kiefer-Wolfowitz inequality); values that depend on each other or have another shape
   // do so always.

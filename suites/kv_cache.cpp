@@ -173,4 +173,18 @@ REQUIREMENT("KVC-10", "two sequences decoded at the same time do not influence e
   }
 }
 
+REQUIREMENT("KVC-11", "long decoding gives what one full pass gives, past every power of two up to 128") {
+  const auto tokens = probe("long", 5, 134);
+  const auto full = logits(tokens);
+  auto chunks = one_by_one(61, 70);
+  if (subject().can("cache.chunks"))
+    chunks.insert(chunks.end(), {56, 8});
+  else
+    chunks = one_by_one(61, 134);
+  expect_close(
+      fmt::format("logits of 5 sequences of 134 tokens, 61 prefilled, then {}",
+                  subject().can("cache.chunks") ? "9 one at a time, then 56 and 8" : "one at a time"),
+      cached_logits(tokens, chunks), full, subject().noise("logits", full));
+}
+
 }  // namespace plumbline

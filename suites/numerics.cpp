@@ -122,7 +122,7 @@ REQUIREMENT("NUM-2",
                  stored_rows(at::cat(steps, 1), "logits", probe),
                  probe.has_decode ? golden().decode_logits(probe) : golden().stage(probe, "logits"),
                  golden().tolerance(probe.name + (probe.has_decode ? "/decode/logits" : "/logits")));
-    if (!probe.has_cache) continue;
+    if (!probe.has_cache || !subject().can("cache.show")) continue;
     const auto view = decoding->show();
     for (std::int64_t layer = 0; layer < s.num_hidden_layers; ++layer)
       for (const auto* side : {"keys", "values"}) {
@@ -184,6 +184,55 @@ REQUIREMENT("NUM-6", "logits agree with a float64 run of the specification on th
                 logits(tokens), expected, subject().noise("logits", expected));
     nearest.look(check);
     expect(check);
+  }
+}
+
+REQUIREMENT("NUM-7", "gradients agree with those of a float64 run of the specification") {
+  auto& s = subject();
+  s.running();
+  const auto length = 13;
+  const auto ids = probe("gradients", 3, length).ids;
+  auto labels = ids.clone();
+  labels.narrow(1, 4, 2).fill_(kIgnored);
+  for (const bool training : {false, true}) {
+    if (training && !s.can("training")) continue;
+    for (const auto padding : {Padding::none, Padding::right}) {
+      if (padding == Padding::right && !s.can("padding.right")) continue;
+      PassOptions options;
+      options.training = training;
+      Tokens tokens{ids, {}, padding};
+      auto wanted = labels;
+      if (padding == Padding::right) {
+        tokens.lengths = {length, 9, 11};
+        wanted = labels.masked_fill(~real_tokens(tokens), kIgnored);
+      }
+      const auto what = fmt::format("{}{}", training ? "training" : "evaluation",
+                                    padding == Padding::right ? ", padded right" : "");
+      const auto exact = gradients(s.exact(), tokens, wanted, options);
+      const auto rounded = gradients(s.rounded(), tokens, wanted, options);
+      const auto actual = s.candidate().gradients(tokens, wanted, options);
+      const auto error = [](const at::Tensor& x, const at::Tensor& y) {
+        return largest(x.to(at::kCPU, at::kDouble) - y.to(at::kCPU, at::kDouble));
+      };
+      // Largest relative error that the reference itself makes in the candidate's type.
+      double noise = 0;
+      for (const auto& [name, right] : exact.parameters)
+        noise = std::max(noise, error(rounded.parameters.at(name), right) / largest(right));
+      const auto reason =
+          fmt::format("{} x the {} rounding error measured on the reference, {} of the largest", kNoiseFactor,
+                      type_name(s.candidate().type()), number(noise));
+      expect_close(fmt::format("loss ({})", what), actual.loss, exact.loss.to(at::kCPU),
+                   Tolerance::absolute(kNoiseFactor * noise * largest(exact.loss), reason));
+      for (const auto& [name, right] : exact.parameters) {
+        const auto found = actual.parameters.find(name);
+        if (found == actual.parameters.end()) {
+          s.recorder().not_assessed(fmt::format("the candidate shows no gradient of {}", name));
+          continue;
+        }
+        expect_close(fmt::format("gradient of {} ({})", name, what), found->second.to(at::kCPU),
+                     right.to(at::kCPU), Tolerance::absolute(kNoiseFactor * noise * largest(right), reason));
+      }
+    }
   }
 }
 

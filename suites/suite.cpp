@@ -17,6 +17,8 @@ std::string kind_of(const std::string& stage) {
   return stage.substr(stage.rfind('.') + 1);
 }
 
+}  // namespace
+
 Stages stages_of(const Model& model, const Tokens& tokens) {
   Stages stages;
   PassOptions options;
@@ -26,8 +28,6 @@ Stages stages_of(const Model& model, const Tokens& tokens) {
   model.forward(tokens, options);
   return stages;
 }
-
-}  // namespace
 
 Subject& subject() {
   return *current_subject;
@@ -182,6 +182,19 @@ Stages observe_cached(const Tokens& tokens, const std::vector<std::int64_t>& chu
   return stages;
 }
 
+at::Tensor padded_logits(const Tokens& sequence, std::int64_t width, Padding side, PassOptions options) {
+  const auto length = sequence.ids.size(1);
+  const auto others = probe("others", 2, width).ids;
+  const auto fill = at::zeros({1, width - length}, at::kLong);
+  const auto middle =
+      side == Padding::right ? at::cat({sequence.ids, fill}, 1) : at::cat({fill, sequence.ids}, 1);
+  const Tokens batch{
+      at::cat({others.narrow(0, 0, 1), middle, others.narrow(0, 1, 1)}, 0), {width, length, width}, side};
+  return logits(batch, options)
+      .narrow(0, 1, 1)
+      .narrow(1, side == Padding::right ? 0 : width - length, length);
+}
+
 at::Tensor allowed_in(const Tokens& tokens) {
   return closed_form::causal(tokens.ids.size(0), tokens.ids.size(1)).unsqueeze(1);
 }
@@ -267,6 +280,8 @@ const Weights& exact_weights() {
   return weights;
 }
 
+}  // namespace
+
 std::optional<Replayed> try_replay(const std::string& stage, const Stages& shown, const Tokens& tokens,
                                    std::int64_t first_position) {
   const at::NoGradGuard no_gradients;
@@ -275,8 +290,6 @@ std::optional<Replayed> try_replay(const std::string& stage, const Stages& shown
   return replay(stage, shown, exact_weights(), subject().specification(), tokens.ids, positions,
                 allowed_in(tokens), subject().running().type());
 }
-
-}  // namespace
 
 Replayed replayed(const std::string& stage, const Stages& shown, const Tokens& tokens,
                   std::int64_t first_position) {

@@ -83,6 +83,9 @@ Tokens probe(const std::string& name, std::int64_t batch, std::int64_t length);
 Tokens standard_probe();  // 1 x 24, no dimension of any specification
 Tokens rows(const Tokens& tokens, std::int64_t row);
 
+// What our own model shows of a full pass, in float64.
+Stages stages_of(const Model& model, const Tokens& tokens);
+
 // Running the candidate.
 at::Tensor logits(const Tokens& tokens, PassOptions options = {});  // (B, T, V)
 Stages observe(const Tokens& tokens, PassOptions options = {});
@@ -91,6 +94,8 @@ Stages observe(const Tokens& tokens, PassOptions options = {});
 at::Tensor cached_logits(const Tokens& tokens, const std::vector<std::int64_t>& chunks);
 Stages observe_cached(const Tokens& tokens, const std::vector<std::int64_t>& chunks);
 std::vector<std::int64_t> one_by_one(std::int64_t prefill, std::int64_t length);
+// `sequence` in the middle of two others, all padded to `width` on one side; its own logits.
+at::Tensor padded_logits(const Tokens& sequence, std::int64_t width, Padding side, PassOptions options = {});
 
 // Which keys each query of a batch without padding may see: (B, 1, T, T) bool.
 at::Tensor allowed_in(const Tokens& tokens);
@@ -119,6 +124,10 @@ Replayed replayed(const std::string& stage, const Stages& shown, const Tokens& t
 // Every shown stage of these names, in every layer, is what its own inputs call for.
 void expect_replayed(const std::vector<std::string>& stages, const Stages& shown, const Tokens& tokens,
                      const std::string& mode, std::int64_t first_position = 0);
+
+// The replay of a stage of a pass that was asked for outside a check; empty when its inputs were not shown.
+std::optional<Replayed> try_replay(const std::string& stage, const Stages& shown, const Tokens& tokens,
+                                   std::int64_t first_position = 0);
 
 // The test ends here: the requirement could have been shown and was not.
 [[noreturn]] void not_assessed(const std::string& reason);

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "harness/model/gradients.hpp"
 #include "harness/model/model.hpp"
 
 namespace plumbline {
@@ -76,7 +77,7 @@ class Candidate {
   // What it declares that it can do, in the words of protocol.md: "code", "load", "initialise", "evaluation",
   // "training", "dropout", "first_position", "padding.right", "padding.left", "cache", "cache.chunks",
   // "cache.capacity", "cache.fill", "cache.show", "cache.padding" (on either side),
-  // "cache.padding.right", "cache.padding.left", "repeat_kv", "rotate". Requirements name what they need;
+  // "cache.padding.right", "cache.padding.left", "gradients", "repeat_kv", "rotate". Requirements name what they need;
   // what a candidate does not declare is not applicable to it.
   virtual std::set<std::string> capabilities() const { return {}; }
 
@@ -97,6 +98,10 @@ class Candidate {
   virtual at::Tensor forward(const Tokens&, const PassOptions&) { throw NotShown("it has no code to run"); }
   virtual std::unique_ptr<Decoding> decode(std::int64_t /*batch*/, std::int64_t /*capacity*/) {
     throw NotShown("it has no KV cache");
+  }
+  // The loss and every parameter's gradient, see gradients.hpp; a parameter beyond the specification's, too.
+  virtual Gradients gradients(const Tokens&, const at::Tensor& /*labels*/, const PassOptions&) {
+    throw NotShown("it shows no gradients");
   }
   // The operation that repeats key/value heads: (B, S, K, Dh) -> (B, S, K * factor, Dh).
   virtual at::Tensor repeat_kv(const at::Tensor&, std::int64_t /*factor*/) {

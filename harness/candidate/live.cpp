@@ -214,6 +214,20 @@ class Live : public Candidate {
     return std::make_unique<LiveDecoding>(*this, batch, capacity);
   }
 
+  Gradients gradients(const Tokens& tokens, const at::Tensor& labels, const PassOptions& options) override {
+    auto fields = fields_of(tokens, options);
+    fields.erase("observe");
+    fields.erase("dropout");
+    auto reply = ask("gradients", std::move(fields),
+                     {{"tokens", tokens.ids.contiguous()}, {"labels", labels.contiguous()}});
+    const auto loss = tensor(reply, "loss");
+    if (loss.numel() != 1)
+      throw CandidateFailed(fmt::format("{}: its loss has shape [{}], expected a single number",
+                                        options_.name, fmt::join(loss.sizes(), ", ")));
+    require_parameters(reply.tensors, "its gradients lack");
+    return {loss.reshape({}), mapping_->canonical(reply.tensors)};
+  }
+
   at::Tensor repeat_kv(const at::Tensor& x, std::int64_t factor) override {
     return tensor(ask("operation", {{"name", "repeat_kv"}, {"factor", factor}}, {{"x", x.contiguous()}}),
                   "y");
@@ -353,14 +367,22 @@ class Live : public Candidate {
 
   Weights own_weights() {
     auto reply = ask("weights");
-    for (const auto& parameter : hello_.parameters) {
-      const auto found = reply.tensors.find(parameter.name);
-      if (found == reply.tensors.end() || found->second.sizes() != at::IntArrayRef(parameter.shape) ||
-          found->second.scalar_type() != parameter.type)
-        throw InputError(fmt::format("{}: its weights lack '{}' in the shape and type that its hello named",
-                                     options_.name, parameter.name));
+    try {
+      require_parameters(reply.tensors, "its weights lack");
+    } catch (const CandidateFailed& failed) {
+      throw InputError(failed.what());
     }
     return std::move(reply.tensors);
+  }
+
+  void require_parameters(const Weights& tensors, const std::string& complaint) const {
+    for (const auto& parameter : hello_.parameters) {
+      const auto found = tensors.find(parameter.name);
+      if (found == tensors.end() || found->second.sizes() != at::IntArrayRef(parameter.shape) ||
+          found->second.scalar_type() != parameter.type)
+        throw CandidateFailed(fmt::format("{}: {} '{}' in the shape and type that its hello named",
+                                          options_.name, complaint, parameter.name));
+    }
   }
 
   LiveOptions options_;

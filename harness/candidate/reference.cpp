@@ -57,7 +57,12 @@ class Reference : public Candidate {
     model_ = std::make_shared<const Model>(departed_.specification, std::move(own), departed_.formulas);
   }
 
-  Weights initialise(std::uint32_t seed) override { return initial_weights(departed_.specification, seed); }
+  Weights initialise(std::uint32_t seed) override {
+    auto weights = initial_weights(departed_.specification, seed);
+    auto& embedding = weights.at("model.embed_tokens.weight");
+    embedding = departed_.formulas.initial_embedding(embedding);
+    return weights;
+  }
 
   at::Tensor forward(const Tokens& tokens, const PassOptions& options) override {
     return running().forward(tokens, options);
@@ -65,6 +70,9 @@ class Reference : public Candidate {
   std::unique_ptr<Decoding> decode(std::int64_t batch, std::int64_t capacity) override {
     running();
     return std::make_unique<ReferenceDecoding>(model_, batch, capacity);
+  }
+  Gradients gradients(const Tokens& tokens, const at::Tensor& labels, const PassOptions& options) override {
+    return plumbline::gradients(running(), tokens, labels, options);
   }
   at::Tensor repeat_kv(const at::Tensor& x, std::int64_t factor) override {
     return departed_.formulas.repeat(x, factor);
@@ -119,7 +127,8 @@ std::set<std::string> everything_that_code_can_show() {
           "cache.padding",
           "cache.padding.right",
           "cache.padding.left",
-          "first_position"};
+          "first_position",
+          "gradients"};
 }
 
 std::map<std::string, Setting> settings_of(const Specification& s, const std::string& where) {

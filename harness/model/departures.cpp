@@ -65,6 +65,11 @@ Tensor mask_with_unwritten(const Sight& sight) {
   return causal_mask(sight) | unwritten;
 }
 
+Tensor mask_window_in_cache(const Sight& sight) {
+  const auto near = sight.key_slots.unsqueeze(0) > sight.query_slots.unsqueeze(-1) - 64;
+  return sight.cached ? causal_mask(sight) & near : causal_mask(sight);
+}
+
 struct Departure {
   const char* name;
   std::variant<void (*)(Specification&), void (*)(Departed&)> apply;  // other numbers, or other formulas
@@ -101,6 +106,14 @@ const std::vector<Departure>& catalogue() {
       {"dropout-0.5", [](Specification& s) { s.dropout = 0.5; }},
       {"embedding-standard-normal",
        [](Specification& s) { s.initialization = Initialization::standard_normal; }},
+      {"embedding-zero-row",
+       [](Departed& d) {
+         d.formulas.initial_embedding = [](const Tensor& matrix) {
+           auto changed = matrix.clone();
+           changed[0].zero_();
+           return changed;
+         };
+       }},
       // 2 Parameters
       {"untied-head", [](Specification& s) { s.tie_word_embeddings = false; }},
       {"feed-forward-bias", [](Specification& s) { s.mlp_bias = true; }},
@@ -164,6 +177,7 @@ const std::vector<Departure>& catalogue() {
          };
          d.formulas.mask = mask_with_unwritten;
        }},
+      {"cache-window-64", [](Departed& d) { d.formulas.mask = mask_window_in_cache; }},
       // 5 RoPE
       {"rotary-other-pairing",
        [](Specification& s) { s.rotary = s.rotary == Rotary::halves ? Rotary::pairs : Rotary::halves; }},
@@ -233,7 +247,7 @@ const std::vector<Departure>& catalogue() {
       {"embedding-scaled",
        [](Departed& d) {
          const auto factor = std::sqrt(static_cast<double>(d.specification.hidden_size));
-         d.formulas.embed = [factor](const Tensor& embedding) { return embedding * factor; };
+         d.formulas.embed = [factor](const Tensor& embedding, const Tensor&) { return embedding * factor; };
        }},
       // 7 Causality and modes
       {"mask-none", [](Departed& d) { d.formulas.mask = mask_everything_visible; }},
@@ -252,6 +266,18 @@ const std::vector<Departure>& catalogue() {
       {"mask-sees-next", [](Departed& d) { d.formulas.mask = mask_sees_next; }},
       {"mask-inverted", [](Departed& d) { d.formulas.mask = mask_inverted; }},
       {"mask-without-padding", [](Departed& d) { d.formulas.mask = mask_without_padding; }},
+      {"mask-without-padding-in-training",
+       [](Departed& d) {
+         d.formulas.mask = [](const Sight& sight) {
+           return sight.training ? mask_without_padding(sight) : causal_mask(sight);
+         };
+       }},
+      {"token-0-is-padding",
+       [](Departed& d) {
+         d.formulas.embed = [](const Tensor& embedding, const Tensor& ids) {
+           return embedding * (ids != 0).unsqueeze(-1);
+         };
+       }},
       {"dropout-in-evaluation",
        [](Departed& d) { d.formulas.dropout_rate = [](double, bool) { return 0.1; }; }},
       // 8 Numerics
@@ -264,6 +290,8 @@ const std::vector<Departure>& catalogue() {
            return logits.masked_fill(logits >= logits.max(), std::numeric_limits<double>::quiet_NaN());
          };
        }},
+      {"gradient-not-through-values",
+       [](Departed& d) { d.formulas.value = [](const Tensor& v, const Tensor&) { return v.detach(); }; }},
   };
   return all;
 }

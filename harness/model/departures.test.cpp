@@ -41,7 +41,8 @@ Seen look(const Departed& departed) {
   const auto& s = departed.specification;
   Seen seen{configuration_of(s), {}};
   auto& values = seen.values;
-  values["initial embedding"] = initial_weights(s, 1).at("model.embed_tokens.weight");
+  values["initial embedding"] =
+      departed.formulas.initial_embedding(initial_weights(s, 1).at("model.embed_tokens.weight"));
   auto weights = discriminating_weights(s.parameters(), 1);
   weights["model.layers.0.self_attn.k_proj.weight"].requires_grad_(true);
   const Model model(s, weights, departed.formulas);
@@ -65,6 +66,9 @@ Seen look(const Departed& departed) {
   values["logits padded"] = model.forward(padded)[1].narrow(0, 0, 9);
   padded.padding = Padding::left;
   values["logits padded left"] = model.forward(padded)[1].narrow(0, 15, 9);
+  values["logits padded left in training"] = model.forward(padded, options)[1].narrow(0, 15, 9);
+  auto long_cache = model.make_cache(2, 70);
+  values["logits of a long prefill"] = model.extend(long_cache, probe(70));
   auto cache = model.make_cache(2, 26);
   for (auto& layer : cache.layers) layer.keys.fill_(5), layer.values.fill_(5);
   const auto whole = probe(24);
@@ -166,9 +170,12 @@ TEST_CASE("departures: those of one mode or one length show there and nowhere el
   };
   using Where = std::set<std::string>;
   CHECK(shows("repeat-one-gradient") == Where{"gradient"});
-  CHECK(shows("mask-none-in-training") == Where{"logits in training"});
-  CHECK(shows("mask-none-in-prefill") == Where{"logits of prefill", "logits decoded"});
-  CHECK(shows("mask-without-padding") == Where{"logits padded left"});
+  CHECK(shows("mask-none-in-training") == Where{"logits in training", "logits padded left in training"});
+  CHECK(shows("mask-none-in-prefill") ==
+        Where{"logits of prefill", "logits decoded", "logits of a long prefill"});
+  CHECK(shows("mask-without-padding") == Where{"logits padded left", "logits padded left in training"});
+  CHECK(shows("mask-without-padding-in-training") == Where{"logits padded left in training"});
+  CHECK(shows("cache-window-64") == Where{"logits of a long prefill"});
   CHECK(shows("rotary-over-heads") == Where{"logits of 6 tokens"});
   CHECK(shows("cache-repeated") == Where{"cached keys"});
   CHECK(shows("position-restarts") == Where{"logits decoded", "cached keys"});

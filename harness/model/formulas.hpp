@@ -96,8 +96,10 @@ struct Formulas {
       add = [](const at::Tensor& residual, const at::Tensor&, const at::Tensor& branch) {
         return residual + branch;
       };
-  std::function<at::Tensor(const at::Tensor& embedding)> embed = [](const auto& embedding) {
-    return embedding;
+  std::function<at::Tensor(const at::Tensor& embedding, const at::Tensor& ids)> embed =
+      [](const auto& embedding, const auto&) { return embedding; };
+  std::function<at::Tensor(const at::Tensor& matrix)> initial_embedding = [](const auto& matrix) {
+    return matrix;
   };
   std::function<at::Tensor(const at::Tensor& logits)> head = [](const auto& logits) { return logits; };
   // Dropout is off outside training.

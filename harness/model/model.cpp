@@ -157,8 +157,8 @@ at::Tensor Model::run(const Tokens& tokens, KVCache* cache, const PassOptions& o
                   readable,
                   options.observe};
 
-  const auto& embedding = weights_.at("model.embed_tokens.weight");                // (V, D)
-  auto x = pass.see("embedding", formulas_.embed(at::embedding(embedding, ids)));  // (B, T, D)
+  const auto& embedding = weights_.at("model.embed_tokens.weight");                     // (V, D)
+  auto x = pass.see("embedding", formulas_.embed(at::embedding(embedding, ids), ids));  // (B, T, D)
   x = dropout(x, pass.dropout);
   for (std::int64_t layer = 0; layer < specification_.num_hidden_layers; ++layer) {
     const auto attended =
