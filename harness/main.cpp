@@ -27,6 +27,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int kCannotJudge = 2;
+constexpr std::uint64_t kMostOfRecording = 8ull << 30;  // bytes of memory for who reads it
 
 constexpr const char* kStatusHelp =
     "Exit status: 0 conforms: every applicable must was assessed and passed.\n"
@@ -97,6 +98,7 @@ struct Arguments {
   std::string out = "out";
   std::string python;
   double timeout = 120;
+  std::shared_ptr<RecordingWriter> recording;  // of what a live model answers; null: none is made
 };
 
 // The interpreter of the user's own environment: where their model runs.
@@ -106,6 +108,10 @@ std::string users_python(const Arguments& arguments) {
     if (const char* prefix = std::getenv(environment); prefix != nullptr && *prefix != '\0')
       return fmt::format("{}/bin/python", prefix);
   return "python3";
+}
+
+bool is_recording(const std::string& name) {
+  return name.ends_with(".h5");
 }
 
 bool is_program(const std::string& name) {
@@ -123,7 +129,13 @@ LiveOptions live_options(const Arguments& arguments, const fs::path& data, at::S
   options.limits.time = std::chrono::milliseconds(static_cast<std::int64_t>(arguments.timeout * 1000));
   options.limits.resident_bytes = most_tensor_bytes();
   options.environment = {{"OMP_NUM_THREADS", std::to_string(options.threads)}};
-  if (name.starts_with("exec:")) {
+  options.recording = arguments.recording;
+  if (is_recording(name)) {
+    options.note = "answers come from a recording: no code of the model is run";
+    options.limits.resident_bytes = std::min(options.limits.resident_bytes, kMostOfRecording);
+    options.sha256 = sha256_of_file(name);
+    options.command = {fs::read_symlink("/proc/self/exe").string(), "play", fs::absolute(name).string()};
+  } else if (name.starts_with("exec:")) {
     options.command = {"/bin/sh", "-c", name.substr(5)};
   } else {
     options.sha256 = sha256_of_file(name);
@@ -146,11 +158,13 @@ std::unique_ptr<Candidate> open_candidate(const Arguments& arguments, const Spec
   if (name.starts_with("exec:")) return open_live(live_options(arguments, data, type, device), specification);
   std::error_code ignored;
   if (!fs::exists(name, ignored))
-    throw InputError(fmt::format(
-        "{}: no such file or directory; expected a model's adapter (.py), 'exec: COMMAND', a checkpoint "
-        "directory, a .safetensors or .pth file, 'reference' or 'defect:NAME'",
-        printable(name)));
-  if (is_program(name)) return open_live(live_options(arguments, data, type, device), specification);
+    throw InputError(
+        fmt::format("{}: no such file or directory; expected a model's adapter (.py), 'exec: COMMAND', a "
+                    "recording (.h5), a "
+                    "checkpoint directory, a .safetensors or .pth file, 'reference' or 'defect:NAME'",
+                    printable(name)));
+  if (is_program(name) || is_recording(name))
+    return open_live(live_options(arguments, data, type, device), specification);
   return open_checkpoint(name, PLUMBLINE_PYTHON, script_directory(data).string());
 }
 
@@ -197,6 +211,20 @@ int run_verify(const Arguments& arguments, const std::string& command) {
   verification.version = PLUMBLINE_VERSION;
   verification.command = command;
   return verify(std::move(verification));
+}
+
+int run_record(Arguments arguments, const std::string& file, const std::string& command) {
+  if (!is_program(arguments.candidate))
+    throw InputError(
+        fmt::format("{}: expected a live model: an adapter (.py) or 'exec: COMMAND'; anything else is "
+                    "judged again from its own files",
+                    printable(arguments.candidate)));
+  if (!is_recording(file))
+    throw InputError(fmt::format("{}: expected a name that ends in .h5", printable(file)));
+  arguments.recording = std::make_shared<RecordingWriter>(file);
+  const auto status = run_verify(arguments, command);
+  fmt::print("   {}\n", arguments.recording->commit());
+  return status;
 }
 
 int run_adapter_init(const std::string& file) {
@@ -277,7 +305,8 @@ int run(int count, char** values) {
   verifying
       ->add_option(
           "candidate", arguments.candidate,
-          "a live model's adapter (.py), 'exec: COMMAND' (a program that answers the protocol), a Hugging "
+          "a live model's adapter (.py), 'exec: COMMAND' (a program that answers the protocol), a recording "
+          "(.h5), a Hugging "
           "Face "
           "checkpoint directory, a .safetensors or .pth file, reference (the built-in model), reference:fast "
           "(its inference engine), or defect:NAME")
@@ -291,6 +320,20 @@ int run(int count, char** values) {
   verifying->add_option("--out", arguments.out, "directory for result.json, result.xml and summary.md")
       ->capture_default_str();
   verifying->footer(kStatusHelp);
+
+  auto* recording = app.add_subcommand(
+      "record", "Judge a live model and keep all that it answered, to be judged again elsewhere");
+  recording->add_option("candidate", arguments.candidate, "an adapter (.py), or 'exec: COMMAND'")->required();
+  std::string recorded;
+  recording->add_option("-o,--output", recorded, "the recording, an .h5 file")->required();
+  add_running_options(*recording);
+  recording->add_option("--out", arguments.out, "directory for result.json, result.xml and summary.md")
+      ->capture_default_str();
+  recording->footer(kStatusHelp);
+
+  std::string played;
+  auto* playing = app.add_subcommand("play", "Answer the candidate protocol from a recording");
+  playing->add_option("recording", played, "an .h5 file")->required();
 
   auto* adapting = app.add_subcommand("adapter", "Write or try an adapter, what connects a live model");
   adapting->require_subcommand(1);
@@ -322,6 +365,11 @@ int run(int count, char** values) {
   }
   if (*beginning) return run_adapter_init(adapter_file);
   if (*trying) return run_adapter_check(arguments);
+  if (*recording) return run_record(arguments, recorded, command_line(count, values));
+  if (*playing) {
+    play_recording(played);
+    return 0;
+  }
   if (*exporting) return run_export(export_specification, export_directory);
   return run_verify(arguments, command_line(count, values));
 }

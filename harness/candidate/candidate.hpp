@@ -77,8 +77,8 @@ class Candidate {
   // What it declares that it can do, in the words of protocol.md: "code", "load", "initialise", "evaluation",
   // "training", "dropout", "first_position", "padding.right", "padding.left", "cache", "cache.chunks",
   // "cache.capacity", "cache.fill", "cache.show", "cache.padding" (on either side),
-  // "cache.padding.right", "cache.padding.left", "gradients", "repeat_kv", "rotate". Requirements name what they need;
-  // what a candidate does not declare is not applicable to it.
+  // "cache.padding.right", "cache.padding.left", "gradients", "repeat_kv", "rotate". Requirements name what
+  // they need; what a candidate does not declare is not applicable to it.
   virtual std::set<std::string> capabilities() const { return {}; }
 
   // Looks whether what stands between us and the model can be trusted at all: it is judged before the model.

@@ -27,7 +27,7 @@ const char* name_of(Padding padding) {
 // One run of the program, from hello to its end.
 struct Session {
   Session(const LiveOptions& options, const json& greeting)
-      : channel(options.name, options.command, options.limits, options.environment) {
+      : channel(options.name, options.command, options.limits, options.environment, options.recording) {
     reply = channel.ask("hello", greeting).fields;
   }
   Channel channel;
@@ -95,6 +95,7 @@ class Live : public Candidate {
     mapping_ = std::make_unique<Mapping>(hello_.mapping, hello_.parameters, hello_.tied, options_.name);
     description_ = {options_.name, "live", options_.sha256, hello_.configuration, mapping_->parameters(), {}};
     description_.notes.push_back(fmt::format("{}, {}", hello_.name, hello_.framework));
+    if (!options_.note.empty()) description_.notes.push_back(options_.note);
     or_refuse(options_.name, [&] { initial_ = own_weights(); });
     weights_ = mapping_->canonical(initial_);
   }

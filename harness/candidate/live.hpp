@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "harness/candidate/candidate.hpp"
+#include "harness/candidate/recording.hpp"
 #include "harness/system/child.hpp"
 
 namespace plumbline {
@@ -18,7 +19,9 @@ struct LiveOptions {
   ChildLimits limits;  // time: of one answer
   at::ScalarType type = at::kFloat;
   at::Device device = at::kCPU;
-  int threads = 0;  // 0 leaves it to the candidate
+  int threads = 0;                             // 0 leaves it to the candidate
+  std::string note;                            // what a reader of the results should know of it; may be empty
+  std::shared_ptr<RecordingWriter> recording;  // of everything that is said; may be null
 };
 
 // Starts it and asks who it is. Errors: InputError when it cannot be started, raises an error, speaks another

@@ -39,8 +39,10 @@ std::string text_of(const json& object, const char* key) {
 }  // namespace
 
 Channel::Channel(std::string name, const std::vector<std::string>& command, const ChildLimits& limits,
-                 const Environment& environment)
-    : name_(std::move(name)), conversation_(command, for_lines(limits), environment) {}
+                 const Environment& environment, std::shared_ptr<RecordingWriter> recording)
+    : name_(std::move(name)),
+      recording_(std::move(recording)),
+      conversation_(command, for_lines(limits), environment) {}
 
 void Channel::broken(const std::string& how) {
   usable_ = false;
@@ -50,10 +52,32 @@ void Channel::broken(const std::string& how) {
 
 Reply Channel::ask(const std::string& request, json fields,
                    const std::vector<std::pair<std::string, at::Tensor>>& tensors) {
+  fields["request"] = request;
+  if (!recording_) return exchange(std::move(fields), tensors);
+  const auto failed = [&](const char* kind, const std::exception& error) {
+    recording_->add(fields, tensors, {{"error", {{"kind", kind}, {"message", error.what()}}}}, {});
+  };
+  try {
+    auto reply = exchange(fields, tensors);
+    recording_->add(fields, tensors, reply.fields, reply.tensors);
+    return reply;
+  } catch (const NotShown& error) {
+    failed("cannot", error);
+    throw;
+  } catch (const CacheOverrun& error) {
+    failed("overrun", error);
+    throw;
+  } catch (const CandidateFailed& error) {
+    failed("failed", error);
+    throw;
+  }
+}
+
+Reply Channel::exchange(json fields, const SentTensors& tensors) {
   if (!usable_) throw CandidateFailed(fmt::format("{} is not running any more", name_));
   const auto id = ++requests_;
+  const std::string request = fields.at("request");
   fields["id"] = id;
-  fields["request"] = request;
   if (request == "hello") fields["directory"] = directory_.path().string();
   if (!tensors.empty()) {
     const auto file = fmt::format("request-{}.safetensors", id);

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "harness/candidate/candidate.hpp"
+#include "harness/candidate/recording.hpp"
 #include "harness/system/child.hpp"
 #include "harness/system/files.hpp"
 
@@ -29,9 +30,10 @@ struct Reply {
 
 class Channel {
  public:
-  // Starts the program. `name` is what the user called it. Errors: InputError if it cannot be started.
+  // Starts the program. `name` is what the user called it; what is said goes to `recording`, where there is
+  // one. Errors: InputError if it cannot be started.
   Channel(std::string name, const std::vector<std::string>& command, const ChildLimits& limits,
-          const Environment& environment);
+          const Environment& environment, std::shared_ptr<RecordingWriter> recording = nullptr);
 
   // Sends a request and its tensors and takes the reply. Errors: NotShown ("cannot"), CacheOverrun
   // ("overrun"), CandidateFailed for everything else, with the end of the candidate's standard error where it
@@ -47,11 +49,13 @@ class Channel {
   std::chrono::duration<double> computed() const { return computed_; }  // by the model, as far as it said so
 
  private:
+  Reply exchange(nlohmann::json fields, const SentTensors& tensors);
   [[noreturn]] void broken(const std::string& how);
   Reply read(const std::string& line, std::int64_t id);
   Weights take_tensors(const nlohmann::json& reply);
 
   std::string name_;
+  std::shared_ptr<RecordingWriter> recording_;
   TemporaryDirectory directory_;  // before the conversation: the candidate goes first
   Conversation conversation_;
   std::int64_t requests_ = 0;

@@ -2,11 +2,11 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <hdf5.h>
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "harness/evidence/hdf5_handle.hpp"
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
 #include "harness/system/json.hpp"
@@ -19,23 +19,6 @@ constexpr std::uint64_t kLargestDataset = 1ull << 30;  // bytes
 
 using Shape = std::vector<std::int64_t>;
 constexpr std::int64_t kAny = -1;
-
-// An HDF5 identifier, closed by the function that belongs to its kind.
-class Handle {
- public:
-  Handle(hid_t id, herr_t (*close)(hid_t)) : id_(id), close_(close) {}
-  Handle(const Handle&) = delete;
-  Handle& operator=(const Handle&) = delete;
-  ~Handle() {
-    if (id_ >= 0) close_(id_);
-  }
-  hid_t get() const { return id_; }
-  bool valid() const { return id_ >= 0; }
-
- private:
-  hid_t id_;
-  herr_t (*close_)(hid_t);
-};
 
 // One open HDF5 file; every complaint names it and the object.
 class File {
@@ -59,7 +42,7 @@ class File {
       return 0;
     };
     hsize_t start = 0;
-    const Handle opened(H5Gopen2(file_.get(), group.c_str(), H5P_DEFAULT), H5Gclose);
+    const Hdf5Handle opened(H5Gopen2(file_.get(), group.c_str(), H5P_DEFAULT), H5Gclose);
     if (!opened.valid() || H5Literate(opened.get(), H5_INDEX_NAME, H5_ITER_INC, &start, collect, &names) < 0)
       refuse(group, "expected a group");
     return names;
@@ -68,14 +51,14 @@ class File {
   // A dataset of float64 or int64 with the given shape (kAny: of any size there), as a CPU tensor of that
   // type.
   at::Tensor read(const std::string& name, at::ScalarType type, const Shape& expected) const {
-    const Handle dataset(H5Dopen2(file_.get(), name.c_str(), H5P_DEFAULT), H5Dclose);
+    const Hdf5Handle dataset(H5Dopen2(file_.get(), name.c_str(), H5P_DEFAULT), H5Dclose);
     if (!dataset.valid()) refuse(name, "is missing; expected a dataset");
     require_inside(name, dataset.get());
-    const Handle stored(H5Dget_type(dataset.get()), H5Tclose);
+    const Hdf5Handle stored(H5Dget_type(dataset.get()), H5Tclose);
     const bool real = type == at::kDouble;
     if (H5Tget_class(stored.get()) != (real ? H5T_FLOAT : H5T_INTEGER) || H5Tget_size(stored.get()) != 8)
       refuse(name, fmt::format("has another type, expected {}", real ? "float64" : "int64"));
-    const Handle space(H5Dget_space(dataset.get()), H5Sclose);
+    const Hdf5Handle space(H5Dget_space(dataset.get()), H5Sclose);
     const int found = H5Sget_simple_extent_ndims(space.get());
     const auto rank = static_cast<int>(expected.size());
     if (found != rank) refuse(name, fmt::format("has rank {}, expected {}", found, rank));
@@ -100,16 +83,16 @@ class File {
   }
 
   std::string text_attribute(const std::string& object, const char* name) const {
-    const Handle attribute(H5Aopen_by_name(file_.get(), object.c_str(), name, H5P_DEFAULT, H5P_DEFAULT),
-                           H5Aclose);
+    const Hdf5Handle attribute(H5Aopen_by_name(file_.get(), object.c_str(), name, H5P_DEFAULT, H5P_DEFAULT),
+                               H5Aclose);
     if (!attribute.valid()) refuse(object, fmt::format("attribute '{}' is missing", name));
-    const Handle type(H5Aget_type(attribute.get()), H5Tclose);
-    const Handle space(H5Aget_space(attribute.get()), H5Sclose);
+    const Hdf5Handle type(H5Aget_type(attribute.get()), H5Tclose);
+    const Hdf5Handle space(H5Aget_space(attribute.get()), H5Sclose);
     if (H5Tget_class(type.get()) != H5T_STRING || H5Sget_simple_extent_npoints(space.get()) != 1)
       refuse(object, fmt::format("attribute '{}' is not text", name));
     if (H5Tis_variable_str(type.get()) > 0) {
       char* text = nullptr;
-      const Handle wanted(H5Tcopy(H5T_C_S1), H5Tclose);
+      const Hdf5Handle wanted(H5Tcopy(H5T_C_S1), H5Tclose);
       H5Tset_size(wanted.get(), H5T_VARIABLE);
       H5Tset_cset(wanted.get(), H5Tget_cset(type.get()));
       if (H5Aread(attribute.get(), wanted.get(), &text) < 0 || text == nullptr)
@@ -126,10 +109,10 @@ class File {
 
   std::int64_t whole_attribute(const std::string& object, const char* name) const {
     std::int64_t value = 0;
-    const Handle attribute(H5Aopen_by_name(file_.get(), object.c_str(), name, H5P_DEFAULT, H5P_DEFAULT),
-                           H5Aclose);
-    const Handle space(attribute.valid() ? H5Aget_space(attribute.get()) : -1, H5Sclose);
-    const Handle type(attribute.valid() ? H5Aget_type(attribute.get()) : -1, H5Tclose);
+    const Hdf5Handle attribute(H5Aopen_by_name(file_.get(), object.c_str(), name, H5P_DEFAULT, H5P_DEFAULT),
+                               H5Aclose);
+    const Hdf5Handle space(attribute.valid() ? H5Aget_space(attribute.get()) : -1, H5Sclose);
+    const Hdf5Handle type(attribute.valid() ? H5Aget_type(attribute.get()) : -1, H5Tclose);
     if (!attribute.valid() || H5Tget_class(type.get()) != H5T_INTEGER ||
         H5Sget_simple_extent_npoints(space.get()) != 1 ||
         H5Aread(attribute.get(), H5T_NATIVE_INT64, &value) < 0)
@@ -144,7 +127,7 @@ class File {
   void require_inside(const std::string& name, hid_t dataset) const {
     std::string file(path_.native().size() + 2, '\0');
     const auto length = H5Fget_name(dataset, file.data(), file.size());
-    const Handle creation(H5Dget_create_plist(dataset), H5Pclose);
+    const Hdf5Handle creation(H5Dget_create_plist(dataset), H5Pclose);
     if (length != static_cast<ssize_t>(path_.native().size()) ||
         file.compare(0, path_.native().size(), path_.native()) != 0 ||
         H5Pget_external_count(creation.get()) != 0 || H5Pget_layout(creation.get()) == H5D_VIRTUAL)
@@ -152,7 +135,7 @@ class File {
   }
 
   std::filesystem::path path_;
-  Handle file_;
+  Hdf5Handle file_;
 };
 
 // B: the probe's rows, R: the positions that were recorded of each.
