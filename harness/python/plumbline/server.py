@@ -28,6 +28,7 @@ class Server:
         self.running = None  # the adapter, once it was started
         self.directory = None
         self.caches = {}
+        self.tracebacks = set()  # that were written; hundreds of requests may fail alike
         self.files_written = 0
         self.caches_opened = 0
 
@@ -35,12 +36,16 @@ class Server:
         """The reply to one request, both as the protocol has them. Never raises, whatever the model does."""
         try:
             reply = self.handled(request)
+            json.dumps(reply, allow_nan=False)  # what the user states may be no JSON: the error is then this request's
         except Cannot as error:
             reply = {"error": {"kind": "cannot", "message": str(error)}}
         except Overrun as error:
             reply = {"error": {"kind": "overrun", "message": str(error)}}
         except (Exception, SystemExit) as error:
-            traceback.print_exc(file=sys.stderr)
+            text = traceback.format_exc()
+            if text not in self.tracebacks:
+                self.tracebacks.add(text)
+                print(text, end="", file=sys.stderr)
             reply = {"error": failure.describe(error, self.file)}
         return {"id": request.get("id"), **reply}
 
@@ -87,7 +92,6 @@ class Server:
                  "dtype": request["dtype"], "device": request["device"], "configuration": {}, "parameters": [], "tied": [],
                  "mapping": None, **description}
         reply["can"] = {**NOT_OFFERED, **description.get("can", {})}
-        json.dumps(reply, allow_nan=False)  # what the user states may be no JSON: the error is then this request's
         return reply
 
     def weights(self, request):

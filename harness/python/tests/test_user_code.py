@@ -113,6 +113,22 @@ class Protocol(unittest.TestCase):
         self.assertIn("protocol 1, not 2", talk.refused("hello", **{**talk.greeting(S), "protocol": 2})["message"])
         self.assertIn("float16", talk.refused("hello", **talk.greeting(S, "float16"))["message"])
 
+    def test_a_reply_that_is_no_json(self):
+        class Own(plumbline.Adapter):
+            def start(self, specification, dtype, device):
+                return {}
+
+            def open_cache(self, batch, capacity):
+                return None
+
+            def show_cache(self, cache):
+                return {"length": {3}, "capacity": 3, "bytes": 12}, {}
+
+        talk = in_process(Own())
+        talk.hello(S)
+        error = talk.refused("show_cache", cache=talk.open_cache(1, 3))
+        self.assertEqual((error["kind"], error["message"]), ("failed", "TypeError: Object of type set is not JSON serializable"))
+
     def test_an_adapter_with_full_control(self):
         class Own(plumbline.Adapter):
             def start(self, specification, dtype, device):

@@ -1,0 +1,96 @@
+"""Leaves a process as it was: the user's model, and what is set for all of torch."""
+
+import random
+import sys
+from collections import OrderedDict
+from contextlib import ExitStack, contextmanager
+
+import torch
+
+from plumbline import training
+
+CONTAINERS = (dict, OrderedDict, list, set)  # no others: their update() may do anything
+
+
+class Snapshot:
+    """A model as it is now: the values of its tensors, every attribute of its modules, gradients and dropout rates.
+
+    Tensors are kept by storage, so that parameters which share one still do. Costs a copy of the model in memory.
+    """
+
+    def __init__(self, model):
+        self.attributes = [(module, dict(vars(module)), containers_of(module)) for module in model.modules()]
+        self.modes = [(module, module.training) for module in model.modules()]
+        self.parameters = [(each, each.data, each.requires_grad, each.grad) for each in model.parameters()]
+        self.rates = [(holder, name, getattr(holder, name)) for holder, name in training.rates(model)]
+        self.storages = {}
+        for tensor in tensors_of(model):
+            storage = tensor.untyped_storage()
+            if storage.nbytes() and not tensor.is_meta:
+                self.storages.setdefault((storage.device, storage.data_ptr()), (storage, storage.clone()))
+
+    def restore(self):
+        for module, attributes, containers in self.attributes:
+            put_back(vars(module), attributes)
+            for container, held in containers:
+                # The object itself: hooks are removed through it, and others may hold it.
+                container.clear()
+                (container.extend if isinstance(container, list) else container.update)(held)
+        for module, training_mode in self.modes:
+            if module.training != training_mode:  # a compiled module keeps it elsewhere
+                module.training = training_mode
+        for parameter, data, requires_grad, grad in self.parameters:
+            parameter.data = data
+            parameter.requires_grad_(requires_grad)
+            parameter.grad = grad
+        for storage, values in self.storages.values():
+            storage.copy_(values)
+        for holder, name, rate in self.rates:
+            setattr(holder, name, rate)
+
+
+def put_back(attributes, before):
+    attributes.clear()
+    attributes.update(before)
+
+
+def containers_of(module):
+    """[(container, what is in it)] of its attributes."""
+    return [(value, list(value.items()) if isinstance(value, dict) else list(value))
+            for value in vars(module).values() if type(value) in CONTAINERS]
+
+
+def tensors_of(model):
+    """Parameters, buffers, and what modules hold in attributes and in lists and dicts of theirs. Some come twice."""
+    yield from model.parameters()
+    yield from model.buffers()
+    for module in model.modules():
+        for value in vars(module).values():
+            parts = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else [value]
+            yield from (part for part in parts if torch.is_tensor(part))
+
+
+@contextmanager
+def surroundings():
+    """Random generators, the default type, the number of threads and the grad mode are afterwards as they were before.
+
+    Within, gradients are on and autocast is off, as in a program of the model's own.
+    """
+    numpy = sys.modules.get("numpy")
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
+    with ExitStack() as afterwards:
+        afterwards.callback(torch.set_num_threads, torch.get_num_threads())
+        afterwards.callback(torch.set_default_dtype, torch.get_default_dtype())
+        afterwards.callback(random.setstate, random.getstate())
+        if numpy:
+            afterwards.callback(numpy.random.set_state, numpy.random.get_state())
+        if cuda is None:
+            # Not yet begun: it will with the seed that the CPU's generator had, as torch.manual_seed would have it.
+            afterwards.callback(torch.cuda.manual_seed_all, torch.initial_seed())
+        else:
+            afterwards.callback(torch.cuda.set_rng_state_all, cuda)
+        afterwards.callback(torch.set_rng_state, torch.get_rng_state())
+        for kind in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
+            afterwards.enter_context(torch.autocast(kind, enabled=False))
+        afterwards.enter_context(torch.inference_mode(False))  # turns gradients on, too
+        yield

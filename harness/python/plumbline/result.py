@@ -1,0 +1,208 @@
+"""What a verification found, read from its result document (reports/result.schema.json)."""
+
+import html
+import json
+import os
+from collections import Counter
+from dataclasses import dataclass, fields
+
+VERDICTS = {"pass": "passed", "fail": "failed", "error": "errors", "not assessed": "not_assessed",
+            "not applicable": "not_applicable"}
+SIGNS = {0: "✔", 1: "✘", 3: "?"}
+MOST_SENTENCES = 3        # of one requirement
+MOST_REQUIREMENTS = 20    # told in full
+LONGEST_SENTENCE = 600
+
+
+class CouldNotJudge(Exception):
+    """There is no verdict; the message says why. result: what was found nevertheless, or None."""
+
+    def __init__(self, message, result=None):
+        super().__init__(message)
+        self.result = result
+
+
+@dataclass(frozen=True)
+class Check:
+    """One comparison. actual: what was seen, at worst_index; differences and tolerances are None where there are none."""
+
+    within: bool
+    what: str
+    expected: str
+    actual: str
+    sentence: str
+    elements: int
+    worst_difference: object
+    tolerance: object
+    tolerance_reason: str
+    worst_index: list
+
+
+@dataclass(frozen=True, repr=False)
+class Requirement:
+    """What was found about one requirement. verdict: "pass", "fail", "error", "not assessed", "not applicable"."""
+
+    id: str
+    chapter: int
+    statement: str
+    level: str  # "must" decides; "should" is counted and never does
+    source: str
+    verdict: str
+    reason: str  # why it is an error, not assessed or not applicable
+    finding: str
+    seconds: float
+    checks: list
+
+    @property
+    def sentences(self):
+        """What was found wrong, in words."""
+        wrong = [check for check in self.checks if not check.within]
+        return [self.reason] * bool(self.reason) + [
+            check.sentence or f"{check.what}: got {check.actual}, expected {check.expected}" for check in wrong]
+
+    @property
+    def title(self):
+        return f"{self.id}: {self.statement}" + (" (should)" if self.level == "should" else "")
+
+    def __repr__(self):
+        return f"<{self.title}: {self.verdict}{': ' if self.sentences else ''}{'; '.join(self.sentences[:1])}>"
+
+
+class Result:
+    """status: 0 conforms, 1 does not, 3 incomplete; sentence: the verdict in words; requirements: all, in order.
+
+    localisation: where a model that failed goes wrong, as in the document, or None. document: result.json; summary:
+    summary.md, Markdown. As a truth value: whether the model conforms.
+    """
+
+    def __init__(self, document, summary, candidate="the model"):
+        """candidate: how the document names what was judged; texts here say "the model". Errors: CouldNotJudge."""
+        self.document, self.summary = document, summary
+        try:
+            if document["format"] != "plumbline-result" or document["version"] != 1:
+                raise ValueError(f"it is {document['format']}, version {document['version']}, expected plumbline-result, 1")
+            self.requirements = [requirement_in(entry, candidate) for entry in document["requirements"]]
+            self.status = document["footer"]["status"]
+            self.sentence = clean(document["footer"]["verdict"], candidate)
+            self.localisation = document.get("localisation")
+            self.conclusion = clean(self.localisation["conclusion"], candidate) if self.localisation else None
+            require_agreement(document["footer"], self.requirements)
+        except (KeyError, TypeError, ValueError) as error:
+            raise CouldNotJudge(f"the result document is unusable: {type(error).__name__}: {error}") from error
+
+    def with_verdict(self, verdict):
+        return [requirement for requirement in self.requirements if requirement.verdict == verdict]
+
+    conforms = property(lambda self: self.status == 0)
+    failures = property(lambda self: self.with_verdict("fail"))
+    errors = property(lambda self: self.with_verdict("error"))
+    not_assessed = property(lambda self: self.with_verdict("not assessed"))
+    not_applicable = property(lambda self: self.with_verdict("not applicable"))
+    passed = property(lambda self: self.with_verdict("pass"))
+
+    def require(self):
+        """Returns itself. Errors: AssertionError with every failure in words, unless the model conforms."""
+        __tracebackhide__ = True  # pytest then shows the line that asked
+        if not self.conforms:
+            raise AssertionError(str(self))
+        return self
+
+    def __bool__(self):
+        return self.conforms
+
+    def __repr__(self):
+        # Pytest cuts long ones in their middle.
+        named = [f"{name}: {', '.join(each.id for each in found)}" for name, found in
+                 (("failed", self.failures), ("in error", self.errors)) if found]
+        return f"<plumbline.Result: {'; '.join([self.sentence, *named])}>"
+
+    def __str__(self):
+        lines = [self.sentence]
+        for name, entries in self.sections():
+            lines.append(f"{name}:")
+            for title, sentences in entries:
+                lines += [f"  {title}", *(f"    {sentence}" for sentence in sentences)]
+        return "\n".join([*lines, self.counts()])
+
+    def _repr_html_(self):
+        """For notebooks. What the model said of itself is text, whatever it looks like."""
+        parts = [f"<p><strong>{SIGNS.get(self.status, '!')} {html.escape(self.sentence)}</strong></p>"]
+        for name, entries in self.sections():
+            items = [f"<li>{'<br>'.join(map(html.escape, [title, *sentences]))}</li>" for title, sentences in entries]
+            parts.append(f"<p>{name}</p><ul>{''.join(items)}</ul>")
+        return f"<div>{''.join(parts)}<p>{self.counts()}</p></div>"
+
+    def counts(self):
+        found = Counter(requirement.verdict for requirement in self.requirements)
+        words = {"pass": "passed", "fail": "failed", "error": "in error"}
+        return ", ".join(f"{found[verdict]} {words.get(verdict, verdict)}" for verdict in VERDICTS if found[verdict])
+
+    def sections(self):
+        """[(name, [(title, sentences)])] of what applies and did not pass."""
+        reasons = {}
+        for requirement in self.not_assessed:
+            reasons.setdefault(requirement.reason, []).append(requirement.id)
+        missing = [(f"{reason}: {', '.join(ids)}", []) for reason, ids in reasons.items()]
+        where = [(self.conclusion, [])] if self.conclusion else []
+        found = (("Where it goes wrong", where), ("Failed", told(self.failures)), ("Errors", told(self.errors)),
+                 ("Not assessed", missing))
+        return [(name, entries) for name, entries in found if entries]
+
+
+def told(requirements):
+    entries = []
+    for requirement in requirements[:MOST_REQUIREMENTS]:
+        sentences = requirement.sentences
+        more = [f"… and {len(sentences) - MOST_SENTENCES} more"] if len(sentences) > MOST_SENTENCES else []
+        entries.append((requirement.title, sentences[:MOST_SENTENCES] + more))
+    left = [requirement.id for requirement in requirements[MOST_REQUIREMENTS:]]
+    return entries + ([(f"… and {len(left)} more: {', '.join(left)}", [])] if left else [])
+
+
+def requirement_in(entry, candidate):
+    checks = [Check(**fields_of(Check, check, candidate)) for check in entry["checks"]]
+    return Requirement(**{**fields_of(Requirement, entry, candidate), "checks": checks})
+
+
+def fields_of(kind, entry, candidate):
+    return {field.name: clean(entry[field.name], candidate) for field in fields(kind)}
+
+
+def clean(value, candidate):
+    """Texts without what would control a terminal, in one line, and with "the model" for its long name on the command line."""
+    if not isinstance(value, str):
+        return value
+    value = "".join(character if character.isprintable() else "?" for character in value.replace(candidate, "the model"))
+    return value if len(value) <= LONGEST_SENTENCE else value[:LONGEST_SENTENCE] + "…"
+
+
+def require_agreement(footer, requirements):
+    """The counts are those of the requirements, and nothing conforms that was not looked at. Errors: ValueError."""
+    counts = Counter(requirement.verdict for requirement in requirements)
+    for verdict, key in VERDICTS.items():
+        if footer[key] != counts[verdict]:
+            raise ValueError(f"its footer has {key} {footer[key]}, and there are {counts[verdict]}")
+    if sum(counts[verdict] for verdict in VERDICTS) != len(requirements):
+        raise ValueError("it has a verdict that does not exist")
+    musts = {requirement.verdict for requirement in requirements if requirement.level == "must"}
+    if footer["status"] == 0 and not {"pass"} <= musts <= {"pass", "not applicable"}:
+        raise ValueError("its status is 0, and not every applicable must has passed")
+
+
+def read(directory, candidate, status):
+    """The Result that a run with this exit status left in a directory. Errors: CouldNotJudge, also where it is another run's."""
+    try:
+        with open(os.path.join(directory, "result.json"), encoding="utf-8") as file:
+            document = json.load(file)
+        with open(os.path.join(directory, "summary.md"), encoding="utf-8") as file:
+            summary = file.read()
+        named = document["header"]["candidate"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        what = f"{type(error).__name__}: {error}"
+        raise CouldNotJudge(f"plumbline ended with status {status} and left no result: {what}") from error
+    if named != candidate:
+        raise CouldNotJudge(f"plumbline ended with status {status}, and {directory}/result.json is another run's")
+    result = Result(document, summary, candidate)
+    if result.status != status:
+        raise CouldNotJudge(f"plumbline ended with status {status}, and its result document says {result.status}")
+    return result

@@ -1,0 +1,298 @@
+"""plumbline.verify: judges a model in the process that it lives in, for tests and notebooks.
+
+The program `plumbline` is started as a child and told to run relay.py as its candidate; that one brings the requests to a
+socket here, where the same Server answers them that answers for an adapter's file.
+"""
+
+import codecs
+import json
+import os
+import pathlib
+import selectors
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack, contextmanager
+
+import torch
+
+from plumbline import result
+from plumbline.adapter import Adapter
+from plumbline.hugging_face import HuggingFace
+from plumbline.keeping import Snapshot, put_back, surroundings
+from plumbline.module import Module
+from plumbline.server import Server
+from plumbline.user_code import Misused, call, line_of
+
+HERE = pathlib.Path(__file__).resolve().parent
+TYPES = {torch.float32: "f32", torch.bfloat16: "bf16"}
+TYPE_NAMES = {"float32": torch.float32, "f32": torch.float32, "bfloat16": torch.bfloat16, "bf16": torch.bfloat16}
+LONGEST_SOCKET = 100   # bytes of a path; the system's limit is 104 or 108
+LAST_LINES = 20        # of what the program wrote, where it does not say what was wrong
+PREFIX = "plumbline: "  # of what it says
+SECONDS_TO_END = 10    # for a program that was told to end
+QUIETLY = getattr(socket, "MSG_NOSIGNAL", 0)
+
+
+def verify(model, spec="minimind2-small", *, only=None, dtype=None, device=None, threads=None, timeout=None, out=None,
+           program=None, quiet=True, **adapter_options):
+    """Judges `model` against a specification and returns a plumbline.Result, true if the model conforms.
+
+    model: a torch.nn.Module, which is judged as it is and afterwards has every value, gradient, flag and hook that it had; or
+    a plumbline.Adapter; or a function(specification) that returns either.
+    spec: a specification's name or file. only: chapters to look at, a number or several; the result is then incomplete.
+    dtype: torch.float32 or torch.bfloat16, by default the model's own, and float32 for what is yet to be built.
+    device: "cpu", "cuda:0"; by default the model's own. threads: by default as many as torch uses now.
+    timeout: seconds that the model may take for one answer. One that hangs cannot be stopped in its own process: interrupt it.
+    out: directory for result.json, result.xml and summary.md; by default they are not kept.
+    program: the program `plumbline`; by default what the environment variable PLUMBLINE names, else that on the PATH, else
+    the one of the source tree that this package lies in, which is built on its first call.
+    quiet: False passes the program's progress on to sys.stdout. What the model prints is not held back.
+    adapter_options: keywords of plumbline.Module, such as mapping= or cache=, or of plumbline.HuggingFace for models of
+    transformers' own classes.
+
+    Errors: plumbline.CouldNotJudge where there is no verdict; ValueError and TypeError for arguments that cannot be.
+    """
+    with ExitStack() as afterwards:
+        afterwards.enter_context(surroundings())
+        threads = torch.get_num_threads() if threads is None else threads
+        found = program_at(program)
+        if isinstance(model, torch.nn.Module):
+            dtype, device = own_type(model, dtype), own_device(model, device)
+        adapter = adapter_of(model, adapter_options, afterwards)
+        directory = afterwards.enter_context(private_directory())
+        listener = afterwards.enter_context(socket.socket(socket.AF_UNIX))
+        listener.bind(os.path.join(directory, "socket"))
+        listener.listen()
+        candidate = f"exec: sh {shlex.quote(relay_in(directory))}"
+        bundle = os.path.abspath(out) if out is not None else os.path.join(directory, "out")
+        options = {"spec": os.fspath(spec), "out": bundle, "only": chapters(only), "dtype": dtype and TYPES[type_named(dtype)],
+                   "device": device, "threads": threads, "timeout": timeout}
+        given = [f"--{name}={value}" for name, value in options.items() if value is not None]
+        child = afterwards.enter_context(started([found, "verify", candidate, *given]))
+        output = answered(child, listener, lambda: Server(adapter), quiet)
+        return verdict(child.wait(), output, bundle, candidate)
+
+
+# The model
+
+def adapter_of(model, options, afterwards):
+    """What a Server takes. The model, or whichever is built, is put back by `afterwards` as it was found."""
+    if isinstance(model, Adapter):
+        if options:
+            raise TypeError(f"an adapter was made with its options already; {', '.join(options)} cannot be added")
+        return watched(model, afterwards)
+    if isinstance(model, torch.nn.Module):
+        kept(model, afterwards)
+        for parameter in model.parameters():
+            # A frozen model has gradients too, if they are asked for.
+            if parameter.is_floating_point():
+                parameter.requires_grad_()
+        adapter = ready_made(model)(lambda specification: model, initialises=False, **options)
+        adapter.placed = lambda model: model  # neither moved nor converted
+        return adapter
+    if not callable(model):
+        raise TypeError(f"model is of type {type(model).__name__}, expected a torch.nn.Module, a plumbline.Adapter or a function")
+
+    def built(specification):
+        first = [call(model, "model", specification=specification)]
+        if isinstance(first[0], Adapter):
+            return adapter_of(first[0], options, afterwards)
+        if not isinstance(first[0], torch.nn.Module):
+            raise Misused(f"it returned an object of type {type(first[0]).__name__}, expected a torch.nn.Module or a "
+                          "plumbline.Adapter", line_of(model))
+        adapter = ready_made(first[0])(lambda specification: first.pop() if first else model(specification), **options)
+        return watched(adapter, afterwards)
+
+    return built
+
+
+def ready_made(model):
+    """The adapter for a model's class. Only transformers' own classes are sure to keep its conventions."""
+    return HuggingFace if type(model).__module__.startswith("transformers.") else Module
+
+
+def watched(adapter, afterwards):
+    """The adapter, whose models are kept before anything is done to them: they may be the user's."""
+    for part in list(vars(adapter).values()):
+        if isinstance(part, torch.nn.Module):
+            kept(part, afterwards)
+    afterwards.callback(put_back, vars(adapter), dict(vars(adapter)))
+    if isinstance(adapter, Module):
+        placed = adapter.placed
+        adapter.placed = lambda model: placed(kept(model, afterwards))
+    return adapter
+
+
+def kept(model, afterwards):
+    """The model, restored by `afterwards`; meanwhile nothing is added to its gradients."""
+    afterwards.callback(Snapshot(model).restore)
+    for parameter in model.parameters():
+        parameter.grad = None
+    return model
+
+
+def own_type(model, asked):
+    """The model's floating type. Errors: ValueError where that is not the one asked for, or none to be judged in."""
+    types = {parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()}
+    names = " and ".join(sorted(str(each) for each in types)) or "no floating type"
+    if asked is None and len(types) == 1 and types <= set(TYPES):
+        return types.pop()
+    if asked is None:
+        raise ValueError(f"the model's parameters are of {names}; models are judged in torch.float32 or torch.bfloat16")
+    if type_named(asked) not in types:
+        raise ValueError(f"dtype={asked}: the model's parameters are of {names}, and it is judged as it is; to judge it in "
+                         "another type, give a function(specification) that builds it")
+    return asked
+
+
+def type_named(dtype):
+    found = TYPE_NAMES.get(dtype, dtype)
+    if found not in TYPES:
+        raise ValueError(f"dtype={dtype}: expected torch.float32 or torch.bfloat16")
+    return found
+
+
+def own_device(model, asked):
+    """The model's device, "cpu" or "cuda:0". Errors: ValueError where it has several, or not the one asked for."""
+    devices = {str(parameter.device) for parameter in model.parameters()}
+    if len(devices) != 1:
+        raise ValueError(f"the model's parameters are on {' and '.join(sorted(devices)) or 'no device'}; expected one")
+    own = devices.pop()
+    if asked is not None and torch.device(asked) not in (torch.device(own), torch.device(own.partition(":")[0])):
+        raise ValueError(f"device={asked}: the model is on {own}, and is judged where it is")
+    return own
+
+
+def chapters(only):
+    if only is None:
+        return None
+    return ",".join(map(str, [only] if isinstance(only, (int, str)) else only))
+
+
+# The program
+
+def program_at(given):
+    """Errors: CouldNotJudge, saying what to set."""
+    for what, name in (("program=", given), ("the environment variable PLUMBLINE=", os.environ.get("PLUMBLINE"))):
+        if name:
+            found = shutil.which(name)
+            if found is None:
+                raise result.CouldNotJudge(f"{what}{name}: there is no such program")
+            return os.path.abspath(found)
+    in_tree = HERE.parents[2] / "plumbline"
+    found = shutil.which("plumbline") or shutil.which(str(in_tree))
+    if found is None:
+        raise result.CouldNotJudge(
+            "the program plumbline was not found: set the environment variable PLUMBLINE to its path, or give program=")
+    return os.path.abspath(found)
+
+
+@contextmanager
+def private_directory():
+    """One whose path leaves room for a socket's name."""
+    with ExitStack() as made:
+        path = made.enter_context(tempfile.TemporaryDirectory(prefix="plumbline-"))
+        if len(os.fsencode(path)) > LONGEST_SOCKET - len("/socket"):
+            path = made.enter_context(tempfile.TemporaryDirectory(prefix="plumbline-", dir="/tmp"))
+        yield path
+
+
+def relay_in(directory):
+    """A script that starts the relay: its short name is what the result says was judged."""
+    path = os.path.join(directory, "model")
+    words = [sys.executable or "python3", "-S", str(HERE / "relay.py"), os.path.join(directory, "socket")]
+    with open(path, "w", encoding="utf-8") as script:
+        script.write(f"exec {' '.join(map(shlex.quote, words))}\n")
+    return path
+
+
+@contextmanager
+def started(command):
+    """The program, which has ended afterwards whatever happens, and its candidate with it."""
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        try:
+            yield child
+        finally:
+            child.terminate()
+            try:
+                child.wait(SECONDS_TO_END)
+            except subprocess.TimeoutExpired:
+                child.kill()
+
+
+def answered(child, listener, new_server, quiet):
+    """Answers what the program asks until it ends. Returns what it wrote, (standard output, standard error)."""
+    texts = {child.stdout: [], child.stderr: []}
+    places = {child.stdout: sys.stdout, child.stderr: sys.stderr}
+    decoders = {stream: codecs.getincrementaldecoder("utf-8")("replace") for stream in texts}
+    with selectors.DefaultSelector() as sources, ExitStack() as connections:
+        for source in (listener, *texts):
+            sources.register(source, selectors.EVENT_READ)
+        still_open = set(texts)
+        while still_open:
+            ready = sources.select(timeout=1)
+            if not ready and child.poll() is not None:
+                break  # something else holds its output open
+            for source in [key.fileobj for key, _ in ready]:
+                if source is listener:
+                    # A candidate that was started anew is answered from the beginning.
+                    connection = connections.enter_context(listener.accept()[0])
+                    sources.register(connection, selectors.EVENT_READ, Requests(connection, new_server()))
+                elif source in texts:
+                    data = os.read(source.fileno(), 1 << 16)
+                    texts[source].append(decoders[source].decode(data))
+                    if not quiet:
+                        places[source].write(texts[source][-1])
+                        places[source].flush()
+                    if not data:
+                        still_open.discard(source)
+                        sources.unregister(source)
+                elif not sources.get_key(source).data.answer():
+                    sources.unregister(source)
+    return tuple("".join(text) for text in texts.values())
+
+
+class Requests:
+    """What comes through one relay, a JSON object a line, and goes back."""
+
+    def __init__(self, connection, server):
+        self.connection, self.server = connection, server
+        self.begun = b""  # of a line
+
+    def answer(self):
+        """Reads what is there and answers every whole line. Returns whether more may come."""
+        try:
+            data = self.connection.recv(1 << 16)
+            *lines, self.begun = (self.begun + data).split(b"\n")
+            for line in lines:
+                reply = self.server.answer(json.loads(line))
+                self.connection.sendall(json.dumps(reply).encode() + b"\n", QUIETLY)
+        except OSError:
+            return False  # the relay was stopped, the answer being late or too much
+        return bool(data)
+
+
+def verdict(status, output, bundle, candidate):
+    """The Result. Errors: CouldNotJudge with the program's own reason, or where nothing that it left can be relied on."""
+    try:
+        found = result.read(bundle, candidate, status)
+    except result.CouldNotJudge:
+        if status in (0, 1, 3):
+            raise
+        raise result.CouldNotJudge(reason(status, output, candidate)) from None
+    if status == 2:
+        raise result.CouldNotJudge(str(found), found)
+    return found
+
+
+def reason(status, output, candidate):
+    """What the program said last, as a sentence of its own or, where it did not come to that, as it is."""
+    said = [line for text in output for line in text.replace(candidate, "the model").splitlines() if line.strip()]
+    if status == 2 and said and said[-1].startswith(PREFIX):
+        return said[-1][len(PREFIX):]
+    how = f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
+    return "\n".join([f"plumbline {how}", *said[-LAST_LINES:]])
