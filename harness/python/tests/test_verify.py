@@ -9,6 +9,7 @@ import importlib.util
 import io
 import json
 import os
+import pathlib
 import random
 import shutil
 import signal
@@ -19,6 +20,7 @@ import tempfile
 import threading
 import time
 import unittest
+import unittest.mock
 
 import models
 import numpy
@@ -27,7 +29,7 @@ from edits import EDITS
 from support import HERE, PLAIN, ROOT, specification, with_transformers, write
 
 import plumbline
-from plumbline import result, user_code
+from plumbline import result, user_code, verification
 
 S = specification()
 MINIMIND = {"mask": "attention_mask", "cache": plumbline.Cache("past_key_values", keywords={"use_cache": True}),
@@ -463,6 +465,11 @@ class FailsClosed(Case):
         self.assertIn("program=/nowhere/plumbline", str(self.not_judged(model, "tiny", program="/nowhere/plumbline")))
         with variable("PLUMBLINE", "/nowhere/plumbline"):
             self.assertIn("PLUMBLINE=/nowhere/plumbline", str(self.not_judged(model, "tiny")))
+        with variable("PLUMBLINE", None), variable("PATH", "/nowhere"):
+            # That of the tree, and where the package lies in none, what to set.
+            self.assertTrue(os.path.samefile(verification.program_at(None), os.path.join(HERE, "..", "..", "..", "plumbline")))
+            with unittest.mock.patch.object(verification, "HERE", pathlib.Path("/nowhere/a/b/c")):
+                self.assertIn("set the environment variable PLUMBLINE", str(self.not_judged(model, "tiny")))
 
     def test_a_model_that_raises(self):
         class Bad(models.MiniMind):
