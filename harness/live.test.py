@@ -36,7 +36,8 @@ TYPES = {"F32": "f", "I64": "q", "BOOL": "?"}
 SIDES = ["right", "left"]
 EVERYTHING = {"load": True, "initialise": True, "modes": ["evaluation", "training"], "dropout": True, "padding": SIDES,
               "first_position": True, "gradients": True, "operations": ["repeat_kv", "rotate"],
-              "cache": {"axes": ["batch", "position", "head", "size"], "chunks": True, "capacity": True, "fill": True, "padding": SIDES}}
+              "cache": {"axes": ["batch", "position", "head", "size"], "chunks": True, "capacity": True, "fill": True,
+                        "padding": SIDES}}
 
 def saved(tensors, kind="F32"):
     header, data = {}, b""
@@ -52,10 +53,11 @@ def parameters(s):
     if whole:
         hidden, wide, keys = s["hidden_size"], s["intermediate_size"], s["num_key_value_heads"] * s["head_dim"]
         for layer in range(s["num_hidden_layers"]):
-            for name, shape in (("input_layernorm", [hidden]), ("self_attn.q_proj", [hidden, hidden]), ("self_attn.k_proj", [keys, hidden]),
-                                ("self_attn.v_proj", [keys, hidden]), ("self_attn.o_proj", [hidden, hidden]),
-                                ("post_attention_layernorm", [hidden]), ("mlp.gate_proj", [wide, hidden]),
-                                ("mlp.up_proj", [wide, hidden]), ("mlp.down_proj", [hidden, wide])):
+            for name, shape in (("input_layernorm", [hidden]), ("self_attn.q_proj", [hidden, hidden]),
+                                ("self_attn.k_proj", [keys, hidden]), ("self_attn.v_proj", [keys, hidden]),
+                                ("self_attn.o_proj", [hidden, hidden]), ("post_attention_layernorm", [hidden]),
+                                ("mlp.gate_proj", [wide, hidden]), ("mlp.up_proj", [wide, hidden]),
+                                ("mlp.down_proj", [hidden, wide])):
                 all[f"model.layers.{layer}.{name}.weight"] = shape
         all["model.norm.weight"] = [hidden]
     return all
@@ -158,8 +160,10 @@ def of_marker(marker):
     """{process: command line} of those that have the marker in their command line or, inherited, in their environment."""
     found = {}
     for entry in pathlib.Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
         try:
-            words, settings = ((entry / file).read_bytes().replace(b"\0", b" ").decode(errors="replace") if entry.name.isdigit() else ""
+            words, settings = ((entry / file).read_bytes().replace(b"\0", b" ").decode(errors="replace")
                                for file in ("cmdline", "environ"))
         except OSError:
             continue
@@ -267,7 +271,8 @@ class Runs(unittest.TestCase):
         return found != []
 
     def candidates(self, process, marker):
-        return [child for child, words in of_marker(str(self.root)).items() if child != process.pid and marker in words and " verify " not in words]
+        return [child for child, words in of_marker(str(self.root)).items()
+                if child != process.pid and marker in words and " verify " not in words]
 
     def verdicts(self, requirements, verdict):
         return [identifier for identifier, requirement in requirements.items() if requirement["verdict"] == verdict]
@@ -512,7 +517,7 @@ class Kills(Runs):
 
     def run_of(self, candidate, *arguments):
         shutil.rmtree(self.out, ignore_errors=True)
-        run = self.ended(self.start(candidate, "--timeout", "3", *arguments), 40)
+        run = self.ended(self.start(candidate, "--timeout", "3", *arguments), 90)
         return run, self.result_of(run)
 
     def result_of(self, run):
@@ -549,8 +554,9 @@ class Kills(Runs):
         self.assertGreaterEqual(len(earliest), 13, "a request that is never made is never tried")
         latest = {name: number for number, name in enumerate(names, 1)}
         moments = {name: ["before", "half line", "after"] + ["half file"] * (name in self.SENDS_TENSORS) for name in earliest}
-        cases = [(signal.SIGKILL, number, moment) for name in moments for moment in moments[name]
-                 for number in sorted({earliest[name], latest[name]})]
+        cases = [(signal.SIGKILL, earliest[name], moment) for name in moments for moment in moments[name]]
+        cases += [(signal.SIGKILL, latest[name], moment) for name in moments for moment in ("before", "after")
+                  if latest[name] > earliest[name]]
         # A step that stands still takes its three seconds: one moment each.
         cases += [(how, latest[name], moments[name][(turn + shift) % len(moments[name])]) for turn, name in enumerate(moments)
                   for shift, how in enumerate((signal.SIGTERM, signal.SIGSTOP))]
@@ -583,14 +589,14 @@ class Kills(Runs):
         for turn in range(50):
             plain = turn % 8 == 0
             # Reading torch takes longer than three seconds now and then: that one is not stopped.
-            how = chance.choice([signal.SIGKILL] * 3 + [signal.SIGTERM] + [signal.SIGSTOP] * (not plain))
+            how = chance.choice([signal.SIGKILL] * 4 + [signal.SIGTERM] * 2 + [signal.SIGSTOP] * (not plain))
             moment = chance.uniform(0, 4 if plain else longest)
             with self.subTest(seed=self.SEED, turn=turn, signal=how.name, moment=round(moment, 3), plain=plain):
                 shutil.rmtree(self.out, ignore_errors=True)
                 process = self.start(*([self.root / "plain_adapter.py", "--only", "3"] if plain
                                        else [self.speaker(extent="whole"), "--timeout", "3", *self.CHAPTERS]))
                 hits += self.strike(process, "plumbline.serve" if plain else "speaker.py", how, moment)
-                run = self.ended(process, 90 if plain else 40)
+                run = self.ended(process, 90)
                 if self.result_of(run) is None:
                     self.assertIn(self.SAYS[how], run.stderr)
         self.assertGreater(hits, 15)  # the others came when all was over

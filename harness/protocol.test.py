@@ -282,7 +282,8 @@ class Conversations(unittest.TestCase):
         paths = os.pathsep.join([str(HARNESS / "python"), str(MODELS), *([others] if others else [])])
         with tempfile.TemporaryDirectory() as folder:
             (pathlib.Path(folder) / "tee.py").write_text(TEE)
-            candidate = f"exec: exec {sys.executable} tee.py log {sys.executable} -m plumbline.serve {MODELS / adapter}_adapter.py"
+            served = f"{sys.executable} -m plumbline.serve {MODELS / adapter}_adapter.py"
+            candidate = f"exec: exec {sys.executable} tee.py log {served}"
             run = subprocess.run([PROGRAM, "verify", candidate, "--spec", "tiny", "--dtype", "f32", "--threads", "1"],
                                  capture_output=True, text=True, cwd=folder, env={**os.environ, "PYTHONPATH": paths})
             lines = [json.loads(line) for line in (pathlib.Path(folder) / "log").read_text().splitlines()]
@@ -328,8 +329,9 @@ class Greetings(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder:
             for name, content in (("greeter.py", GREETER), ("greeting", text)):
                 (pathlib.Path(folder) / name).write_text(content)
-            run = subprocess.run([PROGRAM, "adapter", "check", f"exec: exec {sys.executable} greeter.py greeting", "--spec", "tiny",
-                                  "--threads", "1"], capture_output=True, text=True, timeout=60, cwd=folder)
+            candidate = f"exec: exec {sys.executable} greeter.py greeting"
+            run = subprocess.run([PROGRAM, "adapter", "check", candidate, "--spec", "tiny", "--threads", "1"],
+                                 capture_output=True, text=True, timeout=60, cwd=folder)
         return run.returncode, run.stderr
 
     def check_refused(self, hello, words):
@@ -371,7 +373,8 @@ class Greetings(unittest.TestCase):
     def test_the_schema_knows_the_words_that_the_program_knows(self):
         definitions = SCHEMA["$defs"]
         can = definitions["can"]["properties"]
-        for key, value, known in (("configuration.sparkle", {"value": 1, "where": "here"}, definitions["configuration"]["properties"]),
+        settings = definitions["configuration"]["properties"]
+        for key, value, known in (("configuration.sparkle", {"value": 1, "where": "here"}, settings),
                                   ("can.modes", ["dreaming"], definitions["mode"]["enum"]),
                                   ("can.padding", ["top"], definitions["sides"]["items"]["enum"]),
                                   ("can.operations", ["sing"], can["operations"]["items"]["enum"])):
