@@ -17,12 +17,7 @@ struct Mode {
 const std::vector<Mode>& modes() {
   static const std::vector<Mode> all = {
       {"evaluation", "evaluation", [](const Tokens& tokens) { return logits(tokens); }},
-      {"training", "training",
-       [](const Tokens& tokens) {
-         PassOptions options;
-         options.training = true;
-         return logits(tokens, options);
-       }},
+      {"training", "training", [](const Tokens& tokens) { return logits(tokens, in_training()); }},
       {"prefill", "cache", [](const Tokens& tokens) { return cached_logits(tokens, {tokens.ids.size(1)}); }},
       {"chunks", "cache.chunks",
        [](const Tokens& tokens) {
@@ -85,10 +80,8 @@ REQUIREMENT("MODE-2", "changing a token changes the logits from it on, in every 
 
 REQUIREMENT("MODE-3", "training mode with dropout 0 gives the logits of evaluation") {
   const auto tokens = probe("modes", 2, 24);
-  PassOptions training;
-  training.training = true;
   const auto expected = logits(tokens);
-  expect_close("logits (training, dropout 0)", logits(tokens, training), expected,
+  expect_close("logits (training, dropout 0)", logits(tokens, in_training()), expected,
                subject().noise("logits", expected));
 }
 
@@ -107,8 +100,6 @@ REQUIREMENT("MODE-4", "a sequence gives the same logits alone and in a batch") {
 namespace {
 
 void expect_unmoved_by_padding(Padding side) {
-  PassOptions training;
-  training.training = true;
   for (const std::int64_t length : {24, 9, 1}) {
     const auto sequence = probe("padded", 1, length);
     const auto alone = logits(sequence);
@@ -117,7 +108,7 @@ void expect_unmoved_by_padding(Padding side) {
     const auto tolerance = subject().noise("logits", alone);
     expect_close(what, padded_logits(sequence, 31, side), alone, tolerance);
     if (subject().can("training"))
-      expect_close(what + " (training)", padded_logits(sequence, 31, side, training), alone, tolerance);
+      expect_close(what + " (training)", padded_logits(sequence, 31, side, in_training()), alone, tolerance);
   }
 }
 
@@ -186,8 +177,7 @@ REQUIREMENT("MODE-9", "dropout is off in evaluation, whatever is configured") {
 REQUIREMENT("MODE-10", "dropout in training silences its share of the embedding, anew in every pass") {
   const auto tokens = probe("dropout", 4, 24);
   const double rate = 0.25;
-  PassOptions training;
-  training.training = true;
+  auto training = in_training();
   training.dropout = rate;
   // RMSNorm keeps a zero a zero, and nothing else makes one.
   const auto silenced = [&] {

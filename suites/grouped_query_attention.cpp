@@ -115,9 +115,8 @@ REQUIREMENT("GQA-6", "the gradients of a key/value head's copies add up") {
 }
 
 REQUIREMENT("GQA-7", "heads are grouped in training as in inference") {
-  PassOptions training;
-  training.training = true;
-  expect_replayed({"scores", "context"}, observe(standard_probe(), training), standard_probe(), "training");
+  expect_replayed({"scores", "context"}, observe(standard_probe(), in_training()), standard_probe(),
+                  "training");
   expect_replayed({"scores", "context"}, observe(standard_probe()), standard_probe(), "evaluation");
 }
 

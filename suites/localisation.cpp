@@ -34,23 +34,12 @@ Tokens of_length(std::int64_t length) {
   return length == 24 ? standard_probe() : probe("length", 1, length);
 }
 
-at::Tensor training_logits(const Tokens& tokens) {
-  PassOptions options;
-  options.training = true;
-  return logits(tokens, options);
-}
-
-Stages observe_training(const Tokens& tokens) {
-  PassOptions options;
-  options.training = true;
-  return observe(tokens, options);
-}
-
 std::vector<Mode> modes() {
   const auto pass = [](const Tokens& tokens) { return observe(tokens); };
   std::vector<Mode> all = {
       {"evaluation", "evaluation", standard_probe(), pass},
-      {"training", "training", standard_probe(), observe_training},
+      {"training", "training", standard_probe(),
+       [](const Tokens& tokens) { return observe(tokens, in_training()); }},
       {"prefill and decoding", "cache", standard_probe(),
        [](const Tokens& tokens) { return observe_cached(tokens, one_by_one(kPrefill, tokens.ids.size(1))); }},
   };
@@ -121,7 +110,8 @@ std::vector<Run> runs() {
       {"a batch of 5", "evaluation", probe("five", 5, 21), pass},
       {"padding on the right", "padding.right", standard, padded(Padding::right)},
       {"padding on the left", "padding.left", standard, padded(Padding::left)},
-      {"training mode", "training", standard, training_logits},
+      {"training mode", "training", standard,
+       [](const Tokens& tokens) { return logits(tokens, in_training()); }},
       {"prefill", "cache", standard, in({24})},
       {"decoding after a prefill", "cache", standard, in(one_by_one(kPrefill, 24))},
       {"decoding from one token", "cache", standard, in(one_by_one(1, 24))},
@@ -132,20 +122,28 @@ std::vector<Run> runs() {
   return all;
 }
 
+// A check of nothing, with the reason.
+reports::Check impossible(const std::string& what, const std::exception& error) {
+  reports::Check check;
+  check.what = what;
+  check.sentence = fmt::format("{}: {}", what, error.what());
+  return check;
+}
+
 // Never throws: what the candidate answers instead of logits is what there is to say.
-reports::Check try_logits(const std::string& name, const std::function<at::Tensor()>& actual,
-                          const std::function<at::Tensor()>& expected) {
-  const at::NoGradGuard no_gradients;
+reports::Situation tried(const std::string& name,
+                         const std::function<reports::Check(const std::string& what)>& judge) {
   const auto what = fmt::format("logits ({})", name);
   try {
-    const auto right = expected().to(at::kCPU);
-    return compare(what, actual(), right, subject().noise("logits", right));
+    return {name, judge(what)};
   } catch (const std::exception& error) {
-    reports::Check check;
-    check.what = what;
-    check.sentence = fmt::format("{}: {}", what, error.what());
-    return check;
+    return {name, impossible(what, error)};
   }
+}
+
+reports::Check compare_logits(const std::string& what, const at::Tensor& actual, const at::Tensor& exact) {
+  const auto expected = exact.to(at::kCPU);
+  return compare(what, actual, expected, subject().noise("logits", expected));
 }
 
 bool is_block(const std::string& name) {
@@ -162,21 +160,16 @@ Weights only(const std::string& prefix) {
 }
 
 reports::Situation with_only(const std::string& name, const std::string& prefix, const Tokens& tokens) {
-  reports::Situation situation{name, {}};
-  const auto weights = only(prefix);
-  try {
+  return tried(name, [&](const std::string& what) {
+    reports::Check check;
+    const auto weights = only(prefix);
     subject().with_weights(weights, [&](Candidate& candidate) {
       const Model exact(subject().specification(), convert(convert(weights, candidate.type(), at::kCPU),
                                                            at::kDouble, candidate.device()));
-      situation.check = try_logits(
-          name, [&] { return candidate.forward(tokens, {}).to(at::kCPU); },
-          [&] { return exact.forward(tokens); });
+      check = compare_logits(what, candidate.forward(tokens, {}).to(at::kCPU), exact.forward(tokens));
     });
-  } catch (const std::exception& error) {
-    situation.check.what = name;
-    situation.check.sentence = fmt::format("{}: {}", name, error.what());
-  }
-  return situation;
+    return check;
+  });
 }
 
 // Which blocks are wrong on their own: seen in the logits alone.
@@ -229,6 +222,8 @@ std::string narrowed(const std::vector<reports::Situation>& runs,
   if (right_in(runs, "24 tokens"))
     return fmt::format("a plain pass of 24 tokens is right; wrong are: {}", fmt::join(wrong, ", "));
   if (blocks.empty()) return "a plain pass is wrong; its weights cannot be set, so blocks cannot be silenced";
+  for (const auto& block : blocks)
+    if (block.check.elements == 0) return fmt::format("a plain pass is wrong; then {}", block.check.sentence);
   if (!blocks.front().check.within)
     return "with every block silenced the logits are still wrong: look at the embedding, the final norm and "
            "the head";
@@ -243,10 +238,6 @@ std::string narrowed(const std::vector<reports::Situation>& runs,
           : "; a single token is wrong too, for which scores, positions and mask mean nothing");
 }
 
-}  // namespace
-
-namespace {
-
 void localise(reports::Localisation& found) {
   auto& s = subject();
   s.running();
@@ -254,8 +245,12 @@ void localise(reports::Localisation& found) {
     if (!s.can(mode.needs)) continue;
     try {
       found.stages = errors_of(mode);
-    } catch (const std::exception&) {
-      continue;  // the checks have said so
+    } catch (const NotShown&) {
+      continue;
+    } catch (const std::exception& error) {
+      const auto name = "the stages in " + mode.name;
+      found.situations.push_back({name, impossible(name, error)});
+      continue;
     }
     found.mode = mode.name;
     if (first_divergent(found) != nullptr || first_locally_wrong(found) != nullptr) break;
@@ -264,9 +259,9 @@ void localise(reports::Localisation& found) {
   }
   for (const auto& run : runs()) {
     if (!s.can(run.needs)) continue;
-    found.situations.push_back({run.name, try_logits(
-                                              run.name, [&] { return run.logits(run.tokens); },
-                                              [&] { return s.exact().forward(run.tokens); })});
+    found.situations.push_back(tried(run.name, [&](const std::string& what) {
+      return compare_logits(what, run.logits(run.tokens), s.exact().forward(run.tokens));
+    }));
   }
   if (const auto* wrong = first_locally_wrong(found)) {
     found.conclusion = fmt::format("in {}, {} is the first stage that is not what its own inputs call for",

@@ -149,9 +149,7 @@ REQUIREMENT("NUM-4", "every stage is what its own inputs call for, replayed in f
   for (const auto& stage : stage_names(1)) all.push_back(stage.substr(stage.rfind('.') + 1));
   const auto tokens = probe("replay", 2, 19);
   expect_replayed(all, observe(tokens), tokens, "evaluation");
-  PassOptions training;
-  training.training = true;
-  if (subject().can("training")) expect_replayed(all, observe(tokens, training), tokens, "training");
+  if (subject().can("training")) expect_replayed(all, observe(tokens, in_training()), tokens, "training");
   if (subject().can("cache.chunks"))
     expect_replayed(all, observe_cached(tokens, {6, 1, 1, 8, 1, 1, 1}), tokens, "through the cache");
 }
@@ -167,9 +165,7 @@ REQUIREMENT("NUM-5", "no stage holds NaN or infinity") {
       expect(all_finite(fmt::format("{} ({})", stage, mode), values, hidden(stage, values)));
   };
   look(observe(tokens), "evaluation");
-  PassOptions training;
-  training.training = true;
-  if (subject().can("training")) look(observe(tokens, training), "training");
+  if (subject().can("training")) look(observe(tokens, in_training()), "training");
   if (subject().can("cache.chunks")) look(observe_cached(tokens, {10, 1, 13}), "through the cache");
 }
 
@@ -198,8 +194,7 @@ REQUIREMENT("NUM-7", "gradients agree with those of a float64 run of the specifi
     if (training && !s.can("training")) continue;
     for (const auto padding : {Padding::none, Padding::right}) {
       if (padding == Padding::right && !s.can("padding.right")) continue;
-      PassOptions options;
-      options.training = training;
+      const auto options = training ? in_training() : PassOptions{};
       Tokens tokens{ids, {}, padding};
       auto wanted = labels;
       if (padding == Padding::right) {

@@ -124,6 +124,12 @@ Stages observe(const Tokens& tokens, PassOptions options) {
   return stages;
 }
 
+PassOptions in_training() {
+  PassOptions options;
+  options.training = true;
+  return options;
+}
+
 std::vector<std::int64_t> one_by_one(std::int64_t prefill, std::int64_t length) {
   std::vector<std::int64_t> chunks{prefill};
   chunks.insert(chunks.end(), static_cast<std::size_t>(length - prefill), 1);

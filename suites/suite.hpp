@@ -86,6 +86,9 @@ Tokens rows(const Tokens& tokens, std::int64_t row);
 // What our own model shows of a full pass, in float64.
 Stages stages_of(const Model& model, const Tokens& tokens);
 
+// A pass in training mode, dropout 0.
+PassOptions in_training();
+
 // Running the candidate.
 at::Tensor logits(const Tokens& tokens, PassOptions options = {});  // (B, T, V)
 Stages observe(const Tokens& tokens, PassOptions options = {});

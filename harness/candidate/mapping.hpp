@@ -3,14 +3,11 @@
 
 #include <nlohmann/json.hpp>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "harness/candidate/candidate.hpp"
 
 namespace plumbline {
-
-using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
 
 class Mapping {
  public:

@@ -50,8 +50,7 @@ void Channel::broken(const std::string& how) {
   throw CandidateFailed(fmt::format("{} {}{}", name_, how, words.empty() ? "" : "; it last wrote: " + words));
 }
 
-Reply Channel::ask(const std::string& request, json fields,
-                   const std::vector<std::pair<std::string, at::Tensor>>& tensors) {
+Reply Channel::ask(const std::string& request, json fields, const NamedTensors& tensors) {
   fields["request"] = request;
   if (!recording_) return exchange(std::move(fields), tensors);
   const auto failed = [&](const char* kind, const std::exception& error) {
@@ -73,7 +72,7 @@ Reply Channel::ask(const std::string& request, json fields,
   }
 }
 
-Reply Channel::exchange(json fields, const SentTensors& tensors) {
+Reply Channel::exchange(json fields, const NamedTensors& tensors) {
   if (!usable_) throw CandidateFailed(fmt::format("{} is not running any more", name_));
   const auto id = ++requests_;
   const std::string request = fields.at("request");

@@ -39,7 +39,7 @@ class Channel {
   // ("overrun"), CandidateFailed for everything else, with the end of the candidate's standard error where it
   // died.
   Reply ask(const std::string& request, nlohmann::json fields = nlohmann::json::object(),
-            const std::vector<std::pair<std::string, at::Tensor>>& tensors = {});
+            const NamedTensors& tensors = {});
 
   // Says bye and waits for the end, five seconds at most for each.
   void close();
@@ -49,7 +49,7 @@ class Channel {
   std::chrono::duration<double> computed() const { return computed_; }  // by the model, as far as it said so
 
  private:
-  Reply exchange(nlohmann::json fields, const SentTensors& tensors);
+  Reply exchange(nlohmann::json fields, const NamedTensors& tensors);
   [[noreturn]] void broken(const std::string& how);
   Reply read(const std::string& line, std::int64_t id);
   Weights take_tensors(const nlohmann::json& reply);

@@ -68,7 +68,7 @@ std::string request_of(const json& request) {
 
 }  // namespace
 
-std::string Dependence::key(const json& request, const SentTensors& tensors) const {
+std::string Dependence::key(const json& request, const NamedTensors& tensors) const {
   auto said = request;
   const auto cache = said.value("cache", std::int64_t{-1});
   // Where and how fast it runs changes nothing of what it says; neither do names that were made up on the
@@ -187,7 +187,7 @@ RecordingWriter::~RecordingWriter() {
   if (!state_->partial.empty()) ::unlink(state_->partial.c_str());
 }
 
-void RecordingWriter::add(const json& request, const SentTensors& tensors, const json& reply,
+void RecordingWriter::add(const json& request, const NamedTensors& tensors, const json& reply,
                           const Weights& answer) {
   auto& s = *state_;
   const auto key = s.dependence.key(request, tensors);
@@ -382,7 +382,7 @@ void play_recording(const fs::path& path) {
       if (name == "hello" && asked.value("dtype", "") != request.value("dtype", ""))
         throw InputError(fmt::format("was recorded in {}, not in {}; use --dtype with that of the recording",
                                      printable(asked.value("dtype", "?"), 20), request.value("dtype", "?")));
-      SentTensors tensors;
+      NamedTensors tensors;
       if (request.contains("tensors"))
         tensors = read_safetensors(directory / request["tensors"].get<std::string>()).tensors;
       const auto key = dependence.key(request, tensors);
@@ -393,7 +393,7 @@ void play_recording(const fs::path& path) {
                           "the recording holds no answer to this question: record it anew with this version");
         } else {
           reply = (*exchange)["reply"];
-          SentTensors answer;
+          NamedTensors answer;
           if (exchange->contains("tensors"))
             for (const auto& [own, hash] : (*exchange)["tensors"].items())
               answer.emplace_back(own, recording->tensor(hash.is_string() ? hash.get<std::string>() : ""));

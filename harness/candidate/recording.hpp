@@ -10,14 +10,11 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "harness/model/weights.hpp"
 
 namespace plumbline {
-
-using SentTensors = std::vector<std::pair<std::string, at::Tensor>>;
 
 // What the answer to a request depends on: the request, its tensors, and what was said before, as far as it
 // matters: the weights that were loaded, and what a cache holds. The order of everything else does not, so
@@ -25,7 +22,7 @@ using SentTensors = std::vector<std::pair<std::string, at::Tensor>>;
 class Dependence {
  public:
   // `request` without its id and without names of files. 64 hexadecimal digits.
-  std::string key(const nlohmann::json& request, const SentTensors& tensors) const;
+  std::string key(const nlohmann::json& request, const NamedTensors& tensors) const;
   // To be told of every request that was answered without an error, with its key and the answer.
   void answered(const nlohmann::json& request, const std::string& key, const nlohmann::json& reply);
 
@@ -42,7 +39,7 @@ class RecordingWriter {
   RecordingWriter(const RecordingWriter&) = delete;
   RecordingWriter& operator=(const RecordingWriter&) = delete;
 
-  void add(const nlohmann::json& request, const SentTensors& tensors, const nlohmann::json& reply,
+  void add(const nlohmann::json& request, const NamedTensors& tensors, const nlohmann::json& reply,
            const Weights& answer);
   std::string commit();  // how much it holds, as a sentence
 

@@ -6,12 +6,15 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "harness/model/specification.hpp"
 
 namespace plumbline {
 
 using Weights = std::map<std::string, at::Tensor>;  // canonical name -> (out, in) or (size)
+using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;  // in an order that matters
 
 // Weights chosen to discriminate: attention neither uniform nor one-hot, norm weights away from 1, an eighth
 // of the embedding rows with a mean square near eps. Philox words become float32 by exact integers and one
