@@ -349,6 +349,23 @@ class Containment(Runs):
         self.assertEqual(self.verdicts(requirements, "fail"), [])
         self.assertGreaterEqual(len(self.verdicts(requirements, "pass")), 16)
 
+    def test_a_model_that_dies_where_nobody_waits_for_an_answer(self):
+        adapter = self.file("""
+            import os
+            import plumbline.server
+            import plain_adapter
+            closing, closed = plumbline.server.Server.close_cache, []
+            def close_cache(self, request):
+                closed.append(request)
+                if len(closed) == 5:
+                    os._exit(3)
+                return closing(self, request)
+            plumbline.server.Server.close_cache = close_cache
+            adapter = plain_adapter.adapter
+            """)
+        requirements = self.judged(adapter, 2, "--only", "4,7")
+        self.assertIn("close_cache", " ".join(requirements[each]["reason"] for each in self.verdicts(requirements, "error")))
+
     def test_a_model_that_hangs(self):
         self.refused(self.plain("time.sleep(1000)"), "no answer within 6 s", arguments=["--timeout", "6"])
 

@@ -176,6 +176,9 @@ UNSEEN = [
     ("mapping", mapped("w", "a.{layer}.b"), "mapping of 'a.{layer}.b': its name has {layer}"),
     ("mapping", mapped({"from": "w", "view": [5, 5]}), "step view [5,5] does not fit"),
     ("mapping", mapped({"from": "w", "select": [2, 0]}), "step select [2,0] does not fit"),
+    ("mapping", mapped({"from": "w", "flatten": [1, 0]}), "step flatten [1,0] does not fit"),
+    ("mapping", mapped({"from": "w", "select": [0, 0], "flatten": [7, 0]}), "step flatten [7,0] does not fit"),
+    ("tied", [["a", "w"]], "tied: 'w' stands in 'parameters', where only the first name of a group does, 'a'"),
     ("mapping", mapped({"from": "w", "slice": [0, 3, 2]}), "step slice [0,3,2] does not fit"),
 ]
 

@@ -207,6 +207,13 @@ Hello read_hello(const json& fields, const Specification& specification, at::Sca
     reader.refuse(fmt::format("it runs in {}, asked for was {}", reader.text("dtype"), type_name(type)));
   hello.parameters = reader.parameters();
   hello.tied = reader.tied();
+  for (const auto& group : hello.tied)
+    for (const auto& parameter : hello.parameters)
+      if (parameter.name != group.front() &&
+          std::find(group.begin(), group.end(), parameter.name) != group.end())
+        reader.refuse(
+            fmt::format("tied: '{}' stands in 'parameters', where only the first name of a group does, '{}'",
+                        parameter.name, printable(group.front(), 80)));
   hello.mapping = reader.mapping();
   hello.configuration = reader.configuration();
   hello.stages = reader.stages();

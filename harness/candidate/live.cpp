@@ -247,6 +247,7 @@ class Live : public Candidate {
 
   // Starts the program anew where it is gone, with the weights that were loaded.
   Reply ask(const std::string& request, json fields = json::object(), const NamedTensors& tensors = {}) {
+    if (const auto untold = std::exchange(untold_, ""); !untold.empty()) throw CandidateFailed(untold);
     if (!session_->channel.usable()) {
       if (starts_ >= kMostStarts)
         throw CandidateFailed(
@@ -295,6 +296,8 @@ class Live : public Candidate {
     return found->second;
   }
 
+  // What went wrong where nobody waited for an answer is an error of whoever asks next.
+  void tell_next(const std::string& complaint) { untold_ = complaint; }
   const std::vector<std::int64_t>& axes() const { return hello_.cache_axes; }
   const std::string& name() const { return options_.name; }
   int starts() const { return starts_; }
@@ -397,6 +400,7 @@ class Live : public Candidate {
   std::unique_ptr<Mapping> mapping_;
   Weights initial_, weights_;
   std::optional<NamedTensors> loaded_;
+  std::string untold_;
   std::vector<std::string> seen_;  // what check_adapter found right
 };
 
@@ -413,8 +417,8 @@ LiveDecoding::~LiveDecoding() {
   if (start_ != live_.starts() || !live_.usable()) return;
   try {
     live_.ask("close_cache", {{"cache", handle_}});
-  } catch (const std::exception&) {
-    // Whoever asks next is told.
+  } catch (const std::exception& error) {
+    live_.tell_next(error.what());  // a destructor has nobody to tell
   }
 }
 

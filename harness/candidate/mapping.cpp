@@ -46,6 +46,7 @@ at::Tensor step(const at::Tensor& tensor, const std::string& name, const json& v
   if (name == "flatten") {
     const auto from = at::maybe_wrap_dim(value[0].get<std::int64_t>(), tensor.dim()),
                to = at::maybe_wrap_dim(value[1].get<std::int64_t>(), tensor.dim());
+    TORCH_CHECK(tensor.dim() > 0 && from <= to, "there are no such axes to flatten");
     auto sizes = tensor.sizes().vec();
     std::int64_t joined = 1;
     for (auto axis = from; axis <= to; ++axis) joined *= sizes[static_cast<std::size_t>(axis)];
