@@ -12,6 +12,12 @@ find_library(LIBTORCH_C10_CUDA_LIBRARY c10_cuda HINTS ${LIBTORCH_LIBRARY_DIR} NO
 add_library(plumbline::libtorch INTERFACE IMPORTED)
 target_include_directories(plumbline::libtorch SYSTEM INTERFACE ${LIBTORCH_INCLUDE_DIR}
                            ${LIBTORCH_INCLUDE_DIR}/torch/csrc/api/include)
+# The wheels export copies of std::filesystem from the library that they were built with, some from libtorch and others from
+# libtorch_cpu. Mixed with the system's they crash (torch 2.11 with CUDA 13 on Ubuntu 24.04: remove_all of a directory that is
+# not empty). Whoever is loaded first is used by all, so the system's comes first.
+if(CMAKE_CXX_IMPLICIT_LINK_LIBRARIES MATCHES "stdc\\+\\+")
+  target_link_libraries(plumbline::libtorch INTERFACE stdc++)
+endif()
 target_link_libraries(plumbline::libtorch INTERFACE ${LIBTORCH_LIBRARY} ${LIBTORCH_CPU_LIBRARY} ${LIBTORCH_C10_LIBRARY})
 if(LIBTORCH_CUDA_LIBRARY AND LIBTORCH_C10_CUDA_LIBRARY)
   # Nothing of ours calls into torch_cuda: it registers itself when it is loaded, so it must not be dropped.

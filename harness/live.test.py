@@ -297,6 +297,23 @@ class Honest(Runs):
     def test_transformers_llama(self):
         self.conforms("llama_adapter.py", "f32")
 
+    @unittest.skipUnless(importlib.util.find_spec("transformers"), "transformers cannot be imported here")
+    def test_each_attention_of_transformers_and_of_torch(self):
+        """What hides a key, -inf or the type's lowest number, and how a kernel rounds, are the implementation's own business."""
+        text = (MODELS / "llama_adapter.py").read_text()
+        for attention, kernel in (("eager", "MATH"), ("sdpa", "MATH"), ("sdpa", "FLASH_ATTENTION")):
+            with self.subTest(attention=attention, kernel=kernel):
+                adapter = self.file(text.replace("llama_config(s))", f"llama_config(s), attn_implementation='{attention}')") + textwrap.dedent(f"""
+                    from torch.nn.attention import SDPBackend, sdpa_kernel
+                    plain = LlamaForCausalLM.forward
+                    def forward(self, *inputs, **keywords):
+                        with sdpa_kernel([SDPBackend.{kernel}, SDPBackend.MATH]):
+                            return plain(self, *inputs, **keywords)
+                    LlamaForCausalLM.forward = forward
+                    """))
+                requirements = self.judged(adapter, 0, "--dtype", "bf16" if attention == "eager" else "f32")
+                self.assertEqual(self.verdicts(requirements, "fail"), [])
+
 
 class Containment(Runs):
     """What is wrong with the user's file, said with the line that it is in."""

@@ -9,7 +9,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 
 #include "harness/candidate/checkpoint.hpp"
 #include "harness/candidate/engine.hpp"
@@ -20,6 +19,7 @@
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
 #include "harness/system/interruption.hpp"
+#include "harness/system/processors.hpp"
 
 namespace plumbline {
 namespace {
@@ -80,12 +80,9 @@ at::Device parse_device(const std::string& name) {
 }
 
 std::string device_name(at::Device device) {
-  if (device.is_cuda()) return device.str();
-  std::ifstream cpus("/proc/cpuinfo");
-  for (std::string line; std::getline(cpus, line);)
-    if (line.starts_with("model name"))
-      return "cpu: " + line.substr(std::min(line.size(), line.find(':') + 2));
-  return "cpu";
+  const auto name = device.is_cuda() ? cuda_device(device.index()).name : cpu_name();
+  const auto place = device.is_cuda() ? device.str() : "cpu";
+  return name.empty() ? place : fmt::format("{}: {}", place, name);
 }
 
 struct Arguments {

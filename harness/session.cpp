@@ -21,6 +21,7 @@
 #include <nlohmann/json.hpp>
 
 #include "harness/system/error.hpp"
+#include "harness/system/processors.hpp"
 #include "reports/result.hpp"
 #include "reports/terminal.hpp"
 #include "suites/localisation.hpp"
@@ -117,6 +118,8 @@ reports::Header header_of(const Verification& verification, bool runs_code) {
       {"hdf5", fmt::format("{}.{}.{}", major, minor, release)},
       {"compiler", __VERSION__},
       {"system", system_name()}};
+  if (runs_code && verification.device.starts_with("cuda"))
+    header.versions.emplace_back("cuda driver", cuda_device(0).driver);
   header.started = fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr)));
   header.command = verification.command;
   header.scope = verification.chapters.empty()

@@ -56,7 +56,11 @@ class Replay {
     if (stage == "k_rotated") return rotation(here("k"));
     if (stage == "scores") return scores(here("q_rotated"), here("k_rotated"));
     if (stage == "probabilities") return probabilities(here("scores"));
-    if (stage == "context") return context(here("probabilities"), here("v"));
+    if (stage == "context") {
+      const auto unseen = are_computed("probabilities") ? within_the_kernel() : Tensor();
+      if (are_computed("probabilities") && !unseen.defined()) return std::nullopt;
+      return context(here("probabilities"), here("v"), unseen);
+    }
     if (stage == "attention_out") return linear(here("context"), parameter("self_attn.o_proj"));
     if (stage == "after_attention") return sum(residual(layer_), here("attention_out"));
     if (stage == "feed_forward_norm")
@@ -162,16 +166,42 @@ class Replay {
                                      fmt::format("a softmax over {} keys, computed in float32", n))};
   }
 
-  std::optional<Replayed> context(const Tensor& probabilities, const Tensor& v) const {
+  // Whether a stage of this layer is not what the model held, but what was computed beside a kernel that does
+  // not show it: protocol.md has such stages in float64.
+  bool are_computed(const char* stage) const {
+    const auto found = stages_.find(fmt::format("layers.{}.{}", layer_, stage));
+    return found != stages_.end() && found->second.scalar_type() == at::kDouble && type_ != at::kDouble;
+  }
+
+  // What a fused kernel's own probabilities may differ by from exact ones, relatively: (B, H, T, 1). The
+  // error of a score comes in twice, in its own exponential and in the sum of all. Undefined: queries or keys
+  // were not shown.
+  Tensor within_the_kernel() const {
+    const auto q = here("q_rotated"), k = here("k_rotated"), scores = here("scores");
+    if (!q.defined() || !k.defined() || !scores.defined()) return {};
+    const auto visible = scores.isfinite();
+    const auto size = static_cast<double>(s_.head_size()), keys = static_cast<double>(scores.size(-1));
+    const auto magnitude =
+        at::matmul(q.abs().transpose(1, 2), repeated(k.abs()).transpose(2, 3)) / std::sqrt(size);
+    const auto score_error = (size + 4) * sum_rounding_ * magnitude.masked_fill(~visible, 0).amax(-1, true);
+    const auto largest_score = scores.masked_fill(~visible, 0).abs().amax(-1, true);
+    return 2 * score_error + (keys + 2 * largest_score + 8) * sum_rounding_;
+  }
+
+  // unseen: relative error of the probabilities that were used, (B, H, T, 1); undefined: they are the shown
+  // ones.
+  std::optional<Replayed> context(const Tensor& probabilities, const Tensor& v, const Tensor& unseen) const {
     if (!probabilities.defined() || !v.defined()) return std::nullopt;
     const auto n = static_cast<double>(probabilities.size(-1));
     const auto values = repeated(v);
     const auto join = [](const Tensor& x) { return x.transpose(1, 2).flatten(2); };
     const auto expected = join(at::matmul(probabilities, values));
-    const auto magnitude = join(at::matmul(probabilities, values.abs()));
-    return Replayed{expected,
-                    within(((n + 2) * sum_rounding_ + rounding_) * magnitude + 2 * rounding_ * expected.abs(),
-                           fmt::format("a sum of {} products", n))};
+    const auto each = at::matmul(probabilities, values.abs());  // (B, H, T, Dh)
+    auto bound = ((n + 2) * sum_rounding_ + rounding_) * join(each) + 2 * rounding_ * expected.abs();
+    if (unseen.defined()) bound = bound + join(each * unseen);
+    const std::string before =
+        unseen.defined() ? fmt::format("a softmax over {} keys within one kernel, and ", n) : "";
+    return Replayed{expected, within(bound, fmt::format("{}a sum of {} products", before, n))};
   }
 
   std::optional<Replayed> sum(const Tensor& residual, const Tensor& branch) const {

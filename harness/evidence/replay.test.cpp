@@ -224,3 +224,48 @@ TEST_CASE("replay: unit roundoffs are half the distance from 1 to the next numbe
   CHECK(unit_roundoff(at::kBFloat16) == std::numeric_limits<c10::BFloat16>::epsilon() / 2);
   CHECK(unit_roundoff(at::kHalf) == std::numeric_limits<c10::Half>::epsilon() / 2);
 }
+
+TEST_CASE("replay: what a fused kernel rounds between queries and context is allowed for, and no more",
+          "[evidence][replay]") {
+  const Pass pass(at::kFloat);
+  const auto& s = pass.specification;
+  const auto wide = [&](const char* stage) {
+    return pass.stages.at(fmt::format("layers.0.{}", stage)).to(at::kDouble);
+  };
+  const auto by_head = [&](const at::Tensor& x) {
+    return x.repeat_interleave(s.num_attention_heads / x.size(2), 2).transpose(1, 2);
+  };
+  const auto queries = by_head(wide("q_rotated")), keys = by_head(wide("k_rotated")).transpose(2, 3);
+  const double size = static_cast<double>(s.head_size());
+  const auto scores = at::matmul(queries, keys) / std::sqrt(size);
+  const auto magnitude = at::matmul(queries.abs(), keys.abs()) / std::sqrt(size);
+  const auto context = [&](const at::Tensor& of) {
+    return at::matmul(at::softmax(of.masked_fill(~pass.allowed, -INFINITY), -1), by_head(wide("v")))
+        .transpose(1, 2)
+        .flatten(2);
+  };
+  // The kernel's scores err as far as a sum of products in float32 can.
+  const auto signs = at::arange(scores.numel(), at::kDouble).mul(1.7).sin().sign().view(scores.sizes());
+  auto shown = pass.stages;
+  shown["layers.0.context"] = context(scores + signs * size * 0x1p-24 * magnitude).to(at::kFloat);
+  CHECK_FALSE(pass.judge("layers.0.context", shown).within);  // the probabilities were seen: these are others
+
+  shown["layers.0.scores"] = scores.masked_fill(~pass.allowed, -INFINITY);
+  shown["layers.0.probabilities"] = at::softmax(shown["layers.0.scores"], -1);
+  const auto check = pass.judge("layers.0.context", shown);
+  INFO(check.sentence);
+  CHECK(check.within);
+  CHECK(check.tolerance_reason ==
+        "float32 of a softmax over 19 keys within one kernel, and a sum of 19 products");
+
+  shown["layers.0.context"] = context(scores.to(at::kBFloat16).to(at::kDouble)).to(at::kFloat);
+  CHECK_FALSE(pass.judge("layers.0.context", shown).within);
+  shown["layers.0.context"] = context(scores.to(at::kHalf).to(at::kDouble)).to(at::kFloat);
+  CHECK_FALSE(pass.judge("layers.0.context", shown).within);
+
+  shown["layers.0.context"] = context(scores).to(at::kFloat);
+  shown.erase("layers.0.q_rotated");  // nobody knows then what the kernel may have rounded
+  const at::NoGradGuard no_gradients;
+  CHECK_FALSE(
+      replay("layers.0.context", shown, pass.weights, s, pass.ids, pass.positions, pass.allowed, pass.type));
+}

@@ -49,7 +49,10 @@ class AttentionWatch(TorchFunctionMode):
 
 
 class FusedCall:
-    """torch.nn.functional.scaled_dot_product_attention."""
+    """torch.nn.functional.scaled_dot_product_attention: one kernel, whose scores and probabilities nobody sees.
+
+    They are shown as exact as can be told, which float64 says of them (harness/candidate/protocol.md).
+    """
 
     def __init__(self, arguments):
         self.query, self.key = copy(arguments["query"]), copy(arguments["key"])
@@ -60,23 +63,24 @@ class FusedCall:
 
     def stages(self, tokens, before, q, k):
         scores = self.scores()
-        probabilities = torch.softmax(scores, -1).to(self.query.dtype)
+        probabilities = torch.softmax(scores, -1)
         shown = scores_in_shape(tokens, before, scores, probabilities)
         return {**shown, **rotated_in_shape(tokens, before, self.query, self.key, q, k)}
 
     def scores(self):
-        """What the call asks for, in float32, masked as torch documents it."""
-        query, key = self.query.float(), self.key.float()
+        """What the call asks for, in float64, masked as torch documents it."""
+        query, key = (x.cpu().double() for x in (self.query, self.key))  # not every device has float64
+        mask = None if self.mask is None else self.mask.cpu()
         key = key.repeat_interleave(query.shape[-3] // key.shape[-3], -3)  # enable_gqa
         scale = query.shape[-1] ** -0.5 if self.scale is None else self.scale
         scores = query @ key.transpose(-1, -2) * scale
         if self.causal:
-            seen = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
+            seen = torch.ones(scores.shape[-2:], dtype=torch.bool).tril()
             scores = scores.masked_fill(~seen, float("-inf"))
-        if self.mask is not None and self.mask.dtype == torch.bool:
-            scores = scores.masked_fill(~self.mask, float("-inf"))
-        elif self.mask is not None:
-            scores = scores + self.mask.float()
+        if mask is not None and mask.dtype == torch.bool:
+            scores = scores.masked_fill(~mask, float("-inf"))
+        elif mask is not None:
+            scores = scores + mask.double()
         return scores
 
 
