@@ -6,6 +6,7 @@ Run by CTest as `python command_line.test.py PROGRAM`.
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -63,6 +64,15 @@ class CommandLine(unittest.TestCase):
         text = self.run_program("verify", "--help").stdout
         for word in ("--spec", "--device", "--dtype", "--threads", "--only", "--out", "0 conforms", "1 does not", "2 could not", "3 incomplete"):
             self.assertIn(word, text)
+
+    def test_the_launcher_passes_on_every_command(self):
+        listed = re.split(r"(?im)^subcommands:", self.run_program("--help").stdout)[-1]
+        commands = re.findall(r"(?m)^  (\w+)", listed)
+        self.assertIn("record", commands)
+        for command in commands:
+            run = subprocess.run([ROOT / "plumbline", command, "--help"], capture_output=True, text=True, timeout=60, cwd=self.root)
+            self.assertEqual(run.returncode, 0, f"./plumbline {command} --help: {run.stderr}")
+            self.assertIn(command, run.stdout)
 
     def test_no_cuda_device_is_said_and_not_faked(self):
         run = self.run_program("verify", "--spec", "tiny", "--device", "cuda:97", "--out", self.out)

@@ -35,6 +35,15 @@ constexpr const char* kStatusHelp =
     "             2 could not be judged: bad usage, unreadable or impossible input, broken evidence.\n"
     "             3 incomplete: nothing failed, but an applicable must was not assessed (so with --only).";
 
+constexpr const char* kCompareHelp =
+    "Both get the same weights (those of the one that cannot be given any, if there is such) and the same "
+    "tokens.\n"
+    "Exit status: 0 the same, bit for bit or within rounding, which the verdict says.\n"
+    "             1 not the same.\n"
+    "             2 could not be compared: bad usage, unreadable or impossible input, broken evidence.\n"
+    "             3 incomplete: no difference was found, but a comparison that both declare could not be "
+    "made.";
+
 // OpenMP's threads spin while they wait for each other. Where other programs want the same cores, each wait
 // then costs a time slice: measured here, a verification took 55 s instead of 10 s beside one busy neighbour.
 // The library reads its setting when it is loaded, so the program starts itself anew with it; a setting of
@@ -128,6 +137,7 @@ LiveOptions live_options(const Arguments& arguments, const fs::path& data, at::S
   options.environment = {{"OMP_NUM_THREADS", std::to_string(options.threads)}};
   options.recording = arguments.recording;
   if (is_recording(name)) {
+    options.plays_recording = true;
     options.note = "answers come from a recording: no code of the model is run";
     options.limits.resident_bytes = std::min(options.limits.resident_bytes, kMostOfRecording);
     options.sha256 = sha256_of_file(name);
@@ -194,27 +204,40 @@ Prepared prepare(const Arguments& arguments) {
   return prepared;
 }
 
-int run_verify(const Arguments& arguments, const std::string& command) {
-  const auto [data, specification, device, type] = prepare(arguments);
+Circumstances circumstances_of(const Arguments& arguments, const Prepared& prepared,
+                               const std::string& command) {
   require_writable(arguments.out);
-  Verification verification;
-  verification.candidate = open_candidate(arguments, specification, data, type, device);
-  verification.specification = specification;
-  verification.data = data;
-  verification.chapters = arguments.chapters;
-  verification.out = arguments.out;
-  verification.device = device_name(device);
-  verification.dtype = arguments.dtype;
-  verification.version = PLUMBLINE_VERSION;
-  verification.command = command;
+  return {prepared.specification, prepared.data,     arguments.out, device_name(prepared.device),
+          arguments.dtype,        PLUMBLINE_VERSION, command};
+}
+
+int run_verify(const Arguments& arguments, const std::string& command) {
+  const auto prepared = prepare(arguments);
+  Verification verification{circumstances_of(arguments, prepared, command), nullptr, arguments.chapters,
+                            arguments.recording != nullptr};
+  verification.candidate =
+      open_candidate(arguments, prepared.specification, prepared.data, prepared.type, prepared.device);
   return verify(std::move(verification));
+}
+
+int run_compare(Arguments arguments, const std::string& one, const std::string& other,
+                const std::string& command) {
+  const auto prepared = prepare(arguments);
+  const auto circumstances = circumstances_of(arguments, prepared, command);
+  const auto open = [&](const std::string& name) {
+    arguments.candidate = name;
+    return open_candidate(arguments, prepared.specification, prepared.data, prepared.type, prepared.device);
+  };
+  auto first = open(one);
+  auto second = open(other);
+  return compare(circumstances, std::move(first), std::move(second));
 }
 
 int run_record(Arguments arguments, const std::string& file, const std::string& command) {
   if (!is_program(arguments.candidate))
     throw InputError(
         fmt::format("{}: expected a live model: an adapter (.py) or 'exec: COMMAND'; anything else is "
-                    "judged again from its own files",
+                    "judged and compared from its own files",
                     printable(arguments.candidate)));
   if (!is_recording(file))
     throw InputError(fmt::format("{}: expected a name that ends in .h5", printable(file)));
@@ -328,6 +351,16 @@ int run(int count, char** values) {
       ->capture_default_str();
   recording->footer(kStatusHelp);
 
+  std::string compared_one, compared_other;
+  auto* comparing = app.add_subcommand(
+      "compare", "Ask two candidates the same: did a refactor change anything? Neither of them is judged");
+  comparing->add_option("one", compared_one, "a candidate, as for verify: what it was before")->required();
+  comparing->add_option("other", compared_other, "a candidate, as for verify: what it is now")->required();
+  add_running_options(*comparing);
+  comparing->add_option("--out", arguments.out, "directory for result.json, result.xml and summary.md")
+      ->capture_default_str();
+  comparing->footer(kCompareHelp);
+
   std::string played;
   auto* playing = app.add_subcommand("play", "Answer the candidate protocol from a recording");
   playing->add_option("recording", played, "an .h5 file")->required();
@@ -363,6 +396,7 @@ int run(int count, char** values) {
   if (*beginning) return run_adapter_init(adapter_file);
   if (*trying) return run_adapter_check(arguments);
   if (*recording) return run_record(arguments, recorded, command_line(count, values));
+  if (*comparing) return run_compare(arguments, compared_one, compared_other, command_line(count, values));
   if (*playing) {
     play_recording(played);
     return 0;

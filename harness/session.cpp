@@ -24,6 +24,7 @@
 #include "harness/system/processors.hpp"
 #include "reports/result.hpp"
 #include "reports/terminal.hpp"
+#include "suites/comparison.hpp"
 #include "suites/localisation.hpp"
 #include "suites/suite.hpp"
 
@@ -53,6 +54,13 @@ std::string requirement_of(const Catch::TestCaseInfo& info) {
   throw std::logic_error("the test '" + info.name + "' names no requirement");
 }
 
+std::string one_line(const std::exception& exception) {
+  std::string message = exception.what();
+  if (const auto* from_torch = dynamic_cast<const c10::Error*>(&exception))
+    message = from_torch->what_without_backtrace();
+  return message.substr(0, message.find('\n'));
+}
+
 // Turns what happens in a test into a verdict, and shows it.
 class Reporter : public Catch::StreamingReporterBase {
  public:
@@ -78,10 +86,7 @@ CATCH_REGISTER_REPORTER("plumbline", Reporter)
 // What a candidate cannot show leaves a requirement unassessed; anything else that goes wrong is an error of
 // the evidence. Neither says that the model is wrong, and neither passes.
 CATCH_TRANSLATE_EXCEPTION(const std::exception& exception) {
-  std::string message = exception.what();
-  if (const auto* from_torch = dynamic_cast<const c10::Error*>(&exception))
-    message = from_torch->what_without_backtrace();
-  message = message.substr(0, message.find('\n'));
+  const auto message = one_line(exception);
   if (dynamic_cast<const NotShown*>(&exception) != nullptr)
     running.recorder->not_assessed(message);
   else
@@ -95,20 +100,19 @@ std::string system_name() {
   return fmt::format("{} {} {}", system.sysname, system.release, system.machine);
 }
 
-reports::Header header_of(const Verification& verification, bool runs_code) {
-  const auto& description = verification.candidate->describe();
+reports::Header header_of(const Circumstances& run, const Description& description, bool runs_code) {
   unsigned major = 0, minor = 0, release = 0;
   H5get_libversion(&major, &minor, &release);
   reports::Header header;
-  header.plumbline_version = verification.version;
-  header.specification = verification.specification.name;
-  header.specification_sha256 = verification.specification.sha256;
+  header.plumbline_version = run.version;
+  header.specification = run.specification.name;
+  header.specification_sha256 = run.specification.sha256;
   header.candidate = description.name;
   header.candidate_kind = description.kind;
   header.candidate_sha256 = description.sha256;
   header.notes = description.notes;
-  header.device = runs_code ? verification.device : "none: nothing is run";
-  header.dtype = runs_code ? verification.dtype : "as stored";
+  header.device = runs_code ? run.device : "none: nothing is run";
+  header.dtype = runs_code ? run.dtype : "as stored";
   header.threads = at::get_num_threads();
   header.seed = 1;
   header.versions = {
@@ -118,13 +122,11 @@ reports::Header header_of(const Verification& verification, bool runs_code) {
       {"hdf5", fmt::format("{}.{}.{}", major, minor, release)},
       {"compiler", __VERSION__},
       {"system", system_name()}};
-  if (runs_code && verification.device.starts_with("cuda"))
+  if (runs_code && run.device.starts_with("cuda"))
     header.versions.emplace_back("cuda driver", cuda_device(0).driver);
   header.started = fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr)));
-  header.command = verification.command;
-  header.scope = verification.chapters.empty()
-                     ? "everything"
-                     : fmt::format("chapter {}", fmt::join(verification.chapters, ", "));
+  header.command = run.command;
+  header.scope = "everything";
   return header;
 }
 
@@ -174,7 +176,9 @@ int verify(Verification verification) {
                   recorder);
   set_subject(&subject);
   reports::Result result;
-  result.header = header_of(verification, runs_code);
+  result.header = header_of(verification, candidate.describe(), runs_code);
+  if (!verification.chapters.empty())
+    result.header.scope = fmt::format("chapter {}", fmt::join(verification.chapters, ", "));
   result.chapters = recorder.chapters();
   reports::Terminal terminal(stdout);
   running = {&recorder, &terminal, {}};
@@ -205,6 +209,7 @@ int verify(Verification verification) {
       std::any_of(result.requirements.begin(), result.requirements.end(),
                   [](const auto& requirement) { return requirement.verdict == reports::Verdict::fail; }))
     result.localisation = localise();
+  if (verification.for_recording) Comparison(subject, nullptr).ask_everything();
   set_subject(nullptr);
   result.footer.seconds = seconds_since(began);
   const auto closing = candidate.closing_note();
@@ -213,6 +218,68 @@ int verify(Verification verification) {
   reports::write(result, verification.out.string());
   terminal.end(result, verification.out.string());
   if (!closing.empty()) fmt::print("   {}\n", closing);
+  return result.footer.status;
+}
+
+int compare(const Circumstances& circumstances, std::unique_ptr<Candidate> one,
+            std::unique_ptr<Candidate> other) {
+  const auto began = Clock::now();
+  for (auto* candidate : {one.get(), other.get()}) candidate->check_adapter();
+  Recorder recorder(read_requirements(circumstances.data / "fixtures" / "comparison.json"), "pair");
+  Subject first(*one, circumstances.specification, std::nullopt, circumstances.data / "fixtures", recorder);
+  Subject second(*other, circumstances.specification, std::nullopt, circumstances.data / "fixtures",
+                 recorder);
+  set_subject(&first);
+  const bool runs_code = first.can("code") && second.can("code");
+  const auto& before = one->describe();
+  reports::Result result;
+  result.header = header_of(circumstances, other->describe(), runs_code);
+  result.header.baseline = {before.name, before.kind, before.sha256};
+  for (const auto& note : before.notes)
+    result.header.notes.push_back(fmt::format("{}: {}", before.name, note));
+  result.chapters = recorder.chapters();
+  reports::Terminal terminal(stdout);
+  terminal.begin(result.header);
+  Comparison comparison(first, &second);
+  comparison.prepare();
+  for (const auto& chapter : recorder.chapters()) {
+    std::vector<reports::Requirement> own;
+    for (const auto& requirement : recorder.requirements())
+      if (requirement.chapter == chapter.number) own.push_back(requirement);
+    terminal.chapter_begin(chapter, static_cast<int>(own.size()));
+    for (const auto& requirement : own) {
+      if (requirement.verdict == reports::Verdict::not_applicable) {
+        terminal.requirement_end(requirement);
+        continue;
+      }
+      const auto begun = Clock::now();
+      recorder.begin(requirement.id);
+      terminal.requirement_begin(requirement.id, requirement.statement);
+      try {
+        comparison.look(requirement.id);
+      } catch (const NotShown& why) {
+        recorder.not_assessed(one_line(why));
+      } catch (const std::exception& error) {
+        recorder.error(one_line(error));
+      }
+      terminal.requirement_end(recorder.end(seconds_since(begun)));
+    }
+    terminal.chapter_end();
+  }
+  result.requirements = recorder.requirements();
+  if (runs_code &&
+      std::any_of(result.requirements.begin(), result.requirements.end(),
+                  [](const auto& requirement) { return requirement.verdict == reports::Verdict::fail; })) {
+    try {
+      result.localisation = comparison.localise();
+    } catch (const std::exception& error) {
+      result.localisation = reports::Localisation{{}, {}, {}, "not assessed: " + one_line(error)};
+    }
+  }
+  result.footer.seconds = seconds_since(began);
+  reports::conclude(result);
+  reports::write(result, circumstances.out.string());
+  terminal.end(result, circumstances.out.string());
   return result.footer.status;
 }
 

@@ -1,4 +1,4 @@
-// One verification from beginning to end: a candidate, the suites, a result document.
+// One run from beginning to end: a candidate, the suites, a result document; or two candidates, compared.
 #pragma once
 
 #include <filesystem>
@@ -11,18 +11,28 @@
 
 namespace plumbline {
 
-struct Verification {
-  std::unique_ptr<Candidate> candidate;
+// What is the same of every run.
+struct Circumstances {
   Specification specification;
   std::filesystem::path data;    // holds fixtures/ and golden/
-  std::vector<int> chapters;     // that were asked for; empty: all
   std::filesystem::path out;     // where the documents go
   std::string device, dtype;     // as shown in the header
   std::string version, command;  // of this program, and how it was called
 };
 
+struct Verification : Circumstances {
+  std::unique_ptr<Candidate> candidate;
+  std::vector<int> chapters;   // that were asked for; empty: all
+  bool for_recording = false;  // asks also what only a comparison would
+};
+
 // Runs every applicable check, shows progress, writes the documents. Returns the exit status (0 to 3).
 // Errors: InputError when nothing can be judged; nothing is written then.
 int verify(Verification verification);
+
+// Asks two candidates the same and writes the same documents. Returns 0 where they are the same, 1 where they
+// differ, 2 or 3 as for verify(). Errors: as verify().
+int compare(const Circumstances& circumstances, std::unique_ptr<Candidate> one,
+            std::unique_ptr<Candidate> other);
 
 }  // namespace plumbline

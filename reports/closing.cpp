@@ -174,18 +174,19 @@ void not_applicable(Page& page, const Requirements& requirements) {
   page.lines += "\n";
 }
 
-void localisation(Page& page, const Localisation& found) {
-  page.lines += page.paint.bold("Where it goes wrong") + "\n";
+void localisation(Page& page, const Localisation& found, const LocalisationWords& words) {
+  page.lines += page.paint.bold(words.title) + "\n";
   page.plain(page.paint.text(found.conclusion, 600), 2);
+  const int room = columns(words.wrong);
   const auto say = [&](const std::string& label, const std::string& text) {
     if (!text.empty())
-      page.beside(padded(label, 19), page.paint.dim(padded(label, 19)), page.paint.text(text, 600), 2,
+      page.beside(padded(label, room), page.paint.dim(padded(label, room)), page.paint.text(text, 600), 2,
                   [](const std::string& line) { return line; });
   };
-  if (const auto* stage = first_divergent(found)) say("first divergent", sentence_of(*stage->inherited));
-  if (const auto* stage = first_locally_wrong(found)) say("first locally wrong", sentence_of(*stage->local));
-  say("right", situations(found, true));
-  say("wrong", situations(found, false));
+  if (const auto* stage = first_divergent(found)) say(words.divergent, sentence_of(*stage->inherited));
+  if (const auto* stage = first_locally_wrong(found)) say(words.wrong, sentence_of(*stage->local));
+  say(words.right_runs, situations(found, true));
+  say(words.wrong_runs, situations(found, false));
   page.lines += "\n";
 }
 
@@ -242,7 +243,7 @@ std::string closing(const Result& result, const std::string& written_to, const P
   tell_all(page, "Errors", with(result, Verdict::error));
   not_assessed(page, with(result, Verdict::not_assessed));
   not_applicable(page, with(result, Verdict::not_applicable));
-  if (result.localisation) localisation(page, *result.localisation);
+  if (result.localisation) localisation(page, *result.localisation, words_of_localisation(result.header));
   findings(page, result);
   verdict(page, result.footer);
   return page.lines;

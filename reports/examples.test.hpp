@@ -135,6 +135,17 @@ inline std::string hostile() {
          "# heading\n- item\n| a | b |\n"s;
 }
 
+// Two models that were compared, and differ in one stage.
+inline Result compared() {
+  Result result = failing();
+  result.header.baseline = {"before.h5", "live", "abc123"};
+  result.header.candidate = "my_model.py";
+  for (Requirement& one : result.requirements)
+    for (Check& check : one.checks) check.identical = check.within;
+  conclude(result);
+  return result;
+}
+
 // A result with `text` wherever a stranger's text can come in.
 inline Result with_text(const std::string& text) {
   Result result = failing();
@@ -143,6 +154,7 @@ inline Result with_text(const std::string& text) {
                              &header.command, &header.started, &header.plumbline_version, &header.scope}) {
     *place = text;
   }
+  header.baseline = {text, text, text};
   header.notes = {text, text};
   header.versions = {{text, text}};
   for (Chapter& chapter : result.chapters) chapter.title = text;

@@ -26,6 +26,11 @@ Json number(const std::optional<double>& value) {
   return value ? number(*value) : Json(nullptr);
 }
 
+Json of(const std::optional<Baseline>& baseline) {
+  if (!baseline) return nullptr;
+  return {{"name", text(baseline->name)}, {"kind", text(baseline->kind)}, {"sha256", text(baseline->sha256)}};
+}
+
 Json of(const Header& header) {
   Json notes = Json::array();
   for (const std::string& note : header.notes) notes.push_back(text(note));
@@ -38,6 +43,7 @@ Json of(const Header& header) {
           {"candidate", text(header.candidate)},
           {"candidate_kind", text(header.candidate_kind)},
           {"candidate_sha256", text(header.candidate_sha256)},
+          {"baseline", of(header.baseline)},
           {"notes", std::move(notes)},
           {"device", text(header.device)},
           {"dtype", text(header.dtype)},
@@ -59,7 +65,8 @@ Json of(const Check& check) {
           {"worst_difference", number(check.worst_difference)},
           {"tolerance", number(check.tolerance)},
           {"tolerance_reason", text(check.tolerance_reason)},
-          {"worst_index", Json(check.worst_index)}};
+          {"worst_index", Json(check.worst_index)},
+          {"identical", check.identical ? Json(*check.identical) : Json(nullptr)}};
 }
 
 Json of(const Requirement& requirement) {

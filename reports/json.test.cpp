@@ -59,6 +59,20 @@ TEST_CASE("a result comes back from its JSON as it was") {
   CHECK(back.footer.verdict == examples::failing().footer.verdict);
 }
 
+TEST_CASE("two that were compared come back from their JSON, and what each bit said") {
+  const Result before = examples::compared();
+  const Result after = from_json(to_json(before), "result.json");
+  REQUIRE(after.header.baseline);
+  CHECK(after.header.baseline->name == "before.h5");
+  CHECK(after.header.baseline->kind == "live");
+  CHECK(after.header.baseline->sha256 == "abc123");
+  CHECK(after.requirements[0].checks[0].identical == true);
+  CHECK(to_json(after) == to_json(before));
+  CHECK_FALSE(from_json(to_json(examples::failing()), "result.json").header.baseline);
+  CHECK(to_junit(before).find("<property name=\"baseline\" value=\"before.h5\"/>") != std::string::npos);
+  CHECK(to_markdown(before).find("| Compared with | before.h5 |") != std::string::npos);
+}
+
 TEST_CASE("the footer comes last, after everything that it counts") {
   const Json document = Json::parse(to_json(examples::passing()));
   std::vector<std::string> keys;

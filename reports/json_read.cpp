@@ -103,8 +103,8 @@ Level level_at(const Place& place) {
 
 Header header_at(const Place& place) {
   place.only({"plumbline_version", "specification", "specification_sha256", "candidate", "candidate_kind",
-              "candidate_sha256", "notes", "device", "dtype", "threads", "seed", "versions", "started",
-              "command", "scope"});
+              "candidate_sha256", "baseline", "notes", "device", "dtype", "threads", "seed", "versions",
+              "started", "command", "scope"});
   Header header;
   header.plumbline_version = place.at("plumbline_version").text();
   header.specification = place.at("specification").text();
@@ -112,6 +112,10 @@ Header header_at(const Place& place) {
   header.candidate = place.at("candidate").text();
   header.candidate_kind = place.at("candidate_kind").text();
   header.candidate_sha256 = place.at("candidate_sha256").text();
+  if (const Place baseline = place.at("baseline"); !baseline.value.is_null()) {
+    baseline.only({"name", "kind", "sha256"});
+    header.baseline = {baseline.at("name").text(), baseline.at("kind").text(), baseline.at("sha256").text()};
+  }
   place.at("notes").each([&](const Place& note) { header.notes.push_back(note.text()); });
   header.device = place.at("device").text();
   header.dtype = place.at("dtype").text();
@@ -129,7 +133,7 @@ Header header_at(const Place& place) {
 
 Check check_at(const Place& place) {
   place.only({"within", "what", "expected", "actual", "sentence", "elements", "worst_difference", "tolerance",
-              "tolerance_reason", "worst_index"});
+              "tolerance_reason", "worst_index", "identical"});
   Check check;
   check.within = place.at("within").truth();
   check.what = place.at("what").text();
@@ -143,6 +147,8 @@ Check check_at(const Place& place) {
   place.at("worst_index").each([&](const Place& index) {
     check.worst_index.push_back(index.integer<std::int64_t>());
   });
+  if (const Place identical = place.at("identical"); !identical.value.is_null())
+    check.identical = identical.truth();
   return check;
 }
 

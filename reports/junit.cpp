@@ -113,6 +113,11 @@ std::string properties(const Header& header) {
   add("candidate", header.candidate);
   add("candidate_kind", header.candidate_kind);
   add("candidate_sha256", header.candidate_sha256);
+  if (header.baseline) {
+    add("baseline", header.baseline->name);
+    add("baseline_kind", header.baseline->kind);
+    add("baseline_sha256", header.baseline->sha256);
+  }
   for (const std::string& note : header.notes) add("note", note);
   add("device", header.device);
   add("dtype", header.dtype);

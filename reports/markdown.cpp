@@ -72,6 +72,11 @@ std::string judged(const Header& header) {
   row("Candidate", header.candidate);
   row("Kind", header.candidate_kind);
   row("SHA-256 of the candidate", header.candidate_sha256);
+  if (header.baseline) {
+    row("Compared with", header.baseline->name);
+    row("Its kind", header.baseline->kind);
+    row("Its SHA-256", header.baseline->sha256);
+  }
   row("Specification", header.specification);
   row("SHA-256 of the specification", header.specification_sha256);
   row("Scope", is_whole(header) ? "everything" : scope_in_words(header.scope));
@@ -154,17 +159,17 @@ std::string share(const std::optional<Check>& check) {
   return fmt::format("{} {:.1e} of {:.1e}", mark, *check->worst_difference, *check->tolerance);
 }
 
-std::string localised(const Localisation& found) {
+std::string localised(const Localisation& found, const LocalisationWords& words) {
   std::string lines = fmt::format("- {}\n", escaped(found.conclusion, 600));
   const auto say = [&](const char* name, const std::string& text) {
     if (!text.empty()) lines += fmt::format("- {}: {}\n", name, escaped(text, 600));
   };
   const auto* divergent = first_divergent(found);
   const auto* wrong = first_locally_wrong(found);
-  if (divergent != nullptr) say("first divergent", sentence_of(*divergent->inherited));
-  if (wrong != nullptr) say("first locally wrong", sentence_of(*wrong->local));
-  say("right", situations(found, true));
-  say("wrong", situations(found, false));
+  if (divergent != nullptr) say(words.divergent, sentence_of(*divergent->inherited));
+  if (wrong != nullptr) say(words.wrong, sentence_of(*wrong->local));
+  say(words.right_runs, situations(found, true));
+  say(words.wrong_runs, situations(found, false));
   if (found.stages.empty()) return lines;
   lines += fmt::format(
       "\n<details><summary>Errors by stage in execution order ({})</summary>\n\n"
@@ -172,8 +177,8 @@ std::string localised(const Localisation& found) {
       escaped(found.mode, 60));
   for (const StageErrors& one : found.stages)
     lines += fmt::format("| {}{} | {} | {} |\n", escaped(one.stage, 60),
-                         &one == wrong       ? " ← first locally wrong"
-                         : &one == divergent ? " ← first divergent"
+                         &one == wrong       ? fmt::format(" ← {}", words.wrong)
+                         : &one == divergent ? fmt::format(" ← {}", words.divergent)
                                              : "",
                          share(one.inherited), share(one.local));
   return lines + "\n</details>\n";
@@ -193,10 +198,11 @@ std::string to_markdown(const Result& result) {
   const auto finding = [](const Requirement& requirement) {
     return fmt::format("{}\n  - {}\n", named(requirement), escaped(requirement.finding));
   };
+  const auto& words = words_of_localisation(result.header);
   std::string document = title(result.footer) + judged(result.header) + chapters(result);
   document += section("Failed", listed(result, with(Verdict::fail), with_findings));
   document += section("Errors", listed(result, with(Verdict::error), with_findings));
-  if (result.localisation) document += section("Where it goes wrong", localised(*result.localisation));
+  if (result.localisation) document += section(words.title, localised(*result.localisation, words));
   document += section("Not assessed", listed(result, with(Verdict::not_assessed), with_reason));
   if (const std::string lines = listed(result, with(Verdict::not_applicable), with_reason); !lines.empty()) {
     document += fmt::format("<details><summary>Not applicable: {}</summary>\n\n{}\n</details>\n\n",

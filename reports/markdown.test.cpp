@@ -58,14 +58,16 @@ TEST_CASE("the summary says what was judged, counts by chapter, and explains wha
             "### Failed\n\n- **GQA-2** query head h reads key/value head h div 4\n"
             "  - layers.3.scores\\[0,3,7,2\\]: got 0.1931, expected 0.1934 (off by 3.0e-4, allowed 2.0e-6: "
             "float32 sum of 64)\n"));
-  CHECK(has(text,
-            "### Where it goes wrong\n\n- in evaluation, layers.3.context is the first stage that is not what its "
-            "inputs call for\n- first divergent: layers.3.probabilities\\[0,3,7,2\\]: "));
+  CHECK(has(
+      text,
+      "### Where it goes wrong\n\n- in evaluation, layers.3.context is the first stage that is not what its "
+      "inputs call for\n- first divergent: layers.3.probabilities\\[0,3,7,2\\]: "));
   CHECK(has(text, "- right: 1 token\n- wrong: 24 tokens\n"));
-  CHECK(has(text,
-            "| embedding | ✔ | ✔ |\n| layers.3.scores | not shown | not shown |\n| layers.3.probabilities ← first "
-            "divergent | ✘ 3.0e-04 of 2.0e-06 | not shown |\n| layers.3.context ← first locally wrong | ✘ "
-            "3.0e-04 of 2.0e-06 | ✘ 3.0e-04 of 2.0e-06 |\n"));
+  CHECK(has(
+      text,
+      "| embedding | ✔ | ✔ |\n| layers.3.scores | not shown | not shown |\n| layers.3.probabilities ← first "
+      "divergent | ✘ 3.0e-04 of 2.0e-06 | not shown |\n| layers.3.context ← first locally wrong | ✘ "
+      "3.0e-04 of 2.0e-06 | ✘ 3.0e-04 of 2.0e-06 |\n"));
   CHECK(has(text, "### Errors\n\n- **GQA-4** scores are scaled by 1/8\n  - golden/tiny.h5 has no tensor"));
   CHECK(has(text, "<details><summary>Not applicable: 1 requirement</summary>\n\n- **GQA-3** "));
   CHECK(has(text,
@@ -91,7 +93,8 @@ TEST_CASE("text from strangers is shown, and nothing else happens") {
   CHECK(statement("a\n# b\r\n\n| c |") == "a\\\\n\\# b\\\\r\\\\n\\\\n\\| c \\|");
   CHECK(statement("\x1b[31m\u202e\u200b\x01") == "\\\\x1b\\[31m\\\\u202e\\\\u200b\\\\x01");
   CHECK(statement("\xff\xed\xa0\x80") == "\ufffd\ufffd\ufffd\ufffd");
-  CHECK(statement(std::string(10U << 20U, 'a')) == fmt::format("{}… (10485760 characters)", std::string(300, 'a')));
+  CHECK(statement(std::string(10U << 20U, 'a')) ==
+        fmt::format("{}… (10485760 characters)", std::string(300, 'a')));
 }
 
 TEST_CASE("text from strangers opens no list, heading or rule where it begins an entry") {

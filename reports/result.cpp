@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <set>
@@ -122,6 +123,47 @@ std::string incomplete(const Header& header, const Musts& musts) {
                      scope.starts_with("chapters ") ? "hold" : "holds");
 }
 
+// Of two candidates that were compared.
+std::string comparison(const Result& result, const Musts& musts) {
+  const auto& header = result.header;
+  const std::string one = visible(header.baseline->name, 80), other = visible(header.candidate, 80);
+  std::int64_t compared = 0, identical = 0;
+  for (const Requirement& requirement : result.requirements)
+    for (const Check& check : requirement.checks)
+      if (check.identical) ++compared, identical += *check.identical ? 1 : 0;
+  const auto of = [&](int count) {
+    return fmt::format("{} of {}", count, counted(musts.asked(), "comparison"));
+  };
+  const bool ran =
+      std::any_of(result.requirements.begin(), result.requirements.end(), [](const auto& requirement) {
+        return requirement.chapter > 1 && requirement.verdict != Verdict::not_applicable;
+      });
+  switch (status_of(musts)) {
+    case 0:
+      if (!ran) return fmt::format("no difference: {} holds what {} holds; no code was run", other, one);
+      return compared == identical
+                 ? fmt::format(
+                       "no difference: {} does what {} does, bit for bit in everything that was compared",
+                       other, one)
+                 : fmt::format(
+                       "no difference beyond rounding: {} does what {} does; {} of {} tensors are the same "
+                       "bit "
+                       "for bit",
+                       other, one, identical, compared);
+    case 1:
+      return fmt::format("a difference: {} does not do what {} does: {} failed, first {}", other, one,
+                         of(musts.counts.failed), named(*musts.failed));
+    case 2:
+      return fmt::format("{} and {} could not be compared: {} had no usable evidence, first {}", other, one,
+                         of(musts.counts.errors), because(*musts.error));
+    default:
+      return musts.not_assessed == nullptr
+                 ? "incomplete: no difference was found, but nothing was compared"
+                 : fmt::format("incomplete: no difference was found, but {} could not be made, first {}",
+                               of(musts.counts.not_assessed), because(*musts.not_assessed));
+  }
+}
+
 std::string sentence(const Header& header, const Musts& musts, const Counts& all) {
   const std::string target =
       header.specification.empty() ? "the specification" : visible(header.specification, 100);
@@ -199,7 +241,7 @@ Footer footer_of(const Result& result) {
   footer.not_applicable = all.not_applicable;
   footer.elements_compared = elements_of(result);
   footer.status = status_of(musts);
-  footer.verdict = sentence(result.header, musts, all);
+  footer.verdict = result.header.baseline ? comparison(result, musts) : sentence(result.header, musts, all);
   return footer;
 }
 

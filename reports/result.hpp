@@ -33,6 +33,7 @@ struct Check {
   std::optional<double> tolerance;         // what is allowed there; 0 is exact
   std::string tolerance_reason;
   std::vector<std::int64_t> worst_index;  // where |actual - expected| exceeds its tolerance most
+  std::optional<bool> identical;          // of a comparison of two candidates: the same bits in the same type
 };
 
 struct Requirement {
@@ -53,6 +54,11 @@ struct Chapter {
   std::string title;  // "Grouped-query attention"
 };
 
+// What a candidate is compared with, where two are compared and neither is judged.
+struct Baseline {
+  std::string name, kind, sha256;  // as of the candidate
+};
+
 // What was judged, against what, by what, where.
 struct Header {
   std::string plumbline_version;
@@ -61,6 +67,7 @@ struct Header {
   std::string candidate;             // as the user named it: "reference", a path, "defect:gelu"
   std::string candidate_kind;        // "reference", "checkpoint", "state_dict"
   std::string candidate_sha256;  // of the judged files' names and contents; empty for the built-in reference
+  std::optional<Baseline> baseline;
   std::vector<std::string> notes;  // e.g. prefixes stripped from names, what was not judged
   std::string device;              // "cpu: Intel(R) Xeon(R)"
   std::string dtype;               // "f32"
@@ -87,13 +94,14 @@ struct StageErrors {
   std::optional<Check> inherited, local;  // empty: the stage, or what goes into it, was not shown
 };
 
-// A way to run the model, and whether its logits are right in it.
+// A way to run the model, and whether its logits are right in it (of two that are compared: the same).
 struct Situation {
   std::string name;  // "24 tokens padded on the left"
   Check check;
 };
 
-// Where a model that failed goes wrong, as far as it could be told.
+// Where a model that failed goes wrong, as far as it could be told; of two that are compared: where they
+// differ. Inherited is then the one's stage against the other's, and local what each makes of its own inputs.
 struct Localisation {
   std::string mode;                 // in which the stages were seen; empty: no stage is wrong in any mode
   std::vector<StageErrors> stages;  // in execution order

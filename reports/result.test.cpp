@@ -7,6 +7,7 @@
 #include "reports/examples.test.hpp"
 #include "reports/words.hpp"
 
+using namespace std::string_literals;
 using namespace plumbline::reports;
 using examples::requirement;
 
@@ -168,6 +169,50 @@ TEST_CASE("the verdict is one sentence, and says what was not judged") {
         "candidate shows "
         "no stage scores)");
   CHECK(verdict("reference", {}) == "incomplete: nothing failed, but nothing was looked at");
+}
+
+TEST_CASE("of two that are compared the sentence says how far they are the same") {
+  const auto verdict = [](std::vector<Requirement> requirements, std::vector<std::optional<bool>> identical) {
+    Result result = examples::passing();
+    result.header.candidate = "after.py";
+    result.header.baseline = {"before.h5", "live", ""};
+    for (std::size_t i = 0; i < requirements.size(); ++i)
+      for (Check& check : requirements[i].checks) check.identical = identical[i];
+    result.requirements = std::move(requirements);
+    conclude(result);
+    return std::pair{result.footer.status, result.footer.verdict};
+  };
+  const auto of = [](const std::string& id, int chapter, Verdict found) {
+    return requirement(id, chapter, "the same logits", found);
+  };
+  CHECK(
+      verdict({of("SAME-5", 2, Verdict::pass)}, {true}) ==
+      std::pair{
+          0,
+          "no difference: after.py does what before.h5 does, bit for bit in everything that was compared"s});
+  CHECK(verdict({of("SAME-5", 2, Verdict::pass), of("SAME-6", 2, Verdict::pass)}, {true, false}) ==
+        std::pair{0,
+                  "no difference beyond rounding: after.py does what before.h5 does; 1 of 2 tensors are the "
+                  "same bit for "
+                  "bit"s});
+  CHECK(verdict({of("SAME-3", 1, Verdict::pass)}, {true}) ==
+        std::pair{0, "no difference: after.py holds what before.h5 holds; no code was run"s});
+  CHECK(verdict({of("SAME-5", 2, Verdict::pass), of("SAME-6", 2, Verdict::fail)}, {true, false}) ==
+        std::pair{1,
+                  "a difference: after.py does not do what before.h5 does: 1 of 2 comparisons failed, first "
+                  "SAME-6: the "
+                  "same logits"s});
+  CHECK(verdict({of("SAME-5", 2, Verdict::pass), of("SAME-6", 2, Verdict::error)}, {true, {}}) ==
+        std::pair{2,
+                  "after.py and before.h5 could not be compared: 1 of 2 comparisons had no usable evidence, "
+                  "first SAME-6: "
+                  "the same logits (golden/tiny.h5 has no tensor layers.3.scores)"s});
+  CHECK(verdict({of("SAME-5", 2, Verdict::pass), of("SAME-6", 2, Verdict::not_assessed)}, {true, {}}) ==
+        std::pair{3,
+                  "incomplete: no difference was found, but 1 of 2 comparisons could not be made, first "
+                  "SAME-6: the same "
+                  "logits (the candidate shows no stage scores)"s});
+  CHECK(verdict({}, {}) == std::pair{3, "incomplete: no difference was found, but nothing was compared"s});
 }
 
 TEST_CASE("a run of some chapters never conforms, and says what it looked at") {

@@ -124,8 +124,12 @@ void Terminal::begin(const Header& header, const TerminalColumns& columns) {
   add("seed " + std::to_string(header.seed));
   if (!is_whole(header)) add("only " + scope_in_words(header.scope));
   const int room = std::min(width(), usual_width);
-  std::string lines = "\nJudging " + paint_.bold(paint_.text(header.candidate, 80)) + " against " +
-                      paint_.bold(paint_.text(header.specification, 80)) + "\n";
+  const auto bold = [&](const std::string& name) { return paint_.bold(paint_.text(name, 80)); };
+  std::string lines =
+      header.baseline
+          ? "\nComparing " + bold(header.candidate) + " with " + bold(header.baseline->name) +
+                ", both given what " + bold(header.specification) + " takes\n"
+          : "\nJudging " + bold(header.candidate) + " against " + bold(header.specification) + "\n";
   for (const std::string& line : wrap(paint_.text(facts), room)) lines += paint_.dim(line) + "\n";
   for (const std::string& note : header.notes) {
     for (const std::string& line : wrap(paint_.text(note), room)) lines += paint_.dim(line) + "\n";

@@ -121,6 +121,15 @@ Findings
 )");
 }
 
+TEST_CASE("two that were compared are told as two, neither of them right") {
+  const std::string page = shown(examples::compared(), plain());
+  CHECK(page.find("\nComparing my_model.py with before.h5, both given what minimind2-small takes\n") == 0);
+  for (const char* words :
+       {"Where they differ", "first difference", "first local difference", "A difference: my_model.py"})
+    CHECK(page.find(words) != std::string::npos);
+  for (const char* words : {"Judging", "goes wrong", "conform"}) CHECK(page.find(words) == std::string::npos);
+}
+
 TEST_CASE("what was not assessed is grouped by its reason; without UTF-8 and files it is told in ASCII") {
   TerminalStyle style = plain();
   style.utf8 = false;

@@ -82,6 +82,14 @@ std::vector<const Check*> failed_checks(const Requirement& requirement) {
   return failed;
 }
 
+const LocalisationWords& words_of_localisation(const Header& header) {
+  static const LocalisationWords of_one = {"Where it goes wrong", "first divergent", "first locally wrong",
+                                           "right", "wrong"};
+  static const LocalisationWords of_two = {"Where they differ", "first difference", "first local difference",
+                                           "the same", "different"};
+  return header.baseline ? of_two : of_one;
+}
+
 std::string situations(const Localisation& localisation, bool right) {
   std::string names;
   std::size_t count = 0;

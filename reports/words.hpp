@@ -48,6 +48,12 @@ std::string sentence_of(const Check& check);
 std::vector<const Check*> failed_checks(const Requirement& requirement);
 
 // The names of the ways to run it in which the model is right, or wrong: "1 token, 2 tokens".
+// What a localisation's parts are called: of a model that goes wrong, or of two that differ.
+struct LocalisationWords {
+  const char *title, *divergent, *wrong, *right_runs, *wrong_runs;
+};
+const LocalisationWords& words_of_localisation(const Header& header);
+
 std::string situations(const Localisation& localisation, bool right);
 
 // "1 requirement", "2 requirements", "25,829,888 elements".

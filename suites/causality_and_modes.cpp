@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "suites/suite.hpp"
+#include "suites/probes.hpp"
 
 namespace plumbline {
 namespace {
@@ -132,34 +132,15 @@ REQUIREMENT("MODE-7", "the order of a batch changes no logit") {
 }
 
 REQUIREMENT("MODE-8", "a padded batch decoded through the cache gives the logits of each sequence alone") {
-  const at::NoGradGuard no_gradients;
-  const std::vector<std::int64_t> lengths{13, 5, 9};
-  const auto longest = probe("prompts", 3, 13).ids, more = probe("continuations", 3, 6).ids;
   for (const auto side : {Padding::right, Padding::left}) {
     const std::string name = side == Padding::right ? "right" : "left";
     if (!subject().can("cache.padding." + name)) continue;
-    auto prompt = at::zeros_like(longest);
-    for (std::int64_t row = 0; row < 3; ++row) {
-      const auto length = lengths[static_cast<std::size_t>(row)];
-      prompt[row]
-          .narrow(0, side == Padding::right ? 0 : 13 - length, length)
-          .copy_(longest[row].narrow(0, 0, length));
-    }
-    const auto decoding = subject().running().decode(3, 19);
-    const auto first = decoding->extend({prompt, lengths, side}, {}).to(at::kCPU);
-    std::vector<at::Tensor> rest;
-    for (std::int64_t step = 0; step < 6; ++step)
-      rest.push_back(decoding->extend({more.narrow(1, step, 1), {}, Padding::none}, {}).to(at::kCPU));
-    const auto later = at::cat(rest, 1);
-    for (std::int64_t row = 0; row < 3; ++row) {
-      const auto length = lengths[static_cast<std::size_t>(row)];
-      const Tokens whole{at::cat({longest.narrow(0, row, 1).narrow(1, 0, length), more.narrow(0, row, 1)}, 1),
-                         {},
-                         Padding::none};
-      const auto alone = logits(whole);
-      const auto seen = first.narrow(0, row, 1).narrow(1, side == Padding::right ? 0 : 13 - length, length);
-      expect_close(fmt::format("logits of row {}, padded {} and decoded", row, name),
-                   at::cat({seen, later.narrow(0, row, 1)}, 1), alone, subject().noise("logits", alone));
+    const auto together = padded_and_decoded(side);
+    const auto sequences = padded_and_decoded_alone();
+    for (std::size_t row = 0; row < sequences.size(); ++row) {
+      const auto alone = logits(sequences[row]);
+      expect_close(fmt::format("logits of row {}, padded {} and decoded", row, name), together[row], alone,
+                   subject().noise("logits", alone));
     }
   }
 }
@@ -201,12 +182,7 @@ REQUIREMENT("MODE-10", "dropout in training silences its share of the embedding,
 
 REQUIREMENT("MODE-11", "no token is treated otherwise than by its row of the embedding") {
   const auto& s = subject().specification();
-  // What tokenizers use for padding, beginning, end and unknown; each where it begins and where it follows.
-  const std::vector<std::int64_t> special{0, 1, 2, 3, s.vocab_size - 1};
-  std::vector<std::int64_t> ids;
-  for (const auto first : special)
-    for (const auto second : special) ids.insert(ids.end(), {first, second, 7 + first});
-  const Tokens tokens{at::tensor(ids, at::kLong).remainder(s.vocab_size).unsqueeze(0), {}, Padding::none};
+  const auto tokens = special_tokens();
   const at::NoGradGuard no_gradients;
   const auto expected = subject().exact().forward(tokens).to(at::kCPU);
   const auto tolerance = subject().noise("logits", expected);

@@ -1,17 +1,10 @@
 // Chapter 3: grouped-query attention.
 #include <cmath>
 
-#include "suites/suite.hpp"
+#include "suites/probes.hpp"
 
 namespace plumbline {
 namespace {
-
-// Some key/value heads to repeat: (B, L, K, Dh), lengths and batch unlike any head count.
-at::Tensor some_heads() {
-  const auto& s = subject().specification();
-  const auto elements = 3 * 7 * s.num_key_value_heads * s.head_size();
-  return at::arange(elements, at::kDouble).sin().view({3, 7, s.num_key_value_heads, s.head_size()});
-}
 
 // The weights with the rows of one key/value head set to 0 in one projection of layer 0.
 Weights without_head(const std::string& projection, std::int64_t head) {
@@ -106,11 +99,9 @@ REQUIREMENT("GQA-5", "attention equals the fused kernel's own grouped-query mode
 
 REQUIREMENT("GQA-6", "the gradients of a key/value head's copies add up") {
   const auto factor = subject().specification().repeat_factor();
-  const auto x = some_heads();
-  const auto upstream = at::arange(x.numel() * factor, at::kDouble)
-                            .cos()
-                            .view({x.size(0), x.size(1), x.size(2) * factor, x.size(3)});
-  expect_close("gradient of repeat_kv", subject().candidate().repeat_kv_gradient(x, factor, upstream),
+  const auto upstream = some_upstream(factor);
+  expect_close("gradient of repeat_kv",
+               subject().candidate().repeat_kv_gradient(some_heads(), factor, upstream),
                upstream.unflatten(2, {-1, factor}).sum(3),
                Tolerance::absolute(1e-12, fmt::format("float64 sum of {}", factor)));
 }

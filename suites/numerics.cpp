@@ -1,7 +1,7 @@
 // Chapter 8: every number, against what shares no code with the candidate.
 #include <algorithm>
 
-#include "suites/suite.hpp"
+#include "suites/probes.hpp"
 
 namespace plumbline {
 namespace {
@@ -185,50 +185,25 @@ REQUIREMENT("NUM-6", "logits agree with a float64 run of the specification on th
 
 REQUIREMENT("NUM-7", "gradients agree with those of a float64 run of the specification") {
   auto& s = subject();
-  s.running();
-  const auto length = 13;
-  const auto ids = probe("gradients", 3, length).ids;
-  auto labels = ids.clone();
-  labels.narrow(1, 4, 2).fill_(kIgnored);
-  for (const bool training : {false, true}) {
-    if (training && !s.can("training")) continue;
-    for (const auto padding : {Padding::none, Padding::right}) {
-      if (padding == Padding::right && !s.can("padding.right")) continue;
-      const auto options = training ? in_training() : PassOptions{};
-      Tokens tokens{ids, {}, padding};
-      auto wanted = labels;
-      if (padding == Padding::right) {
-        tokens.lengths = {length, 9, 11};
-        wanted = labels.masked_fill(~real_tokens(tokens), kIgnored);
-      }
-      const auto what = fmt::format("{}{}", training ? "training" : "evaluation",
-                                    padding == Padding::right ? ", padded right" : "");
-      const auto exact = gradients(s.exact(), tokens, wanted, options);
-      const auto rounded = gradients(s.rounded(), tokens, wanted, options);
-      const auto actual = s.candidate().gradients(tokens, wanted, options);
-      const auto error = [](const at::Tensor& x, const at::Tensor& y) {
-        return largest(x.to(at::kCPU, at::kDouble) - y.to(at::kCPU, at::kDouble));
-      };
-      // Largest relative error that the reference itself makes in the candidate's type.
-      double noise = 0;
-      for (const auto& [name, right] : exact.parameters)
-        noise = std::max(noise, error(rounded.parameters.at(name), right) / largest(right));
-      const auto reason =
-          fmt::format("{} x the {} rounding error measured on the reference, {} of the largest", kNoiseFactor,
-                      type_name(s.candidate().type()), number(noise));
-      expect_close(fmt::format("loss ({})", what), actual.loss, exact.loss.to(at::kCPU),
-                   Tolerance::absolute(kNoiseFactor * noise * largest(exact.loss), reason));
-      for (const auto& [name, right] : exact.parameters) {
-        const auto found = actual.parameters.find(name);
-        if (found == actual.parameters.end()) {
-          s.recorder().not_assessed(fmt::format("the candidate shows no gradient of {}", name));
-          continue;
+  for_each_gradient_probe(
+      [&](const std::string& need) { return s.can(need); },
+      [&](const GradientProbe& one) {
+        const auto actual = s.candidate().gradients(one.tokens, one.labels, one.options);
+        const auto allowed = [&](const at::Tensor& right) {
+          return Tolerance::absolute(kNoiseFactor * one.noise * largest(right), one.reason);
+        };
+        expect_close(fmt::format("loss ({})", one.name), actual.loss, one.exact.loss.to(at::kCPU),
+                     allowed(one.exact.loss));
+        for (const auto& [name, right] : one.exact.parameters) {
+          const auto found = actual.parameters.find(name);
+          if (found == actual.parameters.end()) {
+            s.recorder().not_assessed(fmt::format("the candidate shows no gradient of {}", name));
+            continue;
+          }
+          expect_close(fmt::format("gradient of {} ({})", name, one.name), found->second.to(at::kCPU),
+                       right.to(at::kCPU), allowed(right));
         }
-        expect_close(fmt::format("gradient of {} ({})", name, what), found->second.to(at::kCPU),
-                     right.to(at::kCPU), Tolerance::absolute(kNoiseFactor * noise * largest(right), reason));
-      }
-    }
-  }
+      });
 }
 
 }  // namespace plumbline

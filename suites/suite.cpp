@@ -61,10 +61,17 @@ void Subject::with_weights(const Weights& weights, const std::function<void(Cand
   loaded_ = false;
 }
 
+void Subject::measure_rounding_on(Weights weights) {
+  elsewhere_ = std::move(weights);
+  rounded_.reset();
+  exact_.reset();
+  relative_noise_.clear();
+}
+
 const Model& Subject::rounded() {
   if (!rounded_)
-    rounded_ =
-        std::make_unique<Model>(specification_, convert(weights(), running().type(), running().device()));
+    rounded_ = std::make_unique<Model>(
+        specification_, convert(elsewhere_ ? *elsewhere_ : weights(), running().type(), running().device()));
   return *rounded_;
 }
 

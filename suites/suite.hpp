@@ -50,6 +50,11 @@ class Subject {
   Candidate& running();
   // The discriminating weights, float32 on the CPU; of a candidate that cannot load any, its own.
   const Weights& weights();
+  // Loads these from now on, by canonical name.
+  void use_weights(Weights weights) { weights_ = std::move(weights), loaded_ = false; }
+  // Measures rounding on a reference with these weights: the candidate's own do not fit the specification.
+  void measure_rounding_on(Weights weights);
+  bool measures_elsewhere() const { return elsewhere_.has_value(); }
   // Runs `body` with other weights loaded, and loads the discriminating ones again.
   void with_weights(const Weights& weights, const std::function<void(Candidate&)>& body);
 
@@ -68,7 +73,7 @@ class Subject {
   std::filesystem::path fixtures_;
   Recorder& recorder_;
   std::set<std::string> capabilities_;
-  std::optional<Weights> weights_;
+  std::optional<Weights> weights_, elsewhere_;
   bool loaded_ = false;
   std::unique_ptr<Model> exact_, rounded_;
   std::map<std::string, double> relative_noise_;

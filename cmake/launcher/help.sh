@@ -7,6 +7,8 @@ Usage: plumbline COMMAND [ARGUMENTS]
 Judges language models against an architecture. The first run fetches what is missing and builds; later ones just run.
 
   verify [CANDIDATE]   judge a live model, a checkpoint's folder, a .pth file, the reference model or a defect
+  record ADAPTER       judge a live model and keep all that it answered, to be judged or compared again elsewhere
+  compare ONE OTHER    did a refactor change anything? any two candidates
   adapter ACTION       init: write what connects a live model; check: try it alone
   export DIR           write the reference's own weights as a Hugging Face checkpoint
   test [PATTERN]       run the project's own tests
@@ -26,8 +28,32 @@ help_verify() {
   cat <<'END'
 Usage: plumbline verify [CANDIDATE] [--spec NAME|FILE] [--device auto|cpu|cuda[:N]] [--dtype f32|bf16] [--threads N]
                         [--only CHAPTER] [--out DIR] [--python PATH] [--timeout SECONDS]
-CANDIDATE: nothing for the built-in reference, a live model's adapter.py or 'exec: COMMAND', a folder with config.json and
-*.safetensors, a FILE.pth (with --spec), or defect:NAME. --python: the interpreter that runs an adapter. Results go to DIR (out): result.json, JUnit XML, summary.md.
+CANDIDATE: nothing for the built-in reference, a live model's adapter.py or 'exec: COMMAND', a recording FILE.h5, a folder with
+config.json and *.safetensors, a FILE.pth (with --spec), or defect:NAME. --python: the interpreter that runs an adapter.
+Results go to DIR (out): result.json, JUnit XML, summary.md.
+END
+}
+
+help_record() {
+  cat <<'END'
+Usage: plumbline record ADAPTER.py|'exec: COMMAND' -o FILE.h5 [OPTIONS AS FOR VERIFY]
+Judges a live model and writes all that it answered to FILE.h5, for `plumbline verify FILE.h5` and `plumbline compare FILE.h5 ...`.
+END
+}
+
+help_compare() {
+  cat <<'END'
+Usage: plumbline compare ONE OTHER [--spec NAME|FILE] [--device auto|cpu|cuda[:N]] [--dtype f32|bf16] [--threads N] [--out DIR]
+                         [--python PATH] [--timeout SECONDS]
+ONE, OTHER: candidates as for verify, what it was before and what it is now. Both are given the same weights and asked the same.
+Exit status: 0 the same, bit for bit or within rounding, which the verdict says; 1 not the same; 2 could not be compared; 3 incomplete.
+END
+}
+
+help_play() {
+  cat <<'END'
+Usage: plumbline play FILE.h5
+Answers the candidate protocol from a recording: what `plumbline verify FILE.h5` runs.
 END
 }
 

@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 #include <stdexcept>
 #include <string>
@@ -66,6 +67,13 @@ class Decoding {
   virtual void fill_unwritten(double value) = 0;
 };
 
+// What running a candidate has taken so far, by its own account.
+struct Usage {
+  std::optional<double> seconds;  // in its model; empty: what a call takes is its own time
+  std::optional<std::uint64_t>
+      most_bytes;  // of memory that its program held at any moment; empty: it has none of its own
+};
+
 class Candidate {
  public:
   virtual ~Candidate() = default;
@@ -116,6 +124,8 @@ class Candidate {
   virtual at::Tensor rotate(const at::Tensor&, const at::Tensor& /*positions*/) {
     throw NotShown("it does not show this operation");
   }
+  // Empty where nothing is run and answers were only kept.
+  virtual std::optional<Usage> usage() const { return Usage{}; }
   virtual at::ScalarType type() const { throw NotShown("it has no code to run"); }
   virtual at::Device device() const { return at::kCPU; }
 };

@@ -109,6 +109,14 @@ class Live : public Candidate {
   std::set<std::string> capabilities() const override { return hello_.capabilities; }
   at::ScalarType type() const override { return options_.type; }
 
+  std::optional<Usage> usage() const override {
+    if (options_.plays_recording) return std::nullopt;
+    const auto computed = computed_ + session_->channel.computed();
+    const auto most = std::max(most_bytes_, session_->channel.most_bytes());
+    return Usage{computed.count() > 0 ? std::optional(computed.count()) : std::nullopt,
+                 most > 0 ? std::optional(most) : std::nullopt};
+  }
+
   std::string closing_note() const override {
     auto waited = waited_, computed = computed_;
     if (session_) waited += session_->channel.waited(), computed += session_->channel.computed();
@@ -255,6 +263,7 @@ class Live : public Candidate {
       ++starts_;
       waited_ += session_->channel.waited();
       computed_ += session_->channel.computed();
+      most_bytes_ = std::max(most_bytes_, session_->channel.most_bytes());
       session_ = std::make_unique<Session>(options_, greeting_);
       if (loaded_ && request != "load") session_->channel.ask("load", json::object(), *loaded_);
     }
@@ -395,6 +404,7 @@ class Live : public Candidate {
   std::unique_ptr<Session> session_;
   int starts_ = 0;
   std::chrono::duration<double> waited_{0}, computed_{0};  // in sessions that are over
+  std::uint64_t most_bytes_ = 0;                           // likewise
   Description description_;
   Hello hello_;
   std::unique_ptr<Mapping> mapping_;

@@ -20,6 +20,7 @@ struct LiveOptions {
   at::ScalarType type = at::kFloat;
   at::Device device = at::kCPU;
   int threads = 0;                             // 0 leaves it to the candidate
+  bool plays_recording = false;                // nothing is run
   std::string note;                            // what a reader of the results should know of it; may be empty
   std::shared_ptr<RecordingWriter> recording;  // of everything that is said; may be null
 };

@@ -45,7 +45,10 @@ class Channel {
   void close();
 
   bool usable() const { return usable_; }
-  std::chrono::duration<double> waited() const { return waited_; }      // for answers, in total
+  std::chrono::duration<double> waited() const { return waited_; }  // for answers, in total
+  std::uint64_t most_bytes() const {
+    return conversation_.most_bytes();
+  }  // that the program has held; 0: not known
   std::chrono::duration<double> computed() const { return computed_; }  // by the model, as far as it said so
 
  private:

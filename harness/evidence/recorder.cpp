@@ -163,11 +163,11 @@ void Recorder::leave_out(const std::string& id, const std::string& reason) {
     requirement.reason = reason;
 }
 
-void Recorder::declare(const std::set<std::string>& capabilities) {
+void Recorder::declare(const std::set<std::string>& capabilities, const std::string& who) {
   for (const auto& entry : list_.entries)
     for (const auto& need : entry.needs)
       if (!capabilities.contains(need))
-        exclude(entry.requirement.id, fmt::format("the candidate does not declare '{}'", need));
+        exclude(entry.requirement.id, fmt::format("{} does not declare '{}'", who, need));
 }
 
 void Recorder::exclude(const std::string& id, const std::string& reason) {

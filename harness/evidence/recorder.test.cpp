@@ -321,6 +321,18 @@ TEST_CASE("recorder: every requirement has a test in the suites, and every test 
   CHECK(unknown == std::vector<std::string>{});
 }
 
+TEST_CASE("recorder: of two candidates the reason names the one that does not declare it",
+          "[evidence][recorder]") {
+  Recorder recorder(read_requirements(source / "fixtures" / "comparison.json"), "pair");
+  recorder.declare({"code", "evaluation", "training"}, "after.py");
+  recorder.declare({"code", "evaluation"}, "before.h5");
+  std::map<std::string, std::string> reasons;
+  for (const auto& requirement : recorder.requirements()) reasons[requirement.id] = requirement.reason;
+  CHECK(reasons["SAME-5"] == "no check looked at it");
+  CHECK(reasons["SAME-6"] == "before.h5 does not declare 'training'");
+  CHECK(reasons["SAME-8"] == "after.py does not declare 'cache'");
+}
+
 TEST_CASE("recorder: what a candidate does not declare is not applicable, and what it does stays to be shown",
           "[evidence][recorder]") {
   Recorder recorder(read_requirements(source / "fixtures" / "requirements.json"), "live");

@@ -184,21 +184,43 @@ bool has_ended(pid_t child) {
 
 #ifdef __linux__
 // Bytes of memory in use by all processes of a group; pages that they share count for each.
-std::uint64_t resident_bytes(pid_t group) {
-  const auto page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+template <typename Bytes>
+std::uint64_t of_group(pid_t group, Bytes bytes) {
   std::uint64_t total = 0;
   std::error_code ignored;
   for (const auto& entry : std::filesystem::directory_iterator("/proc", ignored)) {
     const std::string name = entry.path().filename();
     if (name.find_first_not_of("0123456789") != std::string::npos) continue;
     if (::getpgid(static_cast<pid_t>(std::atol(name.c_str()))) != group) continue;
-    std::uint64_t whole = 0, resident = 0;
-    if (std::ifstream(entry.path() / "statm") >> whole >> resident) total += resident * page;
+    total += bytes(entry.path());
   }
   return total;
 }
+
+std::uint64_t resident_bytes(pid_t group) {
+  const auto page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+  return of_group(group, [page](const std::filesystem::path& process) {
+    std::uint64_t whole = 0, resident = 0;
+    std::ifstream(process / "statm") >> whole >> resident;
+    return resident * page;
+  });
+}
+
+// What each of them has held at its own worst moment.
+std::uint64_t most_resident_bytes(pid_t group) {
+  return of_group(group, [](const std::filesystem::path& process) {
+    std::ifstream status(process / "status");
+    for (std::string line; std::getline(status, line);)
+      if (line.starts_with("VmHWM:"))
+        return std::uint64_t{std::strtoull(line.c_str() + 6, nullptr, 10)} << 10;
+    return std::uint64_t{0};
+  });
+}
 #else
 std::uint64_t resident_bytes(pid_t) {
+  return 0;
+}
+std::uint64_t most_resident_bytes(pid_t) {
   return 0;
 }
 #endif
@@ -222,6 +244,8 @@ class Child {
   bool takes_too_much() const {
     return limits_.resident_bytes > 0 && resident_bytes(process_) > limits_.resident_bytes;
   }
+
+  std::uint64_t most_bytes() const { return process_ > 0 ? most_resident_bytes(process_) : 0; }
 
   Descriptor input;
   ChildResult result;
@@ -428,6 +452,10 @@ bool Conversation::ends_within(std::chrono::milliseconds time) {
   const bool ended = child.running() && child.ended_by_itself();
   child.end();
   return ended && child.result.exit_code == 0;
+}
+
+std::uint64_t Conversation::most_bytes() const {
+  return state_->child.most_bytes();
 }
 
 const std::string& Conversation::errors() const {

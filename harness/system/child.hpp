@@ -63,6 +63,10 @@ class Conversation {
   // Waits for it to end by itself, as long as given; whether it did, with status 0.
   bool ends_within(std::chrono::milliseconds time);
 
+  // The most memory that it has held at any moment, in bytes; 0 where the system does not tell, or it has
+  // ended.
+  std::uint64_t most_bytes() const;
+
   // The last part of what it wrote to its standard error, at most 64 KiB; of unknown origin.
   const std::string& errors() const;
 

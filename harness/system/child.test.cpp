@@ -277,6 +277,19 @@ TEST_CASE("child: one that takes too much memory in a conversation is stopped, w
   CHECK(ends_soon(number_in(file)));
 }
 
+TEST_CASE("child: the most memory that it held is told, of all that it started", "[system][child]") {
+  const std::string holder =
+      " -S -c 'x = bytearray(b\"x\") * (120 << 20); del x; input(); print(2); input()'";
+  Conversation talk({"sh", "-c", std::string("read -r x; echo 1; ") + PLUMBLINE_PYTHON + holder}, {});
+  CHECK(talk.ask("x") == "1");
+  const auto before = talk.most_bytes();
+  CHECK(before > 0);
+  CHECK(before < 100u << 20);
+  CHECK(talk.ask("x") == "2");
+  CHECK(talk.most_bytes() > 120u << 20);  // although it holds it no more
+  CHECK(talk.most_bytes() < 250u << 20);
+}
+
 TEST_CASE("child: a conversation that nobody ends leaves no process behind", "[system][child]") {
   const TemporaryDirectory place;
   const std::string file = (place.path() / "pid").string();

@@ -1,0 +1,817 @@
+#include "suites/comparison.hpp"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "reports/words.hpp"
+#include "suites/probes.hpp"
+#include "suites/ways.hpp"
+
+namespace plumbline {
+namespace {
+
+constexpr int kRounds = 5;
+
+bool same_bits(const at::Tensor& one, const at::Tensor& other) {
+  if (one.scalar_type() != other.scalar_type() || one.sizes() != other.sizes()) return false;
+  const auto a = one.detach().to(at::kCPU).contiguous(), b = other.detach().to(at::kCPU).contiguous();
+  return a.numel() == 0 || std::memcmp(a.data_ptr(), b.data_ptr(), a.nbytes()) == 0;
+}
+
+// `other` against `one`. The same bits are the same whatever they are: a NaN, too, is one that both have.
+reports::Check compare_two(const std::string& what, const at::Tensor& other, const at::Tensor& one,
+                           const Tolerance& tolerance) {
+  if (!same_bits(one, other) || one.numel() == 0) {
+    auto check = compare(what, other, one, tolerance);
+    check.identical = false;
+    for (const auto& [ours, words] : {std::pair{": got ", ": now "}, {", expected ", ", before "}})
+      if (const auto begin = check.sentence.find(ours); begin != std::string::npos)
+        check.sentence.replace(begin, std::strlen(ours), words);
+    return check;
+  }
+  reports::Check check;
+  check.what = what;
+  check.within = true;
+  check.identical = true;
+  check.elements = one.numel();
+  check.worst_difference = 0;
+  check.expected = check.actual = "the same bits";
+  check.sentence = what + ": the same bits";
+  check.tolerance = 0;
+  check.tolerance_reason = "bit for bit";
+  return check;
+}
+
+// What is measured and not judged.
+reports::Check reported(const std::string& what, const std::string& value, std::int64_t measurements) {
+  reports::Check check;
+  check.what = what;
+  check.within = true;
+  check.elements = measurements;
+  check.actual = value;
+  check.expected = "reported, not judged";
+  check.sentence = fmt::format("{}: {}", what, value);
+  check.tolerance_reason = "measured";
+  return check;
+}
+
+double seconds_of(Candidate& candidate, const std::function<void()>& work) {
+  const auto account = [&] {
+    const auto usage = candidate.usage();
+    return usage ? usage->seconds : std::nullopt;
+  };
+  const auto before = account();
+  const auto begin = std::chrono::steady_clock::now();
+  work();
+  const double whole = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  const auto after = account();
+  const double own = before && after ? *after - *before : 0;
+  return own > 0 ? own : whole;
+}
+
+std::string in_bytes(double bytes) {
+  return bytes < 1e6 ? fmt::format("{:.0f} bytes", bytes) : fmt::format("{:.1f} MB", bytes / 1e6);
+}
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+// "0.310 s after 0.300 s: 1.03 x (0.98 to 1.06)"
+std::string ratio_of(const std::vector<double>& one, const std::vector<double>& other) {
+  std::vector<double> ratios;
+  for (std::size_t i = 0; i < one.size(); ++i) ratios.push_back(other[i] / one[i]);
+  const auto [least, most] = std::minmax_element(ratios.begin(), ratios.end());
+  return fmt::format("{:.2f} x the time ({:.2f} to {:.2f}): {:.4f} s, {:.4f} s before", median(ratios),
+                     *least, *most, median(other), median(one));
+}
+
+// Numbers are the same as numbers, 10000 and 1e4.
+bool same_value(const nlohmann::json& a, const nlohmann::json& b) {
+  return a.is_number() && b.is_number() ? a.get<double>() == b.get<double>() : a == b;
+}
+
+}  // namespace
+
+struct Comparison::Pair {
+  Pair(Subject& first, Subject* second) : one(first), other(second) {}
+
+  Subject& one;
+  Subject* other;
+  reports::Localisation place;  // where they differ
+  std::optional<bool> weights_agree;
+  std::string first_bits;  // the first stage whose bits differ, and in which mode
+  bool any_stage = false;  // apart from the logits, shown by both
+
+  // Of the requirement at hand.
+  int compared = 0, identical = 0;
+  double nearest = -1;
+  std::string nearest_what;
+  double unseen = 0;  // the largest share of the largest logit that rounding may explain
+
+  bool can(const std::string& capability) const {
+    return capability.empty() || (one.can(capability) && (other == nullptr || other->can(capability)));
+  }
+
+  template <typename Ask>
+  auto ask(Subject& whom, const Ask& question) {
+    set_subject(&whom);
+    try {
+      return question();
+    } catch (const NotShown& why) {
+      const auto& name = whom.description().name;
+      const std::string message = why.what();
+      throw NotShown(message.find(name) == std::string::npos ? fmt::format("{}: {}", name, message)
+                                                             : message);
+    }
+  }
+
+  // Asks both the same; `judge` takes the answers, of the one and of the other.
+  template <typename Ask, typename Judge>
+  void both(const Ask& question, const Judge& judge) {
+    const auto first = ask(one, question);
+    if (other == nullptr) return;
+    const auto second = ask(*other, question);
+    set_subject(&one);  // whose type and weights the reference's rounding is measured in
+    judge(first, second);
+  }
+
+  void record(reports::Check check) {
+    if (check.identical) ++compared, identical += *check.identical ? 1 : 0;
+    if (check.tolerance && *check.tolerance > 0 && check.worst_difference)
+      if (const double share = *check.worst_difference / *check.tolerance; share > nearest)
+        nearest = share, nearest_what = check.what;
+    one.recorder().add(std::move(check));
+  }
+  void expect_text(const std::string& what, const std::string& second, const std::string& first) {
+    auto check = compare_text(what, second, first);
+    check.tolerance_reason = "exact";
+    record(std::move(check));
+  }
+
+  const std::string& name(const Subject& whom) const {
+    return const_cast<Subject&>(whom).description().name;  // NOLINT: it changes nothing
+  }
+
+  // What the requirement's comparisons come to, in a line.
+  void conclude() {
+    if (compared == 0) return;
+    if (unseen > 0)
+      one.recorder().finding(fmt::format(
+          "what differs by less than {} of the largest logit is taken for rounding", number(unseen)));
+    one.recorder().finding(
+        compared == identical
+            ? fmt::format("bit for bit in all of {}", reports::counted(compared, "comparison"))
+            : fmt::format("bit for bit in {} of {}{}", identical, reports::counted(compared, "comparison"),
+                          nearest < 0 ? ""
+                                      : fmt::format("; nearest to what rounding allows: {}, {} of it",
+                                                    nearest_what, number(nearest))));
+  }
+
+  bool both_load() const { return one.can("load") && (other == nullptr || other->can("load")); }
+
+  // Both on the same weights. Errors: NotShown where that cannot be had.
+  void share_weights() {
+    if (other == nullptr || both_load()) return;
+    if (!one.can("load") && !other->can("load")) {
+      if (!weights_agree) weights_agree = weights_are_the_same();
+      if (!*weights_agree) throw NotShown("their weights differ, and neither of the two can be given others");
+      return;
+    }
+    auto& fixed = one.can("load") ? *other : one;
+    (one.can("load") ? one : *other).use_weights(convert(fixed.candidate().weights(), at::kFloat, at::kCPU));
+  }
+
+  // Candidates of another architecture than the specification's can be compared all the same; then rounding
+  // is measured on the specification's, and nothing is replayed.
+  void measure_rounding() {
+    set_subject(&one);
+    const auto& weights = one.weights();
+    for (const auto& parameter : one.specification().parameters()) {
+      const auto found = weights.find(parameter.name);
+      if (found != weights.end() && found->second.sizes() == at::IntArrayRef(parameter.shape)) continue;
+      one.measure_rounding_on(discriminating_weights(one.specification().parameters(), 1));
+      return;
+    }
+  }
+
+  bool weights_are_the_same() {
+    const auto &first = one.candidate().weights(), &second = other->candidate().weights();
+    if (first.size() != second.size()) return false;
+    return std::all_of(first.begin(), first.end(), [&](const auto& entry) {
+      const auto found = second.find(entry.first);
+      return found != second.end() && same_bits(entry.second, found->second);
+    });
+  }
+
+  void configuration() {
+    if (other == nullptr) return;
+    const auto &first = one.description().configuration, &second = other->description().configuration;
+    std::vector<std::string> alone;
+    for (const auto& [key, setting] : first) {
+      const auto found = second.find(key);
+      if (found == second.end()) {
+        alone.push_back(key);
+        continue;
+      }
+      auto check = compare_text(key, found->second.value.dump(), setting.value.dump());
+      check.within = same_value(found->second.value, setting.value);
+      if (!check.within)
+        check.sentence = fmt::format("{}: {} ({}), {} before ({})", key, check.actual, found->second.where,
+                                     check.expected, setting.where);
+      record(std::move(check));
+    }
+    for (const auto& [key, setting] : second)
+      if (!first.contains(key)) alone.push_back(key);
+    if (!alone.empty())
+      one.recorder().finding(fmt::format("stated by one of the two alone: {}", fmt::join(alone, ", ")));
+  }
+
+  std::map<std::string, std::vector<std::int64_t>> shapes_of(Subject& whom) const {
+    std::map<std::string, std::vector<std::int64_t>> shapes;
+    for (const auto& parameter : whom.description().parameters)
+      // A stored file may keep a tied head as a second copy of the embedding.
+      if (whom.can("code") || !whom.specification().tie_word_embeddings || parameter.name != "lm_head.weight")
+        shapes[parameter.name] = parameter.shape;
+    return shapes;
+  }
+
+  void parameters() {
+    if (other == nullptr) return;
+    const auto first = shapes_of(one), second = shapes_of(*other);
+    const auto shape = [](const std::vector<std::int64_t>& sizes) {
+      return fmt::format("[{}]", fmt::join(sizes, ", "));
+    };
+    for (const auto& [key, sizes] : first) {
+      const auto found = second.find(key);
+      expect_text(key, found == second.end() ? "missing" : shape(found->second), shape(sizes));
+    }
+    for (const auto& [key, sizes] : second)
+      if (!first.contains(key)) expect_text(key, shape(sizes), "missing");
+  }
+
+  void stored_weights() {
+    if (other == nullptr) return;
+    const auto &first = one.candidate().weights(), &second = other->candidate().weights();
+    for (const auto& [key, values] : first) {
+      const auto found = second.find(key);
+      if (found == second.end()) continue;  // SAME-2 says so
+      auto check = compare_two(key, found->second, values, Tolerance::exact("nothing has been computed yet"));
+      if (check.within && !*check.identical) {
+        check.within = false;
+        check.sentence =
+            fmt::format("{}: the same values, but of type {}, {} before", key,
+                        at::toString(found->second.scalar_type()), at::toString(values.scalar_type()));
+      }
+      record(std::move(check));
+    }
+  }
+
+  void initialisation() {
+    both([] { return subject().candidate().initialise(1); },
+         [&](const Weights& first, const Weights& second) {
+           for (const auto& [key, values] : first) {
+             const auto found = second.find(key);
+             if (found == second.end() || found->second.sizes() != values.sizes()) continue;
+             if (same_bits(values, found->second)) {
+               record(compare_two(key, found->second, values, Tolerance::exact("")));
+               continue;
+             }
+             const auto a = values.to(at::kDouble).flatten(), b = found->second.to(at::kDouble).flatten();
+             const auto n = static_cast<double>(a.numel());
+             const auto spread = n > 1 ? a.std(/*unbiased=*/true) : at::zeros({}, at::kDouble);
+             const double width = spread.item<double>();
+             const auto expect = [&](const std::string& what, const at::Tensor& second_value,
+                                     const at::Tensor& first_value, double error) {
+               auto check = compare(
+                   fmt::format("{} of {}", what, key), second_value, first_value,
+                   Tolerance::absolute(error, fmt::format("six standard errors of two samples of {}", n)));
+               check.identical = false;
+               record(std::move(check));
+             };
+             const double six = 6 * std::sqrt(2.0);
+             expect("mean", b.mean(), a.mean(), six * width / std::sqrt(n));
+             if (n > 1) expect("standard deviation", b.std(true), spread, six * width / std::sqrt(2 * n));
+             expect_text(fmt::format("zeros in {}", key), std::to_string((b == 0).sum().item<std::int64_t>()),
+                         std::to_string((a == 0).sum().item<std::int64_t>()));
+           }
+         });
+  }
+
+  void same_logits(const std::string& what, const at::Tensor& first, const at::Tensor& second,
+                   const Tolerance& tolerance) {
+    auto check = compare_two(fmt::format("logits ({})", what), second, first, tolerance);
+    place.situations.push_back({what, check});
+    if (!*check.identical && tolerance.bound.numel() == 1 && largest(first) > 0)
+      unseen = std::max(unseen, tolerance.bound.item<double>() / largest(first));
+    record(std::move(check));
+  }
+
+  void logits_of(const std::string& what, const std::string& needs,
+                 const std::function<at::Tensor()>& question) {
+    if (!can(needs)) return;
+    both(question, [&](const at::Tensor& first, const at::Tensor& second) {
+      same_logits(what, first, second, subject().noise("logits", first));
+    });
+  }
+
+  // Where rounding of angles goes further than the noise that is measured near the start, it is measured
+  // there.
+  void far_logits() {
+    set_subject(&one);
+    const auto tokens = standard_probe();
+    for (const auto first_position : {std::int64_t{300}, one.specification().max_position_embeddings - 24}) {
+      if (first_position < 0 || !can("first_position")) continue;
+      PassOptions options;
+      options.first_position = first_position;
+      both([&] { return logits(tokens, options); },
+           [&](const at::Tensor& first, const at::Tensor& second) {
+             const at::NoGradGuard no_gradients;
+             const auto exact = subject().exact().forward(tokens, options).to(at::kCPU, at::kDouble);
+             const auto error =
+                 largest(subject().rounded().forward(tokens, options).to(at::kCPU, at::kDouble) - exact) /
+                 largest(exact);
+             same_logits(
+                 fmt::format("24 tokens from position {}", first_position), first, second,
+                 Tolerance::absolute(
+                     kNoiseFactor * error * largest(first),
+                     fmt::format("{} x the rounding error measured on the reference there, {} of the largest",
+                                 kNoiseFactor, number(error))));
+           });
+    }
+  }
+
+  // The ways to run it that serve a requirement, by what they need.
+  void logits_where(const std::function<bool(const std::string& needs)>& belongs) {
+    set_subject(&one);
+    for (const auto& run : logits_runs())
+      if (belongs(run.needs)) logits_of(run.name, run.needs, [&] { return run.logits(run.tokens); });
+  }
+
+  void evaluation() {
+    logits_where([](const std::string& needs) { return needs == "evaluation"; });
+    logits_of("a batch of 17", "evaluation", [] { return logits(probe("batch", 17, 5)); });
+    logits_of("ids 0, 1, 2, 3 and the last", "evaluation", [] { return logits(special_tokens()); });
+    logits_of("dropout 0.1 configured", "dropout", [] {
+      PassOptions configured;
+      configured.dropout = 0.1;
+      return logits(standard_probe(), configured);
+    });
+    far_logits();
+  }
+
+  void training() {
+    logits_where([](const std::string& needs) { return needs == "training"; });
+    logits_of("training mode, a batch", "training",
+              [] { return logits(probe("modes", 2, 24), in_training()); });
+  }
+
+  void padding() {
+    for (const auto side : {Padding::right, Padding::left}) {
+      const std::string name = side == Padding::right ? "right" : "left";
+      if (!can("padding." + name)) continue;
+      for (const std::int64_t length : {24, 9, 1}) {
+        const auto what = fmt::format("{} tokens padded {} to 31", length, name);
+        logits_of(what, "", [&] { return padded_logits(probe("padded", 1, length), 31, side); });
+        logits_of(what + ", training", "training",
+                  [&] { return padded_logits(probe("padded", 1, length), 31, side, in_training()); });
+      }
+    }
+    if (compared == 0 && other != nullptr) not_assessed("no side of padding could be looked at");
+  }
+
+  void decoding() {
+    logits_where([](const std::string& needs) { return needs.starts_with("cache"); });
+    for (const double value : {3e4, -3e4})
+      logits_of(fmt::format("{} in every unwritten slot", number(value)),
+                can("cache.chunks") ? "cache.fill" : "never",
+                [value] { return logits_beside(standard_probe(), value); });
+    for (const auto side : {Padding::right, Padding::left}) {
+      const std::string name = side == Padding::right ? "right" : "left";
+      if (!can("cache.padding." + name)) continue;
+      both([side] { return padded_and_decoded(side); },
+           [&](const std::vector<at::Tensor>& first, const std::vector<at::Tensor>& second) {
+             for (std::size_t row = 0; row < first.size(); ++row)
+               same_logits(fmt::format("row {} of prompts padded {} and decoded", row, name), first[row],
+                           second[row], subject().noise("logits", first[row]));
+           });
+    }
+  }
+
+  // What each of the two makes of its own inputs, apart from what the inputs call for: told by a float64
+  // replay. `slack` is granted where neither is what they call for: their inputs then differ by rounding.
+  std::optional<reports::Check> local_difference(const std::string& stage, const at::Tensor& first,
+                                                 const std::optional<Replayed>& first_right,
+                                                 const at::Tensor& second,
+                                                 const std::optional<Replayed>& second_right) {
+    if (!first_right || !second_right || first.sizes() != second.sizes() ||
+        first_right->expected.sizes() != first.sizes() || second_right->expected.sizes() != second.sizes())
+      return std::nullopt;
+    const auto neither = first.isnan() & second.isnan();  // a number
+    const auto error = [&](const at::Tensor& seen, const at::Tensor& right) {
+      const auto wide = seen.to(at::kDouble);
+      return at::where(neither | (wide == right), at::zeros_like(wide), wide - right);  // equal infinities
+    };
+    const auto finite = [](const at::Tensor& bound) { return at::nan_to_num(bound, 0, 0, 0); };
+    const auto one_error = error(first, first_right->expected),
+               other_error = error(second, second_right->expected);
+    auto bound = finite(first_right->tolerance.bound.expand_as(first)) +
+                 finite(second_right->tolerance.bound.expand_as(second));
+    const auto right = [&](const at::Tensor& seen, const Replayed& by) {
+      return compare(stage, seen, by.expected, by.tolerance).within;
+    };
+    if (!right(first, *first_right) && !right(second, *second_right))
+      bound = bound + subject().noise(stage, first).bound;
+    auto check =
+        compare(stage, other_error, one_error, Tolerance::each(bound, first_right->tolerance.reason));
+    if (!check.within && check.elements > 0) {
+      const auto at_worst = [&](const at::Tensor& x) {
+        auto element = x;
+        for (const auto index : check.worst_index) element = element.select(0, index);
+        return number(element.to(at::kDouble).item<double>());
+      };
+      check.sentence = fmt::format(
+          "{}[{}]: of its own inputs {} makes {} where a replay makes {}; {} makes {} where it makes {} "
+          "(allowed between them: {}, {})",
+          stage, fmt::join(check.worst_index, ","), name(*other), at_worst(second),
+          at_worst(second_right->expected), name(one), at_worst(first), at_worst(first_right->expected),
+          number(check.tolerance.value_or(0)), check.tolerance_reason);
+    }
+    return check;
+  }
+
+  std::vector<reports::StageErrors> differences(const StageRun& run, const Stages& first,
+                                                const Stages& second) {
+    std::vector<reports::StageErrors> all;
+    for (const auto& stage : stage_names(one.specification().num_hidden_layers)) {
+      const auto a = first.find(stage), b = second.find(stage);
+      if (a == first.end() || b == second.end()) continue;
+      const bool hides = stage.ends_with(".scores") && a->second.sizes() == b->second.sizes() &&
+                         a->second.size(-1) == run.tokens.ids.size(1);
+      const auto seen = [&](const at::Tensor& x) {
+        return hides ? hidden_as_infinity(x, allowed_in(run.tokens)) : x;
+      };
+      const auto before = seen(a->second), now = seen(b->second);
+      all.push_back({stage, {}, {}});
+      if (run.first_position == 0)
+        all.back().inherited = compare_two(stage, now, before, subject().noise(stage, before));
+      if (first_bits.empty() && !same_bits(before, now)) first_bits = fmt::format("{} ({})", stage, run.name);
+      if (one.measures_elsewhere()) continue;
+      all.back().local =
+          local_difference(stage, before, try_replay(stage, first, run.tokens, run.first_position), now,
+                           try_replay(stage, second, run.tokens, run.first_position));
+    }
+    return all;
+  }
+
+  void stages() {
+    set_subject(&one);
+    std::vector<std::string> alone;
+    for (const auto& run : stage_runs()) {
+      if (!can(run.needs)) continue;
+      both([&] { return run.show(run.tokens); },
+           [&](const Stages& first, const Stages& second) {
+             const at::NoGradGuard no_gradients;
+             auto all = differences(run, first, second);
+             for (const auto& [stage, value] : first)
+               if (!second.contains(stage)) alone.push_back(stage);
+             for (const auto& [stage, value] : second)
+               if (!first.contains(stage)) alone.push_back(stage);
+             for (const auto& entry : all) {
+               for (const auto* check : {&entry.inherited, &entry.local}) {
+                 if (!*check) continue;
+                 auto named = **check;
+                 named.what +=
+                     fmt::format(" ({}{})", run.name, check == &entry.local ? ", of its own inputs" : "");
+                 record(std::move(named));
+               }
+             }
+             const bool differ = std::any_of(all.begin(), all.end(), [](const auto& entry) {
+               return (entry.inherited && !entry.inherited->within) || (entry.local && !entry.local->within);
+             });
+             if (differ && place.mode.empty()) place.mode = run.name, place.stages = std::move(all);
+           });
+    }
+    if (other == nullptr) return;
+    if (!first_bits.empty()) one.recorder().finding(fmt::format("bits first differ at {}", first_bits));
+    std::sort(alone.begin(), alone.end());
+    alone.erase(std::unique(alone.begin(), alone.end()), alone.end());
+    if (!alone.empty())
+      one.recorder().finding(
+          fmt::format("shown by one of the two alone, and not compared: {} stages, such as {}", alone.size(),
+                      alone.front()));
+  }
+
+  void operations() {
+    const auto close = [&](const std::string& what, const Tolerance& tolerance) {
+      return [this, what, tolerance](const at::Tensor& first, const at::Tensor& second) {
+        record(compare_two(what, second.to(at::kCPU), first.to(at::kCPU), tolerance));
+      };
+    };
+    const auto factor = one.specification().repeat_factor();
+    if (can("repeat_kv")) {
+      const auto tolerance = Tolerance::absolute(1e-12, "a copy in float64");
+      both([&] { return subject().candidate().repeat_kv(some_heads(), factor); },
+           close("repeat_kv", tolerance));
+      both(
+          [&] {
+            return subject().candidate().repeat_kv_gradient(some_heads(), factor, some_upstream(factor));
+          },
+          close("gradient of repeat_kv",
+                Tolerance::absolute(1e-11, fmt::format("float64 sum of {}", factor))));
+    }
+    if (can("rotate")) {
+      const auto vectors = [] {
+        const auto heads = some_heads().to(at::kFloat);  // (3, 7, K, Dh)
+        const auto& s = subject().specification();
+        const auto last = s.max_position_embeddings - 1;
+        const auto positions = at::tensor(
+            {std::int64_t{0}, std::int64_t{1}, std::int64_t{7}, last / 9, last / 3, last - 1, last},
+            at::kLong);
+        return subject().candidate().rotate(heads, positions.unsqueeze(0).expand({3, 7}).contiguous());
+      };
+      // An angle errs in proportion to the position, in either of the two.
+      const double last = static_cast<double>(one.specification().max_position_embeddings);
+      const double steps = 2 * (4 + std::log(one.specification().rope_theta));
+      both(vectors,
+           close("rotation", Tolerance::absolute(2 * steps * last * unit_roundoff(at::kFloat) + 1e-6,
+                                                 "angles in float32, whose rounding grows with position")));
+    }
+  }
+
+  void cache() {
+    both([] { return fill_cache(); },
+         [&](const Filled& first, const Filled& second) {
+           expect_text("layers in the cache", std::to_string(second.view.layers.size()),
+                       std::to_string(first.view.layers.size()));
+           expect_text("positions in the cache", std::to_string(second.view.length),
+                       std::to_string(first.view.length));
+           for (std::size_t layer = 0; layer < std::min(first.view.layers.size(), second.view.layers.size());
+                ++layer) {
+             const auto &a = first.view.layers[layer], &b = second.view.layers[layer];
+             const auto prefix = fmt::format("layers.{} cached ", layer);
+             record(compare_two(prefix + "keys", b.keys.to(at::kCPU), a.keys.to(at::kCPU),
+                                subject().noise("k_rotated", a.keys.to(at::kCPU))));
+             record(compare_two(prefix + "values", b.values.to(at::kCPU), a.values.to(at::kCPU),
+                                subject().noise("v", a.values.to(at::kCPU))));
+           }
+         });
+  }
+
+  void overrunning() {
+    both([] { return overrun(standard_probe()); },
+         [&](const Overrun& first, const Overrun& second) {
+           expect_text("writing 13 tokens into a cache of 12", second.answer, first.answer);
+           if (first.logits.defined() && second.logits.defined())
+             same_logits("the last two tokens that fit", first.logits, second.logits,
+                         subject().noise("logits", first.logits));
+         });
+  }
+
+  void gradients() {
+    set_subject(&one);
+    for_each_gradient_probe(
+        [&](const std::string& need) { return can(need); },
+        [&](const GradientProbe& probe) {
+          both(
+              [&] {
+                subject().running();
+                return subject().candidate().gradients(probe.tokens, probe.labels, probe.options);
+              },
+              [&](const Gradients& first, const Gradients& second) {
+                const auto allowed = [&](const at::Tensor& x) {
+                  return Tolerance::absolute(kNoiseFactor * probe.noise * largest(x), probe.reason);
+                };
+                record(compare_two(fmt::format("loss ({})", probe.name), second.loss.to(at::kCPU),
+                                   first.loss.to(at::kCPU), allowed(first.loss)));
+                for (const auto& [key, values] : first.parameters)
+                  if (const auto found_other = second.parameters.find(key);
+                      found_other != second.parameters.end())
+                    record(compare_two(fmt::format("gradient of {} ({})", key, probe.name),
+                                       found_other->second.to(at::kCPU), values.to(at::kCPU),
+                                       allowed(values)));
+              });
+          set_subject(&one);
+        });
+  }
+
+  void speed() {
+    if (other == nullptr) return;
+    const at::NoGradGuard no_gradients;
+    const auto length = std::min<std::int64_t>(512, one.specification().max_position_embeddings);
+    set_subject(&one);
+    const auto long_tokens = probe("speed", 1, length),
+               prompt = probe("speed", 1, std::min<std::int64_t>(64, length / 2));
+    const auto steps = prompt.ids.size(1);
+    const auto pass = [&](Subject& whom) {
+      set_subject(&whom);
+      auto& candidate = whom.running();
+      return seconds_of(candidate, [&] { candidate.forward(long_tokens, {}).to(at::kCPU); });
+    };
+    const auto decode = [&](Subject& whom) {
+      set_subject(&whom);
+      auto& candidate = whom.running();
+      const auto decoding = candidate.decode(1, 2 * steps);
+      decoding->extend(prompt, {});
+      return seconds_of(candidate, [&] {
+        for (std::int64_t step = 0; step < steps; ++step)
+          decoding->extend({prompt.ids.narrow(1, step, 1), {}, Padding::none}, {}).to(at::kCPU);
+      });
+    };
+    const auto measure = [&](const std::string& what, const auto& work) {
+      std::vector<double> first, second;
+      for (int round = -1; round < kRounds; ++round) {
+        const double a = work(one), b = work(*other);
+        if (round < 0) continue;
+        first.push_back(a);
+        second.push_back(b);
+      }
+      const auto said = ratio_of(first, second);
+      one.recorder().add(reported(what, said, kRounds));
+      one.recorder().finding(fmt::format("{}: {}", what, said));
+    };
+    measure(fmt::format("a pass of {} tokens", length), pass);
+    if (can("cache")) measure(fmt::format("decoding {0} tokens after {0}", steps), decode);
+  }
+
+  void memory() {
+    if (other == nullptr) return;
+    const auto say = [&](const std::string& what, double second, double first) {
+      const auto said = fmt::format("{}, {} before", in_bytes(second), in_bytes(first));
+      one.recorder().add(reported(what, said, 1));
+      one.recorder().finding(fmt::format("{}: {}", what, said));
+    };
+    const auto total = [](Subject& whom) {
+      double bytes = 0;
+      for (const auto& parameter : whom.description().parameters)
+        bytes += static_cast<double>(c10::multiply_integers(parameter.shape)) *
+                 static_cast<double>(at::elementSize(parameter.type));
+      return bytes;
+    };
+    say("parameters", total(*other), total(one));
+    if (can("cache.show"))
+      both([] { return fill_cache().view; },
+           [&](const CacheView& first, const CacheView& second) {
+             const auto each = [](const CacheView& view) {
+               return static_cast<double>(view.bytes) /
+                      static_cast<double>(3 * std::max<std::int64_t>(1, view.capacity));
+             };
+             say("cache, for each position of a sequence", each(second), each(first));
+           });
+    const auto first = one.candidate().usage(), second = other->candidate().usage();
+    if (first && second && first->most_bytes && second->most_bytes)
+      say("the most that its program held", static_cast<double>(*second->most_bytes),
+          static_cast<double>(*first->most_bytes));
+  }
+
+  // With other weights loaded into both.
+  reports::Check with_weights(const std::string& what, const Weights& weights) {
+    reports::Check check;
+    check.within = other == nullptr;  // then all are to be asked
+    const auto logits_with = [&] {
+      at::Tensor seen;
+      subject().with_weights(weights, [&](Candidate& candidate) {
+        seen = candidate.forward(standard_probe(), {}).to(at::kCPU);
+      });
+      return seen;
+    };
+    both(logits_with, [&](const at::Tensor& first, const at::Tensor& second) {
+      check = compare_two(what, second, first, subject().noise("logits", first));
+    });
+    return check;
+  }
+};
+
+Comparison::Comparison(Subject& one, Subject* other) : pair_(new Pair(one, other)) {}
+Comparison::~Comparison() {
+  set_subject(nullptr);
+}
+
+void Comparison::prepare() {
+  auto& p = *pair_;
+  auto& recorder = p.one.recorder();
+  if (p.other == nullptr) return;
+  const auto &first = p.one.description().configuration, &second = p.other->description().configuration;
+  if (std::none_of(first.begin(), first.end(),
+                   [&](const auto& entry) { return second.contains(entry.first); }))
+    recorder.exclude("SAME-1", "there is no setting that both state");
+  for (auto* subject : {&p.one, p.other})
+    recorder.declare(subject->candidate().capabilities(), p.name(*subject));
+  const bool run = p.can("code");
+  if (run && (p.one.can("load") || p.other->can("load")))
+    recorder.exclude(
+        "SAME-3", p.both_load() ? "both were given the same weights" : "one was given the other's weights");
+  if (!p.can("padding.right") && !p.can("padding.left"))
+    recorder.exclude("SAME-7", "there is no side of padding that both declare");
+  if (!p.can("repeat_kv") && !p.can("rotate"))
+    recorder.exclude("SAME-10", "there is no operation that both show");
+  for (auto* subject : {&p.one, p.other})
+    if (run && !subject->candidate().usage())
+      for (const auto* id : {"SAME-14", "SAME-15"})
+        recorder.exclude(id, fmt::format("{} is a recording, of which nothing is run", p.name(*subject)));
+  if (!run) return;
+  try {
+    p.share_weights();
+    p.both([] { return observe(standard_probe()); },
+           [&](const Stages& one, const Stages& other) {
+             std::int64_t common = 0;
+             for (const auto& [stage, value] : one) common += other.contains(stage) ? 1 : 0;
+             p.any_stage = common > 1;
+           });
+  } catch (const std::exception&) {
+    return;  // whoever looks will say it
+  }
+  if (!p.any_stage)
+    recorder.exclude("SAME-9", "the two have no stage in common that both show but the logits");
+}
+
+struct Comparison::Entry {
+  const char* id;
+  void (Pair::*look)();
+  bool runs;  // the code of the two
+};
+
+const std::vector<Comparison::Entry>& Comparison::entries() {
+  static const std::vector<Entry> all = {
+      {"SAME-1", &Pair::configuration, false},  {"SAME-2", &Pair::parameters, false},
+      {"SAME-3", &Pair::stored_weights, false}, {"SAME-4", &Pair::initialisation, true},
+      {"SAME-5", &Pair::evaluation, true},      {"SAME-6", &Pair::training, true},
+      {"SAME-7", &Pair::padding, true},         {"SAME-8", &Pair::decoding, true},
+      {"SAME-9", &Pair::stages, true},          {"SAME-10", &Pair::operations, true},
+      {"SAME-11", &Pair::cache, true},          {"SAME-12", &Pair::overrunning, true},
+      {"SAME-13", &Pair::gradients, true},      {"SAME-14", &Pair::speed, true},
+      {"SAME-15", &Pair::memory, true},
+  };
+  return all;
+}
+
+void Comparison::look(const std::string& requirement) {
+  auto& p = *pair_;
+  p.compared = p.identical = 0;
+  p.nearest = -1;
+  p.unseen = 0;
+  for (const auto& [id, look, runs] : entries()) {
+    if (id != requirement) continue;
+    if (runs) p.share_weights();
+    if (runs && !p.one.measures_elsewhere()) p.measure_rounding();
+    (p.*look)();
+    p.conclude();
+    return;
+  }
+  throw std::logic_error("nothing looks at " + requirement);
+}
+
+void Comparison::ask_everything() {
+  auto& p = *pair_;
+  const auto ask = [](const auto& question) {
+    try {
+      question();
+    } catch (const std::exception&) {
+      return;  // the recording has it
+    }
+  };
+  for (const auto& entry : entries()) ask([&] { (p.*entry.look)(); });
+  set_subject(&p.one);
+  ask([&] {
+    if (p.one.can("load") && observe(standard_probe()).size() < 2)
+      block_by_block(
+          [&](const std::string& what, const Weights& weights) { return p.with_weights(what, weights); });
+  });
+}
+
+reports::Localisation Comparison::localise() {
+  auto& p = *pair_;
+  auto& place = p.place;
+  if (const auto* wrong = first_locally_wrong(place)) {
+    place.conclusion =
+        fmt::format("in {}, {} is the first stage that the two make otherwise of what goes into it",
+                    place.mode, wrong->stage);
+    return place;
+  }
+  if (const auto* divergent = first_divergent(place)) {
+    place.conclusion = fmt::format(
+        "in {}, {} is the first stage that differs, and each shown stage is made alike of what goes into it: "
+        "the "
+        "difference is in what is not shown before it",
+        place.mode, divergent->stage);
+    return place;
+  }
+  std::vector<reports::Situation> blocks;
+  set_subject(&p.one);
+  if (!right_in(place.situations, "24 tokens") && p.both_load()) {
+    blocks = block_by_block(
+        [&](const std::string& what, const Weights& weights) { return p.with_weights(what, weights); });
+    set_subject(&p.one);
+  }
+  place.conclusion = narrowed(place.situations, blocks, {"the same", "different"});
+  place.situations.insert(place.situations.end(), blocks.begin(), blocks.end());
+  return place;
+}
+
+}  // namespace plumbline

@@ -1,0 +1,154 @@
+#include "suites/probes.hpp"
+
+#include <algorithm>
+
+namespace plumbline {
+
+void for_each_gradient_probe(const std::function<bool(const std::string&)>& can,
+                             const std::function<void(const GradientProbe&)>& body) {
+  auto& s = subject();
+  s.running();
+  const std::int64_t length = 13;
+  const auto ids = probe("gradients", 3, length).ids;
+  auto labels = ids.clone();
+  labels.narrow(1, 4, 2).fill_(kIgnored);
+  for (const bool training : {false, true}) {
+    if (training && !can("training")) continue;
+    for (const auto padding : {Padding::none, Padding::right}) {
+      if (padding == Padding::right && !can("padding.right")) continue;
+      GradientProbe one;
+      one.name = fmt::format("{}{}", training ? "training" : "evaluation",
+                             padding == Padding::right ? ", padded right" : "");
+      one.options = training ? in_training() : PassOptions{};
+      one.tokens = {ids, {}, padding};
+      one.labels = labels;
+      if (padding == Padding::right) {
+        one.tokens.lengths = {length, 9, 11};
+        one.labels = labels.masked_fill(~real_tokens(one.tokens), kIgnored);
+      }
+      one.exact = gradients(s.exact(), one.tokens, one.labels, one.options);
+      const auto rounded = gradients(s.rounded(), one.tokens, one.labels, one.options);
+      one.noise = 0;
+      for (const auto& [name, right] : one.exact.parameters)
+        one.noise = std::max(one.noise, largest(rounded.parameters.at(name).to(at::kCPU, at::kDouble) -
+                                                right.to(at::kCPU, at::kDouble)) /
+                                            largest(right));
+      one.reason = fmt::format("{} x the {} rounding error measured on the reference, {} of the largest",
+                               kNoiseFactor, type_name(s.candidate().type()), number(one.noise));
+      body(one);
+    }
+  }
+}
+
+Tokens special_tokens() {
+  const auto& s = subject().specification();
+  const std::vector<std::int64_t> special{0, 1, 2, 3, s.vocab_size - 1};
+  std::vector<std::int64_t> ids;
+  for (const auto first : special)
+    for (const auto second : special) ids.insert(ids.end(), {first, second, 7 + first});
+  return {at::tensor(ids, at::kLong).remainder(s.vocab_size).unsqueeze(0), {}, Padding::none};
+}
+
+namespace {
+
+const std::vector<std::int64_t> kPrompts{13, 5, 9};  // lengths
+
+Tokens prompts() {
+  return probe("prompts", 3, 13);
+}
+Tokens continuations() {
+  return probe("continuations", 3, 6);
+}
+
+}  // namespace
+
+std::vector<at::Tensor> padded_and_decoded(Padding side) {
+  const at::NoGradGuard no_gradients;
+  const auto longest = prompts().ids, more = continuations().ids;
+  auto prompt = at::zeros_like(longest);
+  const auto begin = [&](std::int64_t length) { return side == Padding::right ? 0 : 13 - length; };
+  for (std::int64_t row = 0; row < 3; ++row) {
+    const auto length = kPrompts[static_cast<std::size_t>(row)];
+    prompt[row].narrow(0, begin(length), length).copy_(longest[row].narrow(0, 0, length));
+  }
+  const auto decoding = subject().running().decode(3, 19);
+  const auto first = decoding->extend({prompt, kPrompts, side}, {}).to(at::kCPU);
+  std::vector<at::Tensor> rest;
+  for (std::int64_t step = 0; step < 6; ++step)
+    rest.push_back(decoding->extend({more.narrow(1, step, 1), {}, Padding::none}, {}).to(at::kCPU));
+  const auto later = at::cat(rest, 1);
+  std::vector<at::Tensor> all;
+  for (std::int64_t row = 0; row < 3; ++row) {
+    const auto length = kPrompts[static_cast<std::size_t>(row)];
+    all.push_back(
+        at::cat({first.narrow(0, row, 1).narrow(1, begin(length), length), later.narrow(0, row, 1)}, 1));
+  }
+  return all;
+}
+
+std::vector<Tokens> padded_and_decoded_alone() {
+  std::vector<Tokens> all;
+  for (std::int64_t row = 0; row < 3; ++row)
+    all.push_back(
+        {at::cat({prompts().ids.narrow(0, row, 1).narrow(1, 0, kPrompts[static_cast<std::size_t>(row)]),
+                  continuations().ids.narrow(0, row, 1)},
+                 1),
+         {},
+         Padding::none});
+  return all;
+}
+
+at::Tensor logits_beside(const Tokens& tokens, double value) {
+  const at::NoGradGuard no_gradients;
+  const auto decoding = subject().running().decode(1, 40);
+  std::vector<at::Tensor> all;
+  for (const auto& [begin, count] : {std::pair<std::int64_t, std::int64_t>{0, 9}, {9, 1}, {10, 14}}) {
+    decoding->fill_unwritten(value);
+    all.push_back(decoding->extend({tokens.ids.narrow(1, begin, count), {}, Padding::none}, {}).to(at::kCPU));
+  }
+  return at::cat(all, 1);
+}
+
+Overrun overrun(const Tokens& tokens) {
+  const at::NoGradGuard no_gradients;
+  const auto decoding = subject().running().decode(1, 12);
+  const auto take = [&](std::int64_t begin, std::int64_t count) {
+    return decoding->extend({tokens.ids.narrow(1, begin, count), {}, Padding::none}, {}).to(at::kCPU);
+  };
+  take(0, 10);
+  try {
+    take(10, 3);
+  } catch (const CacheOverrun&) {
+    return {"refused", take(10, 2)};
+  }
+  return {"13 tokens were accepted", {}};
+}
+
+Filled fill_cache() {
+  const at::NoGradGuard no_gradients;
+  Filled filled;
+  filled.tokens = probe("cache", 3, 24);
+  filled.decoding = subject().running().decode(3, 29);
+  PassOptions options;
+  options.observe = [&](const std::string& stage, const at::Tensor& value) {
+    filled.stages[stage] = value.to(at::kCPU).clone();
+  };
+  filled.decoding->extend(filled.tokens, options);
+  filled.view = filled.decoding->show();
+  return filled;
+}
+
+at::Tensor some_heads() {
+  const auto& s = subject().specification();
+  const auto elements = 3 * 7 * s.num_key_value_heads * s.head_size();
+  return at::arange(elements, at::kDouble).sin().view({3, 7, s.num_key_value_heads, s.head_size()});
+}
+
+at::Tensor some_upstream(std::int64_t factor) {
+  const auto x = some_heads();
+  return at::arange(x.numel() * factor, at::kDouble)
+      .cos()
+      .view({x.size(0), x.size(1), x.size(2) * factor, x.size(3)});
+}
+
+}  // namespace plumbline

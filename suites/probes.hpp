@@ -1,0 +1,58 @@
+// What more than one suite asks of the running subject.
+#pragma once
+
+#include "suites/suite.hpp"
+
+namespace plumbline {
+
+// A pass with labels, and the relative error that the reference itself makes of its gradients in the
+// candidate's type.
+struct GradientProbe {
+  std::string name;
+  Tokens tokens;
+  at::Tensor labels;
+  PassOptions options;
+  double noise;
+  std::string reason;
+  Gradients exact;  // of the specification, in float64
+};
+// Those of which `wanted` holds, by what a candidate has to declare for them ("training", "padding.right").
+void for_each_gradient_probe(const std::function<bool(const std::string&)>& can,
+                             const std::function<void(const GradientProbe&)>& body);
+
+// Tokens with what tokenizers use for padding, beginning, end and unknown, each where it begins and where it
+// follows.
+Tokens special_tokens();
+
+// A batch of prompts of several lengths, padded and decoded through the cache: the logits of each row's real
+// tokens.
+std::vector<at::Tensor> padded_and_decoded(Padding side);
+// The sequences of which these are the rows.
+std::vector<Tokens> padded_and_decoded_alone();
+
+// Logits through the cache with a value in every slot that was not written.
+at::Tensor logits_beside(const Tokens& tokens, double value);
+
+// What writing 13 tokens into a cache of 12 comes to, after 10 that fit, and the logits of the two that still
+// fit.
+struct Overrun {
+  std::string answer;  // "refused", "13 tokens were accepted"
+  at::Tensor logits;   // undefined unless it was refused
+};
+Overrun overrun(const Tokens& tokens);
+
+// What a cache of capacity 29 holds of the first 24 positions of a batch of 3.
+struct Filled {
+  std::unique_ptr<Decoding> decoding;
+  CacheView view;
+  Stages stages;
+  Tokens tokens;
+};
+Filled fill_cache();
+
+// Some key/value heads to repeat: (B, L, K, Dh), lengths and batch unlike any head count; and a gradient from
+// above.
+at::Tensor some_heads();
+at::Tensor some_upstream(std::int64_t factor);
+
+}  // namespace plumbline
