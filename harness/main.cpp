@@ -96,6 +96,7 @@ std::string device_name(at::Device device) {
 
 struct Arguments {
   std::string candidate = "reference";
+  std::string name;  // what results call it; empty: as it was typed
   std::string specification = "minimind2-small";
   std::string device = "auto";
   std::string dtype = "f32";
@@ -128,7 +129,7 @@ LiveOptions live_options(const Arguments& arguments, const fs::path& data, at::S
                          at::Device device) {
   const auto& name = arguments.candidate;
   LiveOptions options;
-  options.name = name;
+  options.name = arguments.name.empty() ? name : arguments.name;
   options.type = type;
   options.device = device;
   options.threads = at::get_num_threads();
@@ -350,6 +351,9 @@ int run(int count, char** values) {
   recording->add_option("--out", arguments.out, "directory for result.json, result.xml and summary.md")
       ->capture_default_str();
   recording->footer(kStatusHelp);
+  for (auto* command : {verifying, recording})
+    command->add_option("--name", arguments.name,
+                        "what results call a live model (default: as it is typed here)");
 
   std::string compared_one, compared_other;
   auto* comparing = app.add_subcommand(

@@ -9,6 +9,7 @@
 
 #include "harness/candidate/reference.hpp"
 #include "harness/evidence/replay.hpp"
+#include "harness/evidence/safetensors.hpp"
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
 
@@ -16,6 +17,8 @@ namespace plumbline {
 namespace {
 
 using nlohmann::json;
+
+constexpr std::size_t kMostAxes = 8;
 
 std::optional<at::ScalarType> type_named(const std::string& name) {
   for (const auto type : {at::kFloat, at::kBFloat16, at::kHalf, at::kDouble})
@@ -68,7 +71,7 @@ class Reader {
       refuse("'parameters' is no list");
     std::vector<ParameterDescription> all;
     std::set<std::string> names;
-    std::int64_t total = 0;
+    std::uint64_t bytes = 0;
     for (const auto& item : fields_["parameters"]) {
       if (!item.is_object() || !item.contains("name") || !item["name"].is_string() ||
           !item.contains("shape") || !item["shape"].is_array() || !item.contains("dtype") ||
@@ -77,9 +80,12 @@ class Reader {
       ParameterDescription parameter{item["name"].get<std::string>(), {}, at::kFloat};
       const auto shown = printable(parameter.name, 80);
       if (shown != parameter.name || parameter.name.empty())
-        refuse(fmt::format("parameter name '{}'", shown));
+        refuse(fmt::format("parameter name '{}': expected 1 to 80 bytes of printable text", shown));
       if (!names.insert(parameter.name).second) refuse(fmt::format("parameter '{}' stands twice", shown));
       std::int64_t elements = 1;
+      if (item["shape"].size() > kMostAxes)
+        refuse(fmt::format("parameter '{}' has {} axes; expected {} at most", shown, item["shape"].size(),
+                           kMostAxes));
       for (const auto& size : item["shape"]) {
         if (!size.is_number_integer() || size < 1 || size > (std::int64_t{1} << 31) / elements)
           refuse(fmt::format("parameter '{}' has shape {}", shown, printable(item["shape"].dump(), 80)));
@@ -91,8 +97,10 @@ class Reader {
         refuse(
             fmt::format("parameter '{}' has type '{}'", shown, printable(item["dtype"].get<std::string>())));
       parameter.type = *type;
-      total += elements;
-      if (total > (std::int64_t{1} << 34)) refuse("more than 17 billion parameters");
+      bytes += static_cast<std::uint64_t>(elements) * at::elementSize(parameter.type);
+      if (bytes > most_tensor_bytes())
+        refuse(fmt::format("more than {} MiB of parameters, which is all that this machine has for them",
+                           most_tensor_bytes() >> 20));
       all.push_back(std::move(parameter));
     }
     if (all.empty()) refuse("it has no parameters");
@@ -118,9 +126,13 @@ class Reader {
   std::vector<std::string> stages() const {
     std::vector<std::string> all;
     const auto& can = fields_.at("can");
-    if (!can.contains("stages") || !can["stages"].is_array()) return all;
-    for (const auto& stage : can["stages"])
-      if (stage.is_string()) all.push_back(printable(stage.get<std::string>(), 60));
+    if (!can.contains("stages")) return all;
+    if (!can["stages"].is_array()) refuse("can: 'stages' is no list");
+    for (const auto& stage : can["stages"]) {
+      if (!stage.is_string())
+        refuse(fmt::format("can: 'stages' lists {}", printable(stage.dump(-1, ' ', true), 60)));
+      all.push_back(printable(stage.get<std::string>(), 60));
+    }
     return all;
   }
 
@@ -180,7 +192,8 @@ class Reader {
                                  const std::vector<std::string>& known) const {
     std::vector<std::string> all;
     if (!object.contains(key) || object[key].is_null()) return all;
-    for (const auto& word : object[key].is_array() ? object[key] : json::array({object[key]})) {
+    if (!object[key].is_array()) refuse(fmt::format("can: '{}' is no list", key));
+    for (const auto& word : object[key]) {
       if (!word.is_string() || std::find(known.begin(), known.end(), word.get<std::string>()) == known.end())
         refuse(fmt::format("can: '{}' lists {}; known are {}", key, printable(word.dump(-1, ' ', true), 60),
                            fmt::join(known, ", ")));
@@ -205,6 +218,7 @@ Hello read_hello(const json& fields, const Specification& specification, at::Sca
   hello.cache_axes = reader.axes();
   if (type_named(reader.text("dtype")) != type)
     reader.refuse(fmt::format("it runs in {}, asked for was {}", reader.text("dtype"), type_name(type)));
+  reader.text("device");
   hello.parameters = reader.parameters();
   hello.tied = reader.tied();
   for (const auto& group : hello.tied)

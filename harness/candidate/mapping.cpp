@@ -61,7 +61,7 @@ bool well_formed(const std::string& name, const json& value) {
   if (name == "view")
     return value.is_array() && !value.empty() && value.size() <= 8 && whole_numbers(value, value.size());
   if (name == "select" || name == "flatten") return whole_numbers(value, 2);
-  if (name == "slice") return whole_numbers(value, 3);
+  if (name == "slice") return whole_numbers(value, 3) && value[2] >= 1;
   return name == "transpose" && value == true;
 }
 
@@ -111,7 +111,8 @@ bool Mapping::add_layer(const std::string& canonical, const json& value, std::in
     for (const auto* key : kSteps) {
       if (!object.contains(key)) continue;
       auto given = object[key];
-      if (given.is_array() && std::find(given.begin(), given.end(), kLayer) != given.end()) {
+      if (key == std::string("select") && given.is_array() &&
+          std::find(given.begin(), given.end(), kLayer) != given.end()) {
         // A stack of all layers in one tensor: it ends where the axis does.
         const auto sizes = object.value("view", json(own->shape));
         const auto axis = given[0].is_number_integer() ? given[0].get<std::int64_t>() : 0;

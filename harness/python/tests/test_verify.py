@@ -388,7 +388,7 @@ class Restored(Case):
             torch.set_num_threads(2)
             self.addCleanup(torch.set_num_threads, 1)
             before = judged.state()
-            found = plumbline.verify(kind(judged.model), "tiny", only=11, threads=1)
+            found = plumbline.verify(kind(judged.model), "tiny", only=11, threads=1, device="cpu")
             self.assertEqual(found.document["header"]["threads"], 1)
             self.check(judged, before)
             torch.set_num_threads(1)
