@@ -1,6 +1,7 @@
 // The documents as others read them: JUnit by Python's XML parser, JSON against its published schema, the
 // three of them in a directory.
 #include <catch2/catch_test_macros.hpp>
+#include <cctype>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
@@ -187,4 +188,23 @@ TEST_CASE("a directory that cannot be written is named") {
       CHECK(std::string(error.what()).find("--out DIR") != std::string::npos);
     }
   }
+}
+
+TEST_CASE("the runs that are committed are whole results, each of the device whose name its directory has") {
+  int runs = 0;
+  for (const auto& entry :
+       std::filesystem::recursive_directory_iterator(PLUMBLINE_SOURCE_DIR "/reports/runs")) {
+    if (entry.path().filename() != "result.json") continue;
+    INFO(entry.path().string());
+    const Result result = from_json(read_text(entry.path(), limit), entry.path().string());
+    CHECK(result.footer.status == 0);
+    CHECK(result.footer.elements_compared > 100'000'000);
+    std::string device = result.header.device.substr(result.header.device.find(": ") + 2);
+    for (char& character : device)
+      character =
+          character == ' ' ? '-' : static_cast<char>(std::tolower(static_cast<unsigned char>(character)));
+    CHECK(device == entry.path().parent_path().parent_path().filename());
+    ++runs;
+  }
+  CHECK(runs >= 4);
 }
