@@ -140,6 +140,10 @@ std::string comparison(const Result& result, const Musts& musts) {
       });
   switch (status_of(musts)) {
     case 0:
+      if (!ran && compared == 0)
+        return fmt::format(
+            "no difference in what {} and {} declare; weights were not compared, and no code was run", other,
+            one);
       if (!ran) return fmt::format("no difference: {} holds what {} holds; no code was run", other, one);
       return compared == identical
                  ? fmt::format(
@@ -154,7 +158,7 @@ std::string comparison(const Result& result, const Musts& musts) {
       return fmt::format("a difference: {} does not do what {} does: {} failed, first {}", other, one,
                          of(musts.counts.failed), named(*musts.failed));
     case 2:
-      return fmt::format("{} and {} could not be compared: {} had no usable evidence, first {}", other, one,
+      return fmt::format("not compared: {} and {}: {} had no usable evidence, first {}", other, one,
                          of(musts.counts.errors), because(*musts.error));
     default:
       return musts.not_assessed == nullptr

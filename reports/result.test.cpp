@@ -197,6 +197,11 @@ TEST_CASE("of two that are compared the sentence says how far they are the same"
                   "bit"s});
   CHECK(verdict({of("SAME-3", 1, Verdict::pass)}, {true}) ==
         std::pair{0, "no difference: after.py holds what before.h5 holds; no code was run"s});
+  CHECK(
+      verdict({of("SAME-2", 1, Verdict::pass)}, {{}}) ==
+      std::pair{
+          0,
+          "no difference in what after.py and before.h5 declare; weights were not compared, and no code was run"s});
   CHECK(verdict({of("SAME-5", 2, Verdict::pass), of("SAME-6", 2, Verdict::fail)}, {true, false}) ==
         std::pair{1,
                   "a difference: after.py does not do what before.h5 does: 1 of 2 comparisons failed, first "
@@ -204,7 +209,7 @@ TEST_CASE("of two that are compared the sentence says how far they are the same"
                   "same logits"s});
   CHECK(verdict({of("SAME-5", 2, Verdict::pass), of("SAME-6", 2, Verdict::error)}, {true, {}}) ==
         std::pair{2,
-                  "after.py and before.h5 could not be compared: 1 of 2 comparisons had no usable evidence, "
+                  "not compared: after.py and before.h5: 1 of 2 comparisons had no usable evidence, "
                   "first SAME-6: "
                   "the same logits (golden/tiny.h5 has no tensor layers.3.scores)"s});
   CHECK(verdict({of("SAME-5", 2, Verdict::pass), of("SAME-6", 2, Verdict::not_assessed)}, {true, {}}) ==

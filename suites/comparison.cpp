@@ -7,7 +7,9 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <set>
 
+#include "harness/system/files.hpp"
 #include "reports/words.hpp"
 #include "suites/probes.hpp"
 #include "suites/ways.hpp"
@@ -16,6 +18,12 @@ namespace plumbline {
 namespace {
 
 constexpr int kRounds = 5;
+constexpr std::int64_t kLong = 512;  // tokens of a long pass
+
+// The largest finite |x|.
+double largest_finite(const at::Tensor& x) {
+  return largest(at::nan_to_num(x.to(at::kDouble), 0, 0, 0));
+}
 
 bool same_bits(const at::Tensor& one, const at::Tensor& other) {
   if (one.scalar_type() != other.scalar_type() || one.sizes() != other.sizes()) return false;
@@ -27,7 +35,12 @@ bool same_bits(const at::Tensor& one, const at::Tensor& other) {
 reports::Check compare_two(const std::string& what, const at::Tensor& other, const at::Tensor& one,
                            const Tolerance& tolerance) {
   if (!same_bits(one, other) || one.numel() == 0) {
-    auto check = compare(what, other, one, tolerance);
+    // A NaN that both have is none of either's.
+    const bool comparable = one.sizes() == other.sizes() && at::isFloatingType(one.scalar_type()) &&
+                            at::isFloatingType(other.scalar_type());
+    const auto neither = comparable ? one.isnan() & other.isnan() : at::Tensor();
+    const auto known = [&](const at::Tensor& x) { return comparable ? x.masked_fill(neither, 0) : x; };
+    auto check = compare(what, known(other), known(one), tolerance);
     check.identical = false;
     for (const auto& [ours, words] : {std::pair{": got ", ": now "}, {", expected ", ", before "}})
       if (const auto begin = check.sentence.find(ours); begin != std::string::npos)
@@ -113,7 +126,8 @@ struct Comparison::Pair {
   int compared = 0, identical = 0;
   double nearest = -1;
   std::string nearest_what;
-  double unseen = 0;  // the largest share of the largest logit that rounding may explain
+  std::string first_failed;  // of all requirements
+  double unseen = 0;         // the largest share of the largest logit that rounding may explain
 
   bool can(const std::string& capability) const {
     return capability.empty() || (one.can(capability) && (other == nullptr || other->can(capability)));
@@ -147,11 +161,12 @@ struct Comparison::Pair {
     if (check.tolerance && *check.tolerance > 0 && check.worst_difference)
       if (const double share = *check.worst_difference / *check.tolerance; share > nearest)
         nearest = share, nearest_what = check.what;
+    if (!check.within && first_failed.empty()) first_failed = check.what;
     one.recorder().add(std::move(check));
   }
   void expect_text(const std::string& what, const std::string& second, const std::string& first) {
     auto check = compare_text(what, second, first);
-    check.tolerance_reason = "exact";
+    check.sentence = fmt::format("{}: now {}, before {}", what, second, first);
     record(std::move(check));
   }
 
@@ -229,8 +244,58 @@ struct Comparison::Pair {
     }
     for (const auto& [key, setting] : second)
       if (!first.contains(key)) alone.push_back(key);
-    if (!alone.empty())
+    if (!alone.empty()) {
       one.recorder().finding(fmt::format("stated by one of the two alone: {}", fmt::join(alone, ", ")));
+      // Where code is run it shows what it does without being told.
+      if (!can("code"))
+        one.recorder().not_assessed(
+            fmt::format("one of the two alone states {}, and what the other's loader would take "
+                        "for it is not known",
+                        fmt::join(alone, ", ")));
+    }
+    unknown_settings();
+  }
+
+  // What two files of settings say under names that mean nothing to us.
+  void unknown_settings() {
+    static const std::set<std::string> about_the_file{"_name_or_path", "transformers_version", "torch_dtype",
+                                                      "dtype"};
+    const auto &first = one.description().stated, &second = other->description().stated;
+    if (!first.is_object() || !second.is_object()) return;
+    // What became a setting that we know: "config.json: rope_parameters.rope_theta".
+    std::set<std::string> used{"model_type",   "architectures", "bos_token_id", "eos_token_id",
+                               "pad_token_id", "use_cache",     "rope_scaling", "initializer_range"};
+    for (const auto* settings : {&one.description().configuration, &other->description().configuration})
+      for (const auto& [key, setting] : *settings) {
+        const auto begin = setting.where.rfind(": ");
+        const auto name = begin == std::string::npos ? setting.where : setting.where.substr(begin + 2);
+        used.insert(name.substr(0, name.find('.')));
+      }
+    std::set<std::string> keys, alone;
+    for (const auto* settings : {&first, &second})
+      for (const auto& [key, value] : settings->items())
+        if (!about_the_file.contains(key)) keys.insert(key);
+    for (const auto& key : keys) {
+      if (!first.contains(key) || !second.contains(key)) {
+        const auto& value = (first.contains(key) ? first : second)[key];
+        if (!value.is_null() && value != false && !used.contains(key)) alone.insert(key);
+        continue;
+      }
+      const auto shown = [&](const nlohmann::json& value) {
+        return printable(value.dump(-1, ' ', true), 200);
+      };
+      auto check = compare_text(fmt::format("config.json: {}", printable(key, 60)), shown(second[key]),
+                                shown(first[key]));
+      check.within = same_value(second[key], first[key]);
+      if (!check.within)
+        check.sentence = fmt::format("{}: now {}, before {}", check.what, check.actual, check.expected);
+      record(std::move(check));
+    }
+    if (alone.empty()) return;
+    const auto names = printable(fmt::format("{}", fmt::join(alone, ", ")), 300);
+    one.recorder().finding(fmt::format("in one config.json alone: {}", names));
+    one.recorder().not_assessed(
+        fmt::format("one config.json alone has {}, and what that does to a model is not known", names));
   }
 
   std::map<std::string, std::vector<std::int64_t>> shapes_of(Subject& whom) const {
@@ -258,11 +323,16 @@ struct Comparison::Pair {
 
   void stored_weights() {
     if (other == nullptr) return;
-    const auto &first = one.candidate().weights(), &second = other->candidate().weights();
+    auto first = one.candidate().weights(), second = other->candidate().weights();
+    // A tied head that one of them stores is the other's embedding.
+    if (one.specification().tie_word_embeddings)
+      for (auto* weights : {&first, &second})
+        if (const auto embedding = weights->find("model.embed_tokens.weight"); embedding != weights->end())
+          weights->emplace("lm_head.weight", embedding->second);
     for (const auto& [key, values] : first) {
       const auto found = second.find(key);
       if (found == second.end()) continue;  // SAME-2 says so
-      auto check = compare_two(key, found->second, values, Tolerance::exact("nothing has been computed yet"));
+      auto check = compare_two(key, found->second, values, Tolerance::exact("weights are not computed"));
       if (check.within && !*check.identical) {
         check.within = false;
         check.sentence =
@@ -308,8 +378,8 @@ struct Comparison::Pair {
                    const Tolerance& tolerance, bool far = false) {
     auto check = compare_two(fmt::format("logits ({})", what), second, first, tolerance);
     place.situations.push_back({what, check});
-    if (!*check.identical && !far && tolerance.bound.numel() == 1 && largest(first) > 0)
-      unseen = std::max(unseen, tolerance.bound.item<double>() / largest(first));
+    if (!*check.identical && !far && tolerance.bound.numel() == 1 && largest_finite(first) > 0)
+      unseen = std::max(unseen, tolerance.bound.item<double>() / largest_finite(first));
     record(std::move(check));
   }
 
@@ -340,7 +410,7 @@ struct Comparison::Pair {
              same_logits(
                  fmt::format("24 tokens from position {}", first_position), first, second,
                  Tolerance::absolute(
-                     kNoiseFactor * error * largest(first),
+                     kNoiseFactor * error * largest_finite(first),
                      fmt::format("{} x the rounding error measured on the reference there, {} of the largest",
                                  kNoiseFactor, number(error))),
                  /*far=*/true);
@@ -358,6 +428,8 @@ struct Comparison::Pair {
   void evaluation() {
     logits_where([](const std::string& needs) { return needs == "evaluation"; });
     logits_of("a batch of 17", "evaluation", [] { return logits(probe("batch", 17, 5)); });
+    logits_of(fmt::format("{} tokens", longest()), "evaluation",
+              [this] { return logits(probe("longest", 1, longest())); });
     logits_of("ids 0, 1, 2, 3 and the last", "evaluation", [] { return logits(special_tokens()); });
     logits_of("dropout 0.1 configured", "dropout", [] {
       PassOptions configured;
@@ -371,6 +443,8 @@ struct Comparison::Pair {
     logits_where([](const std::string& needs) { return needs == "training"; });
     logits_of("training mode, a batch", "training",
               [] { return logits(probe("modes", 2, 24), in_training()); });
+    logits_of("training mode, 100 tokens", "training",
+              [] { return logits(probe("length", 1, 100), in_training()); });
   }
 
   void padding() {
@@ -380,6 +454,7 @@ struct Comparison::Pair {
       for (const std::int64_t length : {24, 9, 1}) {
         const auto what = fmt::format("{} tokens padded {} to 31", length, name);
         logits_of(what, "", [&] { return padded_logits(probe("padded", 1, length), 31, side); });
+        logits_of(what + ", alone in its batch", "", [&] { return padded_alone(length, side); });
         logits_of(what + ", training", "training",
                   [&] { return padded_logits(probe("padded", 1, length), 31, side, in_training()); });
       }
@@ -387,8 +462,25 @@ struct Comparison::Pair {
     if (compared == 0 && other != nullptr) not_assessed("no side of padding could be looked at");
   }
 
+  // The longest pass that is compared.
+  std::int64_t longest() const { return std::min(kLong, one.specification().max_position_embeddings - 24); }
+
+  // A sequence that is padded and alone in its batch.
+  static at::Tensor padded_alone(std::int64_t length, Padding side) {
+    const auto ids = probe("padded", 1, length).ids, fill = at::zeros({1, 31 - length}, at::kLong);
+    const bool right = side == Padding::right;
+    return logits({at::cat({right ? ids : fill, right ? fill : ids}, 1), {length}, side})
+        .narrow(1, right ? 0 : 31 - length, length);
+  }
+
   void decoding() {
     logits_where([](const std::string& needs) { return needs.starts_with("cache"); });
+    logits_of(fmt::format("8 tokens after {}", longest()), "cache", [this] {
+      const auto tokens = probe("longest", 1, longest() + 8);
+      return cached_logits(tokens, one_by_one(longest(), longest() + 8));
+    });
+    logits_of("decoding of 5 sequences", "cache",
+              [] { return cached_logits(probe("five", 5, 21), one_by_one(13, 21)); });
     for (const double value : {3e4, -3e4})
       logits_of(fmt::format("{} in every unwritten slot", number(value)),
                 can("cache.chunks") ? "cache.fill" : "never",
@@ -422,13 +514,15 @@ struct Comparison::Pair {
     const auto finite = [](const at::Tensor& bound) { return at::nan_to_num(bound, 0, 0, 0); };
     const auto one_error = error(first, first_right->expected),
                other_error = error(second, second_right->expected);
-    auto bound = finite(first_right->tolerance.bound.expand_as(first)) +
-                 finite(second_right->tolerance.bound.expand_as(second));
     const auto right = [&](const at::Tensor& seen, const Replayed& by) {
       return compare(stage, seen, by.expected, by.tolerance).within;
     };
-    if (!right(first, *first_right) && !right(second, *second_right))
-      bound = bound + subject().noise(stage, first).bound;
+    const auto one_bound = finite(first_right->tolerance.bound.expand_as(first)),
+               other_bound = finite(second_right->tolerance.bound.expand_as(second));
+    const bool one_right = right(first, *first_right), other_right = right(second, *second_right);
+    auto bound = one_bound + other_bound;
+    if (one_right != other_right) bound = one_right ? other_bound : one_bound;
+    if (!one_right && !other_right) bound = bound + subject().noise(stage, first).bound;
     auto check =
         compare(stage, other_error, one_error, Tolerance::each(bound, first_right->tolerance.reason));
     if (!check.within && check.elements > 0) {
@@ -586,17 +680,14 @@ struct Comparison::Pair {
                 return subject().candidate().gradients(probe.tokens, probe.labels, probe.options);
               },
               [&](const Gradients& first, const Gradients& second) {
-                const auto allowed = [&](const at::Tensor& x) {
-                  return Tolerance::absolute(kNoiseFactor * probe.noise * largest(x), probe.reason);
-                };
                 record(compare_two(fmt::format("loss ({})", probe.name), second.loss.to(at::kCPU),
-                                   first.loss.to(at::kCPU), allowed(first.loss)));
+                                   first.loss.to(at::kCPU), probe.allowed(first.loss)));
                 for (const auto& [key, values] : first.parameters)
                   if (const auto found_other = second.parameters.find(key);
                       found_other != second.parameters.end())
                     record(compare_two(fmt::format("gradient of {} ({})", key, probe.name),
                                        found_other->second.to(at::kCPU), values.to(at::kCPU),
-                                       allowed(values)));
+                                       probe.allowed(values)));
               });
           set_subject(&one);
         });
@@ -708,6 +799,9 @@ void Comparison::prepare() {
   if (run && (p.one.can("load") || p.other->can("load")))
     recorder.exclude(
         "SAME-3", p.both_load() ? "both were given the same weights" : "one was given the other's weights");
+  for (auto* subject : {&p.one, p.other})
+    if (!run && subject->can("load"))
+      recorder.exclude("SAME-3", fmt::format("{} holds whatever weights it is given", p.name(*subject)));
   if (!p.can("padding.right") && !p.can("padding.left"))
     recorder.exclude("SAME-7", "there is no side of padding that both declare");
   if (!p.can("repeat_kv") && !p.can("rotate"))
@@ -811,6 +905,10 @@ reports::Localisation Comparison::localise() {
     set_subject(&p.one);
   }
   place.conclusion = narrowed(place.situations, blocks, {"the same", "different"});
+  if (std::all_of(place.situations.begin(), place.situations.end(),
+                  [](const auto& one) { return one.check.within; }))
+    place.conclusion =
+        fmt::format("every pass that was tried is the same; the first difference is in {}", p.first_failed);
   place.situations.insert(place.situations.end(), blocks.begin(), blocks.end());
   return place;
 }

@@ -141,6 +141,11 @@ REQUIREMENT("KVC-11", "long decoding gives what one full pass gives, past every 
       fmt::format("logits of 5 sequences of 134 tokens, 61 prefilled, then {}",
                   subject().can("cache.chunks") ? "9 one at a time, then 56 and 8" : "one at a time"),
       cached_logits(tokens, chunks), full, subject().noise("logits", full));
+  const auto longest = std::min<std::int64_t>(600, subject().specification().max_position_embeddings - 4);
+  const auto one = probe("longest", 1, longest + 4);
+  const auto whole = logits(one);
+  expect_close(fmt::format("logits of {} tokens prefilled, then 4 one at a time", longest),
+               cached_logits(one, one_by_one(longest, longest + 4)), whole, subject().noise("logits", whole));
 }
 
 }  // namespace plumbline

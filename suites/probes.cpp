@@ -4,39 +4,53 @@
 
 namespace plumbline {
 
+Tolerance GradientProbe::allowed(const at::Tensor& gradient) const {
+  const auto finite = at::nan_to_num(gradient.to(at::kDouble), 0, 0, 0);
+  auto tolerance = Tolerance::absolute(kNoiseFactor * noise * largest(finite), reason);
+  if (gradient.numel() > 1) tolerance.whole = kWholeFactor * whole * root_mean_square(finite);
+  return tolerance;
+}
+
 void for_each_gradient_probe(const std::function<bool(const std::string&)>& can,
                              const std::function<void(const GradientProbe&)>& body) {
   auto& s = subject();
   s.running();
-  const std::int64_t length = 13;
-  const auto ids = probe("gradients", 3, length).ids;
-  auto labels = ids.clone();
-  labels.narrow(1, 4, 2).fill_(kIgnored);
+  std::vector<GradientProbe> all;
+  const auto add = [&](const std::string& name, const at::Tensor& ids, bool training, Padding padding) {
+    GradientProbe one;
+    one.name = name;
+    one.options = training ? in_training() : PassOptions{};
+    one.tokens = {ids, {}, padding};
+    one.labels = ids.clone();
+    one.labels.narrow(1, 4, 2).fill_(kIgnored);
+    if (padding == Padding::right) {
+      one.tokens.lengths = {13, 9, 11};
+      one.labels.masked_fill_(~real_tokens(one.tokens), kIgnored);
+    }
+    all.push_back(std::move(one));
+  };
+  const auto ids = probe("gradients", 3, 13).ids;
   for (const bool training : {false, true}) {
     if (training && !can("training")) continue;
-    for (const auto padding : {Padding::none, Padding::right}) {
-      if (padding == Padding::right && !can("padding.right")) continue;
-      GradientProbe one;
-      one.name = fmt::format("{}{}", training ? "training" : "evaluation",
-                             padding == Padding::right ? ", padded right" : "");
-      one.options = training ? in_training() : PassOptions{};
-      one.tokens = {ids, {}, padding};
-      one.labels = labels;
-      if (padding == Padding::right) {
-        one.tokens.lengths = {length, 9, 11};
-        one.labels = labels.masked_fill(~real_tokens(one.tokens), kIgnored);
-      }
-      one.exact = gradients(s.exact(), one.tokens, one.labels, one.options);
-      const auto rounded = gradients(s.rounded(), one.tokens, one.labels, one.options);
-      one.noise = 0;
-      for (const auto& [name, right] : one.exact.parameters)
-        one.noise = std::max(one.noise, largest(rounded.parameters.at(name).to(at::kCPU, at::kDouble) -
-                                                right.to(at::kCPU, at::kDouble)) /
-                                            largest(right));
-      one.reason = fmt::format("{} x the {} rounding error measured on the reference, {} of the largest",
-                               kNoiseFactor, type_name(s.candidate().type()), number(one.noise));
-      body(one);
+    const std::string mode = training ? "training" : "evaluation";
+    add(mode, ids, training, Padding::none);
+    if (can("padding.right")) add(mode + ", padded right", ids, training, Padding::right);
+  }
+  add(can("training") ? "training, 100 tokens" : "evaluation, 100 tokens", probe("gradients", 1, 100).ids,
+      can("training"), Padding::none);
+  for (auto& one : all) {
+    one.exact = gradients(s.exact(), one.tokens, one.labels, one.options);
+    const auto rounded = gradients(s.rounded(), one.tokens, one.labels, one.options);
+    for (const auto& [name, right] : one.exact.parameters) {
+      const auto error =
+          rounded.parameters.at(name).to(at::kCPU, at::kDouble) - right.to(at::kCPU, at::kDouble);
+      one.noise = std::max(one.noise, largest(error) / largest(right));
+      one.whole = std::max(one.whole, root_mean_square(error) / root_mean_square(right));
     }
+    one.reason = fmt::format("{} x the {} rounding error measured on the reference, {} of the largest",
+                             kNoiseFactor, type_name(s.candidate().type()), number(one.noise));
+    body(one);
+    one.exact = {};
   }
 }
 

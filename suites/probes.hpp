@@ -12,8 +12,9 @@ struct GradientProbe {
   Tokens tokens;
   at::Tensor labels;
   PassOptions options;
-  double noise;
+  double noise = 0, whole = 0;  // relative to each gradient's largest element, and to its root mean square
   std::string reason;
+  Tolerance allowed(const at::Tensor& gradient) const;
   Gradients exact;  // of the specification, in float64
 };
 // Those of which `wanted` holds, by what a candidate has to declare for them ("training", "padding.right").

@@ -87,21 +87,25 @@ Tolerance Subject::noise(const std::string& stage, const at::Tensor& expected) {
     const at::NoGradGuard no_gradients;
     const auto right = stages_of(exact(), standard_probe()), near = stages_of(rounded(), standard_probe());
     for (const auto& [name, value] : right) {
-      const auto finite = value.isfinite();
-      const auto error = largest((near.at(name) - value).masked_fill(~finite, 0));
+      const auto hidden = ~value.isfinite();
+      const auto error = (near.at(name) - value).masked_fill(hidden, 0);
+      const auto size = value.masked_fill(hidden, 0);
       auto& noise = relative_noise_[kind_of(name)];
-      noise = std::max(noise, error / largest(value.masked_fill(~finite, 0)));
+      noise.worst = std::max(noise.worst, largest(error) / largest(size));
+      noise.whole = std::max(noise.whole, root_mean_square(error) / root_mean_square(size));
     }
   }
   const auto finite = expected.masked_fill(~expected.isfinite(), 0);
-  const double relative = relative_noise_.at(kind_of(stage));
+  const auto& relative = relative_noise_.at(kind_of(stage));
   // Rotary angles in float32 err in proportion to the position (Tokens are few; the pass itself says how
   // many).
   const double angles = static_cast<double>(expected.dim() > 1 ? expected.size(1) : 1) * 0x1p-24;
-  const double bound = (kNoiseFactor * relative + angles) * largest(finite);
-  return Tolerance::absolute(
-      bound, fmt::format("{} x the {} rounding error measured on the reference, {} of the largest",
-                         kNoiseFactor, type_name(candidate_.type()), number(relative)));
+  auto tolerance = Tolerance::absolute(
+      (kNoiseFactor * relative.worst + angles) * largest(finite),
+      fmt::format("{} x the {} rounding error measured on the reference, {} of the largest", kNoiseFactor,
+                  type_name(candidate_.type()), number(relative.worst)));
+  tolerance.whole = (kWholeFactor * relative.whole + angles) * root_mean_square(finite);
+  return tolerance;
 }
 
 Tokens probe(const std::string& name, std::int64_t batch, std::int64_t length) {

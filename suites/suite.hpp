@@ -25,6 +25,8 @@ namespace plumbline {
 // Tolerances on what has come through many stages are so many times the rounding error that the reference
 // itself makes there: honest variants stay an order of magnitude below.
 constexpr double kNoiseFactor = 16;
+// The same of the root mean square over a whole tensor, which varies far less than its worst element.
+constexpr double kWholeFactor = 4;
 
 class Subject {
  public:
@@ -76,7 +78,10 @@ class Subject {
   std::optional<Weights> weights_, elsewhere_;
   bool loaded_ = false;
   std::unique_ptr<Model> exact_, rounded_;
-  std::map<std::string, double> relative_noise_;
+  struct Noise {
+    double worst = 0, whole = 0;  // relative to the largest element, and to the root mean square
+  };
+  std::map<std::string, Noise> relative_noise_;
 };
 
 // The subject of this run.

@@ -37,6 +37,8 @@ struct Description {
   std::map<std::string, Setting> configuration;  // what is missing here was not shown
   std::vector<ParameterDescription> parameters;
   std::vector<std::string> notes;
+  nlohmann::json stated =
+      {};  // a checkpoint's config.json as it stands, unknown settings too; null: there is none
 };
 
 // The candidate cannot do what was asked of it: the check is not assessed, with this reason.

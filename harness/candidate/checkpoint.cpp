@@ -82,6 +82,7 @@ std::unique_ptr<Candidate> open_checkpoint(const std::filesystem::path& path, co
   description.notes = files.notes;
   description.configuration =
       files.config ? read_settings(*files.config, files.config_path) : settings_from_shapes(files.tensors);
+  if (files.config) description.stated = *files.config;
   Weights weights;
   for (const auto& [name, values] : files.tensors) {
     // Tables that older versions stored with the weights: computed, not learned.

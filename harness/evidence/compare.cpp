@@ -143,10 +143,10 @@ Tolerance Tolerance::exact(std::string reason) {
   return absolute(0, std::move(reason));
 }
 Tolerance Tolerance::absolute(double bound, std::string reason) {
-  return {at::scalar_tensor(bound, at::kDouble), std::move(reason)};
+  return {at::scalar_tensor(bound, at::kDouble), std::move(reason), std::numeric_limits<double>::infinity()};
 }
 Tolerance Tolerance::each(at::Tensor bound, std::string reason) {
-  return {wide(bound), std::move(reason)};
+  return {wide(bound), std::move(reason), std::numeric_limits<double>::infinity()};
 }
 
 std::string number(double value) {
@@ -159,6 +159,10 @@ std::string number(double value) {
 
 double largest(const at::Tensor& x) {
   return x.numel() == 0 ? 0 : x.detach().abs().max().to(at::kDouble).item<double>();
+}
+
+double root_mean_square(const at::Tensor& x) {
+  return x.numel() == 0 ? 0 : std::sqrt(x.detach().to(at::kDouble).square().mean().item<double>());
 }
 
 reports::Check compare(const std::string& what, const at::Tensor& actual, const at::Tensor& expected,
@@ -190,8 +194,20 @@ reports::Check compare(const std::string& what, const at::Tensor& actual, const 
   check.sentence = fmt::format("{}: got {}, expected {} (off by {}, allowed {}: {})",
                                at_index(what, check.worst_index), check.actual, check.expected,
                                number(*check.worst_difference), number(*check.tolerance), tolerance.reason);
-  if (!check.within)
+  if (!check.within) {
     check.sentence += fmt::format("; {} of {} elements are off", worst.beyond, check.elements);
+    return check;
+  }
+  if (!std::isfinite(tolerance.whole)) return check;
+  const auto one = wide(actual), other = wide(expected);
+  const double whole = root_mean_square(at::where(one == other, at::zeros_like(one), one - other));
+  if (whole <= tolerance.whole) return check;
+  check.within = false;
+  check.worst_difference = whole;
+  check.tolerance = tolerance.whole;
+  check.sentence =
+      fmt::format("{}: off by {} on the whole, the root mean square of {} elements, allowed {}: {}", what,
+                  number(whole), check.elements, number(tolerance.whole), tolerance.reason);
   return check;
 }
 

@@ -3,6 +3,7 @@
 
 #include <ATen/ATen.h>
 
+#include <limits>
 #include <string>
 
 #include "reports/result.hpp"
@@ -13,6 +14,9 @@ namespace plumbline {
 struct Tolerance {
   at::Tensor bound;    // float64: a scalar, or the shape of what is compared
   std::string reason;  // "float32 sum of 64"
+  // What the root mean square of all differences may be: where single elements may be far off by rounding,
+  // the whole may not. Infinite: anything that the elements may.
+  double whole = std::numeric_limits<double>::infinity();
 
   static Tolerance exact(std::string reason = "exact");
   static Tolerance absolute(double bound, std::string reason);
@@ -35,6 +39,9 @@ reports::Check all_finite(const std::string& what, const at::Tensor& values, con
 
 // The largest |x|, 0 for no elements; NaN if there is one.
 double largest(const at::Tensor& x);
+
+// The root mean square of x, 0 for no elements; NaN if there is one.
+double root_mean_square(const at::Tensor& x);
 
 // "12", "0.1931", "3.0e-04": four significant digits, whole numbers as they are.
 std::string number(double value);

@@ -224,3 +224,26 @@ TEST_CASE("compare: numbers are written short, whole ones as they are", "[eviden
   CHECK(number(nan_) == "nan");
   CHECK(number(-inf_) == "-inf");
 }
+
+TEST_CASE("compare: what each element may be off by rounding, the whole may not", "[evidence][compare]") {
+  const auto expected = at::linspace(1, 2, 1000, at::kFloat);
+  auto tolerance = Tolerance::absolute(0.5, "rounding");
+  tolerance.whole = 0.05;
+  auto one_far = expected.clone();
+  one_far[7] += 0.45;
+  CHECK(compare("x", one_far, expected, tolerance).within);
+  const auto check = compare("x", expected * 1.1, expected, tolerance);
+  CHECK_FALSE(check.within);
+  CHECK(check.tolerance == 0.05);
+  CHECK(check.worst_difference > 0.15);
+  CHECK(check.worst_difference < 0.2);
+  CHECK(check.sentence ==
+        "x: off by 0.1528 on the whole, the root mean square of 1000 elements, allowed 0.05: rounding");
+  tolerance.whole = std::numeric_limits<double>::infinity();
+  CHECK(compare("x", expected * 1.1, expected, tolerance).within);
+  // Equal infinities are no difference, and a NaN is none that is allowed.
+  const auto infinite = expected.masked_fill(expected > 1.9, -INFINITY);
+  tolerance.whole = 0.05;
+  CHECK(compare("x", infinite, infinite.clone(), tolerance).within);
+  CHECK_FALSE(compare("x", infinite.masked_fill(infinite < 0, NAN), infinite, tolerance).within);
+}
