@@ -159,7 +159,7 @@ class Comparisons(Pairs):
         window = {live.edits.MASK: f"{live.edits.MASK}\n        allowed = allowed & (torch.arange(start + length, device=tokens.device) > slots.unsqueeze(1) - 300)"}
         before = self.recorded(self.model("plain"))
         result, _ = self.compared(before, self.model("window", window), 1)
-        self.assertIn("512 tokens", result["localisation"]["conclusion"])
+        self.assertIn("600 tokens", result["localisation"]["conclusion"])
 
     def test_programs_that_are_given_no_weights(self):
         """Each keeps its own: where those differ, outputs tell nothing of the code."""

@@ -490,7 +490,7 @@ class Narrowing(Runs):
     def test_what_is_wrong_in_one_way_of_running_it(self):
         self.assertEqual(self.concluded("positions-restart"),
                          "a plain pass of 24 tokens is right; wrong are: decoding after a prefill, decoding from one token, "
-                         "decoding of 134 tokens, prefill in chunks")
+                         "decoding of 134 tokens, 4 tokens after 600, prefill in chunks")
 
 
 class Interruptions(Runs):

@@ -18,7 +18,6 @@ namespace plumbline {
 namespace {
 
 constexpr int kRounds = 5;
-constexpr std::int64_t kLong = 512;  // tokens of a long pass
 
 // The largest finite |x|.
 double largest_finite(const at::Tensor& x) {
@@ -428,8 +427,6 @@ struct Comparison::Pair {
   void evaluation() {
     logits_where([](const std::string& needs) { return needs == "evaluation"; });
     logits_of("a batch of 17", "evaluation", [] { return logits(probe("batch", 17, 5)); });
-    logits_of(fmt::format("{} tokens", longest()), "evaluation",
-              [this] { return logits(probe("longest", 1, longest())); });
     logits_of("ids 0, 1, 2, 3 and the last", "evaluation", [] { return logits(special_tokens()); });
     logits_of("dropout 0.1 configured", "dropout", [] {
       PassOptions configured;
@@ -462,9 +459,6 @@ struct Comparison::Pair {
     if (compared == 0 && other != nullptr) not_assessed("no side of padding could be looked at");
   }
 
-  // The longest pass that is compared.
-  std::int64_t longest() const { return std::min(kLong, one.specification().max_position_embeddings - 24); }
-
   // A sequence that is padded and alone in its batch.
   static at::Tensor padded_alone(std::int64_t length, Padding side) {
     const auto ids = probe("padded", 1, length).ids, fill = at::zeros({1, 31 - length}, at::kLong);
@@ -475,10 +469,6 @@ struct Comparison::Pair {
 
   void decoding() {
     logits_where([](const std::string& needs) { return needs.starts_with("cache"); });
-    logits_of(fmt::format("8 tokens after {}", longest()), "cache", [this] {
-      const auto tokens = probe("longest", 1, longest() + 8);
-      return cached_logits(tokens, one_by_one(longest(), longest() + 8));
-    });
     logits_of("decoding of 5 sequences", "cache",
               [] { return cached_logits(probe("five", 5, 21), one_by_one(13, 21)); });
     for (const double value : {3e4, -3e4})

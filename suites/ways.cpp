@@ -2,6 +2,7 @@
 
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <set>
 
 namespace plumbline {
@@ -83,7 +84,9 @@ std::vector<LogitsRun> logits_runs() {
   std::vector<LogitsRun> all;
   for (const auto length : lengths())
     all.push_back({in_words(length), "evaluation", of_length(length), pass});
+  const auto longest = std::min<std::int64_t>(600, subject().specification().max_position_embeddings - 4);
   const std::vector<LogitsRun> others = {
+      {in_words(longest), "evaluation", probe("longest", 1, longest), pass},
       {"a batch of 5", "evaluation", probe("five", 5, 21), pass},
       {"padding on the right", "padding.right", standard, padded(Padding::right)},
       {"padding on the left", "padding.left", standard, padded(Padding::left)},
@@ -93,6 +96,8 @@ std::vector<LogitsRun> logits_runs() {
       {"decoding after a prefill", "cache", standard, in(one_by_one(kPrefill, 24))},
       {"decoding from one token", "cache", standard, in(one_by_one(1, 24))},
       {"decoding of 134 tokens", "cache", probe("long", 1, 134), in(one_by_one(61, 134))},
+      {fmt::format("4 tokens after {}", longest), "cache", probe("longest", 1, longest + 4),
+       in(one_by_one(longest, longest + 4))},
       {"prefill in chunks", "cache.chunks", standard, in({10, 9, 5})},
   };
   all.insert(all.end(), others.begin(), others.end());

@@ -65,9 +65,12 @@ Tensor mask_with_unwritten(const Sight& sight) {
   return causal_mask(sight) | unwritten;
 }
 
-Tensor mask_window_in_cache(const Sight& sight) {
-  const auto near = sight.key_slots.unsqueeze(0) > sight.query_slots.unsqueeze(-1) - 64;
-  return sight.cached ? causal_mask(sight) & near : causal_mask(sight);
+// Keys further back than so many slots are hidden.
+Tensor mask_window(const Sight& sight, std::int64_t window) {
+  return causal_mask(sight) & (sight.key_slots.unsqueeze(0) > sight.query_slots.unsqueeze(-1) - window);
+}
+Tensor mask_window_in_cache(const Sight& sight, std::int64_t window) {
+  return sight.cached ? mask_window(sight, window) : causal_mask(sight);
 }
 
 struct Departure {
@@ -177,7 +180,14 @@ const std::vector<Departure>& catalogue() {
          };
          d.formulas.mask = mask_with_unwritten;
        }},
-      {"cache-window-64", [](Departed& d) { d.formulas.mask = mask_window_in_cache; }},
+      {"cache-window-64",
+       [](Departed& d) {
+         d.formulas.mask = [](const Sight& sight) { return mask_window_in_cache(sight, 64); };
+       }},
+      {"cache-window-256",
+       [](Departed& d) {
+         d.formulas.mask = [](const Sight& sight) { return mask_window_in_cache(sight, 256); };
+       }},
       // 5 RoPE
       {"rotary-other-pairing",
        [](Specification& s) { s.rotary = s.rotary == Rotary::halves ? Rotary::pairs : Rotary::halves; }},
@@ -264,6 +274,8 @@ const std::vector<Departure>& catalogue() {
          };
        }},
       {"mask-sees-next", [](Departed& d) { d.formulas.mask = mask_sees_next; }},
+      {"mask-window-256",
+       [](Departed& d) { d.formulas.mask = [](const Sight& sight) { return mask_window(sight, 256); }; }},
       {"mask-inverted", [](Departed& d) { d.formulas.mask = mask_inverted; }},
       {"mask-without-padding", [](Departed& d) { d.formulas.mask = mask_without_padding; }},
       {"mask-without-padding-in-training",

@@ -67,8 +67,10 @@ Seen look(const Departed& departed) {
   padded.padding = Padding::left;
   values["logits padded left"] = model.forward(padded)[1].narrow(0, 15, 9);
   values["logits padded left in training"] = model.forward(padded, options)[1].narrow(0, 15, 9);
-  auto long_cache = model.make_cache(2, 70);
-  values["logits of a long prefill"] = model.extend(long_cache, probe(70));
+  const Tokens many{probe(300).ids.narrow(0, 0, 1), {}, Padding::none};  // more than any window of a defect
+  values["logits of a long pass"] = model.forward(many);
+  auto long_cache = model.make_cache(1, 300);
+  values["logits of a long prefill"] = model.extend(long_cache, many);
   auto cache = model.make_cache(2, 26);
   for (auto& layer : cache.layers) layer.keys.fill_(5), layer.values.fill_(5);
   const auto whole = probe(24);
