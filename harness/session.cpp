@@ -142,6 +142,17 @@ void exclude_what_cannot_be(Recorder& recorder, const Verification& verification
                        "a pass, and NUM-4 replays each stage instead");
 }
 
+std::vector<reports::Requirement> of_chapter(const Recorder& recorder, int chapter) {
+  auto all = recorder.requirements();
+  std::erase_if(all, [&](const auto& requirement) { return requirement.chapter != chapter; });
+  return all;
+}
+
+bool any_failed(const reports::Result& result) {
+  return std::any_of(result.requirements.begin(), result.requirements.end(),
+                     [](const auto& requirement) { return requirement.verdict == reports::Verdict::fail; });
+}
+
 // Catch2 runs the tests that carry these requirements' tags.
 void run_tests(Catch::Session& session, const std::vector<std::string>& ids) {
   if (ids.empty()) return;
@@ -188,9 +199,7 @@ int verify(Verification verification) {
     const bool wanted =
         verification.chapters.empty() || std::find(verification.chapters.begin(), verification.chapters.end(),
                                                    chapter.number) != verification.chapters.end();
-    std::vector<reports::Requirement> own;
-    for (const auto& requirement : recorder.requirements())
-      if (requirement.chapter == chapter.number) own.push_back(requirement);
+    const auto own = of_chapter(recorder, chapter.number);
     if (!wanted) {
       for (const auto& requirement : own) recorder.leave_out(requirement.id, "outside --only");
       continue;
@@ -205,10 +214,7 @@ int verify(Verification verification) {
     terminal.chapter_end();
   }
   result.requirements = recorder.requirements();
-  if (runs_code &&
-      std::any_of(result.requirements.begin(), result.requirements.end(),
-                  [](const auto& requirement) { return requirement.verdict == reports::Verdict::fail; }))
-    result.localisation = localise();
+  if (runs_code && any_failed(result)) result.localisation = localise();
   if (verification.for_recording) Comparison(subject, nullptr).ask_everything();
   set_subject(nullptr);
   result.footer.seconds = seconds_since(began);
@@ -243,9 +249,7 @@ int compare(const Circumstances& circumstances, std::unique_ptr<Candidate> one,
   Comparison comparison(first, &second);
   comparison.prepare();
   for (const auto& chapter : recorder.chapters()) {
-    std::vector<reports::Requirement> own;
-    for (const auto& requirement : recorder.requirements())
-      if (requirement.chapter == chapter.number) own.push_back(requirement);
+    const auto own = of_chapter(recorder, chapter.number);
     terminal.chapter_begin(chapter, static_cast<int>(own.size()));
     for (const auto& requirement : own) {
       if (requirement.verdict == reports::Verdict::not_applicable) {
@@ -267,9 +271,7 @@ int compare(const Circumstances& circumstances, std::unique_ptr<Candidate> one,
     terminal.chapter_end();
   }
   result.requirements = recorder.requirements();
-  if (runs_code &&
-      std::any_of(result.requirements.begin(), result.requirements.end(),
-                  [](const auto& requirement) { return requirement.verdict == reports::Verdict::fail; })) {
+  if (runs_code && any_failed(result)) {
     try {
       result.localisation = comparison.localise();
     } catch (const std::exception& error) {

@@ -19,11 +19,6 @@ namespace {
 
 constexpr int kRounds = 5;
 
-// The largest finite |x|.
-double largest_finite(const at::Tensor& x) {
-  return largest(at::nan_to_num(x.to(at::kDouble), 0, 0, 0));
-}
-
 bool same_bits(const at::Tensor& one, const at::Tensor& other) {
   if (one.scalar_type() != other.scalar_type() || one.sizes() != other.sizes()) return false;
   const auto a = one.detach().to(at::kCPU).contiguous(), b = other.detach().to(at::kCPU).contiguous();
@@ -41,6 +36,7 @@ reports::Check compare_two(const std::string& what, const at::Tensor& other, con
     const auto known = [&](const at::Tensor& x) { return comparable ? x.masked_fill(neither, 0) : x; };
     auto check = compare(what, known(other), known(one), tolerance);
     check.identical = false;
+    if (comparable) check.elements -= neither.sum().item<std::int64_t>();
     for (const auto& [ours, words] : {std::pair{": got ", ": now "}, {", expected ", ", before "}})
       if (const auto begin = check.sentence.find(ours); begin != std::string::npos)
         check.sentence.replace(begin, std::strlen(ours), words);
@@ -118,8 +114,8 @@ struct Comparison::Pair {
   Subject* other;
   reports::Localisation place;  // where they differ
   std::optional<bool> weights_agree;
+  bool shared = false;     // the one's weights are the other's already
   std::string first_bits;  // the first stage whose bits differ, and in which mode
-  bool any_stage = false;  // apart from the logits, shown by both
 
   // Of the requirement at hand.
   int compared = 0, identical = 0;
@@ -169,9 +165,7 @@ struct Comparison::Pair {
     record(std::move(check));
   }
 
-  const std::string& name(const Subject& whom) const {
-    return const_cast<Subject&>(whom).description().name;  // NOLINT: it changes nothing
-  }
+  static const std::string& name(const Subject& whom) { return whom.description().name; }
 
   // What the requirement's comparisons come to, in a line.
   void conclude() {
@@ -192,7 +186,7 @@ struct Comparison::Pair {
 
   // Both on the same weights. Errors: NotShown where that cannot be had.
   void share_weights() {
-    if (other == nullptr || both_load()) return;
+    if (other == nullptr || both_load() || shared) return;
     if (!one.can("load") && !other->can("load")) {
       if (!weights_agree) weights_agree = weights_are_the_same();
       if (!*weights_agree) throw NotShown("their weights differ, and neither of the two can be given others");
@@ -200,6 +194,7 @@ struct Comparison::Pair {
     }
     auto& fixed = one.can("load") ? *other : one;
     (one.can("load") ? one : *other).use_weights(convert(fixed.candidate().weights(), at::kFloat, at::kCPU));
+    shared = true;
   }
 
   // Candidates of another architecture than the specification's can be compared all the same; then rounding
@@ -377,8 +372,8 @@ struct Comparison::Pair {
                    const Tolerance& tolerance, bool far = false) {
     auto check = compare_two(fmt::format("logits ({})", what), second, first, tolerance);
     place.situations.push_back({what, check});
-    if (!*check.identical && !far && tolerance.bound.numel() == 1 && largest_finite(first) > 0)
-      unseen = std::max(unseen, tolerance.bound.item<double>() / largest_finite(first));
+    if (!*check.identical && !far && tolerance.bound.numel() == 1 && largest(finite(first)) > 0)
+      unseen = std::max(unseen, tolerance.bound.item<double>() / largest(finite(first)));
     record(std::move(check));
   }
 
@@ -409,7 +404,7 @@ struct Comparison::Pair {
              same_logits(
                  fmt::format("24 tokens from position {}", first_position), first, second,
                  Tolerance::absolute(
-                     kNoiseFactor * error * largest_finite(first),
+                     kNoiseFactor * error * largest(finite(first)),
                      fmt::format("{} x the rounding error measured on the reference there, {} of the largest",
                                  kNoiseFactor, number(error))),
                  /*far=*/true);
@@ -471,10 +466,10 @@ struct Comparison::Pair {
     logits_where([](const std::string& needs) { return needs.starts_with("cache"); });
     logits_of("decoding of 5 sequences", "cache",
               [] { return cached_logits(probe("five", 5, 21), one_by_one(13, 21)); });
-    for (const double value : {3e4, -3e4})
-      logits_of(fmt::format("{} in every unwritten slot", number(value)),
-                can("cache.chunks") ? "cache.fill" : "never",
-                [value] { return logits_beside(standard_probe(), value); });
+    if (can("cache.chunks"))
+      for (const double value : {3e4, -3e4})
+        logits_of(fmt::format("{} in every unwritten slot", number(value)), "cache.fill",
+                  [value] { return logits_beside(standard_probe(), value); });
     for (const auto side : {Padding::right, Padding::left}) {
       const std::string name = side == Padding::right ? "right" : "left";
       if (!can("cache.padding." + name)) continue;
@@ -501,7 +496,6 @@ struct Comparison::Pair {
       const auto wide = seen.to(at::kDouble);
       return at::where(neither | (wide == right), at::zeros_like(wide), wide - right);  // equal infinities
     };
-    const auto finite = [](const at::Tensor& bound) { return at::nan_to_num(bound, 0, 0, 0); };
     const auto one_error = error(first, first_right->expected),
                other_error = error(second, second_right->expected);
     const auto right = [&](const at::Tensor& seen, const Replayed& by) {
@@ -672,12 +666,15 @@ struct Comparison::Pair {
               [&](const Gradients& first, const Gradients& second) {
                 record(compare_two(fmt::format("loss ({})", probe.name), second.loss.to(at::kCPU),
                                    first.loss.to(at::kCPU), probe.allowed(first.loss)));
-                for (const auto& [key, values] : first.parameters)
-                  if (const auto found_other = second.parameters.find(key);
-                      found_other != second.parameters.end())
+                for (const auto& [key, values] : first.parameters) {
+                  const auto gradient = second.parameters.find(key);
+                  if (gradient == second.parameters.end())
+                    one.recorder().not_assessed(fmt::format("{} shows no gradient of {}", name(*other), key));
+                  else
                     record(compare_two(fmt::format("gradient of {} ({})", key, probe.name),
-                                       found_other->second.to(at::kCPU), values.to(at::kCPU),
+                                       gradient->second.to(at::kCPU), values.to(at::kCPU),
                                        probe.allowed(values)));
+                }
               });
           set_subject(&one);
         });
@@ -801,19 +798,19 @@ void Comparison::prepare() {
       for (const auto* id : {"SAME-14", "SAME-15"})
         recorder.exclude(id, fmt::format("{} is a recording, of which nothing is run", p.name(*subject)));
   if (!run) return;
+  bool in_common = false;  // a stage that both show, apart from the logits
   try {
     p.share_weights();
     p.both([] { return observe(standard_probe()); },
            [&](const Stages& one, const Stages& other) {
              std::int64_t common = 0;
              for (const auto& [stage, value] : one) common += other.contains(stage) ? 1 : 0;
-             p.any_stage = common > 1;
+             in_common = common > 1;
            });
   } catch (const std::exception&) {
     return;  // whoever looks will say it
   }
-  if (!p.any_stage)
-    recorder.exclude("SAME-9", "the two have no stage in common that both show but the logits");
+  if (!in_common) recorder.exclude("SAME-9", "the two have no stage in common that both show but the logits");
 }
 
 struct Comparison::Entry {
@@ -882,8 +879,7 @@ reports::Localisation Comparison::localise() {
   if (const auto* divergent = first_divergent(place)) {
     place.conclusion = fmt::format(
         "in {}, {} is the first stage that differs, and each shown stage is made alike of what goes into it: "
-        "the "
-        "difference is in what is not shown before it",
+        "the difference is in what is not shown before it",
         place.mode, divergent->stage);
     return place;
   }

@@ -5,9 +5,9 @@
 namespace plumbline {
 
 Tolerance GradientProbe::allowed(const at::Tensor& gradient) const {
-  const auto finite = at::nan_to_num(gradient.to(at::kDouble), 0, 0, 0);
-  auto tolerance = Tolerance::absolute(kNoiseFactor * noise * largest(finite), reason);
-  if (gradient.numel() > 1) tolerance.whole = kWholeFactor * whole * root_mean_square(finite);
+  const auto size = finite(gradient);
+  auto tolerance = Tolerance::absolute(kNoiseFactor * noise * largest(size), reason);
+  if (gradient.numel() > 1) tolerance.whole = kWholeFactor * whole * root_mean_square(size);
   return tolerance;
 }
 

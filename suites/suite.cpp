@@ -95,16 +95,16 @@ Tolerance Subject::noise(const std::string& stage, const at::Tensor& expected) {
       noise.whole = std::max(noise.whole, root_mean_square(error) / root_mean_square(size));
     }
   }
-  const auto finite = expected.masked_fill(~expected.isfinite(), 0);
+  const auto size = finite(expected);
   const auto& relative = relative_noise_.at(kind_of(stage));
   // Rotary angles in float32 err in proportion to the position (Tokens are few; the pass itself says how
   // many).
   const double angles = static_cast<double>(expected.dim() > 1 ? expected.size(1) : 1) * 0x1p-24;
   auto tolerance = Tolerance::absolute(
-      (kNoiseFactor * relative.worst + angles) * largest(finite),
+      (kNoiseFactor * relative.worst + angles) * largest(size),
       fmt::format("{} x the {} rounding error measured on the reference, {} of the largest", kNoiseFactor,
                   type_name(candidate_.type()), number(relative.worst)));
-  tolerance.whole = (kWholeFactor * relative.whole + angles) * root_mean_square(finite);
+  tolerance.whole = (kWholeFactor * relative.whole + angles) * root_mean_square(size);
   return tolerance;
 }
 
@@ -270,7 +270,6 @@ void expect_that(bool holds, const std::string& what, const std::string& actual,
 void expect_told_apart(const std::string& what, const at::Tensor& actual, const at::Tensor& right,
                        const std::vector<std::pair<std::string, at::Tensor>>& wrong,
                        const Tolerance& tolerance) {
-  const auto finite = [](const at::Tensor& x) { return at::nan_to_num(x.to(at::kDouble), 0, 0, 0); };
   for (const auto& [name, other] : wrong) {
     const auto apart =
         ((finite(right) - finite(other)).abs() / tolerance.bound.clamp_min(1e-300)).max().item<double>();

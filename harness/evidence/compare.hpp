@@ -43,6 +43,9 @@ double largest(const at::Tensor& x);
 // The root mean square of x, 0 for no elements; NaN if there is one.
 double root_mean_square(const at::Tensor& x);
 
+// x in float64, 0 where it is infinite or no number.
+at::Tensor finite(const at::Tensor& x);
+
 // "12", "0.1931", "3.0e-04": four significant digits, whole numbers as they are.
 std::string number(double value);
 

@@ -246,4 +246,7 @@ TEST_CASE("compare: what each element may be off by rounding, the whole may not"
   tolerance.whole = 0.05;
   CHECK(compare("x", infinite, infinite.clone(), tolerance).within);
   CHECK_FALSE(compare("x", infinite.masked_fill(infinite < 0, NAN), infinite, tolerance).within);
+  // A bound that is no number allows nothing.
+  tolerance.whole = NAN;
+  CHECK_FALSE(compare("x", one_far, expected, tolerance).within);
 }
