@@ -27,7 +27,7 @@ END
 help_verify() {
   cat <<'END'
 Usage: plumbline verify [CANDIDATE] [--spec NAME|FILE] [--device auto|cpu|cuda[:N]] [--dtype f32|bf16] [--threads N]
-                        [--only CHAPTER] [--out DIR] [--python PATH] [--timeout SECONDS]
+                        [--only CHAPTER] [--name TEXT] [--out DIR] [--python PATH] [--timeout SECONDS]
 CANDIDATE: nothing for the built-in reference, a live model's adapter.py or 'exec: COMMAND', a recording FILE.h5, a folder with
 config.json and *.safetensors, a FILE.pth (with --spec), or defect:NAME. --python: the interpreter that runs an adapter.
 Results go to DIR (out): result.json, JUnit XML, summary.md.
