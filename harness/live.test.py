@@ -393,7 +393,8 @@ class Speech(Runs):
 
     def test_one_that_speaks_rightly_is_judged(self):
         requirements = self.judged(self.speaker(), 1)
-        self.assertEqual(self.verdicts(requirements, "fail"), ["PAR-1", "PAR-2"])
+        # Its logits are not those of its one matrix, with everything that it lacks doing nothing.
+        self.assertEqual(self.verdicts(requirements, "fail"), ["PAR-1", "PAR-2", "MODE-2", "MODE-11", "NUM-6"])
         self.assertIn("NUM-5", self.verdicts(requirements, "pass"))
 
     def test_no_program(self):
@@ -443,6 +444,77 @@ class Speech(Runs):
 
     def test_an_end_that_does_not_come_is_made(self):
         self.judged(self.speaker("hang", "bye"), 1, "--only", "2", "--timeout", "2")
+
+
+class Parameters(Runs):
+    """A parameter too many or too few fails by name, does nothing to anything else, and what else there is passes."""
+
+    def adapter(self, settings, change="pass"):
+        return self.file(f"""
+            import torch
+            import minimind_adapter, models, plumbline
+            def build(settings):
+                model = models.MiniMind({{**settings, **{settings}}})
+                {change}
+                return model
+            adapter = plumbline.Module(build, mask="attention_mask", repeat_kv=models.repeat_kv, rotate=minimind_adapter.rotate,
+                                       cache=plumbline.Cache("past_key_values", keywords={{"use_cache": True}}))
+            """, "adapter.py")
+
+    def claims(self, **changes):
+        """A specification: tiny, with these changes."""
+        root = pathlib.Path(__file__).resolve().parent.parent
+        tiny = json.loads((root / "fixtures" / "specifications" / "tiny.json").read_text())
+        (self.root / "claimed.json").write_text(json.dumps({**tiny, "name": "claimed", **changes}))
+        self.specification = str(self.root / "claimed.json")
+
+    def only(self, adapter, fails, not_assessed):
+        requirements = self.judged(adapter, 1)
+        self.assertEqual(self.verdicts(requirements, "fail"), fails)
+        self.assertEqual(self.verdicts(requirements, "not assessed"), not_assessed)
+        self.assertEqual(self.verdicts(requirements, "error"), [])
+        return requirements
+
+    def test_biases_that_are_missing(self):
+        biases = 5 * (2 * 128 + 48 + 2 * 48 + 2 * 16)
+        self.claims(attention_bias=True, mlp_bias=True, parameter_count=128256 + biases)
+        adapter = self.adapter({"attention_bias": False, "mlp_bias": False})
+        requirements = self.only(adapter, ["CFG-12", "PAR-1", "PAR-2"], ["NUM-1", "NUM-2", "NUM-3"])
+        self.assertIn("a bias 0", requirements["PAR-2"]["finding"])
+
+
+class MoreParameters(Parameters):
+    """The other kinds; run with --long."""
+
+    def test_an_output_head_that_is_missing(self):
+        self.claims(tie_word_embeddings=False, parameter_count=128256 + 101 * 48)
+        self.only(self.adapter({"tie_word_embeddings": True}), ["CFG-13", "PAR-1", "PAR-2"], ["NUM-1", "NUM-2", "NUM-3"])
+
+    def test_the_weight_of_a_norm_that_is_missing(self):
+        adapter = self.adapter({}, "del model.model.norm.weight; model.model.norm.weight = torch.ones(48)")
+        self.only(adapter, ["PAR-1", "PAR-2"], ["NUM-1", "NUM-2"])
+
+    def test_a_layer_that_is_missing(self):
+        self.claims(num_hidden_layers=6, parameter_count=152928)
+        requirements = self.judged(self.adapter({"num_hidden_layers": 5}), 1)
+        self.assertEqual(self.verdicts(requirements, "fail"), ["CFG-3", "PAR-1", "PAR-2", "KVC-1", "KVC-3"])
+        for identifier in ("NUM-6", "NUM-7", "MODE-1", "KVC-11"):
+            self.assertEqual(requirements[identifier]["verdict"], "pass", identifier)
+        self.assertIn("layers.5", requirements["GQA-7"]["reason"])
+
+    def test_a_layer_too_many(self):
+        self.only(self.adapter({"num_hidden_layers": 6}), ["CFG-3", "PAR-1", "PAR-4", "KVC-1", "KVC-3"], ["KVC-2", "KVC-9"])
+
+    def test_biases_and_a_head_too_many(self):
+        adapter = self.adapter({"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": False})
+        requirements = self.only(adapter, ["CFG-12", "CFG-13", "CFG-14", "PAR-1", "PAR-4", "PAR-7"], [])
+        self.assertIn("a bias 0", requirements["PAR-4"]["finding"])
+
+    def test_a_matrix_that_nothing_replaces(self):
+        adapter = self.adapter({}, "for layer in model.model.layers: layer.self_attn.o_proj = torch.nn.Identity()")
+        requirements = self.judged(adapter, 1)
+        self.assertEqual(self.verdicts(requirements, "fail"), ["PAR-1", "PAR-2"])
+        self.assertIn("it has no parameter model.layers.0.self_attn.o_proj.weight", requirements["NUM-6"]["reason"])
 
 
 class Narrowing(Runs):
@@ -687,10 +759,10 @@ if __name__ == "__main__":
         at = sys.argv.index("--kills")
         Kills.SEED = int(sys.argv[at + 1]) if at + 1 < len(sys.argv) else random.randrange(1000000)
         del sys.argv[at:]
-        del Honest, Containment, Speech, Narrowing, Interruptions, Edits
+        del Honest, Containment, Speech, Parameters, MoreParameters, Narrowing, Interruptions, Edits
     elif "--long" in sys.argv:
         sys.argv.remove("--long")
-        del Honest, Containment, Speech, Narrowing, Interruptions, Kills
+        del Honest, Containment, Speech, Parameters, Narrowing, Interruptions, Kills
     else:
-        del Edits, Kills
+        del MoreParameters, Edits, Kills
     unittest.main(verbosity=1)

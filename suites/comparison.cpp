@@ -9,6 +9,7 @@
 #include <limits>
 #include <set>
 
+#include "harness/candidate/void_parameters.hpp"
 #include "harness/system/files.hpp"
 #include "reports/words.hpp"
 #include "suites/probes.hpp"
@@ -186,7 +187,15 @@ struct Comparison::Pair {
 
   // Both on the same weights. Errors: NotShown where that cannot be had.
   void share_weights() {
-    if (other == nullptr || both_load() || shared) return;
+    if (other == nullptr || shared) return;
+    if (both_load()) {
+      auto lacking = one.lacking();
+      lacking.insert(other->lacking().begin(), other->lacking().end());
+      if (!lacking.empty())
+        for (auto* whom : {&one, other}) whom->use_weights(with_void(whom->weights(), lacking));
+      shared = true;
+      return;
+    }
     if (!one.can("load") && !other->can("load")) {
       if (!weights_agree) weights_agree = weights_are_the_same();
       if (!*weights_agree) throw NotShown("their weights differ, and neither of the two can be given others");

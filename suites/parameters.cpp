@@ -11,6 +11,8 @@ namespace {
 
 constexpr const char* kEmbedding = "model.embed_tokens.weight";
 constexpr const char* kHead = "lm_head.weight";
+constexpr const char* kVoid =
+    "void: a bias 0, a norm's weight 1, a head the embedding, a block that adds 0 to the residual stream";
 
 std::int64_t elements(const std::vector<std::int64_t>& shape) {
   std::int64_t product = 1;
@@ -56,6 +58,9 @@ REQUIREMENT("PAR-2", "every parameter of the specification is there") {
   const auto actual = actual_shapes();
   for (const auto& [name, shape] : expected_shapes())
     expect_that(actual.contains(name), name, actual.contains(name) ? "present" : "missing", "present");
+  if (subject().can("code") && !subject().lacking().empty())
+    subject().recorder().finding(
+        fmt::format("everything else was judged as if what is missing were there and {}", kVoid));
 }
 
 REQUIREMENT("PAR-3", "every parameter has its shape") {
@@ -72,10 +77,14 @@ REQUIREMENT("PAR-3", "every parameter has its shape") {
 
 REQUIREMENT("PAR-4", "there is no parameter that the specification does not have") {
   const auto expected = expected_shapes();
+  bool any = false;
   for (const auto& [name, shape] : actual_shapes()) {
     const bool known = expected.contains(name) || is_stored_copy(name);
     expect_that(known, name, known ? "known" : "surplus, " + shape_of(shape), "known");
+    any |= !known;
   }
+  if (any && subject().can("load"))
+    subject().recorder().finding(fmt::format("everything else was judged with what is surplus {}", kVoid));
 }
 
 REQUIREMENT("PAR-5", "the tied matrix is tied: a stored head is absent or equal") {

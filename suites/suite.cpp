@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "harness/candidate/void_parameters.hpp"
 #include "harness/evidence/closed_form.hpp"
 
 namespace plumbline {
@@ -36,10 +37,31 @@ void set_subject(Subject* subject) {
   current_subject = subject;
 }
 
+Subject::Subject(Candidate& candidate, Specification specification, std::optional<Golden> golden,
+                 std::filesystem::path fixtures, Recorder& recorder)
+    : candidate_(candidate),
+      specification_(std::move(specification)),
+      golden_(std::move(golden)),
+      fixtures_(std::move(fixtures)),
+      recorder_(recorder),
+      capabilities_(candidate.capabilities()) {
+  for (const auto& parameter : specification_.parameters()) lacking_.insert(parameter.name);
+  for (const auto& parameter : candidate_.describe().parameters) lacking_.erase(parameter.name);
+}
+
 const Weights& Subject::weights() {
-  if (!weights_ && can("load"))
-    weights_ = discriminating_weights(specification_.parameters(), golden_ ? golden_->seed() : 1);
-  if (!weights_) weights_ = convert(candidate_.weights(), at::kFloat, at::kCPU);
+  if (weights_) return *weights_;
+  if (can("load")) {
+    weights_ = with_void(discriminating_weights(specification_.parameters(), golden_ ? golden_->seed() : 1),
+                         lacking_);
+    return *weights_;
+  }
+  auto own = convert(candidate_.weights(), at::kFloat, at::kCPU);
+  for (const auto& parameter : specification_.parameters())
+    if (lacking_.contains(parameter.name)) own[parameter.name] = at::zeros(parameter.shape);
+  own = with_void(std::move(own), lacking_);
+  if (const auto name = not_void(own, lacking_)) throw NotShown(fmt::format("it has no parameter {}", *name));
+  weights_ = std::move(own);
   return *weights_;
 }
 

@@ -31,13 +31,7 @@ constexpr double kWholeFactor = 4;
 class Subject {
  public:
   Subject(Candidate& candidate, Specification specification, std::optional<Golden> golden,
-          std::filesystem::path fixtures, Recorder& recorder)
-      : candidate_(candidate),
-        specification_(std::move(specification)),
-        golden_(std::move(golden)),
-        fixtures_(std::move(fixtures)),
-        recorder_(recorder),
-        capabilities_(candidate.capabilities()) {}
+          std::filesystem::path fixtures, Recorder& recorder);
 
   const Specification& specification() const { return specification_; }  // what the candidate claims to be
   Candidate& candidate() { return candidate_; }
@@ -50,8 +44,12 @@ class Subject {
 
   // The candidate with the discriminating weights loaded. Errors: NotShown.
   Candidate& running();
-  // The discriminating weights, float32 on the CPU; of a candidate that cannot load any, its own.
+  // The discriminating weights, float32 on the CPU; of a candidate that cannot load any, its own. What the
+  // candidate lacks is void in them. Errors: NotShown where it cannot load any and what it lacks has no such
+  // value.
   const Weights& weights();
+  // The specification's parameters that the candidate does not have.
+  const std::set<std::string>& lacking() const { return lacking_; }
   // Loads these from now on, by canonical name.
   void use_weights(Weights weights) { weights_ = std::move(weights), loaded_ = false; }
   // Measures rounding on a reference with these weights: the candidate's own do not fit the specification.
@@ -74,7 +72,7 @@ class Subject {
   std::optional<Golden> golden_;
   std::filesystem::path fixtures_;
   Recorder& recorder_;
-  std::set<std::string> capabilities_;
+  std::set<std::string> capabilities_, lacking_;
   std::optional<Weights> weights_, elsewhere_;
   bool loaded_ = false;
   std::unique_ptr<Model> exact_, rounded_;

@@ -6,6 +6,7 @@
 
 #include "harness/candidate/reference.hpp"
 #include "harness/candidate/static_cache.hpp"
+#include "harness/candidate/void_parameters.hpp"
 #include "harness/model/engine.hpp"
 
 namespace plumbline {
@@ -60,13 +61,7 @@ class EngineCandidate : public Candidate {
   }
 
   void load(const Weights& given) override {
-    Weights own;
-    for (const auto& parameter : specification_.parameters()) {
-      const auto found = given.find(parameter.name);
-      if (found == given.end() || found->second.sizes() != at::IntArrayRef(parameter.shape))
-        throw NotShown(fmt::format("its parameter {} has no counterpart of that shape", parameter.name));
-      own[parameter.name] = found->second.to(device_, type_);
-    }
+    auto own = convert(fitted(given, description_.parameters), type_, device_);
     engine_.emplace(specification_, own);
     weights_ = std::move(own);
   }

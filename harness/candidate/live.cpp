@@ -10,6 +10,7 @@
 #include "harness/candidate/mapping.hpp"
 #include "harness/candidate/protocol.hpp"
 #include "harness/candidate/reference.hpp"
+#include "harness/candidate/void_parameters.hpp"
 #include "harness/evidence/replay.hpp"
 #include "harness/system/error.hpp"
 
@@ -329,7 +330,8 @@ class Live : public Candidate {
   template <typename Refuse>
   void check_loading(const Refuse& refuse) {
     try {
-      load(discriminating_weights(specification_.parameters(), 1));
+      const auto absent = missing();
+      load(with_void(discriminating_weights(specification_.parameters(), 1), {absent.begin(), absent.end()}));
     } catch (const NotShown& why) {
       // Chapter 2 names what does not fit; what can still be looked at is.
       description_.notes.push_back(

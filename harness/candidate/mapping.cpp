@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "harness/candidate/void_parameters.hpp"
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
 
@@ -222,33 +223,24 @@ Weights Mapping::canonical(const Weights& own) const {
   return result;
 }
 
-NamedTensors Mapping::own(const Weights& canonical, const Weights& before) const {
+NamedTensors Mapping::own(const Weights& given, const Weights& before) const {
+  const std::vector<ParameterDescription> mapped(
+      parameters_.begin(), parameters_.begin() + static_cast<std::ptrdiff_t>(entries_.size()));
+  const auto values = fitted(given, mapped, canonical(before));
   std::map<std::string, at::Tensor> filled;
   for (const auto& parameter : own_) {
     const bool bias = parameter.name.ends_with("bias") || parameter.name.find(".bias_") != std::string::npos;
     const auto& old = before.at(parameter.name);
     filled[parameter.name] = bias ? at::zeros_like(old) : old.clone();
   }
-  for (std::size_t i = 0; i < entries_.size(); ++i) {
-    const auto& entry = entries_[i];
-    const auto given = canonical.find(entry.canonical);
-    const auto head = entry.canonical == kHead ? canonical.find(kEmbedding) : canonical.end();
-    const auto source = given != canonical.end() ? given : head;
-    if (source == canonical.end()) continue;  // surplus as well: what it holds is as said above
-    if (source->second.sizes() != at::IntArrayRef(parameters_[i].shape))
-      throw NotShown(fmt::format("its parameter {} has shape {}, the specification's has {}", entry.canonical,
-                                 shape_of(parameters_[i].shape), shape_of(source->second.sizes())));
+  for (const auto& entry : entries_) {
+    const auto& whole = values.at(entry.canonical);
     std::int64_t begin = 0;
     for (const auto& part : entry.parts) {
       auto place = view(filled.at(part.own), part);
-      place.copy_(entry.parts.size() == 1 ? source->second : source->second.narrow(0, begin, place.size(0)));
+      place.copy_(entry.parts.size() == 1 ? whole : whole.narrow(0, begin, place.size(0)));
       if (entry.parts.size() > 1) begin += place.size(0);
     }
-  }
-  for (const auto& [name, values] : canonical) {
-    const bool known = std::any_of(entries_.begin(), entries_.end(),
-                                   [&, &name = name](const Entry& entry) { return entry.canonical == name; });
-    if (!known && name != kHead) throw NotShown(fmt::format("it has no parameter {}", name));
   }
   NamedTensors all;
   for (const auto& parameter : own_) all.emplace_back(parameter.name, filled.at(parameter.name));

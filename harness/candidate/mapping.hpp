@@ -26,9 +26,8 @@ class Mapping {
   // The candidate's tensors under canonical names; surplus ones under their own.
   Weights canonical(const Weights& own) const;
 
-  // Every tensor of the candidate, filled from canonical weights. What is surplus: a bias is 0, an output
-  // head is the embedding, anything else as in `before`. Errors: NotShown naming a canonical parameter of
-  // another shape or one that was not given.
+  // Every tensor of the candidate, filled from canonical weights as `fitted` (void_parameters.hpp) has it; of
+  // what no line names, a bias is 0 and anything else as in `before`. Errors: NotShown, likewise.
   NamedTensors own(const Weights& canonical, const Weights& before) const;
 
  private:

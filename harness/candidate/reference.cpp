@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "harness/candidate/static_cache.hpp"
+#include "harness/candidate/void_parameters.hpp"
 #include "harness/system/error.hpp"
 
 namespace plumbline {
@@ -41,19 +42,7 @@ class Reference : public Candidate {
   std::set<std::string> capabilities() const override { return everything_that_code_can_show(); }
 
   void load(const Weights& given) override {
-    Weights own;
-    for (const auto& parameter : departed_.specification.parameters()) {
-      const auto found = given.find(parameter.name);
-      if (found != given.end() && found->second.sizes() == at::IntArrayRef(parameter.shape))
-        own[parameter.name] = found->second.to(device_, type_);
-      else if (parameter.name.ends_with(".bias"))
-        own[parameter.name] = at::zeros(parameter.shape, at::TensorOptions().dtype(type_).device(device_));
-      else if (parameter.name == "lm_head.weight")
-        own[parameter.name] = own.at("model.embed_tokens.weight").clone();
-      else
-        throw NotShown(fmt::format("its parameter {} has no counterpart of that shape in the specification",
-                                   parameter.name));
-    }
+    auto own = convert(fitted(given, description_.parameters), type_, device_);
     model_ = std::make_shared<const Model>(departed_.specification, std::move(own), departed_.formulas);
   }
 
