@@ -39,6 +39,13 @@ find_package(nlohmann_json 3.10 REQUIRED)
 find_package(CLI11 2.1 REQUIRED)
 find_package(OpenSSL REQUIRED COMPONENTS Crypto)
 
+find_package(ZLIB REQUIRED)
+
+# Boost.Math is headers alone, and its CMake package has other names from release to release.
+find_path(BOOST_MATH_INCLUDE_DIR boost/math/distributions/binomial.hpp REQUIRED)
+add_library(plumbline::boost INTERFACE IMPORTED)
+target_include_directories(plumbline::boost SYSTEM INTERFACE ${BOOST_MATH_INCLUDE_DIR})
+
 # fmt is used from its headers alone: LibTorch's wheel brings headers of another fmt without the library.
 find_package(fmt 8 REQUIRED)
 

@@ -20,6 +20,7 @@
 #include "harness/system/files.hpp"
 #include "harness/system/interruption.hpp"
 #include "harness/system/processors.hpp"
+#include "harness/text/text_report.hpp"
 
 namespace plumbline {
 namespace {
@@ -43,6 +44,12 @@ constexpr const char* kCompareHelp =
     "             2 could not be compared: bad usage, unreadable or impossible input, broken evidence.\n"
     "             3 incomplete: no difference was found, but a comparison that both declare could not be "
     "made.";
+
+constexpr const char* kTextHelp =
+    "Exit status: 0 measured; with a baseline: not more repetitive.\n"
+    "             1 more repetitive than the baseline.\n"
+    "             2 could not be measured: bad usage, unreadable input, two files that cannot be compared.\n"
+    "             3 not assessed: too few prompts to tell.";
 
 // OpenMP's threads spin while they wait for each other. Where other programs want the same cores, each wait
 // then costs a time slice: measured here, a verification took 55 s instead of 10 s beside one busy neighbour.
@@ -269,6 +276,42 @@ int run_adapter_check(const Arguments& arguments) {
   return 0;
 }
 
+struct TextArguments {
+  std::string file, baseline, unit, output, each;
+  std::uint32_t vocabulary = 0;  // 0: not said
+  std::vector<std::uint32_t> sentence_ends;
+  std::uint32_t seed = 1;
+};
+
+int run_text(const TextArguments& arguments, const std::string& command) {
+  for (const auto& file : {arguments.output, arguments.each})
+    if (!file.empty()) require_writable(fs::absolute(file).parent_path());
+  const auto thresholds = read_text_thresholds(data_directory() / "fixtures" / "text.json");
+  const auto measure = [&](const std::string& file) {
+    MeasuredText text;
+    text.samples = read_samples(
+        file, {arguments.unit,
+               arguments.vocabulary > 0 ? std::optional<Token>(arguments.vocabulary) : std::nullopt});
+    text.repetition = measure_repetition(text.samples, arguments.sentence_ends);
+    return text;
+  };
+  const auto text = measure(arguments.file);
+  std::optional<MeasuredText> baseline;
+  if (!arguments.baseline.empty()) baseline = measure(arguments.baseline);
+  auto document = text_document(text, baseline ? &*baseline : nullptr, thresholds, arguments.seed);
+  document["program"] = PLUMBLINE_VERSION;
+  document["command"] = printable(command, 2000);
+  fmt::print("{}", text_summary(document));
+  const auto write = [](const std::string& file, const std::string& content) {
+    if (file.empty()) return;
+    write_atomically(file, content);
+    fmt::print("   {}\n", printable(file));
+  };
+  write(arguments.output, document.dump(1) + "\n");
+  if (!arguments.each.empty()) write(arguments.each, text_of_each_sample(text));
+  return text_status(document);
+}
+
 int run_export(const std::string& specification, const std::string& directory) {
   const auto found = find_specification(specification, data_directory() / "fixtures" / "specifications");
   export_checkpoint(found, directory);
@@ -379,6 +422,28 @@ int run(int count, char** values) {
   trying->add_option("adapter", arguments.candidate, "an adapter (.py), or 'exec: COMMAND'")->required();
   add_running_options(*trying);
 
+  TextArguments text;
+  auto* reading =
+      app.add_subcommand("text", "Measure how repetitive texts are: a model's samples, or anyone's");
+  reading
+      ->add_option("file", text.file,
+                   "samples: .jsonl with 'ids' or 'text' in each line, else plain text, samples separated by "
+                   "empty lines")
+      ->required();
+  reading->add_option("--baseline", text.baseline, "what it is to be held against: another such file");
+  reading->add_option("--unit", text.unit, "what is counted (default: ids where they are given, else words)")
+      ->check(CLI::IsMember({"ids", "words", "characters"}));
+  reading->add_option("--vocabulary", text.vocabulary, "ids have to be below this number")
+      ->check(CLI::Range(1u, 0xfffffffeu));
+  reading
+      ->add_option("--sentence-ends", text.sentence_ends,
+                   "token ids that end a sentence, separated by commas")
+      ->delimiter(',');
+  reading->add_option("--seed", text.seed, "of the bootstrap")->capture_default_str();
+  reading->add_option("-o,--output", text.output, "a JSON file with everything, by text.schema.json");
+  reading->add_option("--each", text.each, "a .jsonl file with the values of each sample on its own");
+  reading->footer(kTextHelp);
+
   std::string export_specification = "minimind2-small", export_directory;
   auto* exporting =
       app.add_subcommand("export", "Write the reference's own weights as a Hugging Face checkpoint");
@@ -405,6 +470,7 @@ int run(int count, char** values) {
     play_recording(played);
     return 0;
   }
+  if (*reading) return run_text(text, command_line(count, values));
   if (*exporting) return run_export(export_specification, export_directory);
   return run_verify(arguments, command_line(count, values));
 }

@@ -9,6 +9,7 @@ Judges language models against an architecture. The first run fetches what is mi
   verify [CANDIDATE]   judge a live model, a checkpoint's folder, a .pth file, the reference model or a defect
   record ADAPTER       judge a live model and keep all that it answered, to be judged or compared again elsewhere
   compare ONE OTHER    did a refactor change anything? any two candidates
+  text FILE            how repetitive are texts? a model's samples, or anyone's
   adapter ACTION       init: write what connects a live model; check: try it alone
   export DIR           write the reference's own weights as a Hugging Face checkpoint
   test [PATTERN]       run the project's own tests
@@ -50,6 +51,15 @@ Exit status: 0 the same, bit for bit or within rounding, which the verdict says;
 END
 }
 
+help_text() {
+  cat <<'END'
+Usage: plumbline text FILE [--baseline FILE] [--unit ids|words|characters] [--vocabulary N] [--sentence-ends ID,...] [--seed N]
+                      [-o FILE.json] [--each FILE.jsonl]
+FILE: samples, .jsonl with 'ids' or 'text' in each line, else plain text, samples separated by empty lines.
+Exit status: 0 measured, or not more repetitive than the baseline; 1 more repetitive; 2 could not be measured; 3 too few prompts to tell.
+END
+}
+
 help_play() {
   cat <<'END'
 Usage: plumbline play FILE.h5
@@ -77,16 +87,17 @@ help_test() {
 Usage: plumbline test [--long | --all] [PATTERN] [-- CTEST ARGUMENTS]
 Builds everything and runs the project's own tests: without the long ones, only those (--long), or both (--all).
 PATTERN: a regular expression for the names of the tests. CTEST_PARALLEL_LEVEL: how many at a time (2).
-Fetches transformers 4 and 5 into .deps for the tests that compare with them.
+Fetches transformers 4 and 5 and other peers into .deps for the tests that compare with them.
 END
 }
 
 help_bench() {
   cat <<'END'
 Usage: plumbline bench [ARGUMENTS]
-       plumbline bench --against transformers [ARGUMENTS]
+       plumbline bench --against transformers|python [ARGUMENTS]
 Runs the benchmarks; ARGUMENTS are Google Benchmark's (--benchmark_filter=REGEX, ...). With --against transformers, ratios
-to the eager PyTorch model of transformers 5 in the same run; ARGUMENTS are then the comparison's own.
+to the eager PyTorch model of transformers 5 in the same run, with --against python those of repetition metrics to plain
+Python; ARGUMENTS are then the comparison's own.
 END
 }
 

@@ -1,6 +1,7 @@
 # shellcheck shell=bash disable=SC2154  # some variables are set in the other files
 # What the system has to bring: a compiler and the C++ libraries. Nothing is asked for that is there.
 
+# zlib comes with HDF5's package, and with macOS itself.
 # what shows that it is there (any of them; LibTorch brings headers of fmt), Debian's package, Homebrew's, name
 libraries='
 include/catch2/catch_session.hpp                  libcatch2-dev      catch2           Catch2 3
@@ -9,6 +10,7 @@ include/nlohmann/json.hpp                         nlohmann-json3-dev nlohmann-js
 include/CLI/CLI.hpp                               libcli11-dev       cli11            CLI11
 lib*/cmake/fmt/fmt-c*.cmake|lib/*/cmake/fmt/fmt-c*.cmake libfmt-dev  fmt              fmt
 include/openssl/evp.h                             libssl-dev         openssl@3        OpenSSL
+include/boost/math/distributions/binomial.hpp     libboost-dev       boost            Boost.Math
 include/benchmark/benchmark.h                     libbenchmark-dev   google-benchmark Google Benchmark
 '
 

@@ -81,24 +81,30 @@ ensure_python() {
   python_is_ready || refuse "$environment is not usable; remove it and try again"
 }
 
-fetch_transformers() { # MAJOR
-  rm -rf "$deps/transformers-$1"
-  pip_install --no-deps --target "$deps/transformers-$1" -r "$root/cmake/requirements-transformers-$1.txt"
-  transformers_stamp "$1" >"$deps/transformers-$1/plumbline-stamp"
+# Packages for tests and benchmarks, each set in a folder of its own, .deps/NAME: what cmake/requirements-NAME.txt lists.
+fetch_beside() { # NAME
+  rm -rf "${deps:?}/$1"
+  pip_install --no-deps --target "$deps/$1" -r "$root/cmake/requirements-$1.txt"
+  beside_stamp "$1" >"$deps/$1/plumbline-stamp"
 }
 
-transformers_stamp() { # MAJOR
+beside_stamp() { # NAME
   printf '%s\n' "$site_packages"
-  cat "$root/cmake/requirements-transformers-$1.txt"
+  cat "$root/cmake/requirements-$1.txt"
+}
+
+ensure_beside() { # NAME...
+  local name
+  for name in "$@"; do
+    if [[ $(cat "$deps/$name/plumbline-stamp" 2>/dev/null) == "$(beside_stamp "$name")" ]]; then continue; fi
+    step "fetching $(grep -v '^#' "$root/cmake/requirements-$name.txt" | head -1) and more for tests into .deps/$name" \
+      "is the network there? (Python 3.11 or newer is needed for this one)" fetch_beside "$name"
+  done
 }
 
 # Hugging Face's transformers, beside the environment since two versions are wanted.
 ensure_transformers() { # MAJOR...
   local major
   if [[ -z $has_torch ]]; then return 0; fi
-  for major in "$@"; do
-    if [[ $(cat "$deps/transformers-$major/plumbline-stamp" 2>/dev/null) == "$(transformers_stamp "$major")" ]]; then continue; fi
-    step "fetching transformers $major into .deps/transformers-$major" \
-      "is the network there? (Python 3.11 or newer is needed for this one)" fetch_transformers "$major"
-  done
+  for major in "$@"; do ensure_beside "transformers-$major"; done
 }

@@ -1,0 +1,336 @@
+#include "harness/text/samples.hpp"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <unordered_map>
+
+#include "harness/system/error.hpp"
+#include "harness/system/files.hpp"
+#include "harness/system/json.hpp"
+
+namespace plumbline {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::size_t kMostTokens = std::size_t{1} << 27;
+constexpr std::size_t kMostLineBytes = std::size_t{1} << 30;
+
+// Several names for the same thing are in use; the first that is there counts.
+constexpr const char* kIds[] = {"ids", "tokens", "token_ids", "output_ids"};
+constexpr const char* kTexts[] = {"text", "completion", "generated_text", "output", "response"};
+
+// Lines of a file as they come, without their ends; hashed on the way.
+class Lines {
+ public:
+  explicit Lines(const std::filesystem::path& path) : file_(path), buffer_(1 << 20, '\0') {}
+
+  bool next(std::string& line) {
+    line.clear();
+    while (true) {
+      const auto end = buffer_.find('\n', begin_);
+      const auto stop = std::min(end, filled_);
+      line.append(buffer_, begin_, stop - begin_);
+      if (line.size() > kMostLineBytes)
+        throw InputError(fmt::format("{}: line {} is longer than {} bytes", file_.path().string(),
+                                     number_ + 1, kMostLineBytes));
+      begin_ = stop;
+      if (end < filled_) {
+        ++begin_;
+        break;
+      }
+      filled_ = file_.read_some(buffer_.data(), buffer_.size());
+      std::fill(buffer_.begin() + static_cast<std::ptrdiff_t>(filled_), buffer_.end(), '\0');
+      begin_ = 0;
+      hash_.update({buffer_.data(), filled_});
+      if (filled_ == 0) {
+        if (line.empty()) return false;
+        break;
+      }
+    }
+    if (!line.empty() && line.back() == '\r') line.pop_back();
+    ++number_;
+    return true;
+  }
+
+  std::size_t number() const { return number_; }  // of the line that was read last, from 1
+  std::string sha256() { return hash_.hex(); }
+
+ private:
+  InputFile file_;
+  std::string buffer_;
+  std::size_t begin_ = 0, filled_ = 0, number_ = 0;
+  Sha256 hash_;
+};
+
+// The character that begins at `at`, which it moves past; empty: no UTF-8 (RFC 3629).
+std::optional<char32_t> decode(std::string_view text, std::size_t& at) {
+  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
+  const auto first = byte(at);
+  const std::size_t length = first < 0x80       ? 1
+                             : first >> 5 == 6  ? 2
+                             : first >> 4 == 14 ? 3
+                             : first >> 3 == 30 ? 4
+                                                : 0;
+  if (length == 0 || at + length > text.size()) return std::nullopt;
+  char32_t code = length == 1 ? first : first & (0x7fu >> length);
+  for (std::size_t i = 1; i < length; ++i) {
+    if (byte(at + i) >> 6 != 2) return std::nullopt;
+    code = code << 6 | (byte(at + i) & 0x3fu);
+  }
+  constexpr char32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+  if (code < least[length] || code > 0x10ffff || (code >= 0xd800 && code < 0xe000)) return std::nullopt;
+  at += length;
+  return code;
+}
+
+struct Range {
+  char32_t first, last;
+};
+bool within(char32_t code, std::span<const Range> ranges) {
+  return std::any_of(ranges.begin(), ranges.end(),
+                     [&](const Range& range) { return code >= range.first && code <= range.last; });
+}
+
+// Blocks of Unicode 15: scripts without spaces between words.
+constexpr Range kUnspaced[] = {{0x0e00, 0x0eff}, {0x1000, 0x109f},   {0x1780, 0x17ff},  {0x2e80, 0x2fff},
+                               {0x3005, 0x3007}, {0x3021, 0x3029},   {0x3031, 0x3035},  {0x3040, 0x31ff},
+                               {0x3400, 0x4dbf}, {0x4e00, 0x9fff},   {0xa000, 0xa4cf},  {0xf900, 0xfaff},
+                               {0xff66, 0xff9d}, {0x1b000, 0x1b16f}, {0x20000, 0x3ffff}};
+constexpr Range kSpaces[] = {{0x09, 0x0d},     {0x20, 0x20},     {0x85, 0x85},     {0xa0, 0xa0},
+                             {0x1680, 0x1680}, {0x2000, 0x200b}, {0x2028, 0x2029}, {0x202f, 0x202f},
+                             {0x205f, 0x205f}, {0x3000, 0x3000}, {0xfeff, 0xfeff}};
+constexpr Range kMarks[] = {{0x00, 0x26},     {0x28, 0x2f},     {0x3a, 0x40},      {0x5b, 0x5e},
+                            {0x60, 0x60},     {0x7b, 0xa9},     {0xab, 0xb4},      {0xb6, 0xb9},
+                            {0xbb, 0xbf},     {0xd7, 0xd7},     {0xf7, 0xf7},      {0x2010, 0x2018},
+                            {0x201a, 0x2027}, {0x2030, 0x205e}, {0x2070, 0x2bff},  {0x2e00, 0x2e7f},
+                            {0x3001, 0x3004}, {0x3008, 0x3020}, {0x302a, 0x3030},  {0x3036, 0x303f},
+                            {0xfe10, 0xfe1f}, {0xfe30, 0xfe6f}, {0xff00, 0xff0f},  {0xff1a, 0xff20},
+                            {0xff3b, 0xff40}, {0xff5b, 0xff65}, {0x1f000, 0x1faff}};
+
+void require_utf8(std::string_view text, const std::string& where) {
+  for (std::size_t at = 0; at < text.size();)
+    if (!decode(text, at)) throw InputError(fmt::format("{}: byte {} is no UTF-8", where, at + 1));
+}
+
+const json* first_of(const json& object, std::span<const char* const> names) {
+  for (const auto* name : names)
+    if (const auto found = object.find(name); found != object.end() && !found->is_null()) return &*found;
+  return nullptr;
+}
+
+class Reader {
+ public:
+  Reader(const std::filesystem::path& file, const ReadingOptions& options) : lines_(file), options_(options) {
+    samples_.file = file.string();
+  }
+
+  Samples read() {
+    if (samples_.file.ends_with(".jsonl") || samples_.file.ends_with(".json"))
+      objects();
+    else
+      plain();
+    if (samples_.all.empty()) throw InputError(fmt::format("{}: holds no sample", printable(samples_.file)));
+    samples_.sha256 = lines_.sha256();
+    samples_.unit = unit_ == "ids" ? "token ids" : unit_;
+    return std::move(samples_);
+  }
+
+ private:
+  std::string here() const { return fmt::format("{}: line {}", printable(samples_.file), lines_.number()); }
+
+  void add(Sample sample) {
+    sample.line = lines_.number();
+    total_ += sample.tokens.size();
+    if (total_ > kMostTokens)
+      throw InputError(fmt::format("{}: more than {} tokens; measure a part of it", here(), kMostTokens));
+    samples_.all.push_back(std::move(sample));
+  }
+
+  // Of one kind in the whole file: token ids cannot be compared with words.
+  void settle(const std::string& unit) {
+    if (unit_.empty()) unit_ = unit;
+    if (unit_ != unit)
+      throw InputError(fmt::format("{}: is given as {}, samples before it as {}; choose one with --unit",
+                                   here(), unit, unit_));
+  }
+
+  std::vector<Token> numbered(std::string_view text) {
+    std::vector<Token> tokens;
+    for (const auto unit : units_of(text, unit_ == "characters"))
+      tokens.push_back(
+          numbers_.try_emplace(std::string(unit), static_cast<Token>(numbers_.size())).first->second);
+    return tokens;
+  }
+
+  std::vector<Token> ids(const json& values, const char* what) const {
+    if (!values.is_array()) throw InputError(fmt::format("{}: '{}' is no array of token ids", here(), what));
+    std::vector<Token> tokens;
+    tokens.reserve(values.size());
+    for (const auto& value : values) {
+      const bool whole = value.is_number_unsigned() && value.get<std::uint64_t>() < 0xffffffff;
+      if (!whole || (options_.vocabulary && value.get<std::uint64_t>() >= *options_.vocabulary))
+        throw InputError(
+            fmt::format("{}: {}[{}] is {}, expected a token id{}", here(), what, tokens.size(),
+                        printable(value.dump(-1, ' ', true), 40),
+                        options_.vocabulary ? fmt::format(" below {}", *options_.vocabulary) : ""));
+      tokens.push_back(value.get<Token>());
+    }
+    return tokens;
+  }
+
+  void objects() {
+    std::string line;
+    while (lines_.next(line)) {
+      if (line.find_first_not_of(" \t") == std::string::npos) continue;
+      const auto object = parse_json(line, here());
+      if (!object.is_object())
+        throw InputError(fmt::format("{}: expected a JSON object a line, with 'ids' or 'text'", here()));
+      object_of(object);
+    }
+  }
+
+  void object_of(const json& object) {
+    Sample sample;
+    const auto* given = first_of(object, kIds);
+    const auto* text = first_of(object, kTexts);
+    if (text != nullptr && !text->is_string())
+      throw InputError(fmt::format("{}: its text is no string", here()));
+    if (text != nullptr) sample.text = text->get<std::string>();
+    const bool by_ids = options_.unit == "ids" || (options_.unit.empty() && given != nullptr);
+    if ((by_ids ? given : text) == nullptr)
+      throw InputError(fmt::format(
+          "{}: has no {}; expected one of {}", here(), by_ids ? "token ids" : "text",
+          by_ids ? fmt::format("{}", fmt::join(kIds, ", ")) : fmt::format("{}", fmt::join(kTexts, ", "))));
+    settle(by_ids ? "ids" : options_.unit == "characters" ? "characters" : "words");
+    sample.tokens = by_ids ? ids(*given, "ids") : numbered(sample.text);
+    if (const auto prompt = object.find("prompt"); prompt != object.end())
+      sample.prompt = prompt->dump(-1, ' ', true);
+    if (const auto prompt = object.find("prompt_ids"); sample.prompt.empty() && prompt != object.end())
+      sample.prompt = prompt->dump();
+    if (const auto ended = object.find("ended"); ended != object.end() && ended->is_boolean())
+      sample.ended = ended->get<bool>();
+    if (const auto reason = object.find("finish_reason"); reason != object.end() && reason->is_string())
+      sample.ended = *reason == "stop";
+    if (const auto predicted = object.find("predicted"); by_ids && predicted != object.end()) {
+      sample.predicted = ids(*predicted, "predicted");
+      if (sample.predicted.size() != sample.tokens.size())
+        throw InputError(fmt::format("{}: 'predicted' has {} tokens, 'ids' {}; expected one for each", here(),
+                                     sample.predicted.size(), sample.tokens.size()));
+    }
+    if (const auto strategy = object.find("strategy"); strategy != object.end() && strategy->is_string()) {
+      const auto name = strategy->get<std::string>();
+      if (name != "greedy" && name != "sampled")
+        throw InputError(
+            fmt::format("{}: strategy '{}', expected greedy or sampled", here(), printable(name, 40)));
+      samples_.strategy = samples_.strategy.empty() || samples_.strategy == name ? name : "mixed";
+    }
+    add(std::move(sample));
+  }
+
+  void plain() {
+    if (options_.unit == "ids")
+      throw InputError(
+          fmt::format("{}: is plain text and has no token ids; expected .jsonl", printable(samples_.file)));
+    settle(options_.unit == "characters" ? "characters" : "words");
+    std::string line, paragraph;
+    const auto finish = [&] {
+      if (paragraph.empty()) return;
+      Sample sample;
+      sample.tokens = numbered(paragraph);
+      sample.text = std::move(paragraph);
+      paragraph.clear();
+      add(std::move(sample));
+    };
+    while (lines_.next(line)) {
+      require_utf8(line, here());
+      if (line.find_first_not_of(" \t") == std::string::npos)
+        finish();
+      else
+        paragraph += line + "\n";
+    }
+    finish();
+    samples_.notes.push_back("samples of plain text are what empty lines separate");
+  }
+
+  Lines lines_;
+  ReadingOptions options_;
+  Samples samples_;
+  std::string unit_;
+  std::unordered_map<std::string, Token> numbers_;
+  std::size_t total_ = 0;
+};
+
+}  // namespace
+
+std::size_t Samples::tokens() const {
+  std::size_t total = 0;
+  for (const auto& sample : all) total += sample.tokens.size();
+  return total;
+}
+
+Samples read_samples(const std::filesystem::path& file, const ReadingOptions& options) {
+  return Reader(file, options).read();
+}
+
+std::vector<std::string_view> units_of(std::string_view text, bool characters) {
+  std::vector<std::string_view> units;
+  std::size_t word = std::string_view::npos;  // where the word at hand began
+  const auto finish = [&](std::size_t end) {
+    if (word != std::string_view::npos) units.push_back(text.substr(word, end - word));
+    word = std::string_view::npos;
+  };
+  for (std::size_t at = 0; at < text.size();) {
+    const auto begin = at;
+    const auto code = decode(text, at);
+    if (!code) ++at;  // read_samples refused it; whoever else asks gets a unit of its own
+    if (code && within(*code, kSpaces)) {
+      finish(begin);
+    } else if (characters || !code || within(*code, kUnspaced) || within(*code, kMarks)) {
+      finish(begin);
+      units.push_back(text.substr(begin, at - begin));
+    } else if (word == std::string_view::npos) {
+      word = begin;
+    }
+  }
+  finish(text.size());
+  return units;
+}
+
+std::vector<std::string_view> sentences_of(std::string_view text) {
+  std::vector<std::string_view> sentences;
+  std::size_t from = 0;
+  const auto finish = [&](std::size_t end) {
+    auto sentence = text.substr(from, end - from);
+    from = end;
+    while (!sentence.empty() && std::string_view(" \t\r\n").find(sentence.front()) != std::string_view::npos)
+      sentence.remove_prefix(1);
+    while (!sentence.empty() && std::string_view(" \t\r\n").find(sentence.back()) != std::string_view::npos)
+      sentence.remove_suffix(1);
+    // Marks alone end the sentence before them and are none.
+    const auto units = units_of(sentence, false);
+    const bool says = std::any_of(units.begin(), units.end(), [](std::string_view unit) {
+      std::size_t at = 0;
+      const auto code = decode(unit, at);
+      return code && !within(*code, kMarks);
+    });
+    if (says) sentences.push_back(sentence);
+  };
+  const auto ends = [](char32_t code) {
+    return code == '.' || code == '!' || code == '?' || code == '\n' || code == U'\u3002' ||
+           code == U'\uff01' || code == U'\uff1f' || code == U'\u2026';
+  };
+  for (std::size_t at = 0; at < text.size();) {
+    const auto code = decode(text, at);
+    if (!code) ++at;
+    if (code && ends(*code)) finish(at);
+  }
+  finish(text.size());
+  return sentences;
+}
+
+}  // namespace plumbline

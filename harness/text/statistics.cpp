@@ -1,0 +1,215 @@
+#include "harness/text/statistics.hpp"
+
+#include <algorithm>
+#include <boost/math/distributions/binomial.hpp>
+#include <boost/math/distributions/hypergeometric.hpp>
+#include <boost/math/distributions/normal.hpp>
+#include <cmath>
+
+#include "harness/model/philox.hpp"
+
+namespace plumbline {
+namespace {
+
+// As many as a million draws give, within these bounds.
+constexpr std::size_t kLeastResamples = 2000, kMostResamples = 10000;
+std::size_t resamples_for(std::size_t prompts) {
+  return std::clamp(1'000'000 / prompts, kLeastResamples, kMostResamples);
+}
+
+double quantile(double probability) {
+  return boost::math::quantile(boost::math::normal(), probability);
+}
+double cumulative(double value) {
+  return boost::math::cdf(boost::math::normal(), value);
+}
+
+struct Sums {
+  double over = 0, under = 0;
+  void add(const Share& share) { over += share.over, under += share.under; }
+  double ratio() const { return over / under; }
+};
+
+Sums sums_of(const std::vector<Share>& shares) {
+  Sums sums;
+  for (const auto& share : shares) sums.add(share);
+  return sums;
+}
+
+// Words below `limit`, each alike in probability but for 2^-32 of it (multiplication and shift).
+class Draws {
+ public:
+  explicit Draws(std::uint32_t seed) : stream_("bootstrap", seed) {}
+  std::size_t below(std::size_t limit) {
+    if (next_ == 4) words_ = stream_.block(block_++), next_ = 0;
+    return static_cast<std::size_t>(std::uint64_t{words_[next_++]} * limit >> 32);
+  }
+
+ private:
+  PhiloxStream stream_;
+  PhiloxCounter words_{};
+  std::size_t next_ = 4;
+  std::uint64_t block_ = 0;
+};
+
+// The interval from an estimate, its resamples and its jackknife values.
+std::optional<Interval> bca(double whole, double confidence, std::vector<double> resamples,
+                            const std::vector<double>& jackknife) {
+  std::erase_if(resamples, [](double value) { return !std::isfinite(value); });
+  if (resamples.size() < kLeastResamples / 2) return std::nullopt;
+  std::sort(resamples.begin(), resamples.end());
+  if (resamples.front() == resamples.back()) return std::nullopt;
+  const auto n = static_cast<double>(resamples.size());
+  // Formula 14.14, ties counted half; kept off 0 and 1, whose quantiles are infinite.
+  const auto [first, last] = std::equal_range(resamples.begin(), resamples.end(), whole);
+  const double below =
+      static_cast<double>(first - resamples.begin()) + 0.5 * static_cast<double>(last - first);
+  const double bias = quantile(std::clamp(below / n, 0.5 / n, 1 - 0.5 / n));
+  // Formula 14.15.
+  double mean = 0, cubes = 0, squares = 0;
+  for (const double value : jackknife) mean += value / static_cast<double>(jackknife.size());
+  for (const double value : jackknife) {
+    cubes += std::pow(mean - value, 3);
+    squares += std::pow(mean - value, 2);
+  }
+  const double acceleration = squares > 0 ? cubes / (6 * std::pow(squares, 1.5)) : 0;
+  // Formulas 14.9 and 14.10.
+  const auto end = [&](double tail) {
+    const double shifted = bias + quantile(tail);
+    const double share = cumulative(bias + shifted / (1 - acceleration * shifted));
+    const auto at = static_cast<std::ptrdiff_t>(std::floor(share * (n + 1))) - 1;
+    return resamples[static_cast<std::size_t>(
+        std::clamp<std::ptrdiff_t>(at, 0, static_cast<std::ptrdiff_t>(n) - 1))];
+  };
+  return Interval{end((1 - confidence) / 2), end((1 + confidence) / 2)};
+}
+
+// The estimate without each prompt in turn.
+std::vector<double> jackknife_of(const std::vector<Share>& shares) {
+  const auto all = sums_of(shares);
+  std::vector<double> values;
+  for (const auto& share : shares)
+    if (all.under > share.under) values.push_back((all.over - share.over) / (all.under - share.under));
+  return values;
+}
+
+// The most that prompts of a kind that was not drawn can make up of all.
+double unseen_share(std::size_t prompts, double confidence) {
+  return binomial_interval(0, static_cast<std::int64_t>(prompts), confidence).high;
+}
+
+}  // namespace
+
+double estimate(const std::vector<Share>& shares) {
+  return sums_of(shares).ratio();
+}
+
+std::optional<Interval> bca_interval(const std::vector<Share>& shares, double confidence,
+                                     std::uint32_t seed) {
+  if (shares.size() < kLeastPrompts) return std::nullopt;
+  Draws draws(seed);
+  std::vector<double> resamples;
+  for (auto left = resamples_for(shares.size()); left > 0; --left) {
+    Sums sums;
+    for (std::size_t k = 0; k < shares.size(); ++k) sums.add(shares[draws.below(shares.size())]);
+    resamples.push_back(sums.ratio());
+  }
+  const double value = estimate(shares);
+  if (auto found = bca(value, confidence, std::move(resamples), jackknife_of(shares))) return found;
+  const double unseen = unseen_share(shares.size(), confidence);
+  return Interval{std::max(value - unseen, 0.0), std::min(value + unseen, 1.0)};
+}
+
+std::optional<Interval> bca_interval_of_difference(const std::vector<Share>& one,
+                                                   const std::vector<Share>& other, bool paired,
+                                                   double confidence, std::uint32_t seed) {
+  if (std::min(one.size(), other.size()) < kLeastPrompts || (paired && one.size() != other.size()))
+    return std::nullopt;
+  Draws draws(seed);
+  std::vector<double> resamples;
+  for (auto left = resamples_for(one.size() + other.size()); left > 0; --left) {
+    Sums first, second;
+    for (std::size_t k = 0; k < one.size(); ++k) {
+      const auto drawn = draws.below(one.size());
+      first.add(one[drawn]);
+      if (paired) second.add(other[drawn]);
+    }
+    if (!paired)
+      for (std::size_t k = 0; k < other.size(); ++k) second.add(other[draws.below(other.size())]);
+    resamples.push_back(second.ratio() - first.ratio());
+  }
+  const double whole_one = estimate(one), whole_other = estimate(other);
+  const auto without_one = jackknife_of(one), without_other = jackknife_of(other);
+  std::vector<double> jackknife;
+  if (paired && without_one.size() == without_other.size()) {
+    for (std::size_t i = 0; i < without_one.size(); ++i)
+      jackknife.push_back(without_other[i] - without_one[i]);
+  } else {
+    // One prompt of either side is left out at a time.
+    for (const double value : without_one) jackknife.push_back(whole_other - value);
+    for (const double value : without_other) jackknife.push_back(value - whole_one);
+  }
+  const double value = whole_other - whole_one;
+  if (auto found = bca(value, confidence, std::move(resamples), jackknife)) return found;
+  const double unseen = unseen_share(std::min(one.size(), other.size()), confidence) * (paired ? 1 : 2);
+  return Interval{std::max(value - unseen, -1.0), std::min(value + unseen, 1.0)};
+}
+
+Interval binomial_interval(std::int64_t hits, std::int64_t prompts, double confidence) {
+  using boost::math::binomial_distribution;
+  const auto n = static_cast<double>(prompts), k = static_cast<double>(hits);
+  const double tail = (1 - confidence) / 2;
+  return {hits == 0 ? 0 : binomial_distribution<>::find_lower_bound_on_p(n, k, tail),
+          hits == prompts ? 1 : binomial_distribution<>::find_upper_bound_on_p(n, k, tail)};
+}
+
+double Rates::difference() const {
+  return static_cast<double>(hits_other) / static_cast<double>(prompts_other) -
+         static_cast<double>(hits_one) / static_cast<double>(prompts_one);
+}
+
+Interval exact_interval_of_difference(const Rates& rates, double confidence) {
+  const double each = (1 + confidence) / 2;
+  const auto more = rates.paired ? binomial_interval(rates.only_other, rates.prompts_one, each)
+                                 : binomial_interval(rates.hits_other, rates.prompts_other, each);
+  const auto less = rates.paired ? binomial_interval(rates.only_one, rates.prompts_one, each)
+                                 : binomial_interval(rates.hits_one, rates.prompts_one, each);
+  return {more.low - less.high, more.high - less.low};
+}
+
+double exact_test(const Rates& rates) {
+  if (rates.paired) {
+    const auto differ = rates.only_one + rates.only_other;
+    if (differ == 0) return 1;
+    const boost::math::binomial chance(static_cast<double>(differ), 0.5);
+    const auto fewer = static_cast<double>(std::min(rates.only_one, rates.only_other));
+    return std::min(1.0, 2 * boost::math::cdf(chance, fewer));
+  }
+  const auto hits = static_cast<unsigned>(rates.hits_one + rates.hits_other),
+             drawn = static_cast<unsigned>(rates.prompts_one),
+             all = static_cast<unsigned>(rates.prompts_one + rates.prompts_other);
+  const boost::math::hypergeometric chance(hits, drawn, all);
+  const double seen = boost::math::pdf(chance, static_cast<unsigned>(rates.hits_one));
+  double total = 0;
+  const auto least = hits + drawn > all ? hits + drawn - all : 0;
+  for (auto k = least; k <= std::min(hits, drawn); ++k)
+    if (const double p = boost::math::pdf(chance, k); p <= seen * (1 + 1e-7)) total += p;
+  return std::min(total, 1.0);
+}
+
+std::optional<double> least_rate_difference(double rate, std::int64_t prompts_one, std::int64_t prompts_other,
+                                            double confidence) {
+  // h = 2 asin sqrt p2 - 2 asin sqrt p1, of which the variance is 1 / n1 + 1 / n2.
+  const double variance = 1 / static_cast<double>(prompts_one) + 1 / static_cast<double>(prompts_other);
+  const double h = (quantile((1 + confidence) / 2) + quantile(kPower)) * std::sqrt(variance);
+  const double angle = std::asin(std::sqrt(rate)) + h / 2;
+  if (!(angle < std::acos(0.0))) return std::nullopt;
+  return std::pow(std::sin(angle), 2) - rate;
+}
+
+double least_difference(const Interval& of_difference, double confidence) {
+  const double half = (of_difference.high - of_difference.low) / 2;
+  return half * (1 + quantile(kPower) / quantile((1 + confidence) / 2));
+}
+
+}  // namespace plumbline

@@ -1,0 +1,65 @@
+// Estimates with their uncertainty: nothing is said of a model from a few prompts without how sure it is.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+namespace plumbline {
+
+constexpr double kPower = 0.8;  // with which a difference is to be seen
+
+struct Interval {
+  double low = 0, high = 0;
+};
+
+// What one prompt contributes: the estimate is the sum of `over` divided by the sum of `under` over prompts.
+// A mean of one value a prompt has 1 below.
+struct Share {
+  double over = 0, under = 0;
+};
+double estimate(const std::vector<Share>& shares);
+
+// Bias-corrected and accelerated bootstrap over prompts (Efron 1987; Efron and Tibshirani 1993, formulas 14.9
+// to 14.15), 2000 to 10000 resamples drawn with a generator of our own from `seed`. For shares between 0
+// and 1. Where the data show no spread, all prompts being alike, the bounds are as far away as prompts of
+// another kind could be missing from so many (binomial_interval of 0). Empty: fewer than kLeastPrompts.
+constexpr std::size_t kLeastPrompts = 10;
+std::optional<Interval> bca_interval(const std::vector<Share>& shares, double confidence, std::uint32_t seed);
+
+// Of estimate(other) - estimate(one). Paired: prompt i of the one is prompt i of the other, and they are
+// drawn together; else each is drawn on its own.
+std::optional<Interval> bca_interval_of_difference(const std::vector<Share>& one,
+                                                   const std::vector<Share>& other, bool paired,
+                                                   double confidence, std::uint32_t seed);
+
+// Clopper and Pearson 1934: exact, whatever the number of prompts.
+Interval binomial_interval(std::int64_t hits, std::int64_t prompts, double confidence);
+
+// Hits and misses of two samples of prompts. Of pairs: prompts that are hits in one of the two alone.
+struct Rates {
+  std::int64_t hits_one = 0, prompts_one = 0, hits_other = 0, prompts_other = 0;
+  bool paired = false;
+  std::int64_t only_one = 0, only_other = 0;
+  double difference() const;  // of the other's rate from the one's
+};
+
+// Bounds on the difference of two rates that hold whatever they are: from binomial_interval of each side, of
+// pairs of those that differ, at half the error each (Bonferroni). Wider than others, and never too narrow.
+Interval exact_interval_of_difference(const Rates& rates, double confidence);
+
+// The probability, if hits were equally likely on both sides, of counts at least as far apart. Two
+// independent samples: Fisher's exact test, two-sided by likelihood. Pairs: the exact form of McNemar's test,
+// on the pairs that differ.
+double exact_test(const Rates& rates);
+
+// The least difference that so many prompts on each side would show, with kPower at that confidence. Of
+// rates, from the rate of the one up: Cohen 1988, chapter 6, by the arcsine; empty where even a rate of 1
+// would not do.
+std::optional<double> least_rate_difference(double rate, std::int64_t prompts_one, std::int64_t prompts_other,
+                                            double confidence);
+// Of means, from the interval that was found, taken for a normal estimate's.
+double least_difference(const Interval& of_difference, double confidence);
+
+}  // namespace plumbline

@@ -1,0 +1,45 @@
+// What is said of texts: one document, and what a reader sees of it.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+
+#include "harness/text/repetition.hpp"
+
+namespace plumbline {
+
+// Of what decides, how much more is too much: fixtures/text.json.
+struct TextThresholds {
+  double confidence = 0;  // of the whole verdict; each deciding metric gets its share of the error
+  struct Deciding {
+    std::string metric;
+    double margin = 0;  // a difference that matters
+  };
+  std::vector<Deciding> deciding;
+};
+TextThresholds read_text_thresholds(const std::filesystem::path& file);
+
+struct MeasuredText {
+  Samples samples;
+  Repetition repetition;
+};
+
+// Exit statuses, as for verify.
+constexpr int kNotMoreRepetitive = 0, kMoreRepetitive = 1, kTextNotAssessed = 3;
+
+// The document (text.schema.json): every metric with its interval, and beside a baseline the differences and
+// the verdict. Errors: InputError where the two cannot be compared: token ids against words, greedy against
+// sampled text.
+nlohmann::json text_document(const MeasuredText& text, const MeasuredText* baseline,
+                             const TextThresholds& thresholds, std::uint32_t seed);
+
+// A JSON line for each sample: its own value of every metric that has one (null: too short), and its loops.
+std::string text_of_each_sample(const MeasuredText& text);
+
+int text_status(const nlohmann::json& document);
+
+// The document as a terminal shows it.
+std::string text_summary(const nlohmann::json& document);
+
+}  // namespace plumbline
