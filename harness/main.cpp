@@ -15,6 +15,7 @@
 #include "harness/candidate/live.hpp"
 #include "harness/candidate/reference.hpp"
 #include "harness/evidence/safetensors.hpp"
+#include "harness/sampling.hpp"
 #include "harness/session.hpp"
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
@@ -53,11 +54,13 @@ constexpr const char* kTextHelp =
 
 // OpenMP's threads spin while they wait for each other. Where other programs want the same cores, each wait
 // then costs a time slice: measured here, a verification took 55 s instead of 10 s beside one busy neighbour.
-// The library reads its setting when it is loaded, so the program starts itself anew with it; a setting of
-// the user's own stays.
+// Not to spin at all costs a third where nobody is near (19.3 s against 13.2 s), so they spin for a moment. The
+// library reads its settings when it is loaded, so the program starts itself anew with them; settings of the
+// user's own stay.
 void wait_without_spinning(char** values) {
   if (std::getenv("OMP_WAIT_POLICY") != nullptr || std::getenv("GOMP_SPINCOUNT") != nullptr) return;
   setenv("OMP_WAIT_POLICY", "passive", 0);
+  setenv("GOMP_SPINCOUNT", "5000", 0);
   execv("/proc/self/exe", values);  // where that is not to be had, the program goes on as it is
 }
 
@@ -276,6 +279,33 @@ int run_adapter_check(const Arguments& arguments) {
   return 0;
 }
 
+// Weights without code are run by the inference engine.
+std::unique_ptr<Candidate> with_code(std::unique_ptr<Candidate> candidate, const Prepared& prepared) {
+  const bool ours = candidate->describe().kind == "reference";
+  if (candidate->capabilities().contains("code") && !ours) return candidate;
+  auto engine =
+      ours ? std::move(candidate)
+           : make_engine(candidate->describe().name, prepared.specification, prepared.type, prepared.device);
+  try {
+    engine->load(ours ? discriminating_weights(prepared.specification.parameters(), 1)
+                      : candidate->weights());
+  } catch (const NotShown& why) {
+    throw InputError(fmt::format("{}: is not {}: {}; `plumbline verify` tells more, --spec names another",
+                                 engine->describe().name, prepared.specification.name, why.what()));
+  }
+  return engine;
+}
+
+int run_sample(const Arguments& arguments, SamplingRun run) {
+  const auto prepared = prepare(arguments);
+  require_writable(fs::absolute(run.output).parent_path());
+  run.python = PLUMBLINE_PYTHON;
+  run.scripts = script_directory(prepared.data);
+  auto candidate =
+      open_candidate(arguments, prepared.specification, prepared.data, prepared.type, prepared.device);
+  return sample(std::move(run), with_code(std::move(candidate), prepared), prepared.specification);
+}
+
 struct TextArguments {
   std::string file, baseline, unit, output, each;
   std::uint32_t vocabulary = 0;  // 0: not said
@@ -422,6 +452,43 @@ int run(int count, char** values) {
   trying->add_option("adapter", arguments.candidate, "an adapter (.py), or 'exec: COMMAND'")->required();
   add_running_options(*trying);
 
+  SamplingRun sampled;
+  auto* sampling = app.add_subcommand("sample", "Let a candidate write: greedy or sampled text, seeded");
+  sampling
+      ->add_option("candidate", arguments.candidate, "as for verify; weights without code run on our engine")
+      ->required();
+  sampling
+      ->add_option("--prompts", sampled.prompts,
+                   "a file: .jsonl with 'ids' or 'prompt' in each line, else a prompt a line")
+      ->required();
+  sampling->add_option("-o,--output", sampled.output, "the samples, a .jsonl file for `plumbline text`")
+      ->required();
+  sampling->add_option("--tokenizer", sampled.tokenizer,
+                       "the model's tokenizer.json, for prompts that are text");
+  auto& drawn = sampled.options;
+  sampling->add_option("--temperature", drawn.sampling.temperature, "0: greedy")->capture_default_str();
+  sampling->add_option("--top-k", drawn.sampling.top_k, "of the k largest logits; 0: of all")
+      ->capture_default_str();
+  sampling
+      ->add_option("--top-p", drawn.sampling.top_p,
+                   "of the fewest tokens that have this probability together")
+      ->capture_default_str();
+  sampling->add_option("--repetition-penalty", drawn.sampling.repetition_penalty, "1: none")
+      ->capture_default_str();
+  sampling->add_option("--seed", drawn.seed, "the same seed, the same tokens, whatever the batch")
+      ->capture_default_str();
+  sampling->add_option("--tokens", drawn.most_tokens, "of each sample at most")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  sampling->add_option("--end", drawn.end, "the id of the token that ends a text (default: none does)");
+  sampling->add_option("--samples", drawn.samples, "of each prompt")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  sampling->add_option("--batch", drawn.batch, "sequences at a time")
+      ->check(CLI::Range(1, 4096))
+      ->capture_default_str();
+  add_running_options(*sampling);
+
   TextArguments text;
   auto* reading =
       app.add_subcommand("text", "Measure how repetitive texts are: a model's samples, or anyone's");
@@ -470,6 +537,7 @@ int run(int count, char** values) {
     play_recording(played);
     return 0;
   }
+  if (*sampling) return run_sample(arguments, sampled);
   if (*reading) return run_text(text, command_line(count, values));
   if (*exporting) return run_export(export_specification, export_directory);
   return run_verify(arguments, command_line(count, values));

@@ -9,6 +9,7 @@ Judges language models against an architecture. The first run fetches what is mi
   verify [CANDIDATE]   judge a live model, a checkpoint's folder, a .pth file, the reference model or a defect
   record ADAPTER       judge a live model and keep all that it answered, to be judged or compared again elsewhere
   compare ONE OTHER    did a refactor change anything? any two candidates
+  sample CANDIDATE     let a candidate write: greedy or sampled text from prompts
   text FILE            how repetitive are texts? a model's samples, or anyone's
   adapter ACTION       init: write what connects a live model; check: try it alone
   export DIR           write the reference's own weights as a Hugging Face checkpoint
@@ -48,6 +49,16 @@ Usage: plumbline compare ONE OTHER [--spec NAME|FILE] [--device auto|cpu|cuda[:N
                          [--python PATH] [--timeout SECONDS]
 ONE, OTHER: candidates as for verify, what it was before and what it is now. Both are given the same weights and asked the same.
 Exit status: 0 the same, bit for bit or within rounding, which the verdict says; 1 not the same; 2 could not be compared; 3 incomplete.
+END
+}
+
+help_sample() {
+  cat <<'END'
+Usage: plumbline sample CANDIDATE --prompts FILE -o SAMPLES.jsonl [--spec NAME|FILE] [--tokenizer tokenizer.json] [--temperature T]
+                        [--top-k K] [--top-p P] [--repetition-penalty R] [--seed N] [--tokens N] [--end ID] [--samples N] [--batch N]
+                        [--device auto|cpu|cuda[:N]] [--dtype f32|bf16] [--threads N] [--python PATH] [--timeout SECONDS]
+CANDIDATE: as for verify; a checkpoint runs on our engine. FILE: .jsonl with 'ids' or 'prompt' in each line, else a prompt a line.
+The same seed gives the same tokens whatever the batch. --temperature 0 is greedy.
 END
 }
 

@@ -97,7 +97,7 @@ ensure_beside() { # NAME...
   local name
   for name in "$@"; do
     if [[ $(cat "$deps/$name/plumbline-stamp" 2>/dev/null) == "$(beside_stamp "$name")" ]]; then continue; fi
-    step "fetching $(grep -v '^#' "$root/cmake/requirements-$name.txt" | head -1) and more for tests into .deps/$name" \
+    step "fetching $(grep -v '^#' "$root/cmake/requirements-$name.txt" | head -1) into .deps/$name" \
       "is the network there? (Python 3.11 or newer is needed for this one)" fetch_beside "$name"
   done
 }

@@ -30,7 +30,7 @@ class EngineDecoding : public Decoding {
 
   at::Tensor extend(const Tokens& tokens, const PassOptions& options) override {
     require_inference(options);
-    return shown(options, engine_.extend(cache_, tokens, options.first_position));
+    return shown(options, engine_.extend(cache_, tokens, options.first_position, options.last_only));
   }
 
   CacheView show() override { return view_of(cache_); }

@@ -31,9 +31,10 @@ class Engine {
 
   EngineCache make_cache(std::int64_t batch, std::int64_t capacity) const;
 
-  // Prefill or decode: appends the tokens to the cache and returns their logits (B, T, V).
-  // Errors: CacheOverrun when they do not fit; the cache is then unchanged.
-  at::Tensor extend(EngineCache& cache, const Tokens& tokens, std::int64_t first_position = 0) const;
+  // Prefill or decode: appends the tokens to the cache and returns their logits (B, T, V), or of the last of
+  // each row alone (B, 1, V). Errors: CacheOverrun when they do not fit; the cache is then unchanged.
+  at::Tensor extend(EngineCache& cache, const Tokens& tokens, std::int64_t first_position = 0,
+                    bool last_only = false) const;
 
   const Specification& specification() const { return specification_; }
   at::ScalarType type() const { return head_.weight.scalar_type(); }
@@ -52,7 +53,7 @@ class Engine {
   };
   struct Pass;
 
-  at::Tensor run(const Tokens& tokens, EngineCache* cache, std::int64_t first_position) const;
+  at::Tensor run(const Tokens& tokens, EngineCache* cache, std::int64_t first_position, bool last_only) const;
   Pass plan(const Tokens& tokens, EngineCache* cache, std::int64_t first_position) const;
   at::Tensor attention(const Layer& layer, const at::Tensor& x, const Pass& pass, KVCache::Layer* kept) const;
   at::Tensor feed_forward(const Layer& layer, const at::Tensor& x) const;

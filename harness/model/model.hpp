@@ -37,6 +37,7 @@ struct PassOptions {
   double dropout = 0;               // in training only
   std::int64_t first_position = 0;  // of a row's first real token
   Observer observe;                 // empty: nobody watches
+  bool last_only = false;           // logits of each row's last slot will do, where that is cheaper
 };
 
 // A write past the capacity of a KV cache.

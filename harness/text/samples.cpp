@@ -112,11 +112,6 @@ constexpr Range kMarks[] = {{0x00, 0x26},     {0x28, 0x2f},     {0x3a, 0x40},   
                             {0xfe10, 0xfe1f}, {0xfe30, 0xfe6f}, {0xff00, 0xff0f},  {0xff1a, 0xff20},
                             {0xff3b, 0xff40}, {0xff5b, 0xff65}, {0x1f000, 0x1faff}};
 
-void require_utf8(std::string_view text, const std::string& where) {
-  for (std::size_t at = 0; at < text.size();)
-    if (!decode(text, at)) throw InputError(fmt::format("{}: byte {} is no UTF-8", where, at + 1));
-}
-
 const json* first_of(const json& object, std::span<const char* const> names) {
   for (const auto* name : names)
     if (const auto found = object.find(name); found != object.end() && !found->is_null()) return &*found;
@@ -266,6 +261,11 @@ class Reader {
 };
 
 }  // namespace
+
+void require_utf8(std::string_view text, const std::string& where) {
+  for (std::size_t at = 0; at < text.size();)
+    if (!decode(text, at)) throw InputError(fmt::format("{}: byte {} is no UTF-8", where, at + 1));
+}
 
 std::size_t Samples::tokens() const {
   std::size_t total = 0;

@@ -41,6 +41,9 @@ struct ReadingOptions {
 // is none, samples of different kinds, more than 2^27 tokens.
 Samples read_samples(const std::filesystem::path& file, const ReadingOptions& options);
 
+// Errors: InputError naming the first byte that is no UTF-8.
+void require_utf8(std::string_view text, const std::string& where);
+
 // The units of a text: words are runs of letters and digits; each character of a script that is written
 // without spaces between words (Chinese, Japanese, Thai, ...) and each other mark is one of its own.
 std::vector<std::string_view> units_of(std::string_view text, bool characters);

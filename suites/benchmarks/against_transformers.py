@@ -110,7 +110,18 @@ def workloads(model, quick):
                           read=4.0 * parameters * (END - PROMPT)))
     found.append(Workload("prefill_512_in_64s/engine", timed(lambda: prefill(model, ids[:1])), LONG, 2.0 * matrices * LONG,
                           attention(1, LONG)))
+    many = torch.randint(config.vocab_size, (32, PROMPT), generator=generator)
+    for number, settings in enumerate(({"do_sample": False}, {"do_sample": True, "top_k": 0},
+                                       {"do_sample": True, "top_k": 0, "temperature": 0.8, "top_p": 0.9})):
+        found.append(Workload(f"generate_32/engine/sampling:{number}", timed(lambda settings=settings: generate(model, many, **settings)),
+                              32 * (END - PROMPT), 2.0 * matrices * 32 * END))
     return found
+
+
+def generate(model, ids, **settings):
+    made = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=END - PROMPT, min_new_tokens=END - PROMPT,
+                          pad_token_id=0, eos_token_id=None, **settings)
+    assert made.shape == (32, END)
 
 
 def measure_ours(arguments, found, machine):

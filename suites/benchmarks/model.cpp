@@ -3,6 +3,8 @@
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
 
+#include "harness/candidate/engine.hpp"
+#include "harness/candidate/generation.hpp"
 #include "suites/benchmarks/fixtures.hpp"
 #include "suites/benchmarks/machine.hpp"
 
@@ -101,6 +103,26 @@ void cache_bytes(benchmark::State& state) {
   state.counters["of_multi_head"] = grouped / plain;
 }
 
+// 32 prompts of 64 tokens, 128 more of each: what `plumbline sample` does.
+void generate_batch(benchmark::State& state) {
+  const auto candidate = make_engine("engine", specification(), at::kFloat, at::kCPU);
+  candidate->load(weights());
+  const auto ids = tokens(32, 64).ids;
+  std::vector<std::vector<Token>> prompts;
+  for (std::int64_t row = 0; row < 32; ++row) {
+    const auto* first = ids.data_ptr<std::int64_t>() + 64 * row;
+    prompts.emplace_back(first, first + 64);
+  }
+  GenerationOptions options;
+  if (state.range(0) == 0) options.sampling.temperature = 0;
+  if (state.range(0) == 2) options.sampling = {1, 0.8, 0, 0.9};
+  options.most_tokens = 128;
+  options.longest = specification().max_position_embeddings;
+  options.vocabulary = specification().vocab_size;
+  for (auto step : state) benchmark::DoNotOptimize(generate(*candidate, prompts, options, {}));
+  state.counters["tokens/s"] = benchmark::Counter(32 * 128, benchmark::Counter::kIsIterationInvariantRate);
+}
+
 void milliseconds(benchmark::internal::Benchmark* benchmark) {
   benchmark->Unit(benchmark::kMillisecond)->UseRealTime();
 }
@@ -118,6 +140,10 @@ BENCHMARK(decode<Engine>)->Name("decode_64_to_192/engine")->Apply(decodings);
 BENCHMARK(decode<Model>)->Name("decode_64_to_192/reference")->Apply(decodings);
 BENCHMARK(prefill<Engine>)->Name("prefill_512_in_64s/engine")->Apply(milliseconds);
 BENCHMARK(prefill<Model>)->Name("prefill_512_in_64s/reference")->Apply(milliseconds);
+BENCHMARK(generate_batch)->Name("generate_32/engine")->ArgName("sampling")->Apply([](auto* benchmark) {
+  milliseconds(
+      benchmark->Arg(0)->Arg(1)->Arg(2));  // greedy; from the whole distribution; temperature 0.8, top-p 0.9
+});
 BENCHMARK(cache_bytes)->Name("cache/bytes");
 
 }  // namespace

@@ -1,0 +1,248 @@
+#include "harness/sampling.hpp"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "harness/candidate/protocol.hpp"
+#include "harness/system/child.hpp"
+#include "harness/system/error.hpp"
+#include "harness/system/files.hpp"
+#include "harness/system/json.hpp"
+#include "harness/text/samples.hpp"
+
+namespace plumbline {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+constexpr std::uint64_t kMostPromptBytes = 256ull << 20;
+
+// What stands in the file, and its ids.
+struct Prompt {
+  json given;  // a string, or null where the prompt is ids alone
+  std::vector<Token> ids;
+};
+
+// texts -> lists of ids, or lists of ids -> texts.
+class Tokenizer {
+ public:
+  explicit Tokenizer(const SamplingRun& run) : run_(run) {}
+
+  json encode(const json& texts) const { return converted("encode", texts); }
+  json decode(const json& ids) const { return converted("decode", ids); }
+
+ private:
+  json converted(const std::string& action, const json& values) const {
+    const auto file = printable(run_.tokenizer);
+    sha256_of_file(run_.tokenizer);  // says what is wrong where it is no file that can be read
+    const TemporaryDirectory place;
+    const auto in = place.path() / "in.json", out = place.path() / "out.json";
+    write_atomically(in, values.dump(-1, ' ', true));
+    ChildLimits limits;
+    limits.address_space_bytes = 16ull << 30;
+    // A package that the launcher brings, after whatever the user has.
+    const char *own = std::getenv("PYTHONPATH"), *brought = std::getenv("PLUMBLINE_TOKENIZERS");
+    const std::string path =
+        fmt::format("{}{}{}", own == nullptr ? "" : own, own != nullptr && brought != nullptr ? ":" : "",
+                    brought == nullptr ? "" : brought);
+    Environment environment{{"TOKENIZERS_PARALLELISM", "false"}};
+    if (!path.empty()) environment.emplace_back("PYTHONPATH", path);
+    const auto child = run_child({run_.python, (run_.scripts / "tokenize_text.py").string(), action,
+                                  fs::absolute(run_.tokenizer).string(), in.string(), out.string()},
+                                 limits, environment);
+    json report;
+    try {
+      report = parse_json(child.output, file);
+    } catch (const InputError&) {
+      // Killed before it could report; the message below says how it ended.
+    }
+    if (report.is_object() && report.contains("error"))
+      throw InputError(fmt::format("{}: {}", file, printable(report["error"].get<std::string>(), 500)));
+    if (!child.succeeded())
+      throw InputError(fmt::format(
+          "{}: the process that reads it {}", file,
+          child.timed_out ? "took too long"
+          : child.signal != 0
+              ? fmt::format("was ended by signal {}", child.signal)
+              : fmt::format("ended with status {}: {}", child.exit_code, printable(child.errors, 300))));
+    auto answer = parse_json(read_text(out, kMostPromptBytes), file);
+    if (!answer.is_array() || answer.size() != values.size())
+      throw InputError(fmt::format("{}: gave {} answers for {} texts", file, answer.size(), values.size()));
+    return answer;
+  }
+
+  const SamplingRun& run_;
+};
+
+std::vector<Token> ids_of(const json& values, const std::string& where) {
+  std::vector<Token> ids;
+  if (!values.is_array()) throw InputError(fmt::format("{}: expected an array of token ids", where));
+  for (const auto& value : values) {
+    if (!value.is_number_unsigned() || value.get<std::uint64_t>() >= 0xffffffff)
+      throw InputError(fmt::format("{}: [{}] is {}, expected a token id", where, ids.size(),
+                                   printable(value.dump(-1, ' ', true), 40)));
+    ids.push_back(value.get<Token>());
+  }
+  return ids;
+}
+
+Prompt prompt_of(const json& object, const std::string& where) {
+  if (!object.is_object())
+    throw InputError(fmt::format("{}: expected a JSON object with 'ids' or 'prompt'", where));
+  Prompt prompt;
+  if (object.contains("prompt") && object["prompt"].is_string()) prompt.given = object["prompt"];
+  for (const auto* name : {"prompt_ids", "ids", "prompt"})
+    if (object.contains(name) && object[name].is_array()) {
+      prompt.ids = ids_of(object[name], fmt::format("{}: {}", where, name));
+      return prompt;
+    }
+  if (prompt.given.is_null() && object.contains("text") && object["text"].is_string())
+    prompt.given = object["text"];
+  if (prompt.given.is_null()) throw InputError(fmt::format("{}: has neither 'ids' nor 'prompt'", where));
+  return prompt;
+}
+
+std::vector<Prompt> read_prompts(const SamplingRun& run) {
+  std::istringstream lines(read_text(run.prompts, kMostPromptBytes));
+  const bool objects = run.prompts.ends_with(".jsonl") || run.prompts.ends_with(".json");
+  std::vector<Prompt> prompts;
+  json texts = json::array();
+  std::string line, wanting;
+  for (std::size_t number = 1; std::getline(lines, line); ++number) {
+    if (!line.empty() && line.back() == '\r') line.pop_back();
+    if (line.find_first_not_of(" \t") == std::string::npos) continue;
+    const auto where = fmt::format("{}: line {}", printable(run.prompts), number);
+    if (!objects) require_utf8(line, where);
+    if (objects)
+      prompts.push_back(prompt_of(parse_json(line, where), where));
+    else
+      prompts.push_back({line, {}});
+    if (prompts.back().ids.empty()) {
+      if (wanting.empty()) wanting = where;
+      texts.push_back(prompts.back().given);
+    }
+  }
+  if (prompts.empty()) throw InputError(fmt::format("{}: holds no prompt", printable(run.prompts)));
+  if (texts.empty()) return prompts;
+  if (texts.front().is_null()) throw InputError(fmt::format("{}: has no tokens", wanting));
+  if (run.tokenizer.empty())
+    throw InputError(
+        fmt::format("{}: is text; name the model's tokenizer with --tokenizer FILE, or give 'ids'", wanting));
+  const auto encoded = Tokenizer(run).encode(texts);
+  std::size_t next = 0;
+  for (auto& prompt : prompts)
+    if (prompt.ids.empty()) prompt.ids = ids_of(encoded[next++], printable(run.tokenizer));
+  return prompts;
+}
+
+// A bar where somebody looks, else a line for each tenth that takes a while.
+class Progress {
+ public:
+  void tell(std::int64_t done, std::int64_t most) {
+    const auto now = std::chrono::steady_clock::now();
+    const bool seen = isatty(STDERR_FILENO) == 1;
+    const auto tenth = done * 10 / std::max<std::int64_t>(most, 1);
+    if (seen ? now - told_ < std::chrono::milliseconds(100) && done < most
+             : tenth == tenth_ || now - told_ < std::chrono::seconds(2))
+      return;
+    told_ = now;
+    tenth_ = tenth;
+    const double seconds = std::chrono::duration<double>(now - begin_).count();
+    const auto text = fmt::format("{:>3} % of at most {} tokens, {:.0f} a second",
+                                  done * 100 / std::max<std::int64_t>(most, 1), most,
+                                  static_cast<double>(done) / std::max(seconds, 1e-9));
+    if (!seen) {
+      fmt::print(stderr, "{}\n", text);
+      return;
+    }
+    const auto filled = static_cast<std::size_t>(done * 30 / std::max<std::int64_t>(most, 1));
+    fmt::print(stderr, "\r[{}{}] {}", std::string(filled, '='), std::string(30 - filled, ' '), text);
+    shown_ = true;
+    std::fflush(stderr);
+  }
+  ~Progress() {
+    if (shown_) fmt::print(stderr, "\n");
+  }
+
+ private:
+  std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now(), told_ = begin_;
+  std::int64_t tenth_ = 0;
+  bool shown_ = false;
+};
+
+std::int64_t stated(const Candidate& candidate, const char* key, std::int64_t otherwise) {
+  const auto& configuration = candidate.describe().configuration;
+  const auto found = configuration.find(key);
+  return found != configuration.end() && found->second.value.is_number_integer()
+             ? found->second.value.get<std::int64_t>()
+             : otherwise;
+}
+
+}  // namespace
+
+int sample(SamplingRun run, std::unique_ptr<Candidate> candidate, const Specification& specification) {
+  require_possible(run.options.sampling);
+  run.options.longest = stated(*candidate, "max_position_embeddings", specification.max_position_embeddings);
+  run.options.vocabulary = stated(*candidate, "vocab_size", specification.vocab_size);
+  auto prompts = read_prompts(run);
+  std::vector<std::vector<Token>> ids;
+  for (const auto& prompt : prompts) ids.push_back(prompt.ids);
+  const auto begin = std::chrono::steady_clock::now();
+  std::vector<Generated> generated;
+  try {
+    Progress progress;
+    generated = generate(*candidate, ids, run.options,
+                         [&](std::int64_t done, std::int64_t most) { progress.tell(done, most); });
+  } catch (const CandidateFailed& failed) {
+    throw InputError(failed.what());
+  } catch (const NotShown& why) {
+    throw InputError(fmt::format("{}: cannot be sampled: {}", candidate->describe().name, why.what()));
+  } catch (const CacheOverrun& why) {
+    throw InputError(fmt::format("{}: its cache is too small: {}", candidate->describe().name, why.what()));
+  }
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  json texts;
+  if (!run.tokenizer.empty()) {
+    json all = json::array();
+    for (const auto& one : generated) all.push_back(one.tokens);
+    texts = Tokenizer(run).decode(all);
+  }
+  const auto& sampling = run.options.sampling;
+  const json settings = {{"temperature", sampling.temperature},
+                         {"top_k", sampling.top_k},
+                         {"top_p", sampling.top_p},
+                         {"repetition_penalty", sampling.repetition_penalty},
+                         {"seed", run.options.seed},
+                         {"most_tokens", run.options.most_tokens}};
+  AtomicFile file(run.output);
+  std::size_t tokens = 0, ended = 0;
+  for (std::size_t i = 0; i < generated.size(); ++i) {
+    const auto& prompt = prompts[i / static_cast<std::size_t>(run.options.samples)];
+    json line = {{"prompt_ids", prompt.ids},
+                 {"ids", generated[i].tokens},
+                 {"strategy", sampling.strategy()},
+                 {"sampling", settings},
+                 {"margin", generated[i].least_margin},
+                 {"candidate", printable(candidate->describe().name)}};
+    if (!prompt.given.is_null()) line["prompt"] = prompt.given;
+    if (run.options.end) line["ended"] = generated[i].ended;
+    if (!texts.is_null()) line["text"] = texts[i];
+    file.write(line.dump(-1, ' ', false, json::error_handler_t::replace) + "\n");
+    tokens += generated[i].tokens.size();
+    ended += generated[i].ended ? 1 : 0;
+  }
+  file.commit();
+  fmt::print("{} samples of {} prompts, {} tokens in {:.1f} s, {:.0f} a second{}\n   {}\n", generated.size(),
+             prompts.size(), tokens, seconds, static_cast<double>(tokens) / std::max(seconds, 1e-9),
+             run.options.end ? fmt::format("; {} ended of themselves", ended) : "", printable(run.output));
+  return 0;
+}
+
+}  // namespace plumbline
