@@ -21,7 +21,7 @@
 #include "harness/system/files.hpp"
 #include "harness/system/interruption.hpp"
 #include "harness/system/processors.hpp"
-#include "harness/text/text_report.hpp"
+#include "harness/text_commands.hpp"
 
 namespace plumbline {
 namespace {
@@ -46,17 +46,11 @@ constexpr const char* kCompareHelp =
     "             3 incomplete: no difference was found, but a comparison that both declare could not be "
     "made.";
 
-constexpr const char* kTextHelp =
-    "Exit status: 0 measured; with a baseline: not more repetitive.\n"
-    "             1 more repetitive than the baseline.\n"
-    "             2 could not be measured: bad usage, unreadable input, two files that cannot be compared.\n"
-    "             3 not assessed: too few prompts to tell.";
-
 // OpenMP's threads spin while they wait for each other. Where other programs want the same cores, each wait
 // then costs a time slice: measured here, a verification took 55 s instead of 10 s beside one busy neighbour.
-// Not to spin at all costs a third where nobody is near (19.3 s against 13.2 s), so they spin for a moment. The
-// library reads its settings when it is loaded, so the program starts itself anew with them; settings of the
-// user's own stay.
+// Not to spin at all costs a third where nobody is near (19.3 s against 13.2 s), so they spin for a moment.
+// The library reads its settings when it is loaded, so the program starts itself anew with them; settings of
+// the user's own stay.
 void wait_without_spinning(char** values) {
   if (std::getenv("OMP_WAIT_POLICY") != nullptr || std::getenv("GOMP_SPINCOUNT") != nullptr) return;
   setenv("OMP_WAIT_POLICY", "passive", 0);
@@ -186,19 +180,6 @@ std::unique_ptr<Candidate> open_candidate(const Arguments& arguments, const Spec
   return open_checkpoint(name, PLUMBLINE_PYTHON, script_directory(data).string());
 }
 
-// Refuses at once what would lose the results of the whole run at its end.
-void require_writable(const fs::path& out) {
-  std::error_code ignored;
-  auto nearest = fs::absolute(out);
-  while (!fs::exists(nearest, ignored) && nearest.has_relative_path()) nearest = nearest.parent_path();
-  if (!fs::is_directory(nearest, ignored))
-    throw InputError(fmt::format("--out {}: {} is there already and no directory", printable(out.string()),
-                                 printable(nearest.string())));
-  if (access(nearest.c_str(), W_OK | X_OK) != 0)
-    throw InputError(fmt::format("--out {}: {} cannot be written to", printable(out.string()),
-                                 printable(nearest.string())));
-}
-
 // What a run needs before it opens its candidate.
 struct Prepared {
   fs::path data;
@@ -217,7 +198,7 @@ Prepared prepare(const Arguments& arguments) {
 
 Circumstances circumstances_of(const Arguments& arguments, const Prepared& prepared,
                                const std::string& command) {
-  require_writable(arguments.out);
+  require_writable(arguments.out, "--out");
   return {prepared.specification, prepared.data,     arguments.out, device_name(prepared.device),
           arguments.dtype,        PLUMBLINE_VERSION, command};
 }
@@ -298,48 +279,12 @@ std::unique_ptr<Candidate> with_code(std::unique_ptr<Candidate> candidate, const
 
 int run_sample(const Arguments& arguments, SamplingRun run) {
   const auto prepared = prepare(arguments);
-  require_writable(fs::absolute(run.output).parent_path());
+  require_output(run.output, "--output", {run.prompts, arguments.candidate, run.tokenizer});
   run.python = PLUMBLINE_PYTHON;
   run.scripts = script_directory(prepared.data);
   auto candidate =
       open_candidate(arguments, prepared.specification, prepared.data, prepared.type, prepared.device);
   return sample(std::move(run), with_code(std::move(candidate), prepared), prepared.specification);
-}
-
-struct TextArguments {
-  std::string file, baseline, unit, output, each;
-  std::uint32_t vocabulary = 0;  // 0: not said
-  std::vector<std::uint32_t> sentence_ends;
-  std::uint32_t seed = 1;
-};
-
-int run_text(const TextArguments& arguments, const std::string& command) {
-  for (const auto& file : {arguments.output, arguments.each})
-    if (!file.empty()) require_writable(fs::absolute(file).parent_path());
-  const auto thresholds = read_text_thresholds(data_directory() / "fixtures" / "text.json");
-  const auto measure = [&](const std::string& file) {
-    MeasuredText text;
-    text.samples = read_samples(
-        file, {arguments.unit,
-               arguments.vocabulary > 0 ? std::optional<Token>(arguments.vocabulary) : std::nullopt});
-    text.repetition = measure_repetition(text.samples, arguments.sentence_ends);
-    return text;
-  };
-  const auto text = measure(arguments.file);
-  std::optional<MeasuredText> baseline;
-  if (!arguments.baseline.empty()) baseline = measure(arguments.baseline);
-  auto document = text_document(text, baseline ? &*baseline : nullptr, thresholds, arguments.seed);
-  document["program"] = PLUMBLINE_VERSION;
-  document["command"] = printable(command, 2000);
-  fmt::print("{}", text_summary(document));
-  const auto write = [](const std::string& file, const std::string& content) {
-    if (file.empty()) return;
-    write_atomically(file, content);
-    fmt::print("   {}\n", printable(file));
-  };
-  write(arguments.output, document.dump(1) + "\n");
-  if (!arguments.each.empty()) write(arguments.each, text_of_each_sample(text));
-  return text_status(document);
 }
 
 int run_export(const std::string& specification, const std::string& directory) {
@@ -489,27 +434,8 @@ int run(int count, char** values) {
       ->capture_default_str();
   add_running_options(*sampling);
 
-  TextArguments text;
-  auto* reading =
-      app.add_subcommand("text", "Measure how repetitive texts are: a model's samples, or anyone's");
-  reading
-      ->add_option("file", text.file,
-                   "samples: .jsonl with 'ids' or 'text' in each line, else plain text, samples separated by "
-                   "empty lines")
-      ->required();
-  reading->add_option("--baseline", text.baseline, "what it is to be held against: another such file");
-  reading->add_option("--unit", text.unit, "what is counted (default: ids where they are given, else words)")
-      ->check(CLI::IsMember({"ids", "words", "characters"}));
-  reading->add_option("--vocabulary", text.vocabulary, "ids have to be below this number")
-      ->check(CLI::Range(1u, 0xfffffffeu));
-  reading
-      ->add_option("--sentence-ends", text.sentence_ends,
-                   "token ids that end a sentence, separated by commas")
-      ->delimiter(',');
-  reading->add_option("--seed", text.seed, "of the bootstrap")->capture_default_str();
-  reading->add_option("-o,--output", text.output, "a JSON file with everything, by text.schema.json");
-  reading->add_option("--each", text.each, "a .jsonl file with the values of each sample on its own");
-  reading->footer(kTextHelp);
+  std::function<int(const Circumstance&)> reading;
+  add_text_commands(app, reading);
 
   std::string export_specification = "minimind2-small", export_directory;
   auto* exporting =
@@ -538,7 +464,7 @@ int run(int count, char** values) {
     return 0;
   }
   if (*sampling) return run_sample(arguments, sampled);
-  if (*reading) return run_text(text, command_line(count, values));
+  if (reading) return reading({command_line(count, values), PLUMBLINE_VERSION, data_directory()});
   if (*exporting) return run_export(export_specification, export_directory);
   return run_verify(arguments, command_line(count, values));
 }

@@ -11,6 +11,7 @@ Judges language models against an architecture. The first run fetches what is mi
   compare ONE OTHER    did a refactor change anything? any two candidates
   sample CANDIDATE     let a candidate write: greedy or sampled text from prompts
   text FILE            how repetitive are texts? a model's samples, or anyone's
+  log FILE             is this a sound training run? its loss curve judged
   adapter ACTION       init: write what connects a live model; check: try it alone
   export DIR           write the reference's own weights as a Hugging Face checkpoint
   test [PATTERN]       run the project's own tests
@@ -68,6 +69,14 @@ Usage: plumbline text FILE [--baseline FILE] [--unit ids|words|characters] [--vo
                       [-o FILE.json] [--each FILE.jsonl]
 FILE: samples, .jsonl with 'ids' or 'text' in each line, else plain text, samples separated by empty lines.
 Exit status: 0 measured, or not more repetitive than the baseline; 1 more repetitive; 2 could not be measured; 3 too few prompts to tell.
+END
+}
+
+help_log() {
+  cat <<'END'
+Usage: plumbline log FILE [--vocabulary N] [--column NAME] [--pattern REGEX] [-o FILE.json] [--picture FILE.svg]
+FILE: the log of a training run: .jsonl, .json (a trainer_state.json), .csv, .tsv, anything else as text.
+Exit status: 0 nothing wrong is seen; 1 something is; 2 could not be judged; 3 too few entries.
 END
 }
 

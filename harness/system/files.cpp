@@ -262,6 +262,19 @@ std::string read_text(const fs::path& path, std::uint64_t limit_bytes) {
   return text;
 }
 
+void require_writable(const std::filesystem::path& out, const std::string& option) {
+  std::error_code ignored;
+  auto nearest = std::filesystem::absolute(out);
+  while (!std::filesystem::exists(nearest, ignored) && nearest.has_relative_path())
+    nearest = nearest.parent_path();
+  if (!std::filesystem::is_directory(nearest, ignored))
+    throw InputError(fmt::format("{} {}: {} is there already and no directory", option,
+                                 printable(out.string()), printable(nearest.string())));
+  if (access(nearest.c_str(), W_OK | X_OK) != 0)
+    throw InputError(fmt::format("{} {}: {} cannot be written to", option, printable(out.string()),
+                                 printable(nearest.string())));
+}
+
 void write_atomically(const fs::path& path, std::string_view content) {
   AtomicFile file(path);
   file.write(content);

@@ -11,6 +11,7 @@
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
 #include "harness/system/json.hpp"
+#include "harness/text/lines.hpp"
 
 namespace plumbline {
 namespace {
@@ -18,54 +19,10 @@ namespace {
 using nlohmann::json;
 
 constexpr std::size_t kMostTokens = std::size_t{1} << 27;
-constexpr std::size_t kMostLineBytes = std::size_t{1} << 30;
 
 // Several names for the same thing are in use; the first that is there counts.
 constexpr const char* kIds[] = {"ids", "tokens", "token_ids", "output_ids"};
 constexpr const char* kTexts[] = {"text", "completion", "generated_text", "output", "response"};
-
-// Lines of a file as they come, without their ends; hashed on the way.
-class Lines {
- public:
-  explicit Lines(const std::filesystem::path& path) : file_(path), buffer_(1 << 20, '\0') {}
-
-  bool next(std::string& line) {
-    line.clear();
-    while (true) {
-      const auto end = buffer_.find('\n', begin_);
-      const auto stop = std::min(end, filled_);
-      line.append(buffer_, begin_, stop - begin_);
-      if (line.size() > kMostLineBytes)
-        throw InputError(fmt::format("{}: line {} is longer than {} bytes", file_.path().string(),
-                                     number_ + 1, kMostLineBytes));
-      begin_ = stop;
-      if (end < filled_) {
-        ++begin_;
-        break;
-      }
-      filled_ = file_.read_some(buffer_.data(), buffer_.size());
-      std::fill(buffer_.begin() + static_cast<std::ptrdiff_t>(filled_), buffer_.end(), '\0');
-      begin_ = 0;
-      hash_.update({buffer_.data(), filled_});
-      if (filled_ == 0) {
-        if (line.empty()) return false;
-        break;
-      }
-    }
-    if (!line.empty() && line.back() == '\r') line.pop_back();
-    ++number_;
-    return true;
-  }
-
-  std::size_t number() const { return number_; }  // of the line that was read last, from 1
-  std::string sha256() { return hash_.hex(); }
-
- private:
-  InputFile file_;
-  std::string buffer_;
-  std::size_t begin_ = 0, filled_ = 0, number_ = 0;
-  Sha256 hash_;
-};
 
 // The character that begins at `at`, which it moves past; empty: no UTF-8 (RFC 3629).
 std::optional<char32_t> decode(std::string_view text, std::size_t& at) {

@@ -1,0 +1,221 @@
+"""Training logs judged by the real program: right verdicts on honest and on broken runs, every usual format, bad input.
+
+Run by CTest as `python log.test.py PROGRAM`.
+"""
+
+import json
+import math
+import os
+import pathlib
+import random
+import subprocess
+import sys
+import tempfile
+import unittest
+import xml.etree.ElementTree
+
+PROGRAM = None
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+V = 6400
+START = math.log(V)
+
+
+def curve(steps, end=2.6, noise=0.06, seed=1):
+    """An honest one: a power law from ln V on, with the noise of batches."""
+    chance = random.Random(seed)
+    return [end + (START - end) * (1 + step / 40) ** -0.6 + chance.gauss(0, noise) * min(1, step / 20) for step in range(steps)]
+
+
+class Logs(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.root = pathlib.Path(folder.name)
+
+    def run_it(self, *arguments):
+        return subprocess.run([PROGRAM, "log", *map(str, arguments)], capture_output=True, text=True, timeout=60)
+
+    def judged(self, content, status, *arguments, name="train.log"):
+        path, out, picture = self.root / name, self.root / "log.json", self.root / "log.svg"
+        path.write_text(content)
+        run = self.run_it(path, "-o", out, "--picture", picture, *arguments)
+        self.assertEqual(run.returncode, status, run.stdout + run.stderr)
+        self.assertEqual(run.stderr, "")
+        document = json.loads(out.read_text())
+        self.assertEqual(document["status"], status)
+        xml.etree.ElementTree.parse(picture)
+        self.said = run.stdout
+        return document, {finding["id"]: finding for finding in document["findings"]}
+
+    def minimind(self, losses, every=100, of=44160):
+        return "".join(f"Epoch:[1/1]({i * every}/{of}) loss:{loss:.3f} lr:0.000500000000 epoch_Time:{60 - i // 10}.0min:\n"
+                       for i, loss in enumerate(losses))
+
+    def verdicts(self, findings):
+        return {name: finding["verdict"] for name, finding in findings.items()}
+
+
+class Verdicts(Logs):
+    def test_an_honest_run(self):
+        for text, name in ((self.minimind(curve(300)), "train.log"),
+                           ("".join(json.dumps({"step": i, "loss": loss, "lr": 1e-4}) + "\n" for i, loss in enumerate(curve(300))), "train.jsonl")):
+            document, findings = self.judged(text, 0, name=name)
+            self.assertEqual(self.verdicts(findings), {"start": "pass", "finite": "pass", "falls": "pass", "stays-down": "pass",
+                                                       "spikes": "pass", "speed": "not assessed"})
+            self.assertEqual(document["entries"], 300)
+            self.assertIn("nothing wrong is seen", self.said)
+
+    def test_a_tied_matrix_drawn_from_a_standard_normal(self):
+        losses = [410 * 0.98**i + START for i in range(200)]
+        _, findings = self.judged(self.minimind(losses), 1)
+        self.assertEqual(findings["start"]["verdict"], "fail")
+        self.assertIn("initialisation too wide", findings["start"]["sentence"])
+        self.assertEqual(findings["start"]["evidence"][0]["line"], 1)
+
+    def test_a_loss_that_is_divided(self):
+        _, findings = self.judged(self.minimind([loss / 8 for loss in curve(200)], every=1), 1)
+        self.assertIn("8th of it; is the loss divided by the steps of gradient accumulation", findings["start"]["sentence"])
+
+    def test_a_model_that_knows_before_it_learns(self):
+        _, findings = self.judged(self.minimind([loss - 5 for loss in curve(200, end=6)], every=1), 1)
+        self.assertIn("before it has learned", findings["start"]["sentence"])
+
+    def test_a_flat_run(self):
+        chance = random.Random(2)
+        _, findings = self.judged(self.minimind([START + chance.gauss(0, 0.05) for _ in range(200)]), 1)
+        self.assertEqual([name for name, verdict in self.verdicts(findings).items() if verdict == "fail"], ["falls"])
+
+    def test_a_run_that_becomes_nan(self):
+        losses = curve(100) + [9.5, float("nan")] + [float("nan")] * 20
+        document, findings = self.judged(self.minimind(losses), 1)
+        self.assertEqual(findings["finite"]["verdict"], "fail")
+        self.assertIn("NaN at step 10100 (line 102), after 9.5; 21 of the 21 entries", findings["finite"]["sentence"])
+        self.assertEqual([point["loss"] for point in findings["finite"]["evidence"]], [9.5, "NaN"])
+        # As Python's json writes it, which is no JSON.
+        lines = "".join(json.dumps({"step": i, "loss": loss}) + "\n" for i, loss in enumerate(losses))
+        self.assertIn("NaN", lines)
+        _, findings = self.judged(lines, 1, name="train.jsonl")
+        self.assertIn("NaN at step 101 (line 102)", findings["finite"]["sentence"])
+
+    def test_a_run_that_explodes(self):
+        losses = curve(150) + [2.9 + 0.2 * i for i in range(40)]
+        _, findings = self.judged(self.minimind(losses), 1)
+        self.assertEqual(findings["stays-down"]["verdict"], "fail")
+        self.assertIn("went up again", findings["stays-down"]["sentence"])
+
+    def test_spikes_are_reported_and_do_not_decide(self):
+        losses = curve(300)
+        losses[120] += 3
+        losses[250] += 4
+        _, findings = self.judged(self.minimind(losses), 0)
+        self.assertEqual(findings["spikes"]["verdict"], "fail")
+        self.assertEqual([point["line"] for point in findings["spikes"]["evidence"]], [121, 251])
+
+    def test_few_entries_are_not_assessed(self):
+        document, findings = self.judged(self.minimind(curve(6)), 3)
+        self.assertEqual(findings["falls"]["verdict"], "not assessed")
+        self.assertIn("not assessed: falls, stays-down", document["verdict"])
+
+    def test_honest_runs_of_every_noise_and_length_pass(self):
+        for seed, (steps, noise, end) in enumerate(((40, 0.2, 4.0), (3000, 0.3, 2.0), (20, 0.05, 5.0), (500, 0.0, 3.0), (200, 0.4, 3.5))):
+            document, _ = self.judged(self.minimind(curve(steps, end, noise, seed)), 0)
+
+
+class Formats(Logs):
+    def losses(self, content, name="train.log", *arguments):
+        document, findings = self.judged(content, 3, *arguments, name=name)
+        return document, findings["start"]["evidence"][0]["loss"], findings["finite"]["sentence"]
+
+    def test_lines_of_text(self):
+        for line, steps in (("iter {i}: loss {loss:.4f}, time 120.5ms, mfu 3.1%", [3, 7]),
+                            ("step {i}: train loss {loss:.4f}, val loss 1.0000", [3, 7]),
+                            ("{{'loss': {loss:.4f}, 'grad_norm': 1.2, 'learning_rate': 5e-05, 'epoch': 0.{i}}}", [1, 5]),
+                            ("2026-11-23 12:00:0{i} INFO global_step={i} val_loss=0.5 train_loss={loss:.4f}", [3, 7]),
+                            ("| epoch 1 | {i}/ 2983 batches | lr 5.00 | ms/batch 10 | loss {loss:.2f} | ppl 100", [1, 5]),
+                            ("Epoch 1 [{i}/100] eval loss: 0.1 Loss: {loss:.4f}", [1, 5]),
+                            ("  12%|x   | {i}/100 [00:10<01:20, 1.1it/s, loss={loss:.4f}, v_num=3]", [1, 5])):
+            with self.subTest(line):
+                content = "starting up, loss scale 65536\n" + "".join(line.format(i=i, loss=8.76 - 0.1 * i) + "\n" for i in range(3, 8))
+                document, first, _ = self.losses(content)
+                self.assertEqual(document["entries"], 5)
+                self.assertAlmostEqual(first, 8.46, places=2)
+                self.assertEqual(document["steps"], steps)
+
+    def test_tables_and_json(self):
+        rows = [(i * 10, 8.8 - 0.3 * i) for i in range(6)]
+        for separator, name in ((",", "train.csv"), ("\t", "train.tsv"), (";", "train.csv")):
+            content = separator.join(['"Step"', "lr", "Train_Loss"]) + "\n" + "".join(f'{s}{separator}"0.1"{separator}{loss}\n' for s, loss in rows)
+            document, first, _ = self.losses(content, name)
+            self.assertEqual((document["entries"], document["steps"], first), (6, [0, 50], 8.8))
+        content = json.dumps({"log_history": [{"step": s, "loss": loss} for s, loss in rows] + [{"step": 50, "eval_loss": 1.0}], "best": None})
+        document, first, _ = self.losses(content, "trainer_state.json")
+        self.assertEqual((document["entries"], document["steps"], first), (6, [0, 50], 8.8))
+        content = "".join(json.dumps({"iteration": s, "metrics": loss}) + "\n" for s, loss in rows)
+        document, first, _ = self.losses(content, "train.jsonl", "--column", "metrics")
+        self.assertEqual((document["entries"], first), (6, 8.8))
+
+    def test_a_pattern_of_ones_own(self):
+        content = "".join(f"[{i}] perte = {8.8 - i}\n" for i in range(5))
+        document, first, _ = self.losses(content, "train.log", "--pattern", r"\[(\d+)\] perte = ([0-9.]+)")
+        self.assertEqual((document["steps"], first), ([0, 4], 8.8))
+
+    def test_steps_that_start_again_are_counted_on(self):
+        content = "".join(f"Epoch:[{e}/3]({i}/500) loss:{9.2 - 0.5 * e:.3f}\n" for e in (1, 2, 3) for i in (0, 100, 200))
+        document, _, _ = self.losses(content)
+        self.assertEqual(document["steps"], [0, 1200])
+        self.assertIn("start again 2 times", document["notes"][0])
+
+
+class BadInput(Logs):
+    def refused(self, content, *words, name="train.log", arguments=()):
+        path = self.root / name
+        if content is not None:
+            path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        before = sorted(os.listdir(self.root))
+        run = self.run_it(path, *arguments)
+        self.assertEqual(run.returncode, 2, run.stdout + run.stderr)
+        self.assertEqual(len(run.stderr.splitlines()), 1, run.stderr)
+        self.assertEqual(sorted(os.listdir(self.root)), before)
+        for word in words:
+            self.assertIn(word, run.stderr)
+
+    def test_logs_without_a_loss(self):
+        self.refused(None, "train.log")
+        self.refused("", "no loss was found")
+        self.refused("all is well\nlosses are bad\nloss scale 1\n", "no loss was found", "--pattern")
+        self.refused("a,b\n1,2\n", "no loss was found", name="train.csv")
+        self.refused("", "is empty", name="train.csv")
+        self.refused("[1, 2]", "no loss was found", name="x.json")
+        self.refused('"text"', "expected entries", name="x.json")
+        self.refused("loss 3\n", "no regular expression", arguments=["--pattern", "("])
+        self.refused("loss 3\n", "one group", arguments=["--pattern", "loss"])
+        self.refused("loss 3\n", "is train.log itself".replace("train.log", str(self.root / "train.log")), arguments=["-o", self.root / "train.log"])
+        self.refused("loss 3\n", "is a directory", arguments=["-o", self.root])
+
+    def test_hostile_text(self):
+        # Long lines, control characters, markup: nothing of it is shown, nothing takes long.
+        path = self.root / "<script>.log"
+        path.write_bytes(b"\x1b[31mloss 8.7 \xff\xfe\n" + b"step " * 100000 + b"loss 8.5\n" + b"(" * 200000 + b"loss 8.4\n" + b"\0loss: 8.3\n" * 9)
+        picture = self.root / "log.svg"
+        run = self.run_it(path, "--picture", picture)
+        self.assertNotIn("\x1b", run.stdout)
+        self.assertEqual(run.stderr, "")
+        self.assertNotIn("<script>", picture.read_text())
+        xml.etree.ElementTree.parse(picture)
+
+
+class Documents(Logs):
+    def test_the_document_follows_its_schema(self):
+        import jsonschema
+        schema = json.loads((ROOT / "harness" / "text" / "training_log.schema.json").read_text())
+        for losses, status in ((curve(100), 0), (curve(50) + [float("inf")], 1), (curve(3), 3)):
+            document, _ = self.judged(self.minimind(losses), status)
+            jsonschema.validate(document, schema)
+        del document["findings"]
+        with self.assertRaises(jsonschema.ValidationError):
+            jsonschema.validate(document, schema)
+
+
+if __name__ == "__main__":
+    PROGRAM = str(pathlib.Path(sys.argv.pop(1)).resolve())
+    unittest.main(verbosity=1)

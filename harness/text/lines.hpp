@@ -1,0 +1,28 @@
+// Lines of text files that we did not write.
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <string>
+
+#include "harness/system/files.hpp"
+
+namespace plumbline {
+
+// The lines of a file as they come, without their ends; hashed on the way. Errors: InputError, also for a
+// line of more than 1 GiB.
+class Lines {
+ public:
+  explicit Lines(const std::filesystem::path& path);
+  bool next(std::string& line);
+  std::size_t number() const { return number_; }  // of the line that was read last, from 1
+  std::string sha256() { return hash_.hex(); }    // of the whole file, once it is read
+
+ private:
+  InputFile file_;
+  std::string buffer_;
+  std::size_t begin_ = 0, filled_ = 0, number_ = 0;
+  Sha256 hash_;
+};
+
+}  // namespace plumbline
