@@ -56,6 +56,34 @@ class CommandLine(unittest.TestCase):
         self.refused("export", words=["directory"])
         self.refused("export", "new", "--spec", "minimind-v1-small", words=["pairs"])
 
+    def test_a_specification_of_ones_own_has_golden_tensors_of_its_own(self):
+        tiny = json.loads((ROOT / "fixtures" / "specifications" / "tiny.json").read_text())
+        biases = 5 * (2 * 128 + 48 + 2 * 48 + 2 * 16)
+        mine, golden = self.root / "mine.json", self.root / "golden"
+        mine.write_text(json.dumps({**tiny, "name": "mine", "attention_bias": True, "mlp_bias": True, "parameter_count": 128256 + biases}))
+        made = subprocess.run([sys.executable, ROOT / "golden" / "oracle", "make", "--spec", mine, "--out", golden],
+                              capture_output=True, text=True, timeout=120)
+        self.assertEqual(made.returncode, 0, made.stderr)
+        self.assertEqual(sorted(os.listdir(golden)), ["manifest.json", "mine.h5"])
+        run = self.run_program("verify", "--spec", mine, "--golden", golden, "--out", self.out)
+        self.assertEqual(run.returncode, 0, run.stdout + run.stderr)
+        result = json.loads((self.out / "result.json").read_text())
+        verdicts = {requirement["id"]: requirement["verdict"] for requirement in result["requirements"]}
+        self.assertEqual([verdicts[name] for name in ("NUM-1", "NUM-2", "NUM-3")], ["pass"] * 3)
+        run = self.run_program("verify", "defect:repeat-tiled", "--spec", mine, "--golden", golden, "--out", self.out, "--only", "8")
+        self.assertEqual(run.returncode, 1)
+        self.assertIn("NUM-1", run.stdout)
+        for specification, folder, words in (("tiny", golden, "lists no tensors for 'tiny'"), (mine, self.root / "nowhere", "manifest.json")):
+            run = self.run_program("verify", "--spec", specification, "--golden", folder, "--out", self.out)
+            self.assertEqual(run.returncode, 2)
+            self.assertIn(words, run.stderr)
+        with (golden / "mine.h5").open("r+b") as file:
+            file.seek(2000)
+            file.write(b"other")
+        run = self.run_program("verify", "--spec", mine, "--golden", golden, "--out", self.out)
+        self.assertEqual(run.returncode, 2)
+        self.assertIn("its SHA-256 is", run.stderr)
+
     def test_help_explains_every_option_and_the_statuses(self):
         for command in ([], ["verify"], ["export"]):
             run = self.run_program(*command, "--help")

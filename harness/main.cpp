@@ -107,6 +107,7 @@ struct Arguments {
   int threads = 0;
   std::vector<int> chapters;
   std::string out = "out";
+  std::string golden;  // a folder of golden tensors; empty: our own
   std::string python;
   double timeout = 120;
   std::shared_ptr<RecordingWriter> recording;  // of what a live model answers; null: none is made
@@ -206,7 +207,7 @@ Circumstances circumstances_of(const Arguments& arguments, const Prepared& prepa
 int run_verify(const Arguments& arguments, const std::string& command) {
   const auto prepared = prepare(arguments);
   Verification verification{circumstances_of(arguments, prepared, command), nullptr, arguments.chapters,
-                            arguments.recording != nullptr};
+                            arguments.recording != nullptr, arguments.golden};
   verification.candidate =
       open_candidate(arguments, prepared.specification, prepared.data, prepared.type, prepared.device);
   return verify(std::move(verification));
@@ -369,9 +370,12 @@ int run(int count, char** values) {
   recording->add_option("--out", arguments.out, "directory for result.json, result.xml and summary.md")
       ->capture_default_str();
   recording->footer(kStatusHelp);
-  for (auto* command : {verifying, recording})
+  for (auto* command : {verifying, recording}) {
     command->add_option("--name", arguments.name,
                         "what results call a live model (default: as it is typed here)");
+    command->add_option("--golden", arguments.golden,
+                        "a folder of golden tensors for a specification of your own (plumbline golden make)");
+  }
 
   std::string compared_one, compared_other;
   auto* comparing = app.add_subcommand(

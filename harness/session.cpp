@@ -172,8 +172,14 @@ int verify(Verification verification) {
   auto& candidate = *verification.candidate;
   const auto kind = candidate.describe().kind;
   const bool runs_code = candidate.capabilities().contains("code");
-  auto golden =
-      runs_code ? Golden::open(verification.data / "golden", verification.specification) : std::nullopt;
+  const bool own_golden = verification.golden.empty();
+  auto golden = runs_code ? Golden::open(own_golden ? verification.data / "golden" : verification.golden,
+                                         verification.specification)
+                          : std::nullopt;
+  if (runs_code && !own_golden && !golden)
+    throw InputError(fmt::format(
+        "--golden {}: lists no tensors for '{}'; `./plumbline golden make --spec FILE --out DIR` makes them",
+        verification.golden.string(), verification.specification.name));
   candidate.check_adapter();
   Recorder recorder(read_requirements(verification.data / "fixtures" / "requirements.json"), kind);
   exclude_what_cannot_be(recorder, verification);

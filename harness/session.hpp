@@ -22,8 +22,9 @@ struct Circumstances {
 
 struct Verification : Circumstances {
   std::unique_ptr<Candidate> candidate;
-  std::vector<int> chapters;   // that were asked for; empty: all
-  bool for_recording = false;  // asks also what only a comparison would
+  std::vector<int> chapters;     // that were asked for; empty: all
+  bool for_recording = false;    // asks also what only a comparison would
+  std::filesystem::path golden;  // a folder of golden tensors; empty: our own
 };
 
 // Runs every applicable check, shows progress, writes the documents. Returns the exit status (0 to 3).

@@ -53,12 +53,12 @@ std::string escaped(std::string_view text, std::size_t limit = usual_limit) {
   return safe;
 }
 
-std::string title(const Footer& footer) {
+std::string title(const Header& header, const Footer& footer) {
   std::string sentence = footer.verdict;
   constexpr std::string_view incomplete = "incomplete: ";
   if (sentence.starts_with(incomplete)) sentence.erase(0, incomplete.size());
-  const char* word = footer.status == 0   ? "✔ Pass"
-                     : footer.status == 1 ? "✘ Fail"
+  const char* word = footer.status == 0   ? header.baseline ? "✔ Same" : "✔ Pass"
+                     : footer.status == 1 ? header.baseline ? "✘ Different" : "✘ Fail"
                      : footer.status == 3 ? "? Incomplete"
                                           : "! Error";
   return fmt::format("## {}: {}\n\n", word, escaped(sentence, 600));
@@ -199,7 +199,7 @@ std::string to_markdown(const Result& result) {
     return fmt::format("{}\n  - {}\n", named(requirement), escaped(requirement.finding));
   };
   const auto& words = words_of_localisation(result.header);
-  std::string document = title(result.footer) + judged(result.header) + chapters(result);
+  std::string document = title(result.header, result.footer) + judged(result.header) + chapters(result);
   document += section("Failed", listed(result, with(Verdict::fail), with_findings));
   document += section("Errors", listed(result, with(Verdict::error), with_findings));
   if (result.localisation) document += section(words.title, localised(*result.localisation, words));

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "reports/words.hpp"
 #include "suites/probes.hpp"
 
 namespace plumbline {
@@ -103,8 +104,8 @@ void expect_unmoved_by_padding(Padding side) {
   for (const std::int64_t length : {24, 9, 1}) {
     const auto sequence = probe("padded", 1, length);
     const auto alone = logits(sequence);
-    const auto what =
-        fmt::format("logits of {} tokens padded {} to 31", length, side == Padding::right ? "right" : "left");
+    const auto what = fmt::format("logits of {} padded {} to 31", reports::counted(length, "token"),
+                                  side == Padding::right ? "right" : "left");
     const auto tolerance = subject().noise("logits", alone);
     expect_close(what, padded_logits(sequence, 31, side), alone, tolerance);
     if (subject().can("training"))

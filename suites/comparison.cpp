@@ -453,7 +453,7 @@ struct Comparison::Pair {
       const std::string name = side == Padding::right ? "right" : "left";
       if (!can("padding." + name)) continue;
       for (const std::int64_t length : {24, 9, 1}) {
-        const auto what = fmt::format("{} tokens padded {} to 31", length, name);
+        const auto what = fmt::format("{} padded {} to 31", reports::counted(length, "token"), name);
         logits_of(what, "", [&] { return padded_logits(probe("padded", 1, length), 31, side); });
         logits_of(what + ", alone in its batch", "", [&] { return padded_alone(length, side); });
         logits_of(what + ", training", "training",

@@ -10,7 +10,10 @@ namespace {
 // replay of each stage takes their place.
 const Golden& golden() {
   auto& s = subject();
-  if (!s.golden()) not_assessed(fmt::format("there are no golden tensors for '{}'", s.specification().name));
+  if (!s.golden())
+    not_assessed(fmt::format(
+        "there are no golden tensors for '{}'; `plumbline golden make` makes some, --golden takes them",
+        s.specification().name));
   return *s.golden();
 }
 

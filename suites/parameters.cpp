@@ -57,7 +57,8 @@ REQUIREMENT("PAR-1", "the number of parameters is exactly the specification's") 
 REQUIREMENT("PAR-2", "every parameter of the specification is there") {
   const auto actual = actual_shapes();
   for (const auto& [name, shape] : expected_shapes())
-    expect_that(actual.contains(name), name, actual.contains(name) ? "present" : "missing", "present, " + shape_of(shape));
+    expect_that(actual.contains(name), name, actual.contains(name) ? "present" : "missing",
+                "present, " + shape_of(shape));
   if (subject().can("code") && !subject().lacking().empty())
     subject().recorder().finding(
         fmt::format("everything else was judged as if what is missing were there and {}", kVoid));

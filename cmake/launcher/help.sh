@@ -16,7 +16,7 @@ Judges language models against an architecture. The first run fetches what is mi
   export DIR           write the reference's own weights as a Hugging Face checkpoint
   test [PATTERN]       run the project's own tests
   bench                run the benchmarks
-  golden ACTION        check, record or accept the golden tensors
+  golden ACTION        check, record or accept the golden tensors; make some for a specification of your own
   COMMAND --help       more about one of them
 
 Exit status: 0 conforms, 1 does not conform, 2 could not be judged (or set up, or built), 3 incomplete.
@@ -30,7 +30,7 @@ END
 help_verify() {
   cat <<'END'
 Usage: plumbline verify [CANDIDATE] [--spec NAME|FILE] [--device auto|cpu|cuda[:N]] [--dtype f32|bf16] [--threads N]
-                        [--only CHAPTER] [--name TEXT] [--out DIR] [--python PATH] [--timeout SECONDS]
+                        [--only CHAPTER] [--golden DIR] [--name TEXT] [--out DIR] [--python PATH] [--timeout SECONDS]
 CANDIDATE: nothing for the built-in reference, a live model's adapter.py or 'exec: COMMAND', a recording FILE.h5, a folder with
 config.json and *.safetensors, a FILE.pth (with --spec), or defect:NAME. --python: the interpreter that runs an adapter.
 Results go to DIR (out): result.json, JUnit XML, summary.md.
@@ -124,7 +124,9 @@ END
 help_golden() {
   cat <<'END'
 Usage: plumbline golden check|record|accept [ARGUMENTS]
+       plumbline golden make --spec FILE --out DIR
 check: the recorded hashes and every regenerated tensor agree. record: write new files beside the old ones (.new) and a
 table of what changed. accept: take them. Neither record nor accept writes where CI is set.
+make: golden tensors for a specification of your own, for `plumbline verify --spec FILE --golden DIR`.
 END
 }

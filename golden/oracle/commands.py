@@ -1,8 +1,9 @@
-"""python golden/oracle check | record | accept
+"""python golden/oracle check | record | accept | make
 
 check    every golden file is listed, has its recorded SHA-256, and says what the formulas say
 record   writes what the formulas say now as FILE.h5.new and manifest.json.new, and prints what changed
 accept   puts the .new files in place of the old ones
+make     writes golden tensors for a specification of your own into a folder of your own
 
 Exit status: 0 fine; 1 values differ; 2 the files, the fixtures or the command cannot be used; 130 interrupted.
 """
@@ -248,6 +249,30 @@ def accept(place: Place) -> int:
     return 0
 
 
+PATTERN = "minimind2-small"  # whose probes any other specification gets
+
+
+def make(file: Path, out: Path, fixtures: Path) -> int:
+    """Golden tensors of a specification that is not among the fixtures; what the folder holds for others stays."""
+    spec = specification.load(file)
+    asked = [probe for probe in probes.load(fixtures / "probes.json")[PATTERN] if probe.length <= spec.max_positions]
+    if not asked:
+        raise InputError(f"{file}: max_position_embeddings: {spec.max_positions} positions are fewer than any probe has tokens")
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: is there already and no directory; name a folder")
+    manifest = out / files.MANIFEST
+    others = [item for item in files.read_manifest(manifest) if item["specification"] != spec.name] if manifest.exists() else []
+    start = begin(f"{spec.name}.h5")
+    golden = regenerate(spec, weights.generate_all(spec), asked)
+    data = files.encode(golden)
+    out.mkdir(parents=True, exist_ok=True)
+    files.write_atomically(out / f"{spec.name}.h5", data)
+    files.write_atomically(manifest, files.manifest_bytes([*others, files.entry(golden, data)]))
+    end(f"{len(golden.tensors)} tensors, {len(data)} bytes", start)
+    print(f"golden: `./plumbline verify CANDIDATE --spec {near(file)} --golden {near(out)}` judges by them")
+    return 0
+
+
 def near(path: Path) -> Path:
     """As a person in the current folder would write it."""
     return Path(os.path.relpath(path)) if path.is_relative_to(Path.cwd()) else path
@@ -265,6 +290,11 @@ def arguments(words: list[str]) -> argparse.Namespace:
         if command is not accept:
             sub.add_argument("--specification", metavar="NAME", nargs="+", action="extend",
                              help="only these specifications")
+    sub = commands.add_parser("make", help="for a specification of your own")
+    sub.add_argument("--spec", type=Path, required=True, metavar="FILE", help="the specification, a .json file")
+    sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder for the tensors and their manifest")
+    sub.add_argument("--fixtures", type=Path, default=near(PROJECT / "fixtures"), help="the folder of fixtures")
+    sub.set_defaults(run=None)
     return parser.parse_args(words)
 
 
@@ -275,6 +305,8 @@ def main(words: list[str]) -> int:
             if not matches_known_answers():
                 raise InputError("philox: the generator does not give its published known answers on this machine; "
                                  "report this with the versions of Python and numpy")
+            if options.run is None:
+                return make(options.spec, options.out, options.fixtures)
             if not options.golden.is_dir():
                 raise InputError(f"{options.golden}: expected the folder of golden files; give it with --golden")
             return options.run(Place(options.golden, options.fixtures, options.specification))

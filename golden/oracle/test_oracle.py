@@ -212,6 +212,38 @@ class Commands(unittest.TestCase):
         for word in words:
             self.assertIn(word, errors)
 
+    def test_make_writes_tensors_for_a_specification_of_ones_own(self):
+        def made(*words) -> tuple[int, str]:
+            err = io.StringIO()
+            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(err):
+                status = commands.main(["make", *map(str, words)])
+            self.assertNotIn("Traceback", err.getvalue())
+            return status, err.getvalue()
+
+        tiny = json.loads((FIXTURES / "specifications" / "tiny.json").read_text())
+        out = self.folder / "own"
+        for name in ("first", "second", "first"):
+            file = self.folder / f"{name}.json"
+            file.write_text(json.dumps({**tiny, "name": name}))
+            self.assertEqual(made("--spec", file, "--out", out), (0, ""))
+        entries = files.read_manifest(out / "manifest.json")
+        self.assertEqual([item["file"] for item in entries], ["second.h5", "first.h5"])
+        for item in entries:
+            tensors, attributes = files.decode(files.read_listed(out / item["file"], item), out / item["file"])
+            self.assertEqual(attributes["@specification"], item["specification"])
+            self.assertIn("rotation/rotated", tensors)
+            self.assertTrue(any(name.endswith("stages/logits") for name in tensors))
+        for words, said in ((("--spec", self.folder / "nowhere.json", "--out", out), "nowhere.json"),
+                            (("--spec", file, "--out", file), "no directory")):
+            status, errors = made(*words)
+            self.assertEqual(status, 2)
+            self.assertIn(said, errors)
+        short = self.folder / "short.json"
+        short.write_text(json.dumps({**tiny, "name": "short", "max_position_embeddings": 4}))
+        status, errors = made("--spec", short, "--out", self.folder / "other")
+        if status == 2:  # unless a probe is as short as that
+            self.assertFalse((self.folder / "other").exists())
+
     def test_check_accepts_what_is_recorded(self):
         status, out, errors = self.run_command("check")
         self.assertEqual((status, errors), (0, ""))
