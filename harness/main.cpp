@@ -281,6 +281,12 @@ std::unique_ptr<Candidate> with_code(std::unique_ptr<Candidate> candidate, const
 int run_sample(const Arguments& arguments, SamplingRun run) {
   const auto prepared = prepare(arguments);
   require_output(run.output, "--output", {run.prompts, arguments.candidate, run.tokenizer});
+  std::error_code ignored;
+  if (fs::is_directory(arguments.candidate, ignored) &&
+      fs::weakly_canonical(run.output, ignored).parent_path() ==
+          fs::weakly_canonical(arguments.candidate, ignored))
+    throw InputError(fmt::format("--output {}: lies among the files of {}; name another place",
+                                 printable(run.output), printable(arguments.candidate)));
   run.python = PLUMBLINE_PYTHON;
   run.scripts = script_directory(prepared.data);
   auto candidate =
@@ -414,6 +420,8 @@ int run(int count, char** values) {
       ->required();
   sampling->add_option("--tokenizer", sampled.tokenizer,
                        "the model's tokenizer.json, for prompts that are text");
+  sampling->footer(
+      "Exit status: 0 written; 2 could not be sampled: bad usage, unreadable input, a model that fails.");
   auto& drawn = sampled.options;
   sampling->add_option("--temperature", drawn.sampling.temperature, "0: greedy")->capture_default_str();
   sampling->add_option("--top-k", drawn.sampling.top_k, "of the k largest logits; 0: of all")
@@ -481,7 +489,9 @@ int main(int count, char** values) {
   plumbline::clean_up_when_interrupted();
   std::string reason;
   try {
-    return plumbline::run(count, values);
+    const auto status = plumbline::run(count, values);
+    if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return status;
+    reason = "standard output cannot be written to, so what was to be said is lost";
   } catch (const plumbline::InputError& error) {
     reason = error.what();
   } catch (const c10::Error& error) {

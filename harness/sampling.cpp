@@ -10,6 +10,7 @@
 #include <sstream>
 
 #include "harness/candidate/protocol.hpp"
+#include "harness/evidence/safetensors.hpp"
 #include "harness/system/child.hpp"
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
@@ -117,6 +118,7 @@ std::vector<Prompt> read_prompts(const SamplingRun& run) {
   std::string line, wanting;
   for (std::size_t number = 1; std::getline(lines, line); ++number) {
     if (!line.empty() && line.back() == '\r') line.pop_back();
+    if (number == 1 && line.starts_with("\xef\xbb\xbf")) line.erase(0, 3);  // a byte order mark
     if (line.find_first_not_of(" \t") == std::string::npos) continue;
     const auto where = fmt::format("{}: line {}", printable(run.prompts), number);
     if (!objects) require_utf8(line, where);
@@ -124,6 +126,8 @@ std::vector<Prompt> read_prompts(const SamplingRun& run) {
       prompts.push_back(prompt_of(parse_json(line, where), where));
     else
       prompts.push_back({line, {}});
+    if (prompts.back().ids.empty() && prompts.back().given.is_null())
+      throw InputError(fmt::format("{}: has no tokens", where));
     if (prompts.back().ids.empty()) {
       if (wanting.empty()) wanting = where;
       texts.push_back(prompts.back().given);
@@ -131,7 +135,6 @@ std::vector<Prompt> read_prompts(const SamplingRun& run) {
   }
   if (prompts.empty()) throw InputError(fmt::format("{}: holds no prompt", printable(run.prompts)));
   if (texts.empty()) return prompts;
-  if (texts.front().is_null()) throw InputError(fmt::format("{}: has no tokens", wanting));
   if (run.tokenizer.empty())
     throw InputError(
         fmt::format("{}: is text; name the model's tokenizer with --tokenizer FILE, or give 'ids'", wanting));
@@ -177,6 +180,24 @@ class Progress {
   bool shown_ = false;
 };
 
+// A batch of caches, in float32, has to fit into memory before anything is generated.
+void require_room(const std::vector<Prompt>& prompts, const GenerationOptions& options,
+                  const Specification& s) {
+  std::size_t longest = 0;
+  for (const auto& prompt : prompts) longest = std::max(longest, prompt.ids.size());
+  const auto rows =
+      std::min<std::int64_t>(options.batch, static_cast<std::int64_t>(prompts.size()) * options.samples);
+  const auto bytes = 8.0 * static_cast<double>(rows) *
+                     static_cast<double>(s.num_hidden_layers * s.key_value_size()) *
+                     (static_cast<double>(longest) + static_cast<double>(options.most_tokens));
+  if (bytes > static_cast<double>(most_tensor_bytes()))
+    throw InputError(
+        fmt::format("a batch of {} sequences of up to {} tokens takes {:.1f} GB of cache, and {:.1f} GB are "
+                    "to be had; use a smaller --batch or fewer --tokens",
+                    rows, static_cast<std::int64_t>(longest) + options.most_tokens, bytes / 1e9,
+                    static_cast<double>(most_tensor_bytes()) / 1e9));
+}
+
 std::int64_t stated(const Candidate& candidate, const char* key, std::int64_t otherwise) {
   const auto& configuration = candidate.describe().configuration;
   const auto found = configuration.find(key);
@@ -191,7 +212,12 @@ int sample(SamplingRun run, std::unique_ptr<Candidate> candidate, const Specific
   require_possible(run.options.sampling);
   run.options.longest = stated(*candidate, "max_position_embeddings", specification.max_position_embeddings);
   run.options.vocabulary = stated(*candidate, "vocab_size", specification.vocab_size);
+  if (run.options.end && *run.options.end >= static_cast<std::uint64_t>(run.options.vocabulary))
+    throw InputError(
+        fmt::format("--end {}: expected an id below {}", *run.options.end, run.options.vocabulary));
   auto prompts = read_prompts(run);
+  if (!run.tokenizer.empty()) Tokenizer(run).encode(json::array());  // not at the end of a long run
+  require_room(prompts, run.options, specification);
   std::vector<std::vector<Token>> ids;
   for (const auto& prompt : prompts) ids.push_back(prompt.ids);
   const auto begin = std::chrono::steady_clock::now();

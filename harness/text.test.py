@@ -163,7 +163,7 @@ class AgainstOthers(Measured):
                 distinct = len({gram for ids in samples for gram in grams(ids, n)})
                 self.same(values[f"distinct-{n}"], distinct / sum(map(len, samples)), f"distinct-{n}")
             for n in (1, 2, 3, 4, 8):
-                counted = [grams(ids, n) for ids in samples if len(ids) > n]
+                counted = [grams(ids, n) for ids in samples]
                 self.same(values[f"rep-{n}"], 1 - sum(len(set(all)) for all in counted) / sum(map(len, counted)), f"rep-{n}")
                 self.same(values[f"seq-rep-{n}"], self.mean([repeated(ids, n) for ids in samples]), f"seq-rep-{n}")
             self.same(values["diversity"], math.prod(1 - values[f"rep-{n}"] for n in (2, 3, 4)), "diversity")
@@ -266,7 +266,7 @@ class KnownAnswers(Measured):
 
     def test_too_short_is_never_0(self):
         for ids in ([], [4], [4, 4]):
-            document, values, _ = self.measured([{"ids": ids}])
+            document, values, _ = self.measured([{"ids": ids}], status=0 if len(ids) > 1 else 3)
             for metric in document["metrics"]:
                 if metric["value"] is None:
                     self.assertTrue(metric["reason"], metric["id"])
@@ -322,11 +322,68 @@ class Verdicts(Measured):
             self.assertEqual(document["verdict"]["finding"], "not assessed")
         self.assertIn("12 prompts leave a difference of up to", self.said)
 
+    def test_what_does_not_matter_is_not_more(self):
+        """Sure, and far below what matters."""
+        chance = random.Random(4)
+        def samples(share):
+            made = []
+            for i in range(1500):
+                ids = [chance.randrange(6400) for _ in range(60)]
+                if chance.random() < share:
+                    ids[30:36] = ids[:6]
+                made.append({"prompt": f"p{i}", "ids": ids})
+            return made
+        document = self.judged(samples(0.02), samples(0.2), 0)
+        rep = next(metric for metric in document["metrics"] if metric["id"] == "seq-rep-4")
+        self.assertLess(rep["difference"]["p"], 0.01)
+        self.assertEqual(document["verdict"]["finding"], "not more repetitive")
+
+    def test_one_looping_sample_more_is_no_reason_to_be_surer(self):
+        chance = random.Random(5)
+        clean = [{"prompt": f"p{i % 10}", "ids": [chance.randrange(6400) for _ in range(60)]} for i in range(200)]
+        self.judged(clean, clean, 3)
+        looping = [dict(sample) for sample in clean]
+        looping[3]["ids"] = looping[3]["ids"][:30] + looping[3]["ids"][:6] * 5
+        self.judged(clean, looping, 3)
+
+    def test_value_interval_and_sentence_are_of_the_same_prompts(self):
+        chance = random.Random(6)
+        def sample(prompt, loops):
+            ids = [chance.randrange(6400) for _ in range(60)]
+            return {"prompt": prompt, "ids": ids[:30] + ids[:6] * 5 if loops else ids}
+        text = [sample("p0", True) for _ in range(100)] + [sample(f"p{i}", False) for i in range(1, 20)]
+        document = self.judged([sample(f"p{i}", False) for i in range(20)], text, 3)
+        for name in ("looping", "seq-rep-4"):
+            metric = next(metric for metric in document["metrics"] if metric["id"] == name)
+            self.assertAlmostEqual(metric["value"], metric["difference"]["of"][0])
+            self.assertLessEqual(metric["interval"]["low"], metric["value"])
+            self.assertGreaterEqual(metric["interval"]["high"], metric["value"])
+
+    def test_other_definitions_are_not_subtracted(self):
+        one = [{"ids": [i % 50, *range(60)], "prompt": f"p{i}"} for i in range(20)]
+        wide = [dict(sample) for sample in one]
+        wide[0] = {**wide[0], "ids": [*wide[0]["ids"], 70000]}
+        document = self.judged(one, [{**sample, "predicted": sample["ids"]} for sample in wide], 3)
+        found = {metric["id"]: metric["difference"] for metric in document["metrics"]}
+        self.assertIsNone(found["rep/16"])
+        self.assertIsNone(found["compression-ratio"])
+        self.assertIsNotNone(found["seq-rep-2"])
+
+    def test_other_settings_and_other_prompts_are_said(self):
+        one = self.samples(30, 0.3, strategy="sampled", sampling={"temperature": 1})
+        other = [{**sample, "prompt": sample["prompt"] + "!", "sampling": {"temperature": 0.1}} for sample in one]
+        document = self.judged(one, other, 3)
+        self.assertIn("not in pairs", document["text"]["notes"][0])
+        self.assertIn('{"temperature":0.1} against {"temperature":1}', document["text"]["notes"][1])
+
     def test_unlike_texts_are_not_compared(self):
         greedy, sampled = self.file(self.samples(20, 0, strategy="greedy"), "greedy.jsonl"), self.samples(20, 0, strategy="sampled")
         run = self.run_it(self.file(sampled), "--baseline", greedy)
         self.assertEqual(run.returncode, 2)
         self.assertIn("compare like with like", run.stderr)
+        run = self.run_it(self.file(sampled + self.samples(5, 0, strategy="greedy")), "--baseline", greedy)
+        self.assertEqual(run.returncode, 2)
+        self.assertIn("holds greedy and sampled text", run.stderr)
         run = self.run_it(self.file([{"text": "a b c"}]), "--baseline", greedy)
         self.assertEqual(run.returncode, 2)
         self.assertIn("expected the same unit in both", run.stderr)
@@ -344,6 +401,47 @@ class Verdicts(Measured):
         document, _, _ = self.measured(few)
         self.assertEqual((document["text"]["samples"], document["text"]["prompts"]), (100, 5))
         self.assertTrue(all(metric["interval"] is None for metric in document["metrics"]))
+
+
+class Reading(Measured):
+    def test_prompts_that_are_null_are_unknown(self):
+        document, _, _ = self.measured([{"prompt": None, "prompt_ids": [i], "ids": [1, 2, 3]} for i in range(20)])
+        self.assertEqual(document["text"]["prompts"], 20)
+        document, _, _ = self.measured([{"prompt": None, "ids": [1, 2, 3]} for i in range(20)])
+        self.assertEqual(document["text"]["prompts"], 20)
+
+    def test_a_strategy_is_that_of_every_sample_or_unknown(self):
+        document, _, _ = self.measured([{"ids": [1, 2, 3]} for _ in range(9)] + [{"ids": [1, 2, 3], "strategy": "greedy"}])
+        self.assertEqual(document["text"]["strategy"], "unknown")
+
+    def test_reasons_for_an_end(self):
+        for reason, right in (("stop", 1), ("eos_token", 1), ("STOP", 1), ("end_turn", 1), ("length", 0), ("max_tokens", 0), ("weather", None)):
+            _, values, _ = self.measured([{"ids": [1, 2, 3], "finish_reason": reason}])
+            self.assertEqual(values["ended"], right, reason)
+
+    def test_an_empty_sample_does_not_hide_choices(self):
+        lines = [{"ids": [1, 2, 1, 2], "predicted": [1, 1, 1, 1]}] * 3
+        for extra in ([], [{"ids": [], "predicted": []}]):
+            _, values, _ = self.measured(lines + extra)
+            self.assertEqual((values["rep/16"], values["wrep/16"]), (0.75, 0.5))
+
+    def test_objects_are_objects_by_any_name(self):
+        for name in ("x.ndjson", "x.JSONL", "x.jsonl.bak", "x.txt"):
+            document, _, _ = self.measured([{"ids": list(range(20))}] * 3, name=name)
+            self.assertEqual((document["text"]["samples"], document["text"]["unit"]), (3, "token ids"))
+
+    def test_a_number_of_tokens_is_none_of_their_ids(self):
+        document, _, _ = self.measured([{"text": "a b c a b c", "tokens": 6}])
+        self.assertEqual(document["text"]["unit"], "words")
+
+    def test_marks_and_spaces_of_unicode(self):
+        _, values, _ = self.measured("\ufeff你好。\u3000你好。\u3000你好。\n", name="x.txt")
+        self.same(values["sentence-repetition"], 2 / 3, "three times the same")
+
+    def test_nothing_measurable_is_not_assessed(self):
+        for lines in ([{"ids": []}] * 3, [{"ids": []}]):
+            document, _, _ = self.measured(lines, status=3)
+            self.assertIn("nothing in it that could be measured", document["verdict"]["sentence"])
 
 
 class BadInput(Measured):
@@ -377,6 +475,23 @@ class BadInput(Measured):
         self.refused('{"ids": [3, 6400]}\n', "ids[1] is 6400, expected a token id below 6400", arguments=["--vocabulary", "6400"])
         self.refused('{"ids": [3], "predicted": []}\n', "'predicted' has 0 tokens, 'ids' 1")
         self.refused('{"ids": [3], "strategy": "beam"}\n', "expected greedy or sampled")
+        self.refused('{"text": "a. b."}\n', "leave it out", arguments=["--sentence-ends", "1"])
+
+    def test_outputs_are_not_inputs(self):
+        path = self.root / "samples.jsonl"
+        path.write_text('{"ids": [3]}\n')
+        other = self.root / "a"
+        for words, said in ((("-o", path), "name another file"), (("--each", path), "name another file"),
+                            (("-o", other, "--each", other), "name another file"), (("-o", self.root), "is a directory")):
+            run = self.run_it(path, *words)
+            self.assertEqual(run.returncode, 2)
+            self.assertIn(said, run.stderr)
+        self.assertFalse(other.exists())
+        self.assertEqual(path.read_text(), '{"ids": [3]}\n')
+        with open("/dev/full", "w") as full:
+            run = subprocess.run([PROGRAM, "text", str(path)], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+        self.assertEqual(run.returncode, 2)
+        self.assertIn("cannot be written to", run.stderr)
 
     def test_text_that_is_none(self):
         self.refused(b"fine\nbroken \xff here\n", "line 2", "byte 8 is no UTF-8", name="plain.txt")
@@ -408,7 +523,7 @@ class Documents(Measured):
         verdicts = Verdicts("samples")
         one, other = verdicts.samples(30, 0.1), verdicts.samples(30, 0.6, 2)
         baseline = self.file(one, "baseline.jsonl")
-        for document in (self.measured(one)[0], self.measured(other, "--baseline", baseline, status=1)[0], self.measured([{"ids": []}])[0]):
+        for document in (self.measured(one)[0], self.measured(other, "--baseline", baseline, status=1)[0], self.measured([{"ids": []}], status=3)[0]):
             jsonschema.validate(document, schema)
         broken = json.loads(json.dumps(document))
         del broken["verdict"]

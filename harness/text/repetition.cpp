@@ -11,6 +11,9 @@
 #include <stdexcept>
 #include <unordered_map>
 
+#include "harness/system/error.hpp"
+#include "harness/system/files.hpp"
+
 namespace plumbline {
 namespace {
 
@@ -91,13 +94,9 @@ class Measuring {
       std::vector<Share> shares;
       for (std::size_t s = 0; s < sequences_.size(); ++s) {
         const auto& numbers = grams.numbers()[s];
-        // One n-gram alone cannot repeat.
-        if (numbers.size() < 2)
-          shares.push_back({});
-        else
-          shares.push_back({static_cast<double>(numbers.size() -
-                                                distinct_in(numbers, seen, static_cast<std::uint32_t>(s))),
-                            static_cast<double>(numbers.size())});
+        const auto distinct_here = distinct_in(numbers, seen, static_cast<std::uint32_t>(s));
+        shares.push_back(
+            {static_cast<double>(numbers.size() - distinct_here), static_cast<double>(numbers.size())});
       }
       const auto short_of = fmt::format("no sample has two {}-grams", n);
       Metric one{fmt::format("seq-rep-{}", n),
@@ -110,8 +109,9 @@ class Measuring {
                  {},
                  {},
                  0};
+      // One n-gram alone cannot repeat.
       for (const auto& share : shares)
-        one.shares.push_back(share.under > 0 ? Share{share.over / share.under, 1} : Share{});
+        one.shares.push_back(share.under > 1 ? Share{share.over / share.under, 1} : Share{});
       conclude(one, short_of);
       per_sample.push_back(std::move(one));
       Metric sum{fmt::format("rep-{}", n),
@@ -127,6 +127,7 @@ class Measuring {
                  shares,
                  0};
       conclude(sum, short_of);
+      if (!one.value) sum.value.reset(), sum.reason = short_of;
       if (n >= 2 && n <= 4) {
         diverse = diverse && sum.value.has_value();
         diversity *= 1 - sum.value.value_or(0);
@@ -175,8 +176,11 @@ class Measuring {
 
   // rep/l and wrep/l.
   std::vector<Metric> windows() {
-    const bool predicted = std::all_of(samples_.all.begin(), samples_.all.end(),
-                                       [](const Sample& sample) { return !sample.predicted.empty(); });
+    const auto has = [](const Sample& sample) { return !sample.predicted.empty(); };
+    const bool predicted = std::any_of(samples_.all.begin(), samples_.all.end(), has) &&
+                           std::all_of(samples_.all.begin(), samples_.all.end(), [&](const Sample& sample) {
+                             return sample.tokens.empty() || has(sample);
+                           });
     std::vector<std::vector<std::size_t>> back;
     for (const auto& sample : samples_.all)
       back.push_back(distances_back(sample.tokens, predicted ? sample.predicted : sample.tokens));
@@ -431,7 +435,7 @@ class Measuring {
         const double a = std::log(static_cast<double>(rank + 1)), b = std::log(frequencies[rank]);
         x += a, y += b, xx += a * a, xy += a * b;
       }
-      metric.value = -(n * xy - x * y) / (n * xx - x * x);
+      metric.value = (x * y - n * xy) / (n * xx - x * x);
     }
     return {std::move(metric)};
   }
@@ -449,13 +453,15 @@ class Measuring {
         {},
         0};
     double sum = 0;
-    if (sequences_.size() > 1)
+    const auto spoken =
+        std::count_if(sequences_.begin(), sequences_.end(), [](const Sequence& one) { return !one.empty(); });
+    if (spoken > 1)
       for (const auto& one : self_bleu(sequences_))
         if (one) sum += *one, ++metric.measured;
     if (metric.measured > 0)
       metric.value = sum / static_cast<double>(metric.measured);
     else
-      metric.reason = sequences_.size() < 2 ? "there is one sample alone" : "no sample has 4 tokens";
+      metric.reason = spoken < 2 ? "there is one sample alone" : "no sample has 4 tokens";
     return {std::move(metric)};
   }
 
@@ -468,6 +474,9 @@ class Measuring {
 }  // namespace
 
 Repetition measure_repetition(const Samples& samples, const std::vector<Token>& sentence_ends) {
+  if (!sentence_ends.empty() && samples.unit != "token ids")
+    throw InputError(fmt::format("--sentence-ends: are token ids, and {} is measured by {}; leave it out",
+                                 printable(samples.file), samples.unit));
   return Measuring(samples, sentence_ends).all();
 }
 

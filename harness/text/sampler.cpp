@@ -15,8 +15,15 @@
 namespace plumbline {
 namespace {
 
+// Where candidates end: how near another set of them is, in logits, and the score of the last one.
+struct Edge {
+  double distance = std::numeric_limits<double>::infinity();
+  double last = 0;
+};
+
 // The logits after penalty, temperature and top-k: what is left out is -infinity.
-std::vector<double> scores_of(std::span<const float> logits, const Sampling& sampling, Sequence before) {
+std::vector<double> scores_of(std::span<const float> logits, const Sampling& sampling, Sequence before,
+                              Edge& edge) {
   std::vector<double> scores(logits.begin(), logits.end());
   if (sampling.repetition_penalty != 1) {
     std::vector<Token> said(before.begin(), before.end());
@@ -35,8 +42,16 @@ std::vector<double> scores_of(std::span<const float> logits, const Sampling& sam
     auto sorted = scores;
     const auto last = sorted.begin() + static_cast<std::ptrdiff_t>(k - 1);
     std::nth_element(sorted.begin(), last, sorted.end(), std::greater<>());
+    edge.last = *last;
+    double next = -std::numeric_limits<double>::infinity();  // the largest that is left out
     for (auto& score : scores)
-      if (score < *last) score = -std::numeric_limits<double>::infinity();
+      if (score < *last) {
+        next = std::max(next, score);
+        score = -std::numeric_limits<double>::infinity();
+      }
+    if (std::isfinite(next)) edge.distance = (*last - next) * sampling.temperature / 2;
+    // Ties are kept: the least of rounding would part them.
+    if (std::count(scores.begin(), scores.end(), *last) > 1) edge.distance = 0;
   }
   return scores;
 }
@@ -51,13 +66,13 @@ Choice largest_of(const Scores& scores) {
     else
       second = std::max(second, static_cast<double>(scores[i]));
   }
-  return {static_cast<Token>(best), static_cast<double>(scores[best]) - second};
+  return {static_cast<Token>(best), (static_cast<double>(scores[best]) - second) / 2};
 }
 
 // Leaves the fewest probabilities that together have `share` of all; the others become 0. Of equal ones that
 // of the lowest id comes first. Halves are put in order as far as the edge lies in them: linear, without
 // sorting.
-void keep_nucleus(std::vector<double>& weights, double total, double share) {
+Edge keep_nucleus(std::vector<double>& weights, double total, double share, double temperature) {
   std::vector<std::pair<double, std::size_t>> all;
   for (std::size_t i = 0; i < weights.size(); ++i)
     if (weights[i] > 0) all.emplace_back(-weights[i], i);
@@ -75,21 +90,33 @@ void keep_nucleus(std::vector<double>& weights, double total, double share) {
       begin = middle;
     }
   }
-  for (auto left_out = end; left_out != all.end(); ++left_out) weights[left_out->second] = 0;
+  Edge edge;
+  if (begin == end) return edge;
+  const double last = -begin->first;
+  edge.last = last;
+  // The last one would not be needed, or would not do.
+  edge.distance = 2 * temperature * std::min(wanted, std::abs(last - wanted)) / total;
+  double next = 0;
+  for (auto left_out = end; left_out != all.end(); ++left_out) {
+    next = std::max(next, -left_out->first);
+    weights[left_out->second] = 0;
+  }
+  if (next > 0) edge.distance = std::min(edge.distance, temperature * std::log(last / next) / 2);
+  if (end == all.end() && share >= 1) edge.distance = std::numeric_limits<double>::infinity();
+  return edge;
 }
 
 }  // namespace
 
 void require_possible(const Sampling& sampling) {
   const auto refuse = [](const std::string& what) { throw InputError(what); };
-  if (!(sampling.temperature >= 0 && sampling.temperature <= 1000))
-    refuse(fmt::format("--temperature {}: expected 0 (greedy) to 1000", sampling.temperature));
+  if (!(sampling.temperature == 0 || (sampling.temperature >= 1e-4 && sampling.temperature <= 1000)))
+    refuse(fmt::format("--temperature {}: expected 0 (greedy), or 0.0001 to 1000", sampling.temperature));
   if (!(sampling.top_p > 0 && sampling.top_p <= 1))
     refuse(fmt::format("--top-p {}: expected more than 0, and 1 at most", sampling.top_p));
   if (sampling.top_k < 0) refuse(fmt::format("--top-k {}: expected 0 (all) or more", sampling.top_k));
-  if (!(sampling.repetition_penalty > 0 && sampling.repetition_penalty <= 1000))
-    refuse(fmt::format("--repetition-penalty {}: expected more than 0, and 1000 at most",
-                       sampling.repetition_penalty));
+  if (!(sampling.repetition_penalty >= 0.001 && sampling.repetition_penalty <= 1000))
+    refuse(fmt::format("--repetition-penalty {}: expected 0.001 to 1000", sampling.repetition_penalty));
 }
 
 namespace {
@@ -111,14 +138,20 @@ double most_of(const Scores& scores) {
 Choice choose(std::span<const float> logits, const Sampling& sampling, Sequence before, double uniform) {
   most_of(logits);
   if (sampling.greedy() && sampling.repetition_penalty == 1) return largest_of(logits);
-  const auto scores = scores_of(logits, sampling, before);
+  Edge of_k, of_p;
+  const auto scores = scores_of(logits, sampling, before, of_k);
+  // A penalty that stretches logits stretches what they are off by.
+  const double stretched = std::max(sampling.repetition_penalty, 1 / sampling.repetition_penalty);
   const double most = most_of(scores);
-  if (sampling.greedy()) return largest_of(scores);
+  if (sampling.greedy()) {
+    const auto choice = largest_of(scores);
+    return {choice.token, choice.margin / stretched};
+  }
   auto weights = scores;
   double total = 0;
   for (auto& weight : weights) total += weight = std::exp(weight - most);
   if (sampling.top_p < 1) {
-    keep_nucleus(weights, total, sampling.top_p);
+    of_p = keep_nucleus(weights, total, sampling.top_p, sampling.temperature);
     total = std::accumulate(weights.begin(), weights.end(), 0.0);
   }
   // The inverse of the distribution function, tokens in the order of their ids.
@@ -132,7 +165,12 @@ Choice choose(std::span<const float> logits, const Sampling& sampling, Sequence 
     below += weights[i];
   }
   const double above = below + weights[last];
-  return {static_cast<Token>(last), std::max(0.0, std::min(drawn - below, above - drawn) / total)};
+  const double apart = std::max(0.0, std::min(drawn - below, above - drawn) / total);
+  double margin = 2 * sampling.temperature * apart;
+  for (const auto& [distance, mass] :
+       {std::pair{of_k.distance, std::exp(of_k.last - most)}, {of_p.distance, of_p.last}})
+    margin = std::min(margin, std::max(distance, 2 * sampling.temperature * (apart - mass / total)));
+  return {static_cast<Token>(last), std::max(margin, 0.0) / stretched};
 }
 
 double uniform_of(std::uint32_t seed, std::uint64_t row, std::uint64_t step) {

@@ -24,8 +24,10 @@ void require_possible(const Sampling& sampling);
 
 struct Choice {
   Token token = 0;
-  // How far the next decision is, so that rounding cannot have made this one. Greedy: the largest logit less
-  // the second, after the penalty. Sampled: how much the drawn number may move, in units of probability.
+  // By less than this all logits may be off, and the choice is the same: a lower bound, in logits. Where each
+  // moves by d, a distribution function moves by at most tanh(d / 2T), and what stands at the edge of top-k
+  // or top-p changes sides only where its neighbour is as near, or the mass at stake reaches the number that
+  // was drawn.
   double margin = 0;
 };
 

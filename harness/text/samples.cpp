@@ -75,6 +75,30 @@ const json* first_of(const json& object, std::span<const char* const> names) {
   return nullptr;
 }
 
+// By its name, or because its first line is an object.
+bool is_objects(const std::string& file) {
+  std::string end = std::filesystem::path(file).extension().string();
+  for (auto& c : end) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  if (end == ".jsonl" || end == ".json" || end == ".ndjson") return true;
+  std::string line;
+  Lines lines(file);
+  try {
+    return lines.next(line) && line.starts_with('{') && parse_json(line, "").is_object();
+  } catch (const InputError&) {
+    return false;
+  }
+}
+
+// Whether a generation that ended for this reason ended of itself; empty: an unknown word.
+std::optional<bool> ended_by(std::string reason) {
+  for (auto& c : reason) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  for (const auto* word : {"stop", "eos", "eos_token", "end_turn", "stop_sequence", "end", "complete"})
+    if (reason == word) return true;
+  for (const auto* word : {"length", "max_tokens", "max_length", "max_new_tokens", "model_length"})
+    if (reason == word) return false;
+  return std::nullopt;
+}
+
 class Reader {
  public:
   Reader(const std::filesystem::path& file, const ReadingOptions& options) : lines_(file), options_(options) {
@@ -82,7 +106,7 @@ class Reader {
   }
 
   Samples read() {
-    if (samples_.file.ends_with(".jsonl") || samples_.file.ends_with(".json"))
+    if (is_objects(samples_.file))
       objects();
     else
       plain();
@@ -135,9 +159,15 @@ class Reader {
     return tokens;
   }
 
+  // A byte order mark is no part of the text.
+  void without_mark(std::string& line) const {
+    if (lines_.number() == 1 && line.starts_with("\xef\xbb\xbf")) line.erase(0, 3);
+  }
+
   void objects() {
     std::string line;
     while (lines_.next(line)) {
+      without_mark(line);
       if (line.find_first_not_of(" \t") == std::string::npos) continue;
       const auto object = parse_json(line, here());
       if (!object.is_object())
@@ -149,6 +179,8 @@ class Reader {
   void object_of(const json& object) {
     Sample sample;
     const auto* given = first_of(object, kIds);
+    // A number of tokens is none of their ids.
+    if (given != nullptr && given->is_number() && first_of(object, kTexts) != nullptr) given = nullptr;
     const auto* text = first_of(object, kTexts);
     if (text != nullptr && !text->is_string())
       throw InputError(fmt::format("{}: its text is no string", here()));
@@ -160,27 +192,37 @@ class Reader {
           by_ids ? fmt::format("{}", fmt::join(kIds, ", ")) : fmt::format("{}", fmt::join(kTexts, ", "))));
     settle(by_ids ? "ids" : options_.unit == "characters" ? "characters" : "words");
     sample.tokens = by_ids ? ids(*given, "ids") : numbered(sample.text);
-    if (const auto prompt = object.find("prompt"); prompt != object.end())
+    if (const auto prompt = object.find("prompt"); prompt != object.end() && !prompt->is_null())
       sample.prompt = prompt->dump(-1, ' ', true);
     if (const auto prompt = object.find("prompt_ids"); sample.prompt.empty() && prompt != object.end())
       sample.prompt = prompt->dump();
     if (const auto ended = object.find("ended"); ended != object.end() && ended->is_boolean())
       sample.ended = ended->get<bool>();
     if (const auto reason = object.find("finish_reason"); reason != object.end() && reason->is_string())
-      sample.ended = *reason == "stop";
+      sample.ended = ended_by(reason->get<std::string>());
     if (const auto predicted = object.find("predicted"); by_ids && predicted != object.end()) {
       sample.predicted = ids(*predicted, "predicted");
       if (sample.predicted.size() != sample.tokens.size())
         throw InputError(fmt::format("{}: 'predicted' has {} tokens, 'ids' {}; expected one for each", here(),
                                      sample.predicted.size(), sample.tokens.size()));
     }
-    if (const auto strategy = object.find("strategy"); strategy != object.end() && strategy->is_string()) {
-      const auto name = strategy->get<std::string>();
-      if (name != "greedy" && name != "sampled")
+    std::string strategy;
+    if (const auto stated = object.find("strategy"); stated != object.end() && stated->is_string()) {
+      strategy = stated->get<std::string>();
+      if (strategy != "greedy" && strategy != "sampled")
         throw InputError(
-            fmt::format("{}: strategy '{}', expected greedy or sampled", here(), printable(name, 40)));
-      samples_.strategy = samples_.strategy.empty() || samples_.strategy == name ? name : "mixed";
+            fmt::format("{}: strategy '{}', expected greedy or sampled", here(), printable(strategy, 40)));
     }
+    const auto settings = object.find("sampling");
+    const auto set = settings == object.end() ? "" : settings->dump(-1, ' ', true);
+    if (samples_.all.empty()) {
+      samples_.strategy = strategy;
+      samples_.settings = set;
+    }
+    // What is not said of all is said of none.
+    if (samples_.strategy != strategy)
+      samples_.strategy = strategy.empty() || samples_.strategy.empty() ? "" : "mixed";
+    if (samples_.settings != set) samples_.settings = "several";
     add(std::move(sample));
   }
 
@@ -199,6 +241,7 @@ class Reader {
       add(std::move(sample));
     };
     while (lines_.next(line)) {
+      without_mark(line);
       require_utf8(line, here());
       if (line.find_first_not_of(" \t") == std::string::npos)
         finish();
@@ -264,10 +307,20 @@ std::vector<std::string_view> sentences_of(std::string_view text) {
   const auto finish = [&](std::size_t end) {
     auto sentence = text.substr(from, end - from);
     from = end;
-    while (!sentence.empty() && std::string_view(" \t\r\n").find(sentence.front()) != std::string_view::npos)
-      sentence.remove_prefix(1);
-    while (!sentence.empty() && std::string_view(" \t\r\n").find(sentence.back()) != std::string_view::npos)
-      sentence.remove_suffix(1);
+    const auto space = [](std::string_view text_at, std::size_t at) {
+      const auto code = decode(text_at, at);
+      return code && within(*code, kSpaces) ? at : std::size_t{0};  // where the next character begins
+    };
+    for (auto next = sentence.empty() ? 0 : space(sentence, 0); next > 0;
+         next = sentence.empty() ? 0 : space(sentence, 0))
+      sentence.remove_prefix(next);
+    auto last = [&] {
+      auto at = sentence.size();
+      while (at > 0 && (static_cast<unsigned char>(sentence[at - 1]) & 0xc0u) == 0x80u) --at;
+      return at == 0 ? at : at - 1;
+    };
+    while (!sentence.empty() && space(sentence, last()) == sentence.size())
+      sentence.remove_suffix(sentence.size() - last());
     // Marks alone end the sentence before them and are none.
     const auto units = units_of(sentence, false);
     const bool says = std::any_of(units.begin(), units.end(), [](std::string_view unit) {

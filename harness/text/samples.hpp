@@ -23,7 +23,8 @@ struct Sample {
 struct Samples {
   std::string file, sha256;
   std::string unit;      // "token ids", "words" (of scripts without spaces, characters), "characters"
-  std::string strategy;  // "greedy", "sampled", "mixed"; empty: unknown
+  std::string strategy;  // "greedy", "sampled", "mixed"; empty: not said of every sample
+  std::string settings;  // of its sampling, as the file has them; "several" where they differ
   std::vector<Sample> all;
   std::vector<std::string> notes;
   std::size_t tokens() const;
@@ -34,11 +35,11 @@ struct ReadingOptions {
   std::optional<Token> vocabulary;  // ids have to be below
 };
 
-// .jsonl: an object a line, with `ids` (or `tokens`, `token_ids`) and/or `text` (or `completion`,
-// `generated_text`, `output`, `response`), and where known `prompt`, `ended` (or `finish_reason`: "stop"),
-// `predicted` and `strategy`. Anything else is plain text, UTF-8: samples are separated by empty lines.
-// Errors: InputError with file, line and what was expected: an empty file, invalid UTF-8 or JSON, an id that
-// is none, samples of different kinds, more than 2^27 tokens.
+// .jsonl, .ndjson, or whatever begins with an object: an object a line, with `ids` (or `tokens`, `token_ids`)
+// and/or `text` (or `completion`, `generated_text`, `output`, `response`), and where known `prompt`, `ended`
+// (or `finish_reason`: "stop"), `predicted` and `strategy`. Anything else is plain text, UTF-8: samples are
+// separated by empty lines. Errors: InputError with file, line and what was expected: an empty file, invalid
+// UTF-8 or JSON, an id that is none, samples of different kinds, more than 2^27 tokens.
 Samples read_samples(const std::filesystem::path& file, const ReadingOptions& options);
 
 // Errors: InputError naming the first byte that is no UTF-8.

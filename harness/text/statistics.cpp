@@ -93,9 +93,36 @@ std::vector<double> jackknife_of(const std::vector<Share>& shares) {
   return values;
 }
 
-// The most that prompts of a kind that was not drawn can make up of all.
-double unseen_share(std::size_t prompts, double confidence) {
-  return binomial_interval(0, static_cast<std::int64_t>(prompts), confidence).high;
+// What is left open where hardly a prompt differs from the most common value; 0: nothing beyond the
+// bootstrap.
+double unseen_share(std::vector<double> values, double confidence) {
+  std::sort(values.begin(), values.end());
+  std::size_t most = 0;
+  for (std::size_t i = 0, run = 0; i < values.size(); ++i) {
+    run = i > 0 && values[i] == values[i - 1] ? run + 1 : 1;
+    most = std::max(most, run);
+  }
+  const auto others = values.size() - most;
+  if (others >= kLeastPrompts) return 0;
+  const auto n = static_cast<std::int64_t>(values.size()), k = static_cast<std::int64_t>(others);
+  return binomial_interval(k, n, confidence).high - static_cast<double>(k) / static_cast<double>(n);
+}
+
+double value_of(const Share& share) {
+  return share.over / share.under;
+}
+
+std::vector<double> values_of(const std::vector<Share>& shares) {
+  std::vector<double> values;
+  for (const auto& share : shares) values.push_back(value_of(share));
+  return values;
+}
+
+// Bounds at least so far from the value, within what is possible.
+Interval widened(const std::optional<Interval>& found, double value, double unseen, double least,
+                 double most) {
+  const Interval open{std::max(value - unseen, least), std::min(value + unseen, most)};
+  return found ? Interval{std::min(found->low, open.low), std::max(found->high, open.high)} : open;
 }
 
 }  // namespace
@@ -115,9 +142,8 @@ std::optional<Interval> bca_interval(const std::vector<Share>& shares, double co
     resamples.push_back(sums.ratio());
   }
   const double value = estimate(shares);
-  if (auto found = bca(value, confidence, std::move(resamples), jackknife_of(shares))) return found;
-  const double unseen = unseen_share(shares.size(), confidence);
-  return Interval{std::max(value - unseen, 0.0), std::min(value + unseen, 1.0)};
+  return widened(bca(value, confidence, std::move(resamples), jackknife_of(shares)), value,
+                 unseen_share(values_of(shares), confidence), 0, 1);
 }
 
 std::optional<Interval> bca_interval_of_difference(const std::vector<Share>& one,
@@ -150,9 +176,15 @@ std::optional<Interval> bca_interval_of_difference(const std::vector<Share>& one
     for (const double value : without_other) jackknife.push_back(value - whole_one);
   }
   const double value = whole_other - whole_one;
-  if (auto found = bca(value, confidence, std::move(resamples), jackknife)) return found;
-  const double unseen = unseen_share(std::min(one.size(), other.size()), confidence) * (paired ? 1 : 2);
-  return Interval{std::max(value - unseen, -1.0), std::min(value + unseen, 1.0)};
+  double unseen = 0;
+  if (paired) {
+    auto differences = values_of(other);
+    for (std::size_t i = 0; i < one.size(); ++i) differences[i] -= value_of(one[i]);
+    unseen = unseen_share(std::move(differences), confidence);
+  } else {
+    unseen = unseen_share(values_of(one), confidence) + unseen_share(values_of(other), confidence);
+  }
+  return widened(bca(value, confidence, std::move(resamples), jackknife), value, unseen, -1, 1);
 }
 
 Interval binomial_interval(std::int64_t hits, std::int64_t prompts, double confidence) {
@@ -195,6 +227,39 @@ double exact_test(const Rates& rates) {
   for (auto k = least; k <= std::min(hits, drawn); ++k)
     if (const double p = boost::math::pdf(chance, k); p <= seen * (1 + 1e-7)) total += p;
   return std::min(total, 1.0);
+}
+
+double permutation_test(const std::vector<Share>& one, const std::vector<Share>& other, bool paired,
+                        std::uint32_t seed) {
+  constexpr int kPermutations = 10000;
+  const auto first = values_of(one), second = values_of(other);
+  double seen = 0;
+  for (const double value : second) seen += value / static_cast<double>(second.size());
+  for (const double value : first) seen -= value / static_cast<double>(first.size());
+  // Sums in another order round otherwise: what ties with the difference that was seen counts.
+  const double as_large = std::abs(seen) - 1e-9;
+  Draws draws(seed);
+  int hits = 0;
+  std::vector<double> pool = first;
+  pool.insert(pool.end(), second.begin(), second.end());
+  for (int turn = 0; turn < kPermutations; ++turn) {
+    double difference = 0;
+    if (paired) {
+      for (std::size_t i = 0; i < first.size(); ++i)
+        difference += (second[i] - first[i]) * (draws.below(2) == 0 ? 1 : -1);
+      difference /= static_cast<double>(first.size());
+    } else {
+      double sum = 0, all = 0;
+      for (std::size_t i = 0; i < pool.size(); ++i) {
+        std::swap(pool[i], pool[i + draws.below(pool.size() - i)]);
+        all += pool[i];
+        if (i < first.size()) sum += pool[i];
+      }
+      difference = (all - sum) / static_cast<double>(second.size()) - sum / static_cast<double>(first.size());
+    }
+    hits += std::abs(difference) >= as_large ? 1 : 0;
+  }
+  return (hits + 1.0) / (kPermutations + 1.0);
 }
 
 std::optional<double> least_rate_difference(double rate, std::int64_t prompts_one, std::int64_t prompts_other,

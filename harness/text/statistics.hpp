@@ -23,8 +23,9 @@ double estimate(const std::vector<Share>& shares);
 
 // Bias-corrected and accelerated bootstrap over prompts (Efron 1987; Efron and Tibshirani 1993, formulas 14.9
 // to 14.15), 2000 to 10000 resamples drawn with a generator of our own from `seed`. For shares between 0
-// and 1. Where the data show no spread, all prompts being alike, the bounds are as far away as prompts of
-// another kind could be missing from so many (binomial_interval of 0). Empty: fewer than kLeastPrompts.
+// and 1. A bootstrap knows no prompts of a kind that was not drawn: where fewer than kLeastPrompts differ
+// from the most common value, the bounds are as far away at least as binomial_interval of so many leaves
+// open. Empty: fewer than kLeastPrompts.
 constexpr std::size_t kLeastPrompts = 10;
 std::optional<Interval> bca_interval(const std::vector<Share>& shares, double confidence, std::uint32_t seed);
 
@@ -53,6 +54,12 @@ Interval exact_interval_of_difference(const Rates& rates, double confidence);
 // independent samples: Fisher's exact test, two-sided by likelihood. Pairs: the exact form of McNemar's test,
 // on the pairs that differ.
 double exact_test(const Rates& rates);
+
+// The same of means: the share of 10000 random exchanges, of the two values of a pair, or of prompts between
+// the sides, that leave a difference as large (Fisher 1935; Phipson and Smyth 2010 for adding one). Exact at
+// any number of prompts.
+double permutation_test(const std::vector<Share>& one, const std::vector<Share>& other, bool paired,
+                        std::uint32_t seed);
 
 // The least difference that so many prompts on each side would show, with kPower at that confidence. Of
 // rates, from the rate of the one up: Cohen 1988, chapter 6, by the arcsine; empty where even a rate of 1

@@ -133,6 +133,43 @@ TEST_CASE("statistics: intervals hold what is true as often as they say", "[text
   CHECK(sides >= 455);
 }
 
+TEST_CASE("statistics: from one source on both sides, few prompts give no more false alarms than they say",
+          "[text][statistics]") {
+  // Of 400, 2.5 % are 10; more than 24 would come about once in 10000. Skewed values, mostly 0, as repetition
+  // is.
+  Uniform uniform(3);
+  const auto skewed_values = [&](std::size_t count) {
+    std::vector<Share> shares;
+    for (std::size_t i = 0; i < count; ++i) {
+      const bool repeats = uniform() < 0.3;
+      shares.push_back({repeats ? uniform() : 0.0, 1});
+    }
+    return shares;
+  };
+  int paired = 0, apart = 0, seen = 0;
+  for (std::uint32_t turn = 0; turn < 400; ++turn) {
+    const auto ten = skewed_values(10);
+    paired += permutation_test(ten, skewed_values(10), true, turn) < 0.025 ? 1 : 0;
+    apart += permutation_test(ten, skewed_values(40), false, turn) < 0.025 ? 1 : 0;
+    auto more = skewed_values(40);
+    for (auto& share : more) share.over = std::min(share.over + 0.3, 1.0);
+    seen += permutation_test(skewed_values(40), more, false, turn) < 0.025 ? 1 : 0;
+  }
+  CHECK(paired <= 24);
+  CHECK(apart <= 24);
+  CHECK(seen > 380);  // and a difference is seen
+  CHECK(permutation_test(skewed(), skewed(), true, 1) == 1);
+}
+
+TEST_CASE("statistics: bounds grow no narrower for a prompt that differs", "[text][statistics]") {
+  std::vector<Share> prompts(20, {0, 1});
+  const auto none = bca_interval(prompts, 0.95, 1);
+  prompts[7].over = 0.05;
+  const auto one = bca_interval(prompts, 0.95, 1);
+  REQUIRE((none && one));
+  CHECK(one->high > none->high);
+}
+
 TEST_CASE("statistics: a difference that so many prompts show is seen about as often as the power says",
           "[text][statistics]") {
   const auto least = least_rate_difference(0.1, 100, 100, 0.95);

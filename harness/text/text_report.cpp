@@ -93,6 +93,7 @@ json measured(const Metric& metric, const Prompts& prompts, std::uint32_t seed) 
               {"interval", nullptr}};
   if (!metric.value || metric.kind == Kind::whole) return out;
   const auto shares = measurable(by_prompt(metric, prompts));
+  out["value"] = estimate(shares);  // over prompts, as its interval
   if (metric.kind == Kind::rate && prompts.single()) {
     const auto hits = std::count_if(shares.begin(), shares.end(), is_hit);
     const auto n = static_cast<std::int64_t>(shares.size());
@@ -165,12 +166,14 @@ Rates rates_of(const Sides& sides) {
 
 json difference(const Metric& one, const Metric& other, const Pairing& pairing, double confidence,
                 std::uint32_t seed) {
-  if (!one.value || !other.value) return nullptr;
+  // Of other definitions on the two sides: choices against text, ids of other widths.
+  if (!one.value || !other.value || one.variant != other.variant) return nullptr;
   if (one.kind == Kind::whole)
     return {{"value", *other.value - *one.value}, {"interval", nullptr}, {"prompts", nullptr}};
   const auto sides = pairing.sides(one, other);
   if (sides.one.empty() || sides.other.empty()) return nullptr;
   json out = {{"value", estimate(sides.other) - estimate(sides.one)},
+              {"of", {estimate(sides.other), estimate(sides.one)}},
               {"prompts", {sides.one.size(), sides.other.size()}},
               {"paired", sides.paired}};
   if (one.kind == Kind::rate && sides.exact) {
@@ -184,6 +187,10 @@ json difference(const Metric& one, const Metric& other, const Pairing& pairing, 
         least_rate_difference(estimate(sides.one), rates.prompts_one, rates.prompts_other, confidence);
     out["shows_from"] = least ? json(*least) : json(nullptr);
     return out;
+  }
+  if (one.kind != Kind::ratio) {
+    out["p"] = permutation_test(sides.one, sides.other, sides.paired, seed);
+    out["test"] = sides.paired ? "permutation of pairs, 10000 drawn" : "permutation of prompts, 10000 drawn";
   }
   const auto interval = bca_interval_of_difference(sides.one, sides.other, sides.paired, confidence, seed);
   out["interval"] = to_json(interval, confidence, sides.paired ? "BCa bootstrap over pairs" : kBca);
@@ -232,6 +239,12 @@ json loops_of(const MeasuredText& text) {
 }
 
 void require_comparable(const Samples& one, const Samples& other) {
+  for (const auto* each : {&one, &other})
+    if (each->strategy == "mixed")
+      throw InputError(fmt::format(
+          "{}: holds greedy and sampled text: the two differ by an order of magnitude in how they "
+          "repeat; give each on its own",
+          printable(each->file)));
   if (one.unit != other.unit)
     throw InputError(
         fmt::format("{} has {}, {} has {}: expected the same unit in both; choose one with --unit",
@@ -245,8 +258,11 @@ void require_comparable(const Samples& one, const Samples& other) {
 
 const json& metric_of(const json& document, const std::string& id) {
   for (const auto& metric : document["metrics"])
-    if (metric["id"] == id) return metric;
-  throw InputError(fmt::format("text.json: there is no metric '{}' to decide by", printable(id)));
+    if (metric["id"] == id && metric["kind"] != name_of(Kind::ratio) &&
+        metric["kind"] != name_of(Kind::whole))
+      return metric;
+  throw InputError(
+      fmt::format("text.json: there is no mean or rate '{}' over samples to decide by", printable(id)));
 }
 
 std::string number(double value) {
@@ -264,31 +280,42 @@ json decided(const json& metric, double margin, double alpha) {
   const std::string title = metric["title"];
   if (seen.is_null()) {
     const auto& which = metric["value"].is_null() ? metric : metric["baseline"];
-    return say("not assessed",
-               fmt::format("{}: not measurable: {}", title, which["reason"].get<std::string>()));
+    return say(
+        "not assessed",
+        fmt::format("{}: {}", title,
+                    which["value"].is_null()
+                        ? fmt::format("not measurable: {}", which["reason"].get<std::string>())
+                        : "the two share no prompt that is measurable in both, or are measured in two ways"));
   }
+  const auto prompts = seen["prompts"][0] == seen["prompts"][1]
+                           ? seen["prompts"][0].dump()
+                           : fmt::format("{} and {}", seen["prompts"][0].dump(), seen["prompts"][1].dump());
   const auto& interval = seen["interval"];
   if (interval.is_null())
-    return say("not assessed", fmt::format("{}: too few prompts ({}), at least {} are needed", title,
-                                           seen["prompts"].dump(), kLeastPrompts));
+    return say("not assessed", fmt::format("{}: too few prompts ({}), at least {} are needed", title, prompts,
+                                           kLeastPrompts));
   const double low = interval["low"], high = interval["high"], value = seen["value"];
-  const auto figures =
-      fmt::format("{}: {} against {}, a difference of {} ({} to {})", title, number(metric["value"]),
-                  number(metric["baseline"]["value"]), number(value), number(low), number(high));
-  const bool tested = seen.contains("p");
-  const bool significant = tested ? seen["p"].get<double>() < alpha : !(low <= 0 && high >= 0);
-  if (significant && value > 0) return say("more", figures);
+  const auto sides = fmt::format("{}: {} against {}", title, number(seen["of"][0]), number(seen["of"][1]));
+  const auto figures = fmt::format("{}, a difference of {} ({} to {}; p {})", sides, number(value),
+                                   number(low), number(high), number(seen["p"]));
+  const bool significant = seen["p"].get<double>() < alpha;
+  // A difference that does not matter is none, however sure it is.
   if (high < margin) return say(significant && value < 0 ? "less" : "no more", figures);
+  if (significant && value > 0) return say("more", figures);
   const auto from = seen["shows_from"];
-  return say(
-      "not assessed",
-      fmt::format("{}: {} against {}; {} prompts leave a difference of up to {} open, and {} would matter{}",
-                  title, number(metric["value"]), number(metric["baseline"]["value"]),
-                  seen["prompts"][1].dump(), number(high), number(margin),
-                  from.is_null() ? "" : fmt::format("; they show one from {} on", number(from))));
+  return say("not assessed",
+             fmt::format("{}; {} prompts leave a difference of up to {} open, and {} would matter{}", sides,
+                         prompts, number(high), number(margin),
+                         from.is_null() ? "" : fmt::format("; they show one from {} on", number(from))));
 }
 
 json verdict(const json& document, const TextThresholds& thresholds) {
+  const auto& metrics = document["metrics"];
+  if (std::all_of(metrics.begin(), metrics.end(),
+                  [](const json& metric) { return metric["value"].is_null() || metric["id"] == "ended"; }))
+    return {{"finding", "not assessed"},
+            {"sentence", "not assessed: there is nothing in it that could be measured"},
+            {"deciding", json::array()}};
   if (document["baseline"].is_null())
     return {{"finding", "measured"},
             {"sentence", "measured, and not judged: there is no baseline to hold it against"},
@@ -360,6 +387,16 @@ json text_document(const MeasuredText& text, const MeasuredText* baseline, const
   std::optional<Prompts> before;
   if (baseline != nullptr)
     pairing.emplace(baseline->samples, text.samples), before.emplace(baseline->samples);
+  if (baseline != nullptr) {
+    auto& notes = document["text"]["notes"];
+    if (!pairing->paired())
+      notes.push_back(
+          "its prompts are not those of the baseline: the two are compared as independent, not in pairs");
+    if (!text.samples.settings.empty() && text.samples.settings != baseline->samples.settings)
+      notes.push_back(fmt::format("it was sampled with other settings than the baseline: {} against {}",
+                                  printable(text.samples.settings, 300),
+                                  printable(baseline->samples.settings, 300)));
+  }
   const double confidence = 1 - (1 - thresholds.confidence) /
                                     static_cast<double>(std::max<std::size_t>(thresholds.deciding.size(), 1));
   for (const auto& metric : text.repetition.metrics) {
