@@ -67,6 +67,16 @@ TEST_CASE("loops: three times and twelve tokens are one, less is none", "[text][
   CHECK(!find_loops(thrice).longest);
 }
 
+TEST_CASE("loops: of two tails repeated as often, Holtzman's procedure takes the shorter", "[text][loops]") {
+  const auto tail = tail_repetition(std::vector<Token>{5, 7, 7, 5, 7, 7});  // "7" twice, "5 7 7" twice
+  CHECK(tail.period == 1);
+  CHECK(tail.times == 2);
+  CHECK(!tail.counts());
+  CHECK(tail_repetition(std::vector<Token>{1, 2, 3, 1, 2, 3}).counts());
+  CHECK(!tail_repetition(std::vector<Token>(50, 4)).counts());
+  CHECK(tail_repetition(std::vector<Token>(51, 4)).counts());
+}
+
 TEST_CASE("substrings: the longest that repeats is found where places overlap, too", "[text][substrings]") {
   CHECK(longest_repeated_substring({}) == 0);
   CHECK(longest_repeated_substring(std::vector<Token>{4}) == 0);

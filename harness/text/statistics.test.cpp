@@ -77,6 +77,13 @@ TEST_CASE("statistics: bootstrap intervals are those of scipy with 200000 resamp
                  0.3283666004281599);
   check_interval(bca_interval_of_difference(skewed(), other(), true, 0.95, 1), 0.06714582344254122,
                  0.32671627255917823);
+  // Far from normal: a plain percentile interval would be 0.0349 to 0.1568.
+  std::vector<Share> far;
+  for (int i = 0; i < 30; ++i) far.push_back({std::pow(37 * i % 41 / 41.0, 8), 1});
+  const auto skew = bca_interval(far, 0.95, 1);
+  REQUIRE(skew.has_value());
+  CHECK_THAT(skew->low, WithinAbs(0.0427, 0.003));
+  CHECK_THAT(skew->high, WithinAbs(0.1739, 0.007));
   std::vector<Share> ratio;
   for (std::size_t i = 0; i < 40; ++i) ratio.push_back({skewed()[i].over, other()[i].over});
   const auto seen = bca_interval(ratio, 0.95, 1);
