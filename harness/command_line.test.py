@@ -84,6 +84,13 @@ class CommandLine(unittest.TestCase):
         self.assertEqual(run.returncode, 2)
         self.assertIn("its SHA-256 is", run.stderr)
 
+    def test_what_was_typed_does_not_steer_the_terminal(self):
+        for words in (("verify", "--dtype", "\x1b[31mf8"), ("verify", "--device", "\x1b[31mtpu"), ("verify", "--spec", "\x1b[31m"),
+                      ("text", "x", "--unit", "\x1b[31m"), ("verify", "reference", "\x1b[31m"), ("\x1b[31m",), ("verify", "\x1b[31m.py")):
+            run = self.run_program(*words)
+            self.assertEqual(run.returncode, 2)
+            self.assertNotIn("\x1b", run.stderr, words)
+
     def test_help_explains_every_option_and_the_statuses(self):
         for command in ([], ["verify"], ["export"]):
             run = self.run_program(*command, "--help")

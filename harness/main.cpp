@@ -464,7 +464,7 @@ int run(int count, char** values) {
   } catch (const CLI::Success& success) {
     return app.exit(success);
   } catch (const CLI::ParseError& error) {
-    fmt::print(stderr, "plumbline: {}; see plumbline --help\n", error.what());
+    fmt::print(stderr, "plumbline: {}; see plumbline --help\n", printable(error.what(), 2000));
     return kCannotJudge;
   }
   if (*beginning) return run_adapter_init(adapter_file);
@@ -501,6 +501,6 @@ int main(int count, char** values) {
   } catch (const std::exception& error) {
     reason = std::string("internal error: ") + error.what();
   }
-  fmt::print(stderr, "plumbline: {}\n", reason.substr(0, reason.find('\n')));
+  fmt::print(stderr, "plumbline: {}\n", plumbline::printable(reason.substr(0, reason.find('\n')), 8000));
   return plumbline::kCannotJudge;
 }
