@@ -154,6 +154,10 @@ class Formats(Logs):
         document, first, _ = self.losses(content, "train.jsonl", "--column", "metrics")
         self.assertEqual((document["entries"], first), (6, 8.8))
 
+    def test_a_byte_order_mark_is_no_part_of_a_name(self):
+        document, first, _ = self.losses("\ufeffloss,step\n" + "".join(f"{8.8 - 0.1 * i},{i}\n" for i in range(5)), "train.csv")
+        self.assertEqual((document["entries"], first), (5, 8.8))
+
     def test_a_pattern_of_ones_own(self):
         content = "".join(f"[{i}] perte = {8.8 - i}\n" for i in range(5))
         document, first, _ = self.losses(content, "train.log", "--pattern", r"\[(\d+)\] perte = ([0-9.]+)")

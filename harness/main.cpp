@@ -281,12 +281,6 @@ std::unique_ptr<Candidate> with_code(std::unique_ptr<Candidate> candidate, const
 int run_sample(const Arguments& arguments, SamplingRun run) {
   const auto prepared = prepare(arguments);
   require_output(run.output, "--output", {run.prompts, arguments.candidate, run.tokenizer});
-  std::error_code ignored;
-  if (fs::is_directory(arguments.candidate, ignored) &&
-      fs::weakly_canonical(run.output, ignored).parent_path() ==
-          fs::weakly_canonical(arguments.candidate, ignored))
-    throw InputError(fmt::format("--output {}: lies among the files of {}; name another place",
-                                 printable(run.output), printable(arguments.candidate)));
   run.python = PLUMBLINE_PYTHON;
   run.scripts = script_directory(prepared.data);
   auto candidate =

@@ -7,7 +7,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
-#include <sstream>
 
 #include "harness/candidate/protocol.hpp"
 #include "harness/evidence/safetensors.hpp"
@@ -15,6 +14,7 @@
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
 #include "harness/system/json.hpp"
+#include "harness/text/lines.hpp"
 #include "harness/text/samples.hpp"
 
 namespace plumbline {
@@ -82,18 +82,6 @@ class Tokenizer {
   const SamplingRun& run_;
 };
 
-std::vector<Token> ids_of(const json& values, const std::string& where) {
-  std::vector<Token> ids;
-  if (!values.is_array()) throw InputError(fmt::format("{}: expected an array of token ids", where));
-  for (const auto& value : values) {
-    if (!value.is_number_unsigned() || value.get<std::uint64_t>() >= 0xffffffff)
-      throw InputError(fmt::format("{}: [{}] is {}, expected a token id", where, ids.size(),
-                                   printable(value.dump(-1, ' ', true), 40)));
-    ids.push_back(value.get<Token>());
-  }
-  return ids;
-}
-
 Prompt prompt_of(const json& object, const std::string& where) {
   if (!object.is_object())
     throw InputError(fmt::format("{}: expected a JSON object with 'ids' or 'prompt'", where));
@@ -101,7 +89,7 @@ Prompt prompt_of(const json& object, const std::string& where) {
   if (object.contains("prompt") && object["prompt"].is_string()) prompt.given = object["prompt"];
   for (const auto* name : {"prompt_ids", "ids", "prompt"})
     if (object.contains(name) && object[name].is_array()) {
-      prompt.ids = ids_of(object[name], fmt::format("{}: {}", where, name));
+      prompt.ids = token_ids(object[name], where, name);
       return prompt;
     }
   if (prompt.given.is_null() && object.contains("text") && object["text"].is_string())
@@ -111,16 +99,14 @@ Prompt prompt_of(const json& object, const std::string& where) {
 }
 
 std::vector<Prompt> read_prompts(const SamplingRun& run) {
-  std::istringstream lines(read_text(run.prompts, kMostPromptBytes));
+  Lines lines(run.prompts);
   const bool objects = run.prompts.ends_with(".jsonl") || run.prompts.ends_with(".json");
   std::vector<Prompt> prompts;
   json texts = json::array();
   std::string line, wanting;
-  for (std::size_t number = 1; std::getline(lines, line); ++number) {
-    if (!line.empty() && line.back() == '\r') line.pop_back();
-    if (number == 1 && line.starts_with("\xef\xbb\xbf")) line.erase(0, 3);  // a byte order mark
+  while (lines.next(line)) {
     if (line.find_first_not_of(" \t") == std::string::npos) continue;
-    const auto where = fmt::format("{}: line {}", printable(run.prompts), number);
+    const auto where = fmt::format("{}: line {}", printable(run.prompts), lines.number());
     if (!objects) require_utf8(line, where);
     if (objects)
       prompts.push_back(prompt_of(parse_json(line, where), where));
@@ -141,7 +127,7 @@ std::vector<Prompt> read_prompts(const SamplingRun& run) {
   const auto encoded = Tokenizer(run).encode(texts);
   std::size_t next = 0;
   for (auto& prompt : prompts)
-    if (prompt.ids.empty()) prompt.ids = ids_of(encoded[next++], printable(run.tokenizer));
+    if (prompt.ids.empty()) prompt.ids = token_ids(encoded[next++], printable(run.tokenizer), "ids");
   return prompts;
 }
 

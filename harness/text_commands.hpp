@@ -18,8 +18,8 @@ struct Circumstance {
 // Adds them to the command line. Where one of them is given, `chosen` runs it and returns the exit status.
 void add_text_commands(CLI::App& app, std::function<int(const Circumstance&)>& chosen);
 
-// Refuses an output that cannot be written, or that is one of the inputs. Empty: none is wanted. Errors:
-// InputError.
+// Refuses an output that cannot be written, or that is one of the inputs or lies in one. Empty: none is
+// wanted. Errors: InputError.
 void require_output(const std::string& file, const std::string& option,
                     const std::vector<std::string>& inputs);
 

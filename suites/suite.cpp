@@ -44,10 +44,8 @@ Subject::Subject(Candidate& candidate, Specification specification, std::optiona
       golden_(std::move(golden)),
       fixtures_(std::move(fixtures)),
       recorder_(recorder),
-      capabilities_(candidate.capabilities()) {
-  for (const auto& parameter : specification_.parameters()) lacking_.insert(parameter.name);
-  for (const auto& parameter : candidate_.describe().parameters) lacking_.erase(parameter.name);
-}
+      capabilities_(candidate.capabilities()),
+      lacking_(lacking_parameters(specification_, candidate_.describe().parameters)) {}
 
 const Weights& Subject::weights() {
   if (weights_) return *weights_;

@@ -144,8 +144,11 @@ class Generation {
       for (auto i = begin; i < end; ++i) {
         const auto row = rows[static_cast<std::size_t>(i)];
         if (generated_[row].ended) continue;
-        auto before = prompt(row);
-        before.insert(before.end(), generated_[row].tokens.begin(), generated_[row].tokens.end());
+        std::vector<Token> before;  // only a penalty asks for it
+        if (options_.sampling.repetition_penalty != 1) {
+          before = prompt(row);
+          before.insert(before.end(), generated_[row].tokens.begin(), generated_[row].tokens.end());
+        }
         try {
           choices[static_cast<std::size_t>(i)] =
               choose({values + i * words, static_cast<std::size_t>(words)}, options_.sampling, before,

@@ -330,8 +330,8 @@ class Live : public Candidate {
   template <typename Refuse>
   void check_loading(const Refuse& refuse) {
     try {
-      const auto absent = missing();
-      load(with_void(discriminating_weights(specification_.parameters(), 1), {absent.begin(), absent.end()}));
+      load(with_void(discriminating_weights(specification_.parameters(), 1),
+                     lacking_parameters(specification_, mapping_->parameters())));
     } catch (const NotShown& why) {
       // Chapter 2 names what does not fit; what can still be looked at is.
       description_.notes.push_back(

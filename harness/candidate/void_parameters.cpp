@@ -51,6 +51,14 @@ std::string shape_of(at::IntArrayRef shape) {
 
 }  // namespace
 
+std::set<std::string> lacking_parameters(const Specification& specification,
+                                         const std::vector<ParameterDescription>& own) {
+  std::set<std::string> lacking;
+  for (const auto& parameter : specification.parameters()) lacking.insert(parameter.name);
+  for (const auto& parameter : own) lacking.erase(parameter.name);
+  return lacking;
+}
+
 Weights with_void(Weights weights, const std::set<std::string>& absent) {
   const auto blocks = whole_blocks(weights, absent);
   for (const auto& name : absent) {

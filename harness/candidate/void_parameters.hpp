@@ -11,6 +11,10 @@
 
 namespace plumbline {
 
+// The specification's parameters that a model with parameters `own` does not have.
+std::set<std::string> lacking_parameters(const Specification& specification,
+                                         const std::vector<ParameterDescription>& own);
+
 // `weights` with these parameters void, wherever a value makes them so: a bias 0, a norm's weight 1, a head
 // of its own the embedding, and of a block that is `absent` whole (the attention or the feed-forward of a
 // layer, canonical names) the output projection 0. The others stay as they are.

@@ -39,8 +39,14 @@ bool Lines::next(std::string& line) {
     }
   }
   if (!line.empty() && line.back() == '\r') line.pop_back();
-  ++number_;
+  if (++number_ == 1 && line.starts_with("\xef\xbb\xbf")) line.erase(0, 3);
   return true;
+}
+
+std::string lowered(std::string_view text) {
+  std::string out(text);
+  for (auto& c : out) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  return out;
 }
 
 }  // namespace plumbline

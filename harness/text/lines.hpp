@@ -4,13 +4,14 @@
 #include <cstddef>
 #include <filesystem>
 #include <string>
+#include <string_view>
 
 #include "harness/system/files.hpp"
 
 namespace plumbline {
 
-// The lines of a file as they come, without their ends; hashed on the way. Errors: InputError, also for a
-// line of more than 1 GiB.
+// The lines of a file as they come, without their ends and without a byte order mark; hashed on the way.
+// Errors: InputError, also for a line of more than 1 GiB.
 class Lines {
  public:
   explicit Lines(const std::filesystem::path& path);
@@ -24,5 +25,8 @@ class Lines {
   std::size_t begin_ = 0, filled_ = 0, number_ = 0;
   Sha256 hash_;
 };
+
+// ASCII letters in lower case.
+std::string lowered(std::string_view text);
 
 }  // namespace plumbline

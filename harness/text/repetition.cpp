@@ -113,7 +113,6 @@ class Measuring {
       for (const auto& share : shares)
         one.shares.push_back(share.under > 1 ? Share{share.over / share.under, 1} : Share{});
       conclude(one, short_of);
-      per_sample.push_back(std::move(one));
       Metric sum{fmt::format("rep-{}", n),
                  fmt::format("repeated {}-grams, pooled", n),
                  fmt::format("{}, rep-n", kSu),
@@ -128,6 +127,7 @@ class Measuring {
                  0};
       conclude(sum, short_of);
       if (!one.value) sum.value.reset(), sum.reason = short_of;
+      per_sample.push_back(std::move(one));
       if (n >= 2 && n <= 4) {
         diverse = diverse && sum.value.has_value();
         diversity *= 1 - sum.value.value_or(0);

@@ -77,8 +77,7 @@ const json* first_of(const json& object, std::span<const char* const> names) {
 
 // By its name, or because its first line is an object.
 bool is_objects(const std::string& file) {
-  std::string end = std::filesystem::path(file).extension().string();
-  for (auto& c : end) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  const auto end = lowered(std::filesystem::path(file).extension().string());
   if (end == ".jsonl" || end == ".json" || end == ".ndjson") return true;
   std::string line;
   Lines lines(file);
@@ -90,8 +89,7 @@ bool is_objects(const std::string& file) {
 }
 
 // Whether a generation that ended for this reason ended of itself; empty: an unknown word.
-std::optional<bool> ended_by(std::string reason) {
-  for (auto& c : reason) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+std::optional<bool> ended_by(const std::string& reason) {
   for (const auto* word : {"stop", "eos", "eos_token", "end_turn", "stop_sequence", "end", "complete"})
     if (reason == word) return true;
   for (const auto* word : {"length", "max_tokens", "max_length", "max_new_tokens", "model_length"})
@@ -144,30 +142,12 @@ class Reader {
   }
 
   std::vector<Token> ids(const json& values, const char* what) const {
-    if (!values.is_array()) throw InputError(fmt::format("{}: '{}' is no array of token ids", here(), what));
-    std::vector<Token> tokens;
-    tokens.reserve(values.size());
-    for (const auto& value : values) {
-      const bool whole = value.is_number_unsigned() && value.get<std::uint64_t>() < 0xffffffff;
-      if (!whole || (options_.vocabulary && value.get<std::uint64_t>() >= *options_.vocabulary))
-        throw InputError(
-            fmt::format("{}: {}[{}] is {}, expected a token id{}", here(), what, tokens.size(),
-                        printable(value.dump(-1, ' ', true), 40),
-                        options_.vocabulary ? fmt::format(" below {}", *options_.vocabulary) : ""));
-      tokens.push_back(value.get<Token>());
-    }
-    return tokens;
-  }
-
-  // A byte order mark is no part of the text.
-  void without_mark(std::string& line) const {
-    if (lines_.number() == 1 && line.starts_with("\xef\xbb\xbf")) line.erase(0, 3);
+    return token_ids(values, here(), what, options_.vocabulary);
   }
 
   void objects() {
     std::string line;
     while (lines_.next(line)) {
-      without_mark(line);
       if (line.find_first_not_of(" \t") == std::string::npos) continue;
       const auto object = parse_json(line, here());
       if (!object.is_object())
@@ -199,7 +179,7 @@ class Reader {
     if (const auto ended = object.find("ended"); ended != object.end() && ended->is_boolean())
       sample.ended = ended->get<bool>();
     if (const auto reason = object.find("finish_reason"); reason != object.end() && reason->is_string())
-      sample.ended = ended_by(reason->get<std::string>());
+      sample.ended = ended_by(lowered(reason->get<std::string>()));
     if (const auto predicted = object.find("predicted"); by_ids && predicted != object.end()) {
       sample.predicted = ids(*predicted, "predicted");
       if (sample.predicted.size() != sample.tokens.size())
@@ -241,7 +221,6 @@ class Reader {
       add(std::move(sample));
     };
     while (lines_.next(line)) {
-      without_mark(line);
       require_utf8(line, here());
       if (line.find_first_not_of(" \t") == std::string::npos)
         finish();
@@ -265,6 +244,22 @@ class Reader {
 void require_utf8(std::string_view text, const std::string& where) {
   for (std::size_t at = 0; at < text.size();)
     if (!decode(text, at)) throw InputError(fmt::format("{}: byte {} is no UTF-8", where, at + 1));
+}
+
+std::vector<Token> token_ids(const json& values, const std::string& where, const std::string& what,
+                             std::optional<Token> vocabulary) {
+  if (!values.is_array()) throw InputError(fmt::format("{}: '{}' is no array of token ids", where, what));
+  std::vector<Token> tokens;
+  tokens.reserve(values.size());
+  for (const auto& value : values) {
+    const bool whole = value.is_number_unsigned() && value.get<std::uint64_t>() < 0xffffffff;
+    if (!whole || (vocabulary && value.get<std::uint64_t>() >= *vocabulary))
+      throw InputError(fmt::format("{}: {}[{}] is {}, expected a token id{}", where, what, tokens.size(),
+                                   printable(value.dump(-1, ' ', true), 40),
+                                   vocabulary ? fmt::format(" below {}", *vocabulary) : ""));
+    tokens.push_back(value.get<Token>());
+  }
+  return tokens;
 }
 
 std::size_t Samples::tokens() const {

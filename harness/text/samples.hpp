@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -41,6 +42,11 @@ struct ReadingOptions {
 // separated by empty lines. Errors: InputError with file, line and what was expected: an empty file, invalid
 // UTF-8 or JSON, an id that is none, samples of different kinds, more than 2^27 tokens.
 Samples read_samples(const std::filesystem::path& file, const ReadingOptions& options);
+
+// The ids of a JSON array that is called `what`, each below `vocabulary` where that is given. Errors:
+// InputError naming the first that is none.
+std::vector<Token> token_ids(const nlohmann::json& values, const std::string& where, const std::string& what,
+                             std::optional<Token> vocabulary = std::nullopt);
 
 // Errors: InputError naming the first byte that is no UTF-8.
 void require_utf8(std::string_view text, const std::string& where);

@@ -27,16 +27,8 @@ constexpr std::array kLossNames{"loss",    "train_loss", "train/loss", "training
                                 "lm_loss", "lm loss",    "train loss", "loss/train"};
 constexpr std::array kStepNames{"step", "global_step", "iter", "iteration", "update", "batch"};
 
-char lower(char c) {
-  return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-}
-std::string lowered(std::string_view text) {
-  std::string out(text);
-  std::transform(out.begin(), out.end(), out.begin(), lower);
-  return out;
-}
 bool is_word(char c) {
-  return (lower(c) >= 'a' && lower(c) <= 'z') || (c >= '0' && c <= '9') || c == '_';
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
 }
 
 // The number that a text begins with: decimal, nan or inf.
@@ -93,7 +85,7 @@ std::optional<StepFound> step_in(const std::string& line) {
       if (at > 0 && is_word(line[at - 1]) && !std::string_view(line).substr(0, at).ends_with("_")) continue;
       if (at > 0 && line[at - 1] == '/') continue;  // "ms/batch 120"
       auto rest = std::string_view(line).substr(at + std::string_view(name).size());
-      while (!rest.empty() && lower(rest.front()) >= 'a' && lower(rest.front()) <= 'z') rest.remove_prefix(1);
+      while (!rest.empty() && rest.front() >= 'a' && rest.front() <= 'z') rest.remove_prefix(1);
       rest = without(rest, "'\" \t:=#([");
       const auto digits = rest.substr(0, rest.find_first_not_of("0123456789"));
       if (digits.empty()) continue;
