@@ -1,0 +1,238 @@
+#include "harness/text/source.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <utility>
+
+#include "harness/model/philox.hpp"
+#include "harness/system/error.hpp"
+
+namespace plumbline {
+namespace {
+
+// Two numbers in [0, 1), 53 bits each.
+std::pair<double, double> uniforms(const PhiloxCounter& words) {
+  const auto one = [](std::uint32_t high, std::uint32_t low) {
+    return static_cast<double>((std::uint64_t{high} << 32 | low) >> 11) * 0x1p-53;
+  };
+  return {one(words[0], words[1]), one(words[2], words[3])};
+}
+
+std::vector<double> sums_before(const std::vector<double>& values) {
+  std::vector<double> below(values.size());
+  std::exclusive_scan(values.begin(), values.end(), below.begin(), 0.0);
+  return below;
+}
+
+// The inverse of a distribution function.
+std::size_t drawn(const std::vector<double>& below, double uniform) {
+  return static_cast<std::size_t>(std::upper_bound(below.begin(), below.end(), uniform) - below.begin()) - 1;
+}
+
+double plogp(double p) {
+  return p > 0 ? p * std::log(p) : 0;
+}
+
+void require(bool holds, const std::string& complaint) {
+  if (!holds) throw InputError("source: " + complaint);
+}
+
+void require_possible(const SourceSettings& s) {
+  require(s.vocabulary >= 2 && s.vocabulary <= 1u << 24,
+          fmt::format("a vocabulary of {}, expected 2 to 2^24", s.vocabulary));
+  const Token words = s.vocabulary - (s.copying > 0 ? 1 : 0);
+  require(s.successors >= 1 && s.successors <= std::min<Token>(words, 4096),
+          fmt::format("{} successors of {} tokens, expected 1 to {}", s.successors, words,
+                      std::min<Token>(words, 4096)));
+  require(s.loose >= 0.01 && s.loose <= 1, fmt::format("loose {}, expected 0.01 to 1", s.loose));
+  require(s.zipf >= 0 && s.zipf <= 3, fmt::format("zipf {}, expected 0 to 3", s.zipf));
+  require(s.copying >= 0 && s.copying <= 0.5, fmt::format("copying {}, expected 0 to 0.5", s.copying));
+  require(
+      s.copy_length >= 1 && s.copy_length <= 1u << 20 && s.copy_distance >= 1 && s.copy_distance <= 1u << 20,
+      fmt::format("copies of {} tokens from {} before, expected 1 to 2^20 of both", s.copy_length,
+                  s.copy_distance));
+}
+
+}  // namespace
+
+// Where a stream stands: all that its next token depends on.
+class Source::Reader {
+ public:
+  explicit Reader(const Source& source) : source_(source) {}
+
+  bool begun() const { return !text_.empty(); }
+  Token previous() const { return text_.back(); }
+  bool copies() const { return left_ > 0; }
+  Token copied() const { return text_[text_.size() - source_.settings_.copy_distance]; }
+  bool may_copy() const {
+    return source_.settings_.copying > 0 && text_.size() >= source_.settings_.copy_distance;
+  }
+  void take(Token token) {
+    if (token == source_.words_) {
+      left_ = source_.settings_.copy_length;
+      return;
+    }
+    if (left_ > 0) --left_;
+    text_.push_back(token);
+  }
+
+ private:
+  const Source& source_;
+  std::vector<Token> text_;  // the stream without announcements
+  std::uint32_t left_ = 0;   // of a copy
+};
+
+Source::Source(const SourceSettings& settings) : settings_(settings) {
+  require_possible(settings);
+  words_ = settings.vocabulary - (settings.copying > 0 ? 1 : 0);
+  for (Token rank = 1; rank <= words_; ++rank) zipf_.push_back(std::pow(rank, -settings.zipf));
+  const double all = std::accumulate(zipf_.begin(), zipf_.end(), 0.0);
+  for (auto& one : zipf_) one /= all;
+  zipf_below_ = sums_before(zipf_);
+
+  for (std::uint32_t j = 1; j <= settings.successors; ++j) weights_.push_back(1.0 / j);
+  const double weight = std::accumulate(weights_.begin(), weights_.end(), 0.0);
+  for (auto& one : weights_) one /= weight;
+  weights_below_ = sums_before(weights_);
+  // Common tokens follow more often than rare ones; where few are left, whichever comes next in order.
+  const PhiloxStream random("successors", settings.seed);
+  for (Token token = 0; token < words_; ++token) {
+    const auto begin = successors_.size();
+    for (std::uint64_t tried = 0; successors_.size() < begin + settings.successors; ++tried) {
+      auto one = static_cast<Token>(
+          drawn(zipf_below_, uniforms(random.block(std::uint64_t{token} << 24 | tried)).first));
+      const auto taken = [&](Token candidate) {
+        return std::find(successors_.begin() + static_cast<std::ptrdiff_t>(begin), successors_.end(),
+                         candidate) != successors_.end();
+      };
+      if (tried < 32 && taken(one)) continue;
+      while (taken(one)) one = (one + 1) % words_;
+      successors_.push_back(one);
+    }
+  }
+
+  // The distribution that a step of the chain leaves as it is: each step brings any other nearer to it by
+  // the factor 1 - loose.
+  stationary_ = zipf_;
+  for (double moved = 1; moved > 1e-15;) {
+    std::vector<double> after(words_);
+    for (Token token = 0; token < words_; ++token) {
+      after[token] += settings.loose * zipf_[token];
+      for (std::uint32_t j = 0; j < settings.successors; ++j)
+        after[successors_[std::size_t{token} * settings.successors + j]] +=
+            (1 - settings.loose) * weights_[j] * stationary_[token];
+    }
+    const double total = std::accumulate(after.begin(), after.end(), 0.0);
+    moved = 0;
+    for (Token token = 0; token < words_; ++token) {
+      after[token] /= total;
+      moved = std::max(moved, std::abs(after[token] - stationary_[token]));
+    }
+    stationary_ = std::move(after);
+  }
+  stationary_below_ = sums_before(stationary_);
+
+  double loose = 0;  // the part of a row's entropy that all rows share
+  for (const double one : zipf_) loose -= plogp(settings.loose * one);
+  double chain = 0;
+  for (Token token = 0; token < words_; ++token) {
+    double row = loose;
+    for (std::uint32_t j = 0; j < settings.successors; ++j) {
+      const auto next = successors_[std::size_t{token} * settings.successors + j];
+      const double regardless = settings.loose * zipf_[next];
+      row += plogp(regardless) - plogp(regardless + (1 - settings.loose) * weights_[j]);
+    }
+    chain += stationary_[token] * row;
+  }
+  const double e = settings.copying;
+  entropy_rate_ = ((-plogp(e) - plogp(1 - e)) / (1 - e) + chain) /
+                  (1 + (1 + static_cast<double>(settings.copy_length)) * e / (1 - e));
+}
+
+std::string Source::sentence() const {
+  const auto& s = settings_;
+  return fmt::format(
+      "a Markov chain over {} tokens, {} likely successors each, one token in {:.0f} drawn by Zipf's law "
+      "(exponent {:g}){}; its entropy is {:.4f} nats a token",
+      words_, s.successors, 1 / s.loose, s.zipf,
+      s.copying > 0
+          ? fmt::format(", with copies of {} tokens from {} before, begun at one free step in {:.0f}",
+                        s.copy_length, s.copy_distance, 1 / s.copying)
+          : "",
+      entropy_rate_);
+}
+
+double Source::probability(Token previous, Token token) const {
+  double p = settings_.loose * zipf_[token];
+  for (std::uint32_t j = 0; j < settings_.successors; ++j)
+    if (successors_[std::size_t{previous} * settings_.successors + j] == token)
+      p += (1 - settings_.loose) * weights_[j];
+  return p;
+}
+
+double Source::after(const Reader& reader, Token token) const {
+  if (token >= settings_.vocabulary) return 0;
+  if (reader.copies()) return token == reader.copied() ? 1 : 0;
+  if (token == words_) return reader.may_copy() ? settings_.copying : 0;
+  const double free = reader.begun() ? probability(reader.previous(), token) : stationary_[token];
+  return reader.may_copy() ? (1 - settings_.copying) * free : free;
+}
+
+Stream Source::draw(std::uint64_t number, std::size_t length) const {
+  require(length < 1u << 24 && number < std::uint64_t{1} << 40,
+          fmt::format("stream {} of {} tokens, expected fewer than 2^40 of fewer than 2^24", number, length));
+  const PhiloxStream random("source", settings_.seed);
+  Stream stream;
+  Reader reader(*this);
+  for (std::size_t step = 0; step < length; ++step) {
+    const auto [first, second] = uniforms(random.block(number << 24 | step));
+    // `first` decides whether a copy begins, and what is left of it whether the step is a loose one.
+    const double e = reader.may_copy() ? settings_.copying : 0;
+    Token token = 0;
+    if (reader.copies())
+      token = reader.copied();
+    else if (first < e)
+      token = words_;
+    else if (!reader.begun())
+      token = static_cast<Token>(drawn(stationary_below_, second));
+    else if ((first - e) / (1 - e) < settings_.loose)
+      token = static_cast<Token>(drawn(zipf_below_, second));
+    else
+      token =
+          successors_[std::size_t{reader.previous()} * settings_.successors + drawn(weights_below_, second)];
+    stream.tokens.push_back(token);
+    stream.log_probabilities.push_back(std::log(after(reader, token)));
+    reader.take(token);
+  }
+  return stream;
+}
+
+std::vector<double> Source::log_probabilities(Sequence stream) const {
+  std::vector<double> all;
+  Reader reader(*this);
+  bool possible = true;
+  for (const auto token : stream) {
+    const double p = possible ? after(reader, token) : 0;
+    possible = p > 0;
+    all.push_back(possible ? std::log(p) : -std::numeric_limits<double>::infinity());
+    if (possible) reader.take(token);
+  }
+  return all;
+}
+
+std::vector<double> Source::next(Sequence stream) const {
+  Reader reader(*this);
+  for (const auto token : stream) {
+    require(after(reader, token) > 0, "this stream is none of it");
+    reader.take(token);
+  }
+  std::vector<double> all(settings_.vocabulary);
+  for (Token token = 0; token < settings_.vocabulary; ++token) all[token] = after(reader, token);
+  return all;
+}
+
+}  // namespace plumbline
