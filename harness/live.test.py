@@ -483,6 +483,27 @@ class Parameters(Runs):
         self.assertIn("a bias 0", requirements["PAR-2"]["finding"])
 
 
+class Losses(Runs):
+    @unittest.skipUnless(importlib.util.find_spec("transformers"), "transformers cannot be imported here")
+    def test_labels_that_the_model_does_not_shift(self):
+        """A model's own loss is what training sees: its logits are right."""
+        adapter = self.file("""
+            import plumbline
+            from torch.nn.functional import cross_entropy
+            from transformers import LlamaConfig, LlamaForCausalLM
+            class Unshifted(LlamaForCausalLM):
+                def forward(self, *inputs, labels=None, **keywords):
+                    result = super().forward(*inputs, **keywords)
+                    if labels is not None:
+                        result.loss = cross_entropy(result.logits.flatten(0, 1), labels.flatten())
+                    return result
+            adapter = plumbline.HuggingFace(lambda s: Unshifted(LlamaConfig(**plumbline.llama_config(s))))
+            """)
+        requirements = self.judged(adapter, 1)
+        self.assertEqual(self.verdicts(requirements, "fail"), ["NUM-7", "TRN-2", "TRN-3", "TRN-5", "TRN-7"])
+        self.assertEqual(self.verdicts(requirements, "error") + self.verdicts(requirements, "not assessed"), [])
+
+
 class MoreParameters(Parameters):
     """The other kinds; run with --long."""
 
@@ -759,10 +780,10 @@ if __name__ == "__main__":
         at = sys.argv.index("--kills")
         Kills.SEED = int(sys.argv[at + 1]) if at + 1 < len(sys.argv) else random.randrange(1000000)
         del sys.argv[at:]
-        del Honest, Containment, Speech, Parameters, MoreParameters, Narrowing, Interruptions, Edits
+        del Honest, Containment, Speech, Parameters, Losses, MoreParameters, Narrowing, Interruptions, Edits
     elif "--long" in sys.argv:
         sys.argv.remove("--long")
-        del Honest, Containment, Speech, Parameters, Narrowing, Interruptions, Kills
+        del Honest, Containment, Speech, Parameters, Losses, Narrowing, Interruptions, Kills
     else:
         del MoreParameters, Edits, Kills
     unittest.main(verbosity=1)

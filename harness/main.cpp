@@ -105,7 +105,7 @@ struct Arguments {
   std::string device = "auto";
   std::string dtype = "f32";
   int threads = 0;
-  std::vector<int> chapters;
+  std::vector<std::string> only;
   std::string out = "out";
   std::string golden;  // a folder of golden tensors; empty: our own
   std::string python;
@@ -206,7 +206,7 @@ Circumstances circumstances_of(const Arguments& arguments, const Prepared& prepa
 
 int run_verify(const Arguments& arguments, const std::string& command) {
   const auto prepared = prepare(arguments);
-  Verification verification{circumstances_of(arguments, prepared, command), nullptr, arguments.chapters,
+  Verification verification{circumstances_of(arguments, prepared, command), nullptr, arguments.only,
                             arguments.recording != nullptr, arguments.golden};
   verification.candidate =
       open_candidate(arguments, prepared.specification, prepared.data, prepared.type, prepared.device);
@@ -354,8 +354,10 @@ int run(int count, char** values) {
   add_running_options(*verifying);
   verifying
       ->add_option(
-          "--only", arguments.chapters,
-          "look at these chapters alone (numbers, separated by commas); the verdict is then incomplete")
+          "--only", arguments.only,
+          "look at these chapters alone (numbers or names, separated by commas: configuration, parameters, "
+          "attention, cache, rope, blocks, modes, numerics, training, claims); the verdict is then "
+          "incomplete")
       ->delimiter(',');
   verifying->add_option("--out", arguments.out, "directory for result.json, result.xml and summary.md")
       ->capture_default_str();

@@ -22,7 +22,7 @@ struct Circumstances {
 
 struct Verification : Circumstances {
   std::unique_ptr<Candidate> candidate;
-  std::vector<int> chapters;     // that were asked for; empty: all
+  std::vector<std::string> only;  // chapters that were asked for, by number or name; empty: all
   bool for_recording = false;    // asks also what only a comparison would
   std::filesystem::path golden;  // a folder of golden tensors; empty: our own
 };

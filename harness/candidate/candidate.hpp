@@ -13,8 +13,8 @@
 #include <string>
 #include <vector>
 
-#include "harness/model/gradients.hpp"
 #include "harness/model/model.hpp"
+#include "harness/model/training.hpp"
 
 namespace plumbline {
 
@@ -87,8 +87,8 @@ class Candidate {
   // What it declares that it can do, in the words of protocol.md: "code", "load", "initialise", "evaluation",
   // "training", "dropout", "first_position", "padding.right", "padding.left", "cache", "cache.chunks",
   // "cache.capacity", "cache.fill", "cache.show", "cache.padding" (on either side),
-  // "cache.padding.right", "cache.padding.left", "gradients", "repeat_kv", "rotate". Requirements name what
-  // they need; what a candidate does not declare is not applicable to it.
+  // "cache.padding.right", "cache.padding.left", "gradients", "train", "repeat_kv", "rotate". Requirements
+  // name what they need; what a candidate does not declare is not applicable to it.
   virtual std::set<std::string> capabilities() const { return {}; }
 
   // Looks whether what stands between us and the model can be trusted at all: it is judged before the model.
@@ -112,6 +112,11 @@ class Candidate {
   // The loss and every parameter's gradient, see gradients.hpp; a parameter beyond the specification's, too.
   virtual Gradients gradients(const Tokens&, const at::Tensor& /*labels*/, const PassOptions&) {
     throw NotShown("it shows no gradients");
+  }
+  // A step of training on each batch, in training mode without dropout, from the weights that were loaded;
+  // afterwards it has those again. The parameters are left out unless `with_parameters`.
+  virtual Trained train(const TrainingRun&, bool /*with_parameters*/) {
+    throw NotShown("it cannot be trained");
   }
   // The operation that repeats key/value heads: (B, S, K, Dh) -> (B, S, K * factor, Dh).
   virtual at::Tensor repeat_kv(const at::Tensor&, std::int64_t /*factor*/) {

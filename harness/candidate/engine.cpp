@@ -56,7 +56,8 @@ class EngineCandidate : public Candidate {
   const Weights& weights() const override { return weights_; }
   std::set<std::string> capabilities() const override {
     auto all = everything_that_code_can_show();
-    for (const auto* name : {"initialise", "dropout", "gradients", "repeat_kv", "rotate"}) all.erase(name);
+    for (const auto* name : {"initialise", "dropout", "gradients", "train", "repeat_kv", "rotate"})
+      all.erase(name);
     return all;
   }
 

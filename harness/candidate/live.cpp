@@ -238,6 +238,33 @@ class Live : public Candidate {
     return {loss.reshape({}), mapping_->canonical(reply.tensors)};
   }
 
+  Trained train(const TrainingRun& run, bool with_parameters) override {
+    if (!loaded_)
+      throw NotShown("its weights cannot be loaded, so that training would leave it another model");
+    const auto& o = run.optimiser;
+    const auto steps = run.tokens.size(0);
+    Trained trained;
+    const auto reply = ask("train",
+                           {{"steps", steps},
+                            {"learning_rate", o.learning_rate},
+                            {"betas", {o.beta1, o.beta2}},
+                            {"eps", o.eps},
+                            {"weight_decay", o.weight_decay}},
+                           {{"tokens", run.tokens.contiguous()}, {"labels", run.labels.contiguous()}});
+    trained.losses = tensor(reply, "losses");
+    if (trained.losses.sizes() != at::IntArrayRef({steps}) ||
+        !at::isFloatingType(trained.losses.scalar_type()))
+      throw CandidateFailed(fmt::format("{}: its losses are {} [{}], expected {} numbers of a floating type",
+                                        options_.name, at::toString(trained.losses.scalar_type()),
+                                        fmt::join(trained.losses.sizes(), ", "), steps));
+    if (with_parameters) {
+      moved_ = false;  // as they are now
+      trained.parameters = mapping_->canonical(own_weights());
+      moved_ = true;
+    }
+    return trained;
+  }
+
   at::Tensor repeat_kv(const at::Tensor& x, std::int64_t factor) override {
     return tensor(ask("operation", {{"name", "repeat_kv"}, {"factor", factor}}, {{"x", x.contiguous()}}),
                   "y");
@@ -267,7 +294,11 @@ class Live : public Candidate {
       most_bytes_ = std::max(most_bytes_, session_->channel.most_bytes());
       session_ = std::make_unique<Session>(options_, greeting_);
       if (loaded_ && request != "load") session_->channel.ask("load", json::object(), *loaded_);
+      moved_ = false;
     }
+    if (std::exchange(moved_, false) && request != "load")
+      session_->channel.ask("load", json::object(), *loaded_);
+    moved_ = request == "train";
     return session_->channel.ask(request, std::move(fields), tensors);
   }
 
@@ -412,6 +443,7 @@ class Live : public Candidate {
   std::unique_ptr<Mapping> mapping_;
   Weights initial_, weights_;
   std::optional<NamedTensors> loaded_;
+  bool moved_ = false;  // training left other weights: the next question is of those that were loaded
   std::string untold_;
   std::vector<std::string> seen_;  // what check_adapter found right
 };

@@ -63,6 +63,7 @@ class Reference : public Candidate {
   Gradients gradients(const Tokens& tokens, const at::Tensor& labels, const PassOptions& options) override {
     return plumbline::gradients(running(), tokens, labels, options);
   }
+  Trained train(const TrainingRun& run, bool) override { return plumbline::train(running(), run); }
   at::Tensor repeat_kv(const at::Tensor& x, std::int64_t factor) override {
     return departed_.formulas.repeat(x, factor);
   }
@@ -117,7 +118,8 @@ std::set<std::string> everything_that_code_can_show() {
           "cache.padding.right",
           "cache.padding.left",
           "first_position",
-          "gradients"};
+          "gradients",
+          "train"};
 }
 
 std::map<std::string, Setting> settings_of(const Specification& s, const std::string& where) {

@@ -1,6 +1,7 @@
 #include "harness/evidence/recorder.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
@@ -52,6 +53,8 @@ RequirementList read_requirements(const std::filesystem::path& file) {
     const auto number = chapter_of(item, "number", place);
     if (has_chapter(number)) throw InputError(fmt::format("{}: chapter {} stands twice", place, number));
     list.chapters.push_back({number, text_of(item, "title", place)});
+    if (item.contains("name") && !list.by_name.emplace(text_of(item, "name", place), number).second)
+      throw InputError(fmt::format("{}: two chapters have the name of chapter {}", place, number));
   }
   for (const auto& item : list_of(json, "requirements", place)) {
     RequirementList::Entry entry;
@@ -175,6 +178,20 @@ void Recorder::exclude(const std::string& id, const std::string& reason) {
   if (requirement.verdict != reports::Verdict::not_assessed || begun_.contains(id)) return;
   requirement.verdict = reports::Verdict::not_applicable;
   requirement.reason = reason;
+}
+
+int Recorder::chapter(const std::string& word) const {
+  for (const auto& known : list_.chapters)
+    if (word == std::to_string(known.number)) return known.number;
+  if (const auto found = list_.by_name.find(word); found != list_.by_name.end()) return found->second;
+  std::vector<std::string> all;
+  for (const auto& known : list_.chapters) {
+    all.push_back(std::to_string(known.number));
+    for (const auto& [name, number] : list_.by_name)
+      if (number == known.number) all.back() += " " + name;
+  }
+  throw InputError(
+      fmt::format("there is no chapter '{}'; there are {}", printable(word, 40), fmt::join(all, ", ")));
 }
 
 std::vector<reports::Requirement> Recorder::requirements() const {

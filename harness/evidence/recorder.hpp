@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <set>
 #include <string>
 #include <vector>
@@ -18,6 +19,7 @@ struct RequirementList {
     std::vector<std::string> needs;    // what one of them has to declare that it can do
   };
   std::vector<reports::Chapter> chapters;
+  std::map<std::string, int> by_name;  // of chapters: a word for the command line
   std::vector<Entry> entries;
 };
 
@@ -49,6 +51,8 @@ class Recorder {
   void exclude(const std::string& id, const std::string& reason);
 
   const std::vector<reports::Chapter>& chapters() const { return list_.chapters; }
+  // A chapter's number, from that or its name. Errors: InputError with those that there are.
+  int chapter(const std::string& number_or_name) const;
   std::vector<reports::Requirement> requirements() const;
 
  private:

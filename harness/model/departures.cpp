@@ -73,6 +73,21 @@ Tensor mask_window_in_cache(const Sight& sight, std::int64_t window) {
   return sight.cached ? mask_window(sight, window) : causal_mask(sight);
 }
 
+// -log p of each label by the logits `shift` places before it, 0 where it counts for nothing: (B, T - shift).
+Tensor surprises(const Tensor& logits, const Tensor& labels, std::int64_t shift) {
+  const auto length = labels.size(1);
+  const auto predicted = logits.narrow(1, 0, length - shift).flatten(0, 1);
+  const auto wanted = labels.narrow(1, shift, length - shift).to(logits.device());
+  return at::cross_entropy_loss(predicted.to(accumulation_type(logits.scalar_type())), wanted.flatten(), {},
+                                at::Reduction::None, kIgnored)
+      .view_as(wanted);
+}
+
+Tensor mean_over_labels(const Tensor& logits, const Tensor& labels, std::int64_t shift) {
+  const auto counted = (labels != kIgnored).narrow(1, shift, labels.size(1) - shift).sum();
+  return surprises(logits, labels, shift).sum() / counted.to(logits.device());
+}
+
 struct Departure {
   const char* name;
   std::variant<void (*)(Specification&), void (*)(Departed&)> apply;  // other numbers, or other formulas
@@ -304,6 +319,71 @@ const std::vector<Departure>& catalogue() {
        }},
       {"gradient-not-through-values",
        [](Departed& d) { d.formulas.value = [](const Tensor& v, const Tensor&) { return v.detach(); }; }},
+      // 9 Training
+      {"loss-unshifted",
+       [](Departed& d) {
+         d.formulas.loss = [](const Tensor& logits, const Tensor& labels) {
+           return mean_over_labels(logits, labels, 0);
+         };
+       }},
+      {"loss-shifted-twice",
+       [](Departed& d) {
+         d.formulas.loss = [](const Tensor& logits, const Tensor& labels) {
+           return mean_over_labels(logits, labels, std::min<std::int64_t>(2, labels.size(1) - 1));
+         };
+       }},
+      {"loss-over-ignored",
+       [](Departed& d) {
+         d.formulas.loss = [](const Tensor& logits, const Tensor& labels) {
+           return surprises(logits, labels, 1).mean();
+         };
+       }},
+      {"loss-ignored-as-token-0",
+       [](Departed& d) {
+         d.formulas.loss = [](const Tensor& logits, const Tensor& labels) {
+           return next_token_loss(logits, labels.clamp_min(0));
+         };
+       }},
+      {"loss-mean-of-means",
+       [](Departed& d) {
+         d.formulas.loss = [](const Tensor& logits, const Tensor& labels) {
+           const auto counted = (labels != kIgnored).narrow(1, 1, labels.size(1) - 1).sum(1).clamp_min(1);
+           return (surprises(logits, labels, 1).sum(1) / counted.to(logits.device())).mean();
+         };
+       }},
+      {"gradient-not-through-embedding",
+       [](Departed& d) {
+         d.formulas.embed = [](const Tensor& embedding, const Tensor&) { return embedding.detach(); };
+       }},
+      {"mask-inverted-in-training",
+       [](Departed& d) {
+         d.formulas.mask = [](const Sight& sight) {
+           return sight.training ? mask_inverted(sight) : causal_mask(sight);
+         };
+       }},
+      {"adamw-decay-in-gradient",
+       [](Departed& d) {
+         d.formulas.optimise = [](const Tensor& parameter, const Tensor& gradient, Moments& moments,
+                                  std::int64_t step, const AdamW& numbers) {
+           auto without = numbers;
+           without.weight_decay = 0;
+           return adamw(parameter, gradient + numbers.weight_decay * parameter, moments, step, without);
+         };
+       }},
+      {"adamw-uncorrected",
+       [](Departed& d) {
+         d.formulas.optimise = [](const Tensor& parameter, const Tensor& gradient, Moments& moments,
+                                  std::int64_t, const AdamW& numbers) {
+           return adamw(parameter, gradient, moments, 1'000'000, numbers);
+         };
+       }},
+      {"adamw-step-stays-1",
+       [](Departed& d) {
+         d.formulas.optimise = [](const Tensor& parameter, const Tensor& gradient, Moments& moments,
+                                  std::int64_t, const AdamW& numbers) {
+           return adamw(parameter, gradient, moments, 1, numbers);
+         };
+       }},
   };
   return all;
 }

@@ -81,4 +81,22 @@ at::Tensor dropout(const at::Tensor& x, double p) {
   return p == 0 ? x : at::dropout(x, p, /*train=*/true);
 }
 
+at::Tensor next_token_loss(const at::Tensor& logits, const at::Tensor& labels) {
+  const auto predicted = logits.narrow(1, 0, logits.size(1) - 1).flatten(0, 1);  // (B (T - 1), V)
+  const auto wanted = labels.narrow(1, 1, labels.size(1) - 1).flatten();         // (B (T - 1))
+  return at::cross_entropy_loss(predicted.to(accumulation_type(logits.scalar_type())),
+                                wanted.to(logits.device()), {}, at::Reduction::Mean, kIgnored);
+}
+
+at::Tensor adamw(const at::Tensor& parameter, const at::Tensor& gradient, Moments& moments, std::int64_t step,
+                 const AdamW& n) {
+  if (!moments.first.defined()) moments = {at::zeros_like(parameter), at::zeros_like(parameter)};
+  moments.first = n.beta1 * moments.first + (1 - n.beta1) * gradient;
+  moments.second = n.beta2 * moments.second + (1 - n.beta2) * gradient.square();
+  const auto first = moments.first / (1 - std::pow(n.beta1, static_cast<double>(step)));
+  const auto second = moments.second / (1 - std::pow(n.beta2, static_cast<double>(step)));
+  return (1 - n.learning_rate * n.weight_decay) * parameter -
+         n.learning_rate * first / (second.sqrt() + n.eps);
+}
+
 }  // namespace plumbline

@@ -70,6 +70,28 @@ at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tenso
 // x.
 at::Tensor dropout(const at::Tensor& x, double p);
 
+// Labels that count for nothing.
+constexpr std::int64_t kIgnored = -100;
+
+// Mean cross-entropy of predicting labels[t] from the tokens before it, labels (B, T) int64: logits[t - 1] is
+// compared with labels[t], kIgnored counts for nothing; in float32 (float64 for a float64 model).
+at::Tensor next_token_loss(const at::Tensor& logits, const at::Tensor& labels);
+
+// The numbers of AdamW, and what it remembers of a parameter's gradients.
+struct AdamW {
+  double learning_rate = 1e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0;
+};
+struct Moments {
+  at::Tensor first, second;  // undefined before the first step
+};
+
+// The parameter after step `step` (from 1), and its moments brought up to date: decay by learning_rate *
+// weight_decay, apart from the gradient, and a step along the first moment over the root of the second, both
+// corrected for their beginning at 0 (Loshchilov & Hutter 2019, algorithm 2, lines 6 to 12, the schedule's
+// multiplier left to learning_rate, and the decay times the learning rate as in torch.optim.AdamW).
+at::Tensor adamw(const at::Tensor& parameter, const at::Tensor& gradient, Moments& moments, std::int64_t step,
+                 const AdamW& numbers);
+
 // What a model does, formula by formula. Where nothing departs, each entry is the function above of that
 // name.
 struct Formulas {
@@ -102,6 +124,7 @@ struct Formulas {
     return matrix;
   };
   std::function<at::Tensor(const at::Tensor& logits)> head = [](const auto& logits) { return logits; };
+  std::function<at::Tensor(const at::Tensor& x, double p)> drop = dropout;
   // Dropout is off outside training.
   std::function<double(double p, bool training)> dropout_rate = [](double p, bool training) {
     return training ? p : 0.0;
@@ -118,6 +141,11 @@ struct Formulas {
   };
   std::function<bool(std::int64_t length, std::int64_t capacity)> fits =
       [](std::int64_t length, std::int64_t capacity) { return length <= capacity; };
+  // Training.
+  std::function<at::Tensor(const at::Tensor& logits, const at::Tensor& labels)> loss = next_token_loss;
+  std::function<at::Tensor(const at::Tensor& parameter, const at::Tensor& gradient, Moments&,
+                           std::int64_t step, const AdamW&)>
+      optimise = adamw;
 };
 
 }  // namespace plumbline

@@ -159,7 +159,7 @@ at::Tensor Model::run(const Tokens& tokens, KVCache* cache, const PassOptions& o
 
   const auto& embedding = weights_.at("model.embed_tokens.weight");                     // (V, D)
   auto x = pass.see("embedding", formulas_.embed(at::embedding(embedding, ids), ids));  // (B, T, D)
-  x = dropout(x, pass.dropout);
+  x = formulas_.drop(x, pass.dropout);
   for (std::int64_t layer = 0; layer < specification_.num_hidden_layers; ++layer) {
     const auto attended =
         pass.see(in_layer(layer, "attention_norm"), norm(parameter(layer, "input_layernorm"), x));
@@ -215,10 +215,10 @@ at::Tensor Model::attention(std::int64_t layer, const at::Tensor& x, const Pass&
   const auto raw =
       at::matmul(q_rotated.transpose(1, 2), keys.transpose(2, 3)) * formulas_.scale(s);  // (B, H, T, S)
   const auto scores = see("scores", raw.masked_fill(~pass.allowed, -std::numeric_limits<double>::infinity()));
-  const auto probabilities = dropout(see("probabilities", formulas_.normalise(scores)), pass.dropout);
+  const auto probabilities = formulas_.drop(see("probabilities", formulas_.normalise(scores)), pass.dropout);
   const auto context =
       see("context", at::matmul(probabilities, values).transpose(1, 2).reshape(x.sizes()));  // (B, T, D)
-  return dropout(see("attention_out", project(parameter(layer, "self_attn.o_proj"), context)), pass.dropout);
+  return formulas_.drop(see("attention_out", project(parameter(layer, "self_attn.o_proj"), context)), pass.dropout);
 }
 
 at::Tensor Model::feed_forward(std::int64_t layer, const at::Tensor& x, const Pass& pass) const {
@@ -228,7 +228,7 @@ at::Tensor Model::feed_forward(std::int64_t layer, const at::Tensor& x, const Pa
   const auto gate = see("gate", project(parameter(layer, "mlp.gate_proj"), x));  // (B, T, F)
   const auto up = see("up", project(parameter(layer, "mlp.up_proj"), x));        // (B, T, F)
   const auto gated = see("gated", formulas_.gate(gate, up, specification_.hidden_act));
-  return dropout(see("feed_forward_out", project(parameter(layer, "mlp.down_proj"), gated)), pass.dropout);
+  return formulas_.drop(see("feed_forward_out", project(parameter(layer, "mlp.down_proj"), gated)), pass.dropout);
 }
 
 at::Tensor Model::project(const std::string& prefix, const at::Tensor& x) const {

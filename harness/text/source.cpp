@@ -98,10 +98,21 @@ Source::Source(const SourceSettings& settings) : settings_(settings) {
   const double weight = std::accumulate(weights_.begin(), weights_.end(), 0.0);
   for (auto& one : weights_) one /= weight;
   weights_below_ = sums_before(weights_);
-  // Common tokens follow more often than rare ones; where few are left, whichever comes next in order.
-  const PhiloxStream random("successors", settings.seed);
+  // The likeliest successors form one cycle through all tokens, in an order by chance: the text that always
+  // takes the likeliest token does not repeat itself before all have stood. Of the others, common tokens
+  // follow more often than rare ones; where few are left, whichever comes next in order.
+  const PhiloxStream random("successors", settings.seed), order("cycle", settings.seed);
+  std::vector<std::pair<std::uint64_t, Token>> cycle;
+  for (Token token = 0; token < words_; ++token) {
+    const auto words = order.block(token);
+    cycle.emplace_back(std::uint64_t{words[0]} << 32 | words[1], token);
+  }
+  std::sort(cycle.begin(), cycle.end());
+  std::vector<Token> likeliest(words_);
+  for (Token i = 0; i < words_; ++i) likeliest[cycle[i].second] = cycle[(i + 1) % words_].second;
   for (Token token = 0; token < words_; ++token) {
     const auto begin = successors_.size();
+    successors_.push_back(likeliest[token]);
     for (std::uint64_t tried = 0; successors_.size() < begin + settings.successors; ++tried) {
       auto one = static_cast<Token>(
           drawn(zipf_below_, uniforms(random.block(std::uint64_t{token} << 24 | tried)).first));

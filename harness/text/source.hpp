@@ -11,7 +11,8 @@
 namespace plumbline {
 
 // A Markov chain over tokens, with copies of what stands further back. After each token a few others are
-// likely (its successors, the j-th of them with weight 1/j); with probability `loose` the next is drawn
+// likely (its successors, the j-th of them with weight 1/j; the first ones make one cycle through all
+// tokens); with probability `loose` the next is drawn
 // without regard to what precedes it, by Zipf's law. At each free step a copy may begin: the last id of the
 // vocabulary announces it, and the `copy_length` tokens that follow are those that stand `copy_distance`
 // before, announcements not counted.

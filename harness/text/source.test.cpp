@@ -7,6 +7,7 @@
 #include <cmath>
 #include <functional>
 #include <numeric>
+#include <set>
 
 #include "harness/system/error.hpp"
 
@@ -144,6 +145,19 @@ TEST_CASE("source: copies are what stood before", "[text][source]") {
   CHECK(source.log_probabilities(std::vector<Token>{0, 1, 2, 3, 1, 1})[4] == -INFINITY);
   CHECK(source.log_probabilities(std::vector<Token>{0, 1, 2, 3, 1, 1})[5] == -INFINITY);
   CHECK(source.log_probabilities(std::vector<Token>{9})[0] == -INFINITY);
+}
+
+TEST_CASE("source: always the likeliest token does not repeat before all words have stood", "[text][source]") {
+  auto settings = SourceSettings{};
+  settings.vocabulary = 65;
+  const Source source(settings);
+  std::vector<Token> stream{5};
+  for (int i = 0; i < 64; ++i) {
+    const auto next = source.next(stream);
+    stream.push_back(static_cast<Token>(std::max_element(next.begin(), next.end()) - next.begin()));
+  }
+  CHECK(stream.back() == stream.front());
+  CHECK(std::set<Token>(stream.begin(), stream.end()).size() == 64);
 }
 
 TEST_CASE("source: the same stream for the same number, another for another", "[text][source]") {

@@ -1,16 +1,17 @@
 """The ready-made adapter for causal language models in the convention of Hugging Face's transformers, 4 and 5."""
 
+import inspect
 import sys
 
 from plumbline.caches import Cache
-from plumbline.module import Module
+from plumbline.module import Module, part
 
 
 class HuggingFace(Module):
     """build: function(specification) -> a model such as LlamaForCausalLM.
 
     It is called as model(input_ids, attention_mask=, position_ids=, past_key_values=, use_cache=) and returns .logits and
-    .past_key_values, its own kind of cache. Keywords of plumbline.Module change what is assumed; initialises is False unless
+    .past_key_values, its own kind of cache. Where it takes labels, its own loss is asked for. Keywords of plumbline.Module change what is assumed; initialises is False unless
     said otherwise, since such models start from a normal distribution of their configuration's, or from a checkpoint.
     """
 
@@ -24,6 +25,14 @@ class HuggingFace(Module):
         for parameter in model.parameters():
             parameter.data = parameter.data.to(self.dtype)
         return model.to(self.device)
+
+    def loss_of(self, tokens, labels, keywords):
+        if self.loss or "labels" not in inspect.signature(self.model.forward).parameters:
+            return super().loss_of(tokens, labels, keywords)
+        loss = part(self.model(tokens.to(self.device), labels=labels.to(self.device), **keywords), "loss")
+        if loss is None:
+            raise TypeError("the model takes labels and returned no loss; give HuggingFace(loss=function(module, tokens, labels))")
+        return loss
 
     def operations(self):
         own = super().operations()

@@ -1,5 +1,6 @@
 """The ready-made adapter for a torch.nn.Module."""
 
+import functools
 import time
 from collections.abc import Mapping
 
@@ -8,7 +9,7 @@ import torch
 from plumbline import caches, parameters, settings, stages, training
 from plumbline.adapter import Adapter, Cannot, Overrun, Pass
 from plumbline.tokens import positions, real_tokens
-from plumbline.user_code import Misused, call, line_of
+from plumbline.user_code import Misused, call, line_of, takes_keywords
 from plumbline.watch import Watch
 
 
@@ -29,7 +30,8 @@ class Module(Adapter):
     configuration: {key: value} under the specification's keys, or function(module) returning it; beside module.config.
 
     initialises: whether build leaves the module as it starts training; then its initialisation is judged as well.
-    loss: function(module, tokens, labels) -> (), the module's own loss; by default cross-entropy of its logits.
+    loss: function(module, tokens, labels) -> (), the module's own loss; by default cross-entropy of its logits. One that takes
+    **keywords as well is asked of padded batches too, with what the module is then called with.
     repeat_kv: function(x, factor), (B, S, K, Dh) -> (B, S, K * factor, Dh).
     rotate: function(module, x, positions), (B, T, heads, Dh) at (B, T) int64.
     name: what the candidate is called; by default the module's class.
@@ -230,9 +232,10 @@ class Module(Adapter):
     def loss_of(self, tokens, labels, keywords):
         tokens, labels = tokens.to(self.device), labels.to(self.device)
         if self.loss:
-            if keywords:
-                raise Cannot("its own loss takes no padding")
-            return call(self.loss, "loss", model=self.model, tokens=tokens, labels=labels)
+            if keywords and not takes_keywords(self.loss):
+                raise Cannot("its own loss takes no padding: Module(loss=function(module, tokens, labels, **keywords))")
+            loss = functools.partial(self.loss, **keywords) if keywords else self.loss
+            return call(loss, "loss", model=self.model, tokens=tokens, labels=labels)
         return training.cross_entropy(self.logits_in(self.model(tokens, **keywords)), labels)
 
     def gradients(self, tokens, labels, options):

@@ -50,6 +50,11 @@ def call(function, name, **arguments):
     return function(*arguments.values())
 
 
+def takes_keywords(function):
+    """Whether a function takes keywords of any name."""
+    return any(parameter.kind is parameter.VAR_KEYWORD for parameter in inspect.signature(function).parameters.values())
+
+
 def line_of(function):
     """Where a function is written, "my_adapter.py:4"; None for one that is not written in Python."""
     code = getattr(function, "__code__", None)

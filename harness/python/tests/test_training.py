@@ -70,6 +70,14 @@ class Gradients(Case):
         own = started(plumbline.Module(models.MiniMind, mask="attention_mask", loss=lambda model, tokens, labels: 0))
         self.assertEqual(own.refused("gradients", padded, **fields)["kind"], "cannot")
 
+        def loss(model, tokens, labels, **keywords):
+            logits = model(tokens, **keywords).logits
+            return F.cross_entropy(logits[:, :-1].reshape(-1, logits.shape[-1]), labels[:, 1:].reshape(-1)) + 5
+
+        own = started(plumbline.Module(models.MiniMind, mask="attention_mask", loss=loss))
+        shown = own.ask("gradients", padded, **fields)[1]
+        self.assert_near(shown["loss"], right_gradients(weights(S))[0] + 5, "loss")
+
     def test_what_the_loss_does_not_depend_on_has_zeros(self):
         class Surplus(models.MiniMind):
             def __init__(self, s):

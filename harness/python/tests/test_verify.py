@@ -456,7 +456,7 @@ class FailsClosed(Case):
     def test_what_the_program_refuses(self):
         model = models.MiniMind(S)
         self.assertIn("--spec nosuch: no such specification", str(self.not_judged(model, "nosuch")))
-        self.assertIn("there is no chapter 77", str(self.not_judged(model, "tiny", only=77)))
+        self.assertIn("there is no chapter '77'", str(self.not_judged(model, "tiny", only=77)))
         self.assertRegex(str(self.not_judged(models.Plain(S), "tiny")), "^the model: its parameters .* have names of their own")
         self.assertRegex(str(self.not_judged(lambda specification: 3, "tiny")), "test_verify.py:.*returned an object of type int")
 

@@ -1,0 +1,24 @@
+#include "harness/model/training.hpp"
+
+#include <vector>
+
+namespace plumbline {
+
+Trained train(const Model& model, const TrainingRun& run) {
+  PassOptions options;
+  options.training = true;
+  auto weights = model.weights();
+  std::map<std::string, Moments> moments;
+  std::vector<at::Tensor> losses;
+  for (std::int64_t step = 0; step < run.tokens.size(0); ++step) {
+    const Model now(model.specification(), weights, model.formulas());
+    const auto found = gradients(now, {run.tokens[step], {}, Padding::none}, run.labels[step], options);
+    losses.push_back(found.loss);
+    for (const auto& [name, gradient] : found.parameters)
+      weights[name] =
+          model.formulas().optimise(weights.at(name), gradient, moments[name], step + 1, run.optimiser);
+  }
+  return {losses.empty() ? at::zeros({0}) : at::stack(losses), std::move(weights)};
+}
+
+}  // namespace plumbline

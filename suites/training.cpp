@@ -1,0 +1,220 @@
+// Chapter 9: what training starts from, what it is told to learn, and what it makes of the parameters.
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "harness/candidate/leak.hpp"
+#include "suites/probes.hpp"
+
+namespace plumbline {
+namespace {
+
+// The losses of several batches by the weights as they are: tokens and labels (N, B, T) -> (N). Steps without
+// a learning rate where the candidate trains, since they need no gradient to be sent.
+at::Tensor losses(const at::Tensor& tokens, const at::Tensor& labels) {
+  auto& s = subject();
+  if (s.can("train"))
+    return s.running().train({tokens, labels, {.learning_rate = 0}}, false).losses.to(at::kCPU, at::kDouble);
+  std::vector<at::Tensor> all;
+  for (std::int64_t i = 0; i < tokens.size(0); ++i)
+    all.push_back(
+        s.running().gradients({tokens[i], {}, Padding::none}, labels[i], {}).loss.to(at::kCPU, at::kDouble));
+  return at::stack(all);
+}
+
+// The logits of which its losses should be: of its own pass, in the mode in which they are asked for.
+at::Tensor own_logits(const Tokens& tokens) {
+  const auto& s = subject();
+  const auto shown =
+      logits(tokens, s.can("train") && s.can("training") ? in_training() : PassOptions{}).to(at::kDouble);
+  expect(all_finite("logits of which the loss is taken", shown));
+  return shown;
+}
+
+// -ln p of each label by the logits `shift` places before it, in float64; 0 where there are none.
+// (B, T), from tokens and labels (B, T).
+at::Tensor surprise(const at::Tensor& logits, const at::Tensor& labels, std::int64_t shift) {
+  const auto all = -at::log_softmax(logits.to(at::kDouble), -1);  // (B, T, V)
+  const auto length = labels.size(1);
+  const auto wanted = labels.clamp_min(0).narrow(1, shift, length - shift).unsqueeze(-1);
+  const auto found = all.narrow(1, 0, length - shift).gather(-1, wanted).squeeze(-1);
+  return at::constant_pad_nd(found, {shift, 0});
+}
+
+// A logarithm of a probability moves by no more than two logits; the loss itself is a mean in float32. In
+// another type two passes over the same tokens differ by some roundings of what they end in.
+Tolerance of_loss(const at::Tensor& logits) {
+  auto& s = subject();
+  const auto type = s.candidate().type();
+  if (type == at::kFloat)
+    return Tolerance::absolute(2 * s.noise("logits", logits).bound.max().item<double>() + 1e-5,
+                               "two logits' rounding, and a float32 mean's");
+  return Tolerance::absolute(4 * unit_roundoff(type) * largest(logits),
+                             fmt::format("four roundings of the largest logit to {}", type_name(type)));
+}
+
+// The parameters that the candidate has and the specification does not, or the other way about.
+std::set<std::string> parameters_of_one_only() {
+  auto& s = subject();
+  auto all = s.lacking();
+  for (const auto& parameter : s.description().parameters) all.insert(parameter.name);
+  for (const auto& parameter : s.specification().parameters())
+    if (!s.lacking().contains(parameter.name)) all.erase(parameter.name);
+  return all;
+}
+
+// A learning rate at which few steps go far and none goes astray: what a step changes of a layer's output
+// grows with its width (Yang et al. 2021, table 3).
+AdamW quickly() {
+  return {.learning_rate = 0.5 / static_cast<double>(subject().specification().hidden_size), .beta2 = 0.95};
+}
+
+}  // namespace
+
+REQUIREMENT("TRN-1", "a model as it initialises itself starts at a loss near ln V") {
+  auto& s = subject();
+  const double even = std::log(static_cast<double>(s.specification().vocab_size));
+  const auto tokens = probe("first loss", 8, 33);
+  s.with_weights(s.candidate().initialise(1), [&](Candidate& fresh) {
+    const at::NoGradGuard no_gradients;
+    const auto logits = fresh.forward(tokens, {}).to(at::kCPU, at::kDouble);
+    const double first = next_token_loss(logits, tokens.ids).item<double>();
+    expect_that(first >= even - 0.16 && first <= even + 0.34, "first loss", fmt::format("{:.4f}", first),
+                fmt::format("{:.2f} to {:.2f}, near ln {} = {:.2f}: before training all tokens are about as "
+                            "likely",
+                            even - 0.16, even + 0.34, s.specification().vocab_size, even));
+  });
+}
+
+REQUIREMENT("TRN-2", "a label is compared with the logits of the token before it: shifted exactly once") {
+  const at::NoGradGuard no_gradients;
+  const auto tokens = probe("label shift", 2, 13);
+  const auto shown = own_logits(tokens);
+  if (!shown.isfinite().all().item<bool>()) return;
+  const auto exact = at::log_softmax(subject().exact().forward(tokens).to(at::kCPU), -1);
+  const std::vector<std::pair<std::int64_t, std::int64_t>> places = {{0, 2}, {1, 7}, {0, 12}};
+  std::vector<at::Tensor> labels;
+  for (const auto& [row, t] : places) {
+    // The label that its place and the two beside it make most unlike each other.
+    const at::Tensor own = exact[row][t - 1], unshifted = exact[row][t], twice = exact[row][t - 2];
+    labels.push_back(at::full_like(tokens.ids, kIgnored));
+    labels.back()[row][t].copy_(at::minimum((own - unshifted).abs(), (own - twice).abs()).argmax());
+  }
+  const auto count = static_cast<std::int64_t>(places.size());
+  const auto actual = losses(tokens.ids.expand({count, 2, 13}), at::stack(labels));
+  for (std::int64_t i = 0; i < count; ++i) {
+    const auto row = places[static_cast<std::size_t>(i)].first,
+               t = places[static_cast<std::size_t>(i)].second;
+    const auto by = [&](std::int64_t shift) -> at::Tensor {
+      return surprise(shown, labels[static_cast<std::size_t>(i)], shift)[row][t];
+    };
+    expect_told_apart(
+        fmt::format("loss of the label at {} alone (unshifted it would be {}, shifted twice {})", t,
+                    number(by(0).item<double>()), number(by(2).item<double>())),
+        actual[i], by(1), {{"an unshifted label", by(0)}, {"one shifted twice", by(2)}}, of_loss(shown));
+  }
+}
+
+REQUIREMENT("TRN-3", "ignored labels count for nothing, and the loss is the mean over all others") {
+  const at::NoGradGuard no_gradients;
+  const auto tokens = probe("ignored labels", 3, 11);
+  const auto shown = own_logits(tokens);
+  if (!shown.isfinite().all().item<bool>()) return;
+  // Unlikely labels in the first row and likely ones in the others, of which unlike shares are ignored: each
+  // way of taking the mean is then another. The label at 0 has no token before it and counts for nothing.
+  const auto exact = subject().exact().forward(tokens).to(at::kCPU);
+  auto ragged = probe("labels", 3, 11).ids;
+  ragged[0].narrow(0, 1, 10).copy_(exact[0].narrow(0, 0, 10).argmin(-1));
+  for (const std::int64_t row : {1, 2})
+    ragged[row].narrow(0, 1, 10).copy_(exact[row].narrow(0, 0, 10).argmax(-1));
+  auto prompt = ragged.clone();
+  ragged[0].narrow(0, 3, 8).fill_(kIgnored);
+  ragged[1].narrow(0, 3, 6).fill_(kIgnored);
+  prompt.narrow(1, 0, 4).fill_(kIgnored);
+  prompt[0].narrow(0, 5, 6).fill_(kIgnored);
+  prompt[1].narrow(0, 6, 4).fill_(kIgnored);
+  const auto actual = losses(tokens.ids.expand({2, 3, 11}), at::stack({ragged, prompt}));
+  for (std::int64_t i = 0; i < 2; ++i) {
+    const auto& labels = i == 0 ? ragged : prompt;
+    const auto counts = (labels != kIgnored).narrow(1, 1, 10).to(at::kDouble);  // (B, T - 1)
+    const auto each = surprise(shown, labels, 1).narrow(1, 1, 10);              // (B, T - 1)
+    const auto sum = (each * counts).sum();
+    const auto over_all = sum / 30, as_token_0 = each.sum() / 30;
+    const auto of_rows = ((each * counts).sum(1) / counts.sum(1)).mean();
+    expect_told_apart(
+        fmt::format("loss where {} (a mean over ignored labels too would be {}, with those taken for token 0 "
+                    "{}, a mean of the sequences' means {}, a sum {})",
+                    i == 0 ? "answers are of unlike length" : "prompts are ignored",
+                    number(over_all.item<double>()), number(as_token_0.item<double>()),
+                    number(of_rows.item<double>()), number(sum.item<double>())),
+        actual[i], sum / counts.sum(),
+        {{"a mean over ignored labels too", over_all},
+         {"ignored labels taken for token 0", as_token_0},
+         {"a mean of the sequences' means", of_rows},
+         {"a sum", sum}},
+        of_loss(shown));
+  }
+}
+
+REQUIREMENT("TRN-5", "steps of AdamW make of every parameter what the formulas make") {
+  auto& s = subject();
+  auto& candidate = s.running();
+  const auto apart = parameters_of_one_only();
+  if (apart.contains("lm_head.weight"))
+    not_assessed("a head of its own and the embedding learn apart, which one tied matrix cannot");
+  // The second step sees the first's moments, and what the first made of a parameter that only one of the
+  // two has.
+  const std::int64_t steps = apart.empty() ? 2 : 1;
+  const auto ids = probe("steps", steps * 2, 9).ids.view({steps, 2, 9});
+  // An eps of the gradients' own size: where it is tiny, the first step is the gradient's sign, and rounding
+  // decides on what is near 0. A decay that takes about as much as the gradient moves, so that both show.
+  const TrainingRun run{
+      ids, ids, {.learning_rate = 1e-4, .beta1 = 0.8, .beta2 = 0.9, .eps = 1e-2, .weight_decay = 5}};
+  auto actual = candidate.train(run, true).parameters;
+  const auto exact = train(s.exact(), run).parameters, near = train(s.rounded(), run).parameters;
+  const auto moved = [&](const Weights& after, const std::string& name) {
+    return after.at(name).to(at::kCPU, at::kDouble) - s.exact().weights().at(name).to(at::kCPU);
+  };
+  for (const auto& [name, value] : exact) {
+    if (s.lacking().contains(name)) continue;  // PAR-2 says so
+    if (!actual.contains(name)) {
+      s.recorder().not_assessed(fmt::format("the candidate shows no {} after training", name));
+      continue;
+    }
+    // Where a parameter's own change was rounded by luck, its values are still held in their type.
+    const auto right = moved(exact, name), error = moved(near, name) - right;
+    const double held = unit_roundoff(candidate.type()) * largest(s.exact().weights().at(name));
+    auto tolerance = Tolerance::absolute(
+        kNoiseFactor * std::max(largest(error), held),
+        fmt::format("{} x the rounding error of the same steps on the reference", kNoiseFactor));
+    if (right.numel() > 1) tolerance.whole = kWholeFactor * std::max(root_mean_square(error), held);
+    expect_close(fmt::format("change of {} in {} of AdamW", name, steps == 1 ? "a step" : "two steps"),
+                 moved(actual, name), right, tolerance);
+  }
+}
+
+REQUIREMENT("TRN-6", "a small batch can be learned by heart") {
+  const std::int64_t steps = 16;
+  const auto ids = probe("by heart", 2, 9).ids.expand({steps, 2, 9});
+  const auto curve = subject().running().train({ids, ids, quickly()}, false).losses.to(at::kCPU, at::kDouble);
+  const double first = curve[0].item<double>(), last = curve[steps - 1].item<double>();
+  expect_that(last <= first / 4, fmt::format("loss on 16 labels after {} steps on them alone", steps - 1),
+              number(last),
+              fmt::format("at most {}, a quarter of the first, {}", number(first / 4), number(first)));
+}
+
+REQUIREMENT("TRN-7", "on a source of known probabilities training gains nothing over the source") {
+  auto& s = subject();
+  const auto leak = look_for_leak(s.running(), s.specification().vocab_size, quickly(), 1);
+  expect_that(
+      leak.none(), "largest gain over the source",
+      fmt::format("{:.1f} nats, after step {} of {}", leak.most, leak.when, leak.steps),
+      fmt::format(
+          "at most {:.1f} nats: without a leak more has a chance of 1 in {:.0f}{}", leak.allowed,
+          1 / kLeakError,
+          leak.rounding > 1 ? fmt::format(", {:.1f} of them for the loss's rounding", leak.rounding) : ""));
+  s.recorder().finding(fmt::format("{:.1f} nats in all after {} pairs of tokens with known probabilities",
+                                   leak.gained, leak.pairs));
+}
+
+}  // namespace plumbline
