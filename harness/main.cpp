@@ -14,7 +14,9 @@
 #include "harness/candidate/engine.hpp"
 #include "harness/candidate/live.hpp"
 #include "harness/candidate/reference.hpp"
+#include "harness/device.hpp"
 #include "harness/evidence/safetensors.hpp"
+#include "harness/experiments.hpp"
 #include "harness/sampling.hpp"
 #include "harness/session.hpp"
 #include "harness/system/error.hpp"
@@ -73,29 +75,6 @@ fs::path script_directory(const fs::path& data) {
   std::error_code ignored;
   const auto in_tree = data / "harness" / "python";
   return fs::is_directory(in_tree, ignored) ? in_tree : data / "python";
-}
-
-at::Device parse_device(const std::string& name) {
-  if (name == "cpu" || (name == "auto" && !at::hasCUDA())) return at::kCPU;
-  if (name == "auto") return at::Device(at::kCUDA, 0);
-  int index = 0;
-  const bool cuda = name == "cuda" || (name.starts_with("cuda:") && name.size() > 5 && name.size() < 9 &&
-                                       name.find_first_not_of("0123456789", 5) == std::string::npos);
-  if (!cuda) throw InputError(fmt::format("--device {}: expected auto, cpu, cuda or cuda:N", name));
-  if (name.size() > 5) index = std::stoi(name.substr(5));
-  if (!at::hasCUDA())
-    throw InputError(fmt::format("--device {}: LibTorch finds no CUDA device here; use --device cpu", name));
-  const auto count = static_cast<int>(at::detail::getCUDAHooks().deviceCount());
-  if (index >= count)
-    throw InputError(
-        fmt::format("--device {}: there are {} CUDA devices, the last is cuda:{}", name, count, count - 1));
-  return at::Device(at::kCUDA, static_cast<at::DeviceIndex>(index));
-}
-
-std::string device_name(at::Device device) {
-  const auto name = device.is_cuda() ? cuda_device(device.index()).name : cpu_name();
-  const auto place = device.is_cuda() ? device.str() : "cpu";
-  return name.empty() ? place : fmt::format("{}: {}", place, name);
 }
 
 struct Arguments {
@@ -444,6 +423,7 @@ int run(int count, char** values) {
 
   std::function<int(const Circumstance&)> reading;
   add_text_commands(app, reading);
+  add_experiments(app, reading);
 
   std::string export_specification = "minimind2-small", export_directory;
   auto* exporting =

@@ -70,7 +70,9 @@ void Trainer::step(const at::Tensor& tokens) {
   const auto model = s.model();
   const auto loss = s.recipe.model.formulas.loss(model.forward({tokens, {}, Padding::none}, options), tokens);
   const double value = loss.item<double>();
-  if (!std::isfinite(value)) throw InputError(fmt::format("step {}: the loss is {}", step + 1, std::isnan(value) ? "nan" : "infinite"));
+  if (!std::isfinite(value))
+    throw InputError(
+        fmt::format("step {}: the loss is {}", step + 1, std::isnan(value) ? "nan" : "infinite"));
   loss.backward();
   const at::NoGradGuard no_gradients;
   std::vector<at::Tensor> gradients;

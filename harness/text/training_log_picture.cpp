@@ -4,34 +4,10 @@
 #include <cmath>
 #include <map>
 
+#include "harness/text/picture.hpp"
 #include "harness/text/training_log.hpp"
 
 namespace plumbline {
-namespace {
-
-// A few numbers of one digit's step between the two.
-std::vector<double> round_numbers(double least, double most) {
-  const double rough = (most - least) / 6, power = std::pow(10, std::floor(std::log10(rough)));
-  const double step = power * (rough > 5 * power ? 10 : rough > 2 * power ? 5 : rough > power ? 2 : 1);
-  std::vector<double> numbers;
-  for (double number = std::ceil(least / step) * step; number <= most + step * 1e-9; number += step)
-    numbers.push_back(number);
-  return numbers;
-}
-
-std::string escaped(const std::string& text) {
-  std::string out;
-  for (const char c : text)
-    out += c == '<'   ? "&lt;"
-           : c == '>' ? "&gt;"
-           : c == '&' ? "&amp;"
-           : c == '"' ? "&quot;"
-                      : std::string(1, c);
-  return out;
-}
-
-}  // namespace
-
 std::string log_picture(const TrainingLog& log, const nlohmann::json& document) {
   constexpr double kWidth = 860, kHeight = 420, kLeft = 60, kRight = 20, kTop = 30, kBottom = 45;
   constexpr std::size_t kColumns = 800;

@@ -1,0 +1,446 @@
+#include "harness/experiment/repeater.hpp"
+
+#include <ATen/Parallel.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cmath>
+#include <exception>
+#include <mutex>
+#include <thread>
+
+#include "harness/candidate/engine.hpp"
+#include "harness/candidate/generation.hpp"
+#include "harness/evidence/safetensors.hpp"
+#include "harness/system/error.hpp"
+#include "harness/system/files.hpp"
+#include "harness/system/json.hpp"
+#include "harness/text/repetition.hpp"
+
+namespace plumbline {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using Clock = std::chrono::steady_clock;
+
+constexpr auto kBetweenStates = std::chrono::seconds(15);
+constexpr std::size_t kCurvePoints = 160;
+constexpr std::uint64_t kLargestRun = 16 << 20;  // bytes of a run's results
+
+template <typename T>
+T value_of(const json& object, const char* key, const std::string& where) {
+  if (!object.is_object() || !object.contains(key))
+    throw InputError(fmt::format("{}: has no '{}'", where, key));
+  try {
+    return object[key].get<T>();
+  } catch (const json::exception&) {
+    throw InputError(fmt::format("{}: '{}' has another type than expected", where, key));
+  }
+}
+
+// What makes a run what it is: whoever changes any of it has another experiment.
+json settings_of(const RepeaterOptions& options, const Corpus& corpus) {
+  const auto& s = options.scale;
+  return {{"scale", s.name},
+          {"after", s.after.sha256},
+          {"before", s.before.sha256},
+          {"text", corpus.sha256()},
+          {"steps", s.steps},
+          {"batch", s.batch},
+          {"length", s.length},
+          {"warm_up", s.warm_up},
+          {"learning_rate", s.optimiser.learning_rate},
+          {"betas", {s.optimiser.beta1, s.optimiser.beta2}},
+          {"weight_decay", s.optimiser.weight_decay},
+          {"clip", s.clip},
+          {"prompts", s.prompts},
+          {"prompt_tokens", s.prompt_tokens},
+          {"new_tokens", s.new_tokens},
+          {"seeds", s.seeds},
+          {"held_out_batches", s.held_out_batches},
+          {"dtype", s.compute == at::kFloat ? "f32" : "bf16"}};
+}
+
+json measured(const std::vector<std::vector<Token>>& texts) {
+  Samples samples;
+  samples.unit = "token ids";
+  for (const auto& tokens : texts) {
+    Sample sample;
+    sample.tokens = tokens;
+    samples.all.push_back(std::move(sample));
+  }
+  const auto repetition = measure_repetition(samples);
+  json all = json::object();
+  for (const auto* id : {"looping", "loop-share", "seq-rep-2", "seq-rep-4", "distinct-1", "longest-repeat"}) {
+    const auto& metric = find_metric(repetition, id);
+    all[id] = {{"value", metric.value ? json(*metric.value) : json()}};
+    if (!metric.value || metric.shares.empty()) continue;
+    if (metric.kind == Kind::rate) {
+      std::int64_t hits = 0;
+      for (const auto& share : metric.shares) hits += share.over > 0 ? 1 : 0;
+      const auto interval = binomial_interval(hits, static_cast<std::int64_t>(metric.shares.size()), 0.95);
+      all[id].update({{"low", interval.low}, {"high", interval.high}});
+    } else if (const auto interval = bca_interval(metric.shares, 0.95, 1)) {
+      all[id].update({{"low", interval->low}, {"high", interval->high}});
+    }
+  }
+  return all;
+}
+
+double mean_of(const std::vector<double>& values, std::size_t first, std::size_t last) {
+  double sum = 0;
+  for (std::size_t i = first; i < last; ++i) sum += values[i];
+  return sum / static_cast<double>(last - first);
+}
+
+// So many means of stretches as the curve is to have points.
+json curve_of(const std::vector<double>& values) {
+  json points = json::array();
+  const auto count = std::min(kCurvePoints, values.size());
+  for (std::size_t i = 0; i < count; ++i)
+    points.push_back(mean_of(values, values.size() * i / count, values.size() * (i + 1) / count));
+  return points;
+}
+
+// How unsteady a curve is: the standard deviation of the step from one value's logarithm to the next one's.
+double unsteadiness(const std::vector<double>& values, std::size_t first) {
+  double squares = 0;
+  for (std::size_t i = first + 1; i < values.size(); ++i)
+    squares += std::pow(std::log(values[i] / values[i - 1]), 2);
+  return std::sqrt(squares / static_cast<double>(values.size() - first - 1));
+}
+
+class Experiment {
+ public:
+  Experiment(const RepeaterOptions& options,
+             std::function<void(std::int64_t, std::int64_t, std::size_t, std::size_t)> progress)
+      : options_(options),
+        progress_(std::move(progress)),
+        corpus_(options.tokens.empty()
+                    ? source_corpus(options.scale.source)
+                    : token_corpus(options.tokens, static_cast<std::size_t>(options.scale.length))),
+        runs_(designed_runs(options.scale.seeds)) {
+    if (!options.tokens.empty())
+      for (auto* specification : {&options_.scale.after, &options_.scale.before})
+        specification->vocab_size = corpus_->vocabulary();
+    settings_ = plumbline::settings_of(options_, *corpus_);
+    for (std::int64_t i = 0; i < options_.scale.prompts; ++i)
+      prompts_.push_back(corpus_->text(i, static_cast<std::size_t>(options_.scale.prompt_tokens)));
+  }
+
+  json run() {
+    const auto& s = options_.scale;
+    const auto folder = options_.out / "runs";
+    std::error_code why;
+    fs::create_directories(folder, why);
+    if (why)
+      throw InputError(fmt::format("{}: cannot be made: {}", printable(folder.string()), why.message()));
+    require_writable(folder, "--out");
+    json document = {{"format", "plumbline-experiment"},
+                     {"version", 1},
+                     {"experiment", "repeater"},
+                     {"settings", settings_},
+                     {"text", {{"sentence", corpus_->sentence()}}}};
+    if (const auto rate = corpus_->entropy_rate()) document["text"]["entropy_rate"] = *rate;
+    document["text"]["vocabulary"] = corpus_->vocabulary();
+    results_.assign(runs_.size(), json());
+    steps_.assign(runs_.size(), 0);
+    for (std::size_t i = 0; i < runs_.size(); ++i) take_up(i);
+    const auto begin = Clock::now();
+    work();
+    document["seconds"] = std::chrono::duration<double>(Clock::now() - begin).count();
+    document["own_text"] = own_text();
+    document["runs"] = results_;
+    document["models"] = {{"after", describe(s.after)}, {"before", describe(s.before)}};
+    return document;
+  }
+
+ private:
+  static json describe(const Specification& s) {
+    return {{"name", s.name},
+            {"layers", s.num_hidden_layers},
+            {"width", s.hidden_size},
+            {"heads", s.num_attention_heads},
+            {"key_value_heads", s.num_key_value_heads},
+            {"feed_forward", s.intermediate_size},
+            {"activation", to_string(s.hidden_act)},
+            {"vocabulary", s.vocab_size},
+            {"parameters", s.parameter_count()}};
+  }
+
+  fs::path file(std::size_t run, const char* what) const {
+    return options_.out / "runs" / (runs_[run].name() + what);
+  }
+  std::string fingerprint(std::size_t run) const { return sha256(settings_.dump() + runs_[run].name()); }
+
+  // Results that are there already.
+  void take_up(std::size_t run) {
+    const auto place = file(run, ".json");
+    std::error_code ignored;
+    if (!fs::exists(place, ignored)) return;
+    const auto where = printable(place.string());
+    auto result = parse_json(read_text(place, kLargestRun), where);
+    if (value_of<std::string>(result, "fingerprint", where) != fingerprint(run))
+      throw InputError(fmt::format(
+          "{}: is of another experiment (other settings, or another version); name another --out", where));
+    result.erase("fingerprint");
+    results_[run] = std::move(result);
+    steps_[run] = options_.scale.steps;
+  }
+
+  void work() {
+    std::atomic<std::size_t> next{0};
+    std::exception_ptr failure;
+    const auto worker = [&] {
+      if (options_.device.is_cpu() && options_.workers > 1) at::set_num_threads(1);
+      for (std::size_t i = next++; i < runs_.size() && !stopped_; i = next++) {
+        if (!results_[i].is_null()) continue;
+        try {
+          auto result = train_and_measure(i);
+          const std::lock_guard lock(mutex_);
+          results_[i] = std::move(result);
+        } catch (...) {
+          const std::lock_guard lock(mutex_);
+          if (!failure) failure = std::current_exception();
+          stopped_ = true;
+        }
+      }
+    };
+    tell();
+    std::vector<std::thread> others;
+    for (int i = 1; i < options_.workers; ++i) others.emplace_back(worker);
+    worker();
+    for (auto& other : others) other.join();
+    if (failure) std::rethrow_exception(failure);
+    tell();
+  }
+
+  void tell() {
+    const std::lock_guard lock(mutex_);
+    std::int64_t done = 0;
+    for (const auto steps : steps_) done += steps;
+    const auto finished = static_cast<std::size_t>(
+        std::count_if(results_.begin(), results_.end(), [](const json& one) { return !one.is_null(); }));
+    progress_(done, options_.scale.steps * static_cast<std::int64_t>(runs_.size()), finished, runs_.size());
+  }
+
+  Recipe recipe_of(const Run& run) const {
+    const auto& s = options_.scale;
+    Recipe recipe{.model = {model_of(s, run.before), {}}};
+    if (run.before[kMask]) recipe.model = depart(recipe.model.specification, "mask-inverted-in-training");
+    recipe.dropout = recipe.model.specification.dropout;
+    recipe.steps = s.steps;
+    recipe.warm_up = s.warm_up;
+    recipe.clip = s.clip;
+    recipe.optimiser = s.optimiser;
+    recipe.seed = run.seed;
+    recipe.compute = s.compute;
+    recipe.device = options_.device;
+    return recipe;
+  }
+
+  json train_and_measure(std::size_t index) {
+    const auto& s = options_.scale;
+    const auto& run = runs_[index];
+    const auto begin = Clock::now();
+    const auto recipe = recipe_of(run);
+    Trainer trainer(recipe);
+    const auto state = file(index, ".state.safetensors");
+    std::error_code ignored;
+    if (fs::exists(state, ignored)) trainer.load(state, fingerprint(index));
+    auto saved = Clock::now();
+    while (!trainer.done() && !stopped_) {
+      const auto batch = corpus_->training(run.seed, trainer.course().steps(), s.batch, s.length);
+      try {
+        trainer.step(batch.tokens.to(options_.device));
+      } catch (const InputError& error) {
+        throw InputError(fmt::format("run {}: {}; its state before is kept in {}", run.name(), error.what(),
+                                     printable(options_.out.string())));
+      }
+      {
+        const std::lock_guard lock(mutex_);
+        steps_[index] = trainer.course().steps();
+      }
+      if (Clock::now() - saved > kBetweenStates) {
+        trainer.save(state, fingerprint(index));
+        saved = Clock::now();
+      }
+      if (trainer.course().steps() % 20 == 0) tell();
+    }
+    if (stopped_) {
+      if (trainer.course().steps() > 0) trainer.save(state, fingerprint(index));
+      return {};
+    }
+    auto result = measure(trainer, recipe, run);
+    result["seconds"] = std::chrono::duration<double>(Clock::now() - begin).count();
+    auto kept = result;
+    kept["fingerprint"] = fingerprint(index);
+    const auto weights = trainer.weights();
+    write_safetensors(file(index, ".safetensors"), {weights.begin(), weights.end()});
+    write_atomically(file(index, ".json"), kept.dump() + "\n");
+    fs::remove(state, ignored);
+    return result;
+  }
+
+  json measure(const Trainer& trainer, const Recipe& recipe, const Run& run) const {
+    const auto& s = options_.scale;
+    const auto& course = trainer.course();
+    const auto steps = course.losses.size();
+    json levels = json::object();
+    for (std::size_t i = 0; i < kFactors; ++i) levels[factors()[i].id] = run.before[i] ? "before" : "after";
+    json result = {{"name", run.name()},
+                   {"levels", levels},
+                   {"seed", run.seed},
+                   {"designed", run.designed},
+                   {"parameters", recipe.model.specification.parameter_count()},
+                   {"curve", curve_of(course.losses)}};
+    // Of the last twentieth of training.
+    const auto late = steps - std::max<std::size_t>(1, steps / 20);
+    result["training_loss"] = mean_of(course.losses, late, steps);
+    double floor = 0;
+    bool known = true;
+    for (std::size_t step = late; step < steps; ++step) {
+      const auto batch = corpus_->training(run.seed, static_cast<std::int64_t>(step), s.batch, s.length);
+      known = known && batch.floor.has_value();
+      floor += batch.floor.value_or(0) / static_cast<double>(steps - late);
+    }
+    if (known) result["training_floor"] = floor;
+    const auto warm = static_cast<std::size_t>(s.warm_up);
+    result["first_loss"] = course.losses.front();
+    result["gradient_norm"] = {
+        {"median", median_of({course.norms.begin() + static_cast<std::ptrdiff_t>(warm), course.norms.end()})},
+        {"unsteadiness", unsteadiness(course.norms, warm)}};
+    std::vector<at::Tensor> held_out;
+    double held_out_floor = 0;
+    for (std::int64_t i = 0; i < s.held_out_batches; ++i) {
+      const auto batch = corpus_->held_out(i, s.batch, s.length);
+      held_out.push_back(batch.tokens.to(options_.device));
+      held_out_floor += batch.floor.value_or(0) / static_cast<double>(s.held_out_batches);
+    }
+    result["held_out_loss"] = trainer.loss_on(at::stack(held_out), false);
+    result["held_out_loss_as_trained"] = trainer.loss_on(at::stack(held_out), true);
+    if (known) result["held_out_floor"] = held_out_floor;
+
+    const auto writer = make_engine(run.name(), recipe.model.specification, s.compute, options_.device);
+    writer->load(trainer.weights());
+    for (const double temperature : {0.0, 1.0}) {
+      GenerationOptions options;
+      options.sampling.temperature = temperature;
+      options.seed = run.seed;
+      options.most_tokens = s.new_tokens;
+      options.longest = recipe.model.specification.max_position_embeddings;
+      options.vocabulary = recipe.model.specification.vocab_size;
+      std::vector<std::vector<Token>> texts;
+      for (auto& one : generate(*writer, prompts_, options, [](std::int64_t, std::int64_t) {}))
+        texts.push_back(std::move(one.tokens));
+      result["writes"][temperature == 0 ? "greedy" : "sampled"] = measured(texts);
+    }
+    return result;
+  }
+
+  // The text itself, after the same prompts: its next tokens, and what is likeliest by its own probabilities.
+  json own_text() const {
+    const auto& s = options_.scale;
+    std::vector<std::vector<Token>> next, likeliest;
+    for (std::int64_t i = 0; i < s.prompts; ++i) {
+      const auto begin = static_cast<std::ptrdiff_t>(s.prompt_tokens);
+      const auto text = corpus_->text(i, static_cast<std::size_t>(s.prompt_tokens + s.new_tokens));
+      next.emplace_back(text.begin() + begin, text.end());
+      auto best =
+          corpus_->likeliest(prompts_[static_cast<std::size_t>(i)], static_cast<std::size_t>(s.new_tokens));
+      if (!best.empty()) likeliest.push_back(std::move(best));
+    }
+    json all = {{"sampled", measured(next)}};
+    if (!likeliest.empty()) all["greedy"] = measured(likeliest);
+    return all;
+  }
+
+  static double median_of(std::vector<double> values) {
+    const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+    std::nth_element(values.begin(), middle, values.end());
+    return *middle;
+  }
+
+  RepeaterOptions options_;
+  std::function<void(std::int64_t, std::int64_t, std::size_t, std::size_t)> progress_;
+  std::unique_ptr<Corpus> corpus_;
+  std::vector<Run> runs_;
+  json settings_;
+  std::vector<std::vector<Token>> prompts_;
+  std::mutex mutex_;  // of what follows
+  std::vector<json> results_;
+  std::vector<std::int64_t> steps_;
+  std::atomic<bool> stopped_{false};
+};
+
+}  // namespace
+
+Specification model_of(const Scale& scale, const Levels& before) {
+  auto s = scale.after;
+  if (before[0]) {
+    s.num_hidden_layers = scale.before.num_hidden_layers;
+    s.intermediate_size = scale.before.intermediate_size;
+    s.intermediate_size_derived = scale.before.intermediate_size_derived;
+    s.hidden_act = scale.before.hidden_act;
+    s.mlp_bias = scale.before.mlp_bias;
+  }
+  if (before[1]) s.num_key_value_heads = scale.before.num_key_value_heads;
+  if (before[3]) s.initialization = scale.before.initialization;
+  s.dropout = before[4] ? scale.before.dropout : 0;
+  return s;
+}
+
+Scale read_scale(const std::string& name, const fs::path& fixtures) {
+  const auto file = fixtures / "repeater" / "scales.json";
+  const auto place = file.string();
+  const auto all = parse_json(read_text(file, 1 << 20), place);
+  if (!all.contains(name)) {
+    std::vector<std::string> known;
+    for (const auto& [other, values] : all.items()) known.push_back(other);
+    throw InputError(fmt::format("--scale {}: there is no such scale; there are {}", printable(name, 40),
+                                 fmt::join(known, ", ")));
+  }
+  const auto where = fmt::format("{}: {}", place, name);
+  const auto& given = all[name];
+  Scale s;
+  s.name = name;
+  s.after = read_specification(fixtures / value_of<std::string>(given, "after", where));
+  s.before = read_specification(fixtures / value_of<std::string>(given, "before", where));
+  const auto source = value_of<json>(given, "source", where),
+             training = value_of<json>(given, "training", where), text = value_of<json>(given, "text", where);
+  s.source.vocabulary = static_cast<Token>(s.after.vocab_size);
+  s.source.successors = value_of<std::uint32_t>(source, "successors", where);
+  s.source.loose = value_of<double>(source, "loose", where);
+  s.source.zipf = value_of<double>(source, "zipf", where);
+  s.source.copying = value_of<double>(source, "copying", where);
+  s.source.copy_length = value_of<std::uint32_t>(source, "copy_length", where);
+  s.source.copy_distance = value_of<std::uint32_t>(source, "copy_distance", where);
+  s.steps = value_of<std::int64_t>(training, "steps", where);
+  s.batch = value_of<std::int64_t>(training, "batch", where);
+  s.length = value_of<std::int64_t>(training, "length", where);
+  s.warm_up = value_of<std::int64_t>(training, "warm_up", where);
+  s.optimiser.learning_rate = value_of<double>(training, "learning_rate", where);
+  s.optimiser.beta1 = value_of<double>(training, "beta1", where);
+  s.optimiser.beta2 = value_of<double>(training, "beta2", where);
+  s.optimiser.weight_decay = value_of<double>(training, "weight_decay", where);
+  s.clip = value_of<double>(training, "clip", where);
+  s.seeds = value_of<std::uint32_t>(given, "seeds", where);
+  s.held_out_batches = value_of<std::int64_t>(given, "held_out_batches", where);
+  s.prompts = value_of<std::int64_t>(text, "prompts", where);
+  s.prompt_tokens = value_of<std::int64_t>(text, "prompt_tokens", where);
+  s.new_tokens = value_of<std::int64_t>(text, "tokens", where);
+  s.compute = value_of<std::string>(given, "dtype", where) == "bf16" ? at::kBFloat16 : at::kFloat;
+  return s;
+}
+
+json run_repeater(const RepeaterOptions& options,
+                  const std::function<void(std::int64_t steps, std::int64_t of, std::size_t runs,
+                                           std::size_t all)>& progress) {
+  return Experiment(options, progress).run();
+}
+
+}  // namespace plumbline

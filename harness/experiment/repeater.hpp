@@ -1,0 +1,62 @@
+// The experiment: which of the differences between the model before and the one after makes it repeat itself?
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <filesystem>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+
+#include "harness/experiment/corpus.hpp"
+#include "harness/experiment/design.hpp"
+#include "harness/experiment/trainer.hpp"
+
+namespace plumbline {
+
+// How large an experiment is: fixtures/repeater/scales.json.
+struct Scale {
+  std::string name;
+  Specification after, before;
+  SourceSettings source;
+  std::int64_t steps = 0, batch = 0, length = 0, warm_up = 0;
+  AdamW optimiser;
+  double clip = 1;
+  std::uint32_t seeds = 2;
+  std::int64_t held_out_batches = 0;
+  std::int64_t prompts = 0, prompt_tokens = 0, new_tokens = 0;
+  at::ScalarType compute = at::kFloat;
+};
+
+// Errors: InputError naming the file and the key, or the scales that there are.
+Scale read_scale(const std::string& name, const std::filesystem::path& fixtures);
+
+// The model of a run: the one after, with what the run has as before.
+Specification model_of(const Scale& scale, const Levels& before);
+
+struct RepeaterOptions {
+  Scale scale;
+  std::filesystem::path out;  // of states, results of each run, and the report
+  std::string tokens;         // a file in place of the source; empty: the source
+  at::Device device = at::kCPU;
+  int workers = 1;  // runs at a time
+};
+
+// Runs what is not done yet, and tells `progress` how many steps of how many are, and how many runs. What was
+// begun is taken up where its state was last written. Returns what was seen, run by run, and of the source.
+// Errors: InputError: another experiment's results in `out`, what cannot be written, a loss that is no number
+// with run, step and parameter.
+nlohmann::json run_repeater(const RepeaterOptions& options,
+                            const std::function<void(std::int64_t steps, std::int64_t of, std::size_t runs,
+                                                     std::size_t all)>& progress);
+
+// Effects, answers and claims, from what was seen (repeater.schema.json has all of it).
+void conclude_repeater(nlohmann::json& document);
+// What the terminal shows, the report in Markdown, and its pictures.
+std::string repeater_summary(const nlohmann::json& document);
+std::string repeater_report(const nlohmann::json& document);
+std::string repeater_curves(const nlohmann::json& document);
+std::string repeater_effects(const nlohmann::json& document);
+
+}  // namespace plumbline

@@ -1,0 +1,251 @@
+// What the runs say: effects, an answer in plain words, and verdicts on the document's claims.
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "harness/experiment/repeater.hpp"
+
+namespace plumbline {
+namespace {
+
+using nlohmann::json;
+
+// What is measured of a run, and from which difference on it matters to a reader.
+struct Response {
+  const char* id;
+  const char* title;
+  double matters;
+  double (*of)(const json& run);
+};
+
+double written(const json& run, const char* strategy, const char* metric) {
+  return run["writes"][strategy][metric]["value"].get<double>();
+}
+
+const std::vector<Response>& responses() {
+  static const std::vector<Response> all = {
+      {"greedy-looping", "looping of greedy text", 0.1,
+       [](const json& run) { return written(run, "greedy", "looping"); }},
+      {"greedy-seq-rep-4", "seq-rep-4 of greedy text", 0.05,
+       [](const json& run) { return written(run, "greedy", "seq-rep-4"); }},
+      {"sampled-seq-rep-4", "seq-rep-4 of sampled text", 0.05,
+       [](const json& run) { return written(run, "sampled", "seq-rep-4"); }},
+      {"held-out-loss", "held-out loss", 0.1,
+       [](const json& run) { return run["held_out_loss"].get<double>(); }},
+      {"training-loss", "training loss at the end", 0.1,
+       [](const json& run) { return run["training_loss"].get<double>(); }},
+      {"unsteadiness", "unsteadiness of the gradient norm", 0.05,
+       [](const json& run) { return run["gradient_norm"]["unsteadiness"].get<double>(); }}};
+  return all;
+}
+
+const Response& response(const std::string& id) {
+  return *std::find_if(responses().begin(), responses().end(), [&](const auto& one) { return one.id == id; });
+}
+
+const char* among(std::optional<bool> mask) {
+  return !mask ? "all" : *mask ? "inverted mask" : "right mask";
+}
+
+// A family of effects is read at one error rate together (Bonferroni).
+bool shows(const json& effect, std::size_t family) {
+  return effect["chance"].get<double>() * static_cast<double>(family) < 0.05;
+}
+
+std::vector<json> effects_among(const json& document, const std::string& response, const std::string& runs) {
+  std::vector<json> all;
+  for (const auto& effect : document["effects"])
+    if (effect["response"] == response && effect["among"] == runs) all.push_back(effect);
+  return all;
+}
+
+json effect_of(const json& document, const std::string& response, const std::string& runs,
+               const char* factor) {
+  for (const auto& effect : effects_among(document, response, runs))
+    if (effect["factors"] == json::array({factor})) return effect;
+  return {};
+}
+
+std::string signed_number(double value) {
+  return fmt::format("{:+.2f}", value == 0 ? 0.0 : value);
+}
+
+std::string with_interval(const json& effect) {
+  return fmt::format("{} ({} to {})", signed_number(effect["value"]), signed_number(effect["low"]),
+                     signed_number(effect["high"]));
+}
+
+// The mean of a response over the runs with these levels, by factor.
+double mean_where(const json& document, const std::string& id,
+                  const std::map<std::string, std::string>& levels) {
+  double sum = 0, count = 0;
+  for (const auto& run : document["runs"]) {
+    if (!std::all_of(levels.begin(), levels.end(),
+                     [&](const auto& one) { return run["levels"][one.first] == one.second; }))
+      continue;
+    sum += response(id).of(run);
+    ++count;
+  }
+  return sum / count;
+}
+
+std::string scale_sentence(const json& document) {
+  const auto& settings = document["settings"];
+  const double tokens =
+      settings["steps"].get<double>() * settings["batch"].get<double>() * settings["length"].get<double>();
+  return fmt::format(
+      "measured at the scale '{}': models of {:.2f}M to {:.2f}M parameters, {:.2f}M tokens each, {} runs",
+      settings["scale"].get<std::string>(), document["models"]["after"]["parameters"].get<double>() / 1e6,
+      document["models"]["before"]["parameters"].get<double>() / 1e6, tokens / 1e6, document["runs"].size());
+}
+
+std::string name_of(const json& factors_of_effect) {
+  std::vector<std::string> names;
+  for (const auto& id : factors_of_effect)
+    for (const auto& factor : factors())
+      if (factor.id == id) names.push_back(factor.name);
+  return fmt::format("{}", fmt::join(names, " with "));
+}
+
+// (g) dropout 0.1 may be kept, where the mask is right.
+json claim_of_dropout(const json& document) {
+  const auto repeats = effect_of(document, "greedy-seq-rep-4", "right mask", "dropout"),
+             loss = effect_of(document, "held-out-loss", "right mask", "dropout");
+  const auto verdict = [&](const json& effect, const char* id) {
+    const double matters = response(id).matters;
+    return effect["high"] < matters ? "confirmed" : effect["low"] > matters ? "refuted" : "open";
+  };
+  return {
+      {"id", "CLAIM-g"},
+      {"claim", "dropout 0.1 may be kept"},
+      {"verdict", verdict(repeats, "greedy-seq-rep-4")},
+      {"figure", fmt::format("with a right mask, dropout 0.1 changes seq-rep-4 of greedy text by {}, and the "
+                             "held-out loss by {} nats",
+                             with_interval(repeats), with_interval(loss))}};
+}
+
+// (h) fewer layers and grouped queries end the repeating: then those models do not repeat themselves,
+// whatever else is as before, and the others do.
+json claim_of_layers_and_heads(const json& document) {
+  const auto own = document["own_text"].contains("greedy")
+                       ? document["own_text"]["greedy"]["seq-rep-4"]["value"]
+                       : document["own_text"]["sampled"]["seq-rep-4"]["value"];
+  const double natural = own.is_null() ? 0 : own.get<double>();
+  const auto layers = effect_of(document, "greedy-seq-rep-4", "all", "layers"),
+             heads = effect_of(document, "greedy-seq-rep-4", "all", "heads");
+  const double matters = response("greedy-seq-rep-4").matters;
+  const double aligned = mean_where(document, "greedy-seq-rep-4",
+                                    {{"layers", "after"}, {"heads", "after"}, {"mask", "before"}}),
+               kept = mean_where(document, "greedy-seq-rep-4",
+                                 {{"layers", "before"}, {"heads", "before"}, {"mask", "after"}});
+  const double most = layers["high"].get<double>() + heads["high"].get<double>(),
+               least = layers["low"].get<double>() + heads["low"].get<double>();
+  const char* verdict = most < matters || aligned > natural + matters ? "refuted"
+                        : least > matters                             ? "confirmed"
+                                                                      : "open";
+  return {
+      {"id", "CLAIM-h"},
+      {"claim", "fewer layers and grouped queries end the repeating"},
+      {"verdict", verdict},
+      {"figure",
+       fmt::format("the text's own seq-rep-4 is {:.2f}; with few layers and grouped queries and still the "
+                   "inverted mask it is {:.2f}, with many layers and a key/value head for each query head "
+                   "but the right mask {:.2f}; layers alone change it by {}, key/value heads by {}",
+                   natural, aligned, kept, with_interval(layers), with_interval(heads))}};
+}
+
+// (i) training gets steadier with fewer layers.
+json claim_of_steadiness(const json& document) {
+  const auto all = effect_of(document, "unsteadiness", "all", "layers"),
+             right = effect_of(document, "unsteadiness", "right mask", "layers");
+  const char* verdict = right["low"] > 0 && all["low"] > 0     ? "confirmed"
+                        : right["high"] < 0 || all["high"] < 0 ? "refuted"
+                                                               : "open";
+  return {{"id", "CLAIM-i"},
+          {"claim", "training gets steadier with fewer layers"},
+          {"verdict", verdict},
+          {"figure",
+           fmt::format("many layers change the standard deviation of the gradient norm's logarithm from "
+                       "step to step by {} in all, by {} with a right mask",
+                       with_interval(all), with_interval(right))}};
+}
+
+// The answer: what shows, the strongest first.
+json answers(const json& document) {
+  json all = json::array();
+  const auto level_of = [&](const char* level, const char* id) {
+    std::map<std::string, std::string> levels;
+    for (const auto& factor : factors()) levels[factor.id] = level;
+    return mean_where(document, id, levels);
+  };
+  const auto& own = document["own_text"];
+  all.push_back(fmt::format(
+      "Greedy text of the model before: {:.0f} % of it loops, seq-rep-4 {:.2f}. Of the model after: {:.0f} "
+      "%, "
+      "{:.2f}. {}",
+      100 * level_of("before", "greedy-looping"), level_of("before", "greedy-seq-rep-4"),
+      100 * level_of("after", "greedy-looping"), level_of("after", "greedy-seq-rep-4"),
+      own.contains("greedy") ? fmt::format("Of the source, always its likeliest token: {:.0f} %, {:.2f}.",
+                                           100 * own["greedy"]["looping"]["value"].get<double>(),
+                                           own["greedy"]["seq-rep-4"]["value"].get<double>())
+                             : std::string()));
+  for (const auto* id : {"greedy-seq-rep-4", "sampled-seq-rep-4", "held-out-loss", "training-loss"}) {
+    auto effects = effects_among(document, id, "all");
+    std::stable_sort(effects.begin(), effects.end(), [](const json& one, const json& other) {
+      return std::abs(one["value"].get<double>()) > std::abs(other["value"].get<double>());
+    });
+    std::vector<std::string> seen, unseen;
+    for (const auto& effect : effects) {
+      const bool pair = effect["factors"].size() == 2;
+      if (shows(effect, effects.size()))
+        seen.push_back(fmt::format("{}{} {}", name_of(effect["factors"]), pair ? " together" : "",
+                                   with_interval(effect)));
+      else if (!pair)
+        unseen.push_back(fmt::format("{} {}", name_of(effect["factors"]), with_interval(effect)));
+    }
+    all.push_back(
+        fmt::format("What changes the {}, each as before instead of as after: {}.{}", response(id).title,
+                    seen.empty() ? "nothing that shows" : fmt::format("{}", fmt::join(seen, "; ")),
+                    unseen.empty() ? "" : fmt::format(" No effect shows of: {}.", fmt::join(unseen, "; "))));
+  }
+  return all;
+}
+
+}  // namespace
+
+void conclude_repeater(json& document) {
+  const auto seeds = document["settings"]["seeds"].get<std::uint32_t>();
+  const auto runs = designed_runs(seeds);
+  document["factors"] = json::array();
+  for (const auto& factor : factors())
+    document["factors"].push_back(
+        {{"id", factor.id}, {"name", factor.name}, {"before", factor.before}, {"after", factor.after}});
+  document["effects"] = json::array();
+  for (const auto& one : responses()) {
+    std::vector<double> values;
+    for (const auto& run : document["runs"]) values.push_back(one.of(run));
+    for (const auto mask : {std::optional<bool>{}, std::optional(false), std::optional(true)})
+      for (const auto& effect : effects_of(runs, values, mask)) {
+        json ids = json::array();
+        for (const auto factor : effect.factors) ids.push_back(factors()[factor].id);
+        document["effects"].push_back({{"response", one.id},
+                                       {"among", among(mask)},
+                                       {"factors", ids},
+                                       {"value", effect.value},
+                                       {"low", effect.interval.low},
+                                       {"high", effect.interval.high},
+                                       {"chance", effect.chance}});
+      }
+  }
+  document["responses"] = json::array();
+  for (const auto& one : responses())
+    document["responses"].push_back({{"id", one.id}, {"title", one.title}, {"matters", one.matters}});
+  document["scale"] = scale_sentence(document);
+  document["answers"] = answers(document);
+  document["claims"] = {claim_of_dropout(document), claim_of_layers_and_heads(document),
+                        claim_of_steadiness(document)};
+}
+
+}  // namespace plumbline

@@ -1,0 +1,130 @@
+#include "harness/experiments.hpp"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdio>
+#include <memory>
+#include <thread>
+
+#include "harness/device.hpp"
+#include "harness/experiment/repeater.hpp"
+#include "harness/system/error.hpp"
+#include "harness/system/files.hpp"
+
+namespace plumbline {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct RepeaterArguments {
+  std::string scale = "small", out = "out/repeater", tokens, device;
+  int workers = 0;  // 0: as many as there are processors
+};
+
+constexpr const char* kHelp =
+    "Trains models that differ in layers, key/value heads, training mask, initialisation and dropout on text "
+    "of\n"
+    "known entropy, lets them write, and says which of the differences makes them repeat themselves. "
+    "Stopped\n"
+    "and called again, it goes on where it was.\n"
+    "Exit status: 0 done; 2 could not be done.";
+
+// A bar where somebody looks, else a line for each tenth.
+class Progress {
+ public:
+  void tell(std::int64_t steps, std::int64_t of, std::size_t runs, std::size_t all) {
+    const auto now = std::chrono::steady_clock::now();
+    if (first_ < 0) first_ = steps;
+    const bool seen = isatty(STDERR_FILENO) == 1;
+    const auto tenth = steps * 10 / of;
+    if (seen ? now - told_ < std::chrono::milliseconds(200) && steps < of : tenth == tenth_) return;
+    told_ = now;
+    tenth_ = tenth;
+    const double seconds = std::chrono::duration<double>(now - begin_).count();
+    const auto made = static_cast<double>(steps - first_);
+    const auto left = made > 0 ? seconds / made * static_cast<double>(of - steps) : 0.0;
+    constexpr std::int64_t kWidth = 30;
+    const auto full = static_cast<std::size_t>(steps * kWidth / of);
+    const auto text = fmt::format(
+        "[{:-<{}}] {:>3} %, {} of {} runs{}", std::string(full, '#'), kWidth, steps * 100 / of, runs, all,
+        made > 0 && steps < of ? fmt::format(", about {:.0f} min left", left / 60 + 0.5) : "");
+    fmt::print(stderr, "{}{:<78}{}", seen ? "\r" : "", text, seen && steps < of ? "" : "\n");
+    std::fflush(stderr);
+  }
+
+ private:
+  std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now(), told_{};
+  std::int64_t tenth_ = -1, first_ = -1;
+};
+
+int run_repeater_command(const RepeaterArguments& arguments, const Circumstance& circumstance) {
+  RepeaterOptions options;
+  options.scale = read_scale(arguments.scale, circumstance.data / "fixtures");
+  if (arguments.device.empty() && arguments.scale == "full" && !at::hasCUDA())
+    throw InputError(
+        "--scale full: is made for a GPU, and LibTorch finds none here; on processors it would take months "
+        "(--device cpu, if you must)");
+  options.device = parse_device(!arguments.device.empty()   ? arguments.device
+                                : arguments.scale == "full" ? "auto"
+                                                            : "cpu");
+  options.out = arguments.out;
+  options.tokens = arguments.tokens;
+  options.workers = arguments.workers > 0 ? arguments.workers
+                    : options.device.is_cuda()
+                        ? 1
+                        : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  std::error_code why;
+  fs::create_directories(options.out, why);
+  if (why)
+    throw InputError(fmt::format("--out {}: cannot be made: {}", printable(arguments.out), why.message()));
+  require_writable(options.out, "--out");
+  fmt::print("Which difference makes the model repeat itself? Scale '{}', {}, {} at a time\n",
+             options.scale.name, device_name(options.device), options.workers);
+  std::fflush(stdout);
+  Progress progress;
+  auto document = run_repeater(options, [&](std::int64_t steps, std::int64_t of, std::size_t runs,
+                                            std::size_t all) { progress.tell(steps, of, runs, all); });
+  document["program"] = circumstance.version;
+  document["command"] = printable(circumstance.command, 2000);
+  document["device"] = device_name(options.device);
+  conclude_repeater(document);
+  for (const auto& [file, content] :
+       {std::pair<std::string, std::string>{"result.json", document.dump(1) + "\n"},
+        {"loss.svg", repeater_curves(document)},
+        {"effects.svg", repeater_effects(document)},
+        {"report.md", repeater_report(document)}})
+    write_atomically(options.out / file, content);
+  fmt::print("{}\n   {}\n   {}\n", repeater_summary(document),
+             printable((options.out / "report.md").string()),
+             printable((options.out / "result.json").string()));
+  return 0;
+}
+
+}  // namespace
+
+void add_experiments(CLI::App& app, std::function<int(const Circumstance&)>& chosen) {
+  auto* command = app.add_subcommand("experiment", "Find out by training: experiment repeater");
+  command->require_subcommand(1);
+  const auto given = std::make_shared<RepeaterArguments>();
+  auto* repeater = command->add_subcommand(
+      "repeater", "Which difference between before and after makes it repeat itself?");
+  repeater
+      ->add_option("--scale", given->scale, "small (two processors, a quarter of an hour) or full (a GPU)")
+      ->capture_default_str();
+  repeater
+      ->add_option("--out", given->out, "directory for the report, the results and what is needed to go on")
+      ->capture_default_str();
+  repeater->add_option("--tokens", given->tokens,
+                       "a file of token ids to train on instead (.jsonl with 'ids' in each line)");
+  repeater->add_option("--device", given->device, "auto, cpu or cuda[:N] (default: cpu; of full, auto)");
+  repeater->add_option("--workers", given->workers, "runs at a time (default: one for each processor)")
+      ->check(CLI::Range(1, 256));
+  repeater->footer(kHelp);
+  repeater->callback([given, &chosen] {
+    chosen = [given](const Circumstance& circumstance) { return run_repeater_command(*given, circumstance); };
+  });
+}
+
+}  // namespace plumbline
