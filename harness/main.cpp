@@ -335,7 +335,7 @@ int run(int count, char** values) {
       ->add_option(
           "--only", arguments.only,
           "look at these chapters alone (numbers or names, separated by commas: configuration, parameters, "
-          "attention, cache, rope, blocks, modes, numerics, training, claims); the verdict is then "
+          "attention, cache, rope, blocks, modes, numerics, training, text, claims); the verdict is then "
           "incomplete")
       ->delimiter(',');
   verifying->add_option("--out", arguments.out, "directory for result.json, result.xml and summary.md")

@@ -142,8 +142,11 @@ void exclude_what_cannot_be(Recorder& recorder, const Verification& verification
       recorder.exclude(id,
                        "golden tensors are judged in float32: in bfloat16 roundings add up beyond them over "
                        "a pass, and NUM-4 replays each stage instead");
-  if (verification.dtype == "bf16")
+  if (verification.dtype == "bf16") {
     recorder.exclude("TRN-5", "in bfloat16 a step is smaller than the rounding of what it changes");
+    for (const auto* id : {"TXT-1", "TXT-2"})
+      recorder.exclude(id, "in bfloat16 rounding decides between tokens that are about as likely");
+  }
 }
 
 std::vector<reports::Requirement> of_chapter(const Recorder& recorder, int chapter) {

@@ -2,6 +2,9 @@
 // about the numbers of the models, not about the candidate: a refuted claim is no failure of anyone's model.
 #include <cmath>
 
+#include "harness/experiment/repeater.hpp"
+#include "harness/system/files.hpp"
+#include "harness/system/json.hpp"
 #include "suites/suite.hpp"
 
 namespace plumbline {
@@ -136,6 +139,48 @@ REQUIREMENT("CLAIM-f", "the two ways of broadcasting cos and sin are equivalent"
            "in the other's layout each broadcasts silently, and wrongly, when the length equals the tensor's "
            "own number of heads; "
            "with 8 and 2 heads the other tensor then raises");
+}
+
+namespace {
+
+// The experiment's record, with what is concluded from its runs now.
+const nlohmann::json& experiment() {
+  static const nlohmann::json concluded = [] {
+    const auto file = subject().fixtures() / "repeater" / "small-result.json";
+    auto document = parse_json(read_text(file, 16 << 20), file.string());
+    conclude_repeater(document);
+    return document;
+  }();
+  return concluded;
+}
+
+void conclude_from_experiment(const std::string& id) {
+  const auto& document = experiment();
+  expect_equal("runs of the experiment", static_cast<std::int64_t>(document["runs"].size()), 34);
+  for (const auto& claim : document["claims"]) {
+    if (claim["id"] != id) continue;
+    const auto verdict = claim["verdict"].get<std::string>();
+    subject().recorder().finding(fmt::format("{}, at small scale: {}; {}",
+                                             verdict == "open" ? "neither confirmed nor refuted" : verdict,
+                                             claim["figure"].get<std::string>(),
+                                             document["scale"].get<std::string>()));
+    return;
+  }
+  not_assessed("the experiment says nothing about it");
+}
+
+}  // namespace
+
+REQUIREMENT("CLAIM-g", "dropout 0.1 may be kept") {
+  conclude_from_experiment("CLAIM-g");
+}
+
+REQUIREMENT("CLAIM-h", "fewer layers and grouped queries end the repeating") {
+  conclude_from_experiment("CLAIM-h");
+}
+
+REQUIREMENT("CLAIM-i", "training gets steadier with fewer layers") {
+  conclude_from_experiment("CLAIM-i");
 }
 
 }  // namespace plumbline

@@ -12,6 +12,7 @@ Judges language models against an architecture. The first run fetches what is mi
   sample CANDIDATE     let a candidate write: greedy or sampled text from prompts
   text FILE            how repetitive are texts? a model's samples, or anyone's
   log FILE             is this a sound training run? its loss curve judged
+  experiment repeater  which difference makes a model repeat itself? trains small models and says
   adapter ACTION       init: write what connects a live model; check: try it alone
   export DIR           write the reference's own weights as a Hugging Face checkpoint
   test [PATTERN]       run the project's own tests
@@ -30,7 +31,7 @@ END
 help_verify() {
   cat <<'END'
 Usage: plumbline verify [CANDIDATE] [--spec NAME|FILE] [--device auto|cpu|cuda[:N]] [--dtype f32|bf16] [--threads N]
-                        [--only CHAPTER] [--golden DIR] [--name TEXT] [--out DIR] [--python PATH] [--timeout SECONDS]
+                        [--only CHAPTER,...] [--golden DIR] [--name TEXT] [--out DIR] [--python PATH] [--timeout SECONDS]
 CANDIDATE: nothing for the built-in reference, a live model's adapter.py or 'exec: COMMAND', a recording FILE.h5, a folder with
 config.json and *.safetensors, a FILE.pth (with --spec), or defect:NAME. --python: the interpreter that runs an adapter.
 Results go to DIR (out): result.json, JUnit XML, summary.md.
@@ -77,6 +78,15 @@ help_log() {
 Usage: plumbline log FILE [--vocabulary N] [--column NAME] [--pattern REGEX] [-o FILE.json] [--picture FILE.svg]
 FILE: the log of a training run: .jsonl, .json (a trainer_state.json), .csv, .tsv, anything else as text.
 Exit status: 0 nothing wrong is seen; 1 something is; 2 could not be judged; 3 too few entries.
+END
+}
+
+help_experiment() {
+  cat <<'END'
+Usage: plumbline experiment repeater [--scale small|full] [--out DIR] [--tokens FILE] [--device auto|cpu|cuda[:N]] [--workers N]
+Trains models that differ in layers, key/value heads, training mask, initialisation and dropout, lets them write, and says which
+of the differences makes them repeat themselves. small takes a quarter of an hour on two processors, full needs a GPU.
+Stopped and called again, it goes on where it was. Exit status: 0 done; 2 could not be done.
 END
 }
 
