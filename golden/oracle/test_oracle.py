@@ -269,13 +269,17 @@ class Gradients(unittest.TestCase):
         slopes = [2 / math.sqrt(math.pi) * math.exp(-x * x) for x in (0.3, -1.5)]
         np.testing.assert_allclose(found.imag, [1e-12 * slopes[0], 2e-12 * slopes[1]], rtol=1e-15)
 
-    def test_no_slope_is_taken_to_err_by_less_than_half_of_the_others_do(self):
-        exact = {f"gradients/slopes/{n}": np.array([1.0, -2.0]) * 10.0**n for n in range(5)}
-        exact["gradients/loss"] = np.array([1.0])
-        errors = regenerate.slope_errors(exact, {path: v * (1 + (0 if path.endswith("0") else 1e-6))
-                                                 for path, v in exact.items()})
+    def test_no_slope_is_taken_to_err_by_less_than_its_neighbours_and_most_others(self):
+        name = "gradients/slopes/model.layers.{}.mlp.up_proj.weight".format
+        largest = {name(1): 1.0, name(2): 1e-3, name(3): 2.0, name(8): 1e-3, "gradients/slopes/model.norm.weight": 4.0,
+                   "gradients/loss": 1e-3}
+        exact = {path: np.array([0.5, -1]) * value for path, value in largest.items()}
+        errors = regenerate.slope_errors(exact, {path: v * (1 + (0 if path == name(2) else 1e-6)) for path, v in exact.items()})
+        expected = {name(1): 1e-6, name(2): 2e-6, name(3): 2e-6, name(8): 1e-9, "gradients/slopes/model.norm.weight": 4e-6,
+                    "gradients/loss": 1e-9}
         for path, error in errors.items():
-            self.assertAlmostEqual(error["error"] / error["largest"], 1e-6, delta=1e-12, msg=path)
+            self.assertAlmostEqual(error["error"] / expected[path], 1, delta=1e-6, msg=path)
+            self.assertEqual(error["largest"], largest[path])
 
 
 class Commands(unittest.TestCase):
