@@ -198,7 +198,7 @@ def compare(libraries, spec, asked: list[probes.Probe], gradient_probe: probes.G
         print(f"  {spec.name:24} {probe:24} {kind}: {count:3} tensors, worst {worst:.2g} {unit} at {stage}, allowed "
               f"{allowed:g}{text}: {'agrees' if within else 'DIFFERS'}", flush=True)
 
-    def report_slopes(kind: str, found: dict[str, np.ndarray], unit_of: dict[str, float], allowed: float, unit: str) -> None:
+    def report_slopes(kind: str, found: dict, unit_of: dict[str, float], allowed: float, unit: str) -> None:
         ratios = {path: np.max(np.abs(found[path] - our_slopes[path])) / unit_of[path] for path in our_slopes}
         worst = max(ratios, key=lambda path: (np.isnan(ratios[path]), ratios[path]))
         report("gradients", kind, ratios[worst], worst.removeprefix("gradients/"), len(ratios), allowed, unit)

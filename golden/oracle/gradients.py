@@ -47,8 +47,9 @@ def next_token_loss(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 class Moved(Model):
-    """The model on N copies of a batch, x (N * B, T, D), in each of which one parameter is moved by ih along one direction.
-    All copies have the same real parts, as a change of h^2 is rounded away: those are computed once."""
+    """The model on N copies of a batch, x (N * B, T, D), in each of which one parameter is moved by ih along one
+    direction. All copies have the same real parts, as a change of h^2 is rounded away: those, and the activation's derivative by a
+    complex step of its own, are computed once."""
 
     def __init__(self, model: Model, probe: GradientProbe):
         self.specification, self.dtype, self.weights = model.specification, model.dtype, model.weights
@@ -110,8 +111,8 @@ def groups(specification: Specification) -> list[tuple[int, list[str]]]:
 
 
 def run(model: Model, probe: GradientProbe) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """The loss, (1), and each parameter's slopes, (directions). What comes before the layer in which a move shows is the
-    same in all copies, so their passes start there, from what an ordinary pass gave."""
+    """The loss, (1), and each parameter's slopes, (directions). What comes before the layer in which a move shows is
+    the same in all copies, so their passes start there, from what an ordinary pass gave."""
     s = model.specification
     tokens, labels = probe.tokens(s.vocabulary), probe.labels(s.vocabulary)  # (B, T)
     positions, visible = np.arange(probe.length)[None], np.tri(probe.length, dtype=bool)[None]  # (1, T), (1, T, S)
@@ -121,7 +122,8 @@ def run(model: Model, probe: GradientProbe) -> tuple[np.ndarray, dict[str, np.nd
         if stage == "embedding" or stage.endswith("after_feed_forward"):
             inputs.append(tensor)
 
-    loss = next_token_loss(model.forward(tokens, positions, visible, model.empty_cache(probe.batch), observe)[None], labels)
+    logits = model.forward(tokens, positions, visible, model.empty_cache(probe.batch), observe)
+    loss = next_token_loss(logits[None], labels)
     moved = Moved(model, probe)
     slopes: dict[str, np.ndarray] = {}
     for first_layer, names in groups(s):

@@ -26,7 +26,7 @@ _real_erf = np.vectorize(math.erf, otypes=[np.float64])
 
 
 def erf(x: np.ndarray) -> np.ndarray:
-    """In float64. Of a complex number a + ib the expansion to first order in b, for b as small as gradients.py has it."""
+    """In float64. Of a complex a + ib the expansion to first order in b, which gradients.py makes small enough."""
     value = _real_erf(x.real)
     return value if np.isrealobj(x) else value + 1j * x.imag * (2 / math.sqrt(math.pi) * np.exp(-x.real**2))
 

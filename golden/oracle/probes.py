@@ -131,7 +131,7 @@ def load_gradients(path: Path) -> dict[str, GradientProbe]:
             raise InputError(f"{where}: specifications: expected a list of specifications that have probes; correct it")
         for name in names:
             if name in probes:
-                raise InputError(f"{where}: specifications: {name} already has a gradient probe; expected one; correct it")
+                raise InputError(f"{where}: specifications: {name} has a gradient probe already; correct it")
             probes[name] = _gradient_probe(entry, where)
     return probes
 

@@ -118,7 +118,8 @@ class Generator(unittest.TestCase):
 
     def test_directions_have_known_signs(self):
         # Written down once; any other language has to give these as well.
-        known = {("model.embed_tokens.weight", 0): "+--+++---++++-+-----+-+++--+-+--+-+++-++", ("model.norm.weight", 1): "--++----+-+++++-+---++--+++++-+--++-++++"}
+        known = {("model.embed_tokens.weight", 0): "+--+++---++++-+-----+-+++--+-+--+-+++-++",
+                 ("model.norm.weight", 1): "--++----+-+++++-+---++--+++++-+--++-++++"}
         shapes = weights.parameters(TINY)
         for (name, number), signs in known.items():
             found = gradients.direction(name, shapes[name], number).ravel()[:40]
@@ -207,7 +208,7 @@ class Gradients(unittest.TestCase):
     PROBE = GRADIENT_PROBES["tiny"]
 
     def test_slopes_are_those_of_central_differences(self):
-        # Differences of second order with step d err by d^2 times the third derivative and by rounding/d: about 1e-9 at best.
+        # With a step d they err by d^2 times the third derivative and by rounding/d: about 1e-9 at best.
         step = 1e-5
         for tiny in tiny_models():
             loss, slopes = gradients.run(tiny, self.PROBE)
@@ -218,7 +219,7 @@ class Gradients(unittest.TestCase):
                     along = step * gradients.direction(name, tiny.weights[name].shape, number)
                     if ".embed_tokens." in name:  # so large a step for so small values that differences err by more
                         along = along / 100
-                    there, back = (losses(tiny, {name: tiny.weights[name] + sign * along}, self.PROBE) for sign in (1, -1))
+                    there, back = (losses(tiny, {name: tiny.weights[name] + move}, self.PROBE) for move in (along, -along))
                     difference = (there - back) / (2 * np.max(along))
                     self.assertLess(abs(slope - difference), 1e-7 * max(1, abs(slope)), (name, number))
 
@@ -274,7 +275,8 @@ class Gradients(unittest.TestCase):
         largest = {name(1): 1.0, name(2): 1e-3, name(3): 2.0, name(8): 1e-3, "gradients/slopes/model.norm.weight": 4.0,
                    "gradients/loss": 1e-3}
         exact = {path: np.array([0.5, -1]) * value for path, value in largest.items()}
-        errors = regenerate.slope_errors(exact, {path: v * (1 + (0 if path == name(2) else 1e-6)) for path, v in exact.items()})
+        rounded = {path: slopes if path == name(2) else slopes * (1 + 1e-6) for path, slopes in exact.items()}
+        errors = regenerate.slope_errors(exact, rounded)
         expected = {name(1): 1e-6, name(2): 2e-6, name(3): 2e-6, name(8): 1e-9, "gradients/slopes/model.norm.weight": 4e-6,
                     "gradients/loss": 1e-9}
         for path, error in errors.items():
