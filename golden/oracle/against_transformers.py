@@ -3,19 +3,20 @@
     PYTHONPATH=<folder with transformers> .deps/python/bin/python golden/oracle/against_transformers.py [NAME ...]
 
 Two comparisons for every specification and every probe of it, padded ones included, on every stage that a module of
-theirs puts out:
+theirs puts out, and on the slopes of the loss, for which torch's gradients are multiplied with the directions:
 
 1. float64, eager attention: at most 1e-9 of the stage's largest value. Their float64 model computes in float32 at
-   three places whatever its type, so an honest float64 comparison has to replace exactly these:
+   four places whatever its type, so an honest float64 comparison has to replace exactly these:
    - LlamaRotaryEmbedding holds inverse frequencies in float32 and multiplies them by positions in float32. Replaced by
      a module that returns cos and sin of position * theta^(-2i/Dh), all in float64.
    - LlamaRMSNorm casts its input to float32. Replaced by its own formula without the cast.
    - eager attention asks for the softmax in float32. Replaced by the same call without the dtype.
+   - the loss casts the logits to float32. Replaced by the same cross-entropy without the cast.
    Everything else is theirs: projections, heads, repeat_kv, which columns rotate, mask, scaling, activation, biases,
    residuals, head.
 2. float32, nothing replaced: the logits at most 16 times as far from the oracle as its own float32 run is
-   (float32_error in golden/manifest.json, which is what tolerances are made of). How far the other stages are is
-   printed, in the same unit.
+   (float32_error in golden/manifest.json, which is what tolerances are made of), and so the loss and its slopes. How far
+   the other stages are is printed, in the same unit.
 
 They rotate halves. For a specification that rotates pairs, the rows of q_proj and k_proj are reordered within each head so
 that pairs become halves; q and k then come out reordered and are left out, all else must be the same. Variants of
@@ -32,9 +33,9 @@ from pathlib import Path
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from oracle import probes, specification, weights  # noqa: E402
+from oracle import gradients, probes, specification, weights  # noqa: E402
 from oracle.errors import InputError  # noqa: E402
-from oracle.regenerate import compared, error_between, run_probe  # noqa: E402
+from oracle.regenerate import compared, error_between, run_gradients, run_probe, slope_errors  # noqa: E402
 from oracle.model import Model  # noqa: E402
 
 import numpy as np  # noqa: E402
@@ -84,7 +85,7 @@ def build(transformers, torch, spec: specification.Specification, parameters: di
 
 @contextmanager
 def all_in_float64(torch, modeling_llama, model, spec: specification.Specification):
-    """Replaces the three places that compute in float32 whatever the model's type; see the top of the file."""
+    """Replaces the four places that compute in float32 whatever the model's type; see the top of the file."""
 
     class ExactRotary(torch.nn.Module):
         def forward(self, x, position_ids):
@@ -96,8 +97,12 @@ def all_in_float64(torch, modeling_llama, model, spec: specification.Specificati
     def norm(self, x):
         return self.weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.variance_epsilon))
 
+    def loss(logits, labels, vocab_size, **_):
+        return torch.nn.functional.cross_entropy(logits[:, :-1].reshape(-1, vocab_size), labels[:, 1:].flatten())
+
     softmax, their_norm = torch.nn.functional.softmax, modeling_llama.LlamaRMSNorm.forward
     model.model.rotary_emb = ExactRotary()
+    model.loss_function = loss
     torch.nn.functional.softmax = lambda x, dim, dtype=None: softmax(x, dim=dim)
     modeling_llama.LlamaRMSNorm.forward = norm
     try:
@@ -157,7 +162,23 @@ def differences(probe, ours, theirs, pairs: bool) -> dict[str, dict[str, float]]
     return found
 
 
-def compare(libraries, spec, asked: list[probes.Probe]) -> bool:
+def their_slopes(torch, model, spec, probe: probes.GradientProbe) -> dict[str, np.ndarray]:
+    """By path as in the golden file, from automatic differentiation."""
+    tokens, labels = (torch.from_numpy(t) for t in (probe.tokens(spec.vocabulary), probe.labels(spec.vocabulary)))
+    loss = model(input_ids=tokens, labels=labels, use_cache=False).loss
+    loss.backward()
+    found = {"gradients/loss": loss.detach().numpy()[None]}
+    for name, shape in weights.parameters(spec).items():
+        gradient = model.get_parameter(name).grad.numpy().astype(np.float64)
+        directions = [gradients.direction(name, shape, number) for number in range(probe.directions)]
+        if spec.rotary == "pairs":
+            directions = [pairs_as_halves(spec, {name: direction})[name] for direction in directions]
+        found["gradients/slopes/" + name] = np.array([np.sum(gradient * direction) for direction in directions])
+    model.zero_grad(set_to_none=True)
+    return found
+
+
+def compare(libraries, spec, asked: list[probes.Probe], gradient_probe: probes.GradientProbe) -> bool:
     torch, transformers, modeling_llama = libraries
     parameters = weights.generate_all(spec)
     pairs = spec.rotary == "pairs"
@@ -166,14 +187,21 @@ def compare(libraries, spec, asked: list[probes.Probe]) -> bool:
                   for probe in asked]
     ours = [run_probe(Model(spec, parameters, np.float64), probe) for probe in everything]
     float32 = [run_probe(Model(spec, parameters, np.float32), probe) for probe in everything]
+    our_slopes = run_gradients(Model(spec, parameters, np.float64), gradient_probe)
+    allowances = slope_errors(our_slopes, run_gradients(Model(spec, parameters, np.float32), gradient_probe))
     good = True
 
-    def report(probe, kind: str, worst: float, stage: str, count: int, allowed: float, unit: str, text: str = "") -> None:
+    def report(probe: str, kind: str, worst: float, stage: str, count: int, allowed: float, unit: str, text: str = "") -> None:
         nonlocal good
         within = worst <= allowed
         good &= within
-        print(f"  {spec.name:24} {probe.name:24} {kind}: {count:3} stages, worst {worst:.2g} {unit} at {stage}, allowed "
+        print(f"  {spec.name:24} {probe:24} {kind}: {count:3} tensors, worst {worst:.2g} {unit} at {stage}, allowed "
               f"{allowed:g}{text}: {'agrees' if within else 'DIFFERS'}", flush=True)
+
+    def report_slopes(kind: str, found: dict, unit_of: dict[str, float], allowed: float, unit: str) -> None:
+        ratios = {path: np.max(np.abs(found[path] - our_slopes[path])) / unit_of[path] for path in our_slopes}
+        worst = max(ratios, key=lambda path: (np.isnan(ratios[path]), ratios[path]))
+        report("gradients", kind, ratios[worst], worst.removeprefix("gradients/"), len(ratios), allowed, unit)
 
     model = build(transformers, torch, spec, theirs, torch.float64)
     with all_in_float64(torch, modeling_llama, model, spec):
@@ -181,8 +209,10 @@ def compare(libraries, spec, asked: list[probes.Probe]) -> bool:
             found = differences(probe, exact, their_stages(torch, model, spec, probe), pairs)
             ratios = {stage: e["error"] / e["largest"] for stage, e in found.items()}
             worst = max(ratios, key=lambda stage: (np.isnan(ratios[stage]), ratios[stage]))
-            report(probe, "float64", ratios[worst], worst, len(found), FLOAT64_AGREEMENT, "of its largest value",
+            report(probe.name, "float64", ratios[worst], worst, len(found), FLOAT64_AGREEMENT, "of its largest value",
                    f" (logits {ratios['logits']:.2g})")
+        report_slopes("float64", their_slopes(torch, model, spec, gradient_probe),
+                      {path: e["largest"] for path, e in allowances.items()}, FLOAT64_AGREEMENT, "of its largest value")
     del model
 
     model = build(transformers, torch, spec, theirs, torch.float32)
@@ -194,8 +224,10 @@ def compare(libraries, spec, asked: list[probes.Probe]) -> bool:
             own = error_between(exact[path], approximate[path], compared(probe, path, exact[path]))["error"]
             ratios[stage] = e["error"] / own if own > 0 else (np.inf if e["error"] > 0 else 0.0)
         worst = max(ratios, key=lambda stage: ratios[stage])
-        report(probe, "float32", ratios["logits"], "logits", 1, FLOAT32_FACTOR, "x float32_error",
+        report(probe.name, "float32", ratios["logits"], "logits", 1, FLOAT32_FACTOR, "x float32_error",
                f" (worst of {len(ratios)} stages {ratios[worst]:.2g} at {worst})")
+    report_slopes("float32", their_slopes(torch, model, spec, gradient_probe),
+                  {path: e["error"] for path, e in allowances.items()}, FLOAT32_FACTOR, "x float32_error")
     return good
 
 
@@ -213,6 +245,7 @@ def main(names: list[str]) -> int:
     try:
         libraries = import_transformers()
         known = probes.load(PROJECT / "fixtures" / "probes.json")
+        slopes = probes.load_gradients(PROJECT / "fixtures" / "probes.json")
         for name in names:
             if name not in known:
                 raise InputError(f"against_transformers: {name}: expected one of {', '.join(known)}")
@@ -220,10 +253,10 @@ def main(names: list[str]) -> int:
         good = True
         for name in names or known:
             spec = specification.load(PROJECT / "fixtures" / "specifications" / f"{name}.json")
-            good &= compare(libraries, spec, known[name])
+            good &= compare(libraries, spec, known[name], slopes[name])
             if name == "tiny":
                 for variant, chosen in variants(spec, known[name]):
-                    good &= compare(libraries, variant, chosen)
+                    good &= compare(libraries, variant, chosen, slopes[name])
     except InputError as problem:
         print(problem, file=sys.stderr)
         return 2

@@ -50,11 +50,12 @@ class Place:
 
     def regenerate(self, name: str, asked: list[Probe]) -> Golden:
         spec = self.load(name)
-        longest = max(probe.length for probe in asked)
+        gradients = probes.load_gradients(self.fixtures / "probes.json").get(name)
+        longest = max(probe.length for probe in [*asked, *([gradients] if gradients else [])])
         if longest > spec.max_positions:
             raise InputError(f"{self.fixtures / 'probes.json'}: {name}: a probe of {longest} tokens; expected at most "
                              f"the specification's {spec.max_positions} positions; shorten it")
-        return regenerate(spec, weights.generate_all(spec), asked)
+        return regenerate(spec, weights.generate_all(spec), asked, gradients)
 
 
 def begin(text: str) -> float:
@@ -258,12 +259,15 @@ def make(file: Path, out: Path, fixtures: Path) -> int:
     asked = [probe for probe in probes.load(fixtures / "probes.json")[PATTERN] if probe.length <= spec.max_positions]
     if not asked:
         raise InputError(f"{file}: max_position_embeddings: {spec.max_positions} positions are fewer than any probe has tokens")
+    gradients = probes.load_gradients(fixtures / "probes.json").get(PATTERN)
+    if gradients and gradients.length > spec.max_positions:
+        gradients = None
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is there already and no directory; name a folder")
     manifest = out / files.MANIFEST
     others = [item for item in files.read_manifest(manifest) if item["specification"] != spec.name] if manifest.exists() else []
     start = begin(f"{spec.name}.h5")
-    golden = regenerate(spec, weights.generate_all(spec), asked)
+    golden = regenerate(spec, weights.generate_all(spec), asked, gradients)
     data = files.encode(golden)
     out.mkdir(parents=True, exist_ok=True)
     files.write_atomically(out / f"{spec.name}.h5", data)

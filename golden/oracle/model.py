@@ -9,6 +9,7 @@ attention, tied head     Vaswani et al., 2017; Press and Wolf, "Using the output
 
 Everything is computed in the type of the weights: float64 for what is true, float32 end to end (frequencies and
 angles too, as ordinary implementations do) for how far an honest float32 program may be from it. Dropout is off.
+Every formula is analytic and holds for complex x as well, which is what gradients.py takes derivatives with.
 """
 
 import math
@@ -21,7 +22,13 @@ from .specification import Specification
 Observer = Callable[[str, np.ndarray], None]
 Cache = list[tuple[np.ndarray, np.ndarray]]  # for each layer rotated keys and values, (B, S, K, Dh), unrepeated
 
-_erf = np.vectorize(math.erf, otypes=[np.float64])
+_real_erf = np.vectorize(math.erf, otypes=[np.float64])
+
+
+def erf(x: np.ndarray) -> np.ndarray:
+    """In float64. Of a complex a + ib the expansion to first order in b, which gradients.py makes small enough."""
+    value = _real_erf(x.real)
+    return value if np.isrealobj(x) else value + 1j * x.imag * (2 / math.sqrt(math.pi) * np.exp(-x.real**2))
 
 
 def rms_norm(x: np.ndarray, gain: np.ndarray, epsilon: float) -> np.ndarray:
@@ -52,7 +59,7 @@ def rotate(x: np.ndarray, angles: np.ndarray, rotary: str) -> np.ndarray:
 
 def softmax(scores: np.ndarray) -> np.ndarray:
     """Over the last axis; -inf becomes exactly 0."""
-    exponentials = np.exp(scores - np.max(scores, axis=-1, keepdims=True))
+    exponentials = np.exp(scores - np.max(scores.real, axis=-1, keepdims=True))
     return exponentials / np.sum(exponentials, axis=-1, keepdims=True)
 
 
@@ -63,7 +70,7 @@ def silu(x: np.ndarray) -> np.ndarray:
 def gelu(x: np.ndarray) -> np.ndarray:
     """The exact form, x * Phi(x); erf itself is taken in float64 and rounded once."""
     half = x.dtype.type(0.5)
-    return half * x * (1 + _erf(x * x.dtype.type(math.sqrt(0.5))).astype(x.dtype))
+    return half * x * (1 + erf(x * x.dtype.type(math.sqrt(0.5))).astype(x.dtype))
 
 
 ACTIVATIONS = {"silu": silu, "gelu": gelu}
@@ -84,25 +91,34 @@ class Model:
                 observe: Observer = lambda stage, tensor: None) -> np.ndarray:
         """tokens, positions (B, T); visible (B, T, S) says which keys, cached ones first, a query may see.
         Adds this pass's keys and values to the cache. Returns logits (B, T, V)."""
-        s = self.specification
-        angles = rotary_angles(positions, s.head_size, s.theta, self.dtype)  # (B, T, Dh/2)
+        angles = self.angles(positions)  # (B, T, Dh/2)
         x = self.weights["model.embed_tokens.weight"][tokens]  # (B, T, D)
         observe("embedding", x)
-        for n in range(s.layers):
-            def see(stage: str, tensor: np.ndarray, n: int = n) -> np.ndarray:
-                observe(f"layers.{n}.{stage}", tensor)
-                return tensor
+        for n in range(self.specification.layers):
+            x = self.layer(n, x, angles, visible, cache, observe)  # (B, T, D)
+        logits = self.head(x, observe)  # (B, T, V)
+        assert logits.dtype == self.dtype, "something was computed in another type"
+        return logits
 
-            normed = see("attention_norm", self._norm(x, f"model.layers.{n}.input_layernorm"))
-            x = see("after_attention", x + self._attention(n, normed, angles, visible, cache, see))  # (B, T, D)
-            normed = see("feed_forward_norm", self._norm(x, f"model.layers.{n}.post_attention_layernorm"))
-            x = see("after_feed_forward", x + self._feed_forward(n, normed, see))  # (B, T, D)
+    def angles(self, positions: np.ndarray) -> np.ndarray:
+        return rotary_angles(positions, self.specification.head_size, self.specification.theta, self.dtype)
+
+    def layer(self, n: int, x: np.ndarray, angles: np.ndarray, visible: np.ndarray, cache: Cache,
+              observe: Observer = lambda stage, tensor: None) -> np.ndarray:
+        def see(stage: str, tensor: np.ndarray) -> np.ndarray:
+            observe(f"layers.{n}.{stage}", tensor)
+            return tensor
+
+        normed = see("attention_norm", self._norm(x, f"model.layers.{n}.input_layernorm"))
+        x = see("after_attention", x + self._attention(n, normed, angles, visible, cache, see))  # (B, T, D)
+        normed = see("feed_forward_norm", self._norm(x, f"model.layers.{n}.post_attention_layernorm"))
+        return see("after_feed_forward", x + self._feed_forward(n, normed, see))  # (B, T, D)
+
+    def head(self, x: np.ndarray, observe: Observer = lambda stage, tensor: None) -> np.ndarray:
         x = self._norm(x, "model.norm")  # (B, T, D)
         observe("final_norm", x)
-        head = "model.embed_tokens" if s.tied else "lm_head"
-        logits = self._linear(x, head)  # (B, T, V)
+        logits = self._linear(x, "model.embed_tokens" if self.specification.tied else "lm_head")  # (B, T, V)
         observe("logits", logits)
-        assert logits.dtype == self.dtype, "something was computed in another type"
         return logits
 
     def _attention(self, n: int, x: np.ndarray, angles: np.ndarray, visible: np.ndarray, cache: Cache,
@@ -136,8 +152,11 @@ class Model:
         layer = f"model.layers.{n}.mlp."
         gate = see("gate", self._linear(x, layer + "gate_proj"))  # (B, T, F)
         up = see("up", self._linear(x, layer + "up_proj"))  # (B, T, F)
-        gated = see("gated", ACTIVATIONS[self.specification.activation](gate) * up)  # (B, T, F)
+        gated = see("gated", self._activation(gate) * up)  # (B, T, F)
         return see("feed_forward_out", self._linear(gated, layer + "down_proj"))  # (B, T, D)
+
+    def _activation(self, x: np.ndarray) -> np.ndarray:
+        return ACTIVATIONS[self.specification.activation](x)
 
     def _linear(self, x: np.ndarray, name: str) -> np.ndarray:
         """x (..., in) to (..., out); weights are (out, in)."""

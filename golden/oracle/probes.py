@@ -10,6 +10,7 @@ from .errors import InputError
 from .specification import Specification, read_json
 
 PAD = 0
+IGNORED = -100  # a label that counts for nothing
 LAYERS = ("embedding", "after_feed_forward", "final_norm", "logits")  # what "stages": "layers" records
 
 
@@ -30,6 +31,25 @@ class Probe:
 
     def records(self, stage: str) -> bool:
         return self.stages == "all" or stage.rpartition(".")[2] in LAYERS
+
+
+@dataclass(frozen=True)
+class GradientProbe:
+    batch: int  # B
+    length: int  # T
+    ignored: tuple[tuple[int, int], ...]  # row and column of labels that count for nothing
+    directions: int  # random directions for each parameter
+
+    def tokens(self, vocabulary: int) -> np.ndarray:
+        """(B, T) int64."""
+        return weights.tokens("gradients", self.batch * self.length, vocabulary).reshape(self.batch, self.length)
+
+    def labels(self, vocabulary: int) -> np.ndarray:
+        """(B, T) int64: the tokens, but for those that count for nothing."""
+        labels = self.tokens(vocabulary)
+        for place in self.ignored:
+            labels[place] = IGNORED
+        return labels
 
 
 def _probe(entry: dict, where: str) -> Probe:
@@ -79,6 +99,40 @@ def load(path: Path) -> dict[str, list[Probe]]:
             if any(other.name == probe.name for other in probes.setdefault(name, [])):
                 raise InputError(f"{where}: name: {name} already has a probe {probe.name!r}; expected a new name")
             probes[name].append(probe)
+    return probes
+
+
+def _gradient_probe(entry: dict, where: str) -> GradientProbe:
+    def need(good: bool, key: str, wanted: str) -> None:
+        if not good:
+            raise InputError(f"{where}: {key}: expected {wanted}, got {entry.get(key)!r}; correct the probe")
+
+    for key, low, high in (("batch", 1, 64), ("length", 2, 1024), ("directions", 1, 64)):
+        need(type(entry.get(key)) is int and low <= entry[key] <= high, key, f"a whole number from {low} to {high}")
+    batch, length, ignored = entry["batch"], entry["length"], entry.get("ignored")
+    places = [(b, t) for b in range(batch) for t in range(length)]
+    need(isinstance(ignored, list) and all(isinstance(place, list) and tuple(place) in places for place in ignored),
+         "ignored", f"a list of [row, column] of a batch of {batch} by {length}")
+    need(any(t > 0 and [b, t] not in ignored for b, t in places), "ignored", "labels left that count")
+    need(isinstance(entry.get("why"), str), "why", "a sentence saying why the probe is there")
+    return GradientProbe(batch, length, tuple(map(tuple, ignored)), entry["directions"])
+
+
+def load_gradients(path: Path) -> dict[str, GradientProbe]:
+    """The gradient probe of each specification that has one."""
+    entries, known = read_json(path, "the probes")[0].get("gradients"), load(path)
+    if not isinstance(entries, list):
+        raise InputError(f"{path}: gradients: expected a list of gradient probes; correct it")
+    probes: dict[str, GradientProbe] = {}
+    for index, entry in enumerate(entries):
+        where = f"{path}: gradients[{index}]"
+        names = entry.get("specifications") if isinstance(entry, dict) else None
+        if not isinstance(names, list) or not all(isinstance(name, str) and name in known for name in names):
+            raise InputError(f"{where}: specifications: expected a list of specifications that have probes; correct it")
+        for name in names:
+            if name in probes:
+                raise InputError(f"{where}: specifications: {name} has a gradient probe already; correct it")
+            probes[name] = _gradient_probe(entry, where)
     return probes
 
 

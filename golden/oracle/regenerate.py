@@ -1,12 +1,14 @@
 """Everything that a golden file holds, computed anew: object path in the file to array."""
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
 
+from . import gradients
 from . import probes as p
 from .model import Model, rotary_angles, rotate
-from .probes import Probe
+from .probes import GradientProbe, Probe
 from .specification import Specification
 
 Tensors = dict[str, np.ndarray]
@@ -77,7 +79,33 @@ def error_between(exact: np.ndarray, approximate: np.ndarray, mask: np.ndarray) 
     return {"error": float(np.max(difference)), "largest": float(np.max(np.abs(exact[mask])))}
 
 
-def regenerate(specification: Specification, weights: dict[str, np.ndarray], probes: list[Probe]) -> Golden:
+def run_gradients(model: Model, probe: GradientProbe) -> Tensors:
+    loss, slopes = gradients.run(model, probe)
+    return {"gradients/loss": loss} | {f"gradients/slopes/{name}": slope for name, slope in slopes.items()}
+
+
+def beside(path: str) -> list[str]:
+    """The same parameter of the layer before, of this and of the next."""
+    found = re.fullmatch(r"(.*\.layers\.)(\d+)(\..*)", path)
+    return [f"{found[1]}{int(found[2]) + step}{found[3]}" for step in (-1, 0, 1)] if found else [path]
+
+
+def slope_errors(exact: Tensors, approximate: Tensors) -> dict[str, dict[str, float]]:
+    """By path. The slopes of one parameter are few samples, and both its slopes and their errors may happen to be small.
+    So none is taken to err by less than what nine parameters in ten stay under, relative to the largest slope here and
+    beside."""
+    errors = {path: error_between(exact[path], approximate[path], np.True_) for path in exact}
+    scales = {path: max(errors[other]["largest"] for other in beside(path) if other in errors)
+              for path in errors if path.startswith("gradients/slopes/")}
+    relative = [errors[path]["error"] / scale for path, scale in scales.items() if scale > 0]
+    floor = float(np.quantile(relative or [0.0], 0.9))
+    for path, scale in scales.items():
+        errors[path]["error"] = max(errors[path]["error"], floor * scale)
+    return errors
+
+
+def regenerate(specification: Specification, weights: dict[str, np.ndarray], probes: list[Probe],
+               gradient_probe: GradientProbe | None) -> Golden:
     """The file's tensors in float64, and how far the same formulas in float32 are from them."""
     golden = Golden(specification, {}, {probe.name: probe.padding for probe in probes}, {})
     exact = {}
@@ -90,6 +118,11 @@ def regenerate(specification: Specification, weights: dict[str, np.ndarray], pro
         exact[probe.name] = run_probe(model, probe)
         golden.tensors |= {group + path: tensor for path, tensor in exact[probe.name].items()}
     golden.tensors |= rotation(specification, np.float64)
+    if gradient_probe:
+        golden.tensors["gradients/tokens"] = gradient_probe.tokens(specification.vocabulary)
+        golden.tensors["gradients/labels"] = gradient_probe.labels(specification.vocabulary)
+        exact["gradients"] = run_gradients(model, gradient_probe)
+        golden.tensors |= exact["gradients"]
 
     model = Model(specification, weights, np.float32)
     for probe in probes:
@@ -99,4 +132,6 @@ def regenerate(specification: Specification, weights: dict[str, np.ndarray], pro
     rotated = "rotation/rotated"
     golden.float32_error[rotated] = error_between(golden.tensors[rotated], rotation(specification, np.float32)[rotated],
                                                   np.True_)
+    if gradient_probe:
+        golden.float32_error |= slope_errors(exact["gradients"], run_gradients(model, gradient_probe))
     return golden

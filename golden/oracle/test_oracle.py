@@ -17,7 +17,7 @@ from unittest import mock
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from oracle import commands, files, model, philox, probes, regenerate, specification, weights  # noqa: E402
+from oracle import commands, files, gradients, model, philox, probes, regenerate, specification, weights  # noqa: E402
 
 import h5py  # noqa: E402
 import numpy as np  # noqa: E402
@@ -25,6 +25,7 @@ import numpy as np  # noqa: E402
 PROJECT = Path(__file__).resolve().parents[2]
 FIXTURES = PROJECT / "fixtures"
 PROBES = probes.load(FIXTURES / "probes.json")
+GRADIENT_PROBES = probes.load_gradients(FIXTURES / "probes.json")
 SPECIFICATIONS = {path.stem: specification.load(path) for path in (FIXTURES / "specifications").glob("*.json")}
 TINY = SPECIFICATIONS["tiny"]
 
@@ -101,6 +102,28 @@ class Generator(unittest.TestCase):
                 tokens = probes.tokens(probe, SPECIFICATIONS[name].vocabulary)[probes.real(probe)]
                 self.assertTrue(probe.length < 6 and len(probe.lengths) == 1 or np.any(tokens % 8 == 5),
                                 (name, probe.name))
+        for name, probe in GRADIENT_PROBES.items():
+            self.assertTrue(np.any(probe.tokens(SPECIFICATIONS[name].vocabulary)[:, :-1] % 8 == 5), name)
+
+    def test_directions_are_the_bits_of_their_own_stream(self):
+        per_chunk = philox.BLOCKS_AT_ONCE * 128
+        for name, shape, number in (("model.norm.weight", (48,), 0), ("model.norm.weight", (48,), 1),
+                                    ("lm_head.weight", (5, per_chunk // 2), 3)):
+            tensor = gradients.direction(name, shape, number).ravel()
+            self.assertEqual(set(tensor), {1, -1})
+            for element in {0, 1, 31, 32, 47, *(e for e in (127, 128, per_chunk - 1, per_chunk + 33) if e < tensor.size)}:
+                words = philox_one_at_a_time([element // 128, 0, 0, 0], [weights.fnv1a(f"direction/{number}/{name}"), 1])
+                bit = words[element // 32 % 4] >> element % 32 & 1
+                self.assertEqual(tensor[element], 1 if bit else -1, (name, number, element))
+
+    def test_directions_have_known_signs(self):
+        # Written down once; any other language has to give these as well.
+        known = {("model.embed_tokens.weight", 0): "+--+++---++++-+-----+-+++--+-+--+-+++-++",
+                 ("model.norm.weight", 1): "--++----+-+++++-+---++--+++++-+--++-++++"}
+        shapes = weights.parameters(TINY)
+        for (name, number), signs in known.items():
+            found = gradients.direction(name, shapes[name], number).ravel()[:40]
+            self.assertEqual("".join("+" if sign > 0 else "-" for sign in found), signs, name)
 
 
 def tiny_models() -> list[model.Model]:
@@ -165,6 +188,100 @@ class Formulas(unittest.TestCase):
         self.assertEqual(right.lengths, left.lengths)
         a, b = (probes.tokens(probe, TINY.vocabulary)[probes.real(probe)] for probe in (right, left))
         np.testing.assert_array_equal(a, b)
+
+
+def losses(tiny: model.Model, changed: dict[str, np.ndarray], probe: probes.GradientProbe) -> float:
+    """The loss with some weights replaced, by the model's ordinary pass and the loss one label at a time."""
+    other = model.Model(tiny.specification, {**tiny.weights, **changed}, tiny.dtype)
+    tokens, labels = probe.tokens(TINY.vocabulary), probe.labels(TINY.vocabulary)
+    logits = other.forward(tokens, np.arange(probe.length)[None], np.tri(probe.length, dtype=bool)[None],
+                           other.empty_cache(probe.batch))
+    found = []
+    for b, t in np.ndindex(labels.shape):
+        if t > 0 and labels[b, t] != -100:
+            probabilities = np.exp(logits[b, t - 1]) / np.sum(np.exp(logits[b, t - 1]))
+            found.append(-np.log(probabilities[labels[b, t]]))
+    return float(np.mean(found))
+
+
+class Gradients(unittest.TestCase):
+    PROBE = GRADIENT_PROBES["tiny"]
+
+    def test_slopes_are_those_of_central_differences(self):
+        # With a step d they err by d^2 times the third derivative and by rounding/d: about 1e-9 at best.
+        step = 1e-5
+        for tiny in tiny_models():
+            loss, slopes = gradients.run(tiny, self.PROBE)
+            self.assertAlmostEqual(loss[0], losses(tiny, {}, self.PROBE), delta=1e-13)
+            self.assertEqual(list(slopes), list(weights.parameters(tiny.specification)))
+            for name, found in slopes.items():
+                for number, slope in enumerate(found):
+                    along = step * gradients.direction(name, tiny.weights[name].shape, number)
+                    if ".embed_tokens." in name:  # so large a step for so small values that differences err by more
+                        along = along / 100
+                    there, back = (losses(tiny, {name: tiny.weights[name] + move}, self.PROBE) for move in (along, -along))
+                    difference = (there - back) / (2 * np.max(along))
+                    self.assertLess(abs(slope - difference), 1e-7 * max(1, abs(slope)), (name, number))
+
+    def test_the_step_does_not_matter(self):
+        exact = gradients.run(tiny_models()[1], self.PROBE)[1]
+        with mock.patch.object(gradients, "STEP", 2.0**-70):
+            other = gradients.run(tiny_models()[1], self.PROBE)[1]
+        for name in exact:
+            self.assertLess(np.max(np.abs(exact[name] - other[name])), 1e-12 * np.max(np.abs(exact[name])), name)
+
+    def test_copies_give_what_whole_passes_on_complex_weights_give(self):
+        # No shared real parts, no passes that start late: every weight complex, the formulas alone.
+        for tiny in tiny_models():
+            s, tokens = tiny.specification, self.PROBE.tokens(TINY.vocabulary)
+            slopes = gradients.run(tiny, self.PROBE)[1]
+            for name in slopes:
+                moved = model.Model(s, {}, np.float64)
+                moved.weights = dict(tiny.weights)
+                moved.weights[name] = tiny.weights[name] + 1e-20j * gradients.direction(name, tiny.weights[name].shape, 1)
+                x = moved.weights["model.embed_tokens.weight"][tokens]
+                for n in range(s.layers):
+                    x = moved.layer(n, x, moved.angles(np.arange(self.PROBE.length)[None]),
+                                    np.tri(self.PROBE.length, dtype=bool)[None], moved.empty_cache(self.PROBE.batch))
+                loss = gradients.next_token_loss(moved.head(x)[None], self.PROBE.labels(TINY.vocabulary))
+                self.assertLess(abs(loss.imag[0] / 1e-20 - slopes[name][1]), 1e-12 * np.max(np.abs(slopes[name])), name)
+
+    def test_labels_that_are_shifted_otherwise_are_noticed(self):
+        exact = gradients.run(tiny_models()[0], self.PROBE)
+
+        def unshifted(logits, labels):
+            return NEXT_TOKEN_LOSS(logits, np.roll(labels, 1, axis=1))
+
+        def rows_first(logits, labels):
+            return np.mean([NEXT_TOKEN_LOSS(logits[:, [b]], labels[[b]]) for b in range(len(labels))], axis=0)
+
+        NEXT_TOKEN_LOSS = gradients.next_token_loss
+        for wrong in (unshifted, rows_first):
+            with mock.patch.object(gradients, "next_token_loss", wrong):
+                loss, slopes = gradients.run(tiny_models()[0], self.PROBE)
+            self.assertGreater(abs(loss[0] - exact[0][0]), 1e-4 * loss[0], wrong.__name__)
+            for name, found in slopes.items():
+                scale = np.max(np.abs(exact[1][name]))
+                self.assertGreater(np.max(np.abs(found - exact[1][name])), 1e-3 * scale, (wrong.__name__, name))
+
+    def test_erf_of_complex_numbers_is_its_expansion(self):
+        found = model.erf(np.array([0.3 + 1e-12j, -1.5 + 2e-12j]))
+        np.testing.assert_array_equal(found.real, [math.erf(0.3), math.erf(-1.5)])
+        slopes = [2 / math.sqrt(math.pi) * math.exp(-x * x) for x in (0.3, -1.5)]
+        np.testing.assert_allclose(found.imag, [1e-12 * slopes[0], 2e-12 * slopes[1]], rtol=1e-15)
+
+    def test_no_slope_is_taken_to_err_by_less_than_its_neighbours_and_most_others(self):
+        name = "gradients/slopes/model.layers.{}.mlp.up_proj.weight".format
+        largest = {name(1): 1.0, name(2): 1e-3, name(3): 2.0, name(8): 1e-3, "gradients/slopes/model.norm.weight": 4.0,
+                   "gradients/loss": 1e-3}
+        exact = {path: np.array([0.5, -1]) * value for path, value in largest.items()}
+        rounded = {path: slopes if path == name(2) else slopes * (1 + 1e-6) for path, slopes in exact.items()}
+        errors = regenerate.slope_errors(exact, rounded)
+        expected = {name(1): 1e-6, name(2): 2e-6, name(3): 2e-6, name(8): 1e-9, "gradients/slopes/model.norm.weight": 4e-6,
+                    "gradients/loss": 1e-9}
+        for path, error in errors.items():
+            self.assertAlmostEqual(error["error"] / expected[path], 1, delta=1e-6, msg=path)
+            self.assertEqual(error["largest"], largest[path])
 
 
 class Commands(unittest.TestCase):
@@ -232,6 +349,7 @@ class Commands(unittest.TestCase):
             tensors, attributes = files.decode(files.read_listed(out / item["file"], item), out / item["file"])
             self.assertEqual(attributes["@specification"], item["specification"])
             self.assertIn("rotation/rotated", tensors)
+            self.assertIn("gradients/slopes/model.norm.weight", tensors)
             self.assertTrue(any(name.endswith("stages/logits") for name in tensors))
         for words, said in ((("--spec", self.folder / "nowhere.json", "--out", out), "nowhere.json"),
                             (("--spec", file, "--out", file), "no directory")):
@@ -274,6 +392,22 @@ class Commands(unittest.TestCase):
             dataset[0, 2, 5] += 1e-9 * scale
         self.rehash()
         self.expect(1, "probes/short/stages/layers.3.up[0, 2, 5]", "expected")
+
+    def test_check_finds_an_altered_slope_and_an_altered_label(self):
+        name = "gradients/slopes/model.layers.2.mlp.up_proj.weight"
+        with h5py.File(self.h5, "r+") as file:
+            file[name][1] *= 1 + 1e-8
+        self.rehash()
+        self.expect(1, name + "[1]", "expected")
+        shutil.copy(PROJECT / "golden" / "tiny.h5", self.h5)
+        with h5py.File(self.h5, "r+") as file:
+            file["gradients/labels"][0, 4] = 7
+        self.rehash()
+        self.expect(1, "gradients/labels[0, 4]", "equal")
+        shutil.copy(PROJECT / "golden" / "tiny.h5", self.h5)
+        self.edit_manifest(lambda item: item["float32_error"].pop(name))
+        self.rehash()
+        self.expect(1, name, "float32")
 
     def test_check_finds_nan_and_a_lost_mask(self):
         for stage, value in (("logits", np.nan), ("layers.0.scores", 0.0)):
@@ -356,6 +490,17 @@ class Commands(unittest.TestCase):
             status, _, errors = self.run_command("record")
             self.assertEqual(status, 2)
             self.assertIn("probes[0]", errors)
+        for key, value in (("batch", 0), ("length", 1), ("ignored", [[2, 0]]), ("ignored", [[0]]), ("ignored", 4),
+                           ("ignored", [[b, t] for b in range(2) for t in range(9)]), ("directions", True),
+                           ("specifications", ["huge"]), ("specifications", ["tiny", "tiny"]), ("why", None)):
+            broken = json.loads(json.dumps(document))
+            broken["gradients"][0][key] = value
+            probe_file.write_text(json.dumps(broken))
+            status, _, errors = self.run_command("record")
+            self.assertEqual(status, 2, (key, value))
+            self.assertIn("gradients[0]: " + key, errors)
+        probe_file.write_text(json.dumps(document | {"gradients": None}))
+        self.assertIn("gradients: expected a list", self.run_command("check")[2])
 
     def test_record_and_accept_write_nothing_where_ci_is_set(self):
         self.h5.unlink()
@@ -446,7 +591,8 @@ class Commands(unittest.TestCase):
         self.assertIn("huge", err.getvalue())
 
     def test_the_same_tensors_give_the_same_bytes(self):
-        first, second = (files.encode(regenerate.regenerate(TINY, weights.generate_all(TINY), PROBES["tiny"]))
+        first, second = (files.encode(regenerate.regenerate(TINY, weights.generate_all(TINY), PROBES["tiny"],
+                                                            GRADIENT_PROBES["tiny"]))
                          for _ in range(2))
         self.assertEqual(hashlib.sha256(first).hexdigest(), hashlib.sha256(second).hexdigest())
 

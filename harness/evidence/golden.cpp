@@ -281,6 +281,43 @@ Golden::Rotation Golden::rotation() const {
   return rotation;
 }
 
+std::optional<Golden::Slopes> Golden::slopes() const {
+  const auto& [file, s, errors, probes, seed] = *state_;
+  if (!file.has("/gradients")) return std::nullopt;
+  Slopes found;
+  auto& ids = found.tokens.ids = file.read("/gradients/tokens", at::kLong, {kAny, kAny});
+  found.tokens.padding = Padding::none;
+  const auto batch = ids.size(0), length = ids.size(1);
+  const auto known = [&](const at::Tensor& tokens) {
+    return tokens.ge(0).logical_and(tokens.lt(s.vocab_size));
+  };
+  if (length < 2 || !known(ids).all().item<bool>())
+    file.refuse("/gradients/tokens", fmt::format("expected rows of 2 or more tokens below {}", s.vocab_size));
+  found.labels = file.read("/gradients/labels", at::kLong, {batch, length});
+  const auto ignored = found.labels.eq(kIgnored);
+  if (!known(found.labels).logical_or(ignored).all().item<bool>() ||
+      ignored.narrow(1, 1, length - 1).all().item<bool>())
+    file.refuse("/gradients/labels",
+                fmt::format("expected tokens below {}, or {} for some that count for nothing", s.vocab_size,
+                            kIgnored));
+  const auto read_finite = [&](const std::string& name, std::int64_t size) {
+    auto values = file.read(name, at::kDouble, {size});
+    if (!values.isfinite().all().item<bool>()) file.refuse(name, "is not finite, expected numbers");
+    return values;
+  };
+  found.loss = read_finite("/gradients/loss", 1)[0];
+  const auto parameters = s.parameters();
+  for (const auto& parameter : parameters) {
+    const auto size = found.by_parameter.empty() ? kAny : found.directions;  // as many for each
+    const auto along = read_finite("/gradients/slopes/" + parameter.name, size);
+    found.by_parameter.emplace(parameter.name, along);
+    found.directions = along.size(0);
+  }
+  if (file.children("/gradients/slopes").size() != parameters.size())
+    file.refuse("/gradients/slopes", "holds a parameter that this model does not have");
+  return found;
+}
+
 Golden::Float32Error Golden::float32_error(const std::string& name) const {
   const auto found = state_->errors.find(name);
   const auto measured = [&](const char* key) {

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "harness/evidence/compare.hpp"
+#include "harness/model/gradients.hpp"
 #include "harness/model/model.hpp"
 
 namespace plumbline {
@@ -49,8 +50,21 @@ class Golden {
   };
   Rotation rotation() const;
 
+  // One batch's loss, and its slopes along random_direction(PARAMETER, 0 ... directions - 1, seed()).
+  struct Slopes {
+    Tokens tokens;         // without padding
+    at::Tensor labels;     // (B, T) int64: a token, or kIgnored
+    at::Tensor loss;       // float64, no dimensions
+    Weights by_parameter;  // (directions) float64, for each parameter of the specification
+    std::int64_t directions = 0;
+  };
+  // Nothing where the file records no gradients. Errors: InputError for a missing parameter or one that this
+  // model does not have, and as for probes. Tolerances: "gradients/loss", "gradients/slopes/PARAMETER".
+  std::optional<Slopes> slopes() const;
+
   // What an independent float32 run of the oracle's formulas erred by there, from the manifest: the unit in
-  // which tolerances against goldens are given. `name`: "<probe>/<stage>", "rotation/rotated".
+  // which tolerances against goldens are given. `name`: "<probe>/<stage>", "rotation/rotated",
+  // "gradients/loss", "gradients/slopes/<parameter>".
   struct Float32Error {
     double error = 0;    // largest |float32 - float64|
     double largest = 0;  // largest |float64|

@@ -154,6 +154,98 @@ TEST_CASE("golden: the float64 model computes what the oracle recorded", "[evide
   CHECK(seen == probe.stages.size());
 }
 
+TEST_CASE("golden: automatic differentiation finds the slopes that the oracle found without",
+          "[evidence][golden][gradients]") {
+  at::set_num_threads(1);
+  const auto golden = Golden::open(recorded, tiny());
+  REQUIRE(golden);
+  const auto expected = golden->slopes();
+  REQUIRE(expected);
+  CHECK(expected->tokens.ids.sizes() == at::IntArrayRef({2, 9}));
+  CHECK(expected->labels.eq(kIgnored).sum().item<std::int64_t>() == 3);
+  CHECK(expected->directions == 2);
+  const auto weights = discriminating_weights(tiny().parameters(), golden->seed());
+  const auto of = [&](at::ScalarType type, const at::Tensor& labels) {
+    return gradients(Model(tiny(), convert(weights, type, at::kCPU)), expected->tokens, labels, {});
+  };
+  const auto exact = of(at::kDouble, expected->labels);
+  const auto rounded = of(at::kFloat, expected->labels);
+  const auto wrong =
+      of(at::kDouble, expected->labels.roll(1, 1));  // what a model sees that shifts labels otherwise
+  CHECK(std::abs((exact.loss - expected->loss).item<double>()) < 1e-13);
+  CHECK(expected->by_parameter.size() == exact.parameters.size());
+  for (const auto& [name, gradient] : exact.parameters) {
+    const auto& right = expected->by_parameter.at(name);
+    const auto off = [&](const at::Tensor& other) {
+      return (slopes(name, other, 2, golden->seed()) - right).abs().max().item<double>();
+    };
+    CAPTURE(name);
+    CHECK(off(gradient) < 1e-13 * gradient.abs().sum().item<double>());
+    const auto allowed = golden->tolerance("gradients/slopes/" + name).bound.item<double>();
+    CHECK(off(rounded.parameters.at(name)) < allowed / 8);
+    CHECK(off(wrong.parameters.at(name)) > 50 * allowed);
+  }
+}
+
+TEST_CASE("golden: gradients that are not as agreed are refused, and may be lacking",
+          "[evidence][golden][gradients]") {
+  // A good one, and a line that changes it.
+  std::string good =
+      "g = f.create_group('gradients'); g['tokens'] = [[1, 2, 3], [4, 5, 6]]; g['labels'] = [[1, -100, 3], "
+      "[4, 5, 6]]\n"
+      "g['loss'] = [4.5]\n";
+  for (const auto& parameter : tiny().parameters())
+    good += fmt::format("g['slopes/{}'] = [0.5, -2.0]\n", parameter.name);
+  const std::string norm = "slopes/model.norm.weight";
+  const auto again = [](const std::string& name, const std::string& value) {
+    return fmt::format("del g['{0}']; g['{0}'] = {1}", name, value);
+  };
+  const std::vector<std::array<std::string, 3>> variants = {
+      {"good", "", "accepted"},
+      {"group", "del f['gradients']; f['gradients'] = 1", "/gradients/tokens: is missing"},
+      {"no-tokens", "del g['tokens']", "/gradients/tokens: is missing; expected a dataset"},
+      {"token-101", "g['tokens'][0, 1] = 101",
+       "/gradients/tokens: expected rows of 2 or more tokens below 101"},
+      {"token-negative", "g['tokens'][0, 1] = -1", "/gradients/tokens: expected rows of 2 or more tokens"},
+      {"one-token", again("tokens", "[[1]]"), "/gradients/tokens: expected rows of 2 or more tokens"},
+      {"labels-wide", again("labels", "[[1, 2, 3, 4]] * 2"),
+       "/gradients/labels: has 4 elements along axis 1, expected 3"},
+      {"labels-real", again("labels", "np.ones((2, 3))"),
+       "/gradients/labels: has another type, expected int64"},
+      {"label-101", "g['labels'][1, 2] = 101", "/gradients/labels: expected tokens below 101, or -100"},
+      {"label-99", "g['labels'][1, 2] = -99", "/gradients/labels: expected tokens below 101, or -100"},
+      {"labels-none", "g['labels'][:, 1:] = -100",
+       "/gradients/labels: expected tokens below 101, or -100 for some"},
+      {"loss-scalar", again("loss", "4.5"), "/gradients/loss: has rank 0, expected 1"},
+      {"loss-nan", "g['loss'][0] = np.nan", "/gradients/loss: is not finite"},
+      {"no-slopes", "del g['slopes']", "/gradients/slopes/model.embed_tokens.weight: is missing"},
+      {"no-norm", fmt::format("del g['{}']", norm), "/gradients/slopes/model.norm.weight: is missing"},
+      {"norm-three", again(norm, "[1.0, 2, 3]"), "norm.weight: has 3 elements along axis 0, expected 2"},
+      {"norm-infinite", fmt::format("g['{}'][1] = np.inf", norm), "norm.weight: is not finite"},
+      {"norm-short", again(norm, "np.ones(2, 'f4')"), "norm.weight: has another type, expected float64"},
+      {"head", "g['slopes/lm_head.weight'] = [0.5, -2.0]",
+       "/gradients/slopes: holds a parameter that this model does not have"},
+  };
+  std::vector<std::pair<std::string, std::string>> changes{{"none", ""}};
+  for (const auto& [name, change, expected] : variants) changes.emplace_back(name, good + change);
+  const Place place(changes);
+  CHECK_FALSE(Golden::open(place.directory / "none", tiny())->slopes().has_value());
+  for (const auto& [name, change, expected] : variants) {
+    INFO(name);
+    const auto golden = Golden::open(place.directory / name, tiny());
+    REQUIRE(golden);
+    const auto message = refusal([&] { golden->slopes(); });
+    CHECK_THAT(message, ContainsSubstring(expected));
+    if (expected != "accepted")
+      CHECK_THAT(message, ContainsSubstring((place.directory / name / "tiny.h5").string()));
+  }
+  const auto found = Golden::open(place.directory / "good", tiny())->slopes();
+  REQUIRE(found);
+  CHECK(found->loss.dim() == 0);
+  CHECK(found->loss.item<double>() == 4.5);
+  CHECK(found->by_parameter.at("model.norm.weight").equal(at::tensor(at::ArrayRef<double>({0.5, -2.0}))));
+}
+
 TEST_CASE("golden: a tolerance is a few float32 errors and roundings of the largest, or exact",
           "[evidence][golden]") {
   const TemporaryDirectory directory;

@@ -1,6 +1,12 @@
 #include "harness/model/gradients.hpp"
 
+#include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "harness/model/philox.hpp"
 
 namespace plumbline {
 
@@ -17,6 +23,32 @@ Gradients gradients(const Model& model, const Tokens& tokens, const at::Tensor& 
   for (const auto& [name, leaf] : leaves)
     result.parameters.emplace(name, leaf.grad().defined() ? leaf.grad() : at::zeros_like(leaf));
   return result;
+}
+
+at::Tensor random_direction(const ParameterShape& parameter, std::int64_t number, std::uint32_t seed) {
+  constexpr std::int64_t kBits = 128;  // of a block
+  const PhiloxStream stream(fmt::format("direction/{}/{}", number, parameter.name), seed);
+  auto direction = at::empty(parameter.shape, at::kFloat);
+  auto* out = direction.data_ptr<float>();
+  const auto size = direction.numel();
+  at::parallel_for(0, (size + kBits - 1) / kBits, 1 << 10, [&](std::int64_t begin, std::int64_t end) {
+    for (auto block = begin; block < end; ++block) {
+      const auto words = stream.block(static_cast<std::uint64_t>(block));
+      for (std::int64_t bit = 0; bit < std::min(kBits, size - block * kBits); ++bit)
+        out[block * kBits + bit] =
+            (words[static_cast<std::size_t>(bit / 32)] >> (bit % 32) & 1) != 0 ? 1 : -1;
+    }
+  });
+  return direction;
+}
+
+at::Tensor slopes(const std::string& name, const at::Tensor& gradient, std::int64_t directions,
+                  std::uint32_t seed) {
+  const auto exact = gradient.detach().to(at::kCPU, at::kDouble);
+  auto found = at::empty({directions}, at::kDouble);
+  for (std::int64_t number = 0; number < directions; ++number)
+    found[number] = (exact * random_direction({name, exact.sizes().vec()}, number, seed)).sum();
+  return found;
 }
 
 }  // namespace plumbline

@@ -14,4 +14,13 @@ struct Gradients {
 Gradients gradients(const Model& model, const Tokens& tokens, const at::Tensor& labels,
                     const PassOptions& options);
 
+// +1 and -1 for each element, float32, CPU: element e is +1 where bit e mod 32 (0 is the lowest) of word e
+// div 32 of the Philox stream "direction/NUMBER/NAME" is set, as in golden/oracle/gradients.py.
+at::Tensor random_direction(const ParameterShape& parameter, std::int64_t number, std::uint32_t seed);
+
+// The slopes of the loss along the parameter's first random directions, from its gradient: (directions)
+// float64, CPU.
+at::Tensor slopes(const std::string& name, const at::Tensor& gradient, std::int64_t directions,
+                  std::uint32_t seed);
+
 }  // namespace plumbline

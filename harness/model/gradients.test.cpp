@@ -3,6 +3,8 @@
 #include <catch2/catch_test_macros.hpp>
 #include <cmath>
 
+#include "harness/model/philox.hpp"
+
 using namespace plumbline;
 
 namespace {
@@ -59,6 +61,42 @@ TEST_CASE("gradients: each parameter's is the slope of the loss along it", "[mod
     const double expected = (gradient * direction).sum().item<double>();
     CHECK(std::abs(slope - expected) < 1e-6 * (1 + gradient.abs().sum().item<double>()));
   }
+}
+
+TEST_CASE("gradients: random directions are the bits that the oracle takes", "[model][gradients]") {
+  const auto signs = [](const std::string& name, std::vector<std::int64_t> shape, std::int64_t number) {
+    const auto direction = random_direction({name, std::move(shape)}, number, 1).flatten();
+    CHECK(direction.abs().eq(1).all().item<bool>());
+    std::string text;
+    for (std::int64_t element = 0; element < 40; ++element)
+      text += direction[element].item<float>() > 0 ? '+' : '-';
+    return text;
+  };
+  // The same signs stand in golden/oracle/test_oracle.py.
+  CHECK(signs("model.embed_tokens.weight", {101, 48}, 0) == "+--+++---++++-+-----+-+++--+-+--+-+++-++");
+  CHECK(signs("model.norm.weight", {48}, 1) == "--++----+-+++++-+---++--+++++-+--++-++++");
+  const auto direction = random_direction({"lm_head.weight", {300, 1000}}, 3, 1);
+  CHECK(std::abs(direction.sum().item<double>()) < 5 * std::sqrt(300'000.0));
+  const PhiloxStream stream("direction/3/lm_head.weight", 1);
+  for (const std::int64_t element : {0, 31, 32, 127, 128, 131'072, 299'999}) {
+    const auto word = stream.block(static_cast<std::uint64_t>(element / 128))[element / 32 % 4];
+    CHECK(direction.flatten()[element].item<float>() == ((word >> (element % 32) & 1) != 0 ? 1 : -1));
+  }
+}
+
+TEST_CASE("gradients: a slope is the gradient's elements added and subtracted", "[model][gradients]") {
+  const auto gradient = at::arange(48, at::kFloat).cos();
+  const auto found = slopes("model.norm.weight", gradient, 3, 1);
+  REQUIRE(found.sizes() == at::IntArrayRef({3}));
+  CHECK(found.scalar_type() == at::kDouble);
+  for (std::int64_t number = 0; number < 3; ++number) {
+    const auto direction = random_direction({"model.norm.weight", {48}}, number, 1);
+    double expected = 0;
+    for (std::int64_t element = 0; element < 48; ++element)
+      expected += direction[element].item<double>() * gradient[element].item<double>();
+    CHECK(std::abs(found[number].item<double>() - expected) < 1e-13);
+  }
+  CHECK(slopes("model.norm.weight", at::zeros({0}), 2, 1).eq(0).all().item<bool>());
 }
 
 TEST_CASE("gradients: a parameter that the loss does not depend on has zeros", "[model][gradients]") {
