@@ -479,7 +479,7 @@ class Parameters(Runs):
         biases = 5 * (2 * 128 + 48 + 2 * 48 + 2 * 16)
         self.claims(attention_bias=True, mlp_bias=True, parameter_count=128256 + biases)
         adapter = self.adapter({"attention_bias": False, "mlp_bias": False})
-        requirements = self.only(adapter, ["CFG-12", "PAR-1", "PAR-2"], ["NUM-1", "NUM-2", "NUM-3"])
+        requirements = self.only(adapter, ["CFG-12", "PAR-1", "PAR-2"], ["NUM-1", "NUM-2", "NUM-3", "TRN-4"])
         self.assertIn("a bias 0", requirements["PAR-2"]["finding"])
 
 
@@ -500,7 +500,7 @@ class Losses(Runs):
             adapter = plumbline.HuggingFace(lambda s: Unshifted(LlamaConfig(**plumbline.llama_config(s))))
             """)
         requirements = self.judged(adapter, 1)
-        self.assertEqual(self.verdicts(requirements, "fail"), ["NUM-7", "TRN-2", "TRN-3", "TRN-5", "TRN-7"])
+        self.assertEqual(self.verdicts(requirements, "fail"), ["NUM-7", "TRN-2", "TRN-3", "TRN-4", "TRN-5", "TRN-7"])
         self.assertEqual(self.verdicts(requirements, "error") + self.verdicts(requirements, "not assessed"), [])
 
 
@@ -509,7 +509,7 @@ class MoreParameters(Parameters):
 
     def test_an_output_head_that_is_missing(self):
         self.claims(tie_word_embeddings=False, parameter_count=128256 + 101 * 48)
-        self.only(self.adapter({"tie_word_embeddings": True}), ["CFG-13", "PAR-1", "PAR-2"], ["NUM-1", "NUM-2", "NUM-3"])
+        self.only(self.adapter({"tie_word_embeddings": True}), ["CFG-13", "PAR-1", "PAR-2"], ["NUM-1", "NUM-2", "NUM-3", "TRN-4"])
 
     def test_the_weight_of_a_norm_that_is_missing(self):
         adapter = self.adapter({}, "del model.model.norm.weight; model.model.norm.weight = torch.ones(48)")
