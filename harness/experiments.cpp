@@ -4,9 +4,11 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <memory>
 #include <thread>
+#include <utility>
 
 #include "harness/device.hpp"
 #include "harness/experiment/repeater.hpp"
@@ -34,29 +36,30 @@ constexpr const char* kHelp =
 // A bar where somebody looks, else a line for each tenth.
 class Progress {
  public:
-  void tell(std::int64_t steps, std::int64_t of, std::size_t runs, std::size_t all) {
+  void tell(double done, std::size_t runs, std::size_t all) {
     const auto now = std::chrono::steady_clock::now();
-    if (first_ < 0) first_ = steps;
-    const bool seen = isatty(STDERR_FILENO) == 1;
-    const auto tenth = steps * 10 / of;
-    if (seen ? now - told_ < std::chrono::milliseconds(200) && steps < of : tenth == tenth_) return;
+    if (first_ < 0) first_ = done;
+    const bool seen = isatty(STDERR_FILENO) == 1, over = runs == all;
+    const auto tenth = static_cast<int>(done * 10);
+    if (seen ? now - told_ < std::chrono::milliseconds(200) && !over : tenth == tenth_ && !over) return;
     told_ = now;
     tenth_ = tenth;
     const double seconds = std::chrono::duration<double>(now - begin_).count();
-    const auto made = static_cast<double>(steps - first_);
-    const auto left = made > 0 ? seconds / made * static_cast<double>(of - steps) : 0.0;
-    constexpr std::int64_t kWidth = 30;
-    const auto full = static_cast<std::size_t>(steps * kWidth / of);
+    const bool known = done - first_ > 0.02 && !over;
+    constexpr std::size_t kWidth = 30;
     const auto text = fmt::format(
-        "[{:-<{}}] {:>3} %, {} of {} runs{}", std::string(full, '#'), kWidth, steps * 100 / of, runs, all,
-        made > 0 && steps < of ? fmt::format(", about {:.0f} min left", left / 60 + 0.5) : "");
-    fmt::print(stderr, "{}{:<78}{}", seen ? "\r" : "", text, seen && steps < of ? "" : "\n");
+        "[{:-<{}}] {:>3.0f} %, {} of {} runs{}", std::string(static_cast<std::size_t>(done * kWidth), '#'),
+        kWidth, 100 * done, runs, all,
+        known ? fmt::format(", about {:.0f} min left", std::ceil(seconds / (done - first_) * (1 - done) / 60))
+              : "");
+    fmt::print(stderr, "{}{:<78}{}", seen ? "\r" : "", text, seen && !over ? "" : "\n");
     std::fflush(stderr);
   }
 
  private:
   std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now(), told_{};
-  std::int64_t tenth_ = -1, first_ = -1;
+  int tenth_ = -1;
+  double first_ = -1;  // what was done before
 };
 
 int run_repeater_command(const RepeaterArguments& arguments, const Circumstance& circumstance) {
@@ -80,12 +83,15 @@ int run_repeater_command(const RepeaterArguments& arguments, const Circumstance&
   if (why)
     throw InputError(fmt::format("--out {}: cannot be made: {}", printable(arguments.out), why.message()));
   require_writable(options.out, "--out");
-  fmt::print("Which difference makes the model repeat itself? Scale '{}', {}, {} at a time\n",
-             options.scale.name, device_name(options.device), options.workers);
-  std::fflush(stdout);
   Progress progress;
-  auto document = run_repeater(options, [&](std::int64_t steps, std::int64_t of, std::size_t runs,
-                                            std::size_t all) { progress.tell(steps, of, runs, all); });
+  bool silent = true;  // until it is known that there is something to do
+  auto document = run_repeater(options, [&](double done, std::size_t runs, std::size_t all) {
+    if (std::exchange(silent, false))
+      fmt::print("Which difference makes the model repeat itself? Scale '{}', {}, {} at a time\n",
+                 options.scale.name, device_name(options.device), options.workers);
+    std::fflush(stdout);
+    progress.tell(done, runs, all);
+  });
   document["program"] = circumstance.version;
   document["command"] = printable(circumstance.command, 2000);
   document["device"] = device_name(options.device);

@@ -61,9 +61,35 @@ class Verdicts(Logs):
                            ("".join(json.dumps({"step": i, "loss": loss, "lr": 1e-4}) + "\n" for i, loss in enumerate(curve(300))), "train.jsonl")):
             document, findings = self.judged(text, 0, name=name)
             self.assertEqual(self.verdicts(findings), {"start": "pass", "finite": "pass", "falls": "pass", "stays-down": "pass",
-                                                       "spikes": "pass", "speed": "not assessed"})
+                                                       "spikes": "pass", "speed": "pass"})
             self.assertEqual(document["entries"], 300)
             self.assertIn("nothing wrong is seen", self.said)
+
+    def test_one_that_sees_what_it_is_to_predict(self):
+        """Falls below what any text leaves uncertain; also the curves of the experiment, in which half of the runs do."""
+        losses = [START / (1 + (step / 60) ** 3) + 0.01 for step in range(400)]
+        _, findings = self.judged(self.minimind(losses, every=1), 1)
+        self.assertEqual(self.verdicts(findings)["speed"], "fail")
+        self.assertEqual(findings["speed"]["level"], "must")
+        self.assertIn("does each token see the next one", findings["speed"]["sentence"])
+        self.assertEqual(findings["speed"]["evidence"][0]["step"], 126)
+        record = json.loads((ROOT / "fixtures" / "repeater" / "small-result.json").read_text())
+        vocabulary, seen = record["text"]["vocabulary"], {"before": 0, "after": 0}
+        for run in record["runs"]:
+            if run["levels"]["initialisation"] == "before":
+                continue
+            rows = "".join(json.dumps({"step": i, "loss": loss}) + "\n" for i, loss in enumerate(run["curve"]))
+            inverted = run["levels"]["mask"] == "before"
+            _, findings = self.judged(rows, 1 if inverted else 0, "--vocabulary", vocabulary, name="train.jsonl")
+            self.assertEqual(findings["speed"]["verdict"], "fail" if inverted else "pass", run["name"])
+            seen[run["levels"]["mask"]] += 1
+        self.assertEqual(seen, {"before": 8, "after": 10})
+
+    def test_a_run_that_went_on_from_another_may_be_low(self):
+        _, findings = self.judged(self.minimind([0.6 + 0.3 * math.exp(-i / 50) for i in range(300)]), 1)
+        self.assertEqual([name for name, verdict in self.verdicts(findings).items() if verdict == "fail"], ["start"])
+        self.assertEqual(self.verdicts(findings)["speed"], "not assessed")
+        self.assertEqual(findings["speed"]["level"], "should")
 
     def test_a_tied_matrix_drawn_from_a_standard_normal(self):
         losses = [410 * 0.98**i + START for i in range(200)]

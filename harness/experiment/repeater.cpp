@@ -102,7 +102,8 @@ json curve_of(const std::vector<double>& values) {
   json points = json::array();
   const auto count = std::min(kCurvePoints, values.size());
   for (std::size_t i = 0; i < count; ++i)
-    points.push_back(mean_of(values, values.size() * i / count, values.size() * (i + 1) / count));
+    points.push_back(
+        std::round(1e4 * mean_of(values, values.size() * i / count, values.size() * (i + 1) / count)) / 1e4);
   return points;
 }
 
@@ -116,8 +117,7 @@ double unsteadiness(const std::vector<double>& values, std::size_t first) {
 
 class Experiment {
  public:
-  Experiment(const RepeaterOptions& options,
-             std::function<void(std::int64_t, std::int64_t, std::size_t, std::size_t)> progress)
+  Experiment(const RepeaterOptions& options, std::function<void(double, std::size_t, std::size_t)> progress)
       : options_(options),
         progress_(std::move(progress)),
         corpus_(options.tokens.empty()
@@ -219,13 +219,18 @@ class Experiment {
     tell();
   }
 
+  // In steps of a parameter: a large model's take longer.
   void tell() {
     const std::lock_guard lock(mutex_);
-    std::int64_t done = 0;
-    for (const auto steps : steps_) done += steps;
+    std::int64_t done = 0, all = 0;
+    for (std::size_t i = 0; i < runs_.size(); ++i) {
+      const auto parameters = model_of(options_.scale, runs_[i].before).parameter_count();
+      done += steps_[i] * parameters;
+      all += options_.scale.steps * parameters;
+    }
     const auto finished = static_cast<std::size_t>(
         std::count_if(results_.begin(), results_.end(), [](const json& one) { return !one.is_null(); }));
-    progress_(done, options_.scale.steps * static_cast<std::int64_t>(runs_.size()), finished, runs_.size());
+    progress_(static_cast<double>(done) / static_cast<double>(all), finished, runs_.size());
   }
 
   Recipe recipe_of(const Run& run) const {
@@ -366,7 +371,7 @@ class Experiment {
   }
 
   RepeaterOptions options_;
-  std::function<void(std::int64_t, std::int64_t, std::size_t, std::size_t)> progress_;
+  std::function<void(double, std::size_t, std::size_t)> progress_;
   std::unique_ptr<Corpus> corpus_;
   std::vector<Run> runs_;
   json settings_;
@@ -438,8 +443,7 @@ Scale read_scale(const std::string& name, const fs::path& fixtures) {
 }
 
 json run_repeater(const RepeaterOptions& options,
-                  const std::function<void(std::int64_t steps, std::int64_t of, std::size_t runs,
-                                           std::size_t all)>& progress) {
+                  const std::function<void(double done, std::size_t runs, std::size_t all)>& progress) {
   return Experiment(options, progress).run();
 }
 

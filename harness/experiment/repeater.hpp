@@ -43,13 +43,13 @@ struct RepeaterOptions {
   int workers = 1;  // runs at a time
 };
 
-// Runs what is not done yet, and tells `progress` how many steps of how many are, and how many runs. What was
+// Runs what is not done yet, and tells `progress` what part of the work is, and how many runs. What was
 // begun is taken up where its state was last written. Returns what was seen, run by run, and of the source.
 // Errors: InputError: another experiment's results in `out`, what cannot be written, a loss that is no number
 // with run, step and parameter.
-nlohmann::json run_repeater(const RepeaterOptions& options,
-                            const std::function<void(std::int64_t steps, std::int64_t of, std::size_t runs,
-                                                     std::size_t all)>& progress);
+nlohmann::json run_repeater(
+    const RepeaterOptions& options,
+    const std::function<void(double done, std::size_t runs, std::size_t all)>& progress);
 
 // Effects, answers and claims, from what was seen (repeater.schema.json has all of it).
 void conclude_repeater(nlohmann::json& document);

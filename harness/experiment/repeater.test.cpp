@@ -9,6 +9,7 @@
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
 #include "harness/system/json.hpp"
+#include "harness/text/training_log.hpp"
 
 using namespace plumbline;
 using Catch::Matchers::ContainsSubstring;
@@ -37,7 +38,7 @@ RepeaterOptions shortest(const std::filesystem::path& out) {
   return options;
 }
 
-const auto silent = [](std::int64_t, std::int64_t, std::size_t, std::size_t) {};
+const auto silent = [](double, std::size_t, std::size_t) {};
 
 json without_times(json document) {
   document.erase("seconds");
@@ -91,7 +92,7 @@ TEST_CASE("repeater: it goes on where it was, and comes to the same", "[experime
       std::filesystem::copy(entry.path(), other.path() / "runs" / entry.path().filename());
   std::size_t begun_with = 0;
   bool first = true;
-  const auto again = run_repeater(options, [&](std::int64_t, std::int64_t, std::size_t runs, std::size_t) {
+  const auto again = run_repeater(options, [&](double, std::size_t runs, std::size_t) {
     if (std::exchange(first, false)) begun_with = runs;
   });
   CHECK(begun_with == 17);
@@ -143,7 +144,7 @@ TEST_CASE("repeater: somebody's tokens take the place of the source", "[experime
   CHECK_FALSE(document["own_text"].contains("greedy"));
   conclude_repeater(document);
   CHECK_THAT(repeater_report(document), ContainsSubstring("their entropy is not known"));
-  CHECK(repeater_curves(document).find("entropy =") == std::string::npos);
+  CHECK(repeater_curves(document).find("of the text itself") == std::string::npos);
 
   write_tokens(file, 3);
   CHECK_THROWS_MATCHES(token_corpus(file, 24), InputError,
@@ -172,4 +173,34 @@ TEST_CASE("corpus: training, held-out text and prompts share nothing", "[experim
   const auto beginning = corpus->text(3, 16);
   CHECK(std::equal(beginning.begin(), beginning.end(), text.begin()));
   CHECK(corpus->likeliest(beginning, 5).size() == 5);
+}
+
+TEST_CASE("repeater: when a curve is too low is read from the record's", "[experiment]") {
+  const auto file = fixtures / "repeater" / "small-result.json";
+  const auto record = parse_json(read_text(file, 1 << 24), file.string());
+  const double even = std::log(record["text"]["vocabulary"].get<double>());
+  int sound = 0, leaking = 0;
+  double lowest = 1e9, highest = 0;
+  for (const auto& run : record["runs"]) {
+    const auto curve = run["curve"].get<std::vector<double>>();
+    if (run["levels"]["mask"] == "after") {
+      ++sound;
+      lowest = std::min(lowest, *std::min_element(curve.begin(), curve.end()) / even);
+    } else {
+      ++leaking;
+      highest = std::max(highest, curve.back() / even);
+    }
+  }
+  CAPTURE(lowest, highest);
+  CHECK(kSpeedCalibration.sound_runs == sound);
+  CHECK(kSpeedCalibration.leaking_runs == leaking);
+  CHECK(std::abs(kSpeedCalibration.sound_lowest - lowest) < 0.005);
+  CHECK(std::abs(kSpeedCalibration.leaking_highest - highest) < 0.0005);
+  CHECK(kSpeedCalibration.too_low < lowest / 2);
+  CHECK(kSpeedCalibration.too_low > highest * 2);
+  // What is concluded from its runs now is what it says.
+  auto again = record;
+  conclude_repeater(again);
+  CHECK(again["claims"] == record["claims"]);
+  CHECK(again["answers"] == record["answers"]);
 }

@@ -69,7 +69,7 @@ json effect_of(const json& document, const std::string& response, const std::str
 }
 
 std::string signed_number(double value) {
-  return fmt::format("{:+.2f}", value == 0 ? 0.0 : value);
+  return fmt::format("{:+.{}f}", value == 0 ? 0.0 : value, std::abs(value) < 0.1 ? 3 : 2);
 }
 
 std::string with_interval(const json& effect) {
@@ -172,43 +172,62 @@ json claim_of_steadiness(const json& document) {
                        with_interval(all), with_interval(right))}};
 }
 
-// The answer: what shows, the strongest first.
+std::vector<json> strongest_first(std::vector<json> effects) {
+  std::stable_sort(effects.begin(), effects.end(), [](const json& one, const json& other) {
+    return std::abs(one["value"].get<double>()) > std::abs(other["value"].get<double>());
+  });
+  return effects;
+}
+
+// Which differences make text more repetitive by more than what matters, and which do not.
+std::string verdict_on(const json& document, const std::string& strategy) {
+  const auto& measure = response(strategy + "-seq-rep-4");
+  std::vector<std::string> guilty, innocent, open;
+  for (const auto& effect : strongest_first(effects_among(document, measure.id, "all"))) {
+    if (effect["factors"].size() != 1) continue;
+    auto& kind = effect["low"] > measure.matters    ? guilty
+                 : effect["high"] < measure.matters ? innocent
+                                                    : open;
+    kind.push_back(fmt::format("{} {}", name_of(effect["factors"]), with_interval(effect)));
+  }
+  return fmt::format(
+      "What makes {} text repeat itself, by its seq-rep-4: {}. Not by as much as matters ({}): {}.{}",
+      strategy, guilty.empty() ? "nothing that was varied" : fmt::format("{}", fmt::join(guilty, "; ")),
+      measure.matters, innocent.empty() ? "none" : fmt::format("{}", fmt::join(innocent, "; ")),
+      open.empty() ? "" : fmt::format(" Too near to tell: {}.", fmt::join(open, "; ")));
+}
+
+// The answer, from what matters most to what stands beside it.
 json answers(const json& document) {
-  json all = json::array();
+  json all = json::array({verdict_on(document, "sampled"), verdict_on(document, "greedy")});
   const auto level_of = [&](const char* level, const char* id) {
     std::map<std::string, std::string> levels;
     for (const auto& factor : factors()) levels[factor.id] = level;
     return mean_where(document, id, levels);
   };
   const auto& own = document["own_text"];
-  all.push_back(fmt::format(
-      "Greedy text of the model before: {:.0f} % of it loops, seq-rep-4 {:.2f}. Of the model after: {:.0f} "
-      "%, "
-      "{:.2f}. {}",
-      100 * level_of("before", "greedy-looping"), level_of("before", "greedy-seq-rep-4"),
-      100 * level_of("after", "greedy-looping"), level_of("after", "greedy-seq-rep-4"),
-      own.contains("greedy") ? fmt::format("Of the source, always its likeliest token: {:.0f} %, {:.2f}.",
-                                           100 * own["greedy"]["looping"]["value"].get<double>(),
-                                           own["greedy"]["seq-rep-4"]["value"].get<double>())
-                             : std::string()));
-  for (const auto* id : {"greedy-seq-rep-4", "sampled-seq-rep-4", "held-out-loss", "training-loss"}) {
-    auto effects = effects_among(document, id, "all");
-    std::stable_sort(effects.begin(), effects.end(), [](const json& one, const json& other) {
-      return std::abs(one["value"].get<double>()) > std::abs(other["value"].get<double>());
-    });
-    std::vector<std::string> seen, unseen;
-    for (const auto& effect : effects) {
-      const bool pair = effect["factors"].size() == 2;
-      if (shows(effect, effects.size()))
-        seen.push_back(fmt::format("{}{} {}", name_of(effect["factors"]), pair ? " together" : "",
-                                   with_interval(effect)));
-      else if (!pair)
-        unseen.push_back(fmt::format("{} {}", name_of(effect["factors"]), with_interval(effect)));
-    }
-    all.push_back(
-        fmt::format("What changes the {}, each as before instead of as after: {}.{}", response(id).title,
-                    seen.empty() ? "nothing that shows" : fmt::format("{}", fmt::join(seen, "; ")),
-                    unseen.empty() ? "" : fmt::format(" No effect shows of: {}.", fmt::join(unseen, "; "))));
+  const auto of_own = [&](const char* strategy) {
+    return own.contains(strategy) ? fmt::format("{:.2f}", own[strategy]["seq-rep-4"]["value"].get<double>())
+                                  : std::string("not known");
+  };
+  for (const auto* strategy : {"sampled", "greedy"}) {
+    const auto id = fmt::format("{}-seq-rep-4", strategy);
+    all.push_back(fmt::format(
+        "seq-rep-4 of {} text: {:.2f} of the model before, {:.2f} of the one after, {} of the text "
+        "itself{}.",
+        strategy, level_of("before", id.c_str()), level_of("after", id.c_str()), of_own(strategy),
+        strategy == std::string("greedy") ? ", always its likeliest token" : ""));
+  }
+  for (const auto& one : responses()) {
+    const auto effects = strongest_first(effects_among(document, one.id, "all"));
+    std::vector<std::string> seen;
+    for (const auto& effect : effects)
+      if (shows(effect, effects.size()) && std::abs(effect["value"].get<double>()) >= one.matters)
+        seen.push_back(fmt::format("{}{} {}", name_of(effect["factors"]),
+                                   effect["factors"].size() == 2 ? " together" : "", with_interval(effect)));
+    all.push_back(fmt::format(
+        "What changes the {} by {} or more, each as before instead of as after: {}.", one.title, one.matters,
+        seen.empty() ? "nothing that shows" : fmt::format("{}", fmt::join(seen, "; "))));
   }
   return all;
 }

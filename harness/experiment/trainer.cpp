@@ -70,9 +70,14 @@ void Trainer::step(const at::Tensor& tokens) {
   const auto model = s.model();
   const auto loss = s.recipe.model.formulas.loss(model.forward({tokens, {}, Padding::none}, options), tokens);
   const double value = loss.item<double>();
-  if (!std::isfinite(value))
+  if (!std::isfinite(value)) {
+    std::string where = "every parameter is a finite number";
+    for (std::size_t i = s.names.size(); i-- > 0;)
+      if (!s.leaves[i].detach().isfinite().all().item<bool>())
+        where = fmt::format("{} holds what is no finite number", s.names[i]);
     throw InputError(
-        fmt::format("step {}: the loss is {}", step + 1, std::isnan(value) ? "nan" : "infinite"));
+        fmt::format("step {}: the loss is {}; {}", step + 1, std::isnan(value) ? "nan" : "infinite", where));
+  }
   loss.backward();
   const at::NoGradGuard no_gradients;
   std::vector<at::Tensor> gradients;

@@ -147,7 +147,8 @@ TEST_CASE("trainer: a loss or a gradient that is no number stops it, with step a
     }
     return "accepted";
   };
-  CHECK_THAT(refusal(recipe("logits-not-a-number")), ContainsSubstring("step 1: the loss is nan"));
+  CHECK_THAT(refusal(recipe("logits-not-a-number")),
+             ContainsSubstring("step 1: the loss is nan; every parameter is a finite number"));
   auto one = recipe();
   one.model.formulas.embed = [](const at::Tensor& embedding, const at::Tensor&) {
     return embedding + (embedding * 0).sqrt();  // the root's slope at 0 is infinite

@@ -17,7 +17,7 @@ struct SpeedCalibration {
   double sound_lowest;     // the least that any sound run came to
   double leaking_highest;  // the most that any leaking run ended with
 };
-constexpr SpeedCalibration kSpeedCalibration{0.1, 0, 0, 0, 0};
+constexpr SpeedCalibration kSpeedCalibration{0.1, 18, 16, 0.425, 0.0015};
 
 struct LogPoint {
   std::size_t line = 0;  // of the file
