@@ -160,10 +160,9 @@ void conclude_from_experiment(const std::string& id) {
   for (const auto& claim : document["claims"]) {
     if (claim["id"] != id) continue;
     const auto verdict = claim["verdict"].get<std::string>();
-    subject().recorder().finding(fmt::format("{}, at small scale: {}; {}",
-                                             verdict == "open" ? "neither confirmed nor refuted" : verdict,
-                                             claim["figure"].get<std::string>(),
-                                             document["scale"].get<std::string>()));
+    subject().recorder().finding(fmt::format(
+        "{}, at small scale: {}; {}", verdict == "open" ? "neither confirmed nor refuted" : verdict,
+        claim["figure"].get<std::string>(), document["scale"].get<std::string>()));
     return;
   }
   not_assessed("the experiment says nothing about it");

@@ -53,6 +53,27 @@ Tolerance of_loss(const at::Tensor& logits) {
                              fmt::format("four roundings of the largest logit to {}", type_name(type)));
 }
 
+// `actual` is `right`, held against what known mistakes would make of it. Of those that come to the same here
+// nothing is said.
+void expect_one_of(const std::string& what, const at::Tensor& actual, const at::Tensor& right,
+                   std::vector<std::pair<std::string, at::Tensor>> mistakes, const Tolerance& tolerance) {
+  const double least = 10 * tolerance.bound.max().item<double>();
+  std::erase_if(mistakes, [&](const auto& mistake) {
+    const bool alike = !(largest(mistake.second - right) >= least);
+    if (alike)
+      subject().recorder().finding(fmt::format("{}: {} would come to the same here", what, mistake.first));
+    return alike;
+  });
+  if (mistakes.empty()) not_assessed("every mistake comes to the same with this model and type");
+  for (const auto& [name, wrong] : mistakes)
+    if (largest(actual - wrong) <= least / 10)
+      subject().recorder().finding(
+          fmt::format("{}: it is that of {}; where your trainer sees to it, name the loss "
+                      "that it uses: Module(loss=...)",
+                      what, name));
+  expect_told_apart(what, actual, right, mistakes, tolerance);
+}
+
 // The parameters that the candidate has and the specification does not, or the other way about.
 std::set<std::string> parameters_of_one_only() {
   auto& s = subject();
@@ -91,12 +112,12 @@ REQUIREMENT("TRN-2", "a label is compared with the logits of the token before it
   const auto tokens = probe("label shift", 2, 13);
   const auto shown = own_logits(tokens);
   if (!shown.isfinite().all().item<bool>()) return;
-  const auto exact = at::log_softmax(subject().exact().forward(tokens).to(at::kCPU), -1);
+  const auto log_p = at::log_softmax(shown, -1);
   const std::vector<std::pair<std::int64_t, std::int64_t>> places = {{0, 2}, {1, 7}, {0, 12}};
   std::vector<at::Tensor> labels;
   for (const auto& [row, t] : places) {
     // The label that its place and the two beside it make most unlike each other.
-    const at::Tensor own = exact[row][t - 1], unshifted = exact[row][t], twice = exact[row][t - 2];
+    const at::Tensor own = log_p[row][t - 1], unshifted = log_p[row][t], twice = log_p[row][t - 2];
     labels.push_back(at::full_like(tokens.ids, kIgnored));
     labels.back()[row][t].copy_(at::minimum((own - unshifted).abs(), (own - twice).abs()).argmax());
   }
@@ -108,10 +129,10 @@ REQUIREMENT("TRN-2", "a label is compared with the logits of the token before it
     const auto by = [&](std::int64_t shift) -> at::Tensor {
       return surprise(shown, labels[static_cast<std::size_t>(i)], shift)[row][t];
     };
-    expect_told_apart(
-        fmt::format("loss of the label at {} alone (unshifted it would be {}, shifted twice {})", t,
-                    number(by(0).item<double>()), number(by(2).item<double>())),
-        actual[i], by(1), {{"an unshifted label", by(0)}, {"one shifted twice", by(2)}}, of_loss(shown));
+    expect_one_of(fmt::format("loss of the label at {} alone (unshifted it would be {}, shifted twice {})", t,
+                              number(by(0).item<double>()), number(by(2).item<double>())),
+                  actual[i], by(1), {{"an unshifted label", by(0)}, {"one shifted twice", by(2)}},
+                  of_loss(shown));
   }
 }
 
@@ -122,11 +143,10 @@ REQUIREMENT("TRN-3", "ignored labels count for nothing, and the loss is the mean
   if (!shown.isfinite().all().item<bool>()) return;
   // Unlikely labels in the first row and likely ones in the others, of which unlike shares are ignored: each
   // way of taking the mean is then another. The label at 0 has no token before it and counts for nothing.
-  const auto exact = subject().exact().forward(tokens).to(at::kCPU);
   auto ragged = probe("labels", 3, 11).ids;
-  ragged[0].narrow(0, 1, 10).copy_(exact[0].narrow(0, 0, 10).argmin(-1));
+  ragged[0].narrow(0, 1, 10).copy_(shown[0].narrow(0, 0, 10).argmin(-1));
   for (const std::int64_t row : {1, 2})
-    ragged[row].narrow(0, 1, 10).copy_(exact[row].narrow(0, 0, 10).argmax(-1));
+    ragged[row].narrow(0, 1, 10).copy_(shown[row].narrow(0, 0, 10).argmax(-1));
   auto prompt = ragged.clone();
   ragged[0].narrow(0, 3, 8).fill_(kIgnored);
   ragged[1].narrow(0, 3, 6).fill_(kIgnored);
@@ -141,7 +161,7 @@ REQUIREMENT("TRN-3", "ignored labels count for nothing, and the loss is the mean
     const auto sum = (each * counts).sum();
     const auto over_all = sum / 30, as_token_0 = each.sum() / 30;
     const auto of_rows = ((each * counts).sum(1) / counts.sum(1)).mean();
-    expect_told_apart(
+    expect_one_of(
         fmt::format("loss where {} (a mean over ignored labels too would be {}, with those taken for token 0 "
                     "{}, a mean of the sequences' means {}, a sum {})",
                     i == 0 ? "answers are of unlike length" : "prompts are ignored",
@@ -199,6 +219,11 @@ REQUIREMENT("TRN-5", "steps of AdamW make of every parameter what the formulas m
   // The second step sees the first's moments, and what the first made of a parameter that only one of the
   // two has.
   const std::int64_t steps = apart.empty() ? 2 : 1;
+  if (steps == 1)
+    s.recorder().finding(fmt::format(
+        "one step alone was compared: {} is in one of the two models only, and what a step makes of it "
+        "tells in the next; moments that are carried along were not seen",
+        *apart.begin()));
   const auto ids = probe("steps", steps * 2, 9).ids.view({steps, 2, 9});
   // An eps of the gradients' own size: where it is tiny, the first step is the gradient's sign, and rounding
   // decides on what is near 0. A decay that takes about as much as the gradient moves, so that both show.
@@ -232,6 +257,8 @@ REQUIREMENT("TRN-6", "a small batch can be learned by heart") {
   const auto ids = probe("by heart", 2, 9).ids.expand({steps, 2, 9});
   const auto curve = subject().running().train({ids, ids, quickly()}, false).losses.to(at::kCPU, at::kDouble);
   const double first = curve[0].item<double>(), last = curve[steps - 1].item<double>();
+  expect(all_finite("losses on the way", curve));
+  if (!curve.isfinite().all().item<bool>()) return;
   expect_that(last <= first / 4, fmt::format("loss on 16 labels after {} steps on them alone", steps - 1),
               number(last),
               fmt::format("at most {}, a quarter of the first, {}", number(first / 4), number(first)));

@@ -32,16 +32,20 @@ Leak look_for_leak(Candidate& candidate, std::int64_t vocabulary, const AdamW& o
   const double roundoff = std::max(unit_roundoff(losses.scalar_type()), unit_roundoff(candidate.type()));
   const auto curve = losses.to(at::kCPU, at::kDouble);
   Leak leak;
+  double since = 0;
   leak.most = -std::numeric_limits<double>::infinity();
   leak.steps = kSteps;
   leak.pairs = kSteps * kBatch;
   for (std::int64_t step = 0; step < kSteps; ++step) {
     const double surprise = static_cast<double>(kBatch) * curve[step].item<double>();
-    leak.gained += -surprise - by_source[static_cast<std::size_t>(step)];
+    const double gain = -surprise - by_source[static_cast<std::size_t>(step)];
+    leak.gained += gain;
+    since = std::max(since, 0.0) + gain;  // from whichever step was best to begin at
     if (std::isfinite(surprise)) leak.rounding += std::abs(surprise) * roundoff;
-    if (!(leak.gained <= leak.most)) leak.most = leak.gained, leak.when = step + 1;
+    leak.finite = leak.finite && std::isfinite(surprise);
+    if (!(since <= leak.most)) leak.most = since, leak.when = step + 1;
   }
-  leak.allowed = -std::log(kLeakError) + leak.rounding;
+  leak.allowed = std::log(static_cast<double>(kSteps) / kLeakError) + leak.rounding;
   return leak;
 }
 

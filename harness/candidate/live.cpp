@@ -257,11 +257,7 @@ class Live : public Candidate {
       throw CandidateFailed(fmt::format("{}: its losses are {} [{}], expected {} numbers of a floating type",
                                         options_.name, at::toString(trained.losses.scalar_type()),
                                         fmt::join(trained.losses.sizes(), ", "), steps));
-    if (with_parameters) {
-      moved_ = false;  // as they are now
-      trained.parameters = mapping_->canonical(own_weights());
-      moved_ = true;
-    }
+    if (with_parameters) trained.parameters = mapping_->canonical(own_weights(/*as_moved=*/true));
     return trained;
   }
 
@@ -282,7 +278,8 @@ class Live : public Candidate {
   }
 
   // Starts the program anew where it is gone, with the weights that were loaded.
-  Reply ask(const std::string& request, json fields = json::object(), const NamedTensors& tensors = {}) {
+  Reply ask(const std::string& request, json fields = json::object(), const NamedTensors& tensors = {},
+            bool as_moved = false) {
     if (const auto untold = std::exchange(untold_, ""); !untold.empty()) throw CandidateFailed(untold);
     if (!session_->channel.usable()) {
       if (starts_ >= kMostStarts)
@@ -296,9 +293,8 @@ class Live : public Candidate {
       if (loaded_ && request != "load") session_->channel.ask("load", json::object(), *loaded_);
       moved_ = false;
     }
-    if (std::exchange(moved_, false) && request != "load")
-      session_->channel.ask("load", json::object(), *loaded_);
-    moved_ = request == "train";
+    if (moved_ && request != "load" && !as_moved) session_->channel.ask("load", json::object(), *loaded_);
+    moved_ = request == "train" || as_moved;
     return session_->channel.ask(request, std::move(fields), tensors);
   }
 
@@ -411,8 +407,9 @@ class Live : public Candidate {
     seen_.push_back("keeps evaluation apart from training");
   }
 
-  Weights own_weights() {
-    auto reply = ask("weights");
+  // `as_moved`: as training left them.
+  Weights own_weights(bool as_moved = false) {
+    auto reply = ask("weights", json::object(), {}, as_moved);
     try {
       require_parameters(reply.tensors, "its weights lack");
     } catch (const CandidateFailed& failed) {

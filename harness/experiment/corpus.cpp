@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <stdexcept>
 
 #include "harness/model/philox.hpp"
 #include "harness/system/error.hpp"
@@ -12,6 +13,7 @@
 namespace plumbline {
 namespace {
 
+constexpr Token kMostVocabulary = 1u << 18;
 constexpr std::uint64_t kHeldOut = std::uint64_t{1} << 39, kText = kHeldOut + (std::uint64_t{1} << 38);
 
 class SourceCorpus : public Corpus {
@@ -60,8 +62,8 @@ class SourceCorpus : public Corpus {
 
 class TokenCorpus : public Corpus {
  public:
-  TokenCorpus(const std::filesystem::path& file, std::size_t length) {
-    auto samples = read_samples(file, {"ids", std::nullopt});
+  TokenCorpus(const std::filesystem::path& file, std::size_t length) : longest_(length) {
+    auto samples = read_samples(file, {"ids", kMostVocabulary});
     for (const auto& sample : samples.all)
       tokens_.insert(tokens_.end(), sample.tokens.begin(), sample.tokens.end());
     sha256_ = samples.sha256;
@@ -70,6 +72,7 @@ class TokenCorpus : public Corpus {
       throw InputError(fmt::format("{}: holds {} tokens, expected at least {}: a hundred windows of {}",
                                    name_, tokens_.size(), 100 * length, length));
     trained_ = tokens_.size() / 10 * 9;
+    measured_ = trained_ + (tokens_.size() - trained_) / 2;
     vocabulary_ = std::max<Token>(*std::max_element(tokens_.begin(), tokens_.end()) + 1, 2);
   }
 
@@ -78,10 +81,11 @@ class TokenCorpus : public Corpus {
     return windows(PhiloxStream("training", seed), step * batch, batch, length, 0, trained_);
   }
   Batch held_out(std::int64_t number, std::int64_t batch, std::int64_t length) const override {
-    return windows(PhiloxStream("held out", 1), number * batch, batch, length, trained_, tokens_.size());
+    return windows(PhiloxStream("held out", 1), number * batch, batch, length, trained_, measured_);
   }
   std::vector<Token> text(std::int64_t number, std::size_t length) const override {
-    const auto begin = place(PhiloxStream("text", 1), number, length, trained_, tokens_.size());
+    const auto begin = place(PhiloxStream("text", 1), number, measured_, tokens_.size());
+    if (length > longest_) throw std::logic_error("a longer text than was said");
     return {tokens_.begin() + begin, tokens_.begin() + begin + static_cast<std::ptrdiff_t>(length)};
   }
   std::vector<Token> likeliest(const std::vector<Token>&, std::size_t) const override { return {}; }
@@ -94,19 +98,19 @@ class TokenCorpus : public Corpus {
   Token vocabulary() const override { return vocabulary_; }
 
  private:
-  static std::ptrdiff_t place(const PhiloxStream& random, std::int64_t number, std::size_t length,
-                              std::size_t first, std::size_t last) {
+  // Where a window begins that may be as long as any.
+  std::ptrdiff_t place(const PhiloxStream& random, std::int64_t number, std::size_t first,
+                       std::size_t last) const {
     const auto words = random.block(static_cast<std::uint64_t>(number));
     const auto drawn = std::uint64_t{words[0]} << 32 | words[1];
-    return static_cast<std::ptrdiff_t>(first + drawn % (last - first - length + 1));
+    return static_cast<std::ptrdiff_t>(first + drawn % (last - first - longest_ + 1));
   }
   Batch windows(const PhiloxStream& random, std::int64_t number, std::int64_t batch, std::int64_t length,
                 std::size_t first, std::size_t last) const {
     Batch all{at::empty({batch, length}, at::kLong), std::nullopt};
     auto* id = all.tokens.data_ptr<std::int64_t>();
     for (std::int64_t row = 0; row < batch; ++row) {
-      const auto begin =
-          tokens_.begin() + place(random, number + row, static_cast<std::size_t>(length), first, last);
+      const auto begin = tokens_.begin() + place(random, number + row, first, last);
       id = std::copy(begin, begin + length, id);
     }
     return all;
@@ -114,7 +118,7 @@ class TokenCorpus : public Corpus {
 
   std::vector<Token> tokens_;
   std::string name_, sha256_;
-  std::size_t trained_ = 0;
+  std::size_t longest_, trained_ = 0, measured_ = 0;  // where held-out text begins, and where prompts do
   Token vocabulary_ = 0;
 };
 

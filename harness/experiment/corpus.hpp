@@ -42,7 +42,8 @@ class Corpus {
 std::unique_ptr<Corpus> source_corpus(const SourceSettings& settings);
 
 // Token ids from a file (see read_samples); its last tenth is held out. Errors: InputError naming the file:
-// what read_samples refuses, or fewer tokens than ten windows of `length`.
+// what read_samples refuses, or an id of 2^18 or more, or fewer tokens than a hundred windows of
+// `length`, the most that any text will have.
 std::unique_ptr<Corpus> token_corpus(const std::filesystem::path& file, std::size_t length);
 
 }  // namespace plumbline

@@ -11,7 +11,8 @@ namespace plumbline {
 
 const std::array<Factor, kFactors>& factors() {
   static const std::array<Factor, kFactors> all = {{
-      {"layers", "layers", "many, with wide GELU feed-forwards that have biases", "few, with SiLU"},
+      {"layers", "layers with their feed-forwards", "many, with wide GELU feed-forwards that have biases",
+       "few, with SiLU"},
       {"heads", "key/value heads", "one for each query head", "one for four"},
       {"mask", "training mask", "inverted", "right"},
       {"initialisation", "initialisation of the tied matrix", "standard normal", "as a linear layer"},
@@ -53,19 +54,27 @@ std::vector<Effect> effects_of(const std::vector<Run>& runs, const std::vector<d
     cell.before = runs[i].before;
     cell.responses.push_back(responses.at(i));
   }
-  double squares = 0, freedom = 0, count = 0;
+  double variances = 0, squared = 0, count = 0;
+  bool repeated = false;
   for (const auto& [levels, cell] : cells) {
-    double mean = 0;
-    for (const double one : cell.responses) mean += one / static_cast<double>(cell.responses.size());
+    const auto runs_of_it = static_cast<double>(cell.responses.size());
+    count += runs_of_it;
+    if (runs_of_it < 2) continue;
+    repeated = true;
+    double mean = 0, squares = 0;
+    for (const double one : cell.responses) mean += one / runs_of_it;
     for (const double one : cell.responses) squares += (one - mean) * (one - mean);
-    freedom += static_cast<double>(cell.responses.size()) - 1;
-    count += static_cast<double>(cell.responses.size());
+    const double variance = squares / (runs_of_it - 1);
+    variances += variance;
+    squared += variance * variance / (runs_of_it - 1);
   }
-  if (freedom < 1) throw std::logic_error("effects need runs that differ in their seed alone");
-  // Each side has half of all runs.
-  const double error = std::sqrt(squares / freedom * 4 / count);
+  if (!repeated) throw std::logic_error("effects need runs that differ in their seed alone");
+  // Each side has half of all runs. Cells vary unlike each other: a saturated one not at all (Welch 1947;
+  // Satterthwaite 1946). Where none varies, nothing is known of the error.
+  const double error = std::sqrt(variances / static_cast<double>(cells.size()) * 4 / count);
+  const double freedom = error > 0 ? variances * variances / squared : 1;
   const boost::math::students_t student(freedom);
-  const double reach = boost::math::quantile(student, 0.975) * error;
+  const double reach = error > 0 ? boost::math::quantile(student, 0.975) * error : 0;
 
   const auto of = [&](const std::vector<std::size_t>& which) {
     double value = 0;
@@ -77,8 +86,6 @@ std::vector<Effect> effects_of(const std::vector<Run>& runs, const std::vector<d
     Effect effect{which, value, {value - reach, value + reach}, 1};
     if (error > 0)
       effect.chance = 2 * boost::math::cdf(boost::math::complement(student, std::abs(value) / error));
-    else if (value != 0)
-      effect.chance = 0;
     return effect;
   };
   std::vector<Effect> effects;

@@ -37,7 +37,7 @@ std::vector<Run> designed_runs(std::uint32_t seeds);
 struct Effect {
   std::vector<std::size_t> factors;
   double value = 0;
-  Interval interval;  // 95 %, Student's t with the variance of runs that differ in their seed alone
+  Interval interval;  // 95 %, Student's t, from runs that differ in their seed alone (Welch 1947)
   double chance = 1;  // of one as large if there were none
 };
 

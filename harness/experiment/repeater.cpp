@@ -49,6 +49,11 @@ json settings_of(const RepeaterOptions& options, const Corpus& corpus) {
           {"after", s.after.sha256},
           {"before", s.before.sha256},
           {"text", corpus.sha256()},
+          {"source",
+           {s.source.successors, s.source.loose, s.source.zipf, s.source.copying, s.source.copy_length,
+            s.source.copy_distance, s.source.seed}},
+          {"eps", s.optimiser.eps},
+          {"device", options.device.is_cuda() ? "cuda" : "cpu"},
           {"steps", s.steps},
           {"batch", s.batch},
           {"length", s.length},
@@ -188,8 +193,35 @@ class Experiment {
       throw InputError(fmt::format(
           "{}: is of another experiment (other settings, or another version); name another --out", where));
     result.erase("fingerprint");
+    require_run(result, runs_[run], where);
     results_[run] = std::move(result);
     steps_[run] = options_.scale.steps;
+  }
+
+  // That a file of results is one: it may have been edited.
+  static void require_run(const json& result, const Run& run, const std::string& where) {
+    const auto require = [&](bool holds, const std::string& what) {
+      if (!holds) throw InputError(fmt::format("{}: {}; remove it, and the run is made again", where, what));
+    };
+    require(value_of<std::string>(result, "name", where) == run.name(), "names another run");
+    const auto levels = value_of<json>(result, "levels", where);
+    for (std::size_t i = 0; i < kFactors; ++i)
+      require(value_of<std::string>(levels, factors()[i].id.c_str(), where) ==
+                  (run.before[i] ? "before" : "after"),
+              "has other levels than its name");
+    const auto curve = value_of<std::vector<double>>(result, "curve", where);
+    require(!curve.empty(), "has no curve");
+    for (const auto* key : {"training_loss", "held_out_loss", "held_out_loss_as_trained", "first_loss"})
+      value_of<double>(result, key, where);
+    value_of<std::int64_t>(result, "parameters", where);
+    for (const auto* key : {"median", "unsteadiness"})
+      value_of<double>(value_of<json>(result, "gradient_norm", where), key, where);
+    for (const auto* strategy : {"greedy", "sampled"})
+      for (const auto* id : {"looping", "seq-rep-4"})
+        value_of<double>(
+            value_of<json>(value_of<json>(value_of<json>(result, "writes", where), strategy, where), id,
+                           where),
+            "value", where);
   }
 
   void work() {
@@ -211,10 +243,10 @@ class Experiment {
       }
     };
     tell();
-    std::vector<std::thread> others;
+    std::vector<std::jthread> others;
     for (int i = 1; i < options_.workers; ++i) others.emplace_back(worker);
     worker();
-    for (auto& other : others) other.join();
+    others.clear();  // all are done
     if (failure) std::rethrow_exception(failure);
     tell();
   }
@@ -233,6 +265,14 @@ class Experiment {
     progress_(static_cast<double>(done) / static_cast<double>(all), finished, runs_.size());
   }
 
+  // Every run has an initialisation, dropout and text of its own: what they happen to be is then no part of
+  // any effect.
+  std::uint32_t number_of(const Run& run) const {
+    for (std::size_t i = 0; i < runs_.size(); ++i)
+      if (runs_[i].name() == run.name()) return static_cast<std::uint32_t>(i + 1);
+    throw std::logic_error("no such run");
+  }
+
   Recipe recipe_of(const Run& run) const {
     const auto& s = options_.scale;
     Recipe recipe{.model = {model_of(s, run.before), {}}};
@@ -242,7 +282,7 @@ class Experiment {
     recipe.warm_up = s.warm_up;
     recipe.clip = s.clip;
     recipe.optimiser = s.optimiser;
-    recipe.seed = run.seed;
+    recipe.seed = number_of(run);
     recipe.compute = s.compute;
     recipe.device = options_.device;
     return recipe;
@@ -257,14 +297,19 @@ class Experiment {
     const auto state = file(index, ".state.safetensors");
     std::error_code ignored;
     if (fs::exists(state, ignored)) trainer.load(state, fingerprint(index));
+    {
+      const std::lock_guard lock(mutex_);
+      steps_[index] = trainer.course().steps();
+    }
     auto saved = Clock::now();
     while (!trainer.done() && !stopped_) {
-      const auto batch = corpus_->training(run.seed, trainer.course().steps(), s.batch, s.length);
+      const auto batch = corpus_->training(number_of(run), trainer.course().steps(), s.batch, s.length);
       try {
         trainer.step(batch.tokens.to(options_.device));
       } catch (const InputError& error) {
-        throw InputError(fmt::format("run {}: {}; its state before is kept in {}", run.name(), error.what(),
-                                     printable(options_.out.string())));
+        if (trainer.course().steps() > 0) trainer.save(state, fingerprint(index));
+        throw InputError(fmt::format("run {}: {}; its state before that step is kept in {}", run.name(),
+                                     error.what(), printable(state.string())));
       }
       {
         const std::lock_guard lock(mutex_);
@@ -309,7 +354,8 @@ class Experiment {
     double floor = 0;
     bool known = true;
     for (std::size_t step = late; step < steps; ++step) {
-      const auto batch = corpus_->training(run.seed, static_cast<std::int64_t>(step), s.batch, s.length);
+      const auto batch =
+          corpus_->training(number_of(run), static_cast<std::int64_t>(step), s.batch, s.length);
       known = known && batch.floor.has_value();
       floor += batch.floor.value_or(0) / static_cast<double>(steps - late);
     }
@@ -335,7 +381,7 @@ class Experiment {
     for (const double temperature : {0.0, 1.0}) {
       GenerationOptions options;
       options.sampling.temperature = temperature;
-      options.seed = run.seed;
+      options.seed = number_of(run);
       options.most_tokens = s.new_tokens;
       options.longest = recipe.model.specification.max_position_embeddings;
       options.vocabulary = recipe.model.specification.vocab_size;

@@ -28,7 +28,7 @@ RepeaterOptions shortest(const std::filesystem::path& out) {
   s.steps = 3;
   s.warm_up = 1;
   s.batch = 2;
-  s.length = 24;
+  s.length = 48;
   s.held_out_batches = 1;
   s.prompts = 12;
   s.prompt_tokens = 6;
@@ -103,7 +103,19 @@ TEST_CASE("repeater: it goes on where it was, and comes to the same", "[experime
   another.scale.optimiser.learning_rate *= 2;
   CHECK_THROWS_MATCHES(run_repeater(another, silent), InputError,
                        MessageMatches(ContainsSubstring("is of another experiment")));
-  std::ofstream(other.path() / "runs" / "BBBBB-1.json") << "{";
+  // Edited results are none, even with the right fingerprint.
+  const auto place = other.path() / "runs" / "BBBBB-1.json";
+  const auto good = parse_json(read_text(place, 1 << 20), "it");
+  for (const auto& path :
+       {"/writes/greedy/looping/value", "/gradient_norm/median", "/curve", "/levels/mask", "/name"}) {
+    auto edited = good;
+    edited[json::json_pointer(path)] = nullptr;
+    std::ofstream(place) << edited.dump();
+    CAPTURE(path);
+    CHECK_THROWS_MATCHES(run_repeater(options, silent), InputError,
+                         MessageMatches(ContainsSubstring("BBBBB-1.json")));
+  }
+  std::ofstream(place) << "{";
   CHECK_THROWS_AS(run_repeater(options, silent), InputError);
 
   auto document = whole;
@@ -130,13 +142,16 @@ TEST_CASE("repeater: a diverging run is named, with its step, and what was done 
 TEST_CASE("repeater: somebody's tokens take the place of the source", "[experiment]") {
   const TemporaryDirectory directory;
   const auto file = directory.path() / "tokens.jsonl";
-  write_tokens(file, 30);
-  const auto corpus = token_corpus(file, 24);
+  write_tokens(file, 60);
+  const auto corpus = token_corpus(file, 48);
   CHECK(corpus->vocabulary() == 80);
   CHECK_FALSE(corpus->entropy_rate().has_value());
   CHECK(corpus->training(1, 0, 2, 24).tokens.equal(corpus->training(1, 0, 2, 24).tokens));
   CHECK_FALSE(corpus->training(1, 0, 2, 24).tokens.equal(corpus->training(1, 1, 2, 24).tokens));
   CHECK_FALSE(corpus->training(1, 0, 2, 24).floor.has_value());
+  // The text after a prompt is that after the same prompt.
+  const auto text = corpus->text(4, 48), prompt = corpus->text(4, 6);
+  CHECK(std::equal(prompt.begin(), prompt.end(), text.begin()));
   auto options = shortest(directory.path() / "out");
   options.tokens = file.string();
   auto document = run_repeater(options, silent);

@@ -92,8 +92,10 @@ std::string repeater_report(const json& document) {
   text +=
       "\nHalf of the 32 combinations, those with an odd number of factors as before, each with every seed: a "
       "2^(5-1) design of resolution V. The inverted mask is one of training alone; text is written with the "
-      "right one, through the cache. Every run has the same tokens in the same order, and the same "
-      "schedule.\n\n"
+      "right one, through the cache. Every run has as many tokens, of its own, from the same "
+      "source, and the same schedule. Intervals of effects come from runs that differ in their seed alone, "
+      "those of "
+      "a single run from its prompts.\n\n"
       "## Effects, with 95 % intervals\n\nIn all runs:\n\n" +
       table_of_effects(document, "all") + "\nIn runs with the right mask:\n\n" +
       table_of_effects(document, "right mask") + "\nIn runs with the inverted mask:\n\n" +

@@ -3,6 +3,8 @@
 import inspect
 import sys
 
+import torch
+
 from plumbline.caches import Cache
 from plumbline.module import Module, part
 
@@ -29,9 +31,12 @@ class HuggingFace(Module):
     def loss_of(self, tokens, labels, keywords):
         if self.loss or "labels" not in inspect.signature(self.model.forward).parameters:
             return super().loss_of(tokens, labels, keywords)
-        loss = part(self.model(tokens.to(self.device), labels=labels.to(self.device), **keywords), "loss")
-        if loss is None:
-            raise TypeError("the model takes labels and returned no loss; give HuggingFace(loss=function(module, tokens, labels))")
+        result = self.model(tokens.to(self.device), labels=labels.to(self.device), **keywords)
+        loss = part(result, "loss")
+        if loss is None and isinstance(result, tuple) and result and torch.is_tensor(result[0]) and result[0].dim() == 0:
+            loss = result[0]
+        if loss is None:  # labels are taken and not used
+            return super().loss_of(tokens, labels, keywords)
         return loss
 
     def operations(self):

@@ -75,6 +75,6 @@ def train(model, losses, learning_rate, betas, eps, weight_decay):
         value = loss()
         value.backward()
         optimiser.step()
-        values.append(value.detach().float())
+        values.append(value.detach().float().reshape(()))
     optimiser.zero_grad(set_to_none=True)
     return torch.stack(values) if values else torch.zeros(0)
