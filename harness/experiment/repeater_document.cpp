@@ -108,7 +108,7 @@ std::string name_of(const json& factors_of_effect) {
   for (const auto& id : factors_of_effect)
     for (const auto& factor : factors())
       if (factor.id == id) names.push_back(factor.name);
-  return fmt::format("{}", fmt::join(names, " with "));
+  return fmt::format("{}", fmt::join(names, " and "));
 }
 
 // Whether an effect is more than what matters, less, or neither can be told.

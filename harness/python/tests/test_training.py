@@ -57,6 +57,29 @@ class Gradients(Case):
         shown = talk.ask("gradients", {"tokens": TOKENS, "labels": LABELS}, mode="training", padding="none", lengths=[])[1]
         self.assert_near(shown["loss"], right_gradients(weights(S))[0] + 5, "loss")
 
+    def test_the_loss_of_a_model_that_takes_labels(self):
+        """An object's, a tuple's first; a loss that is not there, or of shape (1), is no hindrance."""
+        plain = F.cross_entropy
+
+        def returning(what):
+            class Labelled(models.MiniMind):
+                def forward(self, tokens, labels=None, **keywords):
+                    logits = super().forward(tokens, **keywords).logits
+                    if labels is None:
+                        return (logits,)
+                    return what(plain(logits[:, :-1].reshape(-1, logits.shape[-1]), labels[:, 1:].reshape(-1)) + 5, logits)
+            return started(plumbline.HuggingFace(Labelled, positions=None, cache=None))
+
+        right = right_gradients(weights(S))[0]
+        for what, more in ((lambda loss, logits: (loss, logits), 5), (lambda loss, logits: {"loss": loss, "logits": logits}, 5),
+                           (lambda loss, logits: (logits,), 0)):
+            shown = returning(what).ask("gradients", {"tokens": TOKENS, "labels": LABELS}, mode="training", padding="none", lengths=[])[1]
+            self.assert_near(shown["loss"], right + more, "loss")
+        losses = returning(lambda loss, logits: (loss.reshape(()), logits)).ask(
+            "train", {"tokens": TOKENS.expand(2, 2, 6), "labels": LABELS.expand(2, 2, 6)}, steps=2, learning_rate=0.0, betas=[0.9, 0.9],
+            eps=1e-8, weight_decay=0.0)[1]["losses"]
+        self.assertEqual(list(losses.shape), [2])
+
     def test_padding(self):
         """Padding changes no gradient; a loss of the model's own is not asked about it."""
         fields = {"mode": "training", "padding": "left", "lengths": [6, 6]}
