@@ -72,7 +72,7 @@ class Verdicts(Logs):
         self.assertEqual(self.verdicts(findings)["speed"], "fail")
         self.assertEqual(findings["speed"]["level"], "must")
         self.assertIn("does each token see the next one", findings["speed"]["sentence"])
-        self.assertEqual(findings["speed"]["evidence"][0]["step"], 126)
+        self.assertEqual(findings["speed"]["evidence"][0]["step"], 220)
         record = json.loads((ROOT / "fixtures" / "repeater" / "small-result.json").read_text())
         vocabulary, seen = record["text"]["vocabulary"], {"before": 0, "after": 0}
         for run in record["runs"]:

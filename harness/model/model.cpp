@@ -218,7 +218,8 @@ at::Tensor Model::attention(std::int64_t layer, const at::Tensor& x, const Pass&
   const auto probabilities = formulas_.drop(see("probabilities", formulas_.normalise(scores)), pass.dropout);
   const auto context =
       see("context", at::matmul(probabilities, values).transpose(1, 2).reshape(x.sizes()));  // (B, T, D)
-  return formulas_.drop(see("attention_out", project(parameter(layer, "self_attn.o_proj"), context)), pass.dropout);
+  return formulas_.drop(see("attention_out", project(parameter(layer, "self_attn.o_proj"), context)),
+                        pass.dropout);
 }
 
 at::Tensor Model::feed_forward(std::int64_t layer, const at::Tensor& x, const Pass& pass) const {
@@ -228,7 +229,8 @@ at::Tensor Model::feed_forward(std::int64_t layer, const at::Tensor& x, const Pa
   const auto gate = see("gate", project(parameter(layer, "mlp.gate_proj"), x));  // (B, T, F)
   const auto up = see("up", project(parameter(layer, "mlp.up_proj"), x));        // (B, T, F)
   const auto gated = see("gated", formulas_.gate(gate, up, specification_.hidden_act));
-  return formulas_.drop(see("feed_forward_out", project(parameter(layer, "mlp.down_proj"), gated)), pass.dropout);
+  return formulas_.drop(see("feed_forward_out", project(parameter(layer, "mlp.down_proj"), gated)),
+                        pass.dropout);
 }
 
 at::Tensor Model::project(const std::string& prefix, const at::Tensor& x) const {

@@ -98,7 +98,8 @@ class Sha256 {
 // A whole file of at most `limit_bytes`. InputError if it is larger, is missing or cannot be read.
 std::string read_text(const std::filesystem::path& path, std::uint64_t limit_bytes);
 
-// Refuses at once what would lose the results of a whole run at its end. `option` begins the InputError's message.
+// Refuses at once what would lose the results of a whole run at its end. `option` begins the InputError's
+// message.
 void require_writable(const std::filesystem::path& directory, const std::string& option);
 
 // See AtomicFile.

@@ -147,7 +147,8 @@ TEST_CASE("source: copies are what stood before", "[text][source]") {
   CHECK(source.log_probabilities(std::vector<Token>{9})[0] == -INFINITY);
 }
 
-TEST_CASE("source: always the likeliest token does not repeat before all words have stood", "[text][source]") {
+TEST_CASE("source: always the likeliest token does not repeat before all words have stood",
+          "[text][source]") {
   auto settings = SourceSettings{};
   settings.vocabulary = 65;
   const Source source(settings);
