@@ -28,6 +28,7 @@ using nlohmann::json;
 using Clock = std::chrono::steady_clock;
 
 constexpr auto kBetweenStates = std::chrono::seconds(15);
+constexpr int kPartOfSaving = 20;  // a state of gigabytes is written less often: not in more of the time
 constexpr std::size_t kCurvePoints = 160;
 constexpr std::uint64_t kLargestRun = 16 << 20;  // bytes of a run's results
 
@@ -302,6 +303,7 @@ class Experiment {
       steps_[index] = trainer.course().steps();
     }
     auto saved = Clock::now();
+    Clock::duration between = kBetweenStates;
     while (!trainer.done() && !stopped_) {
       const auto batch = corpus_->training(number_of(run), trainer.course().steps(), s.batch, s.length);
       try {
@@ -315,9 +317,11 @@ class Experiment {
         const std::lock_guard lock(mutex_);
         steps_[index] = trainer.course().steps();
       }
-      if (Clock::now() - saved > kBetweenStates) {
+      if (Clock::now() - saved > between) {
+        const auto began = Clock::now();
         trainer.save(state, fingerprint(index));
         saved = Clock::now();
+        between = std::max<Clock::duration>(kBetweenStates, kPartOfSaving * (saved - began));
       }
       if (trainer.course().steps() % 20 == 0) tell();
     }
