@@ -394,7 +394,7 @@ class Speech(Runs):
     def test_one_that_speaks_rightly_is_judged(self):
         requirements = self.judged(self.speaker(), 1)
         # Its logits are not those of its one matrix, with everything that it lacks doing nothing.
-        self.assertEqual(self.verdicts(requirements, "fail"), ["PAR-1", "PAR-2", "MODE-2", "MODE-11", "NUM-6"])
+        self.assertEqual(self.verdicts(requirements, "fail"), ["PAR-1", "PAR-2", "MODE-2", "MODE-11", "NUM-6", "TXT-2"])
         self.assertIn("NUM-5", self.verdicts(requirements, "pass"))
 
     def test_no_program(self):
