@@ -32,7 +32,8 @@ class HuggingFace(Module):
         if self.loss or "labels" not in inspect.signature(self.model.forward).parameters:
             return super().loss_of(tokens, labels, keywords)
         result = self.model(tokens.to(self.device), labels=labels.to(self.device), **keywords)
-        loss = part(result, "loss")
+        loss = getattr(result, "loss", None)  # before its items: what was set later stands there alone in transformers 4
+        loss = part(result, "loss") if loss is None else loss
         if loss is None and isinstance(result, tuple) and result and torch.is_tensor(result[0]) and result[0].dim() == 0:
             loss = result[0]
         if loss is None:  # labels are taken and not used
