@@ -6,26 +6,6 @@
 namespace plumbline {
 namespace {
 
-// Golden tensors are judged in float32; in bfloat16 rounding swamps what accumulates over a pass, and NUM-4's
-// replay of each stage takes their place.
-const Golden& golden() {
-  auto& s = subject();
-  if (!s.golden())
-    not_assessed(fmt::format(
-        "there are no golden tensors for '{}'; `plumbline golden make` makes some, --golden takes them",
-        s.specification().name));
-  return *s.golden();
-}
-
-// The golden tensors, of weights that the candidate has loaded.
-const Golden& golden_of_its_weights() {
-  const auto& lacking = subject().lacking();
-  if (!lacking.empty())
-    not_assessed(fmt::format("the golden tensors were computed with {}, which the candidate does not have",
-                             *lacking.begin()));
-  return golden();
-}
-
 // The rows of `values` that are stored in the golden file: a choice along the T axis, of each batch row's
 // real tokens. (B, T, ...) or, for scores and probabilities, (B, H, T, S).
 at::Tensor stored_rows(const at::Tensor& values, const std::string& stage, const GoldenProbe& probe) {
@@ -196,22 +176,6 @@ REQUIREMENT("NUM-6", "logits agree with a float64 run of the specification on th
     expect(check);
   }
 }
-
-namespace {
-
-// What a head of its own would add to the tied matrix's gradient, where only one of the two has a head.
-void as_one_matrix(Weights& one, Weights& other) {
-  for (auto [with, without] : {std::pair{&one, &other}, {&other, &one}}) {
-    const auto head = with->find("lm_head.weight"), embedding = with->find("model.embed_tokens.weight");
-    if (without->contains("lm_head.weight") || head == with->end() || embedding == with->end() ||
-        head->second.sizes() != embedding->second.sizes())
-      continue;
-    embedding->second = embedding->second + head->second;
-    with->erase(head);
-  }
-}
-
-}  // namespace
 
 REQUIREMENT("NUM-7", "gradients agree with those of a float64 run of the specification") {
   auto& s = subject();

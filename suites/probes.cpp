@@ -54,6 +54,35 @@ void for_each_gradient_probe(const std::function<bool(const std::string&)>& can,
   }
 }
 
+const Golden& golden() {
+  auto& s = subject();
+  if (!s.golden())
+    not_assessed(fmt::format(
+        "there are no golden tensors for '{}'; `plumbline golden make` makes some, --golden takes them",
+        s.specification().name));
+  return *s.golden();
+}
+
+// The golden tensors, of weights that the candidate has loaded.
+const Golden& golden_of_its_weights() {
+  const auto& lacking = subject().lacking();
+  if (!lacking.empty())
+    not_assessed(fmt::format("the golden tensors were computed with {}, which the candidate does not have",
+                             *lacking.begin()));
+  return golden();
+}
+
+void as_one_matrix(Weights& one, Weights& other) {
+  for (auto [with, without] : {std::pair{&one, &other}, {&other, &one}}) {
+    const auto head = with->find("lm_head.weight"), embedding = with->find("model.embed_tokens.weight");
+    if (without->contains("lm_head.weight") || head == with->end() || embedding == with->end() ||
+        head->second.sizes() != embedding->second.sizes())
+      continue;
+    embedding->second = embedding->second + head->second;
+    with->erase(head);
+  }
+}
+
 Tokens special_tokens() {
   const auto& s = subject().specification();
   const std::vector<std::int64_t> special{0, 1, 2, 3, s.vocab_size - 1};

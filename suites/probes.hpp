@@ -21,6 +21,16 @@ struct GradientProbe {
 void for_each_gradient_probe(const std::function<bool(const std::string&)>& can,
                              const std::function<void(const GradientProbe&)>& body);
 
+// The golden tensors of the specification. Golden tensors are judged in float32; in bfloat16 rounding swamps
+// what accumulates over a pass, and NUM-4's replay of each stage takes their place. Not assessed: there are
+// none.
+const Golden& golden();
+// Those of weights that the candidate has loaded. Not assessed: it lacks a parameter of them.
+const Golden& golden_of_its_weights();
+
+// What a head of its own adds to the tied matrix's gradient, where only one of the two has a head.
+void as_one_matrix(Weights& one, Weights& other);
+
 // Tokens with what tokenizers use for padding, beginning, end and unknown, each where it begins and where it
 // follows.
 Tokens special_tokens();

@@ -13,7 +13,7 @@ constexpr double kLeakError = 1e-6;
 // before each step, P the source's.
 struct Leak {
   double gained = 0;      // in all
-  double most = 0;        // at any time; NaN where a loss is
+  double most = 0;        // between any two steps; NaN where a loss is
   bool finite = true;     // every loss is a finite number
   std::int64_t when = 0;  // after which step
   double allowed = 0;     // ln(steps / kLeakError) and the losses' rounding

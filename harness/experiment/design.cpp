@@ -1,9 +1,6 @@
 #include "harness/experiment/design.hpp"
 
-#include <boost/math/distributions/students_t.hpp>
-
 #include <algorithm>
-#include <cmath>
 #include <map>
 #include <stdexcept>
 
@@ -43,50 +40,32 @@ std::vector<Run> designed_runs(std::uint32_t seeds) {
 
 std::vector<Effect> effects_of(const std::vector<Run>& runs, const std::vector<double>& responses,
                                std::optional<bool> mask) {
-  struct Cell {
-    Levels before{};
-    std::vector<double> responses;
-  };
-  std::map<Levels, Cell> cells;
+  std::map<Levels, std::vector<double>> cells;
+  double count = 0;
   for (std::size_t i = 0; i < runs.size(); ++i) {
     if (!runs[i].designed || (mask && runs[i].before[kMask] != *mask)) continue;
-    auto& cell = cells[runs[i].before];
-    cell.before = runs[i].before;
-    cell.responses.push_back(responses.at(i));
+    cells[runs[i].before].push_back(responses.at(i));
+    ++count;
   }
-  double variances = 0, squared = 0, count = 0;
-  bool repeated = false;
-  for (const auto& [levels, cell] : cells) {
-    const auto runs_of_it = static_cast<double>(cell.responses.size());
-    count += runs_of_it;
-    if (runs_of_it < 2) continue;
-    repeated = true;
-    double mean = 0, squares = 0;
-    for (const double one : cell.responses) mean += one / runs_of_it;
-    for (const double one : cell.responses) squares += (one - mean) * (one - mean);
-    const double variance = squares / (runs_of_it - 1);
-    variances += variance;
-    squared += variance * variance / (runs_of_it - 1);
+  // Each side has half of all runs, so that the mean of each cell counts as much as any. Cells vary unlike
+  // each other: a saturated one not at all.
+  std::vector<Variance> variances;
+  for (const auto& [levels, values] : cells) {
+    const auto size = static_cast<double>(values.size());
+    if (values.size() > 1)
+      variances.push_back({spread_of(values).variance * size * 4 / (count * count), size - 1});
   }
-  if (!repeated) throw std::logic_error("effects need runs that differ in their seed alone");
-  // Each side has half of all runs. Cells vary unlike each other: a saturated one not at all (Welch 1947;
-  // Satterthwaite 1946). Where none varies, nothing is known of the error.
-  const double error = std::sqrt(variances / static_cast<double>(cells.size()) * 4 / count);
-  const double freedom = error > 0 ? variances * variances / squared : 1;
-  const boost::math::students_t student(freedom);
-  const double reach = error > 0 ? boost::math::quantile(student, 0.975) * error : 0;
+  if (variances.empty()) throw std::logic_error("effects need runs that differ in their seed alone");
 
   const auto of = [&](const std::vector<std::size_t>& which) {
     double value = 0;
-    for (const auto& [levels, cell] : cells) {
+    for (const auto& [levels, values] : cells) {
       double sign = 1;
-      for (const auto factor : which) sign *= cell.before[factor] ? 1 : -1;
-      for (const double one : cell.responses) value += sign * one / (count / 2);
+      for (const auto factor : which) sign *= levels[factor] ? 1 : -1;
+      for (const double one : values) value += sign * one / (count / 2);
     }
-    Effect effect{which, value, {value - reach, value + reach}, 1};
-    if (error > 0)
-      effect.chance = 2 * boost::math::cdf(boost::math::complement(student, std::abs(value) / error));
-    return effect;
+    const auto student = students_t(value, variances, 0.95);
+    return Effect{which, value, {value - student.reach, value + student.reach}, student.chance};
   };
   std::vector<Effect> effects;
   const auto looked_at = [&](std::size_t factor) { return !mask || factor != kMask; };

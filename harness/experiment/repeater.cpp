@@ -84,15 +84,9 @@ json measured(const std::vector<std::vector<Token>>& texts) {
   for (const auto* id : {"looping", "loop-share", "seq-rep-2", "seq-rep-4", "distinct-1", "longest-repeat"}) {
     const auto& metric = find_metric(repetition, id);
     all[id] = {{"value", metric.value ? json(*metric.value) : json()}};
-    if (!metric.value || metric.shares.empty()) continue;
-    if (metric.kind == Kind::rate) {
-      std::int64_t hits = 0;
-      for (const auto& share : metric.shares) hits += share.over > 0 ? 1 : 0;
-      const auto interval = binomial_interval(hits, static_cast<std::int64_t>(metric.shares.size()), 0.95);
-      all[id].update({{"low", interval.low}, {"high", interval.high}});
-    } else if (const auto interval = bca_interval(metric.shares, 0.95, 1)) {
+    if (!metric.value || metric.kind == Kind::whole) continue;
+    if (const auto interval = interval_of(metric.shares, metric.kind == Kind::rate, 0.95, 1))
       all[id].update({{"low", interval->low}, {"high", interval->high}});
-    }
   }
   return all;
 }
@@ -134,6 +128,8 @@ class Experiment {
       for (auto* specification : {&options_.scale.after, &options_.scale.before})
         specification->vocab_size = corpus_->vocabulary();
     settings_ = plumbline::settings_of(options_, *corpus_);
+    for (const auto& run : runs_)
+      parameters_.push_back(model_of(options_.scale, run.before).parameter_count());
     for (std::int64_t i = 0; i < options_.scale.prompts; ++i)
       prompts_.push_back(corpus_->text(i, static_cast<std::size_t>(options_.scale.prompt_tokens)));
   }
@@ -191,8 +187,8 @@ class Experiment {
     const auto where = printable(place.string());
     auto result = parse_json(read_text(place, kLargestRun), where);
     if (value_of<std::string>(result, "fingerprint", where) != fingerprint(run))
-      throw InputError(fmt::format(
-          "{}: is of another experiment (other settings, or another version); name another --out", where));
+      throw InputError(
+          fmt::format("{}: is of another experiment, with other settings; name another --out", where));
     result.erase("fingerprint");
     require_run(result, runs_[run], where);
     results_[run] = std::move(result);
@@ -257,9 +253,8 @@ class Experiment {
     const std::lock_guard lock(mutex_);
     std::int64_t done = 0, all = 0;
     for (std::size_t i = 0; i < runs_.size(); ++i) {
-      const auto parameters = model_of(options_.scale, runs_[i].before).parameter_count();
-      done += steps_[i] * parameters;
-      all += options_.scale.steps * parameters;
+      done += steps_[i] * parameters_[i];
+      all += options_.scale.steps * parameters_[i];
     }
     const auto finished = static_cast<std::size_t>(
         std::count_if(results_.begin(), results_.end(), [](const json& one) { return !one.is_null(); }));
@@ -268,14 +263,11 @@ class Experiment {
 
   // Every run has an initialisation, dropout and text of its own: what they happen to be is then no part of
   // any effect.
-  std::uint32_t number_of(const Run& run) const {
-    for (std::size_t i = 0; i < runs_.size(); ++i)
-      if (runs_[i].name() == run.name()) return static_cast<std::uint32_t>(i + 1);
-    throw std::logic_error("no such run");
-  }
+  static std::uint32_t number_of(std::size_t index) { return static_cast<std::uint32_t>(index + 1); }
 
-  Recipe recipe_of(const Run& run) const {
+  Recipe recipe_of(std::size_t index) const {
     const auto& s = options_.scale;
+    const auto& run = runs_[index];
     Recipe recipe{.model = {model_of(s, run.before), {}}};
     if (run.before[kMask]) recipe.model = depart(recipe.model.specification, "mask-inverted-in-training");
     recipe.dropout = recipe.model.specification.dropout;
@@ -283,7 +275,7 @@ class Experiment {
     recipe.warm_up = s.warm_up;
     recipe.clip = s.clip;
     recipe.optimiser = s.optimiser;
-    recipe.seed = number_of(run);
+    recipe.seed = number_of(index);
     recipe.compute = s.compute;
     recipe.device = options_.device;
     return recipe;
@@ -293,7 +285,7 @@ class Experiment {
     const auto& s = options_.scale;
     const auto& run = runs_[index];
     const auto begin = Clock::now();
-    const auto recipe = recipe_of(run);
+    const auto recipe = recipe_of(index);
     Trainer trainer(recipe);
     const auto state = file(index, ".state.safetensors");
     std::error_code ignored;
@@ -305,7 +297,7 @@ class Experiment {
     auto saved = Clock::now();
     Clock::duration between = kBetweenStates;
     while (!trainer.done() && !stopped_) {
-      const auto batch = corpus_->training(number_of(run), trainer.course().steps(), s.batch, s.length);
+      const auto batch = corpus_->training(number_of(index), trainer.course().steps(), s.batch, s.length);
       try {
         trainer.step(batch.tokens.to(options_.device));
       } catch (const InputError& error) {
@@ -329,7 +321,7 @@ class Experiment {
       if (trainer.course().steps() > 0) trainer.save(state, fingerprint(index));
       return {};
     }
-    auto result = measure(trainer, recipe, run);
+    auto result = measure(trainer, recipe, index);
     result["seconds"] = std::chrono::duration<double>(Clock::now() - begin).count();
     auto kept = result;
     kept["fingerprint"] = fingerprint(index);
@@ -340,8 +332,9 @@ class Experiment {
     return result;
   }
 
-  json measure(const Trainer& trainer, const Recipe& recipe, const Run& run) const {
+  json measure(const Trainer& trainer, const Recipe& recipe, std::size_t index) const {
     const auto& s = options_.scale;
+    const auto& run = runs_[index];
     const auto& course = trainer.course();
     const auto steps = course.losses.size();
     json levels = json::object();
@@ -359,7 +352,7 @@ class Experiment {
     bool known = true;
     for (std::size_t step = late; step < steps; ++step) {
       const auto batch =
-          corpus_->training(number_of(run), static_cast<std::int64_t>(step), s.batch, s.length);
+          corpus_->training(number_of(index), static_cast<std::int64_t>(step), s.batch, s.length);
       known = known && batch.floor.has_value();
       floor += batch.floor.value_or(0) / static_cast<double>(steps - late);
     }
@@ -367,7 +360,7 @@ class Experiment {
     const auto warm = static_cast<std::size_t>(s.warm_up);
     result["first_loss"] = course.losses.front();
     result["gradient_norm"] = {
-        {"median", median_of({course.norms.begin() + static_cast<std::ptrdiff_t>(warm), course.norms.end()})},
+        {"median", median({course.norms.begin() + static_cast<std::ptrdiff_t>(warm), course.norms.end()})},
         {"unsteadiness", unsteadiness(course.norms, warm)}};
     std::vector<at::Tensor> held_out;
     double held_out_floor = 0;
@@ -385,7 +378,7 @@ class Experiment {
     for (const double temperature : {0.0, 1.0}) {
       GenerationOptions options;
       options.sampling.temperature = temperature;
-      options.seed = number_of(run);
+      options.seed = number_of(index);
       options.most_tokens = s.new_tokens;
       options.longest = recipe.model.specification.max_position_embeddings;
       options.vocabulary = recipe.model.specification.vocab_size;
@@ -414,16 +407,11 @@ class Experiment {
     return all;
   }
 
-  static double median_of(std::vector<double> values) {
-    const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-    std::nth_element(values.begin(), middle, values.end());
-    return *middle;
-  }
-
   RepeaterOptions options_;
   std::function<void(double, std::size_t, std::size_t)> progress_;
   std::unique_ptr<Corpus> corpus_;
   std::vector<Run> runs_;
+  std::vector<std::int64_t> parameters_;  // of each run's model
   json settings_;
   std::vector<std::vector<Token>> prompts_;
   std::mutex mutex_;  // of what follows

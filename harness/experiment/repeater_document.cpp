@@ -1,5 +1,4 @@
 // What the runs say: effects, an answer in plain words, and verdicts on the document's claims.
-#include <boost/math/distributions/students_t.hpp>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -8,6 +7,7 @@
 #include <cmath>
 
 #include "harness/experiment/repeater.hpp"
+#include "harness/system/error.hpp"
 
 namespace plumbline {
 namespace {
@@ -79,18 +79,16 @@ std::string with_interval(const json& effect) {
                      signed_number(effect["high"]));
 }
 
-// The mean of a response over the runs with these levels, by factor.
-double mean_where(const json& document, const std::string& id,
-                  const std::map<std::string, std::string>& levels) {
-  double sum = 0, count = 0;
-  for (const auto& run : document["runs"]) {
-    if (!std::all_of(levels.begin(), levels.end(),
-                     [&](const auto& one) { return run.at("levels").at(one.first) == one.second; }))
-      continue;
-    sum += response(id).of(run);
-    ++count;
-  }
-  return sum / count;
+// A response over the runs with these levels, by factor.
+std::vector<double> values_where(const json& document, const std::string& id,
+                                 const std::map<std::string, std::string>& levels) {
+  std::vector<double> values;
+  for (const auto& run : document["runs"])
+    if (std::all_of(levels.begin(), levels.end(),
+                    [&](const auto& one) { return run.at("levels").at(one.first) == one.second; }))
+      values.push_back(response(id).of(run));
+  if (values.empty()) throw InputError("the experiment has no runs of the levels that are asked for");
+  return values;
 }
 
 std::string scale_sentence(const json& document) {
@@ -117,29 +115,19 @@ Size size_of(const json& effect, double matters) {
   return effect["low"] > matters ? Size::more : effect["high"] < matters ? Size::less : Size::open;
 }
 
-// The difference of two groups of runs' means, and its 95 % interval (Welch 1947).
+// The difference of two groups of runs' means, and its 95 % interval.
 json difference(const json& document, const std::string& id, const std::map<std::string, std::string>& more,
                 const std::map<std::string, std::string>& less) {
-  double value = 0, variance = 0, squared = 0;
-  for (const auto& [levels, sign] : {std::pair{more, 1.0}, {less, -1.0}}) {
-    std::vector<double> values;
-    for (const auto& run : document["runs"])
-      if (std::all_of(levels.begin(), levels.end(),
-                      [&](const auto& one) { return run.at("levels").at(one.first) == one.second; }))
-        values.push_back(response(id).of(run));
+  std::vector<Variance> variances;
+  const auto mean_of = [&](const std::map<std::string, std::string>& levels) {
+    const auto values = values_where(document, id, levels);
+    const auto spread = spread_of(values);
     const auto count = static_cast<double>(values.size());
-    double mean = 0, squares = 0;
-    for (const double one : values) mean += one / count;
-    for (const double one : values) squares += (one - mean) * (one - mean);
-    const double own = squares / (count - 1) / count;
-    value += sign * mean;
-    variance += own;
-    squared += own * own / (count - 1);
-  }
-  const double reach =
-      variance > 0 ? boost::math::quantile(boost::math::students_t(variance * variance / squared), 0.975) *
-                         std::sqrt(variance)
-                   : 0;
+    variances.push_back({spread.variance / count, count - 1});
+    return spread.mean;
+  };
+  const double of_more = mean_of(more), value = of_more - mean_of(less);
+  const double reach = students_t(value, variances, 0.95).reach;
   return {{"value", value}, {"low", value - reach}, {"high", value + reach}};
 }
 
@@ -221,9 +209,8 @@ std::string verdict_on(const json& document, const std::string& strategy) {
   std::vector<std::string> guilty, innocent, open;
   for (const auto& effect : strongest_first(effects_among(document, measure.id, "all"))) {
     if (effect["factors"].size() != 1) continue;
-    auto& kind = effect["low"] > measure.matters    ? guilty
-                 : effect["high"] < measure.matters ? innocent
-                                                    : open;
+    const auto size = size_of(effect, measure.matters);
+    auto& kind = size == Size::more ? guilty : size == Size::less ? innocent : open;
     kind.push_back(fmt::format("{} {}", name_of(effect["factors"]), with_interval(effect)));
   }
   return fmt::format(
@@ -239,7 +226,7 @@ json answers(const json& document) {
   const auto level_of = [&](const char* level, const char* id) {
     std::map<std::string, std::string> levels;
     for (const auto& factor : factors()) levels[factor.id] = level;
-    return mean_where(document, id, levels);
+    return spread_of(values_where(document, id, levels)).mean;
   };
   const auto& own = document["own_text"];
   const auto of_own = [&](const char* strategy) {
@@ -273,6 +260,11 @@ json answers(const json& document) {
 void conclude_repeater(json& document) {
   const auto seeds = document["settings"]["seeds"].get<std::uint32_t>();
   const auto runs = designed_runs(seeds);
+  const auto& made = document["runs"];
+  for (std::size_t i = 0; i < std::max(runs.size(), made.size()); ++i)
+    if (i >= runs.size() || i >= made.size() || made[i].at("name") != runs[i].name())
+      throw InputError(fmt::format(
+          "the experiment's run {} is not the design's; expected {} runs in its order", i + 1, runs.size()));
   document["factors"] = json::array();
   for (const auto& factor : factors())
     document["factors"].push_back(

@@ -88,6 +88,21 @@ Tensor mean_over_labels(const Tensor& logits, const Tensor& labels, std::int64_t
   return surprises(logits, labels, shift).sum() / counted.to(logits.device());
 }
 
+// A mask that is wrong in training mode alone.
+template <Tensor (*wrong)(const Sight&)>
+void in_training(Departed& d) {
+  d.formulas.mask = [](const Sight& sight) { return sight.training ? wrong(sight) : causal_mask(sight); };
+}
+
+// AdamW that takes every step for the one of this number.
+template <std::int64_t number>
+void corrected_as_at_step(Departed& d) {
+  d.formulas.optimise = [](const Tensor& parameter, const Tensor& gradient, Moments& moments, std::int64_t,
+                           const AdamW& numbers) {
+    return adamw(parameter, gradient, moments, number, numbers);
+  };
+}
+
 struct Departure {
   const char* name;
   std::variant<void (*)(Specification&), void (*)(Departed&)> apply;  // other numbers, or other formulas
@@ -276,12 +291,7 @@ const std::vector<Departure>& catalogue() {
        }},
       // 7 Causality and modes
       {"mask-none", [](Departed& d) { d.formulas.mask = mask_everything_visible; }},
-      {"mask-none-in-training",
-       [](Departed& d) {
-         d.formulas.mask = [](const Sight& sight) {
-           return sight.training ? mask_everything_visible(sight) : causal_mask(sight);
-         };
-       }},
+      {"mask-none-in-training", in_training<mask_everything_visible>},
       {"mask-none-in-prefill",
        [](Departed& d) {
          d.formulas.mask = [](const Sight& sight) {
@@ -293,12 +303,7 @@ const std::vector<Departure>& catalogue() {
        [](Departed& d) { d.formulas.mask = [](const Sight& sight) { return mask_window(sight, 256); }; }},
       {"mask-inverted", [](Departed& d) { d.formulas.mask = mask_inverted; }},
       {"mask-without-padding", [](Departed& d) { d.formulas.mask = mask_without_padding; }},
-      {"mask-without-padding-in-training",
-       [](Departed& d) {
-         d.formulas.mask = [](const Sight& sight) {
-           return sight.training ? mask_without_padding(sight) : causal_mask(sight);
-         };
-       }},
+      {"mask-without-padding-in-training", in_training<mask_without_padding>},
       {"token-0-is-padding",
        [](Departed& d) {
          d.formulas.embed = [](const Tensor& embedding, const Tensor& ids) {
@@ -355,12 +360,7 @@ const std::vector<Departure>& catalogue() {
        [](Departed& d) {
          d.formulas.embed = [](const Tensor& embedding, const Tensor&) { return embedding.detach(); };
        }},
-      {"mask-inverted-in-training",
-       [](Departed& d) {
-         d.formulas.mask = [](const Sight& sight) {
-           return sight.training ? mask_inverted(sight) : causal_mask(sight);
-         };
-       }},
+      {"mask-inverted-in-training", in_training<mask_inverted>},
       {"adamw-decay-in-gradient",
        [](Departed& d) {
          d.formulas.optimise = [](const Tensor& parameter, const Tensor& gradient, Moments& moments,
@@ -370,19 +370,12 @@ const std::vector<Departure>& catalogue() {
            return adamw(parameter, gradient + numbers.weight_decay * parameter, moments, step, without);
          };
        }},
-      {"adamw-uncorrected",
+      {"adamw-uncorrected", corrected_as_at_step<1'000'000>},
+      {"adamw-step-stays-1", corrected_as_at_step<1>},
+      {"optimiser-of-other-parameters",
        [](Departed& d) {
-         d.formulas.optimise = [](const Tensor& parameter, const Tensor& gradient, Moments& moments,
-                                  std::int64_t, const AdamW& numbers) {
-           return adamw(parameter, gradient, moments, 1'000'000, numbers);
-         };
-       }},
-      {"adamw-step-stays-1",
-       [](Departed& d) {
-         d.formulas.optimise = [](const Tensor& parameter, const Tensor& gradient, Moments& moments,
-                                  std::int64_t, const AdamW& numbers) {
-           return adamw(parameter, gradient, moments, 1, numbers);
-         };
+         d.formulas.optimise = [](const Tensor& parameter, const Tensor&, Moments&, std::int64_t,
+                                  const AdamW&) { return parameter; };
        }},
   };
   return all;

@@ -28,6 +28,11 @@ constexpr PhiloxCounter philox(PhiloxCounter counter, PhiloxKey key) {
   return counter;
 }
 
+// A number in [0, 1) from two words: 53 bits of them.
+constexpr double uniform(std::uint32_t high, std::uint32_t low) {
+  return static_cast<double>((std::uint64_t{high} << 32 | low) >> 11) * 0x1p-53;
+}
+
 // FNV-1a, 32 bits (Fowler, Noll, Vo): gives each name a stream of its own.
 constexpr std::uint32_t fnv1a(std::string_view text) {
   std::uint32_t hash = 2166136261u;

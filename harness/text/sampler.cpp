@@ -175,7 +175,7 @@ Choice choose(std::span<const float> logits, const Sampling& sampling, Sequence 
 
 double uniform_of(std::uint32_t seed, std::uint64_t row, std::uint64_t step) {
   const auto words = PhiloxStream("sampling", seed).block(row << 24 | step);
-  return static_cast<double>((std::uint64_t{words[0]} << 32 | words[1]) >> 11) * 0x1p-53;
+  return uniform(words[0], words[1]);
 }
 
 }  // namespace plumbline

@@ -14,14 +14,6 @@
 namespace plumbline {
 namespace {
 
-// Two numbers in [0, 1), 53 bits each.
-std::pair<double, double> uniforms(const PhiloxCounter& words) {
-  const auto one = [](std::uint32_t high, std::uint32_t low) {
-    return static_cast<double>((std::uint64_t{high} << 32 | low) >> 11) * 0x1p-53;
-  };
-  return {one(words[0], words[1]), one(words[2], words[3])};
-}
-
 std::vector<double> sums_before(const std::vector<double>& values) {
   std::vector<double> below(values.size());
   std::exclusive_scan(values.begin(), values.end(), below.begin(), 0.0);
@@ -114,8 +106,8 @@ Source::Source(const SourceSettings& settings) : settings_(settings) {
     const auto begin = successors_.size();
     successors_.push_back(likeliest[token]);
     for (std::uint64_t tried = 0; successors_.size() < begin + settings.successors; ++tried) {
-      auto one = static_cast<Token>(
-          drawn(zipf_below_, uniforms(random.block(std::uint64_t{token} << 24 | tried)).first));
+      const auto words = random.block(std::uint64_t{token} << 24 | tried);
+      auto one = static_cast<Token>(drawn(zipf_below_, uniform(words[0], words[1])));
       const auto taken = [&](Token candidate) {
         return std::find(successors_.begin() + static_cast<std::ptrdiff_t>(begin), successors_.end(),
                          candidate) != successors_.end();
@@ -200,7 +192,8 @@ Stream Source::draw(std::uint64_t number, std::size_t length) const {
   Stream stream;
   Reader reader(*this);
   for (std::size_t step = 0; step < length; ++step) {
-    const auto [first, second] = uniforms(random.block(number << 24 | step));
+    const auto words = random.block(number << 24 | step);
+    const double first = uniform(words[0], words[1]), second = uniform(words[2], words[3]);
     // `first` decides whether a copy begins, and what is left of it whether the step is a loose one.
     const double e = reader.may_copy() ? settings_.copying : 0;
     Token token = 0;

@@ -4,6 +4,7 @@
 #include <boost/math/distributions/binomial.hpp>
 #include <boost/math/distributions/hypergeometric.hpp>
 #include <boost/math/distributions/normal.hpp>
+#include <boost/math/distributions/students_t.hpp>
 #include <cmath>
 
 #include "harness/model/philox.hpp"
@@ -275,6 +276,49 @@ std::optional<double> least_rate_difference(double rate, std::int64_t prompts_on
 double least_difference(const Interval& of_difference, double confidence) {
   const double half = (of_difference.high - of_difference.low) / 2;
   return half * (1 + quantile(kPower) / quantile((1 + confidence) / 2));
+}
+
+double median(std::vector<double> values) {
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
+Spread spread_of(const std::vector<double>& values) {
+  const auto count = static_cast<double>(values.size());
+  Spread spread;
+  for (const double value : values) spread.mean += value / count;
+  if (values.size() < 2) return spread;
+  for (const double value : values) spread.variance += std::pow(value - spread.mean, 2) / (count - 1);
+  return spread;
+}
+
+StudentsT students_t(double estimate, const std::vector<Variance>& variances, double confidence) {
+  double sum = 0, squared = 0;
+  for (const auto& one : variances)
+    if (one.freedom > 0) sum += one.value, squared += one.value * one.value / one.freedom;
+  if (!(sum > 0)) return {};
+  const boost::math::students_t distribution(sum * sum / squared);
+  const double error = std::sqrt(sum);
+  return {boost::math::quantile(distribution, (1 + confidence) / 2) * error,
+          2 * boost::math::cdf(boost::math::complement(distribution, std::abs(estimate) / error))};
+}
+
+std::vector<Share> measurable(std::vector<Share> shares) {
+  std::erase_if(shares, [](const Share& share) { return !(share.under > 0); });
+  return shares;
+}
+
+bool is_hit(const Share& share) {
+  return share.over / share.under > 0.5;
+}
+
+std::optional<Interval> interval_of(const std::vector<Share>& shares, bool rate, double confidence,
+                                    std::uint32_t seed) {
+  const auto measured = measurable(shares);
+  if (!rate) return bca_interval(measured, confidence, seed);
+  return binomial_interval(std::count_if(measured.begin(), measured.end(), is_hit),
+                           static_cast<std::int64_t>(measured.size()), confidence);
 }
 
 }  // namespace plumbline

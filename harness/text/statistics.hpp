@@ -14,6 +14,27 @@ struct Interval {
   double low = 0, high = 0;
 };
 
+// Of an even number, the larger of the two in the middle. At least one value.
+double median(std::vector<double> values);
+
+// The mean of at least one value, and the variance of what they are drawn from (0 of a single one).
+struct Spread {
+  double mean = 0, variance = 0;
+};
+Spread spread_of(const std::vector<double>& values);
+
+// Student's t at the middle `confidence` of an estimate whose variance is the sum of independent ones, each
+// with its degrees of freedom (Welch 1947; Satterthwaite 1946): how far the interval reaches to each side,
+// and the chance of an estimate as far from 0 if that is what it estimates. Where nothing varies, nothing is
+// known of the error: reach 0, chance 1.
+struct Variance {
+  double value = 0, freedom = 0;
+};
+struct StudentsT {
+  double reach = 0, chance = 1;
+};
+StudentsT students_t(double estimate, const std::vector<Variance>& variances, double confidence);
+
 // What one prompt contributes: the estimate is the sum of `over` divided by the sum of `under` over prompts.
 // A mean of one value a prompt has 1 below.
 struct Share {
@@ -37,6 +58,15 @@ std::optional<Interval> bca_interval_of_difference(const std::vector<Share>& one
 
 // Clopper and Pearson 1934: exact, whatever the number of prompts.
 Interval binomial_interval(std::int64_t hits, std::int64_t prompts, double confidence);
+
+// Those of which there is something to measure.
+std::vector<Share> measurable(std::vector<Share> shares);
+bool is_hit(const Share& share);
+
+// The interval of the estimate of these shares, one a prompt: of a rate, of prompts that are hits or not,
+// binomial_interval, else bca_interval.
+std::optional<Interval> interval_of(const std::vector<Share>& shares, bool rate, double confidence,
+                                    std::uint32_t seed);
 
 // Hits and misses of two samples of prompts. Of pairs: prompts that are hits in one of the two alone.
 struct Rates {

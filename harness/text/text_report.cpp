@@ -69,15 +69,6 @@ std::vector<Share> by_prompt(const Metric& metric, const Prompts& prompts) {
   return all;
 }
 
-std::vector<Share> measurable(std::vector<Share> shares) {
-  std::erase_if(shares, [](const Share& share) { return !(share.under > 0); });
-  return shares;
-}
-
-bool is_hit(const Share& share) {
-  return share.over / share.under > 0.5;
-}
-
 json to_json(const std::optional<Interval>& interval, double confidence, const std::string& method) {
   if (!interval) return nullptr;
   return {{"low", interval->low}, {"high", interval->high}, {"confidence", confidence}, {"method", method}};
@@ -94,13 +85,9 @@ json measured(const Metric& metric, const Prompts& prompts, std::uint32_t seed) 
   if (!metric.value || metric.kind == Kind::whole) return out;
   const auto shares = measurable(by_prompt(metric, prompts));
   out["value"] = estimate(shares);  // over prompts, as its interval
-  if (metric.kind == Kind::rate && prompts.single()) {
-    const auto hits = std::count_if(shares.begin(), shares.end(), is_hit);
-    const auto n = static_cast<std::int64_t>(shares.size());
-    out["interval"] = to_json(binomial_interval(hits, n, kShownConfidence), kShownConfidence, kBinomial);
-  } else {
-    out["interval"] = to_json(bca_interval(shares, kShownConfidence, seed), kShownConfidence, kBca);
-  }
+  const bool rate = metric.kind == Kind::rate && prompts.single();
+  out["interval"] =
+      to_json(interval_of(shares, rate, kShownConfidence, seed), kShownConfidence, rate ? kBinomial : kBca);
   return out;
 }
 

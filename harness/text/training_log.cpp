@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "harness/system/files.hpp"
+#include "harness/text/statistics.hpp"
 
 namespace plumbline {
 namespace {
@@ -23,12 +24,6 @@ constexpr double kLeastRise = 0.5;      // nats
 constexpr double kSpike = 1;            // nats above its neighbours, and
 constexpr double kSpikeDeviations = 8;  // median absolute deviations
 constexpr std::size_t kMostEvidence = 10;
-
-double median(std::vector<double> values) {
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
-}
 
 std::string step_of(const LogPoint& point) {
   return fmt::format("step {:.0f} (line {})", point.step, point.line);
