@@ -1,9 +1,7 @@
 #include "harness/experiments.hpp"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
-#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <memory>
@@ -12,6 +10,7 @@
 
 #include "harness/device.hpp"
 #include "harness/experiment/repeater.hpp"
+#include "harness/progress.hpp"
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
 
@@ -33,34 +32,14 @@ constexpr const char* kHelp =
     "and called again, it goes on where it was.\n"
     "Exit status: 0 done; 2 could not be done.";
 
-// A bar where somebody looks, else a line for each tenth.
-class Progress {
- public:
-  void tell(double done, std::size_t runs, std::size_t all) {
-    const auto now = std::chrono::steady_clock::now();
-    if (first_ < 0) first_ = done;
-    const bool seen = isatty(STDERR_FILENO) == 1, over = runs == all;
-    const auto tenth = static_cast<int>(done * 10);
-    if (seen ? now - told_ < std::chrono::milliseconds(200) && !over : tenth == tenth_ && !over) return;
-    told_ = now;
-    tenth_ = tenth;
-    const double seconds = std::chrono::duration<double>(now - begin_).count();
-    const bool known = done - first_ > 0.02 && !over;
-    constexpr std::size_t kWidth = 30;
-    const auto text = fmt::format(
-        "[{:-<{}}] {:>3.0f} %, {} of {} runs{}", std::string(static_cast<std::size_t>(done * kWidth), '#'),
-        kWidth, 100 * done, runs, all,
-        known ? fmt::format(", about {:.0f} min left", std::ceil(seconds / (done - first_) * (1 - done) / 60))
-              : "");
-    fmt::print(stderr, "{}{:<78}{}", seen ? "\r" : "", text, seen && !over ? "" : "\n");
-    std::fflush(stderr);
-  }
-
- private:
-  std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now(), told_{};
-  int tenth_ = -1;
-  double first_ = -1;  // what was done before
-};
+// " 12 of 34 runs, about 3 min left": of what is done, `before` was when this call began.
+std::string told(double done, double before, std::size_t runs, std::size_t all, double seconds) {
+  const bool known = done - before > 0.02 && runs < all;
+  return fmt::format(
+      ", {} of {} runs{}", runs, all,
+      known ? fmt::format(", about {:.0f} min left", std::ceil(seconds / (done - before) * (1 - done) / 60))
+            : "");
+}
 
 int run_repeater_command(const RepeaterArguments& arguments, const Circumstance& circumstance) {
   RepeaterOptions options;
@@ -84,13 +63,15 @@ int run_repeater_command(const RepeaterArguments& arguments, const Circumstance&
     throw InputError(fmt::format("--out {}: cannot be made: {}", printable(arguments.out), why.message()));
   require_writable(options.out, "--out");
   Progress progress;
+  double before = -1;  // what was done when this call began
   bool silent = true;  // until it is known that there is something to do
   auto document = run_repeater(options, [&](double done, std::size_t runs, std::size_t all) {
     if (std::exchange(silent, false))
       fmt::print("Which difference makes the model repeat itself? Scale '{}', {}, {} at a time\n",
                  options.scale.name, device_name(options.device), options.workers);
     std::fflush(stdout);
-    progress.tell(done, runs, all);
+    if (before < 0) before = done;
+    progress.tell(done, told(done, before, runs, all, progress.seconds()));
   });
   document["program"] = circumstance.version;
   document["command"] = printable(circumstance.command, 2000);

@@ -1,7 +1,6 @@
 #include "harness/sampling.hpp"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <chrono>
 #include <cstdio>
@@ -10,6 +9,7 @@
 
 #include "harness/candidate/protocol.hpp"
 #include "harness/evidence/safetensors.hpp"
+#include "harness/progress.hpp"
 #include "harness/system/child.hpp"
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
@@ -131,41 +131,6 @@ std::vector<Prompt> read_prompts(const SamplingRun& run) {
   return prompts;
 }
 
-// A bar where somebody looks, else a line for each tenth that takes a while.
-class Progress {
- public:
-  void tell(std::int64_t done, std::int64_t most) {
-    const auto now = std::chrono::steady_clock::now();
-    const bool seen = isatty(STDERR_FILENO) == 1;
-    const auto tenth = done * 10 / std::max<std::int64_t>(most, 1);
-    if (seen ? now - told_ < std::chrono::milliseconds(100) && done < most
-             : tenth == tenth_ || now - told_ < std::chrono::seconds(2))
-      return;
-    told_ = now;
-    tenth_ = tenth;
-    const double seconds = std::chrono::duration<double>(now - begin_).count();
-    const auto text = fmt::format("{:>3} % of at most {} tokens, {:.0f} a second",
-                                  done * 100 / std::max<std::int64_t>(most, 1), most,
-                                  static_cast<double>(done) / std::max(seconds, 1e-9));
-    if (!seen) {
-      fmt::print(stderr, "{}\n", text);
-      return;
-    }
-    const auto filled = static_cast<std::size_t>(done * 30 / std::max<std::int64_t>(most, 1));
-    fmt::print(stderr, "\r[{}{}] {}", std::string(filled, '='), std::string(30 - filled, ' '), text);
-    shown_ = true;
-    std::fflush(stderr);
-  }
-  ~Progress() {
-    if (shown_) fmt::print(stderr, "\n");
-  }
-
- private:
-  std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now(), told_ = begin_;
-  std::int64_t tenth_ = 0;
-  bool shown_ = false;
-};
-
 // A batch of caches, in float32, has to fit into memory before anything is generated.
 void require_room(const std::vector<Prompt>& prompts, const GenerationOptions& options,
                   const Specification& s) {
@@ -210,8 +175,11 @@ int sample(SamplingRun run, std::unique_ptr<Candidate> candidate, const Specific
   std::vector<Generated> generated;
   try {
     Progress progress;
-    generated = generate(*candidate, ids, run.options,
-                         [&](std::int64_t done, std::int64_t most) { progress.tell(done, most); });
+    generated = generate(*candidate, ids, run.options, [&](std::int64_t done, std::int64_t most) {
+      progress.tell(static_cast<double>(done) / static_cast<double>(std::max<std::int64_t>(most, 1)),
+                    fmt::format(" of at most {} tokens, {:.0f} a second", most,
+                                static_cast<double>(done) / std::max(progress.seconds(), 1e-9)));
+    });
   } catch (const CandidateFailed& failed) {
     throw InputError(failed.what());
   } catch (const NotShown& why) {

@@ -1,0 +1,40 @@
+#include "harness/progress.hpp"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cstdio>
+
+namespace plumbline {
+
+Progress::~Progress() {
+  if (shown_) fmt::print(stderr, "\n");
+}
+
+double Progress::seconds() const {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count();
+}
+
+void Progress::tell(double done, const std::string& words) {
+  const auto now = std::chrono::steady_clock::now();
+  const bool seen = isatty(STDERR_FILENO) == 1;
+  const auto tenth = static_cast<int>(done * 10);
+  if (seen ? now - told_ < std::chrono::milliseconds(100) && done < 1
+           : tenth == tenth_ || now - told_ < std::chrono::seconds(2))
+    return;
+  told_ = now;
+  tenth_ = tenth;
+  const auto text = fmt::format("{:>3} %{}", static_cast<int>(done * 100), words);
+  if (!seen) {
+    fmt::print(stderr, "{}\n", text);
+    std::fflush(stderr);
+    return;
+  }
+  constexpr std::size_t kWidth = 30;
+  const auto filled = static_cast<std::size_t>(done * kWidth);
+  fmt::print(stderr, "\r[{}{}] {:<44}", std::string(filled, '='), std::string(kWidth - filled, ' '), text);
+  shown_ = true;
+  std::fflush(stderr);
+}
+
+}  // namespace plumbline
