@@ -19,6 +19,7 @@ namespace plumbline {
 namespace {
 
 constexpr int kRounds = 5;
+constexpr auto kStepTooSmall = "in bfloat16 a step is smaller than the rounding of what it changes";
 
 bool same_bits(const at::Tensor& one, const at::Tensor& other) {
   if (one.scalar_type() != other.scalar_type() || one.sizes() != other.sizes()) return false;
@@ -689,6 +690,62 @@ struct Comparison::Pair {
         });
   }
 
+  void training_steps() {
+    if (one.candidate().type() == at::kBFloat16) not_assessed(kStepTooSmall);  // nor recorded
+    set_subject(&one);
+    auto run = some_steps(3);  // the third step tells what the second kept of the first
+    run.labels = run.labels.clone();
+    run.labels.select(1, 0).narrow(1, 2, 4).fill_(kIgnored);  // of unlike number in the two sequences
+    const auto exact = train(one.exact(), run), rounded = train(one.rounded(), run);
+    const auto& initial = one.exact().weights();
+    // Of what a step changes, the share that rounding makes.
+    std::map<std::string, double> noise;
+    double most = 0;
+    for (const auto& [key, values] : exact.parameters) {
+      const auto right = values.to(at::kCPU, at::kDouble);
+      const auto error = largest(rounded.parameters.at(key).to(at::kCPU, at::kDouble) - right);
+      noise[key] = error / largest(right - initial.at(key).to(at::kCPU, at::kDouble));
+      most = std::max(most, noise[key]);
+    }
+    const double loss_noise =
+        largest(rounded.losses.to(at::kCPU, at::kDouble) - exact.losses.to(at::kCPU, at::kDouble)) /
+        largest(exact.losses);
+    const double roundoff = unit_roundoff(one.candidate().type());
+    both([&] { return subject().running().train(run, true); },
+         [&](const Trained& first, const Trained& second) {
+           for (std::int64_t step = 0; step < run.tokens.size(0); ++step)
+             record(compare_two(
+                 fmt::format("loss before step {}", step + 1), second.losses[step].to(at::kCPU),
+                 first.losses[step].to(at::kCPU),
+                 Tolerance::absolute(
+                     kNoiseFactor * std::max(loss_noise, roundoff) * largest(finite(first.losses)),
+                     fmt::format("{} x the rounding error of the same steps on the reference",
+                                 kNoiseFactor))));
+           for (const auto& [key, values] : first.parameters) {
+             const auto what = fmt::format("{} after three steps", key);
+             const auto found = second.parameters.find(key);
+             const auto before = one.weights().find(key);
+             if (found == second.parameters.end() || before == one.weights().end()) {
+               one.recorder().not_assessed(fmt::format("{} is not shown by both", what));
+               continue;
+             }
+             const auto now = values.to(at::kCPU);
+             const auto share = noise.contains(key) ? noise.at(key) : most;
+             const double change =
+                 before->second.sizes() == now.sizes()
+                     ? largest(finite(now.to(at::kDouble) - before->second.to(at::kCPU, at::kDouble)))
+                     : 0;
+             record(compare_two(
+                 what, found->second.to(at::kCPU), now,
+                 Tolerance::absolute(
+                     kNoiseFactor * std::max(share * change, roundoff * largest(finite(now))),
+                     fmt::format("{} x the rounding error of the same steps on the reference, {} of what "
+                                 "they change",
+                                 kNoiseFactor, number(share)))));
+           }
+         });
+  }
+
   void speed() {
     if (other == nullptr) return;
     const at::NoGradGuard no_gradients;
@@ -807,6 +864,7 @@ void Comparison::prepare() {
       for (const auto* id : {"SAME-14", "SAME-15"})
         recorder.exclude(id, fmt::format("{} is a recording, of which nothing is run", p.name(*subject)));
   if (!run) return;
+  if (p.one.candidate().type() == at::kBFloat16) recorder.exclude("SAME-16", kStepTooSmall);
   bool in_common = false;  // a stage that both show, apart from the logits
   try {
     p.share_weights();
@@ -837,7 +895,7 @@ const std::vector<Comparison::Entry>& Comparison::entries() {
       {"SAME-9", &Pair::stages, true},          {"SAME-10", &Pair::operations, true},
       {"SAME-11", &Pair::cache, true},          {"SAME-12", &Pair::overrunning, true},
       {"SAME-13", &Pair::gradients, true},      {"SAME-14", &Pair::speed, true},
-      {"SAME-15", &Pair::memory, true},
+      {"SAME-15", &Pair::memory, true},         {"SAME-16", &Pair::training_steps, true},
   };
   return all;
 }

@@ -54,6 +54,13 @@ void for_each_gradient_probe(const std::function<bool(const std::string&)>& can,
   }
 }
 
+TrainingRun some_steps(std::int64_t steps) {
+  const auto ids = probe("steps", steps * 2, 9).ids.view({steps, 2, 9});
+  // An eps of the gradients' own size: where it is tiny, the first step is the gradient's sign, and rounding
+  // decides on what is near 0. A decay that takes about as much as the gradient moves, so that both show.
+  return {ids, ids, {.learning_rate = 1e-4, .beta1 = 0.8, .beta2 = 0.9, .eps = 1e-2, .weight_decay = 5}};
+}
+
 const Golden& golden() {
   auto& s = subject();
   if (!s.golden())

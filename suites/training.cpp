@@ -212,11 +212,7 @@ REQUIREMENT("TRN-5", "steps of AdamW make of every parameter what the formulas m
         "one step alone was compared: {} is in one of the two models only, and what a step makes of it "
         "tells in the next; moments that are carried along were not seen",
         *apart.begin()));
-  const auto ids = probe("steps", steps * 2, 9).ids.view({steps, 2, 9});
-  // An eps of the gradients' own size: where it is tiny, the first step is the gradient's sign, and rounding
-  // decides on what is near 0. A decay that takes about as much as the gradient moves, so that both show.
-  const TrainingRun run{
-      ids, ids, {.learning_rate = 1e-4, .beta1 = 0.8, .beta2 = 0.9, .eps = 1e-2, .weight_decay = 5}};
+  const auto run = some_steps(steps);
   auto actual = candidate.train(run, true).parameters;
   const auto exact = train(s.exact(), run).parameters, near = train(s.rounded(), run).parameters;
   const auto moved = [&](const Weights& after, const std::string& name) {

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <limits>
 #include <mutex>
+#include <tuple>
 
 namespace plumbline {
 namespace {
@@ -157,6 +158,13 @@ std::string number(double value) {
   return fmt::format("{:.4g}", value);
 }
 
+std::pair<std::string, std::string> told_apart(double one, double other) {
+  std::pair said{number(one), number(other)};
+  for (int digits = 5; said.first == said.second && one != other && digits <= 17; ++digits)
+    said = {fmt::format("{:.{}g}", one, digits), fmt::format("{:.{}g}", other, digits)};
+  return said;
+}
+
 double largest(const at::Tensor& x) {
   return x.numel() == 0 ? 0 : x.detach().abs().max().to(at::kDouble).item<double>();
 }
@@ -193,8 +201,7 @@ reports::Check compare(const std::string& what, const at::Tensor& actual, const 
   check.worst_difference = a == e ? 0 : std::abs(a - e);
   check.tolerance = value_at(tolerance.bound.expand_as(actual), worst.index);
   check.within = worst.beyond == 0;
-  check.actual = number(a);
-  check.expected = number(e);
+  std::tie(check.actual, check.expected) = told_apart(a, e);
   check.sentence = fmt::format("{}: got {}, expected {} (off by {}, allowed {}: {})",
                                at_index(what, check.worst_index), check.actual, check.expected,
                                number(*check.worst_difference), number(*check.tolerance), tolerance.reason);

@@ -5,6 +5,7 @@
 
 #include <limits>
 #include <string>
+#include <utility>
 
 #include "reports/result.hpp"
 
@@ -48,5 +49,7 @@ at::Tensor finite(const at::Tensor& x);
 
 // "12", "0.1931", "3.0e-04": four significant digits, whole numbers as they are.
 std::string number(double value);
+// Two numbers, in as many digits as tell them apart where they are unlike.
+std::pair<std::string, std::string> told_apart(double one, double other);
 
 }  // namespace plumbline

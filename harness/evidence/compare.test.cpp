@@ -250,3 +250,14 @@ TEST_CASE("compare: what each element may be off by rounding, the whole may not"
   tolerance.whole = NAN;
   CHECK_FALSE(compare("x", one_far, expected, tolerance).within);
 }
+
+TEST_CASE("numbers that differ read differently") {
+  CHECK(told_apart(4.61802, 4.61834) == std::pair<std::string, std::string>{"4.618", "4.6183"});
+  CHECK(told_apart(1, 1.0000001) == std::pair<std::string, std::string>{"1", "1.0000001"});
+  CHECK(told_apart(0.5, 0.25) == std::pair<std::string, std::string>{"0.5", "0.25"});
+  CHECK(told_apart(2, 2) == std::pair<std::string, std::string>{"2", "2"});
+  CHECK(told_apart(NAN, NAN) == std::pair<std::string, std::string>{"nan", "nan"});
+  const auto check = compare("loss", at::scalar_tensor(4.61834, at::kDouble),
+                             at::scalar_tensor(4.61802, at::kDouble), Tolerance::absolute(1e-6, "rounding"));
+  CHECK_THAT(check.sentence, Catch::Matchers::ContainsSubstring("got 4.6183, expected 4.618 "));
+}
