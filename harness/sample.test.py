@@ -1,4 +1,4 @@
-"""Samples of the real program: against an oracle in float64 and transformers' generate, in every batch, from every kind of
+"""Samples of the real program: against golden samples and transformers' generate, in every batch, from every kind of
 candidate, and bad input.
 
 Run by CTest as `python sample.test.py PROGRAM`, with transformers and tokenizers on PYTHONPATH.
@@ -18,69 +18,10 @@ import textwrap
 import time
 import unittest
 
-import numpy as np
-
 PROGRAM = None
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 MODELS = ROOT / "harness" / "python" / "tests"
-sys.path.insert(0, str(ROOT / "golden"))
-sys.dont_write_bytecode = True
-from oracle import model, philox, specification, weights  # noqa: E402
-
-TINY = specification.load(ROOT / "fixtures" / "specifications" / "tiny.json")
-
-
-def uniform(seed, row, step):
-    first, second, *_ = (int(words[0]) for words in philox.words_of_blocks(row << 24 | step, 1, (weights.fnv1a("sampling"), seed)))
-    return ((first << 32 | second) >> 11) * 2.0**-53
-
-
-def next_token(logits, before, temperature=1.0, top_k=0, top_p=1.0, repetition_penalty=1.0, number=None):
-    """By the definitions, in float64: the token, and by how much logits may be off without another one coming of it."""
-    scores = logits.copy()
-    said = np.unique(before)
-    stretched = max(repetition_penalty, 1 / repetition_penalty)
-    scores[said] = np.where(scores[said] > 0, scores[said] / repetition_penalty, scores[said] * repetition_penalty)
-    order = np.argsort(-scores, kind="stable")
-    if temperature == 0:
-        return int(order[0]), (scores[order[0]] - scores[order[1]]) / 2 / stretched
-    scores = scores / temperature
-    weights_ = np.exp(scores - scores.max())
-    edges = []  # (how near another set of candidates is, the mass at stake)
-    if top_k:
-        last, following = scores[order[top_k - 1]], scores[order[top_k]]
-        edges.append(((last - following) * temperature / 2, weights_[order[top_k - 1]]))
-        weights_[scores < last] = 0
-    if top_p < 1:
-        total = weights_.sum()
-        cumulative = np.cumsum(weights_[order]) / total
-        kept = int(np.searchsorted(cumulative, top_p)) + 1
-        last, following = weights_[order[kept - 1]], weights_[order[kept]] if kept < len(order) else 0
-        near = 2 * temperature * min(abs(cumulative[kept - 1] - top_p), abs(top_p - (cumulative[kept - 2] if kept > 1 else 0)))
-        if following > 0:
-            near = min(near, temperature * np.log(last / following) / 2)
-        edges.append((near, last))
-        weights_[order[kept:]] = 0
-    steps = np.cumsum(weights_) / weights_.sum()
-    token = int(np.searchsorted(steps, number, side="right"))
-    apart = min(number - (steps[token - 1] if token else 0), steps[token] - number)
-    margin = min([2 * temperature * apart] + [max(near, 2 * temperature * (apart - mass / weights_.sum())) for near, mass in edges])
-    return token, max(margin, 0) / stretched
-
-
-def by_the_oracle(prompt, count, row, seed, **settings):
-    """(tokens, least margin) of a prompt, each from a full pass in float64."""
-    made = {name: weights.generate(name, shape) for name, shape in weights.parameters(TINY).items()}
-    exact = model.Model(TINY, made, np.float64)
-    tokens, least = list(prompt), np.inf
-    for step in range(count):
-        ids = np.array([tokens])
-        length = len(tokens)
-        logits = exact.forward(ids, np.arange(length)[None], np.tril(np.ones((1, length, length), bool)), exact.empty_cache(1))[0, -1]
-        token, margin = next_token(logits, tokens, **settings, number=uniform(seed, row, step))
-        tokens.append(token)
-        least = min(least, margin)
-    return tokens[len(prompt):], least
+GOLDEN = json.loads((ROOT / "golden" / "samples.json").read_text())
 
 
 def prompts(count, longest=20, words=101, seed=1):
@@ -138,23 +79,18 @@ class Sampled(unittest.TestCase):
 
 
 class Tokens(Sampled):
-    def test_the_same_tokens_as_an_oracle_in_float64(self):
-        """Another model, another sampler and another generator, in numpy: the same seed, the same tokens."""
-        given = prompts(6)
-        compared = 0
-        for settings in ({"temperature": 0}, {}, {"temperature": 0.7, "top_k": 20, "top_p": 0.9}, {"temperature": 0, "repetition_penalty": 1.3},
-                         {"top_p": 0.6, "repetition_penalty": 1.2}):
+    def test_the_golden_samples(self):
+        """Of another model, another sampler and another generator, in numpy and float64."""
+        for group in GOLDEN["groups"]:
+            settings = dict(group["settings"])
             options = [word for name, value in settings.items() for word in (f"--{name.replace('_', '-')}", value)]
-            for sample, prompt in zip(self.sampled(self.checkpoint, given, *options, "--tokens", 12, "--seed", 3), given):
-                row = given.index(prompt)
-                tokens, margin = by_the_oracle(prompt["ids"], 12, row, 3, **settings)
-                # Logits of float32 are off by about 1e-6: a choice as near as that may fall either way.
-                if margin < 1e-5:
-                    continue
-                compared += 1
-                self.assertEqual(sample["ids"], tokens, (settings, prompt))
-                self.assertAlmostEqual(sample["margin"], margin, delta=1e-4)
-        self.assertGreater(compared, 20)
+            given = [{"ids": row["prompt"]} for row in group["rows"]]
+            for batch in (1, 4):
+                samples = self.sampled(self.checkpoint, given, *options, "--tokens", len(group["rows"][0]["tokens"]), "--batch", batch)
+                self.assertEqual(len(samples), len(given))
+                for sample, row in zip(samples, group["rows"]):
+                    self.assertEqual(sample["ids"], row["tokens"], (settings, row["prompt"]))
+                    self.assertAlmostEqual(sample["margin"], row["margin"], delta=2e-5)
 
     def test_the_same_tokens_in_every_batch(self):
         given = prompts(23)

@@ -1,7 +1,7 @@
 """python golden/oracle check | record | accept | make
 
-check    every golden file is listed, has its recorded SHA-256, and says what the formulas say
-record   writes what the formulas say now as FILE.h5.new and manifest.json.new, and prints what changed
+check    every golden file is listed, has its recorded SHA-256, and says what the formulas say; golden samples do, too
+record   writes what the formulas say now as FILE.new, and prints what changed
 accept   puts the .new files in place of the old ones
 make     writes golden tensors for a specification of your own into a folder of your own
 
@@ -15,7 +15,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import compare, files, probes, specification, weights
+from . import compare, files, probes, sampling, specification, weights
 from .errors import Different, InputError
 from .philox import matches_known_answers
 from .probes import Probe
@@ -34,6 +34,10 @@ class Place:
     @property
     def manifest(self) -> Path:
         return self.golden / files.MANIFEST
+
+    @property
+    def samples(self) -> Path:
+        return self.golden / sampling.FILE
 
     def asked(self) -> dict[str, list[Probe]]:
         """The probes of the chosen specifications."""
@@ -71,10 +75,13 @@ def check(place: Place) -> int:
     asked = place.asked()
     listed = {item["file"]: item for item in files.read_manifest(place.manifest)}
     problems: list[Exception] = []
-    for name in asked:
-        start = begin(f"{name}.h5")
+    work = [(f"{name}.h5", lambda name=name: check_file(place, name, asked[name], listed.get(f"{name}.h5"))) for name in asked]
+    if sampling.SPECIFICATION in asked:
+        work.append((sampling.FILE, lambda: sampling.check(place.samples, place.load(sampling.SPECIFICATION))))
+    for file, look in work:
+        start = begin(file)
         try:
-            end(check_file(place, name, asked[name], listed.get(f"{name}.h5")), start)
+            end(look(), start)
         except (InputError, Different) as problem:
             end("DIFFERS" if isinstance(problem, Different) else "CANNOT BE USED", start)
             problems.append(problem)
@@ -82,7 +89,7 @@ def check(place: Place) -> int:
     for problem in problems:
         print(problem, file=sys.stderr)
     if not problems:
-        print(f"golden: {', '.join(f'{name}.h5' for name in asked)}: as the formulas say")
+        print(f"golden: {', '.join(file for file, _ in work)}: as the formulas say")
     return 1 if any(isinstance(p, Different) for p in problems) else 2 if problems else 0
 
 
@@ -148,7 +155,16 @@ def record(place: Place) -> int:
             new_files[place.golden / (file + NEW)] = data
         table += [(file, *row) for row in rows]
     table += [(file, "the whole file", "removed") for file in listed if file not in entries]
-    if table:
+    if sampling.SPECIFICATION in asked:
+        start = begin(sampling.FILE)
+        try:
+            end("no change: " + sampling.check(place.samples, place.load(sampling.SPECIFICATION)), start)
+        except (InputError, Different) as problem:
+            end("changed", start)
+            data = sampling.encode(sampling.regenerate(place.load(sampling.SPECIFICATION)))
+            new_files[place.samples.with_name(sampling.FILE + NEW)] = data
+            table.append((sampling.FILE, "the whole file", f"recorded anew: {problem}"))
+    if any(file != sampling.FILE for file, *_ in table):
         new_files[place.golden / (files.MANIFEST + NEW)] = files.manifest_bytes(list(entries.values()))
     replace_pending(place, new_files)
     print_table(table)
@@ -201,7 +217,8 @@ def replace_pending(place: Place, new_files: dict[Path, bytes]) -> None:
 
 
 def pending(place: Place) -> list[Path]:
-    return sorted([*place.golden.glob("*.h5" + NEW), *place.golden.glob(files.MANIFEST + NEW)])
+    return sorted([*place.golden.glob("*.h5" + NEW),
+                   *(place.golden / (file + NEW) for file in (files.MANIFEST, sampling.FILE) if (place.golden / (file + NEW)).exists())])
 
 
 def print_table(table: list[tuple[str, str, str]]) -> None:
@@ -222,23 +239,30 @@ def accept(place: Place) -> int:
     if not waiting:
         raise InputError(f"{place.golden}: expected .new files to accept, found none; run `./plumbline golden record` "
                          "first")
-    if new_manifest not in waiting:
+    new_files = {}
+    samples = place.samples.with_name(sampling.FILE + NEW)
+    if samples in waiting:
+        sampling.read(samples)
+        new_files[place.samples] = samples.read_bytes()
+    before = files.read_manifest(place.manifest) if place.manifest.exists() else []
+    entries = before
+    if new_manifest in waiting:
+        entries = files.read_manifest(new_manifest)
+    elif waiting != [samples]:
         raise InputError(f"{new_manifest}: expected beside {waiting[0].name}, found none; run `./plumbline golden "
                          "record` again")
-    entries = files.read_manifest(new_manifest)
-    before = files.read_manifest(place.manifest) if place.manifest.exists() else []
-    new_files = {}
-    for item in entries:  # all is verified before anything is replaced
+    for item in entries if new_manifest in waiting else []:  # all is verified before anything is replaced
         path = place.golden / item["file"]
         source = path.with_name(path.name + NEW)
         data = files.read_listed(source if source in waiting else path, item)
         if source in waiting:
             new_files[path] = data
     for path in waiting:
-        if path != new_manifest and path.with_name(path.name.removesuffix(NEW)) not in new_files:
+        if path not in (new_manifest, samples) and path.with_name(path.name.removesuffix(NEW)) not in new_files:
             raise InputError(f"{path}: {new_manifest.name} does not list it; expected only listed files; run "
                              "`./plumbline golden record` again")
-    new_files[place.manifest] = new_manifest.read_bytes()  # last: until then an interrupted accept can be repeated
+    if new_manifest in waiting:  # last: until then an interrupted accept can be repeated
+        new_files[place.manifest] = new_manifest.read_bytes()
     for path, data in new_files.items():
         files.write_atomically(path, data)
         path.with_name(path.name + NEW).unlink()

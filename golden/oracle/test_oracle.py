@@ -17,7 +17,7 @@ from unittest import mock
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from oracle import commands, files, gradients, model, philox, probes, regenerate, specification, weights  # noqa: E402
+from oracle import commands, files, gradients, model, philox, probes, regenerate, sampling, specification, weights  # noqa: E402
 
 import h5py  # noqa: E402
 import numpy as np  # noqa: E402
@@ -28,6 +28,16 @@ PROBES = probes.load(FIXTURES / "probes.json")
 GRADIENT_PROBES = probes.load_gradients(FIXTURES / "probes.json")
 SPECIFICATIONS = {path.stem: specification.load(path) for path in (FIXTURES / "specifications").glob("*.json")}
 TINY = SPECIFICATIONS["tiny"]
+
+
+WRITE_SAMPLES = sampling.regenerate
+SAMPLES: dict[str, str] = {}  # by the specification's SHA-256: they take seconds to write
+
+
+def samples_of(spec: specification.Specification) -> dict:
+    if spec.sha256 not in SAMPLES:
+        SAMPLES[spec.sha256] = json.dumps(WRITE_SAMPLES(spec))
+    return json.loads(SAMPLES[spec.sha256])
 
 
 def philox_one_at_a_time(counter: list[int], key: list[int]) -> list[int]:
@@ -284,6 +294,39 @@ class Gradients(unittest.TestCase):
             self.assertEqual(error["largest"], largest[path])
 
 
+class Samples(unittest.TestCase):
+    """The choice of a token, held against the definitions one by one."""
+
+    def test_a_choice_holds_as_far_as_its_margin_says(self):
+        chance = np.random.default_rng(1)
+        looked = 0
+        for settings in sampling.ALL_SETTINGS:
+            for _ in range(60):
+                logits, number = chance.normal(0, 2, 30), chance.random()
+                before = list(chance.integers(0, 30, 5))
+                token, margin = sampling.next_token(logits, before, settings, number)
+                for _ in range(30):
+                    moved = logits + chance.choice([-1, 1], 30) * margin * 0.99
+                    self.assertEqual(sampling.next_token(moved, before, settings, number)[0], token, settings)
+                    looked += 1
+        self.assertGreater(looked, 10000)
+
+    def test_tokens_come_as_often_as_their_probabilities(self):
+        logits = np.log(np.array([0.1, 0.4, 0.2, 0.3]))
+        numbers = (np.arange(1000) + 0.5) / 1000
+        for settings, expected in ((sampling.Settings(), [100, 400, 200, 300]), (sampling.Settings(top_k=2), [0, 571, 0, 429]),
+                                   (sampling.Settings(top_p=0.65), [0, 571, 0, 429]), (sampling.Settings(temperature=0), [0, 1000, 0, 0]),
+                                   (sampling.Settings(temperature=0.5), [33, 534, 133, 300])):
+            drawn = [sampling.next_token(logits, [], settings, number)[0] for number in numbers]
+            counts = np.bincount(drawn, minlength=4)
+            self.assertLessEqual(np.abs(counts - expected).max(), 1, settings)
+        penalised = sampling.next_token(np.array([2.0, 1.9, -1.0]), [0], sampling.Settings(temperature=0, repetition_penalty=1.5), 0)
+        self.assertEqual(penalised[0], 1)
+
+
+HELD = {"tiny.h5", "manifest.json", "samples.json"}
+
+
 class Commands(unittest.TestCase):
     """On a copy of golden/ that holds the tiny model alone."""
 
@@ -295,6 +338,8 @@ class Commands(unittest.TestCase):
         self.golden.mkdir()
         shutil.copytree(FIXTURES, self.fixtures)
         shutil.copy(PROJECT / "golden" / "tiny.h5", self.golden)
+        shutil.copy(PROJECT / "golden" / "samples.json", self.golden)
+        self.enterContext(mock.patch.object(sampling, "regenerate", samples_of))
         self.h5, self.manifest = self.golden / "tiny.h5", self.golden / "manifest.json"
         document = json.loads((PROJECT / "golden" / "manifest.json").read_text())
         document["files"] = [item for item in document["files"] if item["file"] == "tiny.h5"]
@@ -477,7 +522,7 @@ class Commands(unittest.TestCase):
                            ("rope_theta", None), ("num_hidden_layers", True)):
             path.write_text(json.dumps(json.loads(good) | {key: value}))
             status, _, errors = self.run_command("record")
-            self.assertEqual((status, self.names()), (2, {"tiny.h5", "manifest.json"}), errors)
+            self.assertEqual((status, self.names()), (2, HELD), errors)
             self.assertIn("tiny.json", errors)
             self.assertEqual(errors.count("\n"), 1)
         path.write_text(good)
@@ -507,13 +552,13 @@ class Commands(unittest.TestCase):
         for command in ("record", "accept"):
             with mock.patch.dict(os.environ, CI="true"):
                 status, _, errors = self.run_command(command)
-            self.assertEqual((status, self.names()), (2, {"manifest.json"}))
+            self.assertEqual((status, self.names()), (2, HELD - {"tiny.h5"}))
             self.assertIn("CI", errors)
 
     def test_record_says_no_change_and_leaves_nothing_new(self):
         (self.golden / "tiny.h5.new").write_bytes(b"left by an earlier record")
         status, out, _ = self.run_command("record")
-        self.assertEqual((status, self.names()), (0, {"tiny.h5", "manifest.json"}))
+        self.assertEqual((status, self.names()), (0, HELD))
         self.assertEqual(out.splitlines()[-1], "no change")
 
     def test_record_and_accept_bring_a_changed_specification_through_review(self):
@@ -521,12 +566,12 @@ class Commands(unittest.TestCase):
         path.write_text(path.read_text().replace("1e-05", "2e-05"))
         before = self.h5.read_bytes()
         status, out, _ = self.run_command("record")
-        self.assertEqual((status, self.names()), (0, {"tiny.h5", "manifest.json", "tiny.h5.new", "manifest.json.new"}))
+        self.assertEqual((status, self.names()), (0, {*HELD, "tiny.h5.new", "manifest.json.new", "samples.json.new"}))
         self.assertEqual(self.h5.read_bytes(), before)
         self.assertIn("probes/short/stages/layers.0.attention_norm", out)
         self.assertNotIn("probes/short/stages/embedding ", out)
         self.assertEqual(self.run_command("accept")[0], 0)
-        self.assertEqual(self.names(), {"tiny.h5", "manifest.json"})
+        self.assertEqual(self.names(), HELD)
         self.assertEqual(self.run_command("check")[0], 0)
         self.assertEqual(self.run_command("record")[1].splitlines()[-1], "no change")
 
@@ -540,12 +585,33 @@ class Commands(unittest.TestCase):
         self.assertRegex(out, r"probes/brief/stages/logits +new \[1, 11, 101\]")
         self.assertRegex(out, r"probes/short/stages/logits +removed")
 
+    def test_golden_samples_that_are_not_what_the_formulas_write(self):
+        path = self.golden / "samples.json"
+        good = path.read_text()
+        for edit, status, words in ((lambda d: d["groups"][1]["rows"][2]["tokens"].__setitem__(3, 102), 1, ["groups[1].rows[2].tokens"]),
+                                    (lambda d: d["groups"][0]["rows"][0].update(margin=0.5), 1, ["margins"]),
+                                    (lambda d: d["groups"].pop(), 1, ["settings"]), (lambda d: d.pop("groups"), 2, ["golden samples"]),
+                                    (lambda d: d.update(groups=[1]), 2, ["golden samples"])):
+            document = json.loads(good)
+            edit(document)
+            path.write_text(json.dumps(document))
+            self.expect(status, "samples.json", *words)
+        path.write_text("{")
+        self.expect(2, "samples.json", "cannot be read")
+        path.unlink()
+        self.expect(2, "samples.json", "record")
+        self.assertEqual(self.run_command("record")[0], 0)
+        self.assertEqual(self.names(), {"tiny.h5", "manifest.json", "samples.json.new"})
+        self.assertEqual(self.run_command("accept")[0], 0)
+        self.assertEqual(path.read_text(), good)
+        self.expect(0)
+
     def test_record_keeps_the_old_file_where_only_rounding_differs(self):
         with h5py.File(self.h5, "r+") as file:
             file["probes/short/stages/logits"][0, 0, 0] *= 1 + 1e-14
         self.rehash()
         status, out, _ = self.run_command("record")
-        self.assertEqual((status, self.names()), (0, {"tiny.h5", "manifest.json"}))
+        self.assertEqual((status, self.names()), (0, HELD))
         self.assertIn("rounding", out)
 
     def test_accept_refuses_nothing_and_unlisted_and_altered_files(self):
@@ -580,7 +646,7 @@ class Commands(unittest.TestCase):
         for place in ("os.replace", "os.fsync", "oracle.regenerate.rotation"):
             with mock.patch(place, side_effect=KeyboardInterrupt):
                 status, _, errors = self.run_command("record")
-            self.assertEqual((status, self.names()), (130, {"tiny.h5", "manifest.json"}), place)
+            self.assertEqual((status, self.names()), (130, HELD), place)
             self.assertIn("interrupted", errors)
 
     def test_an_unknown_specification_is_refused(self):
