@@ -6,6 +6,7 @@ Run by CTest as `python experiment.test.py PROGRAM`.
 import json
 import pathlib
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -68,12 +69,40 @@ class Experiment(unittest.TestCase):
             self.assertNotIn("Traceback", said)
         left = sorted(path.name for path in (self.out / "runs").iterdir())
         self.assertFalse([name for name in left if "partial" in name and not name.startswith(".")], left)
+
+    def test_two_calls_keep_out_of_each_others_way(self):
+        with self.begun() as process:
+            self.refused("repeater", "--out", str(self.out), words=["another call is at work"])
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=60)
+
+    def test_a_full_disk_leaves_the_last_state(self):
+        with self.begun() as process:
+            process.kill()
+            process.communicate(timeout=60)
+
+        def held():
+            return {path.name: path.read_bytes() for path in (self.out / "runs").iterdir()}
+
+        before = held()
+        run = subprocess.run([PROGRAM, "experiment", "repeater", "--out", str(self.out)], capture_output=True, text=True, timeout=240,
+                             preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)))
+        self.assertEqual(run.returncode, 2, run.stderr)
+        self.assertIn("cannot be written", run.stderr)
+        self.assertIn(str(self.out), run.stderr)
+        self.assertEqual(len(run.stderr.splitlines()), 1, run.stderr)
+        self.assertEqual(held(), before)
+
+    def test_what_was_damaged_is_refused(self):
+        with self.begun() as process:
+            process.kill()
+            process.communicate(timeout=60)
         states = list((self.out / "runs").glob("*.state.safetensors"))
-        if states:  # damaged, it is refused by name and nothing is lost
-            states[0].write_bytes(states[0].read_bytes()[:1000])
-            run = subprocess.run([PROGRAM, "experiment", "repeater", "--out", str(self.out)], capture_output=True, text=True, timeout=240)
-            self.assertEqual(run.returncode, 2)
-            self.assertIn(states[0].name, run.stderr)
+        self.assertTrue(states)
+        states[0].write_bytes(states[0].read_bytes()[:1000])
+        run = subprocess.run([PROGRAM, "experiment", "repeater", "--out", str(self.out)], capture_output=True, text=True, timeout=240)
+        self.assertEqual(run.returncode, 2)
+        self.assertIn(states[0].name, run.stderr)
 
 
 class Record(unittest.TestCase):

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -463,6 +464,7 @@ int run(int count, char** values) {
 int main(int count, char** values) {
   plumbline::wait_without_spinning(values);
   plumbline::clean_up_when_interrupted();
+  std::signal(SIGXFSZ, SIG_IGN);  // a file that may grow no further is an error like a full disk
   std::string reason;
   try {
     const auto status = plumbline::run(count, values);

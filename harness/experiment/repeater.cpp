@@ -142,6 +142,7 @@ class Experiment {
     if (why)
       throw InputError(fmt::format("{}: cannot be made: {}", printable(folder.string()), why.message()));
     require_writable(folder, "--out");
+    const DirectoryLock alone(folder, "--out");
     json document = {{"format", "plumbline-experiment"},
                      {"version", 1},
                      {"experiment", "repeater"},

@@ -44,7 +44,7 @@ struct RepeaterOptions {
 };
 
 // Runs what is not done yet, and tells `progress` what part of the work is, and how many runs. What was
-// begun is taken up where its state was last written. Returns what was seen, run by run, and of the source.
+// begun is taken up where its state was last written; one call at a time is at work in `out`. Returns what was seen, run by run, and of the source.
 // Errors: InputError: another experiment's results in `out`, what cannot be written, a loss that is no number
 // with run, step and parameter.
 nlohmann::json run_repeater(

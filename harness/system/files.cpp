@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <openssl/evp.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -273,6 +274,15 @@ void require_writable(const std::filesystem::path& out, const std::string& optio
   if (access(nearest.c_str(), W_OK | X_OK) != 0)
     throw InputError(fmt::format("{} {}: {} cannot be written to", option, printable(out.string()),
                                  printable(nearest.string())));
+}
+
+DirectoryLock::DirectoryLock(const fs::path& directory, const std::string& option)
+    : held_(::open((directory / ".lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600)) {
+  const bool taken = held_.open() && ::flock(held_.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+  if (taken)
+    throw InputError(fmt::format(
+        "{} {}: another call is at work there; wait until it has ended, or name another directory", option,
+        printable(directory.string())));
 }
 
 void write_atomically(const fs::path& path, std::string_view content) {

@@ -82,6 +82,16 @@ class TemporaryDirectory {
   std::optional<OnInterruption> on_interruption_;
 };
 
+// Keeps a directory to one program at a time, by a file '.lock' in it that ends with whoever holds it.
+// Errors: InputError where another has it; `option` begins its message. File systems without locks give none.
+class DirectoryLock {
+ public:
+  DirectoryLock(const std::filesystem::path& directory, const std::string& option);
+
+ private:
+  Descriptor held_;
+};
+
 // SHA-256 of bytes as they come.
 class Sha256 {
  public:

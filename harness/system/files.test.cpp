@@ -159,6 +159,17 @@ TEST_CASE("files: text of unknown origin becomes one harmless line", "[system][f
   CHECK(printable(std::string_view("\0", 1)) == "?");
 }
 
+TEST_CASE("files: a directory is one call's at a time", "[system][files]") {
+  const TemporaryDirectory directory;
+  {
+    const DirectoryLock first(directory.path(), "--out");
+    CHECK_THROWS_WITH(DirectoryLock(directory.path(), "--out"),
+                      Catch::Matchers::StartsWith("--out " + directory.path().string()) &&
+                          Catch::Matchers::ContainsSubstring("another call"));
+  }
+  CHECK_NOTHROW(DirectoryLock(directory.path(), "--out"));
+}
+
 TEST_CASE("files: a descriptor that is moved is closed once", "[system][files]") {
   int ends[2];
   REQUIRE(::pipe(ends) == 0);
