@@ -219,3 +219,26 @@ TEST_CASE("repeater: when a curve is too low is read from the record's", "[exper
   CHECK(again["claims"] == record["claims"]);
   CHECK(again["answers"] == record["answers"]);
 }
+
+TEST_CASE("repeater: the models of the full scale train in bfloat16", "[experiment][long]") {
+  const auto scale = read_scale("full", fixtures);
+  REQUIRE(scale.compute == at::kBFloat16);
+  const auto corpus = source_corpus(scale.source);
+  for (const bool before : {false, true}) {
+    INFO((before ? "before" : "after"));
+    Recipe recipe{.model = {model_of(scale, {before, before, before, before, before}), {}}};
+    recipe.steps = 2;
+    recipe.optimiser = scale.optimiser;
+    recipe.compute = scale.compute;
+    Trainer trainer(recipe);
+    for (std::int64_t step = 0; step < recipe.steps; ++step)
+      trainer.step(corpus->training(1, step, 1, 24).tokens);
+    const auto& losses = trainer.course().losses;
+    if (before)
+      CHECK(losses[0] > 20);  // of a standard normal matrix that is the head, too
+    else
+      CHECK(std::abs(losses[0] - std::log(6400.0)) < 0.5);
+    CHECK(std::isfinite(losses[1]));
+    CHECK(recipe.model.specification.parameter_count() > 25'000'000);
+  }
+}
