@@ -30,8 +30,17 @@ def judge(program, specification, defect, directory):
     place = result["localisation"]["first_locally_wrong"]
     if place != defect.get("stage"):
         return f"{name}: first locally wrong is {place}, expected {defect.get('stage')}"
+    complaint = diagnosed(result["diagnosis"], {name})
+    if complaint:
+        return f"{name}: {complaint}"
     unusable = [id for id, verdict in verdicts.items() if verdict == "error"]
     return f"{name}: {', '.join(unusable)} could not be judged" if unusable else None
+
+
+def diagnosed(diagnosis, names):
+    """What is wrong with a diagnosis that should name these defects, or None. Of several that nothing tells apart, one is enough."""
+    complete = [set(one["defects"]) for one in diagnosis["explanations"] if one["complete"]]
+    return None if names in complete else f"the diagnosis says: {diagnosis['conclusion']}"
 
 
 def main():

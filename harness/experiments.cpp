@@ -97,8 +97,7 @@ void add_experiments(CLI::App& app, std::function<int(const Circumstance&)>& cho
   const auto given = std::make_shared<RepeaterArguments>();
   auto* repeater = command->add_subcommand(
       "repeater", "Which difference between before and after makes it repeat itself?");
-  repeater
-      ->add_option("--scale", given->scale, "small (two processors, about ten minutes) or full (a GPU)")
+  repeater->add_option("--scale", given->scale, "small (two processors, about ten minutes) or full (a GPU)")
       ->capture_default_str();
   repeater
       ->add_option("--out", given->out, "directory for the report, the results and what is needed to go on")

@@ -184,7 +184,11 @@ class Runs(unittest.TestCase):
         self.private.mkdir()
         self.out = self.root / "out"
 
+    diagnosing = False  # takes seconds of each failing run
+
     def start(self, candidate, *arguments, command="verify"):
+        if command == "verify" and not self.diagnosing:
+            arguments += ("--no-diagnosis",)
         command = [PROGRAM, command, str(candidate), "--spec", self.specification, "--threads", "1", "--python", sys.executable, "--out", str(self.out),
                    *arguments]
         others = os.environ.get("PYTHONPATH")
@@ -743,6 +747,8 @@ class Kills(Runs):
 class Edits(Honest):
     """Mistakes that people make, and the other types of what is right; run with --long."""
 
+    diagnosing = True
+
     def test_a_model_of_names_and_layouts_of_its_own(self):
         self.conforms("plain_adapter.py", "bf16")
 
@@ -770,7 +776,11 @@ class Edits(Honest):
                     continue
                 requirements = self.judged(self.edited(edit), 1, "--dtype", dtype)
                 self.assertLessEqual(set(edit.fails), set(self.verdicts(requirements, "fail")))
-                found = json.loads((self.out / "result.json").read_text())["localisation"]
+                document = json.loads((self.out / "result.json").read_text())
+                found, diagnosis = document["localisation"], document["diagnosis"]
+                complete = [one["defects"] for one in diagnosis["explanations"] if one["complete"]]
+                if dtype == "f32":
+                    self.assertEqual(complete, [[edit.cause]] if edit.cause else [], diagnosis["conclusion"])
                 if edit.stage:
                     self.assertEqual(found["first_locally_wrong"], edit.stage, found["conclusion"])
 

@@ -85,7 +85,8 @@ struct Arguments {
   std::string device = "auto";
   std::string dtype = "f32";
   int threads = 0;
-  std::vector<std::string> only;
+  std::vector<std::string> only, left_out;
+  bool no_diagnosis = false;
   std::string out = "out";
   std::string golden;  // a folder of golden tensors; empty: our own
   std::string python;
@@ -186,8 +187,13 @@ Circumstances circumstances_of(const Arguments& arguments, const Prepared& prepa
 
 int run_verify(const Arguments& arguments, const std::string& command) {
   const auto prepared = prepare(arguments);
-  Verification verification{circumstances_of(arguments, prepared, command), nullptr, arguments.only,
-                            arguments.recording != nullptr, arguments.golden};
+  Verification verification{circumstances_of(arguments, prepared, command),
+                            nullptr,
+                            arguments.only,
+                            arguments.recording != nullptr,
+                            arguments.golden,
+                            !arguments.no_diagnosis,
+                            arguments.left_out};
   verification.candidate =
       open_candidate(arguments, prepared.specification, prepared.data, prepared.type, prepared.device);
   return verify(std::move(verification));
@@ -339,6 +345,12 @@ int run(int count, char** values) {
           "attention, cache, rope, blocks, modes, numerics, training, text, claims); the verdict is then "
           "incomplete")
       ->delimiter(',');
+  verifying->add_flag("--no-diagnosis", arguments.no_diagnosis,
+                      "of a model that fails, do not look for known defects that explain it (up to 20 s)");
+  verifying
+      ->add_option("--leave-out", arguments.left_out,
+                   "a defect that the diagnosis is to know nothing of (to measure how it does then)")
+      ->group("");
   verifying->add_option("--out", arguments.out, "directory for result.json, result.xml and summary.md")
       ->capture_default_str();
   verifying->footer(kStatusHelp);

@@ -27,6 +27,7 @@
 #include "reports/result.hpp"
 #include "reports/terminal.hpp"
 #include "suites/comparison.hpp"
+#include "suites/diagnosis.hpp"
 #include "suites/localisation.hpp"
 #include "suites/suite.hpp"
 
@@ -34,6 +35,8 @@ namespace plumbline {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+
+constexpr double kSecondsOfDiagnosis = 20;
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
@@ -228,7 +231,10 @@ int verify(Verification verification) {
     terminal.chapter_end();
   }
   result.requirements = recorder.requirements();
-  if (runs_code && any_failed(result)) result.localisation = localise();
+  if (runs_code && any_failed(result)) {
+    result.localisation = localise();
+    if (verification.diagnosing) result.diagnosis = diagnose(kSecondsOfDiagnosis, verification.left_out);
+  }
   if (verification.for_recording) Comparison(subject, nullptr).ask_everything();
   set_subject(nullptr);
   result.footer.seconds = seconds_since(began);

@@ -22,9 +22,11 @@ struct Circumstances {
 
 struct Verification : Circumstances {
   std::unique_ptr<Candidate> candidate;
-  std::vector<std::string> only;  // chapters that were asked for, by number or name; empty: all
-  bool for_recording = false;     // asks also what only a comparison would
-  std::filesystem::path golden;   // a folder of golden tensors; empty: our own
+  std::vector<std::string> only;      // chapters that were asked for, by number or name; empty: all
+  bool for_recording = false;         // asks also what only a comparison would
+  std::filesystem::path golden;       // a folder of golden tensors; empty: our own
+  bool diagnosing = true;             // of what failed, why
+  std::vector<std::string> left_out;  // defects that the diagnosis is to know nothing of, to measure it
 };
 
 // Runs every applicable check, shows progress, writes the documents. Returns the exit status (0 to 3).

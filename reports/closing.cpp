@@ -190,6 +190,13 @@ void localisation(Page& page, const Localisation& found, const LocalisationWords
   page.lines += "\n";
 }
 
+void diagnosis(Page& page, const Diagnosis& found) {
+  page.lines += page.paint.bold("Why") + "\n";
+  page.plain(page.paint.text(found.conclusion, 600), 2);
+  for (const auto& paragraph : found.advice) page.dim(page.paint.text(paragraph, 1000), 2);
+  page.lines += "\n";
+}
+
 void findings(Page& page, const Result& result) {
   Requirements found;
   for (const Requirement& requirement : result.requirements) {
@@ -244,6 +251,7 @@ std::string closing(const Result& result, const std::string& written_to, const P
   not_assessed(page, with(result, Verdict::not_assessed));
   not_applicable(page, with(result, Verdict::not_applicable));
   if (result.localisation) localisation(page, *result.localisation, words_of_localisation(result.header));
+  if (result.diagnosis) diagnosis(page, *result.diagnosis);
   findings(page, result);
   verdict(page, result.footer);
   return page.lines;

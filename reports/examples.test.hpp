@@ -81,6 +81,15 @@ inline Result passing() {
   return result;
 }
 
+inline Diagnosis diagnosis() {
+  return {
+      33,
+      9,
+      {{{"softmax-bfloat16"}, 9, 0, 0.25, true}, {{"scale-missing", "mask-none"}, 4, 1, 0.5, false}},
+      "explained to rounding by softmax-bfloat16: softmax computed in bfloat16",
+      {"softmax-bfloat16: softmax computed in bfloat16. It arises from haste. What it looks like: noise."}};
+}
+
 inline Localisation localisation() {
   Localisation found;
   found.mode = "evaluation";
@@ -110,6 +119,7 @@ inline Result failing() {
       requirement("GQA-3", 3, "the four copies' gradients add up", Verdict::not_applicable));
   result.requirements.push_back(requirement("GQA-4", 3, "scores are scaled by 1/8", Verdict::error));
   result.localisation = localisation();
+  result.diagnosis = diagnosis();
   conclude(result);
   return result;
 }

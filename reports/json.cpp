@@ -107,6 +107,25 @@ Json of(const Localisation& localisation) {
           {"situations", std::move(situations)}};
 }
 
+Json of(const Diagnosis& diagnosis) {
+  Json explanations = Json::array(), advice = Json::array();
+  for (const Explanation& one : diagnosis.explanations) {
+    Json defects = Json::array();
+    for (const auto& name : one.defects) defects.push_back(text(name));
+    explanations.push_back({{"defects", std::move(defects)},
+                            {"explained", one.explained},
+                            {"contradicted", one.contradicted},
+                            {"residual", number(one.residual)},
+                            {"complete", one.complete}});
+  }
+  for (const auto& paragraph : diagnosis.advice) advice.push_back(text(paragraph));
+  return {{"observations", diagnosis.observations},
+          {"differing", diagnosis.differing},
+          {"conclusion", text(diagnosis.conclusion)},
+          {"explanations", std::move(explanations)},
+          {"advice", std::move(advice)}};
+}
+
 Json of(const Footer& footer) {
   return {{"passed", footer.passed},
           {"failed", footer.failed},
@@ -152,6 +171,7 @@ std::string to_json(const Result& result) {
                          {"chapters", std::move(chapters)},
                          {"requirements", std::move(requirements)},
                          {"localisation", result.localisation ? of(*result.localisation) : Json(nullptr)},
+                         {"diagnosis", result.diagnosis ? of(*result.diagnosis) : Json(nullptr)},
                          {"footer", of(result.footer)}};
   return escape_hidden(document.dump(2, ' ', false, Json::error_handler_t::replace)) + "\n";
 }

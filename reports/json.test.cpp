@@ -78,7 +78,7 @@ TEST_CASE("the footer comes last, after everything that it counts") {
   std::vector<std::string> keys;
   for (const auto& [key, value] : document.items()) keys.push_back(key);
   CHECK(keys == std::vector<std::string>{"format", "version", "header", "chapters", "requirements",
-                                         "localisation", "footer"});
+                                         "localisation", "diagnosis", "footer"});
 }
 
 TEST_CASE("numbers come back to the last bit, NaN and infinity too") {
@@ -205,7 +205,11 @@ TEST_CASE("every member is there, is known, and has its type") {
   refuses("localisation.situations[1] has an unknown member extra",
           [](Json& document) { document["localisation"]["situations"][1]["extra"] = 1; });
   const Json good = Json::parse(to_json(examples::failing()));
-  for (const char* part : {"header", "localisation", "footer"}) {
+  refuses("diagnosis.explanations[0].complete is not what the numbers beside it make of it",
+          [](Json& document) { document["diagnosis"]["explanations"][0]["contradicted"] = 2; });
+  refuses("diagnosis.explanations[1] has an unknown member extra",
+          [](Json& document) { document["diagnosis"]["explanations"][1]["extra"] = 1; });
+  for (const char* part : {"header", "localisation", "diagnosis", "footer"}) {
     for (const auto& [key, value] : good[part].items()) {
       const std::string name = key;
       refuses(name + " is missing", [&](Json& document) { document[part].erase(name); });

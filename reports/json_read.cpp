@@ -201,6 +201,29 @@ Localisation localisation_at(const Place& place) {
   return localisation;
 }
 
+Diagnosis diagnosis_at(const Place& place) {
+  place.only({"observations", "differing", "conclusion", "explanations", "advice"});
+  Diagnosis diagnosis;
+  diagnosis.observations = place.at("observations").integer<std::int64_t>();
+  diagnosis.differing = place.at("differing").integer<std::int64_t>();
+  diagnosis.conclusion = place.at("conclusion").text();
+  place.at("explanations").each([&](const Place& entry) {
+    entry.only({"defects", "explained", "contradicted", "residual", "complete"});
+    Explanation one;
+    entry.at("defects").each([&](const Place& name) { one.defects.push_back(name.text()); });
+    one.explained = entry.at("explained").integer<std::int64_t>();
+    one.contradicted = entry.at("contradicted").integer<std::int64_t>();
+    one.residual = entry.at("residual").number();
+    one.complete = one.explained == diagnosis.differing && one.contradicted == 0;
+    if (entry.at("complete").value != one.complete)
+      entry.at("complete")
+          .refuse(fmt::format("is not what the numbers beside it make of it, {}", one.complete));
+    diagnosis.explanations.push_back(std::move(one));
+  });
+  place.at("advice").each([&](const Place& entry) { diagnosis.advice.push_back(entry.text()); });
+  return diagnosis;
+}
+
 // The counts, the status and the sentence follow from the requirements: the sentence is said anew, so that no
 // document can say one thing and count another.
 Footer footer_at(const Place& place, const Result& result) {
@@ -241,7 +264,8 @@ void check_format(const Place& root) {
         "the footer is missing: the run that wrote this did not finish, and it proves nothing; run "
         "plumbline verify again");
   }
-  root.only({"format", "version", "header", "chapters", "requirements", "localisation", "footer"});
+  root.only(
+      {"format", "version", "header", "chapters", "requirements", "localisation", "diagnosis", "footer"});
 }
 
 }  // namespace
@@ -269,6 +293,8 @@ Result from_json(const std::string& text, const std::string& path) {
   });
   if (const Place place = root.at("localisation"); !place.value.is_null())
     result.localisation = localisation_at(place);
+  if (document.contains("diagnosis") && !document["diagnosis"].is_null())
+    result.diagnosis = diagnosis_at(root.at("diagnosis"));
   result.footer = footer_at(root.at("footer"), result);
   return result;
 }

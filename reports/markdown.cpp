@@ -184,6 +184,12 @@ std::string localised(const Localisation& found, const LocalisationWords& words)
   return lines + "\n</details>\n";
 }
 
+std::string diagnosed(const Diagnosis& found) {
+  std::string lines = fmt::format("- {}\n", escaped(found.conclusion, 600));
+  for (const auto& paragraph : found.advice) lines += fmt::format("- {}\n", escaped(paragraph, 1000));
+  return lines;
+}
+
 std::string section(const std::string& name, const std::string& lines) {
   return lines.empty() ? "" : fmt::format("### {}\n\n{}\n", name, lines);
 }
@@ -203,6 +209,7 @@ std::string to_markdown(const Result& result) {
   document += section("Failed", listed(result, with(Verdict::fail), with_findings));
   document += section("Errors", listed(result, with(Verdict::error), with_findings));
   if (result.localisation) document += section(words.title, localised(*result.localisation, words));
+  if (result.diagnosis) document += section("Why", diagnosed(*result.diagnosis));
   document += section("Not assessed", listed(result, with(Verdict::not_assessed), with_reason));
   if (const std::string lines = listed(result, with(Verdict::not_applicable), with_reason); !lines.empty()) {
     document += fmt::format("<details><summary>Not applicable: {}</summary>\n\n{}\n</details>\n\n",

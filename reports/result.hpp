@@ -114,11 +114,31 @@ struct Localisation {
 const StageErrors* first_divergent(const Localisation& localisation);
 const StageErrors* first_locally_wrong(const Localisation& localisation);
 
+// Known defects that together make of the candidate's own weights what it makes of them, as far as that was
+// looked at.
+struct Explanation {
+  std::vector<std::string> defects;  // names in the catalogue
+  std::int64_t explained = 0;  // observations that differ from the specification's and that it accounts for
+  std::int64_t contradicted = 0;  // observations that do not differ and would with it
+  double residual =
+      0;  // the largest difference left in what it accounts for, in terms of what rounding may do
+  bool complete = false;  // it accounts for everything that was seen
+};
+
+// Why a model that failed is wrong.
+struct Diagnosis {
+  std::int64_t observations = 0, differing = 0;  // that were made; that are not the specification's
+  std::vector<Explanation> explanations;         // the best first
+  std::string conclusion;                        // one sentence
+  std::vector<std::string> advice;  // a paragraph for each defect of the best, where it is complete
+};
+
 struct Result {
   Header header;
   std::vector<Chapter> chapters;
   std::vector<Requirement> requirements;     // in the specification's order
   std::optional<Localisation> localisation;  // of a model whose code was run, and which failed
+  std::optional<Diagnosis> diagnosis;        // likewise, where one was judged
   Footer footer;
 };
 

@@ -110,6 +110,10 @@ Where it goes wrong
   right                1 token
   wrong                24 tokens
 
+Why
+  explained to rounding by softmax-bfloat16: softmax computed in bfloat16
+  softmax-bfloat16: softmax computed in bfloat16. It arises from haste. What it looks like: noise.
+
 Findings
   CFG-1  confirmed: the vocabulary is 6400
 

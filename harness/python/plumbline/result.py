@@ -71,8 +71,8 @@ class Requirement:
 class Result:
     """status: 0 conforms, 1 does not, 3 incomplete; sentence: the verdict in words; requirements: all, in order.
 
-    localisation: where a model that failed goes wrong, as in the document, or None. document: result.json; summary:
-    summary.md, Markdown. As a truth value: whether the model conforms.
+    localisation: where a model that failed goes wrong, as in the document, or None; diagnosis: why, likewise; cause: its
+    sentence. document: result.json; summary: summary.md, Markdown. As a truth value: whether the model conforms.
     """
 
     def __init__(self, document, summary, candidate="the model"):
@@ -84,8 +84,9 @@ class Result:
             self.requirements = [requirement_in(entry, candidate) for entry in document["requirements"]]
             self.status = document["footer"]["status"]
             self.sentence = clean(document["footer"]["verdict"], candidate)
-            self.localisation = document.get("localisation")
+            self.localisation, self.diagnosis = document.get("localisation"), document.get("diagnosis")
             self.conclusion = clean(self.localisation["conclusion"], candidate) if self.localisation else None
+            self.cause = clean(self.diagnosis["conclusion"], candidate) if self.diagnosis else None
             require_agreement(document["footer"], self.requirements)
         except (KeyError, TypeError, ValueError) as error:
             raise CouldNotJudge(f"the result document is unusable: {type(error).__name__}: {error}") from error

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 class Edit:
     """One mistake. change: {text of models.py, which stands there once: what takes its place}. fails: requirements that must
     be among the failed ones. stage: the first stage that is wrong in itself, where it can be seen. refused: what is said
-    instead of a verdict, where two passes cannot be compared."""
+    instead of a verdict, where two passes cannot be compared. cause: the catalogued defect that it is; None: one that is not
+    catalogued, or not in this form, so that nothing may be named as certain."""
 
     name: str
     what: str
@@ -18,6 +19,7 @@ class Edit:
     fails: tuple
     stage: str = None
     refused: str = None
+    cause: str = None
 
 
 # Places in Plain.
@@ -51,13 +53,13 @@ SLOTS = "torch.arange(start + length, device=tokens.device)"
 EDITS = (
     # The mask
     Edit("mask-off-by-one", "each token sees the one after it, too",
-         {MASK: f"allowed = {SLOTS} <= slots.unsqueeze(1) + 1"}, ("MODE-1", "GQA-7", "NUM-6"), "layers.0.scores"),
+         {MASK: f"allowed = {SLOTS} <= slots.unsqueeze(1) + 1"}, ("MODE-1", "GQA-7", "NUM-6"), "layers.0.scores", cause="mask-sees-next"),
     Edit("mask-strict", "no token but the first sees itself",
          {MASK: f"allowed = ({SLOTS} < slots.unsqueeze(1)) | ({SLOTS} == 0)"}, ("GQA-7", "NUM-6"), "layers.0.scores"),
     Edit("mask-none", "no token is hidden from any other",
-         {MASK: f"allowed = {SLOTS} >= 0 * slots.unsqueeze(1)"}, ("MODE-1", "NUM-6"), "layers.0.scores"),
+         {MASK: f"allowed = {SLOTS} >= 0 * slots.unsqueeze(1)"}, ("MODE-1", "NUM-6"), "layers.0.scores", cause="mask-none"),
     Edit("mask-none-in-training", "the mask is forgotten in training alone",
-         {MASK: f"{MASK}\n        allowed = allowed | self.training"}, ("MODE-1", "MODE-3", "GQA-7"), "layers.0.scores"),
+         {MASK: f"{MASK}\n        allowed = allowed | self.training"}, ("MODE-1", "MODE-3", "GQA-7"), "layers.0.scores", cause="mask-none-in-training"),
     Edit("mask-none-in-prefill", "the mask is forgotten where the first tokens are put into a cache",
          {MASK: f"{MASK}\n        allowed = allowed | (cache is not None and start == 0)"}, ("MODE-1", "KVC-4", "KVC-5"), "layers.0.scores"),
     Edit("mask-from-the-left", "tokens after a filled cache see its beginning, as scaled_dot_product_attention's is_causal has it",
@@ -65,7 +67,7 @@ EDITS = (
     Edit("mask-window", "each token sees the sixteen before it alone",
          {MASK: f"allowed = ({SLOTS} <= slots.unsqueeze(1)) & ({SLOTS} > slots.unsqueeze(1) - 16)"}, ("NUM-6",), "layers.0.scores"),
     Edit("padding-ignored", "the padding mask is taken and not used", {PADDED: "        if False:\n            # What is padding"},
-         ("MODE-6", "MODE-8")),
+         ("MODE-6", "MODE-8"), cause="mask-without-padding"),
     Edit("padding-sees-nothing", "padding on the left has no token to see, and NaN spreads from it", {ITSELF: ""}, ("MODE-6",)),
     Edit("softmax-over-queries", "softmax over the queries", {SOFTMAX: SOFTMAX.replace("softmax(-1)", "softmax(-2)")},
          ("GQA-9", "MODE-1"), "layers.0.probabilities"),
@@ -87,33 +89,33 @@ EDITS = (
          ("KVC-4", "NUM-2")),
     Edit("keys-cached-unrotated", "keys go into the cache before they are rotated, and are not rotated afterwards",
          {ROTATED: "unrotated = k.transpose(1, 2)\n        " + ROTATED, "zip(store, (k, v))": "zip(store, (unrotated, v))"},
-         ("KVC-4", "KVC-9", "NUM-2")),
+         ("KVC-4", "KVC-9", "NUM-2"), cause="cache-unrotated"),
     Edit("keys-not-rotated", "queries alone are rotated", {ROTATED: ROTATED.replace("self.rotated(k, position)", "k")},
-         ("ROPE-3", "NUM-6"), "layers.0.k_rotated"),
+         ("ROPE-3", "NUM-6"), "layers.0.k_rotated", cause="rotary-keys-unrotated"),
     Edit("values-rotated", "values are rotated like keys", {ROTATED: f"{ROTATED}\n        v = self.rotated(v, position)"},
-         ("ROPE-3", "NUM-6"), "layers.0.context"),
+         ("ROPE-3", "NUM-6"), "layers.0.context", cause="rotary-on-values"),
     Edit("neighbours-for-halves", "neighbouring coordinates turn together",
          {TURNED: "turned = rotate(torch.cat([x[..., ::2], x[..., 1::2]], -1), angles.cos().to(x.dtype), angles.sin().to(x.dtype))\n"
-                  "        return torch.stack(turned.chunk(2, -1), -1).flatten(-2)"}, ("ROPE-2", "NUM-6"), "layers.0.q_rotated"),
+                  "        return torch.stack(turned.chunk(2, -1), -1).flatten(-2)"}, ("ROPE-2", "NUM-6"), "layers.0.q_rotated", cause="rotary-other-pairing"),
     Edit("neighbours-angles", "halves turn together by the angles of neighbours",
          {ANGLES: "angles = (position.unsqueeze(-1) * frequencies).repeat_interleave(2, -1)"}, ("ROPE-1", "NUM-6"), "layers.0.q_rotated"),
     Edit("turned-backwards", "the sine has the wrong sign", {TURNED: TURNED.replace("angles.sin()", "-angles.sin()")},
-         ("ROPE-1", "ROPE-10"), "layers.0.q_rotated"),
+         ("ROPE-1", "ROPE-10"), "layers.0.q_rotated", cause="rotary-backwards"),
     Edit("theta-of-llama-2", "theta is 10000 in the code, whatever the settings say", {THETA: THETA.replace('s["rope_theta"]', "1e4")},
-         ("ROPE-1", "ROPE-8"), "layers.0.q_rotated"),
+         ("ROPE-1", "ROPE-8"), "layers.0.q_rotated", cause="theta-1e4"),
     Edit("positions-end-early", "positions stop at 2047", {ANGLES: ANGLES.replace("position.", "position.clamp(max=2047).")},
          ("ROPE-8",), "layers.0.q_rotated"),
 
     # Attention
     Edit("repeat-tiled", "key/value heads are tiled, not interleaved",
          {GROUPED: "k, v = (part.repeat(1, self.heads // self.kv_heads, 1, 1) for part in (k, v))\n        grouped = q.unflatten(2, (self.heads, -1))"},
-         ("GQA-2", "GQA-5", "NUM-6")),
+         ("GQA-2", "GQA-5", "NUM-6"), cause="repeat-tiled"),
     Edit("keys-for-values", "keys and values are swapped in the fused projection", {SPLIT: SPLIT.replace("q, k, v", "q, v, k")},
          ("NUM-6", "KVC-9")),
     Edit("scale-missing", "scores are not scaled", {ROTATED: ROTATED.replace(" * self.size ** -0.5", "")},
-         ("GQA-8", "NUM-6"), "layers.0.scores"),
+         ("GQA-8", "NUM-6"), "layers.0.scores", cause="scale-missing"),
     Edit("scale-by-width", "scores are scaled by the whole width",
-         {ROTATED: ROTATED.replace("self.size **", "(self.size * self.heads) **")}, ("GQA-8", "NUM-6")),
+         {ROTATED: ROTATED.replace("self.size **", "(self.size * self.heads) **")}, ("GQA-8", "NUM-6"), cause="scale-by-width"),
     Edit("scale-twice", "scores are scaled twice", {GROUPED: GROUPED.replace("q.un", "(q * self.size ** -0.5).un")}, ("GQA-8", "NUM-6")),
 
     # The cache
@@ -138,11 +140,11 @@ EDITS = (
     Edit("norm-without-weight", "RMSNorm forgets its weight", {SCALED: SCALED.replace("self.weight * ", "")}, ("BLK-5", "BLK-6"),
          "layers.0.attention_norm"),
     Edit("norm-of-centred-values", "RMSNorm subtracts the mean, as LayerNorm does", {NORM: f"x = x - x.mean(-1, keepdim=True)\n        {NORM}"},
-         ("BLK-5", "BLK-6"), "layers.0.attention_norm"),
+         ("BLK-5", "BLK-6"), "layers.0.attention_norm", cause="norm-centred"),
     Edit("norm-eps-outside", "eps is added to the root, not under it",
-         {NORM: "scale = 1 / (x.float().pow(2).mean(-1, keepdim=True).sqrt() + self.eps)"}, ("BLK-5",), "layers.0.attention_norm"),
+         {NORM: "scale = 1 / (x.float().pow(2).mean(-1, keepdim=True).sqrt() + self.eps)"}, ("BLK-5",), "layers.0.attention_norm", cause="norm-eps-outside"),
     Edit("norm-eps-of-llama", "eps is 1e-6 in the code, whatever the settings say", {NORM: NORM.replace("self.eps", "1e-6")}, ("BLK-5",),
-         "layers.0.attention_norm"),
+         "layers.0.attention_norm", cause="eps-1e-6"),
     Edit("norm-by-sum", "RMSNorm divides by the root of the sum", {NORM: NORM.replace("mean", "sum")}, ("BLK-5",), "layers.0.attention_norm"),
     Edit("norm-afterwards", "attention's norm stands after it",
          {ATTENDED: "        x = x + self.norm1(self.attn(x, position, allowed, store, start))\n"}, ("NUM-6", "BLK-7")),
@@ -157,8 +159,8 @@ EDITS = (
          {BLOCK: "            block.last = index == len(self.blocks) - 1\n" + BLOCK, FED: FED.replace("return x +", "return (not self.last) * x +")},
          ("BLK-7", "NUM-6"), "layers.4.after_feed_forward"),
     Edit("gate-and-up-swapped", "the activation is put on up", {GATE_UP: GATE_UP.replace("gate, up", "up, gate")},
-         ("BLK-1", "BLK-3"), "layers.0.gated"),
-    Edit("gelu", "GELU, whatever the settings say", {FED: FED.replace("self.activation", "F.gelu")}, ("BLK-1", "BLK-2"), "layers.0.gated"),
+         ("BLK-1", "BLK-3"), "layers.0.gated", cause="gate-up-swapped"),
+    Edit("gelu", "GELU, whatever the settings say", {FED: FED.replace("self.activation", "F.gelu")}, ("BLK-1", "BLK-2"), "layers.0.gated", cause="activation-gelu"),
     Edit("bias-parameter", "the feed-forward has biases", {WIDE: WIDE.replace('s["mlp_bias"]', "True")}, ("PAR-1", "PAR-4")),
     Edit("bias-constant", "0.001 is added to what goes into the activation", {FED: FED.replace("self.activation(gate)", "self.activation(gate + 1e-3)")},
          ("BLK-1",), "layers.0.gated"),
@@ -173,7 +175,7 @@ EDITS = (
     Edit("layer-skipped-in-training", "the third layer is skipped in training",
          {BLOCK: "            if index == 2 and self.training:\n                continue\n" + BLOCK}, ("MODE-3",)),
     Edit("embedding-scaled", "the embedding is multiplied by the root of the width, as Gemma's is",
-         {EMBEDDED: "        x = self.tok(tokens) * self.tok.weight.shape[1] ** 0.5\n"}, ("NUM-6",)),
+         {EMBEDDED: "        x = self.tok(tokens) * self.tok.weight.shape[1] ** 0.5\n"}, ("NUM-6",), cause="embedding-scaled"),
     Edit("logits-shifted", "each position has the logits of the one before it",
          {LOGITS: "return F.linear(x, self.tok.weight).roll(1, 1), cache"}, ("NUM-6", "MODE-2"), "logits"),
     Edit("logits-capped", "logits are capped softly, as Gemma's are",

@@ -1,0 +1,36 @@
+#include "harness/model/catalogue.hpp"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "harness/system/error.hpp"
+#include "harness/system/files.hpp"
+#include "harness/system/json.hpp"
+
+namespace plumbline {
+
+std::vector<Defect> read_catalogue(const std::filesystem::path& fixtures) {
+  const auto file = fixtures / "defects.json";
+  const auto all = parse_json(read_text(file, 1 << 20), file.string());
+  std::vector<Defect> defects;
+  try {
+    for (const auto& entry : all) {
+      Defect defect;
+      defect.name = entry.at("name");
+      defect.chapter = entry.at("chapter");
+      defect.severity = entry.at("severity");
+      defect.departure = entry.at("departure");
+      defect.arises = entry.at("arises");
+      defect.looks_like = entry.at("looks_like");
+      defect.seen_by = entry.at("seen_by").get<std::vector<std::string>>();
+      defect.stage = entry.value("stage", "");
+      defects.push_back(std::move(defect));
+    }
+  } catch (const nlohmann::json::exception& error) {
+    throw InputError(fmt::format("{}: entry {}: {}", file.string(), defects.size(), error.what()));
+  }
+  return defects;
+}
+
+}  // namespace plumbline

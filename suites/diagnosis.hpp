@@ -1,0 +1,15 @@
+// Why a model that failed is wrong: known defects, run on its own weights and probes, that make of them what
+// it makes.
+#pragma once
+
+#include "reports/result.hpp"
+
+namespace plumbline {
+
+// Of the running subject, whose code can be run and which failed. Defects are tried singly, then together, as
+// far as `seconds` go. One explains the candidate where everything that was seen of it is what the reference
+// with that defect shows, up to rounding, which is measured on that reference. Errors of the candidate become
+// the conclusion. `without`: defects that are left out of account.
+reports::Diagnosis diagnose(double seconds, const std::vector<std::string>& without = {});
+
+}  // namespace plumbline

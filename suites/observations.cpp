@@ -1,0 +1,183 @@
+#include "suites/observations.hpp"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
+#include "suites/probes.hpp"
+#include "suites/ways.hpp"
+
+namespace plumbline {
+namespace {
+
+// A text or number as a fact.
+at::Tensor fact(const std::string& text) {
+  return at::scalar_tensor(static_cast<std::int64_t>(std::hash<std::string>()(text)), at::kLong);
+}
+
+Weights stated_settings() {
+  Weights all;
+  for (const auto& [key, setting] : subject().description().configuration)
+    all[key] = fact(setting.value.is_number() ? fmt::format("{}", setting.value.get<double>())
+                                              : setting.value.dump());
+  return all;
+}
+
+// What the specification has by name; what it does not have by shape, since anyone calls it what they like.
+Weights shapes() {
+  Weights all;
+  std::map<std::string, std::int64_t> surplus;
+  for (const auto& parameter : subject().description().parameters) {
+    const auto own = subject().specification().parameters();
+    if (std::any_of(own.begin(), own.end(), [&](const auto& one) { return one.name == parameter.name; }))
+      all[parameter.name] = at::tensor(at::ArrayRef<std::int64_t>(parameter.shape), at::kLong);
+    else
+      ++surplus[fmt::format("beyond the specification: [{}]", fmt::join(parameter.shape, ", "))];
+  }
+  for (const auto& [shape, count] : surplus) all[shape] = at::scalar_tensor(count, at::kLong);
+  return all;
+}
+
+// The logarithm of the spread of every parameter before training, and how many rows of the embedding are 0.
+Weights initial_spread() {
+  Weights all;
+  for (const auto& [name, values] : subject().candidate().initialise(1)) {
+    if (values.numel() < 1000) continue;
+    all[name] = values.to(at::kDouble).std(false).clamp_min(1e-12).log();
+    if (name == "model.embed_tokens.weight")
+      all["rows of zeros"] =
+          at::scalar_tensor((values.abs().amax(1) == 0).sum().item<std::int64_t>(), at::kLong);
+  }
+  return all;
+}
+
+// Answers twice the same.
+Weights steadiness() {
+  const auto tokens = standard_probe();
+  PassOptions configured;
+  configured.dropout = subject().can("dropout") ? 0.1 : 0;
+  const auto once = logits(tokens, configured), again = logits(tokens, configured);
+  const bool same = at::nan_to_num(once).equal(at::nan_to_num(again));
+  return {{"the same twice", at::scalar_tensor(std::int64_t{same ? 1 : 0}, at::kLong)}};
+}
+
+// What is hidden has no number of its own, and probabilities tell the rest.
+Weights stages_in(const std::function<Stages()>& show) {
+  Weights all;
+  for (const auto& [name, value] : show())
+    if (!name.ends_with(".scores")) all[name] = value;
+  return all;
+}
+
+Weights held_in_cache() {
+  Weights all;
+  const auto filled = fill_cache();
+  for (std::size_t layer = 0; layer < filled.view.layers.size(); ++layer) {
+    all[fmt::format("layers.{}.keys", layer)] = filled.view.layers[layer].keys.to(at::kCPU);
+    all[fmt::format("layers.{}.values", layer)] = filled.view.layers[layer].values.to(at::kCPU);
+  }
+  return all;
+}
+
+Weights rotated(std::int64_t first) {
+  const auto heads = some_heads().to(at::kFloat);
+  const auto positions =
+      (at::arange(heads.size(1), at::kLong) + first).unsqueeze(0).expand({heads.size(0), -1});
+  return {{"rotated", subject().candidate().rotate(heads, positions.contiguous()).to(at::kCPU)}};
+}
+
+Weights gradients_of(const PassOptions& options) {
+  const auto tokens = probe("gradients", 3, 13);
+  auto labels = tokens.ids.clone();
+  labels.narrow(1, 4, 2).fill_(kIgnored);
+  labels[0].narrow(0, 8, 5).fill_(kIgnored);  // of unlike number in the rows
+  auto found = subject().running().gradients(tokens, labels, options);
+  auto all = std::move(found.parameters);
+  all["loss"] = found.loss;
+  return all;
+}
+
+Weights trained() {
+  auto run = some_steps(2);
+  run.labels = run.labels.clone();
+  run.labels.select(1, 0).narrow(1, 2, 4).fill_(kIgnored);
+  const auto found = subject().running().train(run, true);
+  Weights all{{"losses", found.losses}};
+  // What steps change of a parameter is small beside it.
+  for (const auto& [name, values] : found.parameters)
+    if (const auto before = subject().weights().find(name);
+        before != subject().weights().end() && before->second.sizes() == values.sizes())
+      all[name] = values.to(at::kCPU, at::kDouble) - before->second.to(at::kCPU, at::kDouble);
+  return all;
+}
+
+}  // namespace
+
+std::vector<Observation> observations() {
+  const auto standard = standard_probe();
+  const auto last = subject().specification().max_position_embeddings;
+  std::vector<Observation> all = {
+      {"parameters", "", shapes},
+      {"stated configuration", "", stated_settings, Observation::Kind::stated},
+      {"initialisation", "initialise", initial_spread, Observation::Kind::judged, 0.3},
+      {"the same pass twice", "evaluation", steadiness},
+      {"repeat_kv", "repeat_kv",
+       [] {
+         const auto factor = subject().specification().repeat_factor();
+         return Weights{{"repeated", subject().candidate().repeat_kv(some_heads(), factor)}};
+       }},
+      {"gradient of repeat_kv", "repeat_kv",
+       [] {
+         const auto factor = subject().specification().repeat_factor();
+         return Weights{{"gradient", subject().candidate().repeat_kv_gradient(some_heads(), factor,
+                                                                              some_upstream(factor))}};
+       }},
+      {"rotation", "rotate", [] { return rotated(0); }},
+      {"rotation far from the start", "rotate", [last] { return rotated(last - 8); }},
+  };
+  const auto add_logits = [&](const std::string& name, const std::string& needs,
+                              const std::function<at::Tensor()>& ask) {
+    all.push_back({name, needs, [ask] { return Weights{{"logits", ask()}}; }});
+  };
+  for (const auto& run : logits_runs())
+    add_logits(run.name, run.needs, [run] { return run.logits(run.tokens); });
+  add_logits("special tokens", "evaluation", [] { return logits(special_tokens()); });
+  add_logits("far from the start", "first_position", [standard, last] {
+    PassOptions options;
+    options.first_position = last - 24;
+    return logits(standard, options);
+  });
+  for (const auto side : {Padding::right, Padding::left}) {
+    const std::string name = side == Padding::right ? "right" : "left";
+    add_logits(fmt::format("training mode, padding on the {}", name), "padding." + name, [standard, side] {
+      return padded_logits(standard, 31, side, subject().can("training") ? in_training() : PassOptions{});
+    });
+    all.push_back(
+        {fmt::format("prompts padded on the {} and decoded", name), "cache.padding." + name, [side] {
+           Weights rows;
+           for (const auto& row : padded_and_decoded(side)) rows[fmt::format("row {}", rows.size())] = row;
+           return rows;
+         }});
+  }
+  add_logits("unwritten slots filled", "cache.fill", [standard] { return logits_beside(standard, 3e4); });
+  const std::vector<Observation> others = {
+      {"a full cache", "cache.capacity",
+       [standard] {
+         return Weights{{"answer", fact(overrun(standard).answer)}};
+       }},
+      {"what the cache holds", "cache.show", held_in_cache},
+      {"stages", "evaluation", [standard] { return stages_in([&] { return observe(standard); }); },
+       Observation::Kind::inner},
+      {"stages in training mode", "training",
+       [standard] { return stages_in([&] { return observe(standard, in_training()); }); },
+       Observation::Kind::inner},
+      {"gradients", "gradients", [] { return gradients_of({}); }},
+      {"gradients in training mode", "gradients",
+       [] { return gradients_of(subject().can("training") ? in_training() : PassOptions{}); }},
+      {"steps of AdamW", "train", trained},
+  };
+  all.insert(all.end(), others.begin(), others.end());
+  return all;
+}
+
+}  // namespace plumbline
