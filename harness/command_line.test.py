@@ -100,6 +100,19 @@ class CommandLine(unittest.TestCase):
         for word in ("--spec", "--device", "--dtype", "--threads", "--only", "--out", "0 conforms", "1 does not", "2 could not", "3 incomplete"):
             self.assertIn(word, text)
 
+    def test_the_catalogue_of_defects(self):
+        catalogue = json.loads((ROOT / "fixtures" / "defects.json").read_text())
+        listed = self.run_program("defects")
+        self.assertEqual((listed.returncode, listed.stderr), (0, ""))
+        for defect in catalogue:
+            self.assertRegex(listed.stdout, rf"(?m)^  {re.escape(defect['name'])} +{defect['severity']} +{re.escape(defect['departure'])}$")
+        self.assertIn(f"{len(catalogue)} defects", listed.stdout)
+        told = self.run_program("defects", "mask-inverted").stdout
+        one = next(defect for defect in catalogue if defect["name"] == "mask-inverted")
+        for text in (one["arises"], one["looks_like"], ", ".join(one["seen_by"]), one["stage"]):
+            self.assertIn(text, told)
+        self.refused("defects", "teleport\x1b[31m", words=["teleport", "plumbline defects"])
+
     def test_the_launcher_passes_on_every_command(self):
         listed = re.split(r"(?im)^subcommands:", self.run_program("--help").stdout)[-1]
         commands = re.findall(r"(?m)^  (\w+)", listed)

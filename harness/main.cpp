@@ -15,6 +15,7 @@
 #include "harness/candidate/engine.hpp"
 #include "harness/candidate/live.hpp"
 #include "harness/candidate/reference.hpp"
+#include "harness/defect_commands.hpp"
 #include "harness/device.hpp"
 #include "harness/evidence/safetensors.hpp"
 #include "harness/experiments.hpp"
@@ -437,6 +438,7 @@ int run(int count, char** values) {
   std::function<int(const Circumstance&)> reading;
   add_text_commands(app, reading);
   add_experiments(app, reading);
+  add_defects(app, reading);
 
   std::string export_specification = "minimind2-small", export_directory;
   auto* exporting =

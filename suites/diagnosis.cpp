@@ -199,27 +199,32 @@ class Diagnostician {
     return residual(one.answer, exact, near, one.right, one.right_near, roundoff(), one.observation.allowed);
   }
 
+  // What the hypothesis shows, but for what it need not state: that may be as the specification has it.
+  Weights prediction(Stand& stand, const Seen& one) {
+    auto predicted = answer_of(stand, one.observation);
+    if (one.observation.kind != Observation::Kind::stated) return predicted;
+    for (auto& [key, value] : predicted)
+      if (const auto said = one.answer.find(key), right = one.right.find(key);
+          said != one.answer.end() && right != one.right.end() && said->second.equal(right->second))
+        value = said->second;
+    std::erase_if(predicted, [&](const auto& entry) { return !one.answer.contains(entry.first); });
+    return predicted;
+  }
+
   // How far the hypothesis is from what was seen.
   double residual_of(const Names& names, const Seen& one) {
     auto& known = cache_[names];
     if (const auto found = known.find(&one); found != known.end()) return found->second;
     double result = kInfinite;
     try {
-      auto exact = stand(names, true);
-      auto predicted = answer_of(exact, one.observation);
-      if (one.observation.kind == Observation::Kind::stated) {
-        // It may state what the specification does.
-        for (auto& [key, value] : predicted)
-          if (const auto said = one.answer.find(key), right = one.right.find(key);
-              said != one.answer.end() && right != one.right.end() && said->second.equal(right->second))
-            value = said->second;
-        std::erase_if(predicted, [&](const auto& entry) { return !one.answer.contains(entry.first); });
-      }
+      auto near = stand(names, false);
+      const auto predicted = prediction(near, one);
       if (!predicted.empty()) {
+        // In the candidate's own type first, which is quicker and often does.
         result = residual_of(one, predicted, {});
         if (result > 1 && result < kWorthMeasuring) {
-          auto near = stand(names, false);
-          result = residual_of(one, predicted, answer_of(near, one.observation));
+          auto exact = stand(names, true);
+          result = residual_of(one, prediction(exact, one), predicted);
         }
       }
     } catch (const InputError&) {
@@ -283,7 +288,7 @@ class Diagnostician {
         const auto* quickest = open(base);
         if (quickest == nullptr) continue;
         for (const auto& name : names_) {
-          if (late()) break;
+          if (together > 1 && late()) break;  // alone, all are tried
           if (std::find(base.begin(), base.end(), name) != base.end()) continue;
           const auto names = with(base, name);
           ++tried_;

@@ -13,6 +13,7 @@ Judges language models against an architecture. The first run fetches what is mi
   text FILE            how repetitive are texts? a model's samples, or anyone's
   log FILE             is this a sound training run? its loss curve judged
   experiment repeater  which difference makes a model repeat itself? trains small models and says
+  defects [NAME]       the known mistakes that a failing model is tried for
   adapter ACTION       init: write what connects a live model; check: try it alone
   export DIR           write the reference's own weights as a Hugging Face checkpoint
   test [PATTERN]       run the project's own tests
@@ -32,6 +33,7 @@ help_verify() {
   cat <<'END'
 Usage: plumbline verify [CANDIDATE] [--spec NAME|FILE] [--device auto|cpu|cuda[:N]] [--dtype f32|bf16] [--threads N]
                         [--only CHAPTER,...] [--golden DIR] [--name TEXT] [--out DIR] [--python PATH] [--timeout SECONDS]
+                        [--no-diagnosis]
 CANDIDATE: nothing for the built-in reference, a live model's adapter.py or 'exec: COMMAND', a recording FILE.h5, a folder with
 config.json and *.safetensors, a FILE.pth (with --spec), or defect:NAME. --python: the interpreter that runs an adapter.
 Results go to DIR (out): result.json, JUnit XML, summary.md.
@@ -81,11 +83,19 @@ Exit status: 0 nothing wrong is seen; 1 something is; 2 could not be judged; 3 t
 END
 }
 
+help_defects() {
+  cat <<'END'
+Usage: plumbline defects [NAME]
+The catalogue of known mistakes, each a departure of the reference model, or all about one of them. `plumbline verify defect:NAME`
+judges the reference with it, several joined by +.
+END
+}
+
 help_experiment() {
   cat <<'END'
 Usage: plumbline experiment repeater [--scale small|full] [--out DIR] [--tokens FILE] [--device auto|cpu|cuda[:N]] [--workers N]
 Trains models that differ in layers, key/value heads, training mask, initialisation and dropout, lets them write, and says which
-of the differences makes them repeat themselves. small takes a quarter of an hour on two processors, full needs a GPU.
+of the differences makes them repeat themselves. small takes about ten minutes on two processors, full needs a GPU.
 Stopped and called again, it goes on where it was. Exit status: 0 done; 2 could not be done.
 END
 }

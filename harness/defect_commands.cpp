@@ -1,0 +1,77 @@
+#include "harness/defect_commands.hpp"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "harness/evidence/recorder.hpp"
+#include "harness/model/catalogue.hpp"
+#include "harness/system/error.hpp"
+#include "harness/system/files.hpp"
+
+namespace plumbline {
+namespace {
+
+constexpr const char* kHelp =
+    "Each is a departure of the reference model: `plumbline verify defect:NAME` judges the reference with "
+    "it,\n"
+    "several joined by +.\n"
+    "Exit status: 0 shown; 2 no such defect.";
+
+void list(const std::vector<Defect>& catalogue, const std::filesystem::path& fixtures) {
+  std::size_t longest = 0;
+  for (const auto& defect : catalogue) longest = std::max(longest, defect.name.size());
+  for (const auto& chapter : read_requirements(fixtures / "requirements.json").chapters) {
+    bool first = true;
+    for (const auto& defect : catalogue) {
+      if (defect.chapter != chapter.number) continue;
+      if (std::exchange(first, false)) fmt::print("{} {}\n", chapter.number, chapter.title);
+      fmt::print("  {:{}}  {:6}  {}\n", defect.name, longest, defect.severity, defect.departure);
+    }
+    if (!first) fmt::print("\n");
+  }
+  fmt::print("{} defects; `plumbline defects NAME` tells more of one\n", catalogue.size());
+}
+
+void tell(const Defect& defect) {
+  fmt::print("{} ({})\n  {}\n\n", defect.name, defect.severity, defect.departure);
+  fmt::print("  arises from     {}\n  looks like      {}\n  seen by         {}\n", defect.arises,
+             defect.looks_like, fmt::join(defect.seen_by, ", "));
+  if (!defect.stage.empty()) fmt::print("  first wrong     {}\n", defect.stage);
+  fmt::print("\n  ./plumbline verify defect:{}\n", defect.name);
+}
+
+int show(const std::string& name, const Circumstance& circumstance) {
+  const auto fixtures = circumstance.data / "fixtures";
+  const auto catalogue = read_catalogue(fixtures);
+  if (name.empty()) {
+    list(catalogue, fixtures);
+    return 0;
+  }
+  const auto found = std::find_if(catalogue.begin(), catalogue.end(),
+                                  [&](const Defect& defect) { return defect.name == name; });
+  if (found == catalogue.end())
+    throw InputError(
+        fmt::format("defects {0}: no defect '{0}'; `plumbline defects` lists them", printable(name, 60)));
+  tell(*found);
+  return 0;
+}
+
+}  // namespace
+
+void add_defects(CLI::App& app, std::function<int(const Circumstance&)>& chosen) {
+  auto* command =
+      app.add_subcommand("defects", "Known mistakes that models are tried for, and what each does");
+  const auto name = std::make_shared<std::string>();
+  command->add_option("name", *name, "one of them, to be told more of");
+  command->footer(kHelp);
+  command->callback([name, &chosen] {
+    chosen = [name](const Circumstance& circumstance) { return show(*name, circumstance); };
+  });
+}
+
+}  // namespace plumbline
