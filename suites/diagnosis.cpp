@@ -25,6 +25,7 @@ constexpr std::size_t kMostTogether = 3;
 constexpr std::size_t kBases = 4;        // of how many partial explanations more is tried
 constexpr double kWorthMeasuring = 1e4;  // beyond this many times what is allowed, rounding is no explanation
 constexpr std::size_t kMostShown = 5;
+constexpr double kSlow = 0.25, kQuick = 0.05;  // seconds that the specification's own model takes to answer
 
 // The difference of two answers in terms of what is allowed: 1 or less is rounding. `near` is `exact` with
 // the candidate's rounding; empty: not measured.
@@ -72,10 +73,12 @@ class Diagnostician {
       : subject_(candidate),
         until_(Clock::now() +
                std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds))) {
+    catalogue_ = read_catalogue(subject_.fixtures());
     const std::set<std::string> left_out(without.begin(), without.end());
     for (const auto& name : departure_names())
       if (!left_out.contains(name) && depart(subject_.specification(), name).idle.empty())
         names_.push_back(name);
+    suspect();
     try {
       exact_ = subject_.exact().weights();
       near_ = subject_.rounded().weights();
@@ -268,6 +271,28 @@ class Diagnostician {
     return nullptr;
   }
 
+  // Those come first, and whatever it takes, of which the catalogue says that a requirement that failed sees
+  // them.
+  void suspect() {
+    std::set<std::string> failed;
+    for (const auto& requirement : subject_.recorder().requirements())
+      if (requirement.verdict == reports::Verdict::fail) failed.insert(requirement.id);
+    for (const auto& defect : catalogue_)
+      if (std::any_of(defect.seen_by.begin(), defect.seen_by.end(),
+                      [&](const std::string& id) { return failed.contains(id); }))
+        suspected_.insert(defect.name);
+    in_order_ = names_;
+    std::stable_partition(in_order_.begin(), in_order_.end(),
+                          [&](const std::string& name) { return suspected_.contains(name); });
+  }
+
+  // By what is quick to ask: it would change what does not differ.
+  bool contradicted(const Names& names) {
+    return std::any_of(seen_.begin(), seen_.end(), [&](const Seen& one) {
+      return !one.differs && one.seconds <= kQuick && residual_of(names, one) > 1;
+    });
+  }
+
   void take(const Names& names) {
     if (!weighed_.insert(names).second) return;
     const auto found = weigh(names);
@@ -287,10 +312,11 @@ class Diagnostician {
       for (const auto& base : bases) {
         const auto* quickest = open(base);
         if (quickest == nullptr) continue;
-        for (const auto& name : names_) {
-          if (together > 1 && late()) break;  // alone, all are tried
+        for (const auto& name : in_order_) {
+          if (late() && (together > 1 || !suspected_.contains(name))) break;
           if (std::find(base.begin(), base.end(), name) != base.end()) continue;
           const auto names = with(base, name);
+          if (quickest->seconds > kSlow && contradicted(names)) continue;
           ++tried_;
           if (residual_of(names, *quickest) <= 1) take(names);
         }
@@ -338,9 +364,8 @@ class Diagnostician {
   }
 
   void conclude(reports::Diagnosis& found) {
-    const auto catalogue = read_catalogue(subject_.fixtures());
     const auto known = [&](const std::string& name) {
-      return *std::find_if(catalogue.begin(), catalogue.end(),
+      return *std::find_if(catalogue_.begin(), catalogue_.end(),
                            [&](const Defect& defect) { return defect.name == name; });
     };
     std::vector<std::string> certain;
@@ -385,7 +410,9 @@ class Diagnostician {
 
   Subject& subject_;
   Clock::time_point until_;
-  Names names_;
+  std::vector<Defect> catalogue_;
+  Names names_, in_order_;  // what is tried: as catalogued, and as tried
+  std::set<std::string> suspected_;
   bool runs_ = true;
   Weights exact_, near_;     // the candidate's, in float64 and in its own type
   std::vector<Seen> seen_;   // the quickest first; not changed after see()
