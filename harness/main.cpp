@@ -346,8 +346,9 @@ int run(int count, char** values) {
           "attention, cache, rope, blocks, modes, numerics, training, text, claims); the verdict is then "
           "incomplete")
       ->delimiter(',');
-  verifying->add_flag("--no-diagnosis", arguments.no_diagnosis,
-                      "of a model that fails, do not look for known defects that explain it (up to 20 s)");
+  verifying->add_flag(
+      "--no-diagnosis", arguments.no_diagnosis,
+      "of a model that fails, do not look for known defects that explain it (20 s at full size, or more)");
   verifying
       ->add_option("--leave-out", arguments.left_out,
                    "a defect that the diagnosis is to know nothing of (to measure how it does then)")

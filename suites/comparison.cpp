@@ -693,9 +693,8 @@ struct Comparison::Pair {
   void training_steps() {
     if (one.candidate().type() == at::kBFloat16) not_assessed(kStepTooSmall);  // nor recorded
     set_subject(&one);
-    auto run = some_steps(3);  // the third step tells what the second kept of the first
-    run.labels = run.labels.clone();
-    run.labels.select(1, 0).narrow(1, 2, 4).fill_(kIgnored);  // of unlike number in the two sequences
+    // The third step tells what the second kept of the first.
+    const auto run = some_steps_with_ignored_labels(3);
     const auto exact = train(one.exact(), run), rounded = train(one.rounded(), run);
     const auto& initial = one.exact().weights();
     // Of what a step changes, the share that rounding makes.

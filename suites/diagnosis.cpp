@@ -164,7 +164,6 @@ class Diagnostician {
 
   void see() {
     auto exact = stand({}, true), near = stand({}, false);
-    bool steady = true;
     for (auto& observation : observations()) {
       if (!observation.needs.empty() && !subject_.can(observation.needs)) continue;
       Seen one{observation, {}, {}, {}};
@@ -181,11 +180,11 @@ class Diagnostician {
       if (one.right.empty()) continue;
       if (one.observation.kind == Observation::Kind::stated) keep_what_both_state(one);
       one.differs = residual_of(one, one.right, one.right_near) > 1;
-      if (one.observation.name == "the same pass twice" && one.differs) steady = false;
+      if (one.observation.name == "the same pass twice" && one.differs) steady_ = false;
       (one.observation.kind == Observation::Kind::inner ? inner_ : seen_).push_back(std::move(one));
     }
     // Of a model that answers otherwise every time nothing else can be compared.
-    if (!steady)
+    if (!steady_)
       std::erase_if(seen_,
                     [](const Seen& one) { return one.answer.begin()->second.scalar_type() != at::kLong; });
     std::stable_sort(seen_.begin(), seen_.end(),
@@ -329,7 +328,6 @@ class Diagnostician {
         if (explanations_[i].names.size() == together) bases.push_back(explanations_[i].names);
       if (bases.empty() && explanations_.empty()) return;
     }
-    rank();
   }
 
   void pairs() {
@@ -397,9 +395,11 @@ class Diagnostician {
           fmt::join(best.left, ", "));
       return;
     }
-    const std::string how = runs_ ? "explained to rounding by"
-                                  : "no weights fit it, so that nothing of it was run; its shapes and "
-                                    "settings are those of";
+    const std::string how = !runs_     ? "no weights fit it, so that nothing of it was run; its shapes and "
+                                         "settings are those of"
+                            : !steady_ ? "it answers the same question in two ways, so that what it "
+                                         "answers was not compared; that is what it would do by"
+                                       : "explained to rounding by";
     found.conclusion = certain.size() == 1 ? fmt::format("{} {}: {}", how, names, what)
                                            : fmt::format("{} {}, which nothing that was seen tells apart",
                                                          how, fmt::join(certain, " or by "));
@@ -413,7 +413,7 @@ class Diagnostician {
   std::vector<Defect> catalogue_;
   Names names_, in_order_;  // what is tried: as catalogued, and as tried
   std::set<std::string> suspected_;
-  bool runs_ = true;
+  bool runs_ = true, steady_ = true;
   Weights exact_, near_;     // the candidate's, in float64 and in its own type
   std::vector<Seen> seen_;   // the quickest first; not changed after see()
   std::vector<Seen> inner_;  // what tells apart those that explain all else

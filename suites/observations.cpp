@@ -98,9 +98,7 @@ Weights gradients_of(const PassOptions& options) {
 }
 
 Weights trained() {
-  auto run = some_steps(2);
-  run.labels = run.labels.clone();
-  run.labels.select(1, 0).narrow(1, 2, 4).fill_(kIgnored);
+  const auto run = some_steps_with_ignored_labels(2);
   const auto found = subject().running().train(run, true);
   Weights all{{"losses", found.losses}};
   // What steps change of a parameter is small beside it.

@@ -61,6 +61,13 @@ TrainingRun some_steps(std::int64_t steps) {
   return {ids, ids, {.learning_rate = 1e-4, .beta1 = 0.8, .beta2 = 0.9, .eps = 1e-2, .weight_decay = 5}};
 }
 
+TrainingRun some_steps_with_ignored_labels(std::int64_t steps) {
+  auto run = some_steps(steps);
+  run.labels = run.labels.clone();
+  run.labels.select(1, 0).narrow(1, 2, 4).fill_(kIgnored);
+  return run;
+}
+
 const Golden& golden() {
   auto& s = subject();
   if (!s.golden())

@@ -23,6 +23,8 @@ void for_each_gradient_probe(const std::function<bool(const std::string&)>& can,
 
 // Steps of AdamW, each on a batch of two sequences of nine tokens.
 TrainingRun some_steps(std::int64_t steps);
+// The same with labels that are ignored, of unlike number in the two sequences.
+TrainingRun some_steps_with_ignored_labels(std::int64_t steps);
 
 // The golden tensors of the specification. Golden tensors are judged in float32; in bfloat16 rounding swamps
 // what accumulates over a pass, and NUM-4's replay of each stage takes their place. Not assessed: there are
