@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "harness/candidate/variants.hpp"
 #include "harness/evidence/recorder.hpp"
 #include "harness/model/catalogue.hpp"
 #include "harness/system/error.hpp"
@@ -34,7 +35,10 @@ void list(const std::vector<Defect>& catalogue, const std::filesystem::path& fix
     }
     if (!first) fmt::print("\n");
   }
-  fmt::print("{} defects; `plumbline defects NAME` tells more of one\n", catalogue.size());
+  fmt::print("Honest variants, which nothing may fail\n");
+  for (const auto& [name, what] : variants()) fmt::print("  variant:{:{}}  {}\n", name, longest - 1, what);
+  fmt::print("\n{} defects and {} variants; `plumbline defects NAME` tells more of a defect\n",
+             catalogue.size(), variants().size());
 }
 
 void tell(const Defect& defect) {
@@ -42,7 +46,8 @@ void tell(const Defect& defect) {
   fmt::print("  arises from     {}\n  looks like      {}\n  seen by         {}\n", defect.arises,
              defect.looks_like, fmt::join(defect.seen_by, ", "));
   if (!defect.stage.empty()) fmt::print("  first wrong     {}\n", defect.stage);
-  fmt::print("\n  ./plumbline verify defect:{}\n", defect.name);
+  fmt::print("\n{}\n\n{}\n\n  ./plumbline verify defect:{}\n", defect.advice, defect.advice_in_chinese,
+             defect.name);
 }
 
 int show(const std::string& name, const Circumstance& circumstance) {

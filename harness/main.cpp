@@ -11,10 +11,12 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "harness/campaigns.hpp"
 #include "harness/candidate/checkpoint.hpp"
 #include "harness/candidate/engine.hpp"
 #include "harness/candidate/live.hpp"
 #include "harness/candidate/reference.hpp"
+#include "harness/candidate/variants.hpp"
 #include "harness/defect_commands.hpp"
 #include "harness/device.hpp"
 #include "harness/evidence/safetensors.hpp"
@@ -150,6 +152,7 @@ std::unique_ptr<Candidate> open_candidate(const Arguments& arguments, const Spec
   if (name == "reference:fast") return make_engine(name, specification, type, device);
   if (name.starts_with("defect:"))
     return make_reference(name, depart(specification, name.substr(7)), type, device);
+  if (name.starts_with("variant:")) return make_variant(name.substr(8), specification, type, device);
   if (name.starts_with("exec:")) return open_live(live_options(arguments, data, type, device), specification);
   std::error_code ignored;
   if (!fs::exists(name, ignored))
@@ -440,6 +443,7 @@ int run(int count, char** values) {
   add_text_commands(app, reading);
   add_experiments(app, reading);
   add_defects(app, reading);
+  add_campaign(app, reading);
 
   std::string export_specification = "minimind2-small", export_directory;
   auto* exporting =

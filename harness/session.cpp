@@ -89,11 +89,21 @@ class Reporter : public Catch::StreamingReporterBase {
 CATCH_REGISTER_REPORTER("plumbline", Reporter)
 
 // What a candidate cannot show leaves a requirement unassessed; anything else that goes wrong is an error of
-// the evidence. Neither says that the model is wrong, and neither passes.
+// the evidence. Neither says that the model is wrong, and neither passes. A cache that refuses what it was
+// opened for is wrong: more than it holds is asked for, and caught, in one place alone (probes.cpp).
+reports::Check failed_fact(const std::string& what, const std::string& actual, const std::string& expected) {
+  auto check = compare_text(what, actual, expected);
+  check.within = false;
+  return check;
+}
+
 CATCH_TRANSLATE_EXCEPTION(const std::exception& exception) {
   const auto message = one_line(exception);
   if (dynamic_cast<const NotShown*>(&exception) != nullptr)
     running.recorder->not_assessed(message);
+  else if (dynamic_cast<const CacheOverrun*>(&exception) != nullptr)
+    running.recorder->add(
+        failed_fact("the KV cache", "refused: " + message, "room for what it was opened for"));
   else
     running.recorder->error(message);
   return message;
@@ -150,7 +160,7 @@ void exclude_what_cannot_be(Recorder& recorder, const Verification& verification
                      "this specification's initialisation, a standard normal one, starts far above ln V");
   if (verification.dtype == "bf16") {
     recorder.exclude("TRN-5", "in bfloat16 a step is smaller than the rounding of what it changes");
-    for (const auto* id : {"TXT-1", "TXT-2"})
+    for (const auto* id : {"TXT-1", "TXT-2", "TXT-3", "TXT-6", "TXT-7"})
       recorder.exclude(id, "in bfloat16 rounding decides between tokens that are about as likely");
   }
 }

@@ -82,12 +82,11 @@ inline Result passing() {
 }
 
 inline Diagnosis diagnosis() {
-  return {
-      33,
-      9,
-      {{{"softmax-bfloat16"}, 9, 0, 0.25, true}, {{"scale-missing", "mask-none"}, 4, 1, 0.5, false}},
-      "explained to rounding by softmax-bfloat16: softmax computed in bfloat16",
-      {"softmax-bfloat16: softmax computed in bfloat16. It arises from haste. What it looks like: noise."}};
+  return {33,
+          9,
+          {{{"softmax-bfloat16"}, 9, 0, 0.25, true}, {{"scale-missing", "mask-none"}, 4, 1, 0.5, false}},
+          "explained to rounding by softmax-bfloat16: softmax computed in bfloat16",
+          {{"softmax-bfloat16", "Softmax is computed in bfloat16.", "softmax 以 bfloat16 计算。"}}};
 }
 
 inline Localisation localisation() {

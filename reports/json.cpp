@@ -118,7 +118,8 @@ Json of(const Diagnosis& diagnosis) {
                             {"residual", number(one.residual)},
                             {"complete", one.complete}});
   }
-  for (const auto& paragraph : diagnosis.advice) advice.push_back(text(paragraph));
+  for (const auto& one : diagnosis.advice)
+    advice.push_back({{"defect", text(one.defect)}, {"en", text(one.english)}, {"zh", text(one.chinese)}});
   return {{"observations", diagnosis.observations},
           {"differing", diagnosis.differing},
           {"conclusion", text(diagnosis.conclusion)},

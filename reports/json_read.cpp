@@ -220,7 +220,10 @@ Diagnosis diagnosis_at(const Place& place) {
           .refuse(fmt::format("is not what the numbers beside it make of it, {}", one.complete));
     diagnosis.explanations.push_back(std::move(one));
   });
-  place.at("advice").each([&](const Place& entry) { diagnosis.advice.push_back(entry.text()); });
+  place.at("advice").each([&](const Place& entry) {
+    entry.only({"defect", "en", "zh"});
+    diagnosis.advice.push_back({entry.at("defect").text(), entry.at("en").text(), entry.at("zh").text()});
+  });
   return diagnosis;
 }
 

@@ -186,7 +186,9 @@ std::string localised(const Localisation& found, const LocalisationWords& words)
 
 std::string diagnosed(const Diagnosis& found) {
   std::string lines = fmt::format("- {}\n", escaped(found.conclusion, 600));
-  for (const auto& paragraph : found.advice) lines += fmt::format("- {}\n", escaped(paragraph, 1000));
+  for (const auto& one : found.advice)
+    lines += fmt::format("- **{0}**: {1}\n- **{0}**：{2}\n", escaped(one.defect, 200),
+                         escaped(one.english, 4000), escaped(one.chinese, 4000));
   return lines;
 }
 

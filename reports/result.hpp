@@ -125,12 +125,17 @@ struct Explanation {
   bool complete = false;  // it accounts for everything that was seen
 };
 
+// What a defect is, what it does to training and text, where to look, how to confirm the fix: a paragraph.
+struct Advice {
+  std::string defect, english, chinese;
+};
+
 // Why a model that failed is wrong.
 struct Diagnosis {
   std::int64_t observations = 0, differing = 0;  // that were made; that are not the specification's
   std::vector<Explanation> explanations;         // the best first
   std::string conclusion;                        // one sentence
-  std::vector<std::string> advice;  // a paragraph for each defect of the best, where it is complete
+  std::vector<Advice> advice;                    // on each defect of the best, where it is complete
 };
 
 struct Result {

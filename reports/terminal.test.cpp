@@ -112,7 +112,7 @@ Where it goes wrong
 
 Why
   explained to rounding by softmax-bfloat16: softmax computed in bfloat16
-  softmax-bfloat16: softmax computed in bfloat16. It arises from haste. What it looks like: noise.
+  softmax-bfloat16: Softmax is computed in bfloat16.
 
 Findings
   CFG-1  confirmed: the vocabulary is 6400

@@ -12,6 +12,8 @@
 #include "harness/candidate/void_parameters.hpp"
 #include "harness/system/files.hpp"
 #include "reports/words.hpp"
+#include "suites/observations.hpp"
+#include "suites/own_text.hpp"
 #include "suites/probes.hpp"
 #include "suites/ways.hpp"
 
@@ -20,6 +22,7 @@ namespace {
 
 constexpr int kRounds = 5;
 constexpr auto kStepTooSmall = "in bfloat16 a step is smaller than the rounding of what it changes";
+constexpr auto kRoundingDecides = "in bfloat16 rounding decides between tokens that are about as likely";
 
 bool same_bits(const at::Tensor& one, const at::Tensor& other) {
   if (one.scalar_type() != other.scalar_type() || one.sizes() != other.sizes()) return false;
@@ -608,6 +611,9 @@ struct Comparison::Pair {
       const auto tolerance = Tolerance::absolute(1e-12, "a copy in float64");
       both([&] { return subject().candidate().repeat_kv(some_heads(), factor); },
            close("repeat_kv", tolerance));
+      for (const auto other_factor : {std::int64_t{1}, factor + 1})
+        both([&] { return subject().candidate().repeat_kv(some_heads(), other_factor); },
+             close(fmt::format("repeat_kv by {}", other_factor), tolerance));
       both(
           [&] {
             return subject().candidate().repeat_kv_gradient(some_heads(), factor, some_upstream(factor));
@@ -745,6 +751,29 @@ struct Comparison::Pair {
          });
   }
 
+  void own_texts() {
+    if (one.candidate().type() == at::kBFloat16) not_assessed(kRoundingDecides);  // nor recorded
+    set_subject(&one);
+    const double off = one.noise("logits", one.exact().forward(own_prompts(1))).bound.max().item<double>();
+    for (const auto& observation : observations_of_own_text()) {
+      if (!can(observation.needs)) continue;
+      both(observation.ask, [&](const Weights& first, const Weights& second) {
+        for (const auto& [key, values] : first) {
+          const auto found = second.find(key);
+          const auto what = fmt::format("{}: {}", observation.name, key);
+          if (found == second.end())
+            one.recorder().not_assessed(fmt::format("{} is not shown by both", what));
+          else if (!at::isFloatingType(values.scalar_type()))
+            expect_text(what, found->second.item<std::int64_t>() == 1 ? "yes" : "no",
+                        values.item<std::int64_t>() == 1 ? "yes" : "no");
+          else
+            record(compare_two(what, found->second, values, drawn_within(values, observation.sampling, off)));
+        }
+      });
+      set_subject(&one);
+    }
+  }
+
   void speed() {
     if (other == nullptr) return;
     const at::NoGradGuard no_gradients;
@@ -863,7 +892,10 @@ void Comparison::prepare() {
       for (const auto* id : {"SAME-14", "SAME-15"})
         recorder.exclude(id, fmt::format("{} is a recording, of which nothing is run", p.name(*subject)));
   if (!run) return;
-  if (p.one.candidate().type() == at::kBFloat16) recorder.exclude("SAME-16", kStepTooSmall);
+  if (p.one.candidate().type() == at::kBFloat16) {
+    recorder.exclude("SAME-16", kStepTooSmall);
+    recorder.exclude("SAME-17", kRoundingDecides);
+  }
   bool in_common = false;  // a stage that both show, apart from the logits
   try {
     p.share_weights();
@@ -895,6 +927,7 @@ const std::vector<Comparison::Entry>& Comparison::entries() {
       {"SAME-11", &Pair::cache, true},          {"SAME-12", &Pair::overrunning, true},
       {"SAME-13", &Pair::gradients, true},      {"SAME-14", &Pair::speed, true},
       {"SAME-15", &Pair::memory, true},         {"SAME-16", &Pair::training_steps, true},
+      {"SAME-17", &Pair::own_texts, true},
   };
   return all;
 }

@@ -184,9 +184,7 @@ class Diagnostician {
       (one.observation.kind == Observation::Kind::inner ? inner_ : seen_).push_back(std::move(one));
     }
     // Of a model that answers otherwise every time nothing else can be compared.
-    if (!steady_)
-      std::erase_if(seen_,
-                    [](const Seen& one) { return one.answer.begin()->second.scalar_type() != at::kLong; });
+    if (!steady_) std::erase_if(seen_, [](const Seen& one) { return one.observation.computes; });
     std::stable_sort(seen_.begin(), seen_.end(),
                      [](const Seen& a, const Seen& b) { return a.seconds < b.seconds; });
     for (auto& one : seen_) cache_[Names{}][&one] = one.differs ? kInfinite : 0;
@@ -404,8 +402,7 @@ class Diagnostician {
                                            : fmt::format("{} {}, which nothing that was seen tells apart",
                                                          how, fmt::join(certain, " or by "));
     for (const auto& name : best.names)
-      found.advice.push_back(fmt::format("{}: {}. It arises from {}. What it looks like: {}.", name,
-                                         known(name).departure, known(name).arises, known(name).looks_like));
+      found.advice.push_back({name, known(name).advice, known(name).advice_in_chinese});
   }
 
   Subject& subject_;

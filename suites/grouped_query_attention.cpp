@@ -27,6 +27,11 @@ REQUIREMENT("GQA-1", "repeat_kv turns (B, L, K, Dh) into (B, L, H, Dh)") {
   expect_equal("dimensions after repeat_kv", repeated.dim(), 4);
   if (repeated.dim() == 4) expect_equal("heads after repeat_kv", repeated.size(2), s.num_attention_heads);
   expect_equal("elements after repeat_kv", repeated.numel(), some_heads().numel() * s.repeat_factor());
+  // A factor is an argument, and no constant.
+  const auto other = s.repeat_factor() + 1;
+  const auto more = subject().candidate().repeat_kv(some_heads(), other);
+  expect_equal(fmt::format("heads after repeat_kv by {}", other), more.dim() == 4 ? more.size(2) : -1,
+               s.num_key_value_heads * other);
 }
 
 REQUIREMENT("GQA-2", "query head h reads key/value head h div the repeat factor") {

@@ -161,6 +161,24 @@ REQUIREMENT("NUM-5", "no stage holds NaN or infinity") {
   if (subject().can("cache.chunks")) look(observe_cached(tokens, {10, 1, 13}), "through the cache");
 }
 
+namespace {
+
+// Rounding grows with the length; that of a short pass is no measure for a long one.
+Tolerance noise_of(const Tokens& tokens, const at::Tensor& expected) {
+  auto& s = subject();
+  auto tolerance = s.noise("logits", expected);
+  if (tokens.ids.size(1) <= 64) return tolerance;
+  const double error = largest(finite(s.rounded().forward(tokens).to(at::kCPU)) - finite(expected));
+  if (const double there = kNoiseFactor * error; there > tolerance.bound.item<double>()) {
+    tolerance.bound = at::scalar_tensor(there, at::kDouble);
+    tolerance.reason = fmt::format("{} x the {} rounding error measured there on the reference, {}",
+                                   kNoiseFactor, type_name(s.candidate().type()), number(error));
+  }
+  return tolerance;
+}
+
+}  // namespace
+
 REQUIREMENT("NUM-6", "logits agree with a float64 run of the specification on the same weights") {
   const at::NoGradGuard no_gradients;
   require_exact_yardstick();
@@ -171,7 +189,7 @@ REQUIREMENT("NUM-6", "logits agree with a float64 run of the specification on th
     const auto expected = subject().exact().forward(tokens).to(at::kCPU);
     const auto check =
         compare(fmt::format("logits of {} x {} tokens", tokens.ids.size(0), tokens.ids.size(1)),
-                logits(tokens), expected, subject().noise("logits", expected));
+                logits(tokens), expected, noise_of(tokens, expected));
     nearest.look(check);
     expect(check);
   }
@@ -198,6 +216,25 @@ REQUIREMENT("NUM-7", "gradients agree with those of a float64 run of the specifi
                        right.to(at::kCPU), one.allowed(right));
         }
       });
+}
+
+REQUIREMENT("NUM-8", "logits are proportional to the final norm's weight") {
+  const at::NoGradGuard no_gradients;
+  auto& s = subject();
+  constexpr double kFactor = 64;
+  const std::string name = "model.norm.weight";
+  if (s.lacking().contains(name)) not_assessed(fmt::format("it has no parameter {}", name));
+  const auto before = logits(standard_probe()).to(at::kDouble);
+  auto louder = s.weights();
+  louder.at(name) = louder.at(name) * kFactor;
+  s.with_weights(louder, [&](Candidate& candidate) {
+    const auto after = candidate.forward(standard_probe(), {}).to(at::kCPU, at::kDouble);
+    const auto expected = before * kFactor;
+    expect_close(
+        fmt::format("logits with the final norm's weight times {}", kFactor), after, expected,
+        Tolerance::absolute(4 * unit_roundoff(candidate.type()) * largest(finite(expected)),
+                            "a power of two scales without rounding: four roundings of the largest"));
+  });
 }
 
 }  // namespace plumbline

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "suites/own_text.hpp"
 #include "suites/probes.hpp"
 #include "suites/ways.hpp"
 
@@ -13,6 +14,10 @@ namespace {
 // A text or number as a fact.
 at::Tensor fact(const std::string& text) {
   return at::scalar_tensor(static_cast<std::int64_t>(std::hash<std::string>()(text)), at::kLong);
+}
+
+at::Tensor truth(bool holds) {
+  return at::scalar_tensor(std::int64_t{holds ? 1 : 0}, at::kLong);
 }
 
 Weights stated_settings() {
@@ -58,7 +63,7 @@ Weights steadiness() {
   configured.dropout = subject().can("dropout") ? 0.1 : 0;
   const auto once = logits(tokens, configured), again = logits(tokens, configured);
   const bool same = at::nan_to_num(once).equal(at::nan_to_num(again));
-  return {{"the same twice", at::scalar_tensor(std::int64_t{same ? 1 : 0}, at::kLong)}};
+  return {{"the same twice", truth(same)}};
 }
 
 // What is hidden has no number of its own, and probabilities tell the rest.
@@ -109,7 +114,71 @@ Weights trained() {
   return all;
 }
 
+// Which of two nearly as likely tokens is written, rounding decides; whether it is one of them does not.
+Weights greedy_text(const Tokens& prompts, double penalty = 1) {
+  const at::NoGradGuard no_gradients;
+  Sampling sampling;
+  sampling.temperature = 0;
+  sampling.repetition_penalty = penalty;
+  const auto text = own_text(prompts, sampling, 12).tokens;
+  return {{"as its logits have it", truth(follows_its_logits(prompts, text, penalty))}};
+}
+
+// The settings are those that tell most after the specification's logits, whoever is asked.
+std::vector<WayOfSampling> ways_after_the_specification() try {
+  const at::NoGradGuard no_gradients;
+  return ways_of_sampling(subject().exact().forward(own_prompts(1)).to(at::kCPU)[0][-1]);
+} catch (const NotShown&) {
+  return {};  // no weights fit it, so that nothing of it can be run
+}
+
+Weights seeds() {
+  const auto text = [](std::uint32_t seed) { return own_text(own_prompts(3), {}, 24, seed).tokens; };
+  const auto once = text(5);
+  return {{"the same seed, the same text", truth(once.equal(text(5)))},
+          {"another seed, another text", truth(!once.equal(text(6)))}};
+}
+
+Weights rows_apart() {
+  const auto text = own_text(own_prompt_repeated(4), {}, 12).tokens;
+  const bool alike = text.equal(text.narrow(0, 0, 1).expand_as(text));
+  return {{"every row alike", truth(alike)}};
+}
+
+Weights ended_text() {
+  Sampling greedy;
+  greedy.temperature = 0;
+  const auto whole = own_text(own_prompts(3), greedy, 12).tokens;
+  const auto end = token_within(whole);
+  const auto text = own_text(own_prompts(3), greedy, 12, 1, end).tokens;
+  return {{"ends at its end", truth(text.equal(ended_at(whole, end)))}};
+}
+
 }  // namespace
+
+std::vector<Observation> observations_of_own_text() {
+  std::vector<Observation> all = {
+      {"its own greedy text", "generate.temperature", [] { return greedy_text(own_prompts(3)); }},
+      {"its own greedy text with a penalty", "generate.repetition_penalty",
+       [] { return greedy_text(own_prompts(3), 1.5); }},
+      {"its own text with an end", "generate.end", ended_text},
+      {"its own text by seeds", "generate.seed", seeds},
+      {"its own text in rows of one prompt", "generate", rows_apart}};
+  for (const auto side : {Padding::right, Padding::left}) {
+    const std::string name = side == Padding::right ? "right" : "left";
+    all.push_back({fmt::format("its own greedy text, prompts padded on the {}", name),
+                   "generate.padding." + name, [side] { return greedy_text(own_prompts_padded(side)); }});
+  }
+  if (!subject().can("generate.probabilities")) return all;
+  for (const auto& way : ways_after_the_specification())
+    if (subject().can(way.needs))
+      all.push_back({fmt::format("its own probabilities at {}", way.name), way.needs,
+                     [way] {
+                       return Weights{{"probabilities", own_probabilities(way.sampling)}};
+                     },
+                     Observation::Kind::judged, 0, way.sampling});
+  return all;
+}
 
 std::vector<Observation> observations() {
   const auto standard = standard_probe();
@@ -123,6 +192,13 @@ std::vector<Observation> observations() {
        [] {
          const auto factor = subject().specification().repeat_factor();
          return Weights{{"repeated", subject().candidate().repeat_kv(some_heads(), factor)}};
+       }},
+      {"repeat_kv by other factors", "repeat_kv",
+       [] {
+         auto& candidate = subject().candidate();
+         const auto other = subject().specification().repeat_factor() + 1;
+         return Weights{{"once", candidate.repeat_kv(some_heads(), 1)},
+                        {"more often", candidate.repeat_kv(some_heads(), other)}};
        }},
       {"gradient of repeat_kv", "repeat_kv",
        [] {
@@ -175,6 +251,10 @@ std::vector<Observation> observations() {
       {"steps of AdamW", "train", trained},
   };
   all.insert(all.end(), others.begin(), others.end());
+  for (auto& one : observations_of_own_text()) all.push_back(std::move(one));
+  for (auto& one : all)
+    for (const auto* name : {"parameters", "stated configuration", "the same pass twice", "a full cache"})
+      if (one.name == name) one.computes = false;
   return all;
 }
 

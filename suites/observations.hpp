@@ -19,10 +19,14 @@ struct Observation {
     stated,  // a candidate may rightly say what the specification says, whatever its code does
     inner,   // where in a block something is done otherwise: nobody has to do it there to come to the same
   } kind = Kind::judged;
-  double allowed = 0;  // floating answers may differ by this much more than rounding makes
+  double allowed = 0;      // floating answers may differ by this much more than rounding makes
+  Sampling sampling = {};  // that was asked for, of text
+  bool computes = true;    // by passes, and so otherwise every time where a model draws numbers in them
 };
 
 // For the running subject, of whose specification the probes are.
 std::vector<Observation> observations();
+// Those of text that it writes by itself.
+std::vector<Observation> observations_of_own_text();
 
 }  // namespace plumbline

@@ -144,6 +144,9 @@ REQUIREMENT("PAR-6", "every parameter is finite and of a floating type") {
   if (s.can("code")) s.running();
   for (const auto& [name, values] : s.candidate().weights())
     if (at::isFloatingType(values.scalar_type())) expect(all_finite(name, values));
+  if (!s.can("initialise")) return;
+  for (const auto& [name, values] : s.candidate().initialise(1))
+    if (at::isFloatingType(values.scalar_type())) expect(all_finite("initial " + name, values));
 }
 
 }  // namespace plumbline

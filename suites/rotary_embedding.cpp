@@ -37,8 +37,8 @@ REQUIREMENT("ROPE-1", "pair i of a head turns by position * theta^(-2i/Dh)") {
     const auto expected = at::polar(at::ones_like(angles), angles).expand_as(turn);
     expect_close(fmt::format("layers.0.{}: turn of each pair", side), at::view_as_real(turn),
                  at::view_as_real(expected),
-                 Tolerance::each((angle_error(angles) + 10 * unit).unsqueeze(-1),
-                                 "roundings of one rotation and of its angle"));
+                 Tolerance::each((2 * angle_error(angles) + 20 * unit).unsqueeze(-1),
+                                 "twice the roundings of one rotation and of its angle"));
   }
 }
 
@@ -79,7 +79,7 @@ REQUIREMENT("ROPE-4", "rotation keeps the norm of every pair") {
       const auto before = closed_form::as_complex(shown(stages, name), s.rotary).abs();
       const auto after = closed_form::as_complex(shown(stages, name + "_rotated"), s.rotary).abs();
       expect_close(name + "_rotated: norm of each pair", after, before,
-                   Tolerance::each(12 * unit * before, "roundings of one rotation"));
+                   Tolerance::each(24 * unit * before, "twice the roundings of one rotation"));
     }
 }
 

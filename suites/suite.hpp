@@ -24,7 +24,7 @@ namespace plumbline {
 
 // Tolerances on what has come through many stages are so many times the rounding error that the reference
 // itself makes there: honest variants stay an order of magnitude below.
-constexpr double kNoiseFactor = 16;
+constexpr double kNoiseFactor = 32;
 // The same of the root mean square over a whole tensor, which varies far less than its worst element.
 constexpr double kWholeFactor = 4;
 

@@ -1,8 +1,11 @@
-// Chapter 10: what a candidate writes, by samplers and a generator of our own.
+// Chapter 10: what a candidate writes, by samplers and a generator of our own, and by its own loop.
 #include <algorithm>
+#include <cmath>
 
 #include "harness/candidate/generation.hpp"
+#include "harness/model/departures.hpp"
 #include "harness/system/error.hpp"
+#include "suites/own_text.hpp"
 #include "suites/suite.hpp"
 
 namespace plumbline {
@@ -18,66 +21,83 @@ std::vector<std::vector<Token>> some_prompts() {
   return prompts;
 }
 
-// Every token that it writes is the one that the specification, in float64 on the same weights, chooses after
-// what it wrote before; but where rounding may decide.
-void expect_written(const std::string& what, const GenerationOptions& options) {
-  const at::NoGradGuard no_gradients;
-  auto& s = subject();
-  const auto prompts = some_prompts();
-  std::vector<Generated> written;
-  try {
-    written = generate(s.running(), prompts, options, [](std::int64_t, std::int64_t) {});
-  } catch (const InputError& error) {
-    expect_that(false, what, error.what(), "tokens");
-    return;
-  }
+using Expect = std::function<Expected(const Tokens&)>;
+
+// Whether every token of the texts, (tokens) each, is the one that these logits call for after what stands
+// before it; but where rounding may decide.
+void expect_chosen(const std::string& what, const std::vector<std::vector<Token>>& prompts,
+                   const std::vector<std::vector<Token>>& texts, const Sampling& sampling, std::uint32_t seed,
+                   const std::string& whose, const Expect& ask) {
   std::int64_t compared = 0, near = 0;
   std::string wrong;
-  for (std::size_t row = 0; row < written.size() && wrong.empty(); ++row) {
+  for (std::size_t row = 0; row < texts.size() && wrong.empty(); ++row) {
     auto all = prompts[row];
-    all.insert(all.end(), written[row].tokens.begin(), written[row].tokens.end());
+    all.insert(all.end(), texts[row].begin(), texts[row].end());
     const std::vector<std::int64_t> ids(all.begin(), all.end());
-    const Tokens tokens{
-        at::tensor(at::ArrayRef<std::int64_t>(ids), at::kLong).unsqueeze(0), {}, Padding::none};
-    const auto exact = s.exact().forward(tokens).to(at::kCPU);
-    const double noise = s.noise("logits", exact).bound.max().item<double>();
+    const auto [exact, noise] =
+        ask({at::tensor(at::ArrayRef<std::int64_t>(ids), at::kLong).unsqueeze(0), {}, Padding::none});
     const auto logits = exact.to(at::kFloat).contiguous();
     const auto words = static_cast<std::size_t>(logits.size(2));
-    for (std::size_t step = 0; step < written[row].tokens.size(); ++step) {
+    for (std::size_t step = 0; step < texts[row].size(); ++step) {
       const auto place = prompts[row].size() + step;  // of the token
-      const auto right = choose({logits.data_ptr<float>() + (place - 1) * words, words}, options.sampling,
-                                Sequence(all.data(), place), uniform_of(options.seed, row, step));
+      Choice right;
+      try {
+        right = choose({logits.data_ptr<float>() + (place - 1) * words, words}, sampling,
+                       Sequence(all.data(), place), uniform_of(seed, row, step));
+      } catch (const std::domain_error& error) {
+        expect_that(false, what, fmt::format("after a prompt of {}, {}", prompts[row].size(), error.what()),
+                    "logits to choose by");
+        return;
+      }
       if (right.margin <= noise) {
         ++near;
         continue;
       }
       ++compared;
-      if (right.token == written[row].tokens[step]) continue;
+      if (right.token == texts[row][step]) continue;
       wrong = fmt::format(
-          "token {} of the text after a prompt of {} is {}, where the specification's is {} by a margin of "
-          "{} "
+          "token {} of the text after a prompt of {} is {}, where {} is {} by a margin of {} "
           "(rounding explains {})",
-          step, prompts[row].size(), written[row].tokens[step], right.token, number(right.margin),
+          step, prompts[row].size(), texts[row][step], whose, right.token, number(right.margin),
           number(noise));
       break;
     }
   }
   if (wrong.empty() && compared <= near) {
-    s.recorder().not_assessed(
+    subject().recorder().not_assessed(
         fmt::format("{}: {} of {} choices are nearer to another than rounding, too many to say anything",
                     what, near, near + compared));
     return;
   }
-  auto check = compare_text(
-      what, wrong.empty() ? fmt::format("{} tokens as the specification writes them", compared) : wrong,
-      "the specification's tokens");
+  auto check =
+      compare_text(what, wrong.empty() ? fmt::format("{} tokens as {}", compared, whose) : wrong, whose);
   check.within = wrong.empty();
   check.elements = compared + (wrong.empty() ? 0 : 1);
   expect(std::move(check));
   if (near > 0)
-    s.recorder().finding(
+    subject().recorder().finding(
         fmt::format("{}: {} of {} choices are nearer to another than rounding, and were not compared", what,
                     near, near + compared));
+}
+
+// Text that we have it write, each token by our own sampler.
+void expect_written(const std::string& what, const GenerationOptions& options) {
+  const at::NoGradGuard no_gradients;
+  auto& s = subject();
+  const auto prompts = some_prompts();
+  std::vector<std::vector<Token>> texts;
+  try {
+    for (const auto& one : generate(s.running(), prompts, options, [](std::int64_t, std::int64_t) {}))
+      texts.push_back(one.tokens);
+  } catch (const InputError& error) {
+    expect_that(false, what, error.what(), "tokens");
+    return;
+  }
+  expect_chosen(what, prompts, texts, options.sampling, options.seed, "the specification's",
+                [&](const Tokens& tokens) -> Expected {
+                  const auto exact = s.exact().forward(tokens).to(at::kCPU);
+                  return {exact, off_between(exact, s.rounded().forward(tokens).to(at::kCPU))};
+                });
 }
 
 GenerationOptions some_tokens() {
@@ -108,6 +128,171 @@ REQUIREMENT("TXT-2", "sampled text is what the same seed gives with the specific
   options.sampling.repetition_penalty = 1.2;
   expect_written("text at temperature 0.8, of the 20 likeliest and 0.9 of the probability, penalty 1.2",
                  options);
+}
+
+namespace {
+
+// Row by row, without padding and without what follows a row's end.
+std::vector<std::vector<Token>> rows_of(const at::Tensor& ids, const at::Tensor& real) {
+  std::vector<std::vector<Token>> all;
+  for (std::int64_t row = 0; row < ids.size(0); ++row) {
+    all.emplace_back();
+    for (const auto& token : ids[row].masked_select(real[row]).unbind())
+      all.back().push_back(static_cast<Token>(token.item<std::int64_t>()));
+  }
+  return all;
+}
+
+Sampling greedy(double penalty = 1) {
+  Sampling sampling;
+  sampling.temperature = 0;
+  sampling.repetition_penalty = penalty;
+  return sampling;
+}
+
+// Greedy text of its own loop is that of its own logits: a wrong model is not this requirement's business.
+void expect_own_greedy(const std::string& what, const Tokens& prompts, const Sampling& sampling) {
+  const auto text = own_text(prompts, sampling, 12).tokens;
+  expect_chosen(what, rows_of(prompts.ids, real_tokens(prompts)), rows_of(text, text >= 0), sampling, 1,
+                "that of its own logits", own_expected);
+}
+
+// The logits after the prompt: (V) float64.
+Expected after_prompt() {
+  const auto [all, off] = own_expected(own_prompts(1));
+  return {all[0][-1], off};
+}
+
+constexpr std::int64_t kDraws = 512;
+constexpr double kUnlikely = 1e-6;
+
+// Pearson's chi-squared test of 512 tokens, drawn in rows of one batch, rare ones taken together. An honest
+// loop fails once in a million runs.
+void expect_drawn(const std::string& what, const at::Tensor& probabilities, const Sampling& sampling) {
+  const auto drawn = own_text(own_prompt_repeated(kDraws), sampling, 1, 3).tokens.flatten();
+  const auto counts = at::bincount(drawn.clamp_min(0), {}, probabilities.size(0)).to(at::kDouble);
+  const auto expected = probabilities * static_cast<double>(kDraws);
+  const auto outside = counts.masked_select(probabilities < 1e-12).sum().item<double>();
+  const auto usual = expected >= 5;
+  const auto rare = ~usual;
+  auto seen = counts.masked_select(usual), right = expected.masked_select(usual);
+  if (expected.masked_select(rare).sum().item<double>() >= 5) {
+    seen = at::cat({seen, counts.masked_select(rare).sum().view(1)});
+    right = at::cat({right, expected.masked_select(rare).sum().view(1)});
+  }
+  if (seen.size(0) < 2) not_assessed("too few tokens share the probability to tell anything from draws");
+  const auto statistic = ((seen - right).square() / right).sum();
+  const auto freedom = static_cast<double>(seen.size(0) - 1);
+  const double p =
+      at::special_gammaincc(at::scalar_tensor(freedom / 2, at::kDouble), statistic / 2).item<double>();
+  const bool holds = p >= kUnlikely && outside == 0;
+  auto check = compare_text(
+      what,
+      outside > 0 ? fmt::format("{} of {} tokens are ones that its settings leave out", outside, kDraws)
+                  : fmt::format("{} tokens, chi-squared {} on {} degrees of freedom (p = {})", kDraws,
+                                number(statistic.item<double>()), freedom, number(p)),
+      fmt::format("drawn with the probabilities that its logits and settings call for (p of {} or more)",
+                  kUnlikely));
+  check.within = holds;
+  check.elements = kDraws;
+  expect(std::move(check));
+}
+
+// The settings of this kind do what they say to the candidate's own logits.
+void expect_sampled(const std::string& needs) {
+  const auto after = after_prompt();
+  const auto prompt = own_prompts(1).ids[0];
+  for (const auto& way : ways_of_sampling(after.logits)) {
+    if (way.needs != needs) continue;
+    const auto right = next_probabilities(after.logits, prompt, way.sampling);
+    if (!subject().can("generate.probabilities")) {
+      expect_drawn(way.name + ", the first token", right, way.sampling);
+      continue;
+    }
+    std::vector<std::pair<std::string, at::Tensor>> wrong;
+    const auto tolerance = drawn_within(right, way.sampling, after.off);
+    for (const auto& name : way.mistakes) {
+      const auto other = depart(subject().specification(), name)
+                             .formulas.probabilities(after.logits, prompt, prompt.size(0), way.sampling);
+      if (((other - right).abs() / tolerance.bound).max().item<double>() < 10)
+        not_assessed(fmt::format("{}: rounding hides what is right from {}", way.name, name));
+      wrong.emplace_back(name, other);
+    }
+    expect_told_apart("probabilities of the first token at " + way.name, own_probabilities(way.sampling),
+                      right, wrong, tolerance);
+  }
+}
+
+}  // namespace
+
+REQUIREMENT("TXT-3", "greedy text of the candidate's own loop is that of its own logits") {
+  const at::NoGradGuard no_gradients;
+  expect_own_greedy("its own greedy text", own_prompts(3), greedy());
+  for (const auto side : {Padding::left, Padding::right}) {
+    const std::string name = side == Padding::left ? "left" : "right";
+    if (subject().can("generate.padding." + name))
+      expect_own_greedy(fmt::format("its own greedy text of prompts padded on the {}", name),
+                        own_prompts_padded(side), greedy());
+  }
+}
+
+REQUIREMENT("TXT-4", "temperature divides the logits") {
+  const at::NoGradGuard no_gradients;
+  expect_sampled("generate.temperature");
+}
+
+REQUIREMENT("TXT-5", "top-k keeps the k likeliest tokens") {
+  const at::NoGradGuard no_gradients;
+  expect_sampled("generate.top_k");
+}
+
+REQUIREMENT("TXT-6", "top-p keeps the fewest tokens that reach p, after the temperature") {
+  const at::NoGradGuard no_gradients;
+  expect_sampled("generate.top_p");
+}
+
+REQUIREMENT("TXT-7", "the repetition penalty makes what was said less likely, once") {
+  const at::NoGradGuard no_gradients;
+  if (subject().can("generate.probabilities")) expect_sampled("generate.repetition_penalty");
+  expect_own_greedy("its own greedy text with penalty 1.5", own_prompts(3), greedy(1.5));
+}
+
+REQUIREMENT("TXT-8", "tokens are drawn as their probabilities say, each sequence for itself") {
+  const at::NoGradGuard no_gradients;
+  const auto after = after_prompt();
+  const auto way = ways_of_sampling(after.logits).front();
+  expect_drawn(fmt::format("{} sequences of a batch at {}", kDraws, way.name),
+               next_probabilities(after.logits, own_prompts(1).ids[0], way.sampling), way.sampling);
+}
+
+REQUIREMENT("TXT-9", "the same seed writes the same text, and another seed another") {
+  const at::NoGradGuard no_gradients;
+  Sampling sampling;
+  const auto once = own_text(own_prompts(3), sampling, 24, 5).tokens,
+             again = own_text(own_prompts(3), sampling, 24, 5).tokens,
+             other = own_text(own_prompts(3), sampling, 24, 6).tokens;
+  const auto said = [](bool same) { return same ? "the same text" : "other text"; };
+  expect_that(once.equal(again), "seed 5 twice, three prompts of 24 tokens", said(once.equal(again)),
+              said(true));
+  expect_that(!once.equal(other), "seeds 5 and 6, three prompts of 24 tokens", said(once.equal(other)),
+              said(false));
+}
+
+REQUIREMENT("TXT-10", "text ends at the end token, and there alone") {
+  const at::NoGradGuard no_gradients;
+  const auto whole = own_text(own_prompts(3), greedy(), 12).tokens;
+  const auto end = token_within(whole);
+  const auto text = own_text(own_prompts(3), greedy(), 12, 1, end).tokens;
+  const auto right = ended_at(whole, end);
+  const auto wrong = (text != right).nonzero();
+  expect_that(text.equal(right), fmt::format("its own greedy text, of which token {} is the end", end),
+              wrong.size(0) == 0
+                  ? "ends there"
+                  : fmt::format("in row {}, place {}, there is {} for {} (-1: nothing)",
+                                wrong[0][0].item<std::int64_t>(), wrong[0][1].item<std::int64_t>(),
+                                text[wrong[0][0]][wrong[0][1]].item<std::int64_t>(),
+                                right[wrong[0][0]][wrong[0][1]].item<std::int64_t>()),
+              "what it writes without an end, as far as that token");
 }
 
 }  // namespace plumbline

@@ -15,6 +15,7 @@
 
 #include "harness/model/model.hpp"
 #include "harness/model/training.hpp"
+#include "harness/model/writing.hpp"
 
 namespace plumbline {
 
@@ -87,8 +88,11 @@ class Candidate {
   // What it declares that it can do, in the words of protocol.md: "code", "load", "initialise", "evaluation",
   // "training", "dropout", "first_position", "padding.right", "padding.left", "cache", "cache.chunks",
   // "cache.capacity", "cache.fill", "cache.show", "cache.padding" (on either side),
-  // "cache.padding.right", "cache.padding.left", "gradients", "train", "repeat_kv", "rotate". Requirements
-  // name what they need; what a candidate does not declare is not applicable to it.
+  // "cache.padding.right", "cache.padding.left", "gradients", "train", "repeat_kv", "rotate", "generate",
+  // "generate.temperature", "generate.top_k", "generate.top_p", "generate.repetition_penalty",
+  // "generate.end", "generate.seed", "generate.padding.right", "generate.padding.left",
+  // "generate.probabilities". Requirements name what they need; what a candidate does not declare is not
+  // applicable to it.
   virtual std::set<std::string> capabilities() const { return {}; }
 
   // Looks whether what stands between us and the model can be trusted at all: it is judged before the model.
@@ -117,6 +121,10 @@ class Candidate {
   // afterwards it has those again. The parameters are left out unless `with_parameters`.
   virtual Trained train(const TrainingRun&, bool /*with_parameters*/) {
     throw NotShown("it cannot be trained");
+  }
+  // Continues every prompt by its own loop. What it does not declare has its neutral value.
+  virtual Text own_text(const Tokens& /*prompts*/, const TextRequest&) {
+    throw NotShown("it does not generate text itself");
   }
   // The operation that repeats key/value heads: (B, S, K, Dh) -> (B, S, K * factor, Dh).
   virtual at::Tensor repeat_kv(const at::Tensor&, std::int64_t /*factor*/) {

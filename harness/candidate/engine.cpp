@@ -58,6 +58,7 @@ class EngineCandidate : public Candidate {
     auto all = everything_that_code_can_show();
     for (const auto* name : {"initialise", "dropout", "gradients", "train", "repeat_kv", "rotate"})
       all.erase(name);
+    std::erase_if(all, [](const std::string& name) { return name.starts_with("generate"); });
     return all;
   }
 

@@ -149,6 +149,7 @@ class Reader {
     for (const auto& side : words(can, "padding", {"right", "left"})) all.insert("padding." + side);
     for (const auto& operation : words(can, "operations", {"repeat_kv", "rotate"})) all.insert(operation);
     if (!all.contains("evaluation")) refuse("can.modes lacks \"evaluation\"");
+    for (const auto& each : generation(can)) all.insert(each);
     if (!can.contains("cache") || can["cache"].is_null()) return all;
     if (!can["cache"].is_object()) refuse("can.cache is neither an object nor null");
     const auto& cache = can["cache"];
@@ -159,6 +160,20 @@ class Reader {
     if (!axes().empty()) all.insert("cache.show");
     for (const auto& side : words(cache, "padding", {"right", "left"}))
       all.insert({"cache.padding", "cache.padding." + side});
+    return all;
+  }
+
+  std::set<std::string> generation(const json& can) const {
+    if (!can.contains("generate") || can["generate"].is_null()) return {};
+    if (!can["generate"].is_object()) refuse("can.generate is neither an object nor null");
+    const auto& generate = can["generate"];
+    std::set<std::string> all{"generate"};
+    for (const auto& setting :
+         words(generate, "settings", {"temperature", "top_k", "top_p", "repetition_penalty", "end", "seed"}))
+      all.insert("generate." + setting);
+    for (const auto& side : words(generate, "padding", {"right", "left"}))
+      all.insert("generate.padding." + side);
+    if (truth(generate, "probabilities")) all.insert("generate.probabilities");
     return all;
   }
 

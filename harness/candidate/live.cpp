@@ -261,6 +261,46 @@ class Live : public Candidate {
     return trained;
   }
 
+  Text own_text(const Tokens& prompts, const TextRequest& request) override {
+    const auto& s = request.sampling;
+    const auto reply = ask("generate",
+                           {{"most_tokens", request.most_tokens},
+                            {"temperature", s.temperature},
+                            {"top_k", s.top_k},
+                            {"top_p", s.top_p},
+                            {"repetition_penalty", s.repetition_penalty},
+                            {"end", request.end ? json(*request.end) : json()},
+                            {"seed", request.seed},
+                            {"padding", name_of(prompts.padding)},
+                            {"lengths", prompts.lengths}},
+                           {{"tokens", prompts.ids.contiguous()}});
+    Text text{tensor(reply, "tokens"), {}};  // (B, most_tokens)
+    const auto batch = prompts.ids.size(0);
+    if (text.tokens.sizes() != at::IntArrayRef({batch, request.most_tokens}) ||
+        text.tokens.scalar_type() != at::kLong)
+      throw CandidateFailed(fmt::format("{}: its text is {} [{}], expected int64 [{}, {}]", options_.name,
+                                        at::toString(text.tokens.scalar_type()),
+                                        fmt::join(text.tokens.sizes(), ", "), batch, request.most_tokens));
+    const auto over = (text.tokens == -1).to(at::kLong);
+    const bool resumes = (over.diff(1, 1) < 0).any().item<bool>();
+    if (((text.tokens < -1) | (text.tokens >= specification_.vocab_size)).any().item<bool>() || resumes)
+      throw CandidateFailed(fmt::format(
+          "{}: its text holds {}; expected ids below {}, and -1 after a row's end alone", options_.name,
+          resumes ? "tokens after a -1" : "ids that are no tokens", specification_.vocab_size));
+    if (const auto shown = reply.tensors.find("probabilities"); shown != reply.tensors.end()) {
+      text.probabilities = shown->second;
+      if (text.probabilities.dim() != 3 || text.probabilities.size(0) != batch ||
+          text.probabilities.size(1) != request.most_tokens || text.probabilities.size(2) < 1 ||
+          !at::isFloatingType(text.probabilities.scalar_type()))
+        throw CandidateFailed(
+            fmt::format("{}: its probabilities have shape [{}] and type {}, expected [{}, {}, V] and a "
+                        "floating type",
+                        options_.name, fmt::join(text.probabilities.sizes(), ", "),
+                        at::toString(text.probabilities.scalar_type()), batch, request.most_tokens));
+    }
+    return text;
+  }
+
   at::Tensor repeat_kv(const at::Tensor& x, std::int64_t factor) override {
     return tensor(ask("operation", {{"name", "repeat_kv"}, {"factor", factor}}, {{"x", x.contiguous()}}),
                   "y");

@@ -64,6 +64,9 @@ class Reference : public Candidate {
     return plumbline::gradients(running(), tokens, labels, options);
   }
   Trained train(const TrainingRun& run, bool) override { return plumbline::train(running(), run); }
+  Text own_text(const Tokens& prompts, const TextRequest& request) override {
+    return write(running(), prompts, request);
+  }
   at::Tensor repeat_kv(const at::Tensor& x, std::int64_t factor) override {
     return departed_.formulas.repeat(x, factor);
   }
@@ -76,6 +79,9 @@ class Reference : public Candidate {
   at::Tensor rotate(const at::Tensor& x, const at::Tensor& positions) override {
     const auto& formulas = departed_.formulas;
     const auto& specification = departed_.specification;
+    if (x.size(-1) != specification.head_size())
+      throw NotShown(
+          fmt::format("its heads have a size of {}, not {}", specification.head_size(), x.size(-1)));
     const auto angles =
         formulas.angles(positions.to(device_), formulas.frequencies(specification, type_, device_));
     return formulas.rotate_query(x.to(device_), angles, specification.rotary);
@@ -119,7 +125,17 @@ std::set<std::string> everything_that_code_can_show() {
           "cache.padding.left",
           "first_position",
           "gradients",
-          "train"};
+          "train",
+          "generate",
+          "generate.temperature",
+          "generate.top_k",
+          "generate.top_p",
+          "generate.repetition_penalty",
+          "generate.end",
+          "generate.seed",
+          "generate.padding.right",
+          "generate.padding.left",
+          "generate.probabilities"};
 }
 
 std::map<std::string, Setting> settings_of(const Specification& s, const std::string& where) {

@@ -333,7 +333,7 @@ Golden::Float32Error Golden::float32_error(const std::string& name) const {
 Tolerance Golden::tolerance(const std::string& name) const {
   // One float32 run is one sample of the error: where it happened to be small, a rounding of the largest
   // value is what another honest run may differ by. Margins on both sides stand in golden/README.md.
-  constexpr double kFactor = 40;
+  constexpr double kFactor = 100;
   const auto [error, largest] = float32_error(name);
   if (error == 0) return Tolerance::exact("exact: a float32 run does not round here");
   return Tolerance::absolute(

@@ -244,10 +244,10 @@ TEST_CASE("replay: what a fused kernel rounds between queries and context is all
         .transpose(1, 2)
         .flatten(2);
   };
-  // The kernel's scores err as far as a sum of products in float32 can.
+  // The kernel's scores err as far as a sum of products in float32 is allowed to.
   const auto signs = at::arange(scores.numel(), at::kDouble).mul(1.7).sin().sign().view(scores.sizes());
   auto shown = pass.stages;
-  shown["layers.0.context"] = context(scores + signs * size * 0x1p-24 * magnitude).to(at::kFloat);
+  shown["layers.0.context"] = context(scores + 6 * signs * size * 0x1p-24 * magnitude).to(at::kFloat);
   CHECK_FALSE(pass.judge("layers.0.context", shown).within);  // the probabilities were seen: these are others
 
   shown["layers.0.scores"] = scores.masked_fill(~pass.allowed, -INFINITY);
@@ -256,7 +256,7 @@ TEST_CASE("replay: what a fused kernel rounds between queries and context is all
   INFO(check.sentence);
   CHECK(check.within);
   CHECK(check.tolerance_reason ==
-        "float32 of a softmax over 19 keys within one kernel, and a sum of 19 products");
+        "6 x the float32 of a softmax over 19 keys within one kernel, and a sum of 19 products");
 
   shown["layers.0.context"] = context(scores.to(at::kBFloat16).to(at::kDouble)).to(at::kFloat);
   CHECK_FALSE(pass.judge("layers.0.context", shown).within);

@@ -13,6 +13,8 @@ namespace plumbline {
 std::vector<Defect> read_catalogue(const std::filesystem::path& fixtures) {
   const auto file = fixtures / "defects.json";
   const auto all = parse_json(read_text(file, 1 << 20), file.string());
+  const auto advice_file = fixtures / "advice.json";
+  const auto advice = parse_json(read_text(advice_file, 1 << 20), advice_file.string());
   std::vector<Defect> defects;
   try {
     for (const auto& entry : all) {
@@ -25,6 +27,12 @@ std::vector<Defect> read_catalogue(const std::filesystem::path& fixtures) {
       defect.looks_like = entry.at("looks_like");
       defect.seen_by = entry.at("seen_by").get<std::vector<std::string>>();
       defect.stage = entry.value("stage", "");
+      defect.decides = entry.value("decides", true);
+      if (!advice.contains(defect.name))
+        throw InputError(
+            fmt::format("{}: no advice on '{}'", advice_file.string(), printable(defect.name, 60)));
+      defect.advice = advice.at(defect.name).at("en");
+      defect.advice_in_chinese = advice.at(defect.name).at("zh");
       defects.push_back(std::move(defect));
     }
   } catch (const nlohmann::json::exception& error) {

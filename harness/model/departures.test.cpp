@@ -10,6 +10,7 @@
 #include <set>
 
 #include "harness/model/training.hpp"
+#include "harness/model/writing.hpp"
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
 #include "harness/system/json.hpp"
@@ -30,10 +31,11 @@ struct Seen {
 };
 
 std::string configuration_of(const Specification& s) {
-  return fmt::format("{} {} {} {} {} {} {} {} {} {} {} {} {} {} {}", s.vocab_size, s.hidden_size,
-                     s.num_hidden_layers, s.num_attention_heads, s.num_key_value_heads, s.intermediate_size,
-                     to_string(s.hidden_act), to_string(s.rotary), s.rope_theta, s.rms_norm_eps, s.dropout,
-                     s.attention_bias, s.mlp_bias, s.tie_word_embeddings, s.max_position_embeddings);
+  return fmt::format("{} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {}", s.head_bias, s.query_key_norm,
+                     s.norm_weights, s.vocab_size, s.hidden_size, s.num_hidden_layers, s.num_attention_heads,
+                     s.num_key_value_heads, s.intermediate_size, to_string(s.hidden_act), to_string(s.rotary),
+                     s.rope_theta, s.rms_norm_eps, s.dropout, s.attention_bias, s.mlp_bias,
+                     s.tie_word_embeddings, s.max_position_embeddings);
 }
 
 Seen look(const Departed& departed) {
@@ -69,7 +71,7 @@ Seen look(const Departed& departed) {
   values["logits padded left in training"] = model.forward(padded, options)[1].narrow(0, 15, 9);
   const Tokens many{probe(300).ids.narrow(0, 0, 1), {}, Padding::none};  // more than any window of a defect
   values["logits of a long pass"] = model.forward(many);
-  auto long_cache = model.make_cache(1, 300);
+  auto long_cache = model.make_cache(1, 301);
   values["logits of a long prefill"] = model.extend(long_cache, many);
   auto cache = model.make_cache(2, 26);
   for (auto& layer : cache.layers) layer.keys.fill_(5), layer.values.fill_(5);
@@ -77,6 +79,29 @@ Seen look(const Departed& departed) {
   values["logits of prefill"] = model.extend(cache, {whole.ids.narrow(1, 0, 20), {}, Padding::none});
   values["logits decoded"] = model.extend(cache, {whole.ids.narrow(1, 20, 4), {}, Padding::none});
   values["cached keys"] = cache.layers[0].keys.narrow(1, 0, 24);
+  values["repeated once"] = departed.formulas.repeat(at::ones({1, 2, 3, 4}), 1);
+  values["repeated more often"] =
+      departed.formulas.repeat(at::ones({1, 2, 3, 4}), tiny().repeat_factor() + 1);
+  values["a loud logit"] = departed.formulas.head(at::full({1, 1, 1}, 20.0));
+  values["five slots of five"] = at::scalar_tensor(departed.formulas.fits(5, 5) ? 1.0 : 0.0);
+  // Own text: of one prompt twice, in which a token stands three times.
+  Tokens prompts{probe(6).ids.narrow(0, 0, 1).expand({2, 6}).clone(), {}, Padding::none};
+  prompts.ids.select(1, 2).copy_(prompts.ids.select(1, 0));
+  prompts.ids.select(1, 4).copy_(prompts.ids.select(1, 0));
+  const auto text = [&](const Sampling& sampling, std::int64_t end = -7) {
+    return write(model, prompts, {sampling, 3, end < 0 ? std::nullopt : std::optional(end), 5});
+  };
+  values["probabilities, cooler"] = text({1, 0.5, 0, 1}).probabilities.select(1, 0);
+  values["probabilities of a few"] = text({1, 1, 5, 1}).probabilities.select(1, 0);
+  values["probabilities of a share"] = text({1, 0.5, 0, 0.6}).probabilities.select(1, 0);
+  values["probabilities with a penalty"] = text({2, 1, 0, 1}).probabilities.select(1, 0);
+  const auto greedy = text({1, 0, 0, 1}).tokens;
+  values["greedy text"] = greedy.to(at::kDouble);
+  values["text of a seed"] = text({}).tokens.to(at::kDouble);
+  values["text with an end"] = text({1, 0, 0, 1}, greedy[0][1].item<std::int64_t>()).tokens.to(at::kDouble);
+  prompts.padding = Padding::right;
+  prompts.lengths = {6, 3};
+  values["probabilities after padded prompts"] = text({}).probabilities.select(1, 0);
   // Labels of which unlike shares are ignored; a decay that takes about what the gradient moves.
   TrainingRun run{probe(7).ids.expand({2, 2, 7}),
                   probe(7).ids.remainder(97).expand({2, 2, 7}).clone(),
@@ -172,11 +197,15 @@ TEST_CASE("departures: one is called idle in a model exactly where it shows noth
 
 TEST_CASE("departures: those of one mode or one length show there and nowhere else", "[model][departures]") {
   const auto right = look({tiny(), {}});
+  const auto of_text = [](const std::string& what) {
+    return what.find("text") != std::string::npos || what.starts_with("probabilities");
+  };
   const auto shows = [&](const std::string& name) {
     const auto seen = look(depart(tiny(), name));
     std::set<std::string> where;
     for (const auto& [what, value] : right.values)
-      if (relative(seen.values.at(what), value) > 50 * 3e-6) where.insert(what);
+      // Text is whatever the logits make of it.
+      if (relative(seen.values.at(what), value) > 50 * 3e-6 && !of_text(what)) where.insert(what);
     return where;
   };
   using Where = std::set<std::string>;
@@ -197,6 +226,19 @@ TEST_CASE("departures: those of one mode or one length show there and nowhere el
   CHECK(shows("position-restarts") == Where{"logits decoded", "cached keys"});
   CHECK(shows("embedding-standard-normal") == Where{"initial embedding"});
   CHECK(shows("dropout-0.5").empty());
+  const auto shows_in_text = [&](const std::string& name) {
+    const auto seen = look(depart(tiny(), name));
+    Where where;
+    for (const auto& [what, value] : right.values)
+      if (relative(seen.values.at(what), value) > 50 * 3e-6) where.insert(what);
+    return where;
+  };
+  CHECK(shows_in_text("text-top-k-one-more") == Where{"probabilities of a few"});
+  CHECK(shows_in_text("text-top-p-before-temperature") == Where{"probabilities of a share"});
+  CHECK(shows_in_text("text-penalty-not-on-prompt") == Where{"probabilities with a penalty"});
+  CHECK(shows_in_text("text-rows-alike") == Where{"text of a seed"});
+  CHECK(shows_in_text("text-end-ignored") == Where{"text with an end"});
+  CHECK(shows_in_text("text-after-padding") == Where{"probabilities after padded prompts"});
 }
 
 TEST_CASE("departures: an unknown name is refused, with those that resemble it", "[model][departures]") {

@@ -1,5 +1,7 @@
 #include "harness/model/formulas.hpp"
 
+#include "harness/model/philox.hpp"
+
 namespace plumbline {
 
 Formulas::Formulas() = default;  // here alone are the entries made
@@ -97,6 +99,44 @@ at::Tensor adamw(const at::Tensor& parameter, const at::Tensor& gradient, Moment
   const auto second = moments.second / (1 - std::pow(n.beta2, static_cast<double>(step)));
   return (1 - n.learning_rate * n.weight_decay) * parameter -
          n.learning_rate * first / (second.sqrt() + n.eps);
+}
+
+at::Tensor penalised(const at::Tensor& logits, const at::Tensor& before, double penalty) {
+  const auto said = std::get<0>(at::unique_consecutive(std::get<0>(before.sort())));
+  const auto own = logits.index_select(0, said);
+  return logits.index_copy(0, said, at::where(own > 0, own / penalty, own * penalty));
+}
+
+at::Tensor largest_k(const at::Tensor& scores, std::int64_t k) {
+  if (k == 0 || k >= scores.size(0)) return scores;
+  const auto last = std::get<0>(scores.topk(k))[k - 1];
+  return scores.masked_fill(scores < last, -std::numeric_limits<double>::infinity());
+}
+
+at::Tensor nucleus(const at::Tensor& scores, double p) {
+  if (p >= 1) return scores;
+  const auto [sorted, order] = scores.sort(/*stable=*/true, 0, /*descending=*/true);
+  const auto probabilities = at::softmax(sorted, 0);
+  const auto larger = probabilities.cumsum(0) - probabilities;  // what those before it have together
+  const auto left_out = order.masked_select(larger >= p);
+  return scores.index_fill(0, left_out, -std::numeric_limits<double>::infinity());
+}
+
+at::Tensor next_probabilities(const at::Tensor& logits, const at::Tensor& before, const Sampling& sampling) {
+  const auto scores = penalised(logits.to(at::kCPU, at::kDouble), before, sampling.repetition_penalty);
+  if (sampling.greedy()) return at::one_hot(scores.argmax(), scores.size(0)).to(at::kDouble);
+  return at::softmax(nucleus(largest_k(scores / sampling.temperature, sampling.top_k), sampling.top_p), 0);
+}
+
+double uniform_of(std::uint32_t seed, std::uint64_t row, std::uint64_t step) {
+  const auto words = PhiloxStream("sampling", seed).block(row << 24 | step);
+  return uniform(words[0], words[1]);
+}
+
+at::Tensor last_logits(const at::Tensor& logits, const at::Tensor& real) {
+  const auto places = at::arange(real.size(1), real.options().dtype(at::kLong)) * real;  // (B, T)
+  const auto last = std::get<0>(places.max(1)).view({-1, 1, 1});
+  return logits.gather(1, last.expand({-1, 1, logits.size(2)})).squeeze(1);
 }
 
 }  // namespace plumbline

@@ -12,8 +12,12 @@
 #include <cmath>
 #include <cstdint>
 #include <functional>
+#include <limits>
+#include <string>
 
+#include "harness/model/sampling.hpp"
 #include "harness/model/specification.hpp"
+#include "harness/model/weights.hpp"
 
 namespace plumbline {
 
@@ -92,13 +96,32 @@ struct Moments {
 at::Tensor adamw(const at::Tensor& parameter, const at::Tensor& gradient, Moments& moments, std::int64_t step,
                  const AdamW& numbers);
 
+// Each step of sampling by itself, (V) float64 -> (V) float64; what is left out is -infinity. `before`: the
+// tokens so far, (n) int64.
+at::Tensor penalised(const at::Tensor& logits, const at::Tensor& before, double penalty);
+at::Tensor largest_k(const at::Tensor& scores, std::int64_t k);
+at::Tensor nucleus(const at::Tensor& scores, double p);
+
+// The probabilities that the next token is drawn with: logits (V) after the last one -> (V) float64.
+at::Tensor next_probabilities(const at::Tensor& logits, const at::Tensor& before, const Sampling& sampling);
+
+// The logits after each row's last real token: (B, T, V), real (B, T) bool -> (B, V).
+at::Tensor last_logits(const at::Tensor& logits, const at::Tensor& real);
+
 // What a model does, formula by formula. Where nothing departs, each entry is the function above of that
 // name.
 struct Formulas {
   Formulas();
 
+  // The parameter of this name as the code reads it.
+  std::function<at::Tensor(const Weights&, const std::string& name)> read =
+      [](const Weights& weights, const std::string& name) { return weights.at(name); };
+  std::function<at::Tensor(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias)> product =
+      linear;
   std::function<at::Tensor(const at::Tensor& x, const at::Tensor& weight, double eps, NormPrecision)> norm =
       rms_norm;
+  // Whether a norm stands there: "model.norm", "model.layers.3.input_layernorm".
+  std::function<bool(const std::string& name)> norm_stands = [](const std::string&) { return true; };
   std::function<at::Tensor(const Specification&, at::ScalarType, at::Device)> frequencies =
       rotary_frequencies;
   std::function<at::Tensor(const at::Tensor& positions, const at::Tensor& frequencies)> angles =
@@ -107,11 +130,17 @@ struct Formulas {
   std::function<at::Tensor(const at::Tensor& k, const at::Tensor& angles, Rotary)> rotate_key = rotate;
   std::function<at::Tensor(const at::Tensor& v, const at::Tensor& angles)> value =
       [](const auto& v, const auto&) { return v; };
-  std::function<at::Tensor(const at::Tensor& x, std::int64_t factor)> repeat = repeat_kv;
+  // Without a cache, and with one.
+  std::function<at::Tensor(const at::Tensor&x, std::int64_t factor)> repeat = repeat_kv,
+                                                                     repeat_cached = repeat_kv;
   std::function<double(const Specification&)> scale = [](const Specification& specification) {
     return 1.0 / std::sqrt(static_cast<double>(specification.head_size()));  // Vaswani et al. 2017, formula 1
   };
   std::function<at::Tensor(const Sight&)> mask = causal_mask;
+  std::function<at::Tensor(const at::Tensor& scores, const at::Tensor& allowed)> hide =
+      [](const at::Tensor& scores, const at::Tensor& allowed) {
+        return scores.masked_fill(~allowed, -std::numeric_limits<double>::infinity());
+      };
   std::function<at::Tensor(const at::Tensor& scores)> normalise = softmax;
   std::function<at::Tensor(const at::Tensor& gate, const at::Tensor& up, Activation)> gate = gated_unit;
   std::function<at::Tensor(const at::Tensor& residual, const at::Tensor& normed, const at::Tensor& branch)>
@@ -129,8 +158,9 @@ struct Formulas {
   std::function<double(double p, bool training)> dropout_rate = [](double p, bool training) {
     return training ? p : 0.0;
   };
-  // The cache: what is kept of keys and values, in which slot, how much is read, at which position decoding
-  // goes on.
+  // The cache: whose is used in a layer, what is kept of keys and values, in which slot, how much is read, at
+  // which position decoding goes on.
+  std::function<std::int64_t(std::int64_t layer)> cache_of = [](std::int64_t layer) { return layer; };
   std::function<at::Tensor(const at::Tensor& kept, const at::Tensor& before_rotation, std::int64_t factor)>
       keep = [](const at::Tensor& kept, const at::Tensor&, std::int64_t) { return kept; };
   std::function<std::int64_t(std::int64_t length)> slot = [](std::int64_t length) { return length; };
@@ -146,6 +176,16 @@ struct Formulas {
   std::function<at::Tensor(const at::Tensor& parameter, const at::Tensor& gradient, Moments&,
                            std::int64_t step, const AdamW&)>
       optimise = adamw;
+  // Text. `prompt`: how many of the tokens before are the prompt's.
+  std::function<at::Tensor(const at::Tensor& logits, const at::Tensor& before, std::int64_t prompt,
+                           const Sampling&)>
+      probabilities = [](const at::Tensor& logits, const at::Tensor& before, std::int64_t,
+                         const Sampling& sampling) { return next_probabilities(logits, before, sampling); };
+  std::function<double(std::uint32_t seed, std::uint64_t row, std::uint64_t step)> random = uniform_of;
+  std::function<bool(std::int64_t token, std::int64_t end)> ends = [](std::int64_t token, std::int64_t end) {
+    return token == end;
+  };
+  std::function<at::Tensor(const at::Tensor& logits, const at::Tensor& real)> last = last_logits;
 };
 
 }  // namespace plumbline

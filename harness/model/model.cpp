@@ -3,8 +3,6 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <limits>
-
 #include "harness/system/error.hpp"
 
 namespace plumbline {
@@ -81,8 +79,8 @@ at::Tensor real_tokens(const Tokens& tokens) {
 Model::Model(Specification specification, Weights weights, Formulas formulas)
     : specification_(std::move(specification)),
       formulas_(std::move(formulas)),
-      type_(any_of(weights, "model.norm.weight").scalar_type()),
-      device_(any_of(weights, "model.norm.weight").device()) {
+      type_(any_of(weights, "model.embed_tokens.weight").scalar_type()),
+      device_(any_of(weights, "model.embed_tokens.weight").device()) {
   for (const auto& expected : specification_.parameters()) {
     const auto& actual = any_of(weights, expected.name);
     if (actual.sizes() != at::IntArrayRef(expected.shape))
@@ -157,7 +155,7 @@ at::Tensor Model::run(const Tokens& tokens, KVCache* cache, const PassOptions& o
                   readable,
                   options.observe};
 
-  const auto& embedding = weights_.at("model.embed_tokens.weight");                     // (V, D)
+  const auto embedding = read("model.embed_tokens.weight");                             // (V, D)
   auto x = pass.see("embedding", formulas_.embed(at::embedding(embedding, ids), ids));  // (B, T, D)
   x = formulas_.drop(x, pass.dropout);
   for (std::int64_t layer = 0; layer < specification_.num_hidden_layers; ++layer) {
@@ -175,8 +173,9 @@ at::Tensor Model::run(const Tokens& tokens, KVCache* cache, const PassOptions& o
     cache->length += queries;
     cache->seen += real.sum(1);
   }
-  const auto& head = specification_.tie_word_embeddings ? embedding : weights_.at("lm_head.weight");
-  return pass.see("logits", formulas_.head(at::linear(x, head)));  // (B, T, V)
+  const auto head = specification_.tie_word_embeddings ? embedding : read("lm_head.weight");
+  const auto bias = specification_.head_bias ? read("lm_head.bias") : at::Tensor();
+  return pass.see("logits", formulas_.head(formulas_.product(x, head, bias)));  // (B, T, V)
 }
 
 at::Tensor Model::attention(std::int64_t layer, const at::Tensor& x, const Pass& pass) const {
@@ -189,10 +188,13 @@ at::Tensor Model::attention(std::int64_t layer, const at::Tensor& x, const Pass&
     return pass.see(in_layer(layer, stage), value);
   };
 
-  const auto q = see(
-      "q", heads(project(parameter(layer, "self_attn.q_proj"), x), s.num_attention_heads));  // (B, T, H, Dh)
-  const auto k = see(
-      "k", heads(project(parameter(layer, "self_attn.k_proj"), x), s.num_key_value_heads));  // (B, T, K, Dh)
+  const auto normed = [&](const char* name, const at::Tensor& each) {
+    return s.query_key_norm ? norm(parameter(layer, name), each) : each;
+  };
+  const auto q = see("q", normed("self_attn.q_norm", heads(project(parameter(layer, "self_attn.q_proj"), x),
+                                                           s.num_attention_heads)));  // (B, T, H, Dh)
+  const auto k = see("k", normed("self_attn.k_norm", heads(project(parameter(layer, "self_attn.k_proj"), x),
+                                                           s.num_key_value_heads)));  // (B, T, K, Dh)
   const auto v =
       see("v", formulas_.value(heads(project(parameter(layer, "self_attn.v_proj"), x), s.num_key_value_heads),
                                pass.angles));  // (B, T, K, Dh)
@@ -202,19 +204,20 @@ at::Tensor Model::attention(std::int64_t layer, const at::Tensor& x, const Pass&
   auto factor = s.repeat_factor();
   auto keys = k_rotated, values = v;  // (B, S, K, Dh)
   if (pass.cache != nullptr) {
-    auto& kept = pass.cache->layers[static_cast<std::size_t>(layer)];
+    auto& kept = pass.cache->layers[static_cast<std::size_t>(formulas_.cache_of(layer))];
     kept.keys.narrow(1, pass.slot, queries).copy_(formulas_.keep(k_rotated, k, factor));
     kept.values.narrow(1, pass.slot, queries).copy_(formulas_.keep(v, v, factor));
     keys = kept.keys.narrow(1, 0, pass.slots);
     values = kept.values.narrow(1, 0, pass.slots);
     factor = s.num_attention_heads / keys.size(2);
   }
-  keys = formulas_.repeat(keys, factor).transpose(1, 2);      // (B, H, S, Dh)
-  values = formulas_.repeat(values, factor).transpose(1, 2);  // (B, H, S, Dh)
+  const auto& repeat = pass.cache == nullptr ? formulas_.repeat : formulas_.repeat_cached;
+  keys = repeat(keys, factor).transpose(1, 2);      // (B, H, S, Dh)
+  values = repeat(values, factor).transpose(1, 2);  // (B, H, S, Dh)
 
   const auto raw =
       at::matmul(q_rotated.transpose(1, 2), keys.transpose(2, 3)) * formulas_.scale(s);  // (B, H, T, S)
-  const auto scores = see("scores", raw.masked_fill(~pass.allowed, -std::numeric_limits<double>::infinity()));
+  const auto scores = see("scores", formulas_.hide(raw, pass.allowed));
   const auto probabilities = formulas_.drop(see("probabilities", formulas_.normalise(scores)), pass.dropout);
   const auto context =
       see("context", at::matmul(probabilities, values).transpose(1, 2).reshape(x.sizes()));  // (B, T, D)
@@ -233,14 +236,20 @@ at::Tensor Model::feed_forward(std::int64_t layer, const at::Tensor& x, const Pa
                         pass.dropout);
 }
 
+at::Tensor Model::read(const std::string& name) const {
+  return formulas_.read(weights_, name);
+}
+
 at::Tensor Model::project(const std::string& prefix, const at::Tensor& x) const {
-  const auto bias = weights_.find(prefix + ".bias");
-  return linear(x, weights_.at(prefix + ".weight"), bias == weights_.end() ? at::Tensor() : bias->second);
+  const bool biased = weights_.contains(prefix + ".bias");
+  return formulas_.product(x, read(prefix + ".weight"), biased ? read(prefix + ".bias") : at::Tensor());
 }
 
 at::Tensor Model::norm(const std::string& prefix, const at::Tensor& x) const {
-  return formulas_.norm(x, weights_.at(prefix + ".weight"), specification_.rms_norm_eps,
-                        specification_.norm_precision);
+  if (!formulas_.norm_stands(prefix)) return x;
+  const auto weight =
+      specification_.norm_weights ? read(prefix + ".weight") : at::ones({x.size(-1)}, x.options());
+  return formulas_.norm(x, weight, specification_.rms_norm_eps, specification_.norm_precision);
 }
 
 }  // namespace plumbline

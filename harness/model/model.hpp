@@ -84,6 +84,7 @@ class Model {
   at::Tensor run(const Tokens& tokens, KVCache* cache, const PassOptions& options) const;
   at::Tensor attention(std::int64_t layer, const at::Tensor& x, const Pass& pass) const;
   at::Tensor feed_forward(std::int64_t layer, const at::Tensor& x, const Pass& pass) const;
+  at::Tensor read(const std::string& name) const;
   at::Tensor project(const std::string& prefix, const at::Tensor& x) const;
   at::Tensor norm(const std::string& prefix, const at::Tensor& x) const;
 

@@ -119,24 +119,31 @@ std::int64_t derived_intermediate_size(std::int64_t hidden_size) {
 
 std::vector<ParameterShape> Specification::parameters() const {
   std::vector<ParameterShape> all{{"model.embed_tokens.weight", {vocab_size, hidden_size}}};
+  const auto norm = [&](const std::string& name_of_weight) {
+    if (norm_weights) all.push_back({name_of_weight, {hidden_size}});
+  };
   for (std::int64_t layer = 0; layer < num_hidden_layers; ++layer) {
     const auto prefix = fmt::format("model.layers.{}.", layer);
     const auto linear = [&](const std::string& layer_name, std::int64_t out, std::int64_t in, bool bias) {
       all.push_back({prefix + layer_name + ".weight", {out, in}});
       if (bias) all.push_back({prefix + layer_name + ".bias", {out}});
     };
-    all.push_back({prefix + "input_layernorm.weight", {hidden_size}});
+    norm(prefix + "input_layernorm.weight");
     linear("self_attn.q_proj", hidden_size, hidden_size, attention_bias);
     linear("self_attn.k_proj", key_value_size(), hidden_size, attention_bias);
     linear("self_attn.v_proj", key_value_size(), hidden_size, attention_bias);
     linear("self_attn.o_proj", hidden_size, hidden_size, attention_bias);
-    all.push_back({prefix + "post_attention_layernorm.weight", {hidden_size}});
+    if (query_key_norm)
+      for (const auto* each : {"self_attn.q_norm.weight", "self_attn.k_norm.weight"})
+        all.push_back({prefix + each, {head_size()}});
+    norm(prefix + "post_attention_layernorm.weight");
     linear("mlp.gate_proj", intermediate_size, hidden_size, mlp_bias);
     linear("mlp.up_proj", intermediate_size, hidden_size, mlp_bias);
     linear("mlp.down_proj", hidden_size, intermediate_size, mlp_bias);
   }
-  all.push_back({"model.norm.weight", {hidden_size}});
+  norm("model.norm.weight");
   if (!tie_word_embeddings) all.push_back({"lm_head.weight", {vocab_size, hidden_size}});
+  if (head_bias) all.push_back({"lm_head.bias", {vocab_size}});
   return all;
 }
 

@@ -44,6 +44,10 @@ struct Specification {
   Initialization initialization = Initialization::linear;
   std::int64_t max_position_embeddings = 0;
   std::string sha256;  // of the file it was read from
+  // What no specification of the family has, and some models that resemble it: a bias of the output head, and
+  // a norm of each query and key head before rotation (Henry et al. 2020, with RMSNorm's formula).
+  bool head_bias = false, query_key_norm = false;
+  bool norm_weights = true;  // false: norms have no weight to multiply by
 
   std::int64_t head_size() const { return hidden_size / num_attention_heads; }
   std::int64_t repeat_factor() const { return num_attention_heads / num_key_value_heads; }

@@ -31,6 +31,9 @@ adapter = plumbline.Module(
     # },
     # Settings that model.config does not hold:
     # configuration={"num_attention_heads": 8, "rope_theta": 1e6, "rotary": "halves"},
+    # Its own loop that writes text: function(model, tokens, *, max_new_tokens, ...) -> prompts and what follows, (batch, all tokens).
+    # It is given what it names of temperature, top_k, top_p, repetition_penalty, eos_token_id, seed and the mask:
+    # generate=MyModel.generate,
     # The function that repeats key/value heads, (batch, tokens, heads, size) -> (batch, tokens, heads * factor, size):
     # repeat_kv=lambda x, factor: x.repeat_interleave(factor, 2),
 )

@@ -9,7 +9,6 @@
 #include <stdexcept>
 #include <vector>
 
-#include "harness/model/philox.hpp"
 #include "harness/system/error.hpp"
 
 namespace plumbline {
@@ -171,11 +170,6 @@ Choice choose(std::span<const float> logits, const Sampling& sampling, Sequence 
        {std::pair{of_k.distance, std::exp(of_k.last - most)}, {of_p.distance, of_p.last}})
     margin = std::min(margin, std::max(distance, 2 * sampling.temperature * (apart - mass / total)));
   return {static_cast<Token>(last), std::max(margin, 0.0) / stretched};
-}
-
-double uniform_of(std::uint32_t seed, std::uint64_t row, std::uint64_t step) {
-  const auto words = PhiloxStream("sampling", seed).block(row << 24 | step);
-  return uniform(words[0], words[1]);
 }
 
 }  // namespace plumbline

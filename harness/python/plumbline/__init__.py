@@ -13,8 +13,8 @@ In a test or a notebook plumbline.verify(model) judges a model without such a fi
 import importlib
 
 _HOME = {"Adapter": "adapter", "Cannot": "adapter", "Overrun": "adapter", "Pass": "adapter", "Cache": "caches",
-         "CouldNotJudge": "result", "HuggingFace": "hugging_face", "Module": "module", "Result": "result", "Server": "server",
-         "llama_config": "settings", "verify": "verification"}
+         "CouldNotJudge": "result", "Generation": "adapter", "HuggingFace": "hugging_face", "Module": "module",
+         "Result": "result", "Server": "server", "llama_config": "settings", "verify": "verification"}
 __all__ = sorted(_HOME)
 __version__ = "0.1.0"
 

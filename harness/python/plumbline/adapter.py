@@ -26,6 +26,21 @@ class Pass:
     observe: frozenset = frozenset()            # stages to show, without their layer: "scores"
 
 
+@dataclass(frozen=True)
+class Generation:
+    """How prompts are to be continued. A setting that was not declared has its neutral value, the default."""
+
+    most_tokens: int                            # new ones in each row
+    temperature: float = 1.0                    # 0: greedy
+    top_k: int = 0                              # 0: all
+    top_p: float = 1.0
+    repetition_penalty: float = 1.0             # of prompt and new tokens alike
+    end: int = None                             # the token that ends a row; None: none does
+    seed: int = 0
+    padding: str = "none"                       # of the prompts: "none", "right", "left"
+    lengths: list = field(default_factory=list)  # of the real tokens in each row; empty: all are real
+
+
 class Adapter:
     """Base class for full control; plumbline.Module and plumbline.HuggingFace are ready-made.
 
@@ -81,6 +96,14 @@ class Adapter:
     def train(self, tokens, labels, *, learning_rate, betas, eps, weight_decay):
         """An AdamW step on each of tokens, labels (steps, B, T). Returns the losses (steps)."""
         raise Cannot("it cannot be trained")
+
+    def generate(self, tokens, settings):
+        """Continues prompts (B, T) int64 by its own loop; settings: Generation.
+
+        Returns {"tokens": (B, n) int64 and, if it shows what they were drawn from, "probabilities": (B, n, V)}: new tokens alone,
+        -1 after the end token; a loop that ended every row may return fewer columns than were asked for.
+        """
+        raise Cannot("it does not generate text itself")
 
     def repeat_kv(self, x, factor):
         """(B, S, K, Dh) -> (B, S, K * factor, Dh), differentiable."""

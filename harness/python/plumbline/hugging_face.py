@@ -6,15 +6,19 @@ import sys
 import torch
 
 from plumbline.caches import Cache
+from plumbline.generation import Loop
 from plumbline.module import Module, part
+from plumbline.user_code import Misused
 
 
 class HuggingFace(Module):
     """build: function(specification) -> a model such as LlamaForCausalLM.
 
     It is called as model(input_ids, attention_mask=, position_ids=, past_key_values=, use_cache=) and returns .logits and
-    .past_key_values, its own kind of cache. Where it takes labels, its own loss is asked for. Keywords of plumbline.Module change what is assumed; initialises is False unless
-    said otherwise, since such models start from a normal distribution of their configuration's, or from a checkpoint.
+    .past_key_values, its own kind of cache. Where it takes labels, its own loss is asked for. Where it can generate, by transformers'
+    method or one of its class's own, text is, unless generate=False. Keywords of plumbline.Module change what is assumed;
+    initialises is False unless said otherwise, since such models start from a normal distribution of their configuration's, or
+    from a checkpoint.
     """
 
     def __init__(self, build, **keywords):
@@ -39,6 +43,17 @@ class HuggingFace(Module):
         if loss is None:  # labels are taken and not used
             return super().loss_of(tokens, labels, keywords)
         return loss
+
+    def own_loop(self):
+        if self.writes is not None:
+            return super().own_loop()
+        method = getattr(type(self.model), "generate", None)
+        if method is None or not getattr(self.model, "can_generate", lambda: True)():
+            return None
+        try:
+            return Loop(generated if method.__module__.startswith("transformers.") else method, self.mask)
+        except Misused:  # of another kind, and nobody said that it is to be called
+            return None
 
     def operations(self):
         own = super().operations()
@@ -65,6 +80,21 @@ class HuggingFace(Module):
             return function(x, x, *rotary_embedding(model)(x, positions))[0].transpose(1, 2)
 
         return rotate
+
+
+def generated(model, tokens, *, max_new_tokens, do_sample, temperature, top_k, top_p, repetition_penalty, eos_token_id,
+              attention_mask):
+    """What transformers' own loop makes of the settings."""
+    from transformers import GenerationConfig
+    drawing = {"temperature": temperature, "top_k": top_k, "top_p": top_p} if do_sample else {}
+    config = GenerationConfig(max_new_tokens=max_new_tokens, do_sample=do_sample, **drawing, repetition_penalty=repetition_penalty,
+                              eos_token_id=eos_token_id, pad_token_id=eos_token_id, use_cache=True)
+    # A setting that is the library's default would give way to one that the model brings.
+    own, model.generation_config = model.generation_config, config
+    try:
+        return model.generate(tokens, attention_mask=attention_mask, generation_config=config)
+    finally:
+        model.generation_config = own
 
 
 def rotary_embedding(model):

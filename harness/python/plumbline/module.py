@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 import torch
 
-from plumbline import caches, parameters, settings, stages, training
-from plumbline.adapter import Adapter, Cannot, Overrun, Pass
+from plumbline import caches, generation, parameters, settings, stages, training
+from plumbline.adapter import Adapter, Cannot, Generation, Overrun, Pass
+from plumbline.keeping import surroundings
 from plumbline.tokens import positions, real_tokens
 from plumbline.user_code import Misused, call, line_of, takes_keywords
 from plumbline.watch import Watch
@@ -32,24 +33,40 @@ class Module(Adapter):
     initialises: whether build leaves the module as it starts training; then its initialisation is judged as well.
     loss: function(module, tokens, labels) -> (), the module's own loss; by default cross-entropy of its logits. One that takes
     **keywords as well is asked of padded batches too, with what the module is then called with.
+
+    generate: function(module, tokens, *, max_new_tokens, ...) -> (B, T + new tokens), its own loop that writes text, or a method,
+    generate=MyModel.generate. It returns the prompts as they came, padding included, and after each what it wrote: max_new_tokens,
+    or fewer when every row has ended. It is given those of these parameters that its signature names: temperature (0.0: greedy),
+    top_k (0: all), top_p (1.0: all), repetition_penalty (1.0: none; of prompt and new tokens alike), eos_token_id or end (None:
+    none), seed (torch, random and numpy are seeded as well), do_sample (False: greedy, with a temperature of 1.0), pad_token_id (the
+    end token, or 0), and the mask, where prompts are padded. Of one that is to do nothing and is None by default, None is given.
+    One that names no temperature is taken to draw, at 1. What a loop cannot do, being greedy or anything else, it refuses by
+    raising plumbline.Cannot. If it draws every token by one call of
+    torch.multinomial over the vocabulary for all rows, what it draws from is judged as well.
+    pad: the id that the loop fills a row with after its end token, if not that token itself; by default config.pad_token_id.
+    prompt_padding: sides on which prompts of unlike length may be padded; by default "left", if the loop takes the mask.
+
     repeat_kv: function(x, factor), (B, S, K, Dh) -> (B, S, K * factor, Dh).
     rotate: function(module, x, positions), (B, T, heads, Dh) at (B, T) int64.
     name: what the candidate is called; by default the module's class.
     """
 
     def __init__(self, build, *, mask=None, positions=None, cache=None, logits=None, mapping=None, stages=None,
-                 configuration=None, initialises=True, loss=None, repeat_kv=None, rotate=None, name=None):
+                 configuration=None, initialises=True, loss=None, generate=None, pad=None, prompt_padding=None, repeat_kv=None,
+                 rotate=None, name=None):
         self.build = build
         self.mask, self.positions, self.cache, self.logits_at = mask, positions, cache, logits
         self.mapping, self.stage_sources, self.configuration = mapping, stages, configuration
         self.initialises = initialises
         self.loss, self.repeat, self.rotation, self.name = loss, repeat_kv, rotate, name
-        self.model = None
+        self.writes, self.pad, self.prompt_padding = generate, pad, prompt_padding
+        self.model = self.loop = None
 
     def start(self, specification, dtype, device):
         self.specification, self.dtype, self.device = specification, dtype, device
         self.model = self.built()
         self.plan = stages.Plan(self.model, self.stage_sources)
+        self.loop = self.own_loop()
         config = self.settings()
         self.head_size = config.get("head_dim", {}).get(
             "value", specification["hidden_size"] // specification["num_attention_heads"])
@@ -59,6 +76,7 @@ class Module(Adapter):
                         "dropout": bool(training.rates(self.model)), "padding": ["right", "left"] if self.mask else [],
                         "first_position": self.positions is not None, "stages": self.tried_stages(),
                         "cache": self.described_cache(), "gradients": True, "train": True,
+                        "generate": self.described_loop(),
                         "operations": [name for name, function in self.operations().items() if function]}}
 
     # Building
@@ -247,6 +265,45 @@ class Module(Adapter):
         losses = [lambda step=step: self.loss_of(tokens[step], labels[step], {}) for step in range(len(tokens))]
         with training.mode(self.model, True):
             return training.train(self.model, losses, learning_rate, betas, eps, weight_decay)
+
+    # Text
+
+    def own_loop(self):
+        """The generation.Loop, or None. Errors: Misused."""
+        return generation.Loop(self.writes, self.mask) if self.writes else None
+
+    def described_loop(self):
+        if self.loop is None:
+            return None
+        return {"settings": self.loop.settings, "padding": self.padded_prompts(), "probabilities": self.tried_drawing()}
+
+    def padded_prompts(self):
+        """Sides on which prompts may be padded. Most loops go on from the last column."""
+        if self.prompt_padding is not None:
+            return list(self.prompt_padding)
+        return ["left"] if self.loop.mask else []
+
+    def tried_drawing(self):
+        """Whether a short text shows what it was drawn from. An error will be raised again where text is asked for."""
+        try:
+            with surroundings():
+                return "probabilities" in self.generate(torch.zeros(2, 3, dtype=torch.int64), Generation(most_tokens=2))
+        except (Exception, SystemExit):
+            return False
+
+    def generate(self, tokens, settings):
+        if self.loop is None:
+            return super().generate(tokens, settings)
+        real = real_tokens(tokens, settings)
+        if not real.all() and settings.padding not in self.padded_prompts():
+            raise Cannot(f"its own generate takes no prompts padded on the {settings.padding}")
+        generation.seed_all(settings.seed)
+        with torch.no_grad(), training.mode(self.model, False), generation.draws() as seen:
+            new = self.loop(self.model, tokens.to(self.device), settings, real.long().to(self.device))
+        pad = getattr(getattr(self.model, "config", None), "pad_token_id", None) if self.pad is None else self.pad
+        new = generation.without_padding(new, settings.end, pad)
+        probabilities = generation.drawn_from(seen, new) if settings.temperature else None
+        return {"tokens": new} if probabilities is None else {"tokens": new, "probabilities": probabilities}
 
     # Operations
 

@@ -9,14 +9,16 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from plumbline import failure
-from plumbline.adapter import Adapter, Cannot, Overrun, Pass
+from plumbline.adapter import Adapter, Cannot, Generation, Overrun, Pass
+from plumbline.generation import filled
 
 PROTOCOL = 1
 TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 REQUESTS = ("hello", "weights", "load", "initialise", "forward", "open_cache", "extend", "show_cache", "fill_cache",
-            "close_cache", "gradients", "train", "operation", "bye")
+            "close_cache", "gradients", "train", "generate", "operation", "bye")
 NOT_OFFERED = {"load": False, "initialise": False, "modes": [], "dropout": False, "padding": [], "first_position": False,
-               "stages": [], "cache": None, "gradients": False, "train": False, "operations": []}
+               "stages": [], "cache": None, "gradients": False, "train": False, "generate": None,
+               "operations": []}
 
 
 class Server:
@@ -142,6 +144,10 @@ class Server:
                                     betas=tuple(request["betas"]), eps=request["eps"], weight_decay=request["weight_decay"])
         return {"tensors": self.sent({"losses": losses})}
 
+    def generate(self, request):
+        shown = self.running.generate(self.received(request)["tokens"], generation_in(request))
+        return {"tensors": self.sent(filled(shown, request["most_tokens"]))}
+
     def operation(self, request):
         if request["name"] not in ("repeat_kv", "rotate"):
             raise Cannot(f"protocol {PROTOCOL} has no operation {request['name']!r}")
@@ -176,3 +182,9 @@ def options_in(request):
     return Pass(training=request.get("mode") == "training", dropout=request.get("dropout") or 0.0,
                 padding=request.get("padding", "none"), lengths=list(request.get("lengths") or []),
                 first_position=request.get("first_position", 0), observe=frozenset(request.get("observe") or []))
+
+
+def generation_in(request):
+    return Generation(most_tokens=request["most_tokens"], temperature=float(request["temperature"]), top_k=request["top_k"],
+                      top_p=float(request["top_p"]), repetition_penalty=float(request["repetition_penalty"]), end=request["end"],
+                      seed=request["seed"], padding=request["padding"], lengths=list(request["lengths"] or []))

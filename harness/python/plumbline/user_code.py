@@ -57,7 +57,7 @@ def takes_keywords(function):
 
 def line_of(function):
     """Where a function is written, "my_adapter.py:4"; None for one that is not written in Python."""
-    code = getattr(function, "__code__", None)
+    code = getattr(inspect.unwrap(function), "__code__", None)
     return f"{shortened(code.co_filename)}:{code.co_firstlineno}" if code else None
 
 

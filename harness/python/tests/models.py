@@ -185,6 +185,50 @@ class Plain(nn.Module):
         x = self.last_norm(x)
         return F.linear(x, self.tok.weight) if self.head is None else self.head(x), cache
 
+    @torch.no_grad()
+    def generate(self, tokens, max_new_tokens, temperature=1.0, top_k=None, top_p=None, repetition_penalty=1.0, eos_token_id=None,
+                 pad_mask=None):
+        """Prompts (B, T), padded on either side, and what follows them. Rows that have ended go on with the end token."""
+        batch, length = tokens.shape
+        real = torch.ones_like(tokens) if pad_mask is None else pad_mask
+        position = (real.cumsum(1) - 1).clamp_min(0)
+        cache = self.new_cache(batch, length + max_new_tokens)
+        logits, cache = self(tokens, pad_mask=real, position=position, cache=cache)
+        rows = torch.arange(batch, device=tokens.device)
+        logits = logits[rows, position.argmax(1)].float()  # (B, V), after the last real token
+        seen = torch.zeros_like(logits).scatter_add_(1, tokens, real.float())
+        ended = torch.zeros(batch, dtype=torch.bool, device=tokens.device)
+        for step in range(max_new_tokens):
+            penalised = torch.where(logits > 0, logits / repetition_penalty, logits * repetition_penalty)
+            new = chosen(torch.where(seen > 0, penalised, logits), temperature, top_k, top_p)
+            if eos_token_id is not None:
+                new = new.masked_fill(ended, eos_token_id)
+                ended = ended | (new == eos_token_id)
+            tokens = torch.cat([tokens, new.unsqueeze(1)], 1)
+            if ended.all() or step == max_new_tokens - 1:
+                break
+            seen[rows, new] += 1
+            real = torch.cat([real, real.new_ones(batch, 1)], 1)
+            logits, cache = self(tokens[:, -1:], pad_mask=real, position=real.sum(1, keepdim=True) - 1, cache=cache,
+                                 start=length + step)
+            logits = logits[:, -1].float()
+        return tokens
+
+
+def chosen(logits, temperature, top_k, top_p):
+    """The next tokens (B), from logits (B, V)."""
+    if temperature == 0:
+        return logits.argmax(-1)
+    logits = logits / temperature
+    if top_k:
+        logits = logits.masked_fill(logits < logits.topk(top_k).values[:, -1:], float("-inf"))
+    if top_p is not None:
+        largest, order = logits.sort(descending=True)
+        probabilities = largest.softmax(-1)
+        before = probabilities.cumsum(-1) - probabilities
+        logits = logits.masked_fill((before >= top_p).scatter(1, order, before >= top_p), float("-inf"))
+    return torch.multinomial(logits.softmax(-1), 1).squeeze(1)
+
 
 class PlainBlock(nn.Module):
     def __init__(self, s):

@@ -17,6 +17,8 @@ def adapter(s):
         positions="position",
         cache=plumbline.Cache("cache", start="start", axes=("batch", "head", "position", "size"), fixed=True,
                               new=lambda model, batch, capacity: model.new_cache(batch, capacity)),
+        generate=Plain.generate,
+        prompt_padding=("right", "left"),
         mapping={
             "model.embed_tokens.weight": "tok.weight",
             "model.norm.weight": "last_norm.weight",

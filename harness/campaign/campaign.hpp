@@ -1,0 +1,47 @@
+// The campaign: every known defect and every honest variant against the suites. What a verification is worth
+// is what it sees, and whom it leaves in peace.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+namespace plumbline {
+
+// One run of the program.
+struct CampaignCase {
+  std::string candidate;      // "defect:mask-none", "variant:fused"
+  std::string specification;  // "tiny"
+  bool full_size = false;     // one of the few that run at full size
+  bool decides = true;        // a defect that a "must" sees
+  bool defect() const { return candidate.starts_with("defect:"); }
+};
+
+struct CampaignOptions {
+  std::filesystem::path program, fixtures, out;
+  std::vector<CampaignCase> cases;
+  int jobs = 1;  // runs at a time, each with one thread
+  bool diagnosing = true;
+};
+
+// All defects and variants, and of each so many a few at full size too; or those that are named, "mask-none"
+// or "variant:fused". Errors: InputError for a name that is neither.
+std::vector<CampaignCase> plan_campaign(const std::filesystem::path& fixtures,
+                                        const std::vector<std::string>& names, bool full_size);
+
+// Runs them; `done` of `all` is told after each. The document: harness/campaign/campaign.schema.json, as far
+// as runs make it. Errors: InputError where a run could not be started or wrote no result.
+nlohmann::json run_campaign(const CampaignOptions& options,
+                            const std::function<void(std::size_t done, std::size_t all)>& progress);
+
+// Adds what follows from the runs: "conclusion", with the status to exit with.
+void conclude_campaign(nlohmann::json& document, const nlohmann::json& settings);
+
+// The lines of the terminal; the report in Markdown; the matrix as a picture in SVG.
+std::string campaign_summary(const nlohmann::json& document);
+std::string campaign_report(const nlohmann::json& document);
+std::string campaign_matrix(const nlohmann::json& document);
+
+}  // namespace plumbline

@@ -1,0 +1,264 @@
+// What a reader sees of a campaign: the terminal's lines, a report in Markdown, the matrix as a picture.
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "harness/campaign/campaign.hpp"
+#include "harness/text/picture.hpp"
+
+namespace plumbline {
+namespace {
+
+using nlohmann::json;
+
+std::string times(const json& ratio) {
+  const auto value = ratio.get<double>();
+  return value >= 1e4  ? fmt::format("{:.0e}", value)
+         : value >= 10 ? fmt::format("{:.0f}", value)
+                       : fmt::format("{:.2g}", value);
+}
+
+std::string text(const json& value) {
+  return value.is_string() ? value.get<std::string>() : value.dump();
+}
+
+// "defect:mask-none (MODE-1)", each with its reason where one is stated.
+std::string listed(const json& list, const std::function<std::string(const json&)>& words) {
+  std::vector<std::string> all;
+  for (const auto& one : list)
+    all.push_back(words(one) + (one.contains("reason") ? fmt::format(" [{}]", text(one["reason"])) : ""));
+  return fmt::format("{}", fmt::join(all, "; "));
+}
+
+struct Line {
+  bool fine;
+  std::string text;
+};
+
+// The findings, each a sentence, in the order in which they matter.
+std::vector<Line> findings(const json& document) {
+  const auto& c = document["conclusion"];
+  const auto count = [&](const char* key) { return c[key].get<int>(); };
+  const auto size = [&](const char* key) { return static_cast<int>(c[key].size()); };
+  std::vector<Line> lines;
+  const int defects = count("defects") + count("defects_at_full_size"),
+            variants = count("variants") + count("variants_at_full_size");
+  const auto at_full = [&](const char* key) {
+    return count(key) > 0 ? fmt::format(", {} of the runs at full size", count(key)) : std::string();
+  };
+  lines.push_back(
+      {size("survivors") == 0,
+       fmt::format("{} of {} defects seen{}{}", defects - size("survivors"), defects,
+                   at_full("defects_at_full_size"),
+                   size("survivors") == 0 ? "" : "; NOT SEEN: " + listed(c["survivors"], [](const json& one) {
+                                                   return fmt::format("{} (status {})", text(one["run"]),
+                                                                      one["status"].get<int>());
+                                                 }))});
+  if (variants > 0)
+    lines.push_back({size("false_alarms") == 0,
+                     fmt::format("{} of {} honest variants passed{}{}", variants - size("false_alarms"),
+                                 variants, at_full("variants_at_full_size"),
+                                 size("false_alarms") == 0
+                                     ? ""
+                                     : "; WRONGLY FAILED: " + listed(c["false_alarms"], [](const json& one) {
+                                         return fmt::format("{} (status {}: {})", text(one["run"]),
+                                                            one["status"].get<int>(), one["failed"].dump());
+                                       }))});
+  if (size("unusable") > 0)
+    lines.push_back({false, "could not be judged: " + listed(c["unusable"], [](const json& one) {
+                              return fmt::format("{} of {} ({})", text(one["requirement"]), text(one["run"]),
+                                                 text(one["reason"]));
+                            })});
+  if (!c["weakest_detection"].is_null())
+    lines.push_back(
+        {true, fmt::format("the weakest detection is {} by {}, {} times its tolerance",
+                           text(c["weakest_detection"]["run"]), text(c["weakest_detection"]["requirement"]),
+                           times(c["weakest_detection"]["margin"]))});
+  if (size("below_margin") > 0)
+    lines.push_back({std::all_of(c["below_margin"].begin(), c["below_margin"].end(),
+                                 [](const json& one) { return one.contains("reason"); }),
+                     fmt::format("below {} times the tolerance: {}", times(c["detection_margin"]),
+                                 listed(c["below_margin"], [](const json& one) {
+                                   return fmt::format("{} ({}, {} times)", text(one["run"]),
+                                                      text(one["requirement"]), times(one["margin"]));
+                                 }))});
+  if (!c["nearest_variant"].is_null())
+    lines.push_back(
+        {true, fmt::format("the variant nearest to a tolerance is {} in {}, at {} of it",
+                           text(c["nearest_variant"]["run"]), text(c["nearest_variant"]["requirement"]),
+                           times(c["nearest_variant"]["share"]))});
+  if (size("above_margin") > 0)
+    lines.push_back({std::all_of(c["above_margin"].begin(), c["above_margin"].end(),
+                                 [](const json& one) { return one.contains("reason"); }),
+                     fmt::format("nearer to a tolerance than a {}th: {}", times(c["variant_margin"]),
+                                 listed(c["above_margin"], [](const json& one) {
+                                   return fmt::format("{} ({}, {} of it)", text(one["run"]),
+                                                      text(one["requirement"]), times(one["share"]));
+                                 }))});
+  if (count("diagnosed") > 0)
+    lines.push_back(
+        {true,
+         fmt::format(
+             "the diagnosis names {} of {} defects{}", count("named"), count("diagnosed"),
+             size("not_named") == 0 ? "" : "; not named: " + listed(c["not_named"], [](const json& one) {
+                                             return text(one["run"]);
+                                           }))});
+  if (count("defects") > 0)
+    lines.push_back({true, fmt::format("{} would see {} of {}", text(c["narrow_suite"]["title"]),
+                                       c["narrow_suite"]["sees"].get<int>(), count("defects"))});
+  if (size("not_failed_by_any") > 0)
+    lines.push_back(
+        {std::all_of(c["not_failed_by_any"].begin(), c["not_failed_by_any"].end(),
+                     [](const json& one) { return one.contains("reason"); }),
+         "requirements that no defect fails: " +
+             listed(c["not_failed_by_any"], [](const json& one) { return text(one["requirement"]); })});
+  if (size("seen_by_one_alone") > 0)
+    lines.push_back({true, "seen by one requirement that decides, and no other: " +
+                               listed(c["seen_by_one_alone"], [](const json& one) {
+                                 return fmt::format("{} ({})", text(one["run"]).substr(7),
+                                                    text(one["requirement"]));
+                               })});
+  return lines;
+}
+
+// What colours a cell: how far over the tolerance, in steps of a hundred.
+const char* shade(const json& margin) {
+  if (margin.is_null()) return "f";
+  const auto value = margin.get<double>();
+  return value < 50 ? "a" : value < 1e3 ? "b" : value < 1e5 ? "c" : "d";
+}
+
+}  // namespace
+
+std::string campaign_summary(const json& document) {
+  std::string lines;
+  for (const auto& line : findings(document))
+    lines += fmt::format(" {} {}\n", line.fine ? " " : "!", line.text);
+  return lines + (document["conclusion"]["status"] == 0
+                      ? "The suites see what they should, and nothing else."
+                      : "The suites do not see what they should; see above.");
+}
+
+std::string campaign_report(const json& document) {
+  std::string page = fmt::format("# Campaign: {}\n\n", document["conclusion"]["status"] == 0
+                                                           ? "every defect seen, no honest variant failed"
+                                                           : "NOT as it should be");
+  for (const auto& line : findings(document))
+    page += fmt::format("- {}{}\n", line.fine ? "" : "**!** ", line.text);
+  page += fmt::format("\n`{}` ({}, {})\n\n![defect by requirement](matrix.svg)\n", text(document["command"]),
+                      text(document["program"]), text(document["device"]));
+  page +=
+      "\n## Defects\n\nHow often its tolerance each requirement that failed was exceeded; without a number, "
+      "what is "
+      "compared is the same or not.\n\n| defect | seen by | first locally wrong | diagnosis | s |\n| --- | "
+      "--- | --- | --- | ---: |\n";
+  for (const auto& run : document["runs"]) {
+    const auto candidate = text(run["candidate"]);
+    if (!candidate.starts_with("defect:")) continue;
+    std::vector<std::string> seen;
+    for (const auto& one : run["failed"])
+      seen.push_back(one["margin"].is_null() ? text(one["id"])
+                                             : fmt::format("{} {}", text(one["id"]), times(one["margin"])));
+    std::string named = "-";
+    if (run.contains("diagnosis")) {
+      std::vector<std::string> all;
+      for (const auto& one : run["diagnosis"]["named"]) {
+        std::vector<std::string> together;
+        for (const auto& name : one) together.push_back(text(name));
+        all.push_back(fmt::format("{}", fmt::join(together, " and ")));
+      }
+      named = all.empty() ? "not explained" : fmt::format("{}", fmt::join(all, " or "));
+    }
+    page +=
+        fmt::format("| {}{} | {} | {} | {} | {:.1f} |\n", candidate.substr(7),
+                    run["full_size"].get<bool>() ? " (full size)" : "", fmt::join(seen, ", "),
+                    run.contains("stage") ? text(run["stage"]) : "-", named, run["seconds"].get<double>());
+  }
+  page +=
+      "\n## Honest variants\n\nHow much of a tolerance was used where most was.\n\n| variant | status | "
+      "nearest | share | s |\n| --- | --- | --- "
+      "| ---: | ---: |\n";
+  for (const auto& run : document["runs"]) {
+    const auto candidate = text(run["candidate"]);
+    if (candidate.starts_with("defect:")) continue;
+    const json* worst = nullptr;
+    for (const auto& one : run["passed"])
+      if (!one["share"].is_null() && !document["conclusion"]["by_chance"].contains(text(one["id"])) &&
+          (worst == nullptr || (*worst)["share"] < one["share"]))
+        worst = &one;
+    page += fmt::format("| {}{} | {} | {} | {} | {:.1f} |\n", candidate.substr(candidate.find(':') + 1),
+                        run["full_size"].get<bool>() ? " (full size)" : "",
+                        run["failed"].empty()
+                            ? (run["status"].get<int>() == 0 ? "passed" : "passed what it shows")
+                            : "FAILED",
+                        worst == nullptr ? "-" : text((*worst)["id"]),
+                        worst == nullptr ? "-" : times((*worst)["share"]), run["seconds"].get<double>());
+  }
+  return page;
+}
+
+std::string campaign_matrix(const json& document) {
+  std::vector<std::string> columns;
+  for (const auto& id : document["requirements"]) columns.push_back(text(id));
+  std::vector<const json*> rows;
+  for (const auto& run : document["runs"])
+    if (text(run["candidate"]).starts_with("defect:") && !run["full_size"].get<bool>()) rows.push_back(&run);
+  constexpr int kCell = 11, kLeft = 250, kTop = 74;
+  const int width = kLeft + kCell * static_cast<int>(columns.size()) + 20,
+            height = kTop + kCell * static_cast<int>(rows.size()) + 46;
+  std::string svg = fmt::format(
+      "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {} {}\" role=\"img\" aria-labelledby=\"t "
+      "d\">\n<title id=\"t\">Which requirement sees "
+      "which defect</title>\n<desc id=\"d\">{} defects in rows, {} requirements in columns; a cell is filled "
+      "where the requirement fails. The same "
+      "stands as a table in the report.</desc>\n",
+      width, height, rows.size(), columns.size());
+  svg +=
+      "<style>text { font: 9px sans-serif; fill: #222 } .back { fill: #fff } .a { fill: #f3b27a } .b { fill: "
+      "#7fb3e6 } .c { fill: #3f7fc4 } .d { "
+      "fill: #1b4f8f } .f { fill: #333 } line { stroke: #ddd } .title { font-weight: 600; font-size: 12px "
+      "}\n@media (prefers-color-scheme: dark) "
+      "{ .back { fill: #16181c } text { fill: #ddd } line { stroke: #333 } .f { fill: #ccc } }</style>\n";
+  svg += fmt::format("<rect class=\"back\" width=\"{}\" height=\"{}\"/>\n", width, height);
+  for (std::size_t i = 0; i < columns.size(); ++i) {
+    const int x = kLeft + kCell * static_cast<int>(i);
+    svg += fmt::format(
+        "<line x1=\"{0}\" x2=\"{0}\" y1=\"{1}\" y2=\"{2}\"/><text transform=\"translate({3} {4}) "
+        "rotate(-60)\">{5}</text>\n",
+        x, kTop, height - 46, x + 8, kTop - 4, escaped(columns[i]));
+  }
+  for (std::size_t r = 0; r < rows.size(); ++r) {
+    const int y = kTop + kCell * static_cast<int>(r);
+    svg += fmt::format("<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text>\n", kLeft - 6, y + 9,
+                       escaped(text((*rows[r])["candidate"]).substr(7)));
+    for (const auto& one : (*rows[r])["failed"]) {
+      const auto at = std::find(columns.begin(), columns.end(), text(one["id"]));
+      if (at == columns.end()) continue;
+      svg += fmt::format(
+          "<rect class=\"{}\" x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\"><title>{} fails "
+          "{}{}</title></rect>\n",
+          shade(one["margin"]), kLeft + kCell * static_cast<int>(at - columns.begin()) + 1, y + 1, kCell - 2,
+          kCell - 2, escaped(text((*rows[r])["candidate"]).substr(7)), escaped(text(one["id"])),
+          one["margin"].is_null() ? "" : fmt::format(", {} times its tolerance", times(one["margin"])));
+    }
+  }
+  const std::pair<const char*, const char*> legend[] = {{"f", "the same or not"},
+                                                        {"a", "below 50 times the tolerance"},
+                                                        {"b", "50 to 1,000"},
+                                                        {"c", "to 100,000"},
+                                                        {"d", "more"}};
+  int x = kLeft;
+  for (const auto& [style, words] : legend) {
+    svg += fmt::format(
+        "<rect class=\"{}\" x=\"{}\" y=\"{}\" width=\"10\" height=\"10\"/><text x=\"{}\" "
+        "y=\"{}\">{}</text>\n",
+        style, x, height - 26, x + 14, height - 17, words);
+    x += 30 + 5 * static_cast<int>(std::string(words).size());
+  }
+  return svg + "</svg>\n";
+}
+
+}  // namespace plumbline

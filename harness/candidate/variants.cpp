@@ -1,0 +1,321 @@
+#include "harness/candidate/variants.hpp"
+
+#include <ATen/Context.h>
+#include <ATen/core/grad_mode.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
+#include "harness/candidate/engine.hpp"
+#include "harness/candidate/reference.hpp"
+#include "harness/model/variants.hpp"
+#include "harness/system/error.hpp"
+#include "harness/system/files.hpp"
+
+namespace plumbline {
+namespace {
+
+Tokens row_of(const Tokens& tokens, std::int64_t row) {
+  Tokens one{tokens.ids.narrow(0, row, 1), {}, tokens.padding};
+  if (!tokens.lengths.empty()) one.lengths = {tokens.lengths[static_cast<std::size_t>(row)]};
+  return one;
+}
+
+// The reference behind another arrangement; what is not overridden is the reference's.
+class Arranged : public Candidate {
+ public:
+  Arranged(const std::string& name, const Specification& specification, at::ScalarType type,
+           at::Device device)
+      : inner_(make_reference(name, Departed{specification, {}}, type, device)) {}
+
+  const Description& describe() const override { return inner_->describe(); }
+  const Weights& weights() const override { return inner_->weights(); }
+  std::set<std::string> capabilities() const override { return inner_->capabilities(); }
+  void load(const Weights& weights) override { inner_->load(weights); }
+  Weights initialise(std::uint32_t seed) override { return inner_->initialise(seed); }
+  at::Tensor forward(const Tokens& tokens, const PassOptions& options) override {
+    return inner_->forward(tokens, options);
+  }
+  std::unique_ptr<Decoding> decode(std::int64_t batch, std::int64_t capacity) override {
+    return inner_->decode(batch, capacity);
+  }
+  Gradients gradients(const Tokens& tokens, const at::Tensor& labels, const PassOptions& options) override {
+    return inner_->gradients(tokens, labels, options);
+  }
+  Trained train(const TrainingRun& run, bool with_parameters) override {
+    return inner_->train(run, with_parameters);
+  }
+  Text own_text(const Tokens& prompts, const TextRequest& request) override {
+    return inner_->own_text(prompts, request);
+  }
+  at::Tensor repeat_kv(const at::Tensor& x, std::int64_t factor) override {
+    return inner_->repeat_kv(x, factor);
+  }
+  at::Tensor repeat_kv_gradient(const at::Tensor& x, std::int64_t factor,
+                                const at::Tensor& upstream) override {
+    return inner_->repeat_kv_gradient(x, factor, upstream);
+  }
+  at::Tensor rotate(const at::Tensor& x, const at::Tensor& positions) override {
+    return inner_->rotate(x, positions);
+  }
+  at::ScalarType type() const override { return inner_->type(); }
+  at::Device device() const override { return inner_->device(); }
+
+ protected:
+  Candidate& inner() { return *inner_; }
+  // Stages come row by row or piece by piece in some arrangements: nobody is shown them.
+  std::set<std::string> without(const std::vector<std::string>& names) const {
+    auto all = inner_->capabilities();
+    for (const auto& name : names) all.erase(name);
+    return all;
+  }
+  static PassOptions unobserved(PassOptions options) {
+    options.observe = {};
+    return options;
+  }
+  static at::Tensor shown(const PassOptions& options, const at::Tensor& logits) {
+    if (options.observe) options.observe("logits", logits);
+    return logits;
+  }
+
+ private:
+  std::unique_ptr<Candidate> inner_;
+};
+
+// Sequences of a batch run in the opposite order.
+class BatchReversed : public Arranged {
+ public:
+  using Arranged::Arranged;
+  at::Tensor forward(const Tokens& tokens, const PassOptions& options) override {
+    auto turned = tokens;
+    turned.ids = tokens.ids.flip(0);
+    std::reverse(turned.lengths.begin(), turned.lengths.end());
+    return shown(options, inner().forward(turned, unobserved(options)).flip(0));
+  }
+};
+
+// Each sequence of a batch runs alone.
+class RowByRow : public Arranged {
+ public:
+  using Arranged::Arranged;
+  at::Tensor forward(const Tokens& tokens, const PassOptions& options) override {
+    std::vector<at::Tensor> rows;
+    for (std::int64_t row = 0; row < tokens.ids.size(0); ++row)
+      rows.push_back(inner().forward(row_of(tokens, row), unobserved(options)));
+    return shown(options, at::cat(rows, 0));
+  }
+};
+
+// A full pass is a prefill, five tokens at a time; one with padding or in training is a full pass.
+class PassInChunks : public Arranged {
+ public:
+  using Arranged::Arranged;
+  at::Tensor forward(const Tokens& tokens, const PassOptions& options) override {
+    if (tokens.padding != Padding::none || options.training || options.first_position != 0)
+      return inner().forward(tokens, options);
+    const auto length = tokens.ids.size(1);
+    const auto decoding = inner().decode(tokens.ids.size(0), length);
+    std::vector<at::Tensor> parts;
+    for (std::int64_t begin = 0; begin < length; begin += 5)
+      parts.push_back(decoding->extend(
+          {tokens.ids.narrow(1, begin, std::min<std::int64_t>(5, length - begin)), {}, Padding::none}, {}));
+    return shown(options, at::cat(parts, 1));
+  }
+};
+
+// Prefills run token by token.
+class OneByOne : public Arranged {
+ public:
+  using Arranged::Arranged;
+  std::unique_ptr<Decoding> decode(std::int64_t batch, std::int64_t capacity) override {
+    return std::make_unique<Steps>(inner().decode(batch, capacity), capacity);
+  }
+
+ private:
+  class Steps : public Decoding {
+   public:
+    Steps(std::unique_ptr<Decoding> inner, std::int64_t capacity)
+        : inner_(std::move(inner)), left_(capacity) {}
+    at::Tensor extend(const Tokens& tokens, const PassOptions& options) override {
+      const auto length = tokens.ids.size(1);
+      // Whether all fit is known before the first is written; padding goes as one piece.
+      if (tokens.padding != Padding::none || options.observe || length > left_) {
+        auto logits = inner_->extend(tokens, options);
+        left_ -= length;
+        return logits;
+      }
+      std::vector<at::Tensor> parts;
+      for (std::int64_t step = 0; step < length; ++step)
+        parts.push_back(inner_->extend({tokens.ids.narrow(1, step, 1), {}, Padding::none}, options));
+      left_ -= length;
+      return at::cat(parts, 1);
+    }
+    CacheView show() override { return inner_->show(); }
+    void fill_unwritten(double value) override { inner_->fill_unwritten(value); }
+
+   private:
+    std::unique_ptr<Decoding> inner_;
+    std::int64_t left_;
+  };
+};
+
+// The cache grows with what is written: there are no unwritten slots, and nothing to overrun.
+class GrowingCache : public Arranged {
+ public:
+  GrowingCache(const std::string& name, const Specification& specification, at::ScalarType type,
+               at::Device device)
+      : Arranged(name, specification, type, device), specification_(specification) {}
+  std::set<std::string> capabilities() const override { return without({"cache.capacity", "cache.fill"}); }
+  std::unique_ptr<Decoding> decode(std::int64_t batch, std::int64_t) override {
+    return std::make_unique<Grown>(Model(specification_, inner().weights()), batch);
+  }
+
+ private:
+  class Grown : public Decoding {
+   public:
+    Grown(Model model, std::int64_t batch) : model_(std::move(model)), batch_(batch) {}
+    at::Tensor extend(const Tokens& tokens, const PassOptions& options) override {
+      auto larger = model_.make_cache(batch_, cache_.length + tokens.ids.size(1));
+      for (std::size_t layer = 0; layer < cache_.layers.size(); ++layer) {
+        larger.layers[layer].keys.narrow(1, 0, cache_.length).copy_(cache_.layers[layer].keys);
+        larger.layers[layer].values.narrow(1, 0, cache_.length).copy_(cache_.layers[layer].values);
+      }
+      if (cache_.length > 0) {
+        larger.real.narrow(1, 0, cache_.length).copy_(cache_.real);
+        larger.seen.copy_(cache_.seen);
+        larger.length = cache_.length;
+      }
+      cache_ = std::move(larger);
+      return model_.extend(cache_, tokens, options);
+    }
+    CacheView show() override {
+      CacheView view{{}, cache_.length, cache_.length, 0};
+      for (const auto& layer : cache_.layers) {
+        view.layers.push_back({layer.keys, layer.values});
+        view.bytes += static_cast<std::int64_t>(layer.keys.nbytes() + layer.values.nbytes());
+      }
+      return view;
+    }
+    void fill_unwritten(double) override {}
+
+   private:
+    Model model_;
+    std::int64_t batch_;
+    KVCache cache_;
+  };
+  Specification specification_;
+};
+
+// No cache: every step is a full pass over all that was written.
+class Recomputed : public Arranged {
+ public:
+  using Arranged::Arranged;
+  std::set<std::string> capabilities() const override {
+    auto all = without({"cache", "cache.chunks"});
+    std::erase_if(all, [](const std::string& name) { return name.starts_with("cache."); });
+    return all;
+  }
+};
+
+// Everything is computed in float64, and only the logits are rounded.
+class ComputedInDouble : public Arranged {
+ public:
+  ComputedInDouble(const std::string& name, const Specification& specification, at::ScalarType type,
+                   at::Device device)
+      : Arranged(name, specification, at::kDouble, device), type_(type), description_(Arranged::describe()) {
+    for (auto& parameter : description_.parameters) parameter.type = type;
+  }
+  const Description& describe() const override { return description_; }
+  at::ScalarType type() const override { return type_; }
+  void load(const Weights& weights) override {
+    Arranged::load(convert(convert(weights, type_, device()), at::kDouble, device()));
+    rounded_ = convert(inner().weights(), type_, device());
+  }
+  const Weights& weights() const override { return rounded_; }
+  at::Tensor forward(const Tokens& tokens, const PassOptions& options) override {
+    return inner().forward(tokens, options).to(type_);
+  }
+
+ private:
+  at::ScalarType type_;
+  Description description_;
+  Weights rounded_;
+};
+
+template <typename Kind>
+std::unique_ptr<Candidate> make(const std::string& name, const Specification& specification,
+                                at::ScalarType type, at::Device device) {
+  return std::make_unique<Kind>(name, specification, type, device);
+}
+
+std::unique_ptr<Candidate> make_fused(const std::string& name, const Specification& specification,
+                                      at::ScalarType type, at::Device device) {
+  return make_engine(name, specification, type, device);
+}
+
+// The engine with one of the library's attention kernels alone; those are chosen for the whole process.
+template <bool flash, bool math>
+std::unique_ptr<Candidate> make_with_kernel(const std::string& name, const Specification& specification,
+                                            at::ScalarType type, at::Device device) {
+  auto& context = at::globalContext();
+  context.setSDPUseFlash(flash);
+  context.setSDPUseMath(math);
+  context.setSDPUseMemEfficient(false);
+  return make_engine(name, specification, type, device);
+}
+
+struct Arrangement {
+  const char *name, *what;
+  std::unique_ptr<Candidate> (*make)(const std::string&, const Specification&, at::ScalarType, at::Device);
+};
+
+const std::vector<Arrangement>& arrangements() {
+  static const std::vector<Arrangement> all = {
+      {"fused", "projections are fused, rotations come from a table, attention is the library's kernel",
+       make_fused},
+      {"fused-flash-attention", "the same with the library's flash attention alone",
+       make_with_kernel<true, false>},
+      {"fused-plain-attention", "the same with the library's written-out attention alone",
+       make_with_kernel<false, true>},
+      {"batch-reversed", "sequences of a batch run in the opposite order", make<BatchReversed>},
+      {"row-by-row", "each sequence of a batch runs alone", make<RowByRow>},
+      {"pass-in-chunks", "a full pass is a prefill of the cache, five tokens at a time", make<PassInChunks>},
+      {"one-by-one", "prefills run token by token", make<OneByOne>},
+      {"growing-cache", "the cache grows with what is written", make<GrowingCache>},
+      {"no-cache", "there is no cache: whoever decodes runs full passes", make<Recomputed>},
+      {"computed-in-float64", "everything is computed in float64, and shown so but for the logits",
+       make<ComputedInDouble>},
+  };
+  return all;
+}
+
+}  // namespace
+
+std::vector<std::pair<std::string, std::string>> variants() {
+  std::vector<std::pair<std::string, std::string>> all;
+  for (const auto& one : formula_variants()) all.emplace_back(one.name, one.what);
+  for (const auto& one : arrangements()) all.emplace_back(one.name, one.what);
+  return all;
+}
+
+std::unique_ptr<Candidate> make_variant(const std::string& name, const Specification& specification,
+                                        at::ScalarType type, at::Device device) {
+  const auto title = "variant:" + name;
+  for (const auto& one : formula_variants())
+    if (one.name == name) {
+      Departed arranged{specification, {}};
+      one.apply(arranged.formulas);
+      return make_reference(title, std::move(arranged), type, device);
+    }
+  for (const auto& one : arrangements())
+    if (one.name == name) return one.make(title, specification, type, device);
+  std::vector<std::string> near;
+  for (const auto& [known, what] : variants())
+    if (!name.empty() && known.find(name) != std::string::npos) near.push_back(known);
+  throw InputError(fmt::format("{}: no variant '{}'; {}", printable(title, 80), printable(name, 60),
+                               near.empty() ? "`plumbline defects` lists them"
+                                            : fmt::format("did you mean {}?", fmt::join(near, " or "))));
+}
+
+}  // namespace plumbline

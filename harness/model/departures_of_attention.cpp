@@ -1,0 +1,137 @@
+#include "harness/model/departure.hpp"
+
+namespace plumbline::departing {
+namespace {
+
+using at::Tensor;
+
+const char* where_one_is_repeated(const Specification& s) {
+  return s.num_key_value_heads == 1 ? "with one key/value head both ways of repeating give the same"
+                                    : where_nothing_repeats(s);
+}
+
+Tensor tiled(const Tensor& x, std::int64_t factor) {
+  return x.repeat({1, 1, factor, 1});
+}
+
+}  // namespace
+
+const std::vector<Departure>& of_parameters_and_attention() {
+  static const std::vector<Departure> all = {
+      // 1 Configuration
+      {"layers-23", [](Specification& s) { s.num_hidden_layers += 15; }},
+      {"feed-forward-4x", [](Specification& s) { s.intermediate_size = 4 * s.hidden_size; }},
+      {"theta-1e4", [](Specification& s) { s.rope_theta /= 100; }},
+      {"eps-1e-6", [](Specification& s) { s.rms_norm_eps /= 10; }},
+      {"dropout-0.5", [](Specification& s) { s.dropout = 0.5; }},
+      {"embedding-standard-normal",
+       [](Specification& s) { s.initialization = Initialization::standard_normal; }},
+      {"embedding-zero-row",
+       [](Departed& d) {
+         d.formulas.initial_embedding = [](const Tensor& matrix) {
+           auto changed = matrix.clone();
+           changed[0].zero_();
+           return changed;
+         };
+       }},
+      {"vocabulary-padded", [](Specification& s) { s.vocab_size = (s.vocab_size / 64 + 1) * 64; }},
+      {"width-768", [](Specification& s) { s.hidden_size += s.hidden_size / 2; }},
+      {"heads-doubled", [](Specification& s) { s.num_attention_heads *= 2; }},
+      {"positions-2048", [](Specification& s) { s.max_position_embeddings /= 16; }},
+      {"initial-not-a-number",
+       [](Departed& d) {
+         d.formulas.initial_embedding = [](const Tensor& matrix) {
+           auto changed = matrix.clone();
+           changed[matrix.size(0) - 1].fill_(std::numeric_limits<double>::quiet_NaN());
+           return changed;
+         };
+       }},
+      // 2 Parameters
+      {"untied-head", [](Specification& s) { s.tie_word_embeddings = false; }},
+      {"feed-forward-bias", [](Specification& s) { s.mlp_bias = true; }},
+      {"attention-bias", [](Specification& s) { s.attention_bias = true; }},
+      {"head-bias", [](Specification& s) { s.head_bias = true; }},
+      {"query-key-norm", [](Specification& s) { s.query_key_norm = true; }},
+      {"layers-shared",
+       [](Departed& d) {
+         read_elsewhere(d, [](const std::string& name) {
+           const std::string layers = "model.layers.";
+           return name.starts_with(layers) ? layers + "0" + name.substr(name.find('.', layers.size())) : name;
+         });
+       },
+       where_one_layer_is_all},
+      {"output-projection-transposed",
+       [](Departed& d) {
+         read_changed(d, "o_proj.weight", [](const Tensor& matrix) { return matrix.t(); });
+       }},
+      {"norm-without-weight", [](Specification& s) { s.norm_weights = false; }},
+      // 3 Grouped-query attention
+      {"multi-head", [](Specification& s) { s.num_key_value_heads = s.num_attention_heads; }},
+      {"repeat-tiled", [](Departed& d) { d.formulas.repeat = d.formulas.repeat_cached = tiled; },
+       where_one_is_repeated},
+      {"repeat-one-gradient",
+       [](Departed& d) {
+         d.formulas.repeat = d.formulas.repeat_cached = [](const Tensor& x, std::int64_t factor) {
+           const auto copies = repeat_kv(x.detach(), factor);
+           return factor == 1
+                      ? x
+                      : copies + at::constant_pad_nd((x - x.detach()).unsqueeze(3), {0, 0, 0, factor - 1})
+                                     .flatten(2, 3);
+         };
+       },
+       where_nothing_repeats},
+      {"scale-missing", [](Departed& d) { d.formulas.scale = [](const Specification&) { return 1.0; }; }},
+      {"scale-by-width",
+       [](Departed& d) {
+         d.formulas.scale = [](const Specification& s) {
+           return 1.0 / std::sqrt(static_cast<double>(s.hidden_size));
+         };
+       },
+       where_one_head_is_all},
+      {"softmax-over-queries",
+       [](Departed& d) {
+         d.formulas.normalise = [](const Tensor& scores) { return at::softmax(scores, -2).nan_to_num(0); };
+       }},
+      {"softmax-bfloat16",
+       [](Departed& d) {
+         d.formulas.normalise = [](const Tensor& scores) {
+           return at::softmax(scores.to(at::kBFloat16), -1).to(scores.scalar_type());
+         };
+       }},
+      {"repeat-factor-fixed",
+       [](Departed& d) {
+         d.formulas.repeat = [heads = d.specification.repeat_factor()](const Tensor& x, std::int64_t) {
+           return repeat_kv(x, heads);
+         };
+       }},
+      {"scale-twice",
+       [](Departed& d) {
+         d.formulas.scale = [](const Specification& s) { return 1.0 / static_cast<double>(s.head_size()); };
+       }},
+      {"key-value-swapped",
+       [](Departed& d) {
+         read_elsewhere(d, [](const std::string& name) { return exchanged(name, ".k_proj.", ".v_proj."); });
+       }},
+      {"query-heads-reordered",
+       [](Departed& d) {
+         const auto heads = d.specification.num_key_value_heads, factor = d.specification.repeat_factor();
+         for (const auto* name : {"q_proj.weight", "q_proj.bias"})
+           read_changed(d, name, [heads, factor](const Tensor& rows) {
+             return rows.unflatten(0, at::IntArrayRef{heads, factor, -1})
+                 .transpose(0, 1)
+                 .reshape(rows.sizes());
+           });
+       },
+       where_one_is_repeated},
+      {"repeat-tiled-in-cache", [](Departed& d) { d.formulas.repeat_cached = tiled; }, where_one_is_repeated},
+      {"softmax-off-by-one",
+       [](Departed& d) {
+         d.formulas.normalise = [](const Tensor& scores) {
+           return softmax(at::constant_pad_nd(scores, {0, 1})).narrow(-1, 0, scores.size(-1));
+         };
+       }},
+  };
+  return all;
+}
+
+}  // namespace plumbline::departing

@@ -1,0 +1,166 @@
+"""A candidate's own loop that writes text: how it is called, and what is seen of its drawing.
+
+B is the number of prompts, T the number of tokens in each (padding included), n of new ones, V the vocabulary.
+"""
+
+import inspect
+import random
+import sys
+from contextlib import ExitStack, contextmanager
+
+import torch
+import torch.nn.functional as F
+
+from plumbline.adapter import Cannot
+from plumbline.user_code import Misused, line_of
+
+NEUTRAL = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "repetition_penalty": 1.0, "end": None}
+SETTINGS = (*NEUTRAL, "seed")
+OTHER_NAMES = {"eos_token_id": "end"}
+NOTHING = -1  # stands where no token was written
+
+
+class Loop:
+    """function(module, tokens, *, max_new_tokens, ...), and which settings its signature names.
+
+    mask: keyword of the padding mask, if the function is to be given one. Errors: Misused where it cannot be called so.
+    """
+
+    def __init__(self, function, mask=None):
+        self.function = function
+        signature = inspect.signature(function)
+        # The first two are the module and the tokens. Any keyword at all is no word on what becomes of it.
+        self.parameters = {parameter.name: parameter for parameter in list(signature.parameters.values())[2:]
+                           if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)}
+        self.mask = mask if mask in self.parameters else None
+        named = {OTHER_NAMES.get(name, name) for name in self.parameters} | {"seed"}
+        self.settings = [setting for setting in SETTINGS if setting in named]
+        known = [name for name in self.parameters if name in ("do_sample", "pad_token_id", self.mask)
+                 or OTHER_NAMES.get(name, name) in SETTINGS]
+        keywords = dict.fromkeys(["max_new_tokens", *known])
+        try:
+            signature.bind(None, None, **keywords)
+        except TypeError as error:
+            words = ", ".join(f"{name}=" for name in keywords)
+            raise Misused(f"`generate` is called as generate(module, tokens, {words}): {error}", line_of(function)) from None
+
+    def __call__(self, module, tokens, settings, real):
+        """The new tokens (B, at most n) int64 on the CPU. real: (B, T), 1 where a token is."""
+        result = self.function(module, tokens, **self.keywords(settings, real))
+        return self.continuation(result, tokens.cpu(), settings.most_tokens)
+
+    def keywords(self, settings, real):
+        """Settings that are not named have to be neutral. Errors: Cannot."""
+        for setting, neutral in NEUTRAL.items():
+            if setting not in self.settings and getattr(settings, setting) != neutral:
+                raise Cannot(f"its own generate takes no {setting}")
+        if not self.mask and not real.all():
+            raise Cannot("its own generate takes no padding mask")
+        greedy = settings.temperature == 0
+        values = {"do_sample": not greedy, "pad_token_id": 0 if settings.end is None else settings.end}
+        if self.mask and (not real.all() or self.parameters[self.mask].default is inspect.Parameter.empty):
+            values[self.mask] = real
+        for name, parameter in self.parameters.items():
+            setting = OTHER_NAMES.get(name, name)
+            if setting in SETTINGS:
+                value = getattr(settings, setting)
+                unused = setting in NEUTRAL and value == NEUTRAL[setting] and parameter.default is None
+                values[name] = None if unused else value
+        if greedy and "do_sample" in self.parameters:
+            values["temperature"] = 1.0  # a divisor
+        return {"max_new_tokens": settings.most_tokens,
+                **{name: value for name, value in values.items() if name in self.parameters}}
+
+    def continuation(self, result, tokens, most_tokens):
+        """What stands after the prompts. Errors: Misused where they do not begin it, or too much does."""
+        if not torch.is_tensor(result) or result.dim() != 2 or result.is_floating_point():
+            what = f"{result.dtype} of shape {list(result.shape)}" if torch.is_tensor(result) else f"of type {type(result).__name__}"
+            raise self.misused(f"what it returned is {what}, expected a tensor (B, T + new tokens) of whole numbers")
+        batch, length = tokens.shape
+        result = result.detach().to("cpu", torch.int64, copy=True)
+        if result.shape[0] != batch or not torch.equal(result[:, :length], tokens):
+            raise self.misused(f"what it returned, of shape {list(result.shape)}, does not begin with the prompts, {list(tokens.shape)}: "
+                               "it has to return them and what it wrote, torch.cat([tokens, new], 1)")
+        if result.shape[1] > length + most_tokens:
+            raise self.misused(f"it wrote {result.shape[1] - length} tokens, max_new_tokens being {most_tokens}")
+        return result[:, length:]
+
+    def misused(self, message):
+        return Misused(f"generate: {message}", line_of(self.function))
+
+
+def without_padding(tokens, end, pad=None):
+    """New tokens (B, n), -1 after each row's end token where nothing but padding stands there up to the row's end.
+
+    Padding is one and the same id, the end token or `pad`. Anything else was written by a loop that did not end, and stays for
+    all to see; one that goes on with nothing but such ids cannot be told from padding.
+    """
+    tokens = tokens.clone()
+    for row in tokens:
+        ends = (row == end).nonzero().flatten().tolist() if end is not None else []
+        rest = row[ends[0] + 1:] if ends else row[:0]
+        if len(rest) and rest[0].item() in (end, pad) and (rest == rest[0]).all():
+            rest.fill_(NOTHING)
+    return tokens
+
+
+def filled(shown, most_tokens):
+    """What an adapter's `generate` returned, with the n columns that a loop may not have come to."""
+    missing = max(0, most_tokens - shown["tokens"].shape[1])
+    result = {**shown, "tokens": F.pad(shown["tokens"].long(), (0, missing), value=NOTHING)}
+    if "probabilities" in shown:
+        result["probabilities"] = F.pad(shown["probabilities"], (0, 0, 0, missing))
+    return result
+
+
+def seed_all(seed):
+    """torch's generators, Python's and numpy's: whichever the loop draws with."""
+    torch.manual_seed(seed)
+    random.seed(seed)
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed(seed % 2**32)
+
+
+# What is seen of the drawing
+
+@contextmanager
+def draws():
+    """Meanwhile torch.multinomial, the function and the method, leaves in a list what it drew one token a row from.
+
+    The list holds (probabilities (B, V) float32, tokens (B)), on the CPU.
+    """
+    seen = []
+    with ExitStack() as afterwards:
+        for holder in (torch, torch.Tensor):
+            afterwards.callback(put_back, holder, vars(holder).get("multinomial"))
+            holder.multinomial = watched(holder.multinomial, seen)
+        yield seen
+
+
+def put_back(holder, own):
+    if own is None:  # inherited
+        del holder.multinomial
+    else:
+        holder.multinomial = own
+
+
+def watched(original, seen):
+    def multinomial(*inputs, **keywords):
+        drawn = original(*inputs, **keywords)
+        weights = inputs[0] if inputs else keywords["input"]
+        if drawn.shape[-1] == 1:
+            weights = torch.atleast_2d(weights.detach().to("cpu", torch.float32, copy=True))
+            seen.append((weights / weights.sum(-1, keepdim=True), drawn.detach().to("cpu", copy=True).flatten()))
+        return drawn
+
+    return multinomial
+
+
+def drawn_from(seen, tokens):
+    """(B, n, V): what each of tokens (B, n) was drawn from; None unless the draws that were seen are these tokens, one by one."""
+    if len(seen) != tokens.shape[1] or len({weights.shape for weights, _ in seen}) != 1 or len(seen[0][1]) != len(tokens):
+        return None
+    drawn = torch.stack([drawn for _, drawn in seen], 1)
+    if not ((drawn == tokens) | (tokens == NOTHING)).all():
+        return None
+    return torch.stack([weights for weights, _ in seen], 1)
