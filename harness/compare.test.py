@@ -72,7 +72,7 @@ class Pairs(live.Runs):
 
 class Comparisons(Pairs):
     def test_defects_differ_from_the_reference_where_they_are(self):
-        self.differ_from_the_reference(DEFECTS[3::8])
+        self.differ_from_the_reference(DEFECTS[3::16])
 
     def test_a_model_is_what_it_is_itself_right_or_wrong(self):
         for name in ("reference", "defect:mask-none", "defect:logits-not-a-number"):
@@ -217,9 +217,9 @@ class Everything(Pairs):
         again, _ = self.compared(before, adapters[1], 1)
         self.assertEqual(again["localisation"]["conclusion"], result["localisation"]["conclusion"])
 
-    def test_every_defect_differs_from_the_reference_where_it_is(self):
-        self.assertGreater(len(DEFECTS), 50)
-        self.differ_from_the_reference(DEFECTS)
+    def test_more_defects_differ_from_the_reference_where_they_are(self):
+        self.assertGreater(len(DEFECTS), 80)
+        self.differ_from_the_reference(DEFECTS[1::4])
 
     def test_every_edit_differs_from_the_recording_where_it_is(self):
         for dtype, edits in (("f32", live.EDITS), ("bf16", live.BFLOAT16_EDITS)):

@@ -769,17 +769,21 @@ class Edits(Honest):
         return pathlib.Path(shutil.copy(MODELS / "plain_adapter.py", folder))
 
     def test_every_edit_is_found(self):
+        # To search in vain takes all the time that a diagnosis may take: of the edits that nothing explains, some.
+        in_vain = [edit for edit in EDITS if edit.cause is None and edit.refused is None][::5]
         for edit, dtype in [(edit, "f32") for edit in EDITS] + [(edit, "bf16") for edit in BFLOAT16_EDITS]:
             with self.subTest(edit.name):
                 if edit.refused:
                     self.refused(self.edited(edit), edit.refused, arguments=["--dtype", dtype])
                     continue
-                requirements = self.judged(self.edited(edit), 1, "--dtype", dtype)
+                diagnosing = dtype == "f32" and (edit.cause is not None or edit in in_vain)
+                requirements = self.judged(self.edited(edit), 1, "--dtype", dtype, *[] if diagnosing else ["--no-diagnosis"])
                 self.assertLessEqual(set(edit.fails), set(self.verdicts(requirements, "fail")))
                 document = json.loads((self.out / "result.json").read_text())
-                found, diagnosis = document["localisation"], document["diagnosis"]
-                complete = [one["defects"] for one in diagnosis["explanations"] if one["complete"]]
-                if dtype == "f32":
+                found = document["localisation"]
+                if diagnosing:
+                    diagnosis = document["diagnosis"]
+                    complete = [one["defects"] for one in diagnosis["explanations"] if one["complete"]]
                     self.assertEqual(complete, [[edit.cause]] if edit.cause else [], diagnosis["conclusion"])
                 if edit.stage:
                     self.assertEqual(found["first_locally_wrong"], edit.stage, found["conclusion"])

@@ -91,6 +91,15 @@ judges the reference with it, several joined by +.
 END
 }
 
+help_campaign() {
+  cat <<'END'
+Usage: plumbline campaign [NAME...] [--small-alone] [--no-diagnosis] [--jobs N] [--out DIR]
+Every defect of the catalogue has to fail the suites and every honest variant to pass them: all on `tiny`, a tenth at full size. Says which
+requirement sees what and how plainly, what the diagnosis names, and which requirement nothing can fail. NAME: a defect, or variant:NAME.
+Exit status: 0 as it should be; 1 a defect passed, a variant failed or a requirement is idle; 2 could not be done.
+END
+}
+
 help_experiment() {
   cat <<'END'
 Usage: plumbline experiment repeater [--scale small|full] [--out DIR] [--tokens FILE] [--device auto|cpu|cuda[:N]] [--workers N]

@@ -41,18 +41,18 @@ json passing(const std::string& id, const json& share) {
 // One defect that is seen, one variant that passes, every requirement failed by something.
 json sound() {
   auto wrong = run("defect:a", 1, json::array({failing("PAR-1", 70.0), failing("NUM-6", 500.0)}),
-                   json::array({passing("CFG-1", json())})});
-wrong["diagnosis"] = {{"named", json::array({json::array({"a"})})},
-                      {"conclusion", "explained to rounding by a"}};
-const auto other =
-    run("defect:b", 1, json::array({failing("CFG-1", json())}), json::array({passing("NUM-6", 0.01)}));
-const auto honest = run("variant:c", 0, json::array(), json::array({passing("NUM-6", 0.05)}));
-return {{"runs", json::array({wrong, other, honest})},
-        {"complete", true},
-        {"program", "0"},
-        {"command", "c"},
-        {"device", "d"},
-        {"requirements", json::array({"PAR-1", "NUM-6", "CFG-1"})}};
+                   json::array({passing("CFG-1", json())}));
+  wrong["diagnosis"] = {{"named", json::array({json::array({"a"})})},
+                        {"conclusion", "explained to rounding by a"}};
+  const auto other =
+      run("defect:b", 1, json::array({failing("CFG-1", json())}), json::array({passing("NUM-6", 0.01)}));
+  const auto honest = run("variant:c", 0, json::array(), json::array({passing("NUM-6", 0.05)}));
+  return {{"runs", json::array({wrong, other, honest})},
+          {"complete", true},
+          {"program", "0"},
+          {"command", "c"},
+          {"device", "d"},
+          {"requirements", json::array({"PAR-1", "NUM-6", "CFG-1"})}};
 }
 
 json concluded(json document, const json& with = settings()) {

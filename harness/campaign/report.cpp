@@ -207,7 +207,7 @@ std::string campaign_matrix(const json& document) {
   for (const auto& run : document["runs"])
     if (text(run["candidate"]).starts_with("defect:") && !run["full_size"].get<bool>()) rows.push_back(&run);
   constexpr int kCell = 11, kLeft = 250, kTop = 74;
-  const int width = kLeft + kCell * static_cast<int>(columns.size()) + 20,
+  const int width = kLeft + kCell * static_cast<int>(columns.size()) + 40,
             height = kTop + kCell * static_cast<int>(rows.size()) + 46;
   std::string svg = fmt::format(
       "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {} {}\" role=\"img\" aria-labelledby=\"t "

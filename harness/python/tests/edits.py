@@ -73,7 +73,7 @@ EDITS = (
          ("GQA-9", "MODE-1"), "layers.0.probabilities"),
     Edit("softmax-leaks", "one is added to the sum of softmax, so that probabilities do not add up to one",
          {SOFTMAX: SOFTMAX.replace(".softmax(-1)", ".exp()").replace(".to(x", "; weights = (weights / (1 + weights.sum(-1, keepdim=True))).to(x")},
-         ("NUM-6",)),
+         ("NUM-6",), cause="softmax-off-by-one"),
 
     # Positions and rotation
     Edit("positions-restart", "positions begin at 0 with every call", {POSITION: POSITION.replace("slots.", "(slots - start).")},
@@ -83,7 +83,7 @@ EDITS = (
     Edit("positions-of-the-first-row", "every row of a batch takes the first row's positions",
          {POSITION: f"{POSITION}[:1]"}, ("MODE-8",)),
     Edit("positions-from-one", "positions begin at 1, which scores cannot tell",
-         {POSITION: f"{POSITION}\n        position = position + 1"}, ("ROPE-1", "ROPE-7"), "layers.0.q_rotated"),
+         {POSITION: f"{POSITION}\n        position = position + 1"}, ("ROPE-1", "ROPE-7"), "layers.0.q_rotated", cause="rotary-from-position-1"),
     Edit("rotation-twice-in-cache", "what was read from the cache is rotated once more",
          {READ: READ + "            k = self.rotated(k.transpose(1, 2), torch.arange(end).unsqueeze(0)).transpose(1, 2)\n"},
          ("KVC-4", "NUM-2")),
@@ -111,12 +111,12 @@ EDITS = (
          {GROUPED: "k, v = (part.repeat(1, self.heads // self.kv_heads, 1, 1) for part in (k, v))\n        grouped = q.unflatten(2, (self.heads, -1))"},
          ("GQA-2", "GQA-5", "NUM-6"), cause="repeat-tiled"),
     Edit("keys-for-values", "keys and values are swapped in the fused projection", {SPLIT: SPLIT.replace("q, k, v", "q, v, k")},
-         ("NUM-6", "KVC-9")),
+         ("NUM-6", "KVC-9"), cause="key-value-swapped"),
     Edit("scale-missing", "scores are not scaled", {ROTATED: ROTATED.replace(" * self.size ** -0.5", "")},
          ("GQA-8", "NUM-6"), "layers.0.scores", cause="scale-missing"),
     Edit("scale-by-width", "scores are scaled by the whole width",
          {ROTATED: ROTATED.replace("self.size **", "(self.size * self.heads) **")}, ("GQA-8", "NUM-6"), cause="scale-by-width"),
-    Edit("scale-twice", "scores are scaled twice", {GROUPED: GROUPED.replace("q.un", "(q * self.size ** -0.5).un")}, ("GQA-8", "NUM-6")),
+    Edit("scale-twice", "scores are scaled twice", {GROUPED: GROUPED.replace("q.un", "(q * self.size ** -0.5).un")}, ("GQA-8", "NUM-6"), cause="scale-twice"),
 
     # The cache
     Edit("cache-one-slot-late", "what follows the first call is written one slot too far",
@@ -125,7 +125,7 @@ EDITS = (
     Edit("cache-values-not-kept", "values are kept of the first call alone",
          {WRITTEN: "                if start == 0 or kept is store[0]:\n                    kept[:, :, start:end] = new\n"}, ("KVC-4", "NUM-2")),
     Edit("cache-of-the-first-row", "the first row's keys are written for the whole batch",
-         {WRITTEN: "                kept[:, :, start:end] = new[:1]\n"}, ("KVC-9", "MODE-8")),
+         {WRITTEN: "                kept[:, :, start:end] = new[:1]\n"}, ("KVC-9", "MODE-8"), cause="cache-shared-by-rows"),
     Edit("cache-shared", "every cache is the same memory",
          {"return {name: [self.tok.weight.new_zeros(shape) for _ in self.blocks] for name in (\"keys\", \"values\")}":
           "self.memory = getattr(self, \"memory\", None) or [[torch.zeros(9, attention.kv_heads, 99, attention.size).to(self.tok.weight) "
@@ -179,7 +179,7 @@ EDITS = (
     Edit("logits-shifted", "each position has the logits of the one before it",
          {LOGITS: "return F.linear(x, self.tok.weight).roll(1, 1), cache"}, ("NUM-6", "MODE-2"), "logits"),
     Edit("logits-capped", "logits are capped softly, as Gemma's are",
-         {LOGITS: "return 30 * torch.tanh(F.linear(x, self.tok.weight) / 30), cache"}, ("NUM-6",), "logits"),
+         {LOGITS: "return 30 * torch.tanh(F.linear(x, self.tok.weight) / 30), cache"}, ("NUM-6",), "logits", cause="logits-capped"),
     Edit("not-a-number", "one logit is NaN", {LOGITS: "x[:, -1, 0] = float(\"nan\")\n        " + LOGITS}, ("NUM-5", "NUM-6")),
 )
 
