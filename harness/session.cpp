@@ -245,6 +245,8 @@ int verify(Verification verification) {
     result.localisation = localise();
     if (verification.diagnosing) result.diagnosis = diagnose(kSecondsOfDiagnosis, verification.left_out);
   }
+  if (!runs_code && verification.diagnosing && asked.empty())
+    result.diagnosis = diagnose(kSecondsOfDiagnosis, verification.left_out);
   if (verification.for_recording) Comparison(subject, nullptr).ask_everything();
   set_subject(nullptr);
   result.footer.seconds = seconds_since(began);

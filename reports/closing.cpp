@@ -191,7 +191,7 @@ void localisation(Page& page, const Localisation& found, const LocalisationWords
 }
 
 void diagnosis(Page& page, const Diagnosis& found) {
-  page.lines += page.paint.bold("Why") + "\n";
+  page.lines += page.paint.bold(title_of(found)) + "\n";
   page.plain(page.paint.text(found.conclusion, 600), 2);
   for (const auto& one : found.advice)
     page.dim(page.paint.text(fmt::format("{}: {}", one.defect, one.english), 4000), 2);

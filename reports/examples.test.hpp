@@ -86,6 +86,7 @@ inline Diagnosis diagnosis() {
           9,
           {{{"softmax-bfloat16"}, 9, 0, 0.25, true}, {{"scale-missing", "mask-none"}, 4, 1, 0.5, false}},
           "explained to rounding by softmax-bfloat16: softmax computed in bfloat16",
+          {},
           {{"softmax-bfloat16", "Softmax is computed in bfloat16.", "softmax 以 bfloat16 计算。"}}};
 }
 

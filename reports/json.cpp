@@ -120,11 +120,11 @@ Json of(const Diagnosis& diagnosis) {
   }
   for (const auto& one : diagnosis.advice)
     advice.push_back({{"defect", text(one.defect)}, {"en", text(one.english)}, {"zh", text(one.chinese)}});
-  return {{"observations", diagnosis.observations},
-          {"differing", diagnosis.differing},
-          {"conclusion", text(diagnosis.conclusion)},
-          {"explanations", std::move(explanations)},
-          {"advice", std::move(advice)}};
+  Json undecided = Json::array();
+  for (const auto& name : diagnosis.undecided) undecided.push_back(text(name));
+  return {{"observations", diagnosis.observations},   {"differing", diagnosis.differing},
+          {"conclusion", text(diagnosis.conclusion)}, {"explanations", std::move(explanations)},
+          {"undecided", std::move(undecided)},        {"advice", std::move(advice)}};
 }
 
 Json of(const Footer& footer) {

@@ -202,7 +202,7 @@ Localisation localisation_at(const Place& place) {
 }
 
 Diagnosis diagnosis_at(const Place& place) {
-  place.only({"observations", "differing", "conclusion", "explanations", "advice"});
+  place.only({"observations", "differing", "conclusion", "explanations", "undecided", "advice"});
   Diagnosis diagnosis;
   diagnosis.observations = place.at("observations").integer<std::int64_t>();
   diagnosis.differing = place.at("differing").integer<std::int64_t>();
@@ -220,6 +220,7 @@ Diagnosis diagnosis_at(const Place& place) {
           .refuse(fmt::format("is not what the numbers beside it make of it, {}", one.complete));
     diagnosis.explanations.push_back(std::move(one));
   });
+  place.at("undecided").each([&](const Place& name) { diagnosis.undecided.push_back(name.text()); });
   place.at("advice").each([&](const Place& entry) {
     entry.only({"defect", "en", "zh"});
     diagnosis.advice.push_back({entry.at("defect").text(), entry.at("en").text(), entry.at("zh").text()});

@@ -211,7 +211,7 @@ std::string to_markdown(const Result& result) {
   document += section("Failed", listed(result, with(Verdict::fail), with_findings));
   document += section("Errors", listed(result, with(Verdict::error), with_findings));
   if (result.localisation) document += section(words.title, localised(*result.localisation, words));
-  if (result.diagnosis) document += section("Why", diagnosed(*result.diagnosis));
+  if (result.diagnosis) document += section(title_of(*result.diagnosis), diagnosed(*result.diagnosis));
   document += section("Not assessed", listed(result, with(Verdict::not_assessed), with_reason));
   if (const std::string lines = listed(result, with(Verdict::not_applicable), with_reason); !lines.empty()) {
     document += fmt::format("<details><summary>Not applicable: {}</summary>\n\n{}\n</details>\n\n",

@@ -135,7 +135,9 @@ struct Diagnosis {
   std::int64_t observations = 0, differing = 0;  // that were made; that are not the specification's
   std::vector<Explanation> explanations;         // the best first
   std::string conclusion;                        // one sentence
-  std::vector<Advice> advice;                    // on each defect of the best, where it is complete
+  std::vector<std::string> undecided;  // of what has no code: defects that leave names, shapes and settings
+                                       // as they are
+  std::vector<Advice> advice;          // on each defect of the best, where it is complete
 };
 
 struct Result {

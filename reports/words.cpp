@@ -90,6 +90,10 @@ const LocalisationWords& words_of_localisation(const Header& header) {
   return header.baseline ? of_two : of_one;
 }
 
+const char* title_of(const Diagnosis& diagnosis) {
+  return diagnosis.differing == 0 && !diagnosis.undecided.empty() ? "Not decided" : "Why";
+}
+
 std::string situations(const Localisation& localisation, bool right) {
   std::string names;
   std::size_t count = 0;

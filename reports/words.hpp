@@ -47,14 +47,17 @@ std::string sentence_of(const Check& check);
 // The checks that did not hold, in order.
 std::vector<const Check*> failed_checks(const Requirement& requirement);
 
-// The names of the ways to run it in which the model is right, or wrong: "1 token, 2 tokens".
 // What a localisation's parts are called: of a model that goes wrong, or of two that differ.
 struct LocalisationWords {
   const char *title, *divergent, *wrong, *right_runs, *wrong_runs;
 };
 const LocalisationWords& words_of_localisation(const Header& header);
 
+// The names of the ways to run it in which the model is right, or wrong: "1 token, 2 tokens".
 std::string situations(const Localisation& localisation, bool right);
+
+// What a diagnosis stands under.
+const char* title_of(const Diagnosis& diagnosis);
 
 // "1 requirement", "2 requirements", "25,829,888 elements".
 std::string counted(std::int64_t count, const std::string& singular);

@@ -84,9 +84,11 @@ class Diagnostician {
       near_ = subject_.rounded().weights();
     } catch (const NotShown&) {
       // No weights fit it, so that nothing of it can be run; its shapes and what it states can be seen.
+      const bool has_code = subject_.can("code");
       near_ = convert(discriminating_weights(subject_.specification().parameters(), 1),
-                      subject_.candidate().type(), subject_.candidate().device());
-      exact_ = convert(near_, at::kDouble, subject_.candidate().device());
+                      has_code ? subject_.candidate().type() : at::kFloat,
+                      has_code ? subject_.candidate().device() : at::kCPU);
+      exact_ = convert(near_, at::kDouble, near_.begin()->second.device());
       runs_ = false;
     }
   }
@@ -98,12 +100,25 @@ class Diagnostician {
       ++found.observations;
       if (one.differs) ++found.differing;
     }
-    if (found.differing == 0) {
+    const bool has_code = subject_.can("code");
+    if (found.differing == 0 && has_code) {
       found.conclusion = "not assessed: what failed shows in nothing that known defects could be tried on";
       return found;
     }
-    search();
-    conclude(found);
+    if (found.differing > 0) {
+      search();
+      conclude(found);
+    } else {
+      found.conclusion = "names, shapes and settings are the specification's";
+    }
+    if (has_code) return found;
+    for (const auto& name : names_)
+      if (shows_nothing_here(name)) found.undecided.push_back(name);
+    found.conclusion += fmt::format(
+        "; {} of {} known defects live in code alone, and no checkpoint can decide them: judge the code that "
+        "it "
+        "is trained and run with, too",
+        found.undecided.size(), names_.size());
     return found;
   }
 
@@ -246,6 +261,18 @@ class Diagnostician {
     if (found.left.empty())
       for (const auto& one : inner_) found.inside = found.inside && residual_of(names, one) <= 1;
     return found;
+  }
+
+  // Whether the reference with this defect answers what was asked here as the right one does.
+  bool shows_nothing_here(const std::string& name) {
+    return std::all_of(seen_.begin(), seen_.end(), [&](const Seen& one) {
+      auto other = stand({name}, false);
+      auto answer = answer_of(other, one.observation);
+      if (one.observation.kind == Observation::Kind::stated)
+        std::erase_if(answer, [&](const auto& entry) { return !one.right.contains(entry.first); });
+      return residual(answer, one.right, {}, one.right, one.right_near, roundoff(),
+                      one.observation.allowed) <= 1;
+    });
   }
 
   std::int64_t differing() const {
@@ -393,7 +420,8 @@ class Diagnostician {
           fmt::join(best.left, ", "));
       return;
     }
-    const std::string how = !runs_     ? "no weights fit it, so that nothing of it was run; its shapes and "
+    const std::string how = !subject_.can("code") ? "it has no code; its shapes and settings are those of"
+                            : !runs_   ? "no weights fit it, so that nothing of it was run; its shapes and "
                                          "settings are those of"
                             : !steady_ ? "it answers the same question in two ways, so that what it "
                                          "answers was not compared; that is what it would do by"
