@@ -1,4 +1,4 @@
-"""`plumbline campaign`: a few runs of it, and with --long all: every defect seen, no honest variant failed.
+"""`plumbline campaign`: a few runs of it, and with --long all on tiny: every defect seen, no honest variant failed.
 
 Run by CTest as `python campaign.test.py PROGRAM`.
 """
@@ -94,10 +94,15 @@ def command_of(process):
 
 
 class Whole(Campaigns):
-    """All of them, at full size a tenth; run with --long."""
+    """All of them on tiny, and at full size one of each; run with --long. `./plumbline campaign` takes a tenth at full size."""
+
+    def test_at_full_size(self):
+        run = self.campaign(0, "scale-missing", "variant:fused", "--no-diagnosis")
+        self.assertIn("2 of 2 defects seen, 1 of the runs at full size", run.stdout)
+        self.assertIn("2 of 2 honest variants passed, 1 of the runs at full size", run.stdout)
 
     def test_every_defect_is_seen_and_no_variant_fails(self):
-        run = self.campaign(0, seconds=1700)
+        run = self.campaign(0, "--small-alone", seconds=1700)
         print(run.stdout[run.stdout.rindex("100 %") if "100 %" in run.stdout else 0:])
         document = self.document()
         runs = {(r["candidate"], r["full_size"]): r for r in document["runs"]}
@@ -129,7 +134,7 @@ if __name__ == "__main__":
         sys.argv.remove("--long")
         del Campaigns, Catalogue
         Whole = type("Whole", (Whole,), {name: None for name in dir(Whole)
-                                         if name.startswith("test_") and name != "test_every_defect_is_seen_and_no_variant_fails"})
+                                         if name.startswith("test_") and name not in vars(Whole)})
     else:
         del Whole
     unittest.main(verbosity=1)

@@ -121,7 +121,8 @@ Weights greedy_text(const Tokens& prompts, double penalty = 1) {
   sampling.temperature = 0;
   sampling.repetition_penalty = penalty;
   const auto text = own_text(prompts, sampling, 12).tokens;
-  return {{"as its logits have it", truth(follows_its_logits(prompts, text, penalty))}};
+  return {{"as its logits have it", truth(follows_its_logits(prompts, text, penalty))},
+          {"as long as was asked for", truth((text >= 0).all().item<bool>())}};
 }
 
 // The settings are those that tell most after the specification's logits, whoever is asked.

@@ -48,6 +48,14 @@ GROUPED = "grouped = q.unflatten(2, (self.kv_heads, -1))  # (B, T, K, H / K, Dh)
 SOFTMAX = "weights = scores.float().masked_fill(hidden, float(\"-inf\")).softmax(-1).to(x.dtype)"
 NORM = "scale = torch.rsqrt(x.float().pow(2).mean(-1, keepdim=True) + self.eps)"
 SCALED = "return self.weight * (x.float() * scale).to(x.dtype)"
+COOLED = "    logits = logits / temperature\n"
+DRAWN = "return torch.multinomial(logits.softmax(-1), 1).squeeze(1)"
+BEST = "logits < logits.topk(top_k).values[:, -1:]"
+REACHED = "        before = probabilities.cumsum(-1) - probabilities\n"
+PENALISED = "penalised = torch.where(logits > 0, logits / repetition_penalty, logits * repetition_penalty)"
+ENDED = "                new = new.masked_fill(ended, eos_token_id)\n                ended = ended | (new == eos_token_id)\n"
+CONTINUED = "        logits = logits[rows, position.argmax(1)].float()  # (B, V), after the last real token\n"
+STEPS = "        for step in range(max_new_tokens):\n"
 SLOTS = "torch.arange(start + length, device=tokens.device)"
 
 EDITS = (
@@ -180,6 +188,23 @@ EDITS = (
          {LOGITS: "return F.linear(x, self.tok.weight).roll(1, 1), cache"}, ("NUM-6", "MODE-2"), "logits"),
     Edit("logits-capped", "logits are capped softly, as Gemma's are",
          {LOGITS: "return 30 * torch.tanh(F.linear(x, self.tok.weight) / 30), cache"}, ("NUM-6",), "logits", cause="logits-capped"),
+    # Its own text
+    Edit("text-temperature-multiplied", "a temperature that multiplies", {COOLED: COOLED.replace("/", "*")}, ("TXT-4", "TXT-8"),
+         cause="text-temperature-multiplied"),
+    Edit("text-top-p-first", "top-p chooses at temperature 1, and the temperature comes after",
+         {COOLED: "    cooler = temperature\n", DRAWN: DRAWN.replace("logits.softmax", "(logits / cooler).softmax")}, ("TXT-6",),
+         cause="text-top-p-before-temperature"),
+    Edit("text-top-k-one-more", "top-k keeps the value after the k-th, too", {BEST: BEST.replace("topk(top_k)", "topk(top_k + 1)")}, ("TXT-5",),
+         cause="text-top-k-one-more"),
+    Edit("text-top-p-short", "top-p leaves out the token that reaches p",
+         {REACHED: "        before = probabilities.cumsum(-1)\n"}, ("TXT-6",), cause="text-top-p-stops-short"),
+    Edit("text-penalty-divides", "the repetition penalty divides whatever the sign",
+         {PENALISED: PENALISED.replace("logits * repetition_penalty", "logits / repetition_penalty")}, ("TXT-7",), cause="text-penalty-divides-all"),
+    Edit("text-end-ignored", "the end token ends nothing", {ENDED: "                pass\n"}, ("TXT-10",), cause="text-end-ignored"),
+    Edit("text-from-the-last-column", "the first token is read from the last column, padding or not",
+         {CONTINUED: "        logits = logits[:, -1].float()\n        # of prompts that may be padded\n"}, ("TXT-3",), cause="text-after-padding"),
+    Edit("text-stops-early", "the loop stops after five tokens", {STEPS: "        for step in range(min(max_new_tokens, 5)):\n"}, ("TXT-3",)),
+
     Edit("not-a-number", "one logit is NaN", {LOGITS: "x[:, -1, 0] = float(\"nan\")\n        " + LOGITS}, ("NUM-5", "NUM-6")),
 )
 
