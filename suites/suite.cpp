@@ -222,11 +222,14 @@ Stages observe_cached(const Tokens& tokens, const std::vector<std::int64_t>& chu
 at::Tensor padded_logits(const Tokens& sequence, std::int64_t width, Padding side, PassOptions options) {
   const auto length = sequence.ids.size(1);
   const auto others = probe("others", 2, width).ids;
+  // The first row is padded, too, and otherwise: who takes its padding for everybody's shows it.
+  const auto first = std::max<std::int64_t>(1, width - 3);
+  others[0].narrow(0, side == Padding::right ? first : 0, width - first).zero_();
   const auto fill = at::zeros({1, width - length}, at::kLong);
   const auto middle =
       side == Padding::right ? at::cat({sequence.ids, fill}, 1) : at::cat({fill, sequence.ids}, 1);
   const Tokens batch{
-      at::cat({others.narrow(0, 0, 1), middle, others.narrow(0, 1, 1)}, 0), {width, length, width}, side};
+      at::cat({others.narrow(0, 0, 1), middle, others.narrow(0, 1, 1)}, 0), {first, length, width}, side};
   return logits(batch, options)
       .narrow(0, 1, 1)
       .narrow(1, side == Padding::right ? 0 : width - length, length);

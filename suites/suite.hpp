@@ -105,7 +105,8 @@ Stages observe(const Tokens& tokens, PassOptions options = {});
 at::Tensor cached_logits(const Tokens& tokens, const std::vector<std::int64_t>& chunks);
 Stages observe_cached(const Tokens& tokens, const std::vector<std::int64_t>& chunks);
 std::vector<std::int64_t> one_by_one(std::int64_t prefill, std::int64_t length);
-// `sequence` in the middle of two others, all padded to `width` on one side; its own logits.
+// `sequence` in the middle of two others, of which one is as long as `width` and the other a little shorter,
+// padded to that on one side; its own logits.
 at::Tensor padded_logits(const Tokens& sequence, std::int64_t width, Padding side, PassOptions options = {});
 
 // Which keys each query of a batch without padding may see: (B, 1, T, T) bool.
