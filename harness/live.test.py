@@ -770,7 +770,7 @@ class Edits(Honest):
 
     def test_every_edit_is_found(self):
         # To search in vain takes all the time that a diagnosis may take: of the edits that nothing explains, some.
-        in_vain = [edit for edit in EDITS if edit.cause is None and edit.refused is None][::5]
+        in_vain = [edit for edit in EDITS if edit.cause is None and edit.refused is None][::8]
         for edit, dtype in [(edit, "f32") for edit in EDITS] + [(edit, "bf16") for edit in BFLOAT16_EDITS]:
             with self.subTest(edit.name):
                 if edit.refused:
