@@ -42,16 +42,12 @@ int run(const CampaignArguments& arguments, const Circumstance& circumstance) {
   CampaignOptions options;
   options.fixtures = circumstance.data / "fixtures";
   options.program = fs::read_symlink("/proc/self/exe");
-  options.out = fs::absolute(arguments.out);
+  options.out = arguments.out;
   options.diagnosing = !arguments.no_diagnosis;
   options.cases = plan_campaign(options.fixtures, arguments.names, !arguments.small_alone);
   options.jobs = arguments.jobs > 0 ? arguments.jobs
                                     : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
-  std::error_code why;
-  fs::create_directories(options.out, why);
-  if (why)
-    throw InputError(fmt::format("--out {}: cannot be made: {}", printable(arguments.out), why.message()));
-  require_writable(options.out, "--out");
+  make_writable(options.out, "--out");
   const DirectoryLock lock(options.out, "--out");
   fmt::print("{} runs of the suites, {} at a time\n", options.cases.size(), options.jobs);
   std::fflush(stdout);

@@ -57,11 +57,7 @@ int run_repeater_command(const RepeaterArguments& arguments, const Circumstance&
                     : options.device.is_cuda()
                         ? 1
                         : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
-  std::error_code why;
-  fs::create_directories(options.out, why);
-  if (why)
-    throw InputError(fmt::format("--out {}: cannot be made: {}", printable(arguments.out), why.message()));
-  require_writable(options.out, "--out");
+  make_writable(options.out, "--out");
   Progress progress;
   double before = -1;  // what was done when this call began
   bool silent = true;  // until it is known that there is something to do

@@ -156,11 +156,11 @@ std::unique_ptr<Candidate> open_candidate(const Arguments& arguments, const Spec
   if (name.starts_with("exec:")) return open_live(live_options(arguments, data, type, device), specification);
   std::error_code ignored;
   if (!fs::exists(name, ignored))
-    throw InputError(
-        fmt::format("{}: no such file or directory; expected a model's adapter (.py), 'exec: COMMAND', a "
-                    "recording (.h5), a "
-                    "checkpoint directory, a .safetensors or .pth file, 'reference' or 'defect:NAME'",
-                    printable(name)));
+    throw InputError(fmt::format(
+        "{}: no such file or directory; expected a model's adapter (.py), 'exec: COMMAND', a "
+        "recording (.h5), a "
+        "checkpoint directory, a .safetensors or .pth file, 'reference', 'defect:NAME' or 'variant:NAME'",
+        printable(name)));
   if (is_program(name) || is_recording(name))
     return open_live(live_options(arguments, data, type, device), specification);
   return open_checkpoint(name, PLUMBLINE_PYTHON, script_directory(data).string());
@@ -339,7 +339,7 @@ int run(int count, char** values) {
           "(.h5), a Hugging "
           "Face "
           "checkpoint directory, a .safetensors or .pth file, reference (the built-in model), reference:fast "
-          "(its inference engine), or defect:NAME")
+          "(its inference engine), defect:NAME, or variant:NAME (`plumbline defects` lists both)")
       ->capture_default_str();
   add_running_options(*verifying);
   verifying

@@ -117,10 +117,7 @@ Weights trained() {
 // Which of two nearly as likely tokens is written, rounding decides; whether it is one of them does not.
 Weights greedy_text(const Tokens& prompts, double penalty = 1) {
   const at::NoGradGuard no_gradients;
-  Sampling sampling;
-  sampling.temperature = 0;
-  sampling.repetition_penalty = penalty;
-  const auto text = own_text(prompts, sampling, 12).tokens;
+  const auto text = own_text(prompts, greedy(penalty), 12).tokens;
   return {{"as its logits have it", truth(follows_its_logits(prompts, text, penalty))},
           {"as long as was asked for", truth((text >= 0).all().item<bool>())}};
 }
@@ -147,11 +144,9 @@ Weights rows_apart() {
 }
 
 Weights ended_text() {
-  Sampling greedy;
-  greedy.temperature = 0;
-  const auto whole = own_text(own_prompts(3), greedy, 12).tokens;
+  const auto whole = own_text(own_prompts(3), greedy(), 12).tokens;
   const auto end = token_within(whole);
-  const auto text = own_text(own_prompts(3), greedy, 12, 1, end).tokens;
+  const auto text = own_text(own_prompts(3), greedy(), 12, 1, end).tokens;
   return {{"ends at its end", truth(text.equal(ended_at(whole, end)))}};
 }
 
@@ -185,10 +180,10 @@ std::vector<Observation> observations() {
   const auto standard = standard_probe();
   const auto last = subject().specification().max_position_embeddings;
   std::vector<Observation> all = {
-      {"parameters", "", shapes},
-      {"stated configuration", "", stated_settings, Observation::Kind::stated},
+      {"parameters", "", shapes, Observation::Kind::judged, 0, {}, false},
+      {"stated configuration", "", stated_settings, Observation::Kind::stated, 0, {}, false},
       {"initialisation", "initialise", initial_spread, Observation::Kind::judged, 0.3},
-      {"the same pass twice", "evaluation", steadiness},
+      {"the same pass twice", "evaluation", steadiness, Observation::Kind::judged, 0, {}, false},
       {"repeat_kv", "repeat_kv",
        [] {
          const auto factor = subject().specification().repeat_factor();
@@ -236,10 +231,15 @@ std::vector<Observation> observations() {
   }
   add_logits("unwritten slots filled", "cache.fill", [standard] { return logits_beside(standard, 3e4); });
   const std::vector<Observation> others = {
-      {"a full cache", "cache.capacity",
+      {"a full cache",
+       "cache.capacity",
        [standard] {
          return Weights{{"answer", fact(overrun(standard).answer)}};
-       }},
+       },
+       Observation::Kind::judged,
+       0,
+       {},
+       false},
       {"what the cache holds", "cache.show", held_in_cache},
       {"stages", "evaluation", [standard] { return stages_in([&] { return observe(standard); }); },
        Observation::Kind::inner},
@@ -253,9 +253,6 @@ std::vector<Observation> observations() {
   };
   all.insert(all.end(), others.begin(), others.end());
   for (auto& one : observations_of_own_text()) all.push_back(std::move(one));
-  for (auto& one : all)
-    for (const auto* name : {"parameters", "stated configuration", "the same pass twice", "a full cache"})
-      if (one.name == name) one.computes = false;
   return all;
 }
 

@@ -92,6 +92,13 @@ Tokens own_prompt_repeated(std::int64_t rows) {
   return {own_prompts(1).ids.expand({rows, -1}).contiguous(), {}, Padding::none};
 }
 
+Sampling greedy(double penalty) {
+  Sampling sampling;
+  sampling.temperature = 0;
+  sampling.repetition_penalty = penalty;
+  return sampling;
+}
+
 Text own_text(const Tokens& prompts, const Sampling& sampling, std::int64_t most_tokens, std::uint32_t seed,
               std::optional<std::int64_t> end) {
   TextRequest request;

@@ -25,6 +25,9 @@ Tokens own_prompts_padded(Padding side);
 // The same prompt in every row.
 Tokens own_prompt_repeated(std::int64_t rows);
 
+// The largest logit, after a penalty.
+Sampling greedy(double penalty = 1);
+
 // What it writes after prompts. Errors: as the candidate throws them.
 Text own_text(const Tokens& prompts, const Sampling& sampling, std::int64_t most_tokens,
               std::uint32_t seed = 1, std::optional<std::int64_t> end = std::nullopt);

@@ -152,13 +152,6 @@ bool went_on(const std::string& what, const at::Tensor& text) {
   return missing == 0;
 }
 
-Sampling greedy(double penalty = 1) {
-  Sampling sampling;
-  sampling.temperature = 0;
-  sampling.repetition_penalty = penalty;
-  return sampling;
-}
-
 // Greedy text of its own loop is that of its own logits: a wrong model is not this requirement's business.
 void expect_own_greedy(const std::string& what, const Tokens& prompts, const Sampling& sampling) {
   const auto text = own_text(prompts, sampling, 12).tokens;

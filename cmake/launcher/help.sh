@@ -87,7 +87,7 @@ help_defects() {
   cat <<'END'
 Usage: plumbline defects [NAME]
 The catalogue of known mistakes, each a departure of the reference model, or all about one of them. `plumbline verify defect:NAME`
-judges the reference with it, several joined by +.
+judges the reference with it, several joined by +. Without NAME also the honest variants, variant:NAME.
 END
 }
 
@@ -95,7 +95,8 @@ help_campaign() {
   cat <<'END'
 Usage: plumbline campaign [NAME...] [--small-alone] [--no-diagnosis] [--jobs N] [--out DIR]
 Every defect of the catalogue has to fail the suites and every honest variant to pass them: all on `tiny`, a tenth at full size. Says which
-requirement sees what and how plainly, what the diagnosis names, and which requirement nothing can fail. NAME: a defect, or variant:NAME.
+requirement sees what and how plainly, what the diagnosis names, and which requirement nothing can fail. NAME: a defect, or variant:NAME; what
+is named runs at full size, too, unless --small-alone.
 Exit status: 0 as it should be; 1 a defect passed, a variant failed or a requirement is idle; 2 could not be done.
 END
 }

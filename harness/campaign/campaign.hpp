@@ -36,6 +36,10 @@ std::vector<CampaignCase> plan_campaign(const std::filesystem::path& fixtures,
 nlohmann::json run_campaign(const CampaignOptions& options,
                             const std::function<void(std::size_t done, std::size_t all)>& progress);
 
+// The requirement of a run that passed and came nearest to its tolerance, null where none did; but for those
+// of `by_chance`, where chance decides how near.
+nlohmann::json nearest_to_tolerance(const nlohmann::json& run, const nlohmann::json& by_chance);
+
 // Adds what follows from the runs: "conclusion", with the status to exit with.
 void conclude_campaign(nlohmann::json& document, const nlohmann::json& settings);
 

@@ -101,6 +101,7 @@ TEST_CASE("campaign: whatever is not as it should be is told, and is status 1", 
   fails("false_alarms", [](json& d) {
     d["runs"][2]["status"] = 3, d["runs"][2]["failed"] = json::array({failing("ROPE-7", 2.0, false)});
   });
+  fails("false_alarms", [](json& d) { d["runs"][2]["status"] = 3, d["runs"][2]["passed"] = json::array(); });
   fails("unusable", [](json& d) {
     d["runs"][0]["others"] =
         json::array({json{{"id", "NUM-1"}, {"verdict", "error"}, {"reason", "no golden tensors"}}});
@@ -125,6 +126,15 @@ TEST_CASE("campaign: what is stated with its reason does not count against it", 
   CHECK(document["conclusion"]["status"] == 0);
   CHECK_THAT(campaign_summary(document), ContainsSubstring("[small here]"));
   CHECK_THAT(campaign_summary(document), ContainsSubstring("CFG-1 [not of a reference]"));
+}
+
+TEST_CASE("campaign: what was not run is not said to be as it should be", "[campaign]") {
+  auto document = sound();
+  document["complete"] = false;
+  document["runs"].erase(0), document["runs"].erase(0);
+  conclude_campaign(document, settings());
+  CHECK_THAT(campaign_summary(document), ContainsSubstring("the rest was not looked at"));
+  CHECK(campaign_summary(document).find("defects seen") == std::string::npos);
 }
 
 TEST_CASE("campaign: a variant that does not show everything is not blamed for it", "[campaign]") {

@@ -35,16 +35,6 @@ json strongest(const json& run) {
   return best;
 }
 
-// The requirement that comes nearest to its tolerance, but for those where chance decides how near.
-json nearest(const json& run, const json& by_chance) {
-  json worst;
-  for (const auto& one : run["passed"])
-    if (!one["share"].is_null() && !by_chance.contains(one["id"].get<std::string>()) &&
-        (worst.is_null() || worst["share"] < one["share"]))
-      worst = one;
-  return worst;
-}
-
 json reasons_of(const json& settings, const char* list) {
   json all = json::object();
   for (const auto& one : settings.at(list)) all[one.at("name").get<std::string>()] = one.at("reason");
@@ -52,6 +42,15 @@ json reasons_of(const json& settings, const char* list) {
 }
 
 }  // namespace
+
+json nearest_to_tolerance(const json& run, const json& by_chance) {
+  json worst;
+  for (const auto& one : run["passed"])
+    if (!one["share"].is_null() && !by_chance.contains(one["id"].get<std::string>()) &&
+        (worst.is_null() || worst["share"] < one["share"]))
+      worst = one;
+  return worst;
+}
 
 void conclude_campaign(json& document, const json& settings) {
   json survivors = json::array(), false_alarms = json::array(), weak = json::array(), near = json::array(),
@@ -74,12 +73,12 @@ void conclude_campaign(json& document, const json& settings) {
       ++(full ? variants_full : variants);
       // What an arrangement does not show is not assessed, which no variant is blamed for.
       const auto status = run["status"].get<int>();
-      if (status != 0 && !(status == 3 && run["failed"].empty())) {
+      if (run["passed"].empty() || (status != 0 && !(status == 3 && run["failed"].empty()))) {
         json failed = json::array();
         for (const auto& one : run["failed"]) failed.push_back(one["id"]);
         false_alarms.push_back({{"run", name}, {"status", run["status"]}, {"failed", failed}});
       }
-      if (const auto one = nearest(run, by_chance); !one.is_null()) {
+      if (const auto one = nearest_to_tolerance(run, by_chance); !one.is_null()) {
         json entry{{"run", name}, {"requirement", one["id"]}, {"share", one["share"]}};
         if (closest.is_null() || closest["share"] < entry["share"]) closest = entry;
         if (entry["share"].get<double>() * settings.at("variant_margin").get<double>() > 1) {

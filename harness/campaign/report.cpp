@@ -49,14 +49,27 @@ std::vector<Line> findings(const json& document) {
   const auto at_full = [&](const char* key) {
     return count(key) > 0 ? fmt::format(", {} of the runs at full size", count(key)) : std::string();
   };
-  lines.push_back(
-      {size("survivors") == 0,
-       fmt::format("{} of {} defects seen{}{}", defects - size("survivors"), defects,
-                   at_full("defects_at_full_size"),
-                   size("survivors") == 0 ? "" : "; NOT SEEN: " + listed(c["survivors"], [](const json& one) {
-                                                   return fmt::format("{} (status {})", text(one["run"]),
-                                                                      one["status"].get<int>());
-                                                 }))});
+  const auto explained = [&](const char* key) {
+    return std::all_of(c[key].begin(), c[key].end(), [](const json& one) { return one.contains("reason"); });
+  };
+  const auto near = [&](const char* key, const std::string& what, const char* ratio, const char* unit) {
+    if (size(key) > 0)
+      lines.push_back({explained(key), what + ": " + listed(c[key], [&](const json& one) {
+                                         return fmt::format("{} ({}, {} {})", text(one["run"]),
+                                                            text(one["requirement"]), times(one[ratio]),
+                                                            unit);
+                                       })});
+  };
+  if (defects > 0)
+    lines.push_back(
+        {size("survivors") == 0,
+         fmt::format(
+             "{} of {} defects seen{}{}", defects - size("survivors"), defects,
+             at_full("defects_at_full_size"),
+             size("survivors") == 0 ? "" : "; NOT SEEN: " + listed(c["survivors"], [](const json& one) {
+                                             return fmt::format("{} (status {})", text(one["run"]),
+                                                                one["status"].get<int>());
+                                           }))});
   if (variants > 0)
     lines.push_back({size("false_alarms") == 0,
                      fmt::format("{} of {} honest variants passed{}{}", variants - size("false_alarms"),
@@ -77,27 +90,15 @@ std::vector<Line> findings(const json& document) {
         {true, fmt::format("the weakest detection is {} by {}, {} times its tolerance",
                            text(c["weakest_detection"]["run"]), text(c["weakest_detection"]["requirement"]),
                            times(c["weakest_detection"]["margin"]))});
-  if (size("below_margin") > 0)
-    lines.push_back({std::all_of(c["below_margin"].begin(), c["below_margin"].end(),
-                                 [](const json& one) { return one.contains("reason"); }),
-                     fmt::format("below {} times the tolerance: {}", times(c["detection_margin"]),
-                                 listed(c["below_margin"], [](const json& one) {
-                                   return fmt::format("{} ({}, {} times)", text(one["run"]),
-                                                      text(one["requirement"]), times(one["margin"]));
-                                 }))});
+  near("below_margin", fmt::format("below {} times the tolerance", times(c["detection_margin"])), "margin",
+       "times");
   if (!c["nearest_variant"].is_null())
     lines.push_back(
         {true, fmt::format("the variant nearest to a tolerance is {} in {}, at {} of it",
                            text(c["nearest_variant"]["run"]), text(c["nearest_variant"]["requirement"]),
                            times(c["nearest_variant"]["share"]))});
-  if (size("above_margin") > 0)
-    lines.push_back({std::all_of(c["above_margin"].begin(), c["above_margin"].end(),
-                                 [](const json& one) { return one.contains("reason"); }),
-                     fmt::format("nearer to a tolerance than a {}th: {}", times(c["variant_margin"]),
-                                 listed(c["above_margin"], [](const json& one) {
-                                   return fmt::format("{} ({}, {} of it)", text(one["run"]),
-                                                      text(one["requirement"]), times(one["share"]));
-                                 }))});
+  near("above_margin", fmt::format("nearer to a tolerance than a {}th", times(c["variant_margin"])), "share",
+       "of it");
   if (count("diagnosed") > 0)
     lines.push_back(
         {true,
@@ -110,11 +111,10 @@ std::vector<Line> findings(const json& document) {
     lines.push_back({true, fmt::format("{} would see {} of {}", text(c["narrow_suite"]["title"]),
                                        c["narrow_suite"]["sees"].get<int>(), count("defects"))});
   if (size("not_failed_by_any") > 0)
-    lines.push_back(
-        {std::all_of(c["not_failed_by_any"].begin(), c["not_failed_by_any"].end(),
-                     [](const json& one) { return one.contains("reason"); }),
-         "requirements that no defect fails: " +
-             listed(c["not_failed_by_any"], [](const json& one) { return text(one["requirement"]); })});
+    lines.push_back({explained("not_failed_by_any"), "requirements that no defect fails: " +
+                                                         listed(c["not_failed_by_any"], [](const json& one) {
+                                                           return text(one["requirement"]);
+                                                         })});
   if (size("seen_by_one_alone") > 0)
     lines.push_back({true, "seen by one requirement that decides, and no other: " +
                                listed(c["seen_by_one_alone"], [](const json& one) {
@@ -137,9 +137,10 @@ std::string campaign_summary(const json& document) {
   std::string lines;
   for (const auto& line : findings(document))
     lines += fmt::format(" {} {}\n", line.fine ? " " : "!", line.text);
-  return lines + (document["conclusion"]["status"] == 0
+  if (document["conclusion"]["status"] != 0) return lines + "Not all is as it should be; see above.";
+  return lines + (document["complete"] == true
                       ? "The suites see what they should, and nothing else."
-                      : "The suites do not see what they should; see above.");
+                      : "What was run is as it should be; the rest was not looked at.");
 }
 
 std::string campaign_report(const json& document) {
@@ -184,18 +185,14 @@ std::string campaign_report(const json& document) {
   for (const auto& run : document["runs"]) {
     const auto candidate = text(run["candidate"]);
     if (candidate.starts_with("defect:")) continue;
-    const json* worst = nullptr;
-    for (const auto& one : run["passed"])
-      if (!one["share"].is_null() && !document["conclusion"]["by_chance"].contains(text(one["id"])) &&
-          (worst == nullptr || (*worst)["share"] < one["share"]))
-        worst = &one;
+    const auto nearest = nearest_to_tolerance(run, document["conclusion"]["by_chance"]);
     page += fmt::format("| {}{} | {} | {} | {} | {:.1f} |\n", candidate.substr(candidate.find(':') + 1),
                         run["full_size"].get<bool>() ? " (full size)" : "",
                         run["failed"].empty()
                             ? (run["status"].get<int>() == 0 ? "passed" : "passed what it shows")
                             : "FAILED",
-                        worst == nullptr ? "-" : text((*worst)["id"]),
-                        worst == nullptr ? "-" : times((*worst)["share"]), run["seconds"].get<double>());
+                        nearest.is_null() ? "-" : text(nearest["id"]),
+                        nearest.is_null() ? "-" : times(nearest["share"]), run["seconds"].get<double>());
   }
   return page;
 }

@@ -3,7 +3,6 @@
 #include <ATen/Context.h>
 #include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 
@@ -310,12 +309,10 @@ std::unique_ptr<Candidate> make_variant(const std::string& name, const Specifica
     }
   for (const auto& one : arrangements())
     if (one.name == name) return one.make(title, specification, type, device);
-  std::vector<std::string> near;
-  for (const auto& [known, what] : variants())
-    if (!name.empty() && known.find(name) != std::string::npos) near.push_back(known);
+  std::vector<std::string> known;
+  for (const auto& [each, what] : variants()) known.push_back(each);
   throw InputError(fmt::format("{}: no variant '{}'; {}", printable(title, 80), printable(name, 60),
-                               near.empty() ? "`plumbline defects` lists them"
-                                            : fmt::format("did you mean {}?", fmt::join(near, " or "))));
+                               nearest_names(name, known, "`plumbline defects` lists them")));
 }
 
 }  // namespace plumbline

@@ -26,17 +26,15 @@ const std::vector<Departure>& catalogue() {
   return all;
 }
 
-// The names that contain it, or else the place where all of them stand.
-std::string nearest_names(const std::string& name) {
-  std::vector<std::string> near;
-  for (const auto& departure : catalogue())
-    if (!name.empty() && std::string(departure.name).find(name) != std::string::npos)
-      near.emplace_back(departure.name);
-  if (near.empty()) return "the known ones stand in fixtures/defects.json";
-  return fmt::format("did you mean {}?", fmt::join(near, " or "));
-}
-
 }  // namespace
+
+std::string nearest_names(const std::string& name, const std::vector<std::string>& known,
+                          const std::string& otherwise) {
+  std::vector<std::string> near;
+  for (const auto& one : known)
+    if (!name.empty() && one.find(name) != std::string::npos) near.push_back(one);
+  return near.empty() ? otherwise : fmt::format("did you mean {}?", fmt::join(near, " or "));
+}
 
 std::vector<std::string> departure_names() {
   std::vector<std::string> names;
@@ -52,8 +50,9 @@ Departed depart(const Specification& specification, const std::string& names) {
     const auto found = std::find_if(catalogue().begin(), catalogue().end(),
                                     [&](const Departure& departure) { return departure.name == name; });
     if (found == catalogue().end())
-      throw InputError(fmt::format("defect:{}: no defect '{}'; {}", printable(names), printable(name),
-                                   nearest_names(name)));
+      throw InputError(fmt::format(
+          "defect:{}: no defect '{}'; {}", printable(names), printable(name),
+          nearest_names(name, departure_names(), "the known ones stand in fixtures/defects.json")));
     const auto before = departed.specification;
     if (const auto* change = std::get_if<void (*)(Specification&)>(&found->apply)) {
       (*change)(departed.specification);

@@ -20,6 +20,10 @@ struct Departed {
       {};  // departures that change nothing in this model: a sentence each, with why
 };
 
+// "did you mean A or B?", those of the known names that contain this one; else `otherwise`.
+std::string nearest_names(const std::string& name, const std::vector<std::string>& known,
+                          const std::string& otherwise);
+
 // The names of all departures, in the catalogue's order.
 std::vector<std::string> departure_names();
 

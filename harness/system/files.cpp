@@ -276,6 +276,15 @@ void require_writable(const std::filesystem::path& out, const std::string& optio
                                  printable(nearest.string())));
 }
 
+void make_writable(const std::filesystem::path& directory, const std::string& option) {
+  std::error_code why;
+  std::filesystem::create_directories(directory, why);
+  if (why)
+    throw InputError(
+        fmt::format("{} {}: cannot be made: {}", option, printable(directory.string()), why.message()));
+  require_writable(directory, option);
+}
+
 DirectoryLock::DirectoryLock(const fs::path& directory, const std::string& option)
     : held_(::open((directory / ".lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600)) {
   const bool taken = held_.open() && ::flock(held_.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;

@@ -111,6 +111,8 @@ std::string read_text(const std::filesystem::path& path, std::uint64_t limit_byt
 // Refuses at once what would lose the results of a whole run at its end. `option` begins the InputError's
 // message.
 void require_writable(const std::filesystem::path& directory, const std::string& option);
+// The same of a folder that need not be there yet: makes it.
+void make_writable(const std::filesystem::path& directory, const std::string& option);
 
 // See AtomicFile.
 void write_atomically(const std::filesystem::path& path, std::string_view content);

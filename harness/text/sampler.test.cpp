@@ -9,6 +9,7 @@
 #include <limits>
 #include <numeric>
 
+#include "harness/model/formulas.hpp"
 #include "harness/system/error.hpp"
 
 using namespace plumbline;
@@ -181,4 +182,29 @@ TEST_CASE("sampler: logits and settings that mean nothing are refused", "[text][
   CHECK_THROWS_MATCHES(require_possible(Sampling{0, 1, 0, 1}), InputError,
                        MessageMatches(ContainsSubstring("--repetition-penalty")));
   CHECK_NOTHROW(require_possible(Sampling{}));
+}
+
+TEST_CASE("sampler: what is drawn is what the formulas draw", "[sampler]") {
+  const auto given = logits();
+  const auto tensor = at::tensor(at::ArrayRef<float>(given), at::kFloat);
+  const std::vector<Token> before{2, 2, 4, 9};
+  const auto said = at::tensor({2, 2, 4, 9}, at::kLong);
+  int drawn = 0;
+  for (const double penalty : {1.0, 1.7})
+    for (const double temperature : {0.0, 0.3, 1.0, 4.0})
+      for (const std::int64_t k : {0, 1, 5})
+        for (const double p : {0.2, 0.65, 1.0}) {
+          const Sampling sampling{penalty, temperature, k, p};
+          const auto below = next_probabilities(tensor, said, sampling).cumsum(0);
+          for (int i = 0; i < 40; ++i) {
+            const double uniform = (i + 0.5) / 40;
+            const auto choice = choose(given, sampling, before, uniform);
+            if (choice.margin < 1e-9) continue;  // on an edge, rounding decides
+            const auto right = at::searchsorted(below, uniform, false, true).item<std::int64_t>();
+            CAPTURE(penalty, temperature, k, p, uniform);
+            CHECK(choice.token == static_cast<Token>(right));
+            ++drawn;
+          }
+        }
+  CHECK(drawn > 1500);
 }
