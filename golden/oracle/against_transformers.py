@@ -14,9 +14,10 @@ theirs puts out, and on the slopes of the loss, for which torch's gradients are 
    - the loss casts the logits to float32. Replaced by the same cross-entropy without the cast.
    Everything else is theirs: projections, heads, repeat_kv, which columns rotate, mask, scaling, activation, biases,
    residuals, head.
-2. float32, nothing replaced: the logits at most 16 times as far from the oracle as its own float32 run is
-   (float32_error in golden/manifest.json, which is what tolerances are made of), and so the loss and its slopes. How far
-   the other stages are is printed, in the same unit.
+2. float32, nothing replaced: the logits at most 16 times as far from the oracle as its own float32 run is, plus one
+   rounding of the largest value (what golden tolerances are made of: that one run may happen to err by almost nothing,
+   and for the loss, which is one number, it does on some processors), and so the loss and its slopes. How far the other
+   stages are is printed, in the same unit.
 
 They rotate halves. For a specification that rotates pairs, the rows of q_proj and k_proj are reordered within each head so
 that pairs become halves; q and k then come out reordered and are left out, all else must be the same. Variants of
@@ -43,6 +44,7 @@ import numpy as np  # noqa: E402
 PROJECT = Path(__file__).resolve().parents[2]
 FLOAT64_AGREEMENT = 1e-9
 FLOAT32_FACTOR = 16
+FLOAT32_ROUNDING = 2.0**-24
 
 MODULES = {"input_layernorm": "attention_norm", "self_attn.q_proj": "q", "self_attn.k_proj": "k",
            "self_attn.v_proj": "v", "self_attn.o_proj": "attention_out",
@@ -152,6 +154,11 @@ def pairs_as_halves(spec, parameters: dict[str, np.ndarray]) -> dict[str, np.nda
     return reordered
 
 
+def float32_unit(own: dict[str, float]) -> float:
+    """Of error_between; 0 where float32 does not round."""
+    return own["error"] + FLOAT32_ROUNDING * own["largest"] if own["error"] > 0 else 0.0
+
+
 def differences(probe, ours, theirs, pairs: bool) -> dict[str, dict[str, float]]:
     """error and largest of every stage that both have."""
     found = {}
@@ -221,13 +228,14 @@ def compare(libraries, spec, asked: list[probes.Probe], gradient_probe: probes.G
         ratios = {}
         for stage, e in found.items():
             path = f"stages/{stage}"
-            own = error_between(exact[path], approximate[path], compared(probe, path, exact[path]))["error"]
+            own = float32_unit(error_between(exact[path], approximate[path], compared(probe, path, exact[path])))
             ratios[stage] = e["error"] / own if own > 0 else (np.inf if e["error"] > 0 else 0.0)
         worst = max(ratios, key=lambda stage: ratios[stage])
-        report(probe.name, "float32", ratios["logits"], "logits", 1, FLOAT32_FACTOR, "x float32_error",
+        report(probe.name, "float32", ratios["logits"], "logits", 1, FLOAT32_FACTOR, "x float32's own error",
                f" (worst of {len(ratios)} stages {ratios[worst]:.2g} at {worst})")
     report_slopes("float32", their_slopes(torch, model, spec, gradient_probe),
-                  {path: e["error"] for path, e in allowances.items()}, FLOAT32_FACTOR, "x float32_error")
+                  {path: e["error"] + FLOAT32_ROUNDING * e["largest"] for path, e in allowances.items()},
+                  FLOAT32_FACTOR, "x float32's own error")
     return good
 
 
