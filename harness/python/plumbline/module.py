@@ -14,6 +14,14 @@ from plumbline.user_code import Misused, call, line_of, takes_keywords
 from plumbline.watch import Watch
 
 
+def raised_at(error):
+    """The kind of an exception and the line that raised it."""
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    return type(error), place and (place.tb_frame.f_code.co_filename, place.tb_lineno)
+
+
 class Module(Adapter):
     """Any torch.nn.Module that takes tokens (B, T) int64 as its first argument and returns logits (B, T, V).
 
@@ -205,12 +213,24 @@ class Module(Adapter):
         try:
             shown, result = self.passed(tokens, options, keywords, before)
         except Exception as error:
-            if self.cache.fixed and before + length > cache.capacity:
+            if self.cache.fixed and (before + length > cache.capacity or raised_at(error) == self.refusal()):
                 raise Overrun(f"{type(error).__name__}: {error}".splitlines()[0]) from error
             raise
         cache.held = self.cache_in(result, cache.held)
         cache.real = torch.cat([cache.real, real], 1)
         return shown
+
+    def refusal(self):
+        """Where the model refuses two tokens that a cache of one has no room for; None where it does not."""
+        tokens = torch.zeros(1, 2, dtype=torch.long)
+        full = self.open_cache(1, 1)
+        keywords = {**self.keywords(torch.ones(1, 2, dtype=torch.bool), earlier=full.real), **self.cache.keywords,
+                    self.cache.argument: full.held, **({self.cache.start: 0} if self.cache.start else {})}
+        try:
+            self.passed(tokens, Pass(), keywords, 0)
+        except Exception as error:
+            return raised_at(error)
+        return None
 
     def cache_in(self, result, given):
         place = self.cache.result

@@ -4,6 +4,7 @@ import unittest
 from types import SimpleNamespace
 
 import models
+import plain_adapter
 import torch
 from support import LLAMA, MINIMIND, PLAIN, Case, specification, started, with_transformers
 
@@ -114,6 +115,25 @@ class Caches(Case):
         self.assertIn("2 tokens do not fit: 4 of 5", error["message"])
         self.assertEqual(talk.ask("show_cache", cache=cache)[0]["length"], 4)
         self.assert_near(talk.extend(cache, TOKENS[:, 4:5])["logits"], talk.forward(TOKENS[:, :5])["logits"][:, 4:], "logits")
+
+    def test_what_fits_and_is_refused_like_what_does_not(self):
+        """That is the cache's answer; any other error in there is the model's."""
+
+        class Small(models.Plain):
+            def forward(self, tokens, *more, cache=None, start=0, **keywords):
+                if cache is not None and start + tokens.shape[1] >= cache["keys"][0].shape[2]:
+                    raise IndexError("no room")
+                if cache is not None and start == 1:
+                    raise IndexError("another thing")
+                return super().forward(tokens, *more, cache=cache, start=start, **keywords)
+
+        adapter = plain_adapter.adapter(S)
+        adapter.build = Small
+        talk = started(adapter)
+        opened = talk.open_cache(3, 5)
+        self.assertEqual(talk.refused("extend", {"tokens": TOKENS[:, :5]}, cache=opened)["kind"], "overrun")
+        talk.extend(opened, TOKENS[:, :1])
+        self.assertEqual(talk.refused("extend", {"tokens": TOKENS[:, 1:2]}, cache=opened)["kind"], "failed")
 
     def test_unwritten_slots_are_filled_and_written_ones_are_not(self):
         talk = started(PLAIN)
