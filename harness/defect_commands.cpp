@@ -11,6 +11,7 @@
 #include "harness/candidate/variants.hpp"
 #include "harness/evidence/recorder.hpp"
 #include "harness/model/catalogue.hpp"
+#include "harness/model/departures.hpp"
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
 
@@ -20,7 +21,10 @@ namespace {
 constexpr const char* kHelp =
     "Each is a departure of the reference model: `plumbline verify defect:NAME` judges the reference with "
     "it,\n"
-    "several joined by +.\n"
+    "several joined by +. NAME@3 is the same in layer 3 alone; so NAME@training, NAME@evaluation, "
+    "NAME@cache, "
+    "NAME@no-cache;\n"
+    "and NAME=NUMBER, where it has one, that with another number.\n"
     "Exit status: 0 shown; 2 no such defect.";
 
 void list(const std::vector<Defect>& catalogue, const std::filesystem::path& fixtures) {
@@ -46,6 +50,9 @@ void tell(const Defect& defect) {
   fmt::print("  arises from     {}\n  looks like      {}\n  seen by         {}\n", defect.arises,
              defect.looks_like, fmt::join(defect.seen_by, ", "));
   if (!defect.stage.empty()) fmt::print("  first wrong     {}\n", defect.stage);
+  if (const auto* number = number_of(defect.name); number != nullptr)
+    fmt::print("  other numbers   {}=NUMBER: {}\n", defect.name,
+               fmt::format(fmt::runtime(number->clause), "NUMBER"));
   fmt::print("\n{}\n\n{}\n\n  ./plumbline verify defect:{}\n", defect.advice, defect.advice_in_chinese,
              defect.name);
 }
@@ -57,8 +64,9 @@ int show(const std::string& name, const Circumstance& circumstance) {
     list(catalogue, fixtures);
     return 0;
   }
-  const auto found = std::find_if(catalogue.begin(), catalogue.end(),
-                                  [&](const Defect& defect) { return defect.name == name; });
+  const auto found = std::find_if(catalogue.begin(), catalogue.end(), [&](const Defect& defect) {
+    return defect.name == name.substr(0, name.find_first_of("=@"));
+  });
   if (found == catalogue.end())
     throw InputError(
         fmt::format("defects {0}: no defect '{0}'; `plumbline defects` lists them", printable(name, 60)));

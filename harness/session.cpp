@@ -243,10 +243,11 @@ int verify(Verification verification) {
   result.requirements = recorder.requirements();
   if (runs_code && any_failed(result)) {
     result.localisation = localise();
-    if (verification.diagnosing) result.diagnosis = diagnose(kSecondsOfDiagnosis, verification.left_out);
+    if (verification.diagnosing)
+      result.diagnosis = diagnose(kSecondsOfDiagnosis, result.localisation, verification.left_out);
   }
   if (!runs_code && verification.diagnosing && asked.empty())
-    result.diagnosis = diagnose(kSecondsOfDiagnosis, verification.left_out);
+    result.diagnosis = diagnose(kSecondsOfDiagnosis, {}, verification.left_out);
   if (verification.for_recording) Comparison(subject, nullptr).ask_everything();
   set_subject(nullptr);
   result.footer.seconds = seconds_since(began);

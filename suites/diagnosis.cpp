@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
+#include <deque>
 #include <limits>
 #include <map>
 #include <optional>
@@ -25,6 +27,8 @@ constexpr std::size_t kMostTogether = 3;
 constexpr std::size_t kBases = 4;        // of how many partial explanations more is tried
 constexpr double kWorthMeasuring = 1e4;  // beyond this many times what is allowed, rounding is no explanation
 constexpr std::size_t kMostShown = 5;
+constexpr int kAsked = 3;  // of how many observations a number is read that turns
+constexpr double kFine = 0.03, kCoarse = 0.3, kTold = 1e-9;  // logarithms: steps, and what is near enough
 constexpr double kSlow = 0.25, kQuick = 0.05;  // seconds that the specification's own model takes to answer
 
 // The difference of two answers in terms of what is allowed: 1 or less is rounding. `near` is `exact` with
@@ -69,16 +73,20 @@ double residual(const Weights& seen, const Weights& exact, const Weights& near, 
 
 class Diagnostician {
  public:
-  Diagnostician(Subject& candidate, double seconds, const std::vector<std::string>& without)
+  Diagnostician(Subject& candidate, double seconds, const std::optional<reports::Localisation>& localisation,
+                const std::vector<std::string>& without)
       : subject_(candidate),
         until_(Clock::now() +
                std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds))) {
     catalogue_ = read_catalogue(subject_.fixtures());
     const std::set<std::string> left_out(without.begin(), without.end());
+    for (const auto& name : left_out) read_departure(name);
     for (const auto& name : departure_names())
       if (!left_out.contains(name) && depart(subject_.specification(), name).idle.empty())
         names_.push_back(name);
+    for (const auto& name : departure_names()) order_.emplace(name, order_.size());
     suspect();
+    look_in(localisation);
     try {
       exact_ = subject_.exact().weights();
       near_ = subject_.rounded().weights();
@@ -107,6 +115,9 @@ class Diagnostician {
     }
     if (found.differing > 0) {
       search();
+      try_further();
+      found.observations += static_cast<std::int64_t>(further_.size());
+      found.differing = differing();
       conclude(found);
     } else {
       found.conclusion = "names, shapes and settings are the specification's";
@@ -123,7 +134,8 @@ class Diagnostician {
   }
 
  private:
-  using Names = std::vector<std::string>;  // of defects that are there together; in the catalogue's order
+  // Of defects that are there together, as read_departure reads them; in the catalogue's order.
+  using Names = std::vector<std::string>;
 
   struct Seen {
     Observation observation;
@@ -276,14 +288,16 @@ class Diagnostician {
   }
 
   std::int64_t differing() const {
-    return std::count_if(seen_.begin(), seen_.end(), [](const Seen& one) { return one.differs; });
+    const auto differs = [](const Seen& one) { return one.differs; };
+    return std::count_if(seen_.begin(), seen_.end(), differs) +
+           std::count_if(further_.begin(), further_.end(), differs);
   }
 
   Names with(const Names& base, const std::string& more) const {
     auto names = base;
     names.push_back(more);
-    std::sort(names.begin(), names.end(), [&](const std::string& a, const std::string& b) {
-      return std::find(names_.begin(), names_.end(), a) < std::find(names_.begin(), names_.end(), b);
+    std::stable_sort(names.begin(), names.end(), [&](const std::string& a, const std::string& b) {
+      return order_.at(read_departure(a).name) < order_.at(read_departure(b).name);
     });
     return names;
   }
@@ -308,6 +322,16 @@ class Diagnostician {
     in_order_ = names_;
     std::stable_partition(in_order_.begin(), in_order_.end(),
                           [&](const std::string& name) { return suspected_.contains(name); });
+  }
+
+  void look_in(const std::optional<reports::Localisation>& localisation) {
+    if (!localisation) return;
+    for (const auto& one : localisation->stages) {
+      if (!one.local || one.local->within) continue;
+      const auto [layer, stage] = apart(one.stage);
+      if (wrong_.empty()) first_wrong_ = stage;
+      wrong_[stage].insert(layer);
+    }
   }
 
   // By what is quick to ask: it would change what does not differ.
@@ -344,6 +368,7 @@ class Diagnostician {
           ++tried_;
           if (residual_of(names, *quickest) <= 1) take(names);
         }
+        if (!any_complete()) others_of_their_kind(base);
       }
       // Nothing alone makes of the quickest what it is: two at once.
       if (together == 1 && explanations_.empty()) pairs();
@@ -355,24 +380,246 @@ class Diagnostician {
     }
   }
 
+  // Whether it changes what is asked there.
+  bool moves(const std::string& name, const Seen& one) {
+    auto exact = stand({name}, true);
+    const auto answer = answer_of(exact, one.observation);
+    return residual(answer, one.right, {}, one.right, one.right_near, roundoff(), one.observation.allowed) >
+           1;
+  }
+
+  // Beside `base`, the same defects with another number, and in a part of the model alone.
+  void others_of_their_kind(const Names& base) {
+    const auto* quickest = open(base);
+    if (quickest == nullptr) return;
+    const auto any_with = [&](auto attempts) {
+      for (const auto& name : in_order_) {
+        if (late() || any_complete()) return;
+        attempts(name);
+      }
+    };
+    const auto attempt_with = [&](const WrittenDeparture& departure) {
+      attempt(with(base, write_departure(departure)), *quickest);
+    };
+    any_with([&](const std::string& name) {
+      for (const double number : likely_numbers(name)) attempt_with({name, number, {}});
+    });
+    if (!subject_.can("code") || !runs_) return;
+    any_with([&](const std::string& name) {
+      if (const auto* number = number_of(name);
+          number != nullptr && number->continuous && suspected_.contains(name))
+        fit(base, name);
+    });
+    any_with([&](const std::string& name) {
+      for (const auto& place : parts_for(name)) attempt_with({name, {}, place});
+    });
+  }
+
+  // The parts of the model in which it may be alone: layers and modes.
+  std::vector<ModelPart> parts_for(const std::string& name) const {
+    std::vector<ModelPart> parts;
+    if (!stage_of(name).starts_with("layers.")) return parts;
+    for (const auto layer : layers_for(name)) parts.push_back({layer, {}, {}});
+    for (const bool yes : {true, false}) {
+      parts.push_back({{}, yes, {}});
+      parts.push_back({{}, {}, yes});
+    }
+    return parts;
+  }
+
+  // Those that are stated and such as are met.
+  std::vector<double> likely_numbers(const std::string& name) const {
+    const auto* number = number_of(name);
+    if (number == nullptr) return {};
+    auto numbers = number->others;
+    const auto& stated = subject_.description().configuration;
+    if (number->setting != nullptr)
+      if (const auto found = stated.find(number->setting);
+          found != stated.end() && found->second.value.is_number())
+        numbers.insert(numbers.begin(), found->second.value.get<double>());
+    return numbers;
+  }
+
+  // The first stage that it makes wrong; empty: none.
+  std::string stage_of(const std::string& name) const {
+    const auto found = std::find_if(catalogue_.begin(), catalogue_.end(),
+                                    [&](const Defect& defect) { return defect.name == name; });
+    return found == catalogue_.end() ? "" : found->stage;
+  }
+
+  // "layers.3.gated" -> 3 and "gated"; what is in no layer is in -1.
+  static std::pair<std::int64_t, std::string> apart(const std::string& stage) {
+    const std::string layers = "layers.";
+    if (!stage.starts_with(layers)) return {-1, stage};
+    return {std::stoll(stage.substr(layers.size())), stage.substr(stage.find('.', layers.size()) + 1)};
+  }
+
+  // Where its stages show that this is wrong by itself in one layer alone, it is that one; where it is in
+  // several, it is in none of them alone.
+  std::vector<std::int64_t> layers_for(const std::string& name) const {
+    const auto all = subject_.specification().num_hidden_layers;
+    std::set<std::int64_t> layers;
+    if (wrong_.empty())
+      for (std::int64_t layer = 0; layer < all; ++layer) layers.insert(layer);
+    if (const auto found = wrong_.find(apart(stage_of(name)).second); found != wrong_.end())
+      layers = found->second;
+    else
+      for (const auto& [stage, there] : wrong_) layers.insert(there.begin(), there.end());
+    if (!wrong_.empty() && layers.size() > 1) return {};
+    return {layers.begin(), layers.end()};
+  }
+
+  void attempt(const Names& names, const Seen& quickest) {
+    if (late()) return;
+    ++tried_;
+    if (residual_of(names, quickest) <= 1) take(names);
+  }
+
+  // Any number between those that are met, as the observations have it.
+  void fit(const Names& base, const std::string& name) {
+    auto numbers = likely_numbers(name);
+    numbers.push_back(number_of(name)->usual(subject_.specification()));
+    std::erase_if(numbers, [](double value) { return value <= 0; });
+    const auto written = [&](double value) { return with(base, write_departure({name, value, {}})); };
+    // Far from the start of a text, what turns has turned too often to show the way: another may.
+    int asked = 0;
+    for (const auto& one : seen_) {
+      if (late() || asked == (number_of(name)->turns ? kAsked : 1) || one.seconds > kQuick) return;
+      if (!one.differs || residual_of(base, one) <= 1 || !moves(name, one)) continue;
+      ++asked;
+      const double found = fitting_best(one, numbers, number_of(name)->turns ? kFine : kCoarse, written);
+      // A round number near there is likelier than what rounding left of it.
+      for (const int digits : {1, 2, 3, 4, 6, 9, 12}) {
+        attempt(written(std::stod(fmt::format("{:.{}e}", found, digits - 1))), one);
+        if (any_complete()) return;
+      }
+    }
+  }
+
+  // The number of those between the least and the most of them that comes nearest to what was seen.
+  template <typename Written>
+  double fitting_best(const Seen& one, const std::vector<double>& numbers, double step, Written written) {
+    const auto [least, most] = std::minmax_element(numbers.begin(), numbers.end());
+    // In logarithms: in steps at first, and then by thirds.
+    const auto distance = [&](double logarithm) { return distance_of(written(std::exp(logarithm)), one); };
+    double best = 0, nearest = kInfinite;
+    for (double at = std::log(*least); at <= std::log(*most) && !late(); at += step)
+      if (const double off = distance(at); off < nearest) {
+        best = at;
+        nearest = off;
+      }
+    double low = best - step, high = best + step;
+    while (high - low > kTold && !late()) {
+      const double third = (high - low) / 3;
+      if (distance(low + third) <= distance(high - third))
+        high -= third;
+      else
+        low += third;
+    }
+    return std::exp((low + high) / 2);
+  }
+
+  // How far the hypothesis is from what was seen, in no unit: to find the nearest of many.
+  double distance_of(const Names& names, const Seen& one) {
+    try {
+      auto exact = stand(names, true);
+      const auto predicted = prediction(exact, one);
+      double worst = predicted.empty() ? kInfinite : 0;
+      for (const auto& [key, value] : one.answer)
+        if (const auto found = predicted.find(key); at::isFloatingType(value.scalar_type()) &&
+                                                    found != predicted.end() &&
+                                                    found->second.sizes() == value.sizes())
+          worst = std::max(
+              worst, largest(value.to(at::kCPU, at::kDouble) - found->second.to(at::kCPU, at::kDouble)));
+      return std::isnan(worst) ? kInfinite : worst;
+    } catch (const InputError&) {
+      return kInfinite;
+    }
+  }
+
+  // What explains everything has to hold for other tokens, too; and where several do, of more of them, as far
+  // as these tell them apart.
+  void try_further() {
+    if (!runs_ || !steady_ || !subject_.can("code") || !any_complete()) return;
+    for (auto& observation : further_observations()) {
+      std::vector<Explanation*> whole;
+      for (auto& one : explanations_)
+        if (complete(one)) whole.push_back(&one);
+      if (whole.empty() || (!further_.empty() && (whole.size() < 2 || late()))) break;
+      if (!observation.needs.empty() && !subject_.can(observation.needs)) continue;
+      if (!further_.empty() && !tells_apart(observation, whole)) continue;
+      auto right = stand({}, true), right_near = stand({}, false);
+      Seen one{observation, {}, {}, {}};
+      try {
+        one.answer = observation.ask();
+      } catch (const std::exception&) {
+        continue;  // a recording was not asked that
+      }
+      one.right = answer_of(right, observation);
+      one.right_near = answer_of(right_near, observation);
+      one.differs = residual_of(one, one.right, one.right_near) > 1;
+      further_.push_back(std::move(one));
+      const auto& asked = further_.back();
+      for (auto& explanation : explanations_) {
+        const double off = residual_of(explanation.names, asked);
+        if (off <= 1) explanation.residual = std::max(explanation.residual, off);
+        if (asked.differs && off <= 1) ++explanation.explained;
+        if (!asked.differs && off > 1) ++explanation.broken;
+        if (off > 1) explanation.left.push_back(observation.name);
+      }
+    }
+    rank();
+  }
+
+  bool tells_apart(const Observation& observation, const std::vector<Explanation*>& explanations) {
+    auto right = stand({}, true), first = stand(explanations.front()->names, true);
+    const auto by_specification = answer_of(right, observation), by_first = answer_of(first, observation);
+    return std::any_of(explanations.begin() + 1, explanations.end(), [&](const Explanation* other) {
+      auto made = stand(other->names, true);
+      return residual(answer_of(made, observation), by_first, {}, by_specification, {}, roundoff(),
+                      observation.allowed) > 1;
+    });
+  }
+
   void pairs() {
     const auto* quickest = open({});
-    Names moving;  // what changes nothing there can be no part of why it is as it is
-    for (const auto& name : names_) {
-      if (late()) return;
-      auto exact = stand({name}, true);
-      const auto answer = answer_of(exact, quickest->observation);
-      if (residual(answer, quickest->right, {}, quickest->right, quickest->right_near, roundoff(),
-                   quickest->observation.allowed) > 1)
-        moving.push_back(name);
-    }
-    for (std::size_t i = 0; i < moving.size(); ++i)
-      for (std::size_t j = i + 1; j < moving.size(); ++j) {
-        if (late()) return;
-        ++tried_;
-        const Names names{moving[i], moving[j]};
-        if (residual_of(names, *quickest) <= 1) take(names);
+    const auto of_those = [&](const Names& tried) {
+      Names moving;  // what changes nothing there can be no part of why it is as it is
+      for (const auto& name : tried) {
+        if (late()) return moving;
+        if (moves(name, *quickest)) moving.push_back(name);
       }
+      return moving;
+    };
+    // Two whose stages are wrong, one of them the first, by any number and in any layer; then any two.
+    const auto shown = of_those(forms_of_what_is_wrong());
+    for (const auto& one : shown)
+      for (const auto& other : shown)
+        if (apart(stage_of(read_departure(one).name)).second == first_wrong_ &&
+            read_departure(one).name != read_departure(other).name) {
+          attempt(with({one}, other), *quickest);
+          if (any_complete()) return;
+        }
+    if (!explanations_.empty()) return;
+    const auto moving = of_those(names_);
+    for (std::size_t i = 0; i < moving.size(); ++i)
+      for (std::size_t j = i + 1; j < moving.size(); ++j) attempt({moving[i], moving[j]}, *quickest);
+  }
+
+  // Every form of the defects that first show in a stage that is wrong by itself: those of the whole model
+  // first, since a layer may be the only one in which it is large enough to be seen.
+  Names forms_of_what_is_wrong() const {
+    Names forms, in_one_layer;
+    for (const auto& name : in_order_) {
+      const auto found = wrong_.find(apart(stage_of(name)).second);
+      if (found == wrong_.end()) continue;
+      forms.push_back(name);
+      for (const double number : likely_numbers(name)) forms.push_back(write_departure({name, number, {}}));
+      if (found->second.size() == 1 && !found->second.contains(-1))
+        in_one_layer.push_back(write_departure({name, {}, {*found->second.begin(), {}, {}}}));
+    }
+    forms.insert(forms.end(), in_one_layer.begin(), in_one_layer.end());
+    return forms;
   }
 
   void rank() {
@@ -380,16 +627,26 @@ class Diagnostician {
                      [&](const Explanation& a, const Explanation& b) {
                        if (complete(a) != complete(b)) return complete(a);
                        if (complete(a) && a.inside != b.inside) return a.inside;
-                       if (a.explained - a.broken != b.explained - b.broken)
-                         return a.explained - a.broken > b.explained - b.broken;
+                       // One more defect has to explain more than one more observation.
+                       const auto worth = [](const Explanation& one) {
+                         return one.explained - one.broken - static_cast<std::int64_t>(one.names.size());
+                       };
+                       if (worth(a) != worth(b)) return worth(a) > worth(b);
                        return a.names.size() < b.names.size();
                      });
   }
 
   void conclude(reports::Diagnosis& found) {
-    const auto known = [&](const std::string& name) {
+    const auto known = [&](const std::string& written) {
+      const auto name = read_departure(written).name;
       return *std::find_if(catalogue_.begin(), catalogue_.end(),
                            [&](const Defect& defect) { return defect.name == name; });
+    };
+    const auto clause = [&](const std::string& written) {
+      const auto read = read_departure(written);
+      return (read.number ? fmt::format(fmt::runtime(number_of(read.name)->clause), *read.number)
+                          : known(written).departure) +
+             describe(read.place);
     };
     std::vector<std::string> certain;
     for (const auto& one : explanations_) {
@@ -408,7 +665,7 @@ class Diagnostician {
     const auto& best = explanations_.front();
     const auto names = fmt::format("{}", fmt::join(best.names, " and "));
     std::vector<std::string> clauses;
-    for (const auto& name : best.names) clauses.push_back(known(name).departure);
+    for (const auto& name : best.names) clauses.push_back(clause(name));
     const auto what = fmt::format("{}", fmt::join(clauses, "; and "));
     if (certain.empty()) {
       const bool mostly = best.broken == 0 && 2 * best.explained > differing();
@@ -430,18 +687,35 @@ class Diagnostician {
                                            : fmt::format("{} {}, which nothing that was seen tells apart",
                                                          how, fmt::join(certain, " or by "));
     for (const auto& name : best.names)
-      found.advice.push_back({name, known(name).advice, known(name).advice_in_chinese});
+      found.advice.push_back(
+          {name, advice_on(name, known(name).advice, "Here {0}. What follows is of {1}: "),
+           advice_on(name, known(name).advice_in_chinese, "此处是 {2}；以下说的是 {1}：")});
+  }
+
+  // Advice speaks of the usual number and of the whole model: where it is another, that is said before.
+  static std::string advice_on(const std::string& written, const std::string& advice, const char* before) {
+    const auto read = read_departure(written);
+    if (!read.number && read.place == ModelPart{}) return advice;
+    std::vector<std::string> here;
+    if (read.number) here.push_back(fmt::format(fmt::runtime(number_of(read.name)->clause), *read.number));
+    if (const auto place = describe(read.place); !place.empty()) here.push_back("it is" + place.substr(1));
+    return fmt::format(fmt::runtime(before), fmt::join(here, ", "), read.name, written) + advice;
   }
 
   Subject& subject_;
   Clock::time_point until_;
   std::vector<Defect> catalogue_;
   Names names_, in_order_;  // what is tried: as catalogued, and as tried
+  std::map<std::string, std::size_t> order_;
   std::set<std::string> suspected_;
+  std::map<std::string, std::set<std::int64_t>>
+      wrong_;                // stages that are, by themselves, and in which layers
+  std::string first_wrong_;  // the first of them in execution order
   bool runs_ = true, steady_ = true;
   Weights exact_, near_;     // the candidate's, in float64 and in its own type
   std::vector<Seen> seen_;   // the quickest first; not changed after see()
   std::vector<Seen> inner_;  // what tells apart those that explain all else
+  std::deque<Seen> further_;
   std::map<Names, std::map<const Seen*, double>> cache_;
   std::set<Names> weighed_;
   std::vector<Explanation> explanations_;
@@ -450,10 +724,11 @@ class Diagnostician {
 
 }  // namespace
 
-reports::Diagnosis diagnose(double seconds, const std::vector<std::string>& without) {
+reports::Diagnosis diagnose(double seconds, const std::optional<reports::Localisation>& localisation,
+                            const std::vector<std::string>& without) {
   auto* const judged = &subject();
   try {
-    return Diagnostician(*judged, seconds, without).diagnose();
+    return Diagnostician(*judged, seconds, localisation, without).diagnose();
   } catch (const std::exception& error) {
     set_subject(judged);
     const std::string message = error.what();

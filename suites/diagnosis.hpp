@@ -2,6 +2,10 @@
 // it makes.
 #pragma once
 
+#include <optional>
+#include <string>
+#include <vector>
+
 #include "reports/result.hpp"
 
 namespace plumbline {
@@ -11,7 +15,9 @@ namespace plumbline {
 // as far as `seconds` go; those that a failed requirement points to are tried alone whatever it takes. One
 // explains the candidate where everything that was seen of it is what the reference with that defect shows,
 // up to rounding, which is measured on that reference. Errors of the candidate become the conclusion.
-// `without`: defects that are left out of account.
-reports::Diagnosis diagnose(double seconds, const std::vector<std::string>& without = {});
+// `localisation`: what was found of its stages, which says in which layers to look. `without`: defects that
+// are left out of account.
+reports::Diagnosis diagnose(double seconds, const std::optional<reports::Localisation>& localisation = {},
+                            const std::vector<std::string>& without = {});
 
 }  // namespace plumbline

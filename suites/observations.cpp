@@ -256,4 +256,15 @@ std::vector<Observation> observations() {
   return all;
 }
 
+std::vector<Observation> further_observations() {
+  std::vector<Observation> all;
+  for (const auto& run : logits_runs()) {
+    const auto other = probe("other tokens", run.tokens.ids.size(0), run.tokens.ids.size(1));
+    all.push_back({run.name + " of other tokens", run.needs, [run, other] {
+                     return Weights{{"logits", run.logits(other)}};
+                   }});
+  }
+  return all;
+}
+
 }  // namespace plumbline

@@ -26,6 +26,9 @@ struct Observation {
 
 // For the running subject, of whose specification the probes are.
 std::vector<Observation> observations();
+// Passes over other tokens, in every way to run it: of hypotheses that explain all the others, one may be
+// wrong of these.
+std::vector<Observation> further_observations();
 // Those of text that it writes by itself.
 std::vector<Observation> observations_of_own_text();
 

@@ -43,7 +43,8 @@ class Reference : public Candidate {
 
   void load(const Weights& given) override {
     auto own = convert(fitted(given, description_.parameters), type_, device_);
-    model_ = std::make_shared<const Model>(departed_.specification, std::move(own), departed_.formulas);
+    model_ = std::make_shared<const Model>(departed_.specification, std::move(own), departed_.formulas,
+                                           departed_.local);
   }
 
   Weights initialise(std::uint32_t seed) override {

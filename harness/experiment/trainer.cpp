@@ -32,7 +32,7 @@ struct Trainer::State {
   Model model() const {
     Weights weights;
     for (std::size_t i = 0; i < names.size(); ++i) weights.emplace(names[i], leaves[i].to(recipe.compute));
-    return {recipe.model.specification, std::move(weights), recipe.model.formulas};
+    return {recipe.model.specification, std::move(weights), recipe.model.formulas, recipe.model.local};
   }
 };
 

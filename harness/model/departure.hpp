@@ -1,6 +1,7 @@
 // What the parts of the defect catalogue are written with. Its reader is harness/model/departures.cpp alone.
 #pragma once
 
+#include <optional>
 #include <variant>
 #include <vector>
 
@@ -10,9 +11,13 @@ namespace plumbline::departing {
 
 struct Departure {
   const char* name;
-  std::variant<void (*)(Specification&), void (*)(Departed&)> apply;  // other numbers, or other formulas
+  // Other numbers, or other formulas; by a number where it has one.
+  std::variant<void (*)(Specification&), void (*)(Departed&), void (*)(Specification&, double),
+               void (*)(Departed&, double)>
+      apply;
   // Why other formulas compute the same in such a model; null where they do not.
   const char* (*idle)(const Specification&) = nullptr;
+  std::optional<DepartureNumber> number = {};
 };
 
 // One line or a few for each: what is not what the specification says. Ordered by chapter.
@@ -20,6 +25,14 @@ const std::vector<Departure>& of_parameters_and_attention();  // chapters 1 to 3
 const std::vector<Departure>& of_cache_and_rotation();        // 4, 5
 const std::vector<Departure>& of_blocks_and_modes();          // 6 to 8
 const std::vector<Departure>& of_training_and_text();         // 9, 10
+
+// The nearest; one that is no size stays none.
+inline std::int64_t whole(double number) {
+  return std::abs(number) < 0x1p62 ? std::llround(number) : -1;
+}
+inline double as_number(std::int64_t count) {
+  return static_cast<double>(count);
+}
 
 inline at::Tensor through_bfloat16(const at::Tensor& x) {
   return x.to(at::kBFloat16).to(x.scalar_type());

@@ -4,6 +4,8 @@
 #include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
 
+#include <cmath>
+
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>
 #include <nlohmann/json.hpp>
@@ -47,7 +49,7 @@ Seen look(const Departed& departed) {
       departed.formulas.initial_embedding(initial_weights(s, 1).at("model.embed_tokens.weight"));
   auto weights = discriminating_weights(s.parameters(), 1);
   weights["model.layers.0.self_attn.k_proj.weight"].requires_grad_(true);
-  const Model model(s, weights, departed.formulas);
+  const Model model(s, weights, departed.formulas, departed.local);
   // Six tokens are as many as query heads, two as key/value heads; 24 are as many as nothing.
   const auto probe = [&](std::int64_t length) {
     return Tokens{probe_tokens("departures", 2, length, s.vocab_size, 1), {}, Padding::none};
@@ -258,6 +260,92 @@ TEST_CASE("departures: names joined by a plus apply together", "[model][departur
   const auto one = at::ones({1});
   CHECK(both.formulas.add(one, one, one).item<float>() == 3);
   CHECK(depart(tiny(), "multi-head").specification.hidden_act == Activation::silu);
+}
+
+TEST_CASE("departures: one in a layer shows from there on, and one in a mode in no other",
+          "[model][departures]") {
+  const auto s = tiny();
+  const auto weights = discriminating_weights(s.parameters(), 1);
+  const auto shown = [&](const std::string& names, const PassOptions& mode, bool cached) {
+    const auto departed = depart(s, names);
+    const Model model(departed.specification, weights, departed.formulas, departed.local);
+    std::map<std::string, at::Tensor> stages;
+    PassOptions options = mode;
+    options.observe = [&](const std::string& name, const at::Tensor& value) { stages[name] = value; };
+    const Tokens tokens{probe_tokens("places", 2, 9, s.vocab_size, 1), {}, Padding::none};
+    auto cache = model.make_cache(2, 9);
+    cached ? model.extend(cache, tokens, options) : model.forward(tokens, options);
+    return stages;
+  };
+  PassOptions training;
+  training.training = true;
+  // The first stage that is not what the specification has it; empty: none.
+  const auto first_other = [&](const std::string& names, const PassOptions& mode = {}, bool cached = false) {
+    const auto right = shown("dropout-0.5", mode, cached), other = shown(names, mode, cached);
+    for (const auto& name : stage_names(s.num_hidden_layers))
+      if (!right.at(name).equal(other.at(name))) return name;
+    return std::string();
+  };
+  CHECK(first_other("norm-centred@2") == "layers.2.attention_norm");
+  CHECK(first_other("gate-up-swapped@0") == "layers.0.gated");
+  CHECK(first_other("eps-1e-6@3") == "layers.3.attention_norm");
+  CHECK(first_other("theta-1e4=500@1") == "layers.1.q_rotated");
+  CHECK(first_other("mask-none@4") == "layers.4.scores");
+  CHECK(first_other("gate-up-swapped@training").empty());
+  CHECK(first_other("gate-up-swapped@training", training) == "layers.0.gated");
+  CHECK(first_other("gate-up-swapped@evaluation", training).empty());
+  CHECK(first_other("mask-none@cache").empty());
+  CHECK(first_other("mask-none@cache", {}, true) == "layers.0.scores");
+  CHECK(first_other("mask-none@no-cache", {}, true).empty());
+  CHECK(first_other("final-norm-missing@training", training) == "final_norm");
+  CHECK(first_other("norm-centred@1+norm-centred@3") == "layers.1.attention_norm");
+  CHECK(first_other("gate-up-swapped+norm-centred@1") == "layers.0.gated");
+  // Where two meet, both hold.
+  const auto meeting = shown("gate-up-swapped@1+norm-centred@training", training, false);
+  CHECK(meeting.at("layers.1.gated")
+            .equal(shown("gate-up-swapped@1+norm-centred", training, false).at("layers.1.gated")));
+  CHECK(first_other("gate-up-swapped@1+norm-centred@training") == "layers.1.gated");
+}
+
+TEST_CASE("departures: a number takes the place of the usual one", "[model][departures]") {
+  const auto s = tiny();
+  CHECK(depart(s, "theta-1e4=500000").specification.rope_theta == 500000);
+  CHECK(depart(s, "theta-1e4").specification.rope_theta == s.rope_theta / 100);
+  CHECK(depart(s, "layers-23=7").specification.num_hidden_layers == 7);
+  CHECK(std::abs(depart(s, "logits-capped=2").formulas.head(at::full({1}, 3.0, at::kDouble)).item<double>() -
+                 2 * std::tanh(1.5)) < 1e-12);
+  CHECK_FALSE(depart(s, fmt::format("eps-1e-6={}", s.rms_norm_eps)).idle.empty());
+  for (const auto& name : departure_names()) {
+    const auto* number = number_of(name);
+    if (number == nullptr) continue;
+    CAPTURE(name);
+    CHECK(std::string(number->clause).find("{") != std::string::npos);
+    const auto written = write_departure({name, number->usual(s), {}});
+    CHECK(read_departure(written).number == number->usual(s));
+    const auto usual = look(depart(s, name)), said = look(depart(s, written));
+    CHECK(usual.configuration == said.configuration);
+    CHECK(usual.values.at("logits").equal(said.values.at("logits")));
+  }
+}
+
+TEST_CASE("departures: a number or a place that it cannot have is refused", "[model][departures]") {
+  const auto refused = [](const std::string& names, const std::string& why) {
+    CHECK_THROWS_WITH(depart(tiny(), names), ContainsSubstring(why));
+  };
+  refused("theta-1e4=", "'' is no number");
+  refused("theta-1e4=1e4x", "'1e4x' is no number");
+  refused("theta-1e4=nan", "'nan' is no number");
+  refused("norm-centred=2", "has no number");
+  refused("norm-centred@5", "there is no layer 5; the last is 4");
+  refused("norm-centred@-1", "'-1' is no place");
+  refused("norm-centred@99999999999999999999", "is no place");
+  refused("norm-centred@decoding", "'decoding' is no place");
+  refused("norm-centred@", "'' is no place");
+  refused("multi-head@2", "cannot be in layer 2 alone");
+  refused("layers-23=9@training", "cannot be in training mode alone");
+  refused("theta-1e4=0", "rope theta is 0");
+  refused("theta-1e4=0@2", "rope theta is 0");
+  refused("layers-23=1e300", "layers");
 }
 
 TEST_CASE("departures: one that leaves no possible model is refused", "[model][departures]") {

@@ -67,11 +67,17 @@ const std::vector<Departure>& of_blocks_and_modes() {
          };
        }},
       {"residual-doubled",
-       [](Departed& d) {
-         d.formulas.add = [](const Tensor& residual, const Tensor&, const Tensor& branch) {
-           return 2 * residual + branch;
+       [](Departed& d, double times) {
+         d.formulas.add = [times](const Tensor& residual, const Tensor&, const Tensor& branch) {
+           return times * residual + branch;
          };
-       }},
+       },
+       nullptr,
+       DepartureNumber{"the residual is multiplied by {}",
+                       [](const Specification&) { return 2.0; },
+                       {0.5, 0.1, 3},
+                       nullptr,
+                       true}},
       {"residual-normed",
        [](Departed& d) {
          d.formulas.add = [](const Tensor&, const Tensor& normed, const Tensor& branch) {
@@ -79,10 +85,15 @@ const std::vector<Departure>& of_blocks_and_modes() {
          };
        }},
       {"embedding-scaled",
-       [](Departed& d) {
-         const auto factor = std::sqrt(static_cast<double>(d.specification.hidden_size));
+       [](Departed& d, double factor) {
          d.formulas.embed = [factor](const Tensor& embedding, const Tensor&) { return embedding * factor; };
-       }},
+       },
+       nullptr,
+       DepartureNumber{"the embedding is multiplied by {}",
+                       [](const Specification& s) { return std::sqrt(as_number(s.hidden_size)); },
+                       {12, 0.1, 0.5, 2, 50},
+                       nullptr,
+                       true}},
       {"feed-forward-ungated",
        [](Departed& d) {
          d.formulas.gate = [](const Tensor& gate, const Tensor&, Activation activation) {
@@ -120,7 +131,15 @@ const std::vector<Departure>& of_blocks_and_modes() {
        }},
       {"mask-sees-next", [](Departed& d) { d.formulas.mask = mask_sees_next; }},
       {"mask-window-256",
-       [](Departed& d) { d.formulas.mask = [](const Sight& sight) { return mask_window(sight, 256); }; }},
+       [](Departed& d, double window) {
+         d.formulas.mask = [window](const Sight& sight) { return mask_window(sight, whole(window)); };
+       },
+       nullptr,
+       DepartureNumber{"no token sees further back than {} positions",
+                       [](const Specification&) { return 256.0; },
+                       {1,  2,  3,  4,  5,  6,  7,  8,  9,   10,  11,  12,  13,  14,  15,  16,  17,
+                        18, 19, 20, 21, 22, 23, 24, 25, 26,  27,  28,  29,  30,  31,  32,  33,  40,
+                        48, 50, 60, 63, 64, 65, 80, 96, 100, 127, 128, 129, 200, 255, 257, 512, 1024}}},
       {"mask-inverted", [](Departed& d) { d.formulas.mask = mask_inverted; }},
       {"mask-without-padding", [](Departed& d) { d.formulas.mask = mask_without_padding; }},
       {"mask-without-padding-in-training", in_training<mask_without_padding>},
@@ -138,11 +157,17 @@ const std::vector<Departure>& of_blocks_and_modes() {
          d.formulas.hide = [](const Tensor& scores, const Tensor& allowed) { return scores * allowed; };
        }},
       {"mask-additive-weak",
-       [](Departed& d) {
-         d.formulas.hide = [](const Tensor& scores, const Tensor& allowed) {
-           return at::where(allowed, scores, scores - 10);
+       [](Departed& d, double drop) {
+         d.formulas.hide = [drop](const Tensor& scores, const Tensor& allowed) {
+           return at::where(allowed, scores, scores - drop);
          };
-       }},
+       },
+       nullptr,
+       DepartureNumber{"hidden scores are lowered by {} and no more",
+                       [](const Specification&) { return 10.0; },
+                       {1, 2, 5, 20, 50, 100},
+                       nullptr,
+                       true}},
       {"mask-of-first-row",
        [](Departed& d) {
          d.formulas.mask = [](const Sight& sight) {
@@ -174,13 +199,27 @@ const std::vector<Departure>& of_blocks_and_modes() {
        }},
       {"weights-bfloat16", [](Departed& d) { read_changed(d, "", through_bfloat16); }},
       {"logits-capped",
-       [](Departed& d) { d.formulas.head = [](const Tensor& logits) { return 30 * (logits / 30).tanh(); }; }},
+       [](Departed& d, double most) {
+         d.formulas.head = [most](const Tensor& logits) { return most * (logits / most).tanh(); };
+       },
+       nullptr,
+       DepartureNumber{"logits go through {0} tanh(x / {0})",
+                       [](const Specification&) { return 30.0; },
+                       {5, 10, 15, 20, 50, 100},
+                       nullptr,
+                       true}},
       {"scores-capped",
-       [](Departed& d) {
-         d.formulas.hide = [hide = d.formulas.hide](const Tensor& scores, const Tensor& allowed) {
-           return hide(50 * (scores / 50).tanh(), allowed);
+       [](Departed& d, double most) {
+         d.formulas.hide = [hide = d.formulas.hide, most](const Tensor& scores, const Tensor& allowed) {
+           return hide(most * (scores / most).tanh(), allowed);
          };
-       }},
+       },
+       nullptr,
+       DepartureNumber{"scores go through {0} tanh(x / {0})",
+                       [](const Specification&) { return 50.0; },
+                       {5, 10, 15, 20, 30, 100},
+                       nullptr,
+                       true}},
       {"residual-bfloat16",
        [](Departed& d) {
          d.formulas.add = [](const Tensor& residual, const Tensor&, const Tensor& branch) {

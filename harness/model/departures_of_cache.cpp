@@ -124,14 +124,19 @@ const std::vector<Departure>& of_cache_and_rotation() {
              };
        }},
       {"rotary-partial",
-       [](Departed& d) {
-         d.formulas.frequencies = [](const Specification& s, at::ScalarType type, at::Device device) {
+       [](Departed& d, double share) {
+         d.formulas.frequencies = [share](const Specification& s, at::ScalarType type, at::Device device) {
            const auto usual = rotary_frequencies(s, type, device);
-           const auto turned = usual.size(0) / 2;
+           const auto turned =
+               std::clamp<std::int64_t>(whole(share * as_number(usual.size(0))), 0, usual.size(0));
            return at::cat(
                {usual.narrow(0, 0, turned), at::zeros_like(usual.narrow(0, turned, usual.size(0) - turned))});
          };
-       }},
+       },
+       nullptr,
+       DepartureNumber{"{} of the pairs are rotated",
+                       [](const Specification&) { return 0.5; },
+                       {0.25, 0.75, 0.4, 0.125, 0.875}}},
       {"rotary-frequencies-by-width",
        [](Departed& d) {
          d.formulas.frequencies = [](const Specification& s, at::ScalarType type, at::Device device) {
@@ -141,15 +146,27 @@ const std::vector<Departure>& of_cache_and_rotation() {
        },
        where_one_head_is_all},
       {"rotary-scaled",
-       [](Departed& d) {
-         d.formulas.angles = [](const Tensor& positions, const Tensor& frequencies) {
-           return rotary_angles(positions, frequencies) / 4;
+       [](Departed& d, double divisor) {
+         d.formulas.angles = [divisor](const Tensor& positions, const Tensor& frequencies) {
+           return rotary_angles(positions, frequencies) / divisor;
          };
-       }},
+       },
+       nullptr,
+       DepartureNumber{"positions are divided by {}",
+                       [](const Specification&) { return 4.0; },
+                       {0.5, 2, 8, 16, 32, 10, 100},
+                       nullptr,
+                       true,
+                       true}},
       {"position-late-in-decoding",
-       [](Departed& d) {
-         d.formulas.next_position = [](const Tensor& seen) { return (seen - 1).clamp_min(0); };
-       }},
+       [](Departed& d, double late) {
+         d.formulas.next_position = [late](const Tensor& seen) {
+           return (seen - whole(late)).clamp_min(0).where(seen > 0, seen);
+         };
+       },
+       nullptr,
+       DepartureNumber{
+           "decoding goes on {} positions too low", [](const Specification&) { return 1.0; }, {-1, 2, -2}}},
   };
   return all;
 }

@@ -16,7 +16,7 @@ Gradients gradients(const Model& model, const Tokens& tokens, const at::Tensor& 
   Weights leaves;
   for (const auto& [name, values] : model.weights())
     leaves.emplace(name, values.detach().clone().set_requires_grad(true));
-  const Model differentiable(model.specification(), leaves, model.formulas());
+  const auto differentiable = model.with(leaves);
   const auto loss = model.formulas().loss(differentiable.forward(tokens, options), labels);
   loss.backward();
   Gradients result{loss.detach(), {}};

@@ -3,12 +3,16 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
+#include <tuple>
+
 #include "harness/system/error.hpp"
 
 namespace plumbline {
 
-// What all layers of one pass share.
+// What all layers of one pass share that hold to the same rules.
 struct Model::Pass {
+  const Rules& rules;
   at::Tensor angles;   // (B, T, 1, Dh/2)
   at::Tensor allowed;  // (B, 1, T, S) bool
   double dropout;
@@ -76,19 +80,33 @@ at::Tensor real_tokens(const Tokens& tokens) {
   return tokens.padding == Padding::right ? places < lengths : places >= length - lengths;
 }
 
-Model::Model(Specification specification, Weights weights, Formulas formulas)
-    : specification_(std::move(specification)),
-      formulas_(std::move(formulas)),
-      type_(any_of(weights, "model.embed_tokens.weight").scalar_type()),
+Model::Model(Specification specification, Weights weights, Formulas formulas, std::vector<LocalRules> local)
+    : type_(any_of(weights, "model.embed_tokens.weight").scalar_type()),
       device_(any_of(weights, "model.embed_tokens.weight").device()) {
-  for (const auto& expected : specification_.parameters()) {
+  local.push_back({{}, std::move(specification), std::move(formulas)});
+  for (auto& rules : local) {
+    auto frequencies = rules.formulas.frequencies(rules.specification, type_, device_);
+    rules_.push_back({std::move(rules), std::move(frequencies)});
+  }
+  for (const auto& expected : this->specification().parameters()) {
     const auto& actual = any_of(weights, expected.name);
     if (actual.sizes() != at::IntArrayRef(expected.shape))
       throw InputError(fmt::format("parameter '{}' has shape [{}], expected [{}]", expected.name,
                                    fmt::join(actual.sizes(), ", "), fmt::join(expected.shape, ", ")));
     weights_.emplace(expected.name, actual);
   }
-  frequencies_ = formulas_.frequencies(specification_, type_, device_);
+}
+
+Model Model::with(Weights weights) const {
+  return {specification(), std::move(weights), formulas(), {rules_.begin(), rules_.end() - 1}};
+}
+
+const Model::Rules& Model::rules_in(std::optional<std::int64_t> layer, bool training, bool cached) const {
+  return *std::find_if(rules_.begin(), rules_.end(), [&](const Rules& rules) {
+    const auto& place = rules.place;
+    return (!place.layer || place.layer == layer) && place.training.value_or(training) == training &&
+           place.cached.value_or(cached) == cached;
+  });
 }
 
 at::Tensor Model::forward(const Tokens& tokens, const PassOptions& options) const {
@@ -100,10 +118,10 @@ at::Tensor Model::extend(KVCache& cache, const Tokens& tokens, const PassOptions
 }
 
 KVCache Model::make_cache(std::int64_t batch, std::int64_t capacity) const {
-  const auto& s = specification_;
+  const auto& s = specification();
   const auto kept =
-      formulas_.keep(at::zeros({batch, 1, s.num_key_value_heads, s.head_size()}),
-                     at::zeros({batch, 1, s.num_key_value_heads, s.head_size()}), s.repeat_factor());
+      formulas().keep(at::zeros({batch, 1, s.num_key_value_heads, s.head_size()}),
+                      at::zeros({batch, 1, s.num_key_value_heads, s.head_size()}), s.repeat_factor());
   const auto options = at::TensorOptions().dtype(type_).device(device_);
   KVCache cache;
   cache.capacity = capacity;
@@ -116,6 +134,10 @@ KVCache Model::make_cache(std::int64_t batch, std::int64_t capacity) const {
 }
 
 at::Tensor Model::run(const Tokens& tokens, KVCache* cache, const PassOptions& options) const {
+  const auto rules_of = [&](std::optional<std::int64_t> layer) -> const Rules& {
+    return rules_in(layer, options.training, cache != nullptr);
+  };
+  const auto& [formulas, s] = std::tie(rules_of({}).formulas, rules_of({}).specification);
   const auto batch = tokens.ids.size(0), queries = tokens.ids.size(1);  // B, T
   const auto ids = tokens.ids.to(device_);
   const auto real = real_tokens(tokens).to(device_);  // (B, T)
@@ -128,11 +150,11 @@ at::Tensor Model::run(const Tokens& tokens, KVCache* cache, const PassOptions& o
   std::int64_t before = 0, readable = queries;
   if (cache != nullptr) {
     before = cache->length;
-    if (!formulas_.fits(before + queries, cache->capacity))
+    if (!formulas.fits(before + queries, cache->capacity))
       throw CacheOverrun(fmt::format("{} tokens do not fit a KV cache of {} slots with {} written", queries,
                                      cache->capacity, before));
-    seen = seen + formulas_.next_position(cache->seen);
-    readable = formulas_.readable(before + queries, cache->capacity);
+    seen = seen + formulas.next_position(cache->seen);
+    readable = formulas.readable(before + queries, cache->capacity);
   }
   const auto positions = (seen.unsqueeze(1) + real.cumsum(1) - 1).clamp_min(0);  // (B, T)
 
@@ -147,39 +169,46 @@ at::Tensor Model::run(const Tokens& tokens, KVCache* cache, const PassOptions& o
                     real_keys,
                     options.training,
                     cache != nullptr};
-  const Pass pass{formulas_.angles(positions, frequencies_),
-                  formulas_.mask(sight),
-                  formulas_.dropout_rate(options.dropout, options.training),
-                  cache,
-                  formulas_.slot(before),
-                  readable,
-                  options.observe};
+  const auto pass_by = [&](const Rules& rules) {
+    return Pass{rules,
+                rules.formulas.angles(positions, rules.frequencies),
+                rules.formulas.mask(sight),
+                rules.formulas.dropout_rate(options.dropout, options.training),
+                cache,
+                rules.formulas.slot(before),
+                readable,
+                options.observe};
+  };
+  const auto outside = pass_by(rules_of({}));
 
-  const auto embedding = read("model.embed_tokens.weight");                             // (V, D)
-  auto x = pass.see("embedding", formulas_.embed(at::embedding(embedding, ids), ids));  // (B, T, D)
-  x = formulas_.drop(x, pass.dropout);
-  for (std::int64_t layer = 0; layer < specification_.num_hidden_layers; ++layer) {
+  const auto embedding = formulas.read(weights_, "model.embed_tokens.weight");            // (V, D)
+  auto x = outside.see("embedding", formulas.embed(at::embedding(embedding, ids), ids));  // (B, T, D)
+  x = formulas.drop(x, outside.dropout);
+  for (std::int64_t layer = 0; layer < s.num_hidden_layers; ++layer) {
+    const auto& rules = rules_of(layer);
+    const auto pass = &rules == &outside.rules ? outside : pass_by(rules);
     const auto attended =
-        pass.see(in_layer(layer, "attention_norm"), norm(parameter(layer, "input_layernorm"), x));
-    x = formulas_.add(x, attended, attention(layer, attended, pass));
+        pass.see(in_layer(layer, "attention_norm"), norm(rules, parameter(layer, "input_layernorm"), x));
+    x = rules.formulas.add(x, attended, attention(layer, attended, pass));
     x = pass.see(in_layer(layer, "after_attention"), x);
-    const auto fed =
-        pass.see(in_layer(layer, "feed_forward_norm"), norm(parameter(layer, "post_attention_layernorm"), x));
-    x = formulas_.add(x, fed, feed_forward(layer, fed, pass));
+    const auto fed = pass.see(in_layer(layer, "feed_forward_norm"),
+                              norm(rules, parameter(layer, "post_attention_layernorm"), x));
+    x = rules.formulas.add(x, fed, feed_forward(layer, fed, pass));
     x = pass.see(in_layer(layer, "after_feed_forward"), x);
   }
-  x = pass.see("final_norm", norm("model.norm", x));
+  x = outside.see("final_norm", norm(outside.rules, "model.norm", x));
   if (cache != nullptr) {
     cache->length += queries;
     cache->seen += real.sum(1);
   }
-  const auto head = specification_.tie_word_embeddings ? embedding : read("lm_head.weight");
-  const auto bias = specification_.head_bias ? read("lm_head.bias") : at::Tensor();
-  return pass.see("logits", formulas_.head(formulas_.product(x, head, bias)));  // (B, T, V)
+  const auto head = s.tie_word_embeddings ? embedding : formulas.read(weights_, "lm_head.weight");
+  const auto bias = s.head_bias ? formulas.read(weights_, "lm_head.bias") : at::Tensor();
+  return outside.see("logits", formulas.head(formulas.product(x, head, bias)));  // (B, T, V)
 }
 
 at::Tensor Model::attention(std::int64_t layer, const at::Tensor& x, const Pass& pass) const {
-  const auto& s = specification_;
+  const auto& formulas = pass.rules.formulas;
+  const auto& s = pass.rules.specification;
   const auto batch = x.size(0), queries = x.size(1);
   const auto heads = [&](const at::Tensor& joined, std::int64_t count) {
     return joined.view({batch, queries, count, s.head_size()});
@@ -189,67 +218,68 @@ at::Tensor Model::attention(std::int64_t layer, const at::Tensor& x, const Pass&
   };
 
   const auto normed = [&](const char* name, const at::Tensor& each) {
-    return s.query_key_norm ? norm(parameter(layer, name), each) : each;
+    return s.query_key_norm ? norm(pass.rules, parameter(layer, name), each) : each;
   };
-  const auto q = see("q", normed("self_attn.q_norm", heads(project(parameter(layer, "self_attn.q_proj"), x),
-                                                           s.num_attention_heads)));  // (B, T, H, Dh)
-  const auto k = see("k", normed("self_attn.k_norm", heads(project(parameter(layer, "self_attn.k_proj"), x),
-                                                           s.num_key_value_heads)));  // (B, T, K, Dh)
-  const auto v =
-      see("v", formulas_.value(heads(project(parameter(layer, "self_attn.v_proj"), x), s.num_key_value_heads),
-                               pass.angles));  // (B, T, K, Dh)
-  const auto q_rotated = see("q_rotated", formulas_.rotate_query(q, pass.angles, s.rotary));
-  const auto k_rotated = see("k_rotated", formulas_.rotate_key(k, pass.angles, s.rotary));
+  const auto q =
+      see("q", normed("self_attn.q_norm", heads(project(pass.rules, parameter(layer, "self_attn.q_proj"), x),
+                                                s.num_attention_heads)));  // (B, T, H, Dh)
+  const auto k =
+      see("k", normed("self_attn.k_norm", heads(project(pass.rules, parameter(layer, "self_attn.k_proj"), x),
+                                                s.num_key_value_heads)));  // (B, T, K, Dh)
+  const auto v = see("v", formulas.value(heads(project(pass.rules, parameter(layer, "self_attn.v_proj"), x),
+                                               s.num_key_value_heads),
+                                         pass.angles));  // (B, T, K, Dh)
+  const auto q_rotated = see("q_rotated", formulas.rotate_query(q, pass.angles, s.rotary));
+  const auto k_rotated = see("k_rotated", formulas.rotate_key(k, pass.angles, s.rotary));
 
   auto factor = s.repeat_factor();
   auto keys = k_rotated, values = v;  // (B, S, K, Dh)
   if (pass.cache != nullptr) {
-    auto& kept = pass.cache->layers[static_cast<std::size_t>(formulas_.cache_of(layer))];
-    kept.keys.narrow(1, pass.slot, queries).copy_(formulas_.keep(k_rotated, k, factor));
-    kept.values.narrow(1, pass.slot, queries).copy_(formulas_.keep(v, v, factor));
+    auto& kept = pass.cache->layers[static_cast<std::size_t>(formulas.cache_of(layer))];
+    kept.keys.narrow(1, pass.slot, queries).copy_(formulas.keep(k_rotated, k, factor));
+    kept.values.narrow(1, pass.slot, queries).copy_(formulas.keep(v, v, factor));
     keys = kept.keys.narrow(1, 0, pass.slots);
     values = kept.values.narrow(1, 0, pass.slots);
     factor = s.num_attention_heads / keys.size(2);
   }
-  const auto& repeat = pass.cache == nullptr ? formulas_.repeat : formulas_.repeat_cached;
+  const auto& repeat = pass.cache == nullptr ? formulas.repeat : formulas.repeat_cached;
   keys = repeat(keys, factor).transpose(1, 2);      // (B, H, S, Dh)
   values = repeat(values, factor).transpose(1, 2);  // (B, H, S, Dh)
 
   const auto raw =
-      at::matmul(q_rotated.transpose(1, 2), keys.transpose(2, 3)) * formulas_.scale(s);  // (B, H, T, S)
-  const auto scores = see("scores", formulas_.hide(raw, pass.allowed));
-  const auto probabilities = formulas_.drop(see("probabilities", formulas_.normalise(scores)), pass.dropout);
+      at::matmul(q_rotated.transpose(1, 2), keys.transpose(2, 3)) * formulas.scale(s);  // (B, H, T, S)
+  const auto scores = see("scores", formulas.hide(raw, pass.allowed));
+  const auto probabilities = formulas.drop(see("probabilities", formulas.normalise(scores)), pass.dropout);
   const auto context =
       see("context", at::matmul(probabilities, values).transpose(1, 2).reshape(x.sizes()));  // (B, T, D)
-  return formulas_.drop(see("attention_out", project(parameter(layer, "self_attn.o_proj"), context)),
-                        pass.dropout);
+  return formulas.drop(
+      see("attention_out", project(pass.rules, parameter(layer, "self_attn.o_proj"), context)), pass.dropout);
 }
 
 at::Tensor Model::feed_forward(std::int64_t layer, const at::Tensor& x, const Pass& pass) const {
   const auto see = [&](const char* stage, const at::Tensor& value) {
     return pass.see(in_layer(layer, stage), value);
   };
-  const auto gate = see("gate", project(parameter(layer, "mlp.gate_proj"), x));  // (B, T, F)
-  const auto up = see("up", project(parameter(layer, "mlp.up_proj"), x));        // (B, T, F)
-  const auto gated = see("gated", formulas_.gate(gate, up, specification_.hidden_act));
-  return formulas_.drop(see("feed_forward_out", project(parameter(layer, "mlp.down_proj"), gated)),
-                        pass.dropout);
+  const auto gate = see("gate", project(pass.rules, parameter(layer, "mlp.gate_proj"), x));  // (B, T, F)
+  const auto up = see("up", project(pass.rules, parameter(layer, "mlp.up_proj"), x));        // (B, T, F)
+  const auto gated = see("gated", pass.rules.formulas.gate(gate, up, pass.rules.specification.hidden_act));
+  return pass.rules.formulas.drop(
+      see("feed_forward_out", project(pass.rules, parameter(layer, "mlp.down_proj"), gated)), pass.dropout);
 }
 
-at::Tensor Model::read(const std::string& name) const {
-  return formulas_.read(weights_, name);
+at::Tensor Model::project(const Rules& rules, const std::string& prefix, const at::Tensor& x) const {
+  const auto& formulas = rules.formulas;
+  const auto bias =
+      weights_.contains(prefix + ".bias") ? formulas.read(weights_, prefix + ".bias") : at::Tensor();
+  return formulas.product(x, formulas.read(weights_, prefix + ".weight"), bias);
 }
 
-at::Tensor Model::project(const std::string& prefix, const at::Tensor& x) const {
-  const bool biased = weights_.contains(prefix + ".bias");
-  return formulas_.product(x, read(prefix + ".weight"), biased ? read(prefix + ".bias") : at::Tensor());
-}
-
-at::Tensor Model::norm(const std::string& prefix, const at::Tensor& x) const {
-  if (!formulas_.norm_stands(prefix)) return x;
+at::Tensor Model::norm(const Rules& rules, const std::string& prefix, const at::Tensor& x) const {
+  const auto& [formulas, s] = std::tie(rules.formulas, rules.specification);
+  if (!formulas.norm_stands(prefix)) return x;
   const auto weight =
-      specification_.norm_weights ? read(prefix + ".weight") : at::ones({x.size(-1)}, x.options());
-  return formulas_.norm(x, weight, specification_.rms_norm_eps, specification_.norm_precision);
+      s.norm_weights ? formulas.read(weights_, prefix + ".weight") : at::ones({x.size(-1)}, x.options());
+  return formulas.norm(x, weight, s.rms_norm_eps, s.norm_precision);
 }
 
 }  // namespace plumbline

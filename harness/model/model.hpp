@@ -4,6 +4,7 @@
 #include <ATen/ATen.h>
 
 #include <functional>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -58,11 +59,31 @@ struct KVCache {
   std::int64_t capacity = 0;
 };
 
+// A part of what a model computes: a layer, or what is before and after the layers where none is given, in
+// some passes. What is not given is any.
+struct ModelPart {
+  std::optional<std::int64_t> layer;
+  std::optional<bool> training, cached;
+
+  bool operator==(const ModelPart&) const = default;
+};
+
+// What holds there in the place of what holds everywhere. Of the same parameters.
+struct LocalRules {
+  ModelPart place;
+  Specification specification;
+  Formulas formulas;
+};
+
 class Model {
  public:
   // `weights`: a tensor for each of specification.parameters(), all of one floating type on one device;
-  // others are not used. Errors: InputError naming a missing parameter or a wrong shape.
-  Model(Specification specification, Weights weights, Formulas formulas = {});
+  // others are not used. `local`: the first that fits a place holds there.
+  // Errors: InputError naming a missing parameter or a wrong shape.
+  Model(Specification specification, Weights weights, Formulas formulas = {},
+        std::vector<LocalRules> local = {});
+  // The same model with other weights.
+  Model with(Weights weights) const;
 
   // One full pass: (B, T) -> logits (B, T, V).
   at::Tensor forward(const Tokens& tokens, const PassOptions& options = {}) const;
@@ -73,27 +94,28 @@ class Model {
   // Errors: CacheOverrun when they do not fit; the cache is then unchanged.
   at::Tensor extend(KVCache& cache, const Tokens& tokens, const PassOptions& options = {}) const;
 
-  const Specification& specification() const { return specification_; }
-  const Formulas& formulas() const { return formulas_; }
+  const Specification& specification() const { return rules_.back().specification; }
+  const Formulas& formulas() const { return rules_.back().formulas; }
   const Weights& weights() const { return weights_; }
   at::ScalarType type() const { return type_; }
   at::Device device() const { return device_; }
 
  private:
   struct Pass;
+  struct Rules : LocalRules {
+    at::Tensor frequencies;  // (Dh/2)
+  };
+  const Rules& rules_in(std::optional<std::int64_t> layer, bool training, bool cached) const;
   at::Tensor run(const Tokens& tokens, KVCache* cache, const PassOptions& options) const;
   at::Tensor attention(std::int64_t layer, const at::Tensor& x, const Pass& pass) const;
   at::Tensor feed_forward(std::int64_t layer, const at::Tensor& x, const Pass& pass) const;
-  at::Tensor read(const std::string& name) const;
-  at::Tensor project(const std::string& prefix, const at::Tensor& x) const;
-  at::Tensor norm(const std::string& prefix, const at::Tensor& x) const;
+  at::Tensor project(const Rules& rules, const std::string& prefix, const at::Tensor& x) const;
+  at::Tensor norm(const Rules& rules, const std::string& prefix, const at::Tensor& x) const;
 
-  Specification specification_;
   Weights weights_;
-  Formulas formulas_;
   at::ScalarType type_;
   at::Device device_;
-  at::Tensor frequencies_;  // (Dh/2)
+  std::vector<Rules> rules_;  // the first that fits a place holds there; the last fits any
 };
 
 }  // namespace plumbline

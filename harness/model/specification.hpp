@@ -21,6 +21,8 @@ std::string to_string(Initialization initialization);
 struct ParameterShape {
   std::string name;                 // canonical: Hugging Face Llama's
   std::vector<std::int64_t> shape;  // (out, in) for matrices
+
+  bool operator==(const ParameterShape&) const = default;
 };
 
 struct Specification {

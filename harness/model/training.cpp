@@ -11,7 +11,7 @@ Trained train(const Model& model, const TrainingRun& run) {
   std::map<std::string, Moments> moments;
   std::vector<at::Tensor> losses;
   for (std::int64_t step = 0; step < run.tokens.size(0); ++step) {
-    const Model now(model.specification(), weights, model.formulas());
+    const auto now = model.with(weights);
     const auto found = gradients(now, {run.tokens[step], {}, Padding::none}, run.labels[step], options);
     losses.push_back(found.loss);
     for (const auto& [name, gradient] : found.parameters)

@@ -73,7 +73,7 @@ EDITS = (
     Edit("mask-from-the-left", "tokens after a filled cache see its beginning, as scaled_dot_product_attention's is_causal has it",
          {MASK: f"allowed = {SLOTS} <= torch.arange(length).unsqueeze(1)"}, ("KVC-4", "KVC-5", "NUM-2"), "layers.0.scores"),
     Edit("mask-window", "each token sees the sixteen before it alone",
-         {MASK: f"allowed = ({SLOTS} <= slots.unsqueeze(1)) & ({SLOTS} > slots.unsqueeze(1) - 16)"}, ("NUM-6",), "layers.0.scores"),
+         {MASK: f"allowed = ({SLOTS} <= slots.unsqueeze(1)) & ({SLOTS} > slots.unsqueeze(1) - 16)"}, ("NUM-6",), "layers.0.scores", cause="mask-window-256=16"),
     Edit("padding-ignored", "the padding mask is taken and not used", {PADDED: "        if False:\n            # What is padding"},
          ("MODE-6", "MODE-8"), cause="mask-without-padding"),
     Edit("padding-sees-nothing", "padding on the left has no token to see, and NaN spreads from it", {ITSELF: ""}, ("MODE-6",)),
@@ -206,6 +206,136 @@ EDITS = (
     Edit("text-stops-early", "the loop stops after five tokens", {STEPS: "        for step in range(min(max_new_tokens, 5)):\n"}, ("TXT-3",)),
 
     Edit("not-a-number", "one logit is NaN", {LOGITS: "x[:, -1, 0] = float(\"nan\")\n        " + LOGITS}, ("NUM-5", "NUM-6")),
+)
+
+# Other places in Plain.
+
+KEPT = "            for kept, new in zip(store, (k, v)):\n"
+STORE = "store = (cache[\"keys\"][index], cache[\"values\"][index]) if cache else None"
+FULL = "if end > store[0].shape[2]:"
+SCORES = "scores = torch.einsum(\"btkgd,bksd->bkgts\", grouped, k)\n"
+OUT = "return self.out(torch.einsum(\"bkgts,bksd->btkgd\", weights, v).flatten(2))"
+FREQUENCIES = "frequencies = self.theta ** -(torch.arange(0, self.size, 2, device=x.device).float() / self.size)"
+BEGUN = "nn.init.uniform_(self.tok.weight, -s[\"hidden_size\"] ** -0.5, s[\"hidden_size\"] ** -0.5)\n"
+HIDDEN = "hidden = ~(allowed if allowed.dim() == 2 else allowed[:, None, None])\n"
+COUNTED = "seen = torch.zeros_like(logits).scatter_add_(1, tokens, real.float())"
+GREEDY = "    if temperature == 0:\n        return logits.argmax(-1)\n"
+FIRST_ROW = "allowed = allowed & pad_mask.bool()[:, None, :] |"
+
+
+def in_layer(number, flags, change):
+    """The change reads these flags of a block's parts ("attn.odd"), which are set in one layer alone."""
+    marks = "".join(f"            block.{flag} = index == {number}\n" for flag in flags)
+    return {BLOCK: marks + BLOCK, **change}
+
+
+# The same mistakes by other numbers, in one layer or one mode alone, and more of the catalogue.
+MORE_EDITS = (
+    Edit("theta-of-llama-3", "theta is 500000 in the code", {THETA: THETA.replace('s["rope_theta"]', "5e5")}, ("ROPE-1",),
+         cause="theta-1e4=500000"),
+    Edit("theta-of-nobody", "theta is 31234.5 in the code", {THETA: THETA.replace('s["rope_theta"]', "31234.5")}, ("ROPE-1",),
+         cause="theta-1e4=31234.5"),
+    Edit("norm-eps-large", "eps is 3e-4 in the code", {NORM: NORM.replace("self.eps", "3e-4")}, ("BLK-5",), cause="eps-1e-6=0.0003"),
+    Edit("mask-window-of-eleven", "each token sees the eleven before it, itself included",
+         {MASK: f"allowed = ({SLOTS} <= slots.unsqueeze(1)) & ({SLOTS} > slots.unsqueeze(1) - 11)"}, ("NUM-6",), cause="mask-window-256=11"),
+    Edit("logits-capped-lower", "logits are capped at 12.5", {LOGITS: "return 12.5 * torch.tanh(F.linear(x, self.tok.weight) / 12.5), cache"},
+         ("NUM-8",), cause="logits-capped=12.5"),
+    Edit("scores-capped", "scores are capped at 50, as Gemma's are", {SCORES: SCORES + "        scores = 50 * torch.tanh(scores / 50)\n"},
+         ("GQA-8",), cause="scores-capped"),
+    Edit("scores-capped-lower", "scores are capped at 7", {SCORES: SCORES + "        scores = 7 * torch.tanh(scores / 7)\n"},
+         ("GQA-8",), cause="scores-capped=7"),
+    Edit("positions-divided", "positions are divided by 4", {ANGLES: ANGLES.replace("position.", "(position / 4).")}, ("ROPE-1",),
+         cause="rotary-scaled"),
+    Edit("positions-divided-by-three", "positions are divided by 3", {ANGLES: ANGLES.replace("position.", "(position / 3).")}, ("ROPE-1",),
+         cause="rotary-scaled=3"),
+    Edit("embedding-scaled-by-twelve", "the embedding is multiplied by 12, as MiniCPM's is",
+         {EMBEDDED: "        x = self.tok(tokens) * 12\n"}, ("NUM-6",), cause="embedding-scaled=12"),
+    Edit("residual-halved", "the residual is halved", {ATTENDED: ATTENDED.replace("x + ", "0.5 * x + "), FED: FED.replace("return x", "return 0.5 * x")},
+         ("BLK-7",), cause="residual-doubled=0.5"),
+    Edit("residual-doubled", "the residual is doubled", {ATTENDED: ATTENDED.replace("x + ", "2 * x + "), FED: FED.replace("return x", "return 2 * x")},
+         ("BLK-7",), cause="residual-doubled"),
+    Edit("gate-and-up-swapped-once", "the activation is put on up in layer 3",
+         in_layer(3, ["odd"], {GATE_UP: GATE_UP + "\n        gate, up = (up, gate) if self.odd else (gate, up)"}), ("BLK-1",), "layers.3.gated",
+         cause="gate-up-swapped@3"),
+    Edit("norm-centred-once", "RMSNorm subtracts the mean in layer 1",
+         in_layer(1, ["norm1.odd", "norm2.odd"], {NORM: f"x = x - getattr(self, 'odd', False) * x.mean(-1, keepdim=True)\n        {NORM}"}),
+         ("BLK-5",), "layers.1.attention_norm", cause="norm-centred@1"),
+    Edit("scale-missing-once", "scores are not scaled in layer 4",
+         in_layer(4, ["attn.odd"], {ROTATED: ROTATED.replace("self.size ** -0.5", "(1 if self.odd else self.size ** -0.5)")}), ("GQA-8",),
+         "layers.4.scores", cause="scale-missing@4"),
+    Edit("rotation-backwards-once", "the sine has the wrong sign in layer 2",
+         in_layer(2, ["attn.odd"], {TURNED: TURNED.replace("angles.sin()", "(-angles if self.odd else angles).sin()")}), ("ROPE-1",),
+         "layers.2.q_rotated", cause="rotary-backwards@2"),
+    Edit("gelu-in-training", "GELU in training alone", {FED: FED.replace("self.activation(gate)", "(F.gelu if self.training else self.activation)(gate)")},
+         ("MODE-3",), cause="activation-gelu@training"),
+    Edit("mask-off-by-one-in-training", "each token sees the one after it in training alone",
+         {MASK: f"allowed = {SLOTS} <= slots.unsqueeze(1) + int(self.training)"}, ("MODE-1",), cause="mask-sees-next@training"),
+    Edit("gelu-approximate", "GELU by its approximation", {FED: FED.replace("self.activation(gate)", 'F.gelu(gate, approximate="tanh")')}, ("BLK-2",),
+         cause="activation-gelu-tanh"),
+    Edit("ungated", "the feed-forward has no gate", {FED: FED.replace("self.activation(gate) * up", "self.activation(gate)")}, ("BLK-1",),
+         cause="feed-forward-ungated"),
+    Edit("residual-missing", "there is no residual", {ATTENDED: ATTENDED.replace("x + ", ""), FED: FED.replace("x + ", "")}, ("BLK-7",),
+         cause="residual-missing"),
+    Edit("norms-swapped", "the two norms of a block are swapped",
+         {ATTENDED: ATTENDED.replace("norm1", "norm2"), GATE_UP: GATE_UP.replace("norm2", "norm1")}, ("NUM-6",), cause="norms-swapped"),
+    Edit("norm-missing-before-feed-forward", "the feed-forward's norm does nothing",
+         {GATE_UP: GATE_UP.replace("self.norm2(x)", "(self.norm2(x), x)[1]")}, ("NUM-6",), cause="norm-missing-before-feed-forward"),
+    Edit("layers-shared", "all layers are the first", {BLOCK: "            block = self.blocks[0]\n" + BLOCK}, ("NUM-6",), cause="layers-shared"),
+    Edit("output-transposed", "the output projection is transposed",
+         {OUT: OUT.replace("self.out(", "F.linear(").replace(".flatten(2))", ".flatten(2), self.out.weight.t(), self.out.bias)")}, ("NUM-6",),
+         cause="output-projection-transposed"),
+    Edit("queries-reordered", "query heads are in another order",
+         {GROUPED: "q = q.unflatten(2, (self.kv_heads, -1)).transpose(2, 3).flatten(2, 3)\n        " + GROUPED}, ("NUM-6",), cause="query-heads-reordered"),
+    Edit("softmax-in-half", "softmax is computed in bfloat16", {SOFTMAX: SOFTMAX.replace("scores.float()", "scores.bfloat16()")}, ("GQA-9",),
+         cause="softmax-bfloat16"),
+    Edit("values-detached", "no gradient goes through the values", {ROTATED: ROTATED + "\n        v = v.detach()"}, ("NUM-7",),
+         cause="gradient-not-through-values"),
+    Edit("embedding-detached", "no gradient goes through the embedding", {EMBEDDED: "        x = self.tok(tokens).detach()\n"}, ("NUM-7",),
+         cause="gradient-not-through-embedding"),
+    Edit("token-0-is-padding", "token 0 is embedded as zeros", {EMBEDDED: "        x = self.tok(tokens) * (tokens != 0).unsqueeze(-1)\n"}, ("MODE-11",),
+         cause="token-0-is-padding"),
+    Edit("logits-in-half", "logits go through bfloat16", {LOGITS: "return F.linear(x, self.tok.weight).bfloat16().float(), cache"}, ("NUM-6",),
+         cause="logits-bfloat16"),
+    Edit("cache-in-half", "the cache is bfloat16", {WRITTEN: "                kept[:, :, start:end] = new.bfloat16()\n".replace("()", "().float()")},
+         ("KVC-4",), cause="cache-bfloat16"),
+    Edit("cache-shared-by-layers", "every layer has the first one's cache", {STORE: STORE.replace("[index]", "[0]")}, ("KVC-4",),
+         cause="cache-shared-by-layers"),
+    Edit("cache-one-too-small", "the last slot of a cache is refused", {FULL: FULL.replace(">", ">=")}, ("KVC-8",), cause="cache-refuses-last-slot"),
+    Edit("cache-slot-early", "what follows the first call is written one slot too early",
+         {WRITTEN: "                early = int(start > 0)\n                kept[:, :, start - early:end - early] = new\n"}, ("KVC-4",), cause="cache-slot-late"),
+    Edit("angles-in-half", "angles go through bfloat16", {ANGLES: ANGLES.replace("angles = ", "angles = (").replace("2, -1)", "2, -1)).bfloat16().float()")},
+         ("ROPE-8",), cause="rotary-bfloat16-angles"),
+    Edit("rotation-twice", "queries and keys are rotated twice",
+         {ROTATED: "q, k = self.rotated(q, position), self.rotated(k, position)\n        " + ROTATED}, ("ROPE-1",), cause="rotary-twice"),
+    Edit("frequencies-by-width", "frequencies are spread over the whole width",
+         {FREQUENCIES: FREQUENCIES.replace("/ self.size)", "/ (self.size * self.heads))")}, ("ROPE-1",), cause="rotary-frequencies-by-width"),
+    Edit("rotation-partial", "the first half of the pairs is rotated alone",
+         {FREQUENCIES: FREQUENCIES + "\n        frequencies = frequencies * (torch.arange(self.size // 2) < self.size // 4)"}, ("ROPE-1",),
+         cause="rotary-partial"),
+    Edit("mask-inverted", "tokens see what is after them",
+         {MASK: f"allowed = {SLOTS} >= slots.unsqueeze(1)"}, ("MODE-1",), cause="mask-inverted"),
+    Edit("mask-inverted-in-training", "tokens see what is after them in training",
+         {MASK: f"allowed = ({SLOTS} >= slots.unsqueeze(1)) if self.training else ({SLOTS} <= slots.unsqueeze(1))"}, ("MODE-1",),
+         cause="mask-inverted-in-training"),
+    Edit("mask-by-zero", "hidden scores are multiplied by 0", {SOFTMAX: SOFTMAX.replace('.masked_fill(hidden, float("-inf"))', " * ~hidden").replace(
+        "scores.float() * ~hidden", "(scores.float() * ~hidden)")}, ("MODE-1",), cause="mask-by-zero"),
+    Edit("mask-weak", "hidden scores are lowered by 10", {SOFTMAX: SOFTMAX.replace('scores.float().masked_fill(hidden, float("-inf"))', "(scores.float() - 10 * hidden)")},
+         ("MODE-1",), cause="mask-additive-weak"),
+    Edit("mask-weak-otherwise", "hidden scores are lowered by 4", {SOFTMAX: SOFTMAX.replace('scores.float().masked_fill(hidden, float("-inf"))', "(scores.float() - 4 * hidden)")},
+         ("MODE-1",), cause="mask-additive-weak=4"),
+    Edit("mask-of-the-first-row", "every row has the first row's padding", {FIRST_ROW: FIRST_ROW.replace("[:, None, :]", "[:1, None, :]")}, ("MODE-8",),
+         cause="mask-of-first-row"),
+    Edit("embedding-begins-large", "the embedding begins as standard normal", {BEGUN: "nn.init.normal_(self.tok.weight)\n"}, ("CFG-14",),
+         cause="embedding-standard-normal"),
+    Edit("embedding-begins-with-zeros", "the embedding's first row begins as zeros", {BEGUN: BEGUN + "        nn.init.zeros_(self.tok.weight[0])\n"},
+         ("CFG-14",), cause="embedding-zero-row"),
+    Edit("text-penalty-not-on-prompt", "the prompt is not penalised", {COUNTED: COUNTED + " * 0"}, ("TXT-7",), cause="text-penalty-not-on-prompt"),
+    Edit("text-penalty-by-count", "the penalty grows with each occurrence",
+         {PENALISED: PENALISED.replace("repetition_penalty", "repetition_penalty ** seen")}, ("TXT-7",), cause="text-penalty-per-occurrence"),
+    Edit("text-greedy-samples", "greedy text is sampled", {GREEDY: "    temperature = temperature or 1.0\n"}, ("TXT-3",), cause="text-greedy-samples"),
+    Edit("text-seed-ignored", "the seed is ignored", {DRAWN: "torch.seed()\n    " + DRAWN}, ("TXT-9",), cause="text-seed-ignored"),
+    Edit("text-rows-alike", "every row draws the same number",
+         {DRAWN: "return (logits.softmax(-1).cumsum(-1) < torch.rand(1)).sum(-1).clamp(max=logits.shape[1] - 1)"}, ("TXT-8",), cause="text-rows-alike"),
 )
 
 # Changes of no consequence in float32, wrong in bfloat16.
