@@ -221,15 +221,16 @@ class Module(Adapter):
         return shown
 
     def refusal(self):
-        """Where the model refuses two tokens that a cache of one has no room for; None where it does not."""
-        tokens = torch.zeros(1, 2, dtype=torch.long)
-        full = self.open_cache(1, 1)
-        keywords = {**self.keywords(torch.ones(1, 2, dtype=torch.bool), earlier=full.real), **self.cache.keywords,
-                    self.cache.argument: full.held, **({self.cache.start: 0} if self.cache.start else {})}
-        try:
-            self.passed(tokens, Pass(), keywords, 0)
-        except Exception as error:
-            return raised_at(error)
+        """Where the model refuses two tokens that a cache of one has no room for; None where it does not, or refuses them with
+        room for many, too."""
+        for capacity in (64, 1):
+            empty = self.open_cache(1, capacity)
+            keywords = {**self.keywords(torch.ones(1, 2, dtype=torch.bool), earlier=empty.real), **self.cache.keywords,
+                        self.cache.argument: empty.held, **({self.cache.start: 0} if self.cache.start else {})}
+            try:
+                self.passed(torch.zeros(1, 2, dtype=torch.long), Pass(), keywords, 0)
+            except Exception as error:
+                return raised_at(error) if capacity == 1 else None
         return None
 
     def cache_in(self, result, given):

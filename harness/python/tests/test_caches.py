@@ -135,6 +135,20 @@ class Caches(Case):
         talk.extend(opened, TOKENS[:, :1])
         self.assertEqual(talk.refused("extend", {"tokens": TOKENS[:, 1:2]}, cache=opened)["kind"], "failed")
 
+    def test_a_cache_that_nothing_fits_in(self):
+        """A model that raises whatever the room answers nothing."""
+
+        class Never(models.Plain):
+            def forward(self, tokens, *more, cache=None, **keywords):
+                if cache is not None:
+                    raise IndexError("no luck")
+                return super().forward(tokens, *more, cache=cache, **keywords)
+
+        adapter = plain_adapter.adapter(S)
+        adapter.build = Never
+        talk = started(adapter)
+        self.assertEqual(talk.refused("extend", {"tokens": TOKENS[:, :2]}, cache=talk.open_cache(3, 9))["kind"], "failed")
+
     def test_unwritten_slots_are_filled_and_written_ones_are_not(self):
         talk = started(PLAIN)
         cache = talk.open_cache(3, 9)
