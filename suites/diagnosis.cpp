@@ -76,8 +76,8 @@ class Diagnostician {
   Diagnostician(Subject& candidate, double seconds, const std::optional<reports::Localisation>& localisation,
                 const std::vector<std::string>& without)
       : subject_(candidate),
-        until_(Clock::now() +
-               std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds))) {
+        half_(std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds / 2))),
+        until_(Clock::now() + 2 * half_) {
     catalogue_ = read_catalogue(subject_.fixtures());
     const std::set<std::string> left_out(without.begin(), without.end());
     for (const auto& name : left_out) read_departure(name);
@@ -104,6 +104,8 @@ class Diagnostician {
   reports::Diagnosis diagnose() {
     reports::Diagnosis found;
     see();
+    // However slowly the candidate answered, half of the time is left to search in.
+    until_ = std::max(until_, Clock::now() + half_);
     for (const auto& one : seen_) {
       ++found.observations;
       if (one.differs) ++found.differing;
@@ -703,6 +705,7 @@ class Diagnostician {
   }
 
   Subject& subject_;
+  Clock::duration half_;
   Clock::time_point until_;
   std::vector<Defect> catalogue_;
   Names names_, in_order_;  // what is tried: as catalogued, and as tried

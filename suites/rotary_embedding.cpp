@@ -29,17 +29,17 @@ REQUIREMENT("ROPE-1", "pair i of a head turns by position * theta^(-2i/Dh)") {
   const auto stages = observe(standard_probe());
   const auto angles = exact_angles(0, 24);
   const auto unit = unit_roundoff(subject().candidate().type());
-  for (const auto* side : kSides) {
-    const auto before = closed_form::as_complex(shown(stages, fmt::format("layers.0.{}", side)), s.rotary);
-    const auto after =
-        closed_form::as_complex(shown(stages, fmt::format("layers.0.{}_rotated", side)), s.rotary);
-    const auto turn = after / before;  // cos + i sin of the angle
-    const auto expected = at::polar(at::ones_like(angles), angles).expand_as(turn);
-    expect_close(fmt::format("layers.0.{}: turn of each pair", side), at::view_as_real(turn),
-                 at::view_as_real(expected),
-                 Tolerance::each((2 * angle_error(angles) + 20 * unit).unsqueeze(-1),
-                                 "twice the roundings of one rotation and of its angle"));
-  }
+  for (std::int64_t layer = 0; layer < s.num_hidden_layers; ++layer)
+    for (const auto* side : kSides) {
+      const auto stage = fmt::format("layers.{}.{}", layer, side);
+      const auto before = closed_form::as_complex(shown(stages, stage), s.rotary);
+      const auto after = closed_form::as_complex(shown(stages, stage + "_rotated"), s.rotary);
+      const auto turn = after / before;  // cos + i sin of the angle
+      const auto expected = at::polar(at::ones_like(angles), angles).expand_as(turn);
+      expect_close(stage + ": turn of each pair", at::view_as_real(turn), at::view_as_real(expected),
+                   Tolerance::each((2 * angle_error(angles) + 20 * unit).unsqueeze(-1),
+                                   "twice the roundings of one rotation and of its angle"));
+    }
 }
 
 REQUIREMENT("ROPE-2", "the pairs that turn together are the specification's") {
