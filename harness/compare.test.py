@@ -1,6 +1,6 @@
 """Two candidates, compared by the real program: what is the same is said to be, what differs is found and placed.
 
-Run by CTest as `python compare.test.py PROGRAM [--long]`. With --long, every catalogued defect, and every edit of
+Run by CTest as `python compare.test.py PROGRAM [--long]`. With --long, more of the catalogued defects, and edits of
 harness/python/tests/edits.py against a recording of the model as it was. Models run in the interpreter that runs this file.
 """
 
@@ -221,8 +221,8 @@ class Everything(Pairs):
         self.assertGreater(len(DEFECTS), 80)
         self.differ_from_the_reference(DEFECTS[1::8])
 
-    def test_every_edit_differs_from_the_recording_where_it_is(self):
-        for dtype, edits in (("f32", live.EDITS), ("bf16", live.BFLOAT16_EDITS)):
+    def test_edits_differ_from_the_recording_where_they_are(self):
+        for dtype, edits in (("f32", live.EDITS[::3]), ("bf16", live.BFLOAT16_EDITS)):
             before = self.recorded(self.model(f"plain-{dtype}"), "--dtype", dtype)
             for edit in edits:
                 if edit.refused:
