@@ -21,10 +21,9 @@ namespace {
 constexpr const char* kHelp =
     "Each is a departure of the reference model: `plumbline verify defect:NAME` judges the reference with "
     "it,\n"
-    "several joined by +. NAME@3 is the same in layer 3 alone; so NAME@training, NAME@evaluation, "
-    "NAME@cache, "
-    "NAME@no-cache;\n"
-    "and NAME=NUMBER, where it has one, that with another number.\n"
+    "several joined by +. NAME=NUMBER is one with another number, where it has one; NAME@3 the same in layer "
+    "3\n"
+    "alone, and so NAME@training, NAME@evaluation, NAME@cache, NAME@no-cache.\n"
     "Exit status: 0 shown; 2 no such defect.";
 
 void list(const std::vector<Defect>& catalogue, const std::filesystem::path& fixtures) {
@@ -51,8 +50,7 @@ void tell(const Defect& defect) {
              defect.looks_like, fmt::join(defect.seen_by, ", "));
   if (!defect.stage.empty()) fmt::print("  first wrong     {}\n", defect.stage);
   if (const auto* number = number_of(defect.name); number != nullptr)
-    fmt::print("  other numbers   {}=NUMBER: {}\n", defect.name,
-               fmt::format(fmt::runtime(number->clause), "NUMBER"));
+    fmt::print("  other numbers   {}=NUMBER: {}\n", defect.name, describe(*number, "NUMBER"));
   fmt::print("\n{}\n\n{}\n\n  ./plumbline verify defect:{}\n", defect.advice, defect.advice_in_chinese,
              defect.name);
 }

@@ -155,9 +155,11 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--leave-one-out", action="store_true")
     parser.add_argument("--out")
-    given = parser.parse_args()
-    asked = [edit for edit in ALL if edit.name in given.names or not given.names][::given.every] if given.every else []
+    given = parser.parse_intermixed_args()
     by_name = {edit.name: edit for edit in ALL}
+    for name in {name for names in given.names for name in names.split("+")} - set(by_name):
+        parser.error(f"{name}: no such edit; harness/python/tests/edits.py has them")
+    asked = [edit for edit in ALL if edit.name in given.names or not given.names][::given.every] if given.every else []
     wanted = [tuple(by_name[name] for name in names.split("+")) for names in given.names if "+" in names]
     known = [edit for edit in ALL if edit.cause]
     drawn = [edits for edits in itertools.combinations(known, 2) if compatible(edits)]
@@ -190,8 +192,9 @@ def main():
         good &= share(without, "unexplained", LEFT_OUT, "edits are explained by nothing once their cause is left out")
     if given.out:
         pathlib.Path(given.out).write_text(json.dumps({"singles": singles, "pairs": pairs, "left_out": without}, indent=1))
+    good &= bool(singles or pairs or without)
     print("as it should be" if good else "NOT as it should be")
-    return 0 if good and (singles or pairs or without) else 1
+    return 0 if good else 1
 
 
 if __name__ == "__main__":

@@ -117,7 +117,7 @@ const StageErrors* first_locally_wrong(const Localisation& localisation);
 // Known defects that together make of the candidate's own weights what it makes of them, as far as that was
 // looked at.
 struct Explanation {
-  std::vector<std::string> defects;  // names in the catalogue
+  std::vector<std::string> defects;  // as `verify defect:` takes them: catalogued names, =NUMBER, @PLACE
   std::int64_t explained = 0;  // observations that differ from the specification's and that it accounts for
   std::int64_t contradicted = 0;  // observations that do not differ and would with it
   double residual =

@@ -10,6 +10,7 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <tuple>
 
 #include "harness/candidate/reference.hpp"
 #include "harness/model/catalogue.hpp"
@@ -367,8 +368,7 @@ class Diagnostician {
           if (std::find(base.begin(), base.end(), name) != base.end()) continue;
           const auto names = with(base, name);
           if (quickest->seconds > kSlow && contradicted(names)) continue;
-          ++tried_;
-          if (residual_of(names, *quickest) <= 1) take(names);
+          consider(names, *quickest);
         }
         if (!any_complete()) others_of_their_kind(base);
       }
@@ -420,7 +420,7 @@ class Diagnostician {
   // The parts of the model in which it may be alone: layers and modes.
   std::vector<ModelPart> parts_for(const std::string& name) const {
     std::vector<ModelPart> parts;
-    if (!stage_of(name).starts_with("layers.")) return parts;
+    if (!defect_of(name).stage.starts_with("layers.")) return parts;
     for (const auto layer : layers_for(name)) parts.push_back({layer, {}, {}});
     for (const bool yes : {true, false}) {
       parts.push_back({{}, yes, {}});
@@ -442,11 +442,9 @@ class Diagnostician {
     return numbers;
   }
 
-  // The first stage that it makes wrong; empty: none.
-  std::string stage_of(const std::string& name) const {
-    const auto found = std::find_if(catalogue_.begin(), catalogue_.end(),
-                                    [&](const Defect& defect) { return defect.name == name; });
-    return found == catalogue_.end() ? "" : found->stage;
+  const Defect& defect_of(const std::string& name) const {
+    return *std::find_if(catalogue_.begin(), catalogue_.end(),
+                         [&](const Defect& defect) { return defect.name == name; });
   }
 
   // "layers.3.gated" -> 3 and "gated"; what is in no layer is in -1.
@@ -459,21 +457,26 @@ class Diagnostician {
   // Where its stages show that this is wrong by itself in one layer alone, it is that one; where it is in
   // several, it is in none of them alone.
   std::vector<std::int64_t> layers_for(const std::string& name) const {
-    const auto all = subject_.specification().num_hidden_layers;
+    const auto& stage = defect_of(name).stage;
+    if (!stage.starts_with("layers.")) return {};
     std::set<std::int64_t> layers;
-    if (wrong_.empty())
-      for (std::int64_t layer = 0; layer < all; ++layer) layers.insert(layer);
-    if (const auto found = wrong_.find(apart(stage_of(name)).second); found != wrong_.end())
+    if (const auto found = wrong_.find(apart(stage).second); found != wrong_.end())
       layers = found->second;
     else
-      for (const auto& [stage, there] : wrong_) layers.insert(there.begin(), there.end());
-    if (!wrong_.empty() && layers.size() > 1) return {};
+      for (const auto& [other, there] : wrong_) layers.insert(there.begin(), there.end());
+    layers.erase(-1);
+    if (layers.size() > 1) return {};
+    if (wrong_.empty())
+      for (std::int64_t layer = 0; layer < subject_.specification().num_hidden_layers; ++layer)
+        layers.insert(layer);
     return {layers.begin(), layers.end()};
   }
 
   void attempt(const Names& names, const Seen& quickest) {
-    if (late()) return;
-    ++tried_;
+    if (!late()) consider(names, quickest);
+  }
+
+  void consider(const Names& names, const Seen& quickest) {
     if (residual_of(names, quickest) <= 1) take(names);
   }
 
@@ -597,7 +600,7 @@ class Diagnostician {
     const auto shown = of_those(forms_of_what_is_wrong());
     for (const auto& one : shown)
       for (const auto& other : shown)
-        if (apart(stage_of(read_departure(one).name)).second == first_wrong_ &&
+        if (apart(defect_of(read_departure(one).name).stage).second == first_wrong_ &&
             read_departure(one).name != read_departure(other).name) {
           attempt(with({one}, other), *quickest);
           if (any_complete()) return;
@@ -613,12 +616,11 @@ class Diagnostician {
   Names forms_of_what_is_wrong() const {
     Names forms, in_one_layer;
     for (const auto& name : in_order_) {
-      const auto found = wrong_.find(apart(stage_of(name)).second);
-      if (found == wrong_.end()) continue;
+      if (!wrong_.contains(apart(defect_of(name).stage).second)) continue;
       forms.push_back(name);
       for (const double number : likely_numbers(name)) forms.push_back(write_departure({name, number, {}}));
-      if (found->second.size() == 1 && !found->second.contains(-1))
-        in_one_layer.push_back(write_departure({name, {}, {*found->second.begin(), {}, {}}}));
+      for (const auto layer : layers_for(name))
+        in_one_layer.push_back(write_departure({name, {}, {layer, {}, {}}}));
     }
     forms.insert(forms.end(), in_one_layer.begin(), in_one_layer.end());
     return forms;
@@ -639,17 +641,6 @@ class Diagnostician {
   }
 
   void conclude(reports::Diagnosis& found) {
-    const auto known = [&](const std::string& written) {
-      const auto name = read_departure(written).name;
-      return *std::find_if(catalogue_.begin(), catalogue_.end(),
-                           [&](const Defect& defect) { return defect.name == name; });
-    };
-    const auto clause = [&](const std::string& written) {
-      const auto read = read_departure(written);
-      return (read.number ? fmt::format(fmt::runtime(number_of(read.name)->clause), *read.number)
-                          : known(written).departure) +
-             describe(read.place);
-    };
     std::vector<std::string> certain;
     for (const auto& one : explanations_) {
       if (found.explanations.size() == kMostShown) break;
@@ -659,7 +650,8 @@ class Diagnostician {
       found.explanations.push_back({one.names, one.explained, one.broken, one.residual, complete(one)});
       if (complete(one)) certain.push_back(fmt::format("{}", fmt::join(one.names, " and ")));
     }
-    const auto searched = late() ? fmt::format("; time was up after {} were tried", tried_) : std::string();
+    const auto searched =
+        late() ? fmt::format("; time was up after {} were tried", cache_.size() - 1) : std::string();
     if (explanations_.empty()) {
       found.conclusion = "not explained by any known defect, alone or with others" + searched;
       return;
@@ -667,7 +659,7 @@ class Diagnostician {
     const auto& best = explanations_.front();
     const auto names = fmt::format("{}", fmt::join(best.names, " and "));
     std::vector<std::string> clauses;
-    for (const auto& name : best.names) clauses.push_back(clause(name));
+    for (const auto& name : best.names) clauses.push_back(clause_of(name));
     const auto what = fmt::format("{}", fmt::join(clauses, "; and "));
     if (certain.empty()) {
       const bool mostly = best.broken == 0 && 2 * best.explained > differing();
@@ -688,20 +680,24 @@ class Diagnostician {
     found.conclusion = certain.size() == 1 ? fmt::format("{} {}: {}", how, names, what)
                                            : fmt::format("{} {}, which nothing that was seen tells apart",
                                                          how, fmt::join(certain, " or by "));
-    for (const auto& name : best.names)
-      found.advice.push_back(
-          {name, advice_on(name, known(name).advice, "Here {0}. What follows is of {1}: "),
-           advice_on(name, known(name).advice_in_chinese, "此处是 {2}；以下说的是 {1}：")});
+    for (const auto& name : best.names) found.advice.push_back(advice_on(name));
+  }
+
+  // What it is, as a clause.
+  std::string clause_of(const std::string& written) const {
+    const auto read = read_departure(written);
+    return (read.number ? describe(*number_of(read.name), fmt::format("{}", *read.number))
+                        : defect_of(read.name).departure) +
+           describe(read.place);
   }
 
   // Advice speaks of the usual number and of the whole model: where it is another, that is said before.
-  static std::string advice_on(const std::string& written, const std::string& advice, const char* before) {
-    const auto read = read_departure(written);
-    if (!read.number && read.place == ModelPart{}) return advice;
-    std::vector<std::string> here;
-    if (read.number) here.push_back(fmt::format(fmt::runtime(number_of(read.name)->clause), *read.number));
-    if (const auto place = describe(read.place); !place.empty()) here.push_back("it is" + place.substr(1));
-    return fmt::format(fmt::runtime(before), fmt::join(here, ", "), read.name, written) + advice;
+  reports::Advice advice_on(const std::string& written) const {
+    const auto name = read_departure(written).name;
+    const auto& [english, chinese] = std::tie(defect_of(name).advice, defect_of(name).advice_in_chinese);
+    if (written == name) return {written, english, chinese};
+    return {written, fmt::format("Here: {}. What follows is of {}: {}", clause_of(written), name, english),
+            fmt::format("此处是 {}；以下说的是 {}：{}", written, name, chinese)};
   }
 
   Subject& subject_;
@@ -715,14 +711,13 @@ class Diagnostician {
       wrong_;                // stages that are, by themselves, and in which layers
   std::string first_wrong_;  // the first of them in execution order
   bool runs_ = true, steady_ = true;
-  Weights exact_, near_;     // the candidate's, in float64 and in its own type
-  std::vector<Seen> seen_;   // the quickest first; not changed after see()
-  std::vector<Seen> inner_;  // what tells apart those that explain all else
-  std::deque<Seen> further_;
+  Weights exact_, near_;      // the candidate's, in float64 and in its own type
+  std::vector<Seen> seen_;    // the quickest first; not changed after see()
+  std::vector<Seen> inner_;   // what tells apart those that explain all else
+  std::deque<Seen> further_;  // of other tokens, that what explains all the others was held to
   std::map<Names, std::map<const Seen*, double>> cache_;
   std::set<Names> weighed_;
   std::vector<Explanation> explanations_;
-  int tried_ = 0;
 };
 
 }  // namespace

@@ -147,6 +147,10 @@ std::string describe(const ModelPart& place) {
   return "";
 }
 
+std::string describe(const DepartureNumber& number, const std::string& value) {
+  return fmt::format(fmt::runtime(number.clause), value);
+}
+
 const DepartureNumber* number_of(const std::string& name) {
   const auto& departure = departure_of(name, name);
   return departure.number ? &*departure.number : nullptr;
@@ -160,7 +164,7 @@ Departed depart(const Specification& specification, const std::string& names) {
     begin = end + 1;
   }
   // All that hold in the whole of a place.
-  const auto holding_in = [&](const ModelPart& place, bool say_idle) {
+  const auto holding_in = [&](const ModelPart& place) {
     Departed departed{specification, {}};
     for (const auto& one : written) {
       if (both(place, one.place) != place) continue;
@@ -168,7 +172,8 @@ Departed depart(const Specification& specification, const std::string& names) {
       const auto before = departed.specification;
       apply(departure, one.number, departed);
       const auto idle = [&](const std::string& why) {
-        if (say_idle) departed.idle.push_back(fmt::format("{} changes nothing here: {}", one.name, why));
+        if (one.place == place)
+          departed.idle.push_back(fmt::format("{} changes nothing here: {}", one.name, why));
       };
       if (changes_numbers(departure)) {
         if (departed.specification == before) idle("the model is like that already");
@@ -178,7 +183,7 @@ Departed depart(const Specification& specification, const std::string& names) {
     }
     return departed;
   };
-  auto departed = holding_in({}, true);
+  auto departed = holding_in({});
   require_possible(departed.specification, "defect:" + names);
   std::vector<ModelPart> places;
   for (const auto& one : written) {
@@ -199,11 +204,12 @@ Departed depart(const Specification& specification, const std::string& names) {
   std::stable_sort(places.begin(), places.end(),
                    [&](const ModelPart& a, const ModelPart& b) { return given(a) > given(b); });
   for (const auto& place : places) {
-    auto there = holding_in(place, false);
+    auto there = holding_in(place);
     require_possible(there.specification, "defect:" + names);
     if (there.specification.parameters() != departed.specification.parameters())
       throw InputError(fmt::format("defect:{}: another shape is one of the whole model and cannot be{}",
                                    printable(names), describe(place).substr(1)));
+    departed.idle.insert(departed.idle.end(), there.idle.begin(), there.idle.end());
     departed.local.push_back({place, std::move(there.specification), std::move(there.formulas)});
   }
   return departed;

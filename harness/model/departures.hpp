@@ -54,7 +54,9 @@ std::string write_departure(const WrittenDeparture& departure);
 // nullptr: it has none. Errors: InputError for an unknown name.
 const DepartureNumber* number_of(const std::string& name);
 
-// Where it is, as a clause: ", in layer 3 alone"; empty: everywhere.
+// The number's clause with this value in it; where it is, as a clause: ", in layer 3 alone"; empty:
+// everywhere.
+std::string describe(const DepartureNumber& number, const std::string& value);
 std::string describe(const ModelPart& place);
 
 // Applies departures, joined by "+", to the model that the specification describes.
