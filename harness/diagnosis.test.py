@@ -79,6 +79,7 @@ class Judge:
             return f"{name}: exit status {run.returncode}: {(run.stdout + run.stderr).strip()[-200:]}"
         result = json.loads((folder / "out" / "result.json").read_text())
         shutil.rmtree(folder)
+        print(f"{name}: {result['diagnosis']['conclusion'][:120]}", file=sys.stderr, flush=True)
         return result
 
 

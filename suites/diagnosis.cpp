@@ -16,6 +16,7 @@
 #include "harness/model/catalogue.hpp"
 #include "harness/model/departures.hpp"
 #include "harness/system/error.hpp"
+#include "suites/hypothesis.hpp"
 #include "suites/observations.hpp"
 
 namespace plumbline {
@@ -27,50 +28,11 @@ constexpr double kInfinite = std::numeric_limits<double>::infinity();
 constexpr std::size_t kMostTogether = 3;
 constexpr std::size_t kBases = 4;        // of how many partial explanations more is tried
 constexpr double kWorthMeasuring = 1e4;  // beyond this many times what is allowed, rounding is no explanation
+constexpr int kAccounts = 3;             // of what one stage shows, so many are followed
 constexpr std::size_t kMostShown = 5;
 constexpr int kAsked = 3;  // of how many observations a number is read that turns
 constexpr double kFine = 0.03, kCoarse = 0.3, kTold = 1e-9;  // logarithms: steps, and what is near enough
 constexpr double kSlow = 0.25, kQuick = 0.05;  // seconds that the specification's own model takes to answer
-
-// The difference of two answers in terms of what is allowed: 1 or less is rounding. `near` is `exact` with
-// the candidate's rounding; empty: not measured.
-double residual(const Weights& seen, const Weights& exact, const Weights& near, const Weights& right,
-                const Weights& right_near, double roundoff, double slack) {
-  double worst = 0;
-  std::int64_t compared = 0;
-  const auto noise_of = [](const Weights& one, const Weights& other, const std::string& key) {
-    const auto a = one.find(key), b = other.find(key);
-    if (a == one.end() || b == other.end() || a->second.sizes() != b->second.sizes()) return 0.0;
-    const auto size = largest(finite(a->second));
-    return size == 0 ? 0 : largest(finite(a->second) - finite(b->second)) / size;
-  };
-  for (const auto& [key, value] : seen) {
-    const auto found = exact.find(key);
-    const bool counts = !at::isFloatingType(value.scalar_type());
-    if (found == exact.end()) {
-      if (counts) return kInfinite;
-      continue;
-    }
-    if (found->second.sizes() != value.sizes()) return kInfinite;
-    ++compared;
-    if (counts) {
-      if (!found->second.equal(value)) return kInfinite;
-      continue;
-    }
-    const auto a = value.to(at::kCPU, at::kDouble), b = found->second.to(at::kCPU, at::kDouble);
-    if (!a.isnan().equal(b.isnan())) return kInfinite;
-    const auto alike = (a == b) | a.isnan();
-    const auto difference = (a - b).masked_fill(alike, 0);
-    const double relative =
-        std::max({noise_of(exact, near, key), noise_of(right, right_near, key), roundoff});
-    const double allowed = kNoiseFactor * relative * largest(finite(b)) + slack;
-    const double off = largest(difference);
-    worst = std::max(worst, off == 0 ? 0 : allowed > 0 ? off / allowed : kInfinite);
-  }
-  for (const auto& [key, value] : exact)
-    if (!at::isFloatingType(value.scalar_type()) && !seen.contains(key)) return kInfinite;
-  return compared == 0 ? kInfinite : worst;
-}
 
 class Diagnostician {
  public:
@@ -137,21 +99,12 @@ class Diagnostician {
   }
 
  private:
-  // Of defects that are there together, as read_departure reads them; in the catalogue's order.
-  using Names = std::vector<std::string>;
-
   struct Seen {
     Observation observation;
     Weights answer;
     Weights right, right_near;  // by the specification: exactly, and with rounding
     bool differs = false;
     double seconds = 0;  // that the specification's own model takes
-  };
-
-  // The reference with some defects, on the weights of the candidate.
-  struct Stand {
-    std::unique_ptr<Candidate> candidate;
-    std::unique_ptr<Subject> subject;
   };
 
   struct Explanation {
@@ -165,22 +118,13 @@ class Diagnostician {
   double roundoff() const { return unit_roundoff(near_.begin()->second.scalar_type()); }
   bool late() const { return Clock::now() > until_; }
 
-  Stand stand(const Names& names, bool exact) {
-    Stand made;
-    const auto& weights = exact ? exact_ : near_;
-    const auto& any = weights.begin()->second;
-    auto departed = names.empty()
-                        ? Departed{subject_.specification(), {}}
-                        : depart(subject_.specification(), fmt::format("{}", fmt::join(names, "+")));
-    made.candidate = make_reference("hypothesis", std::move(departed), any.scalar_type(), any.device());
-    made.subject = std::make_unique<Subject>(*made.candidate, subject_.specification(), std::nullopt,
-                                             subject_.fixtures(), subject_.recorder());
-    made.subject->use_weights(weights);
-    return made;
+  // The reference with some defects, on the weights of the candidate.
+  Hypothesis stand(const Names& names, bool exact) {
+    return make_hypothesis(subject_, names, exact ? exact_ : near_);
   }
 
   // What the hypothesis shows; empty where it shows nothing.
-  Weights answer_of(Stand& stand, const Observation& observation) {
+  Weights answer_of(Hypothesis& stand, const Observation& observation) {
     set_subject(stand.subject.get());
     Weights answer;
     try {
@@ -230,7 +174,7 @@ class Diagnostician {
   }
 
   // What the hypothesis shows, but for what it need not state: that may be as the specification has it.
-  Weights prediction(Stand& stand, const Seen& one) {
+  Weights prediction(Hypothesis& stand, const Seen& one) {
     auto predicted = answer_of(stand, one.observation);
     if (one.observation.kind != Observation::Kind::stated) return predicted;
     for (auto& [key, value] : predicted)
@@ -252,7 +196,7 @@ class Diagnostician {
       if (!predicted.empty()) {
         // In the candidate's own type first, which is quicker and often does.
         result = residual_of(one, predicted, {});
-        if (result > 1 && result < kWorthMeasuring) {
+        if (result > 1 && result < worth_measuring(names, one)) {
           auto exact = stand(names, true);
           result = residual_of(one, prediction(exact, one), predicted);
         }
@@ -261,6 +205,29 @@ class Diagnostician {
       result = kInfinite;  // no possible model
     }
     return known[&one] = result;
+  }
+
+  // Up to which residual the hypothesis' own rounding may be what is left: of one defect as it is catalogued,
+  // that is measured each time; of several, and of its other forms, it is about that of the loudest.
+  double worth_measuring(const Names& names, const Seen& one) {
+    if (names.size() == 1 && read_departure(names.front()).name == names.front()) return kWorthMeasuring;
+    double loudest = 1;
+    for (const auto& name : names) loudest = std::max(loudest, loudness(read_departure(name).name, one));
+    return std::min(kWorthMeasuring, kCompounded * loudest);
+  }
+
+  // How many times as much rounding as the right model's it brings into what is asked there.
+  double loudness(const std::string& name, const Seen& one) {
+    const auto [known, unknown] = loudness_[name].try_emplace(&one, 1);
+    if (!unknown) return known->second;
+    auto exact = stand({name}, true), near = stand({name}, false);
+    const auto exactly = answer_of(exact, one.observation), nearly = answer_of(near, one.observation);
+    for (const auto& [key, value] : exactly)
+      if (at::isFloatingType(value.scalar_type()))
+        known->second =
+            std::max(known->second, noise_of(exactly, nearly, key) /
+                                        std::max(noise_of(one.right, one.right_near, key), roundoff()));
+    return known->second;
   }
 
   Explanation weigh(const Names& names) {
@@ -329,6 +296,9 @@ class Diagnostician {
 
   void look_in(const std::optional<reports::Localisation>& localisation) {
     if (!localisation) return;
+    // Of a pass with a cache, stages are put together of many.
+    for (const auto& pass : stage_runs())
+      if (pass.name == localisation->mode && pass.needs != "cache") pass_ = pass;
     for (const auto& one : localisation->stages) {
       if (!one.local || one.local->within) continue;
       const auto [layer, stage] = apart(one.stage);
@@ -370,16 +340,118 @@ class Diagnostician {
           if (quickest->seconds > kSlow && contradicted(names)) continue;
           consider(names, *quickest);
         }
-        if (!any_complete()) others_of_their_kind(base);
+        if (base.empty() && !any_complete()) look_inside(1);
+        // What stages show is accounted for: what is left is something else, beside that.
+        if (!any_complete() && !(base.empty() && accounted_for_inside())) others_of_their_kind(base);
       }
       // Nothing alone makes of the quickest what it is: two at once.
-      if (together == 1 && explanations_.empty()) pairs();
+      if (together == 1 && !any_complete() && !accounted_for_inside()) {
+        look_inside(2);
+        if (explanations_.empty()) pairs();
+      }
       rank();
       bases.clear();
       for (std::size_t i = 0; i < std::min(kBases, explanations_.size()); ++i)
         if (explanations_[i].names.size() == together) bases.push_back(explanations_[i].names);
       if (bases.empty() && explanations_.empty()) return;
     }
+  }
+
+  // Which defects together make of what each stage is given what the candidate makes of it: found stage by
+  // stage, so that one hides no other.
+  // `at_once`: how many of one kind of stage.
+  void look_inside(int at_once) {
+    if (!pass_ || !runs_ || !steady_ || late()) return;
+    try {
+      if (!stages_) stages_.emplace(subject_, *pass_, exact_, near_);
+    } catch (const std::exception&) {
+      return;  // it does not show them again
+    }
+    account_for({}, at_once);
+  }
+
+  // Whether something makes all stages what they are, and spoils nothing that was seen.
+  bool accounted_for_inside() const {
+    return std::any_of(explanations_.begin(), explanations_.end(), [&](const Explanation& one) {
+      return one.broken == 0 && inside_.contains(one.names);
+    });
+  }
+
+  // Goes on from `base` until no stage is wrong.
+  void account_for(const Names& base, int at_once) {
+    const auto wrong = stages_->first_wrong(base);
+    if (wrong.empty() && !base.empty()) {
+      inside_.insert(base);
+      take(base);
+    }
+    if (wrong.empty() || base.size() == kMostTogether) return;
+    int found = 0;
+    for (const auto& names : accounts_of(base, wrong, at_once)) {
+      account_for(names, at_once);
+      if (late() || any_complete() || ++found == kAccounts) return;
+    }
+  }
+
+  // `base` with what makes that kind of stage right, and spoils none: defects as catalogued, with another
+  // number, in the one layer where it is wrong; with a number that is fitted; two of them at once.
+  std::vector<Names> accounts_of(const Names& base, const std::string& kind, int at_once) {
+    auto& stages = *stages_;
+    const auto before = stages.residuals(base);
+    std::vector<Names> found;
+    const auto accounts = [&](const Names& names) {
+      const auto& after = stages.residuals(names);
+      const bool right = after.at(kind) <= 1 && std::all_of(after.begin(), after.end(), [&](const auto& one) {
+                           return one.second <= 1 || before.at(one.first) > 1;
+                         });
+      if (right && std::find(found.begin(), found.end(), names) == found.end()) found.push_back(names);
+      return right;
+    };
+    Names concerned;
+    for (const auto& name : in_order_)
+      if (std::none_of(base.begin(), base.end(),
+                       [&](const std::string& one) { return read_departure(one).name == name; }) &&
+          stages.changes(name, kind))
+        concerned.push_back(name);
+    const auto layers = wrong_.contains(kind) ? wrong_.at(kind) : std::set<std::int64_t>{};
+    const auto forms_of = [&](const std::string& name) {
+      std::vector<WrittenDeparture> forms{{name, {}, {}}};
+      for (const double number : likely_numbers(name)) forms.push_back({name, number, {}});
+      if (layers.size() == 1 && *layers.begin() >= 0)
+        for (auto form : std::vector<WrittenDeparture>(forms)) {
+          form.place.layer = *layers.begin();
+          forms.push_back(form);
+        }
+      return forms;
+    };
+    const auto fitted = [&](const Names& beside, const std::string& name) {
+      const auto* number = number_of(name);
+      if (number == nullptr || !number->continuous || late()) return;
+      const auto written = [&](double value) { return with(beside, write_departure({name, value, {}})); };
+      const double best = fitting_best([&](double value) { return stages.distance(written(value), kind); },
+                                       range_of(name), number->turns ? kFine : kCoarse);
+      for (const double round : rounder_than(best))
+        if (accounts(written(round))) return;
+    };
+    Names forms;
+    for (const auto& name : concerned)
+      for (const auto& form : forms_of(name)) {
+        forms.push_back(write_departure(form));
+        accounts(with(base, forms.back()));
+      }
+    if (!found.empty()) return found;
+    for (const auto& name : concerned) fitted(base, name);
+    if (!found.empty() || at_once == 1 || base.size() + 2 > kMostTogether) return found;
+    const auto alike = [](const std::string& a, const std::string& b) {
+      return read_departure(a).name == read_departure(b).name;
+    };
+    for (std::size_t i = 0; i < forms.size() && !late(); ++i)
+      for (std::size_t j = i + 1; j < forms.size(); ++j)
+        if (!alike(forms[i], forms[j])) accounts(with(with(base, forms[i]), forms[j]));
+    if (!found.empty()) return found;
+    for (const auto& name : concerned)
+      for (const auto& form : forms)
+        if (!alike(name, form) && found.empty()) fitted(with(base, form), name);
+    return found;
   }
 
   // Whether it changes what is asked there.
@@ -442,6 +514,14 @@ class Diagnostician {
     return numbers;
   }
 
+  // The numbers between which any may be.
+  std::vector<double> range_of(const std::string& name) const {
+    auto numbers = likely_numbers(name);
+    numbers.push_back(number_of(name)->usual(subject_.specification()));
+    std::erase_if(numbers, [](double value) { return value <= 0; });
+    return numbers;
+  }
+
   const Defect& defect_of(const std::string& name) const {
     return *std::find_if(catalogue_.begin(), catalogue_.end(),
                          [&](const Defect& defect) { return defect.name == name; });
@@ -482,9 +562,7 @@ class Diagnostician {
 
   // Any number between those that are met, as the observations have it.
   void fit(const Names& base, const std::string& name) {
-    auto numbers = likely_numbers(name);
-    numbers.push_back(number_of(name)->usual(subject_.specification()));
-    std::erase_if(numbers, [](double value) { return value <= 0; });
+    const auto numbers = range_of(name);
     const auto written = [&](double value) { return with(base, write_departure({name, value, {}})); };
     // Far from the start of a text, what turns has turned too often to show the way: another may.
     int asked = 0;
@@ -492,21 +570,29 @@ class Diagnostician {
       if (late() || asked == (number_of(name)->turns ? kAsked : 1) || one.seconds > kQuick) return;
       if (!one.differs || residual_of(base, one) <= 1 || !moves(name, one)) continue;
       ++asked;
-      const double found = fitting_best(one, numbers, number_of(name)->turns ? kFine : kCoarse, written);
-      // A round number near there is likelier than what rounding left of it.
-      for (const int digits : {1, 2, 3, 4, 6, 9, 12}) {
-        attempt(written(std::stod(fmt::format("{:.{}e}", found, digits - 1))), one);
+      const double found = fitting_best([&](double value) { return distance_of(written(value), one); },
+                                        numbers, number_of(name)->turns ? kFine : kCoarse);
+      for (const double round : rounder_than(found)) {
+        attempt(written(round), one);
         if (any_complete()) return;
       }
     }
   }
 
+  // A round number near there is likelier than what rounding left of it.
+  static std::vector<double> rounder_than(double found) {
+    std::vector<double> numbers;
+    for (const int digits : {1, 2, 3, 4, 6, 9, 12})
+      numbers.push_back(std::stod(fmt::format("{:.{}e}", found, digits - 1)));
+    return numbers;
+  }
+
   // The number of those between the least and the most of them that comes nearest to what was seen.
-  template <typename Written>
-  double fitting_best(const Seen& one, const std::vector<double>& numbers, double step, Written written) {
+  double fitting_best(const std::function<double(double)>& distance_at, const std::vector<double>& numbers,
+                      double step) {
     const auto [least, most] = std::minmax_element(numbers.begin(), numbers.end());
     // In logarithms: in steps at first, and then by thirds.
-    const auto distance = [&](double logarithm) { return distance_of(written(std::exp(logarithm)), one); };
+    const auto distance = [&](double logarithm) { return distance_at(std::exp(logarithm)); };
     double best = 0, nearest = kInfinite;
     for (double at = std::log(*least); at <= std::log(*most) && !late(); at += step)
       if (const double off = distance(at); off < nearest) {
@@ -708,14 +794,18 @@ class Diagnostician {
   std::map<std::string, std::size_t> order_;
   std::set<std::string> suspected_;
   std::map<std::string, std::set<std::int64_t>>
-      wrong_;                // stages that are, by themselves, and in which layers
-  std::string first_wrong_;  // the first of them in execution order
+      wrong_;                     // stages that are, by themselves, and in which layers
+  std::string first_wrong_;       // the first of them in execution order
+  std::optional<StageRun> pass_;  // the one that shows it
+  std::optional<StagesApart> stages_;
+  std::set<Names> inside_;  // what makes all stages what they are
   bool runs_ = true, steady_ = true;
   Weights exact_, near_;      // the candidate's, in float64 and in its own type
   std::vector<Seen> seen_;    // the quickest first; not changed after see()
   std::vector<Seen> inner_;   // what tells apart those that explain all else
   std::deque<Seen> further_;  // of other tokens, that what explains all the others was held to
   std::map<Names, std::map<const Seen*, double>> cache_;
+  std::map<std::string, std::map<const Seen*, double>> loudness_;
   std::set<Names> weighed_;
   std::vector<Explanation> explanations_;
 };

@@ -148,7 +148,9 @@ const std::vector<Departure>& of_parameters_and_attention() {
        }},
       {"scale-twice",
        [](Departed& d) {
-         d.formulas.scale = [](const Specification& s) { return 1.0 / static_cast<double>(s.head_size()); };
+         d.formulas.scale = [once = d.formulas.scale](const Specification& s) {
+           return once(s) / std::sqrt(static_cast<double>(s.head_size()));
+         };
        }},
       {"key-value-swapped",
        [](Departed& d) {

@@ -186,6 +186,8 @@ struct Formulas {
     return token == end;
   };
   std::function<at::Tensor(const at::Tensor& logits, const at::Tensor& real)> last = last_logits;
+  // What a pass goes on with after a stage ("layers.3.scores"); empty: with what it computed there.
+  std::function<at::Tensor(const std::string& stage, const at::Tensor& value)> go_on = {};
 };
 
 }  // namespace plumbline

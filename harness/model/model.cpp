@@ -23,7 +23,7 @@ struct Model::Pass {
 
   at::Tensor see(const std::string& stage, const at::Tensor& value) const {
     if (observe) observe(stage, value);
-    return value;
+    return rules.formulas.go_on ? rules.formulas.go_on(stage, value) : value;
   }
 };
 
