@@ -35,7 +35,8 @@ CHAPTERS = ("CFG", "PAR", "GQA", "KVC", "ROPE", "BLK", "MODE", "NUM", "TRN", "TX
 ALL = [edit for edit in EDITS + MORE_EDITS if not edit.refused]
 SINGLE, TOGETHER, LEFT_OUT = 0.98, 0.90, 0.98  # shares
 # Without the one, the other says the same of the model in other words.
-SAME = {"mask-none-in-training": {"mask-none@training"}, "mask-inverted-in-training": {"mask-inverted@training"}}
+SAME = {"mask-none-in-training": {"mask-none@training"}, "mask-inverted-in-training": {"mask-inverted@training"},
+        "cache-unrotated": {"rotary-keys-unrotated@cache"}, "rotary-twice": {"rotary-scaled=0.5"}}
 
 
 def base(defect):
