@@ -208,12 +208,12 @@ class Diagnostician {
   }
 
   // Up to which residual the hypothesis' own rounding may be what is left: of one defect as it is catalogued,
-  // that is measured each time; of several, and of its other forms, it is about that of the loudest.
+  // that is measured each time; of several, and of its other forms, it is guessed of what each makes of it.
   double worth_measuring(const Names& names, const Seen& one) {
     if (names.size() == 1 && read_departure(names.front()).name == names.front()) return kWorthMeasuring;
-    double loudest = 1;
-    for (const auto& name : names) loudest = std::max(loudest, loudness(read_departure(name).name, one));
-    return std::min(kWorthMeasuring, kCompounded * loudest);
+    double loud = kCompounded;
+    for (const auto& name : names) loud *= loudness(read_departure(name).name, one);
+    return std::min(kWorthMeasuring, loud);
   }
 
   // How many times as much rounding as the right model's it brings into what is asked there.
@@ -406,11 +406,24 @@ class Diagnostician {
       if (right && std::find(found.begin(), found.end(), names) == found.end()) found.push_back(names);
       return right;
     };
-    Names concerned;
-    for (const auto& name : in_order_)
-      if (std::none_of(base.begin(), base.end(),
+    // With the usual number, or with one far from it: a wide window hides nothing of a short text.
+    const auto changes = [&](const std::string& name) {
+      auto numbers = likely_numbers(name);
+      std::sort(numbers.begin(), numbers.end());
+      return stages.changes(name, kind) ||
+             (!numbers.empty() && (stages.changes(write_departure({name, numbers.front(), {}}), kind) ||
+                                   stages.changes(write_departure({name, numbers.back(), {}}), kind)));
+    };
+    // Those first that are known to show there.
+    Names concerned, in_order = in_order_;
+    std::stable_partition(in_order.begin(), in_order.end(), [&](const std::string& name) {
+      return apart(defect_of(name).stage).second == kind;
+    });
+    for (const auto& name : in_order)
+      if (!late() &&
+          std::none_of(base.begin(), base.end(),
                        [&](const std::string& one) { return read_departure(one).name == name; }) &&
-          stages.changes(name, kind))
+          changes(name))
         concerned.push_back(name);
     const auto layers = wrong_.contains(kind) ? wrong_.at(kind) : std::set<std::int64_t>{};
     const auto forms_of = [&](const std::string& name) {
@@ -435,6 +448,7 @@ class Diagnostician {
     Names forms;
     for (const auto& name : concerned)
       for (const auto& form : forms_of(name)) {
+        if (late()) return found;
         forms.push_back(write_departure(form));
         accounts(with(base, forms.back()));
       }

@@ -104,12 +104,12 @@ const std::map<std::string, double>& StagesApart::residuals(const Names& names) 
     near = show(names, false);
   } catch (const std::exception&) {  // no possible model, or no possible pass
   }
-  double loudest = 1;
-  for (const auto& name : names) loudest = std::max(loudest, alone(read_departure(name).name).loudness);
+  double loud = kCompounded;
+  for (const auto& name : names) loud *= alone(read_departure(name).name).loudness;
   for (const auto& kind : kinds_) {
     const auto& seen = seen_.at(kind);
     double& off = known->second[kind] = residual(seen, near, {}, right_, right_near_, roundoff(), 0);
-    if (!(off > 1 && off < kCompounded * loudest)) continue;
+    if (!(off > 1 && off < loud)) continue;
     if (exact.empty()) exact = show(names, true);
     off = residual(seen, exact, near, right_, right_near_, roundoff(), 0);
   }

@@ -23,7 +23,7 @@ struct Hypothesis {
 Hypothesis make_hypothesis(Subject& about, const Names& names, const Weights& weights,
                            const Stages* shown = nullptr);
 
-// Several defects together may round so many times as much as the one that rounds most.
+// Defects together may round so many times as much as each by itself says, multiplied.
 constexpr double kCompounded = 10;
 
 // How far the two are apart, relative to the largest value.
