@@ -8,6 +8,7 @@
 #include <catch2/matchers/catch_matchers_string.hpp>
 #include <nlohmann/json.hpp>
 
+#include "harness/model/departures.hpp"
 #include "harness/system/error.hpp"
 
 using namespace plumbline;
@@ -217,6 +218,30 @@ TEST_CASE("model: every stage is observed once, in execution order, with its sha
     const auto logits = reference.extend(cache, tokens(2, 3), options);
     CHECK(names == stage_names(5));
     CHECK(logits.isfinite().all().item<bool>());
+  }
+}
+
+TEST_CASE("model: a pass goes on with the stages that it is given, and shows what it makes of them itself",
+          "[model]") {
+  const auto whole = tokens(2, 7);
+  std::map<std::string, at::Tensor> right, seen;
+  const auto observe_in = [&](std::map<std::string, at::Tensor>& all) {
+    PassOptions options;
+    options.observe = [&all](const std::string& stage, const at::Tensor& value) { all[stage] = value; };
+    return options;
+  };
+  model().forward(whole, observe_in(right));
+
+  // A model with another rotation, given all that the right one makes: it is wrong where it rotates alone.
+  auto departed = depart(tiny(), "rotary-backwards");
+  departed.formulas.go_on = [&](const std::string& stage, const at::Tensor&) { return right.at(stage); };
+  const Model backwards(departed.specification, weights(), departed.formulas);
+  const auto logits = backwards.forward(whole, observe_in(seen));
+  CHECK(logits.equal(right.at("logits")));
+  REQUIRE(seen.size() == right.size());
+  for (const auto& [stage, value] : seen) {
+    INFO(stage);
+    CHECK(value.equal(right.at(stage)) == !stage.ends_with("_rotated"));
   }
 }
 
