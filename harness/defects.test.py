@@ -16,7 +16,7 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 # With another number, that is met or that nobody has; in one layer or mode alone; beside another, of the same stage, too.
 FORMS = ("theta-1e4=500000", "eps-1e-6=3e-08", "gate-up-swapped@3", "mask-sees-next@training", "logits-bfloat16+gate-up-swapped@training",
-         "theta-1e4=31234.5+rotary-partial", "scale-by-width+scale-twice", "norm-centred+rotary-backwards+gate-up-swapped@2")
+         "theta-1e4=500000+norm-centred@2", "scale-by-width+scale-twice", "norm-centred+rotary-backwards+gate-up-swapped@2")
 OF_NO_LAYER = "loss-unshifted@3"
 
 

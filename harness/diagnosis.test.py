@@ -29,10 +29,11 @@ import tempfile
 MODELS = pathlib.Path(__file__).resolve().parent / "python" / "tests"
 sys.path.insert(0, str(MODELS))
 
+from catalogued_edits import CATALOGUED_EDITS  # noqa: E402
 from edits import EDITS, MORE_EDITS  # noqa: E402
 
 CHAPTERS = ("CFG", "PAR", "GQA", "KVC", "ROPE", "BLK", "MODE", "NUM", "TRN", "TXT")
-ALL = [edit for edit in EDITS + MORE_EDITS if not edit.refused]
+ALL = [edit for edit in EDITS + MORE_EDITS + CATALOGUED_EDITS if not edit.refused]
 SINGLE, TOGETHER, LEFT_OUT = 0.98, 0.90, 0.98  # shares
 # Without the one, the other says the same of the model in other words.
 SAME = {"mask-none-in-training": {"mask-none@training"}, "mask-inverted-in-training": {"mask-inverted@training"},
@@ -65,16 +66,18 @@ class Judge:
         """The result of the model with these edits, or a sentence where there is none."""
         folder = self.root / name
         folder.mkdir()
-        text = (MODELS / "models.py").read_text()
+        adapter = f"{edits[0].model}_adapter.py"
+        texts = {file: (MODELS / file).read_text() for file in ("models.py", adapter)}
         for old, new in (change for edit in edits for change in edit.change.items()):
-            if text.count(old) != 1:
+            places = [file for file, text in texts.items() for _ in range(text.count(old))]
+            if len(places) != 1:
                 return f"{name}: not one place that reads {old!r}"
-            text = text.replace(old, new)
-        (folder / "models.py").write_text(text)
-        adapter = shutil.copy(MODELS / "plain_adapter.py", folder)
+            texts[places[0]] = texts[places[0]].replace(old, new)
+        for file, text in texts.items():
+            (folder / file).write_text(text)
         chapters = {CHAPTERS.index(id.split("-")[0]) + 1 for edit in edits for id in edit.fails}
         only = ["--only", ",".join(map(str, sorted(chapters)))] if chapters else []
-        run = subprocess.run([self.program, "verify", adapter, "--python", sys.executable, "--spec", "tiny", "--threads", "1",
+        run = subprocess.run([self.program, "verify", str(folder / adapter), "--python", sys.executable, "--spec", "tiny", "--threads", "1",
                               *only, "--out", str(folder / "out"), *arguments], capture_output=True, text=True, timeout=600)
         if run.returncode != 1:
             return f"{name}: exit status {run.returncode}: {(run.stdout + run.stderr).strip()[-200:]}"
@@ -135,7 +138,7 @@ def compatible(edits):
     """They touch other places, and are not two forms of one mistake."""
     a, b = edits
     places = [list(edit.change) for edit in edits]
-    return base(a.cause) != base(b.cause) and not any(x in y or y in x for x in places[0] for y in places[1])
+    return a.model == b.model and base(a.cause) != base(b.cause) and not any(x in y or y in x for x in places[0] for y in places[1])
 
 
 def share(results, key, wanted, what):

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cmath>
 #include <deque>
+#include <functional>
 #include <limits>
 #include <map>
 #include <optional>
@@ -31,6 +32,9 @@ constexpr double kWorthMeasuring = 1e4;  // beyond this many times what is allow
 constexpr double kWorthRounding = 1e6;   // the same, of what one rounding allows
 constexpr int kAccounts = 3;             // of what one stage shows, so many are followed
 constexpr std::size_t kMostShown = 5;
+constexpr int kOpen = 6;  // against how many observations that are left a defect is held
+constexpr double kThird = 1.0 / 3, kHalf = 0.5, kMost = 0.8;  // shares of the time that is left
+constexpr const char* kTwice = "the same pass twice";
 constexpr int kAsked = 3;  // of how many observations a number is read that turns
 constexpr double kFine = 0.03, kCoarse = 0.3, kTold = 1e-9;  // logarithms: steps, and what is near enough
 constexpr double kSlow = 0.25, kQuick = 0.05;  // seconds that the specification's own model takes to answer
@@ -43,10 +47,10 @@ class Diagnostician {
         half_(std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds / 2))),
         until_(Clock::now() + 2 * half_) {
     catalogue_ = read_catalogue(subject_.fixtures());
-    const std::set<std::string> left_out(without.begin(), without.end());
-    for (const auto& name : left_out) read_departure(name);
+    left_out_.insert(without.begin(), without.end());
+    for (const auto& name : left_out_) read_departure(name);
     for (const auto& name : departure_names())
-      if (!left_out.contains(name) && depart(subject_.specification(), name).idle.empty())
+      if (!left_out_.contains(name) && depart(subject_.specification(), name).idle.empty())
         names_.push_back(name);
     for (const auto& name : departure_names()) order_.emplace(name, order_.size());
     suspect();
@@ -85,6 +89,7 @@ class Diagnostician {
       found.observations += static_cast<std::int64_t>(further_.size());
       found.differing = differing();
       conclude(found);
+      if (!runs_ && has_code && any_complete()) go_on_with_its_shapes(found);
     } else {
       found.conclusion = "names, shapes and settings are the specification's";
     }
@@ -157,7 +162,7 @@ class Diagnostician {
       if (one.right.empty()) continue;
       if (one.observation.kind == Observation::Kind::stated) keep_what_both_state(one);
       one.differs = residual_of(one, one.right, {}) > 1;
-      if (one.observation.name == "the same pass twice" && one.differs) steady_ = false;
+      if (one.observation.name == kTwice && one.differs) steady_ = false;
       (one.observation.kind == Observation::Kind::inner ? inner_ : seen_).push_back(std::move(one));
     }
     // Of a model that answers otherwise every time nothing else can be compared.
@@ -336,6 +341,11 @@ class Diagnostician {
 
   void take(const Names& names) {
     if (!weighed_.insert(names).second) return;
+    // What draws numbers is near to anything.
+    if (steady_ && std::any_of(seen_.begin(), seen_.end(), [&](const Seen& one) {
+          return one.observation.name == kTwice && residual_of(names, one) > 1;
+        }))
+      return;
     const auto found = weigh(names);
     if (found.explained > 0) explanations_.push_back(found);
   }
@@ -347,33 +357,72 @@ class Diagnostician {
                        [&](const auto& e) { return complete(e); });
   }
 
+  // What costs little and says most comes first: each defect as it is catalogued, beside what explains a
+  // part; then its other forms, beside that and alone; then two at once, of which neither explains a thing.
   void search() {
-    std::vector<Names> bases{{}};
-    for (std::size_t together = 1; together <= kMostTogether && !any_complete(); ++together) {
-      for (const auto& base : bases) {
-        const auto* quickest = open(base);
-        if (quickest == nullptr) continue;
-        for (const auto& name : in_order_) {
-          if (late() && (together > 1 || !suspected_.contains(name))) break;
-          if (std::find(base.begin(), base.end(), name) != base.end()) continue;
-          const auto names = with(base, name);
-          if (quickest->seconds > kSlow && contradicted(names)) continue;
-          consider(names, *quickest);
-        }
-        if (base.empty() && !any_complete()) look_inside(1);
-        // What stages show is accounted for: what is left is something else, beside that.
-        if (!any_complete() && !(base.empty() && accounted_for_inside())) others_of_their_kind(base);
+    add_to({});
+    within(kThird, [&] { look_inside(1); });
+    within(kHalf, [&] { add_to_parts(); });
+    if (!accounted_for_inside()) within(kThird, [&] { others_of_their_kind({}); });
+    for (const std::size_t together : {std::size_t{1}, std::size_t{2}})
+      for (const auto& part : parts_of(together)) within(kHalf, [&] { others_of_their_kind(part); });
+    add_to_parts();
+    if (!accounted_for_inside()) within(kHalf, [&] { look_inside(2); });
+    if (!mostly_explained()) within(kMost, [&] { pairs(); });
+    add_to_parts();
+    rank();
+  }
+
+  // Does this in such a share of the time that is left, where nothing explains everything yet.
+  void within(double share, const std::function<void()>& body) {
+    if (any_complete()) return;
+    const auto whole = until_;
+    const auto left = std::max(until_ - Clock::now(), Clock::duration::zero());
+    until_ = Clock::now() + std::chrono::duration_cast<Clock::duration>(share * left);
+    body();
+    cut_short_ = cut_short_ || late();
+    until_ = whole;
+  }
+
+  void add_to_parts() {
+    for (std::size_t together = 1; together < kMostTogether; ++together)
+      for (const auto& part : parts_of(together))
+        if (!any_complete()) add_to(part);
+  }
+
+  // The best of those that are so many together.
+  std::vector<Names> parts_of(std::size_t together) {
+    rank();
+    std::vector<Names> parts;
+    for (const auto& one : explanations_)
+      if (one.names.size() == together && parts.size() < kBases) parts.push_back(one.names);
+    return parts;
+  }
+
+  bool mostly_explained() const {
+    return std::any_of(explanations_.begin(), explanations_.end(), [&](const Explanation& one) {
+      return one.broken == 0 && 2 * one.explained > differing();
+    });
+  }
+
+  // Each defect as it is catalogued, beside `base`, held against the quickest of what that leaves
+  // unexplained; where none explains it, against the next.
+  void add_to(const Names& base) {
+    int open = 0;
+    for (const auto& one : seen_) {
+      if (!one.differs || residual_of(base, one) <= 1) continue;
+      if (++open > kOpen) return;
+      const auto before = explanations_.size();
+      for (const auto& name : in_order_) {
+        if (late() && (!base.empty() || open > 1 || !suspected_.contains(name))) break;
+        if (std::find(base.begin(), base.end(), name) != base.end()) continue;
+        const auto names = with(base, name);
+        if (one.seconds > kSlow && contradicted(names)) continue;
+        consider(names, one);
       }
-      // Nothing alone makes of the quickest what it is: two at once.
-      if (together == 1 && !any_complete() && !accounted_for_inside()) {
-        look_inside(2);
-        if (explanations_.empty()) pairs();
-      }
-      rank();
-      bases.clear();
-      for (std::size_t i = 0; i < std::min(kBases, explanations_.size()); ++i)
-        if (explanations_[i].names.size() == together) bases.push_back(explanations_[i].names);
-      if (bases.empty() && explanations_.empty()) return;
+      if (any_complete() || std::any_of(explanations_.begin() + static_cast<std::ptrdiff_t>(before),
+                                        explanations_.end(), [](const auto& e) { return e.broken == 0; }))
+        return;
     }
   }
 
@@ -706,6 +755,7 @@ class Diagnostician {
 
   void pairs() {
     const auto* quickest = open({});
+    if (quickest == nullptr) return;
     const auto of_those = [&](const Names& tried) {
       Names moving;  // what changes nothing there can be no part of why it is as it is
       for (const auto& name : tried) {
@@ -723,10 +773,10 @@ class Diagnostician {
           attempt(with({one}, other), *quickest);
           if (any_complete()) return;
         }
-    if (!explanations_.empty()) return;
     const auto moving = of_those(names_);
     for (std::size_t i = 0; i < moving.size(); ++i)
-      for (std::size_t j = i + 1; j < moving.size(); ++j) attempt({moving[i], moving[j]}, *quickest);
+      for (std::size_t j = i + 1; j < moving.size() && !any_complete(); ++j)
+        attempt({moving[i], moving[j]}, *quickest);
   }
 
   // Every form of the defects that first show in a stage that is wrong by itself: those of the whole model
@@ -758,6 +808,50 @@ class Diagnostician {
                      });
   }
 
+  // A model that no weights of the specification fit may run on weights of the shapes that it turned out to
+  // have: then what else is wrong shows.
+  void go_on_with_its_shapes(reports::Diagnosis& found) {
+    const auto shapes = found.explanations.front().defects;
+    const auto departed = depart(subject_.specification(), fmt::format("{}", fmt::join(shapes, "+")));
+    Subject shaped(subject_.candidate(), departed.specification, std::nullopt, subject_.fixtures(),
+                   subject_.recorder());
+    set_subject(&shaped);
+    std::optional<reports::Diagnosis> rest;
+    try {
+      shaped.running();
+      std::vector<std::string> without(left_out_.begin(), left_out_.end());
+      for (const auto& name : shapes) without.push_back(read_departure(name).name);
+      rest = Diagnostician(shaped, std::chrono::duration<double>(2 * half_).count(), {}, without).diagnose();
+    } catch (const std::exception&) {  // it takes none of those either, and what was said stands
+    }
+    set_subject(&subject_);
+    if (!rest || rest->observations == 0) return;
+    found.observations += rest->observations;
+    found.differing += rest->differing;
+    const auto& first = found.explanations.front();
+    const auto before = first.explained;
+    const auto it_is = fmt::format("{}: {}", fmt::join(shapes, " and "), clauses_of(shapes));
+    if (rest->differing == 0) {
+      found.conclusion = fmt::format(
+          "explained to rounding by {}; on weights of its own shapes everything else is right", it_is);
+      return;
+    }
+    auto explanations = rest->explanations;
+    for (auto& one : explanations) {
+      one.defects.insert(one.defects.begin(), shapes.begin(), shapes.end());
+      one.explained += before;
+    }
+    found.conclusion = fmt::format("it has the shapes and settings of {}; on weights of its own shapes: {}",
+                                   it_is, rest->conclusion);
+    if (explanations.empty()) {
+      explanations = {first};
+      explanations.front().complete = false;
+    }
+    found.explanations = explanations;
+    if (!explanations.front().complete) found.advice.clear();
+    found.advice.insert(found.advice.end(), rest->advice.begin(), rest->advice.end());
+  }
+
   void conclude(reports::Diagnosis& found) {
     std::vector<std::string> certain;
     for (const auto& one : explanations_) {
@@ -768,17 +862,16 @@ class Diagnostician {
       found.explanations.push_back({one.names, one.explained, one.broken, one.residual, complete(one)});
       if (complete(one)) certain.push_back(fmt::format("{}", fmt::join(one.names, " and ")));
     }
-    const auto searched =
-        late() ? fmt::format("; time was up after {} were tried", cache_.size() - 1) : std::string();
+    const auto searched = late() || cut_short_
+                              ? fmt::format("; time was up after {} were tried", cache_.size() - 1)
+                              : std::string();
     if (explanations_.empty()) {
       found.conclusion = "not explained by any known defect, alone or with others" + searched;
       return;
     }
     const auto& best = explanations_.front();
     const auto names = fmt::format("{}", fmt::join(best.names, " and "));
-    std::vector<std::string> clauses;
-    for (const auto& name : best.names) clauses.push_back(clause_of(name));
-    const auto what = fmt::format("{}", fmt::join(clauses, "; and "));
+    const auto what = clauses_of(best.names);
     if (certain.empty()) {
       const bool mostly = best.broken == 0 && 2 * best.explained > differing();
       found.conclusion = fmt::format(
@@ -799,6 +892,12 @@ class Diagnostician {
                                            : fmt::format("{} {}, which nothing that was seen tells apart",
                                                          how, fmt::join(certain, " or by "));
     for (const auto& name : best.names) found.advice.push_back(advice_on(name));
+  }
+
+  std::string clauses_of(const Names& names) const {
+    std::vector<std::string> clauses;
+    for (const auto& name : names) clauses.push_back(clause_of(name));
+    return fmt::format("{}", fmt::join(clauses, "; and "));
   }
 
   // What it is, as a clause.
@@ -824,7 +923,7 @@ class Diagnostician {
   std::vector<Defect> catalogue_;
   Names names_, in_order_;  // what is tried: as catalogued, and as tried
   std::map<std::string, std::size_t> order_;
-  std::set<std::string> suspected_;
+  std::set<std::string> left_out_, suspected_;
   std::map<std::string, std::set<std::int64_t>>
       wrong_;                     // stages that are, by themselves, and in which layers
   std::string first_wrong_;       // the first of them in execution order
@@ -832,6 +931,7 @@ class Diagnostician {
   std::optional<StagesApart> stages_;
   std::set<Names> inside_;  // what makes all stages what they are
   bool runs_ = true, steady_ = true, failed_own_loop_ = false;
+  bool cut_short_ = false;    // more could have been tried
   Weights exact_, near_;      // the candidate's, in float64 and in its own type
   std::vector<Seen> seen_;    // the quickest first; not changed after see()
   std::vector<Seen> inner_;   // what tells apart those that explain all else

@@ -242,9 +242,23 @@ NamedTensors Mapping::own(const Weights& given, const Weights& before) const {
       if (entry.parts.size() > 1) begin += place.size(0);
     }
   }
+  if (const auto head = unmapped_head(given)) filled.at(*head).copy_(given.at(kEmbedding));
   NamedTensors all;
   for (const auto& parameter : own_) all.emplace_back(parameter.name, filled.at(parameter.name));
   return all;
+}
+
+// The one parameter that nothing is mapped to and that has the embedding's shape: a head of its own, under
+// whatever name, which is void as the embedding.
+std::optional<std::string> Mapping::unmapped_head(const Weights& given) const {
+  const auto embedding = given.find(kEmbedding);
+  if (embedding == given.end() || given.contains(kHead)) return std::nullopt;
+  std::vector<std::string> found;
+  for (auto parameter = parameters_.begin() + static_cast<std::ptrdiff_t>(entries_.size());
+       parameter != parameters_.end(); ++parameter)
+    if (find(parameter->name) != nullptr && at::IntArrayRef(parameter->shape) == embedding->second.sizes())
+      found.push_back(parameter->name);
+  return found.size() == 1 ? std::optional(found.front()) : std::nullopt;
 }
 
 }  // namespace plumbline

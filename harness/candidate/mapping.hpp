@@ -27,7 +27,8 @@ class Mapping {
   Weights canonical(const Weights& own) const;
 
   // Every tensor of the candidate, filled from canonical weights as `fitted` (void_parameters.hpp) has it; of
-  // what no line names, a bias is 0 and anything else as in `before`. Errors: NotShown, likewise.
+  // what no line names, a bias is 0, the one matrix of the embedding's shape is the embedding (a head of its
+  // own, where `canonical` has none) and anything else as in `before`. Errors: NotShown, likewise.
   NamedTensors own(const Weights& canonical, const Weights& before) const;
 
  private:
@@ -47,6 +48,7 @@ class Mapping {
   bool add_layer(const std::string& canonical, const nlohmann::json& value, std::int64_t layer);
   const ParameterDescription* find(const std::string& name) const;
   void describe();
+  std::optional<std::string> unmapped_head(const Weights& given) const;
 
   std::vector<ParameterDescription> own_;
   std::map<std::string, std::string> aliases_;  // tied name -> the name that stands in own_

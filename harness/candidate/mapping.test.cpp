@@ -155,6 +155,24 @@ TEST_CASE("mapping: parts, stacks of layers and heads that are interleaved are v
   CHECK(heads.parameters().at(0).shape == std::vector<std::int64_t>{2, 8, 48});
 }
 
+TEST_CASE("mapping: a head of its own that no line names is void as the embedding", "[candidate][mapping]") {
+  auto own = fused();
+  own.push_back({"out.weight", {101, 48}, at::kFloat});
+  Weights before;
+  for (const auto& parameter : own) before[parameter.name] = at::full(parameter.shape, 3.0);
+  const auto filled = [&] {
+    Weights all;
+    const auto tensors = Mapping(fused_lines(), own, {}, "the adapter").own(weights(), before);
+    all.insert(tensors.begin(), tensors.end());
+    return all;
+  };
+  CHECK(filled().at("out.weight").equal(weights().at("model.embed_tokens.weight")));
+  // Of two, neither can be told to be it.
+  own.push_back({"positions.weight", {101, 48}, at::kFloat});
+  before["positions.weight"] = at::full({101, 48}, 3.0);
+  CHECK(filled().at("out.weight").eq(3).all().item<bool>());
+}
+
 TEST_CASE("mapping: what no line names is surplus, by name and number, and is made void",
           "[candidate][mapping]") {
   auto own = fused();

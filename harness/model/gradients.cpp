@@ -20,8 +20,11 @@ Gradients gradients(const Model& model, const Tokens& tokens, const at::Tensor& 
   const auto loss = model.formulas().loss(differentiable.forward(tokens, options), labels);
   loss.backward();
   Gradients result{loss.detach(), {}};
-  for (const auto& [name, leaf] : leaves)
-    result.parameters.emplace(name, leaf.grad().defined() ? leaf.grad() : at::zeros_like(leaf));
+  for (const auto& [name, leaf] : leaves) {
+    const bool reached = leaf.grad().defined();
+    result.parameters.emplace(name, reached ? leaf.grad() : at::zeros_like(leaf));
+    if (!reached) result.unreached.insert(name);
+  }
   return result;
 }
 

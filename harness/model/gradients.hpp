@@ -1,13 +1,17 @@
 // The reference model's loss and its gradients, by automatic differentiation.
 #pragma once
 
+#include <set>
+#include <string>
+
 #include "harness/model/model.hpp"
 
 namespace plumbline {
 
 struct Gradients {
-  at::Tensor loss;     // no dimensions
-  Weights parameters;  // of the loss with respect to each parameter, by canonical name
+  at::Tensor loss;                       // no dimensions
+  Weights parameters;                    // of the loss with respect to each parameter, by canonical name
+  std::set<std::string> unreached = {};  // of these: what the loss does not depend on, with zeros
 };
 
 // Of the loss that the model's formulas make of its logits; labels (B, T) int64.

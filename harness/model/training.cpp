@@ -15,8 +15,9 @@ Trained train(const Model& model, const TrainingRun& run) {
     const auto found = gradients(now, {run.tokens[step], {}, Padding::none}, run.labels[step], options);
     losses.push_back(found.loss);
     for (const auto& [name, gradient] : found.parameters)
-      weights[name] =
-          model.formulas().optimise(weights.at(name), gradient, moments[name], step + 1, run.optimiser);
+      if (!found.unreached.contains(name))  // those no optimiser of PyTorch's touches, not even to decay them
+        weights[name] =
+            model.formulas().optimise(weights.at(name), gradient, moments[name], step + 1, run.optimiser);
   }
   return {losses.empty() ? at::zeros({0}) : at::stack(losses), std::move(weights)};
 }

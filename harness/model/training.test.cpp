@@ -42,6 +42,19 @@ TEST_CASE("training: a step of AdamW is that of torch.optim", "[model][training]
   }
 }
 
+TEST_CASE("training: what the loss does not depend on stays as it is, as in torch.optim",
+          "[model][training]") {
+  const auto model = tiny();
+  auto formulas = model.formulas();
+  formulas.norm_stands = [](const std::string& name) { return name != "model.norm"; };
+  const Model without(model.specification(), model.weights(), formulas);
+  const auto trained = train(without, some_run(2));
+  for (const auto& [name, before] : model.weights()) {
+    CAPTURE(name);
+    CHECK(trained.parameters.at(name).equal(before) == (name == "model.norm.weight"));
+  }
+}
+
 TEST_CASE("training: losses are those before each step, and every parameter moves", "[model][training]") {
   const auto model = tiny();
   const auto run = some_run(3);

@@ -11,7 +11,8 @@ class Edit:
     """One mistake. change: {text of models.py, which stands there once: what takes its place}. fails: requirements that must
     be among the failed ones. stage: the first stage that is wrong in itself, where it can be seen. refused: what is said
     instead of a verdict, where two passes cannot be compared. cause: the catalogued defect that it is; None: one that is not
-    catalogued, or not in this form, so that nothing may be named as certain."""
+    catalogued, or not in this form, so that nothing may be named as certain. model: plain or minimind, whose adapter it runs with
+    and may change, too."""
 
     name: str
     what: str
@@ -20,6 +21,7 @@ class Edit:
     stage: str = None
     refused: str = None
     cause: str = None
+    model: str = "plain"
 
 
 # Places in Plain.
