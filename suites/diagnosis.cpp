@@ -117,6 +117,7 @@ class Diagnostician {
   struct Explanation {
     Names names;
     std::int64_t explained = 0, broken = 0;  // observations that differ, and that do not
+    std::int64_t facts = 0;                  // of those explained: what no rounding and no chance makes so
     double residual = 0;                     // the worst of what it explains
     std::vector<std::string> left;           // the names of what it does not account for
     bool inside = true;                      // it makes of the stages, too, what was shown
@@ -258,6 +259,7 @@ class Diagnostician {
       const double off = residual_of(names, one);
       if (off <= 1) found.residual = std::max(found.residual, off);
       if (one.differs && off <= 1) ++found.explained;
+      if (one.differs && off <= 1 && !one.observation.computes) ++found.facts;
       if (!one.differs && off > 1) ++found.broken;
       if (off > 1) found.left.push_back(one.observation.name);
     }
@@ -370,7 +372,25 @@ class Diagnostician {
     if (!accounted_for_inside()) within(kHalf, [&] { look_inside(2); });
     if (!mostly_explained()) within(kMost, [&] { pairs(); });
     add_to_parts();
+    join();
     rank();
+  }
+
+  // One defect in two parts of a model may be that defect in the whole of it.
+  void join() {
+    const auto found = explanations_;
+    for (const auto& one : found) {
+      Names joined;
+      for (const auto& name : one.names) {
+        const auto plain = read_departure(name).name;
+        const auto parts = std::count_if(one.names.begin(), one.names.end(), [&](const std::string& other) {
+          return read_departure(other).name == plain;
+        });
+        const auto& whole = parts > 1 ? plain : name;
+        if (std::find(joined.begin(), joined.end(), whole) == joined.end()) joined.push_back(whole);
+      }
+      if (complete(one) && joined.size() < one.names.size()) take(joined);
+    }
   }
 
   // Does this in such a share of the time that is left, where nothing explains everything yet.
@@ -414,7 +434,9 @@ class Diagnostician {
       if (++open > kOpen) return;
       const auto before = explanations_.size();
       for (const auto& name : in_order_) {
-        if (late() && (!base.empty() || open > 1 || !suspected_.contains(name))) break;
+        const bool suspected = suspected_.contains(name);
+        if (!suspected && (late() || open > 1)) break;  // those that are come first
+        if (late() && (!base.empty() || open > 1)) break;
         if (std::find(base.begin(), base.end(), name) != base.end()) continue;
         const auto names = with(base, name);
         if (one.seconds > kSlow && contradicted(names)) continue;
@@ -795,17 +817,17 @@ class Diagnostician {
   }
 
   void rank() {
-    std::stable_sort(explanations_.begin(), explanations_.end(),
-                     [&](const Explanation& a, const Explanation& b) {
-                       if (complete(a) != complete(b)) return complete(a);
-                       if (complete(a) && a.inside != b.inside) return a.inside;
-                       // One more defect has to explain more than one more observation.
-                       const auto worth = [](const Explanation& one) {
-                         return one.explained - one.broken - static_cast<std::int64_t>(one.names.size());
-                       };
-                       if (worth(a) != worth(b)) return worth(a) > worth(b);
-                       return a.names.size() < b.names.size();
-                     });
+    std::stable_sort(
+        explanations_.begin(), explanations_.end(), [&](const Explanation& a, const Explanation& b) {
+          if (complete(a) != complete(b)) return complete(a);
+          if (complete(a) && a.inside != b.inside) return a.inside;
+          // One more defect has to explain more than one more observation, or a fact.
+          const auto worth = [](const Explanation& one) {
+            return one.explained + one.facts - one.broken - static_cast<std::int64_t>(one.names.size());
+          };
+          if (worth(a) != worth(b)) return worth(a) > worth(b);
+          return a.names.size() < b.names.size();
+        });
   }
 
   // A model that no weights of the specification fit may run on weights of the shapes that it turned out to
