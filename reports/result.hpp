@@ -59,6 +59,22 @@ struct Baseline {
   std::string name, kind, sha256;  // as of the candidate
 };
 
+// One of so many runs that share the requirements among them.
+struct Shard {
+  int index = 0, of = 0;  // counted from 1
+};
+
+// A failure that somebody answers for, up to and including a day.
+struct Waiver {
+  std::string requirement, reason, who, expires;  // expires: "2026-12-31"
+};
+
+// What the candidate's files are a state of, where they lie in a git repository.
+struct Commit {
+  std::string id;
+  bool clean = false;
+};
+
 // What was judged, against what, by what, where.
 struct Header {
   std::string plumbline_version;
@@ -77,10 +93,15 @@ struct Header {
   std::string started;                                        // ISO 8601, UTC
   std::string command;                                        // how to run it again
   std::string scope;  // "everything", or the chapters that --only asked for
+  std::optional<Shard> shard;
+  std::vector<Waiver> waivers;
+  std::optional<Commit> commit;
 };
 
 struct Footer {
   int passed = 0, failed = 0, errors = 0, not_assessed = 0, not_applicable = 0;  // of all requirements
+  // Failed musts that a waiver in force answers for; they are counted as failed, too, and do not decide.
+  int waived = 0;
   std::int64_t elements_compared = 0;
   int status = 2;       // the exit status, 0 to 3
   std::string verdict;  // the verdict as one sentence

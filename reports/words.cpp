@@ -27,6 +27,17 @@ void Counts::add(Verdict verdict) {
   }
 }
 
+bool in_force(const Waiver& waiver, const Header& header) {
+  return !waiver.expires.empty() && waiver.expires >= header.started.substr(0, 10);
+}
+
+const Waiver* waiver_of(const Header& header, const Requirement& requirement) {
+  if (requirement.verdict != Verdict::fail) return nullptr;
+  for (const Waiver& waiver : header.waivers)
+    if (waiver.requirement == requirement.id && in_force(waiver, header)) return &waiver;
+  return nullptr;
+}
+
 std::vector<std::pair<Verdict, std::string>> parts(const Counts& counts) {
   std::vector<std::pair<Verdict, std::string>> found;
   const auto say = [&](int count, Verdict verdict, const char* what) {

@@ -17,6 +17,12 @@ std::string inconsistency(const Requirement& requirement);
 // Counts, elements, status and sentence for `result` as it stands; `seconds` stays 0.
 Footer footer_of(const Result& result);
 
+// Whether a waiver still holds on the day that the run began.
+bool in_force(const Waiver& waiver, const Header& header);
+
+// The waiver in force that answers for this requirement, which failed; nullptr where there is none.
+const Waiver* waiver_of(const Header& header, const Requirement& requirement);
+
 // How many of some requirements have each verdict.
 struct Counts {
   int passed = 0, failed = 0, errors = 0, not_assessed = 0, not_applicable = 0;
