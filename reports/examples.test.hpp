@@ -1,6 +1,7 @@
 // Small results that the tests of this room render.
 #pragma once
 
+#include <cmath>
 #include <string>
 #include <utility>
 
@@ -156,9 +157,28 @@ inline Result compared() {
   return result;
 }
 
+// One with pictures among its evidence.
+inline Result pictured() {
+  Result result = failing();
+  const double nan = std::nan("");
+  result.plots = {{"GQA-2",
+                   "Error by position",
+                   "position",
+                   "radians",
+                   true,
+                   true,
+                   {{"computed", {1, 10, 100}, {1e-7, nan, 1e-5}, {0, 0, 1e-6}, {1e-6, 1e-6, 1e-4}},
+                    {"none", {}, {}, {}, {}}},
+                   {{"tolerance", 1e-5}}}};
+  result.matrices = {
+      {"", "Who sees whom", {"token 1", "token 2"}, {"0", "1", "2"}, {{0, 1, 2}, {0, nan, 1}}, "change"}};
+  conclude(result);
+  return result;
+}
+
 // A result with `text` wherever a stranger's text can come in.
 inline Result with_text(const std::string& text) {
-  Result result = failing();
+  Result result = pictured();
   Header& header = result.header;
   for (std::string* place : {&header.specification, &header.candidate, &header.device, &header.dtype,
                              &header.command, &header.started, &header.plumbline_version, &header.scope}) {
@@ -166,6 +186,8 @@ inline Result with_text(const std::string& text) {
   }
   header.baseline = {text, text, text};
   header.notes = {text, text};
+  header.waivers = {{result.requirements[3].id + text, text, text, text}};
+  header.commit = {text, false};
   header.versions = {{text, text}};
   for (Chapter& chapter : result.chapters) chapter.title = text;
   for (Requirement& one : result.requirements) {
@@ -184,6 +206,18 @@ inline Result with_text(const std::string& text) {
       if (*check) (*check)->what = (*check)->sentence = text;
   }
   for (Situation& one : found.situations) one.name = one.check.what = one.check.sentence = text;
+  Diagnosis& why = *result.diagnosis;
+  why.conclusion = text;
+  for (Explanation& one : why.explanations)
+    for (std::string& defect : one.defects) defect = text;
+  for (Advice& one : why.advice) one.defect = one.english = one.chinese = text;
+  for (Plot& one : result.plots) {
+    one.requirement = result.requirements[3].id;
+    one.title = one.x_name = one.y_name = one.bounds[0].first = text;
+    for (Series& series : one.series) series.name = text;
+  }
+  for (Matrix& one : result.matrices)
+    for (std::string* place : {&one.title, &one.value_name, &one.rows[0], &one.columns[1]}) *place = text;
   conclude(result);
   return result;
 }

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <string_view>
@@ -127,6 +128,61 @@ Json of(const Diagnosis& diagnosis) {
           {"undecided", std::move(undecided)},        {"advice", std::move(advice)}};
 }
 
+template <typename Items, typename Use>
+Json first_of(const Items& items, std::size_t most, Use use) {
+  Json array = Json::array();
+  for (std::size_t i = 0; i < std::min(items.size(), most); ++i) array.push_back(use(items[i]));
+  return array;
+}
+
+Json of(const Series& series) {
+  const std::size_t count = std::min(series.x.size(), series.y.size());
+  const std::size_t kept = std::min(count, most_points);
+  const auto even = [&](const std::vector<double>& values) {
+    Json array = Json::array();
+    for (std::size_t i = 0; i < kept; ++i)
+      array.push_back(number(values[kept < count ? i * (count - 1) / (kept - 1) : i]));
+    return array;
+  };
+  Json object = {{"name", text(series.name)}, {"x", even(series.x)}, {"y", even(series.y)}};
+  if (series.low.size() >= count && series.high.size() >= count && count > 0) {
+    object["low"] = even(series.low);
+    object["high"] = even(series.high);
+  }
+  return object;
+}
+
+Json of(const Plot& plot) {
+  return {{"requirement", text(plot.requirement)},
+          {"title", text(plot.title)},
+          {"x_name", text(plot.x_name)},
+          {"y_name", text(plot.y_name)},
+          {"log_x", plot.log_x},
+          {"log_y", plot.log_y},
+          {"series", first_of(plot.series, most_series, [](const Series& one) { return of(one); })},
+          {"bounds", first_of(plot.bounds, most_series, [](const auto& bound) {
+             return Json{{"name", text(bound.first)}, {"value", number(bound.second)}};
+           })}};
+}
+
+Json of(const Matrix& matrix) {
+  const auto name = [](const std::string& one) { return text(one); };
+  const std::size_t rows = std::min(matrix.rows.size(), matrix.values.size());
+  Json values = Json::array();
+  for (std::size_t i = 0; i < std::min(rows, most_rows); ++i) {
+    Json row = Json::array();
+    for (std::size_t j = 0; j < std::min(matrix.columns.size(), most_rows); ++j)
+      row.push_back(j < matrix.values[i].size() ? number(matrix.values[i][j]) : Json("nan"));
+    values.push_back(std::move(row));
+  }
+  return {{"requirement", text(matrix.requirement)},
+          {"title", text(matrix.title)},
+          {"value_name", text(matrix.value_name)},
+          {"rows", first_of(matrix.rows, std::min(rows, most_rows), name)},
+          {"columns", first_of(matrix.columns, most_rows, name)},
+          {"values", std::move(values)}};
+}
+
 Json of(const Footer& footer) {
   return {{"passed", footer.passed},
           {"failed", footer.failed},
@@ -166,14 +222,19 @@ std::string to_json(const Result& result) {
   }
   Json requirements = Json::array();
   for (const Requirement& requirement : result.requirements) requirements.push_back(of(requirement));
-  const Json document = {{"format", "plumbline-result"},
-                         {"version", 1},
-                         {"header", of(result.header)},
-                         {"chapters", std::move(chapters)},
-                         {"requirements", std::move(requirements)},
-                         {"localisation", result.localisation ? of(*result.localisation) : Json(nullptr)},
-                         {"diagnosis", result.diagnosis ? of(*result.diagnosis) : Json(nullptr)},
-                         {"footer", of(result.footer)}};
+  Json document = {{"format", "plumbline-result"},
+                   {"version", 1},
+                   {"header", of(result.header)},
+                   {"chapters", std::move(chapters)},
+                   {"requirements", std::move(requirements)},
+                   {"localisation", result.localisation ? of(*result.localisation) : Json(nullptr)},
+                   {"diagnosis", result.diagnosis ? of(*result.diagnosis) : Json(nullptr)}};
+  if (!result.plots.empty())
+    document["plots"] = first_of(result.plots, most_pictures, [](const Plot& plot) { return of(plot); });
+  if (!result.matrices.empty())
+    document["matrices"] =
+        first_of(result.matrices, most_pictures, [](const Matrix& matrix) { return of(matrix); });
+  document["footer"] = of(result.footer);
   return escape_hidden(document.dump(2, ' ', false, Json::error_handler_t::replace)) + "\n";
 }
 

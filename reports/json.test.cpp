@@ -73,6 +73,60 @@ TEST_CASE("two that were compared come back from their JSON, and what each bit s
   CHECK(to_markdown(before).find("| Compared with | before.h5 |") != std::string::npos);
 }
 
+TEST_CASE("pictures come back from their JSON, and a document without any names none") {
+  const Result before = examples::pictured();
+  const Result after = read(to_json(before));
+  CHECK(to_json(after) == to_json(before));
+  REQUIRE(after.plots.size() == 1);
+  CHECK(after.plots[0].series[0].x == std::vector<double>{1, 10, 100});
+  CHECK(std::isnan(after.plots[0].series[0].y[1]));
+  CHECK(after.plots[0].bounds[0] == std::pair<std::string, double>("tolerance", 1e-5));
+  REQUIRE(after.matrices.size() == 1);
+  CHECK(after.matrices[0].values[0] == std::vector<double>{0, 1, 2});
+  CHECK_FALSE(Json::parse(to_json(examples::failing())).contains("plots"));
+  CHECK_FALSE(Json::parse(to_json(examples::failing())).contains("matrices"));
+}
+
+TEST_CASE("a series of a million points is thinned to its ends and what lies evenly between") {
+  Result result = examples::pictured();
+  Series& series = result.plots[0].series[0];
+  series = {"long", {}, {}, {}, {}};
+  for (int i = 0; i < 1'000'000; ++i) series.x.push_back(i), series.y.push_back(-i);
+  const Series back = read(to_json(result)).plots[0].series[0];
+  REQUIRE(back.x.size() == most_points);
+  CHECK(back.x.front() == 0);
+  CHECK(back.x.back() == 999'999);
+  CHECK(back.y[5000] == -back.x[5000]);
+}
+
+TEST_CASE("pictures that do not hold together are refused") {
+  const auto refuses_picture = [](const std::string& part, const Edit& edit) {
+    Json document = Json::parse(to_json(examples::pictured()));
+    edit(document);
+    try {
+      read(document.dump());
+      FAIL("it was accepted: " + part);
+    } catch (const InputError& error) {
+      INFO(error.what());
+      CHECK(std::string(error.what()).find(part) != std::string::npos);
+    }
+  };
+  refuses_picture("plots[0].requirement is not among",
+                  [](Json& d) { d["plots"][0]["requirement"] = "GQA-77"; });
+  refuses_picture("plots[0].series[0] does not have as many",
+                  [](Json& d) { d["plots"][0]["series"][0]["y"].push_back(1); });
+  refuses_picture("plots[0].series[0] does not have as many",
+                  [](Json& d) { d["plots"][0]["series"][0]["low"].push_back(1); });
+  refuses_picture("high is missing", [](Json& d) { d["plots"][0]["series"][0].erase("high"); });
+  refuses_picture("unknown member extra", [](Json& d) { d["plots"][0]["extra"] = 1; });
+  refuses_picture("x has more than 10000",
+                  [](Json& d) { d["plots"][0]["series"][0]["x"] = std::vector<int>(10'001, 1); });
+  refuses_picture("values does not have a number",
+                  [](Json& d) { d["matrices"][0]["values"][1].push_back(1); });
+  refuses_picture("rows has more than 500",
+                  [](Json& d) { d["matrices"][0]["rows"] = std::vector<std::string>(501, "a"); });
+}
+
 TEST_CASE("the footer comes last, after everything that it counts") {
   const Json document = Json::parse(to_json(examples::passing()));
   std::vector<std::string> keys;

@@ -228,6 +228,87 @@ Diagnosis diagnosis_at(const Place& place) {
   return diagnosis;
 }
 
+// At most `most` of what `read` makes of each entry.
+template <typename Item, typename Read>
+std::vector<Item> list_at(const Place& place, std::size_t most, Read read) {
+  std::vector<Item> items;
+  place.each([&](const Place& entry) {
+    if (items.size() == most) place.refuse(fmt::format("has more than {} entries", most));
+    items.push_back(read(entry));
+  });
+  return items;
+}
+
+std::vector<double> numbers_at(const Place& place, std::size_t most) {
+  return list_at<double>(place, most, [](const Place& entry) { return entry.number(); });
+}
+
+std::vector<std::string> names_at(const Place& place) {
+  return list_at<std::string>(place, most_rows, [](const Place& entry) { return entry.text(); });
+}
+
+Series series_at(const Place& place) {
+  place.only({"name", "x", "y", "low", "high"});
+  Series series{place.at("name").text(),
+                numbers_at(place.at("x"), most_points),
+                numbers_at(place.at("y"), most_points),
+                {},
+                {}};
+  if (place.value.contains("low") || place.value.contains("high")) {
+    series.low = numbers_at(place.at("low"), most_points);
+    series.high = numbers_at(place.at("high"), most_points);
+  }
+  const auto fits = [&](const std::vector<double>& values) {
+    return values.empty() || values.size() == series.x.size();
+  };
+  if (series.y.size() != series.x.size() || !fits(series.low) || !fits(series.high))
+    place.refuse("does not have as many numbers of each kind");
+  return series;
+}
+
+Plot plot_at(const Place& place) {
+  place.only({"requirement", "title", "x_name", "y_name", "log_x", "log_y", "series", "bounds"});
+  return {place.at("requirement").text(),
+          place.at("title").text(),
+          place.at("x_name").text(),
+          place.at("y_name").text(),
+          place.at("log_x").truth(),
+          place.at("log_y").truth(),
+          list_at<Series>(place.at("series"), most_series, series_at),
+          list_at<std::pair<std::string, double>>(place.at("bounds"), most_series, [](const Place& bound) {
+            bound.only({"name", "value"});
+            return std::pair(bound.at("name").text(), bound.at("value").number());
+          })};
+}
+
+Matrix matrix_at(const Place& place) {
+  place.only({"requirement", "title", "rows", "columns", "values", "value_name"});
+  Matrix matrix{place.at("requirement").text(),
+                place.at("title").text(),
+                names_at(place.at("rows")),
+                names_at(place.at("columns")),
+                list_at<std::vector<double>>(place.at("values"), most_rows,
+                                             [](const Place& row) { return numbers_at(row, most_rows); }),
+                place.at("value_name").text()};
+  bool fits = matrix.values.size() == matrix.rows.size();
+  for (const auto& row : matrix.values) fits = fits && row.size() == matrix.columns.size();
+  if (!fits) place.at("values").refuse("does not have a number for each row and column");
+  return matrix;
+}
+
+// Of requirements that the document has.
+template <typename Picture, typename Read>
+std::vector<Picture> pictures_at(const Place& root, const char* key, const std::set<std::string>& ids,
+                                 Read read) {
+  if (!root.value.contains(key)) return {};
+  return list_at<Picture>(root.at(key), most_pictures, [&](const Place& entry) {
+    Picture picture = read(entry);
+    if (!picture.requirement.empty() && !ids.contains(picture.requirement))
+      entry.at("requirement").refuse("is not among the requirements");
+    return picture;
+  });
+}
+
 // The counts, the status and the sentence follow from the requirements: the sentence is said anew, so that no
 // document can say one thing and count another.
 Footer footer_at(const Place& place, const Result& result) {
@@ -268,8 +349,8 @@ void check_format(const Place& root) {
         "the footer is missing: the run that wrote this did not finish, and it proves nothing; run "
         "plumbline verify again");
   }
-  root.only(
-      {"format", "version", "header", "chapters", "requirements", "localisation", "diagnosis", "footer"});
+  root.only({"format", "version", "header", "chapters", "requirements", "localisation", "diagnosis", "plots",
+             "matrices", "footer"});
 }
 
 }  // namespace
@@ -299,6 +380,8 @@ Result from_json(const std::string& text, const std::string& path) {
     result.localisation = localisation_at(place);
   if (document.contains("diagnosis") && !document["diagnosis"].is_null())
     result.diagnosis = diagnosis_at(root.at("diagnosis"));
+  result.plots = pictures_at<Plot>(root, "plots", ids, plot_at);
+  result.matrices = pictures_at<Matrix>(root, "matrices", ids, matrix_at);
   result.footer = footer_at(root.at("footer"), result);
   return result;
 }

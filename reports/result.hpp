@@ -161,12 +161,41 @@ struct Diagnosis {
   std::vector<Advice> advice;          // on each defect of the best, where it is complete
 };
 
+// Numbers that belong together: y over x. low and high bound y where it has an interval, else they are empty.
+struct Series {
+  std::string name;
+  std::vector<double> x, y;
+  std::vector<double> low, high;
+};
+
+// A picture of a requirement's evidence, or of the whole run where `requirement` is empty.
+struct Plot {
+  std::string requirement, title, x_name, y_name;  // names with their units: "position", "seconds"
+  bool log_x = false, log_y = false;
+  std::vector<Series> series;
+  std::vector<std::pair<std::string, double>> bounds;  // values of y that mean something: "tolerance"
+};
+
+// Likewise, of a number for each pair of a row and a column.
+struct Matrix {
+  std::string requirement, title;
+  std::vector<std::string> rows, columns;
+  std::vector<std::vector<double>> values;  // of each row, its columns
+  std::string value_name;
+};
+
+// What a document holds at most of these; of more, to_json keeps an even choice of the points, and the first
+// of the rest.
+constexpr std::size_t most_pictures = 100, most_series = 50, most_points = 10'000, most_rows = 500;
+
 struct Result {
   Header header;
   std::vector<Chapter> chapters;
   std::vector<Requirement> requirements;     // in the specification's order
   std::optional<Localisation> localisation;  // of a model whose code was run, and which failed
   std::optional<Diagnosis> diagnosis;        // likewise, where one was judged
+  std::vector<Plot> plots;
+  std::vector<Matrix> matrices;
   Footer footer;
 };
 
