@@ -13,8 +13,6 @@
 namespace plumbline::reports {
 namespace {
 
-constexpr const char* outside = "outside --only";
-
 std::string unsupported(const Check& check) {
   const std::string name = check.what.empty() ? "a check" : visible(check.what);
   if (!check.within) return name + " is not within its tolerance";

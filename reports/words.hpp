@@ -9,6 +9,9 @@
 
 namespace plumbline::reports {
 
+// The reason of what --only left out.
+inline constexpr const char* outside = "outside --only";
+
 // Why this requirement cannot be believed as it stands; empty where nothing speaks against it. A pass needs
 // checks that compared something and found it within a finite tolerance; whatever was not looked at needs a
 // reason.
