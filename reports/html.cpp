@@ -73,8 +73,9 @@ std::string amount(double value) {
   if (std::isinf(value)) return value > 0 ? "∞" : "−∞";
   if (value == 0) return "0";
   const double size = std::abs(value);
-  if (size >= 1e15 || size < 1e-3) return fmt::format("{:.1e}", value);
-  if (value == std::floor(value)) return fmt::format("{:.0f}", value);
+  const bool whole = value == std::floor(value) && size < 1e15;
+  if (size < 1e-3 || (size >= 1e5 && !whole)) return fmt::format("{:.1e}", value);
+  if (whole) return fmt::format("{:.0f}", value);
   return fmt::format("{:.3g}", value);
 }
 

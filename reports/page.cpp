@@ -28,8 +28,9 @@ std::string filter(Language language) {
 }
 
 std::string colophon(const std::string& version, Language language) {
-  return fmt::format("<footer><p>{}</p></footer>\n",
-                     fmt::format(fmt::runtime(say(Word::colophon, language)), bdi(version, 40)));
+  return fmt::format("<footer><p>{} <a class=\"top-link\" href=\"#main\">{}</a></p></footer>\n",
+                     fmt::format(fmt::runtime(say(Word::colophon, language)), bdi(version, 40)),
+                     say(Word::to_top, language));
 }
 
 // `title` is safe already.
@@ -46,7 +47,7 @@ std::string document(Language language, const std::string& title, const std::str
       "<title>{}</title>\n<style>{}</style>\n</head>\n<body>\n<a class=\"skip\" "
       "href=\"#requirements\">{}</a>\n"
       "<header class=\"top\"><p><strong>Plumbline</strong> "
-      "{}</p></header>\n<main>\n{}</main>\n{}<script>{}</script>\n</body>\n</html>\n",
+      "{}</p></header>\n<main id=\"main\">\n{}</main>\n{}<script>{}</script>\n</body>\n</html>\n",
       language == Language::chinese ? "zh-Hans" : "en", html::csp_hash(style), html::csp_hash(script), title,
       style, say(Word::skip, language), say(Word::report, language), body, colophon(version, language),
       script);

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "reports/page_parts.hpp"
+#include "reports/svg.hpp"
 
 namespace plumbline::reports {
 namespace {
@@ -14,7 +15,7 @@ using html::bdi;
 
 constexpr std::size_t most_failed = 400;   // checks that did not hold, of one requirement
 constexpr std::size_t most_passed = 8;     // checks that held: the nearest to their tolerance
-constexpr std::size_t most_sentences = 5;  // findings told in words above the table
+constexpr std::size_t most_sentences = 3;  // findings told in words above the table
 constexpr int most_opened = 3;             // failures that stand open from the start
 
 // "2" of "GQA-2": the chapter says the rest.
@@ -41,7 +42,7 @@ Shown shown(const Requirement& requirement) {
     }
   }
   std::stable_sort(held.begin(), held.end(), [](const Check* a, const Check* b) {
-    return share_of(*a).value_or(-1) > share_of(*b).value_or(-1);
+    return svg::worse(share_of(*a).value_or(-1), share_of(*b).value_or(-1));
   });
   found.passed = held.size() - std::min(held.size(), most_passed);
   found.checks.insert(found.checks.end(), held.begin(),

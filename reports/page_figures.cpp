@@ -49,11 +49,11 @@ std::string figure(const Page& page, const std::string& title, const std::string
       title + ": " + page(Word::pictures), drawn, legend, numbers);
 }
 
-std::string legend(const std::vector<Series>& series) {
+std::string legend(const std::vector<Series>& series, bool joined) {
   std::string list;
   for (std::size_t i = 0; i < series.size(); ++i)
     if (!series[i].name.empty())
-      list += fmt::format("<li>{} {}</li>", svg::legend_mark(i), bdi(series[i].name, 100));
+      list += fmt::format("<li>{} {}</li>", svg::legend_mark(i, joined), bdi(series[i].name, 100));
   return list.empty() ? "" : fmt::format("<ul class=\"legend\">{}</ul>\n", list);
 }
 
@@ -88,7 +88,8 @@ std::string picture_of(const Page& page, const Plot& plot, const std::string& id
   const std::string drawn = empty && plot.bounds.empty()
                                 ? fmt::format("<p class=\"dim\">{}</p>", page(Word::no_points))
                                 : svg::draw(chart);
-  return figure(page, title, svg::has_edges(chart) ? page(Word::edges) : "", drawn, legend(chart.series),
+  return figure(page, title, svg::has_edges(chart) ? page(Word::edges) : "", drawn,
+                legend(chart.series, true),
                 table(page, title, {page(Word::series), text(plot.x_name, 60), text(plot.y_name, 60)}, rows));
 }
 
@@ -114,6 +115,7 @@ std::string picture_of(const Page& page, const Matrix& matrix, const std::string
   const std::string description = page(Word::matrix_description, rows, matrix.columns.size(),
                                        visible(matrix.value_name, 200), amount(least), amount(most));
   std::string note = text(matrix.value_name);
+  if (!std::isnan(least)) note += ". " + page(Word::matrix_range, amount(least), amount(most));
   if (few.rows.size() < rows || few.columns.size() < matrix.columns.size())
     note += ". " + page(Word::matrix_cut, few.rows.size(), rows, few.columns.size(), matrix.columns.size());
   const std::string drawn = few.rows.empty() || few.columns.empty()

@@ -19,6 +19,6 @@ std::string table(const Page& page, const std::string& caption, const Row& head,
 std::string figure(const Page& page, const std::string& title, const std::string& note,
                    const std::string& drawn, const std::string& legend, const std::string& numbers);
 
-std::string legend(const std::vector<Series>& series);
+std::string legend(const std::vector<Series>& series, bool joined);
 
 }  // namespace plumbline::reports

@@ -120,7 +120,8 @@ std::string where(const Page& page) {
     list += stage_line(page, Word::first_divergent, Word::first_divergent_note, *stage, *stage->inherited);
   std::string part = page.heading(1, "where", page(two ? Word::where_different : Word::where_wrong));
   const bool told = page.language == Language::english && !found.conclusion.empty();
-  if (told) part += fmt::format("<p>{}</p>\n", page.quoted(found.conclusion, 600));
+  if (told)
+    part += fmt::format("<p><strong>{}</strong></p>\n", page.quoted(capitalised(found.conclusion), 600));
   if (!list.empty()) part += fmt::format("<dl class=\"where\">{}</dl>\n", list);
   if (!told && !found.mode.empty())
     part += fmt::format("<p class=\"dim\">{}</p>\n", page(Word::in_mode, page.quoted(found.mode, 60)));
@@ -150,7 +151,9 @@ std::string why(const Page& page) {
   const bool open = found.differing == 0 && !found.undecided.empty();
   std::string part = page.heading(1, "why", page(open ? Word::undecided : Word::why));
   const bool told = page.language == Language::english && !found.conclusion.empty();
-  part += fmt::format("<p>{}</p>\n", told ? page.quoted(found.conclusion, 600) : explanation(page, found));
+  part += fmt::format("<p>{}</p>\n", told ? fmt::format("<strong>{}</strong>",
+                                                        page.quoted(capitalised(found.conclusion), 600))
+                                          : explanation(page, found));
   for (const Advice& one : found.advice)
     part += fmt::format("<p class=\"advice\"><strong>{} <code>{}</code>:</strong> {}</p>\n",
                         page(Word::advice), bdi(one.defect, 100),

@@ -27,7 +27,7 @@ const Requirement* requirement_of(const Result& result, const std::string& id) {
 }  // namespace
 
 // From KVC-3, which counts the bytes and says what share of multi-head attention's they save.
-std::optional<Plot> cache_memory(const Page& page) {
+std::optional<CacheBytes> cache_bytes(const Page& page) {
   const Requirement* requirement = requirement_of(page.result, "KVC-3");
   if (requirement == nullptr) return {};
   std::optional<double> held, needed, saved;
@@ -37,15 +37,7 @@ std::optional<Plot> cache_memory(const Page& page) {
     if (check.what == "% saved against multi-head attention") saved = number_in(check.actual);
   }
   if (!held || !needed || !saved || !(*saved < 100)) return {};
-  const double multi_head = *held / (1 - *saved / 100);
-  return Plot{"KVC-3",
-              page(Word::cache_title),
-              "",
-              page(Word::bytes),
-              false,
-              false,
-              {{page(Word::cache_held), {1}, {*held}, {}, {}}},
-              {{page(Word::cache_needed), *needed}, {page(Word::cache_multi_head), multi_head}}};
+  return CacheBytes{*held, *needed, *held / (1 - *saved / 100)};
 }
 
 // From MODE-2, which measures what each position makes of a changed token before it, and MODE-1, of those

@@ -3,6 +3,8 @@
 #include <cmath>
 #include <set>
 
+#include "reports/svg.hpp"
+
 namespace plumbline::reports {
 namespace {
 
@@ -84,12 +86,12 @@ std::optional<double> share_of(const Check& check) {
 std::optional<double> share_of(const Requirement& requirement) {
   std::optional<double> most;
   for (const Check& check : requirement.checks)
-    if (const auto share = share_of(check); share && (!most || !(*share <= *most))) most = share;
+    if (const auto share = share_of(check); share && (!most || svg::worse(*share, *most))) most = share;
   return most;
 }
 
 std::string share_in_words(const Page& page, double share) {
-  if (share == 0) return page(Word::of_tolerance, "0");
+  if (share == 0) return page(Word::no_error);
   if (share >= 1000 && share < 1e9) return page(Word::times_tolerance, digits(std::llround(share)));
   if (!(share <= 1)) return page(Word::times_tolerance, html::amount(share));
   return page(Word::of_tolerance, share < 1e-5 ? html::amount(share) : fmt::format("{:.2g} %", share * 100));

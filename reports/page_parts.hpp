@@ -59,9 +59,12 @@ std::string badge(const Page& page, Verdict verdict);
 // How to run a chapter again: the run's own command for that chapter alone, into a directory of its own.
 std::string command_for(const Header& header, int chapter);
 
-// The document's own numbers of two things that are drawn like other pictures, where it has them.
+// What some requirements' checks have measured and a picture shows, where the document has it.
 std::optional<Matrix> causality(const Page& page);
-std::optional<Plot> cache_memory(const Page& page);
+struct CacheBytes {
+  double held = 0, needed = 0, multi_head = 0;
+};
+std::optional<CacheBytes> cache_bytes(const Page& page);
 
 std::string first_screen(const Page& page);
 std::string chapters_part(const Page& page);

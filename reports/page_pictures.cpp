@@ -84,7 +84,7 @@ std::string stages(const Page& page) {
   const std::string note =
       page(Word::stages_note) + (svg::has_edges(chart) ? std::string(" ") + page(Word::edges) : "");
   return figure(
-      page, text(chart.title), note, svg::draw(chart), legend(chart.series),
+      page, text(chart.title), note, svg::draw(chart), legend(chart.series, chart.joined),
       table(page, text(chart.title), {page(Word::stage), page(Word::inherited), page(Word::local)}, rows));
 }
 
@@ -131,7 +131,7 @@ std::string margins(const Page& page) {
     }
     if (bars.empty()) continue;
     for (const svg::Bar& bar : bars)
-      if (most == nullptr || !(bar.share <= most->share)) most = &bar;
+      if (most == nullptr || svg::worse(bar.share, most->share)) most = &bar;
     nearest.push_back(fmt::format("{} {}", visible(most->name, 40), amount(most->share)));
     const std::string* known =
         page.translation == nullptr ? nullptr : page.translation->find(section.chapter.title);
@@ -148,12 +148,30 @@ std::string margins(const Page& page) {
                       {page(Word::requirement), page(Word::chapter), page(Word::tolerance_is)}, rows));
 }
 
+std::string cache_part(const Page& page) {
+  const auto bytes = cache_bytes(page);
+  if (!bytes) return "";
+  svg::Bars bars{page.prefix + "cache", page(Word::cache_title), "", page(Word::bytes), {}};
+  std::vector<std::string> said;
+  std::vector<Row> rows;
+  for (const auto& [word, value] :
+       {std::pair(Word::cache_held, bytes->held), std::pair(Word::cache_needed, bytes->needed),
+        std::pair(Word::cache_multi_head, bytes->multi_head)}) {
+    bars.values.emplace_back(page(word), value);
+    said.push_back(fmt::format("{}: {}", page(word), amount(value)));
+    rows.push_back({page(word), amount(value)});
+  }
+  bars.description = page.joined(said);
+  return figure(page, bars.title, "KVC-3", svg::draw(bars), "",
+                table(page, bars.title, {page(Word::cache_title), page(Word::bytes)}, rows));
+}
+
 }  // namespace
 
 std::string pictures_part(const Page& page) {
   std::string part = stages(page) + situations_part(page) + margins(page);
   if (const auto matrix = causality(page)) part += picture_of(page, *matrix, page.prefix + "causality");
-  if (const auto plot = cache_memory(page)) part += picture_of(page, *plot, page.prefix + "cache");
+  part += cache_part(page);
   std::size_t number = 0;
   for (const Plot& plot : page.result.plots)
     if (plot.requirement.empty())

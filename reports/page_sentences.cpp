@@ -152,6 +152,12 @@ Word word_of_status(const Header& header, int status) {
   }
 }
 
+std::string capitalised(std::string sentence) {
+  if (!sentence.empty() && sentence.front() >= 'a' && sentence.front() <= 'z')
+    sentence.front() = static_cast<char>(sentence.front() - 'a' + 'A');
+  return sentence;
+}
+
 std::string verdict_sentence(const Result& result, Language language, const Translation* translation) {
   if (language == Language::chinese) {
     const Chinese chinese{result, translation};
@@ -160,9 +166,7 @@ std::string verdict_sentence(const Result& result, Language language, const Tran
   std::string sentence = result.footer.verdict;
   constexpr std::string_view known = "incomplete: ";
   if (sentence.starts_with(known)) sentence.erase(0, known.size());
-  if (!sentence.empty() && sentence.front() >= 'a' && sentence.front() <= 'z')
-    sentence.front() = static_cast<char>(sentence.front() - 'a' + 'A');
-  return sentence;
+  return capitalised(std::move(sentence));
 }
 
 std::string scope_sentence(const Header& header, Language language) {

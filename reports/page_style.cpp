@@ -53,7 +53,7 @@ td.n{white-space:nowrap;font-variant-numeric:tabular-nums}
 .chapters{width:100%}.chapters th{width:13rem;font-weight:600}.chapters td.dim{width:11rem}
 .marks a{display:inline-block;min-width:2.6rem;min-height:1.6rem;padding:.05rem .3rem;margin:0 .2rem .25rem 0;text-align:center;border-radius:4px;text-decoration:none;white-space:nowrap;font-size:.8125rem;font-variant-numeric:tabular-nums}
 .marks a.fail,.marks a.error{font-weight:700;outline:1px solid currentColor}.marks a:hover{text-decoration:underline}
-@media (max-width:45rem){.chapters,.chapters tbody,.chapters tr,.chapters th,.chapters td{display:block;width:auto!important;border:0;padding:.1rem 0}.chapters tr{border-top:1px solid var(--line);padding:.35rem 0}}
+@media (max-width:45rem){.chapters,.chapters tbody,.chapters tr,.chapters th,.chapters td{display:block;width:auto!important;border:0;padding:.1rem 0}.chapters caption{display:block}.chapters tr{border-top:1px solid var(--line);padding:.35rem 0}}
 .requirements{list-style:none;padding:0;margin:0}.requirements>li{background:var(--card);border:1px solid var(--line);border-radius:6px;margin:.3rem 0}
 summary{cursor:pointer;padding:.35rem .25rem}.requirements summary{display:grid;grid-template-columns:1rem 8.5rem 6.5rem minmax(0,1fr) auto;gap:.5rem;align-items:baseline;padding:.4rem .75rem;list-style:none}
 .requirements summary::-webkit-details-marker{display:none}.requirements summary::before{content:"▸";color:var(--dim)}.requirements details[open]>summary::before{content:"▾"}
@@ -61,12 +61,12 @@ summary{cursor:pointer;padding:.35rem .25rem}.requirements summary{display:grid;
 @media (max-width:45rem){.requirements summary{grid-template-columns:1rem auto minmax(0,1fr)}.statement,.room{grid-column:2/-1;text-align:left}}
 .evidence{padding:.25rem .75rem .75rem 2.25rem;border-top:1px solid var(--line)}
 .command{display:inline-block;background:var(--none-b);padding:.15rem .4rem;border-radius:4px}
-@media (max-width:45rem){.evidence{padding-left:.75rem}.card,.verdict{padding:.75rem}.judged div{grid-template-columns:6.5rem minmax(0,1fr)}h1{font-size:1.25rem}}
+@media (max-width:45rem){.evidence{padding-left:.75rem}.card,.verdict{padding:.75rem}.judged div{grid-template-columns:6.5rem minmax(0,1fr)}h1{font-size:1.25rem}.notice,.waivers{margin:.35rem 0}}
 .filter{display:flex;flex-wrap:wrap;gap:.5rem 1rem;align-items:center;margin:.5rem 0}.filter[hidden]{display:none}.filter fieldset{border:0;padding:0;margin:0;display:flex;flex-wrap:wrap;gap:.25rem .75rem}.filter legend{float:left;margin-right:.75rem;padding:0}
 .filter label{display:inline-flex;align-items:center;gap:.3rem;min-height:1.75rem}.filter input[type=search]{font:inherit;padding:.2rem .5rem;border:1px solid var(--dim);border-radius:4px;background:var(--card);color:var(--text)}
 figure{margin:1rem 0 1.5rem}figcaption{margin-bottom:.25rem}
 .chart{display:block;min-width:40rem;max-width:60rem;width:100%;height:auto;font-size:12px}
-.chart text{fill:var(--text)}.chart .dim{fill:var(--dim);font-size:12px}.chart .end{text-anchor:end}.chart .middle{text-anchor:middle}.chart .strong{font-weight:600}.chart .bad{fill:var(--fail);font-weight:600}
+.natural{width:auto;min-width:0;max-width:none}.chart text{fill:var(--text)}.chart .dim{fill:var(--dim);font-size:12px}.chart .end{text-anchor:end}.chart .middle{text-anchor:middle}.chart .strong{font-weight:600}.chart .bad{fill:var(--fail);font-weight:600}
 .grid{stroke:var(--line);fill:none}.axis{stroke:var(--dim);fill:none}.bound{stroke:var(--text);stroke-width:1.5;stroke-dasharray:6 4;fill:none}.pointer{stroke:var(--fail);stroke-width:1.5;fill:none}
 .bar{stroke:var(--c0);stroke-width:6;opacity:.22;fill:none}.band{stroke:var(--dim);fill:none}
 .curve{fill:none;stroke-width:1.5;stroke:var(--c0)}.point{fill:var(--c0);stroke:var(--c0);stroke-width:1}
@@ -79,7 +79,6 @@ rect{fill:var(--heat)}.h0{fill:var(--none-b);stroke:var(--line)}.h1{opacity:.1}.
 .across td,.across th{white-space:nowrap}.across th[scope=row]{white-space:normal;min-width:16rem}.wide table.across{min-width:0}
 article{border-top:2px solid var(--line);margin-top:2rem;padding-top:.5rem}footer{color:var(--dim);font-size:.875rem;padding-top:1rem;padding-bottom:2rem}
 @media print{:root{--page:#fff;--card:#fff}body{font-size:10pt}.skip,.filter,.top-link{display:none}.card,.verdict{break-inside:avoid;border-radius:0}.pictures{break-inside:auto}figure,.requirements>li{break-inside:avoid}.requirements details[open]{break-inside:auto}.wide{overflow:visible}.wide table{min-width:0;width:100%;font-size:8pt}.chart{min-width:0}h2,h3{break-after:avoid}.first{display:block}a{color:inherit;text-decoration:none}}
-@media (prefers-reduced-motion:no-preference){html{scroll-behavior:smooth}}
 )css";
 }
 

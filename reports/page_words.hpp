@@ -11,7 +11,6 @@ namespace plumbline::reports {
 enum class Word {
   report,
   skip,
-  contents,
   conforms,
   fails,
   cannot_judge,
@@ -24,7 +23,6 @@ enum class Word {
   error,
   not_assessed,
   not_applicable,
-  must,
   should,
   waived,
   passed_count,
@@ -98,6 +96,7 @@ enum class Word {
   local,
   inherited,
   not_shown,
+  no_error,
   of_tolerance,
   times_tolerance,
   tolerance,
@@ -114,7 +113,6 @@ enum class Word {
   margins_note,
   margins_description,
   margins_exact,
-  nearest,
   requirement,
   verdict,
   same_numbers,
@@ -131,9 +129,9 @@ enum class Word {
   causality_title,
   causality_value,
   causality_row,
-  position,
   matrix_description,
   matrix_cut,
+  matrix_range,
   requirements,
   filter,
   filter_text,
@@ -180,6 +178,9 @@ const char* style_of(Verdict verdict);
 // The verdict that a status is marked and coloured as; the word that it stands under.
 Verdict verdict_of(int status);
 Word word_of_status(const Header& header, int status);
+
+// With a capital letter where it begins with an English one.
+std::string capitalised(std::string sentence);
 
 // The verdict as one sentence: the document's own, or one made from its counts.
 std::string verdict_sentence(const Result& result, Language language, const Translation* translation);

@@ -18,6 +18,15 @@ using html::text;
 constexpr double width = 760, height = 300, left = 62, right = 20, top = 42, bottom = 46;
 constexpr std::size_t buckets = 100, marks = 6;
 
+std::string power_of_ten(int power) {
+  if (power >= -3 && power <= 3) return amount(std::pow(10, power));
+  constexpr std::array superscripts = {"⁰", "¹", "²", "³", "⁴", "⁵", "⁶", "⁷", "⁸", "⁹"};
+  std::string name = power < 0 ? "10⁻" : "10";
+  for (const char digit : std::to_string(std::abs(power)))
+    name += superscripts[static_cast<std::size_t>(digit - '0')];
+  return name;
+}
+
 // An axis from numbers to places; what it cannot place lies on an edge.
 struct Axis {
   bool logarithmic = false;
@@ -33,17 +42,19 @@ struct Axis {
     return start + share * (end - start);
   }
 
-  std::vector<double> ticks() const {
-    std::vector<double> found;
+  // With their names. Where a power of ten is no finite number any more, its name is right all the same.
+  std::vector<std::pair<double, std::string>> ticks() const {
+    std::vector<std::pair<double, std::string>> found;
     if (logarithmic) {
       const double step = std::max(1.0, std::ceil((to - from) / 7));
       for (double power = std::ceil(from); power <= to + 1e-9; power += step)
-        found.push_back(std::pow(10, power));
+        found.emplace_back(std::pow(10, power), power_of_ten(static_cast<int>(power)));
     } else {
       const double rough = (to - from) / 6, unit = std::pow(10, std::floor(std::log10(rough)));
       const double step = unit * (rough / unit <= 1 ? 1 : rough / unit <= 2 ? 2 : rough / unit <= 5 ? 5 : 10);
       for (int i = 0; i < 20 && std::ceil(from / step) * step + i * step <= to + step * 1e-9; ++i)
-        found.push_back(std::ceil(from / step) * step + i * step);
+        found.emplace_back(std::ceil(from / step) * step + i * step,
+                           amount(std::ceil(from / step) * step + i * step));
     }
     return found;
   }
@@ -64,7 +75,7 @@ Axis axis_of(const std::vector<double>& values, bool logarithmic, double start, 
   // Halves, so that not even the largest numbers overflow.
   const double scale = std::max(std::abs(least), std::abs(most));
   if (most / 2 - least / 2 <= scale * 1e-12) {
-    const double room = scale > 0 && !logarithmic ? scale / 10 : 1;
+    const double room = std::isnormal(scale / 10) && !logarithmic ? scale / 10 : 1;
     least -= room, most += room;
   }
   if (!std::isfinite(most - least)) least /= 4, most /= 4;
@@ -76,16 +87,6 @@ template <typename Use>
 void each_value(const Chart& chart, Use use) {
   for (const Series& one : chart.series)
     for (std::size_t i = 0; i < std::min(one.x.size(), one.y.size()); ++i) use(one, i);
-}
-
-// A tick of a logarithmic axis is a power of ten.
-std::string tick(double value, bool logarithmic) {
-  if (!logarithmic || (value >= 0.99e-3 && value <= 1001)) return amount(value);
-  constexpr std::array superscripts = {"⁰", "¹", "²", "³", "⁴", "⁵", "⁶", "⁷", "⁸", "⁹"};
-  std::string power = "10";
-  for (const char digit : fmt::format("{:.0f}", std::log10(value)))
-    power += digit == '-' ? "⁻" : superscripts[static_cast<std::size_t>(digit - '0')];
-  return power;
 }
 
 std::string shape(std::size_t series, double x, double y) {
@@ -106,33 +107,34 @@ std::string shape(std::size_t series, double x, double y) {
   }
 }
 
-std::string begin(const std::string& id, const std::string& title, const std::string& description, double w,
-                  double h) {
+std::string begin(const char* style, const std::string& id, const std::string& title,
+                  const std::string& description, double w, double h) {
   return fmt::format(
-      "<svg class=\"chart\" role=\"img\" viewBox=\"0 0 {:.0f} {:.0f}\" aria-labelledby=\"{}-t {}-d\">"
+      "<svg class=\"{}\" role=\"img\" width=\"{:.0f}\" height=\"{:.0f}\" viewBox=\"0 0 {:.0f} {:.0f}\" "
+      "aria-labelledby=\"{}-t {}-d\">"
       "<title id=\"{}-t\">{}</title><desc id=\"{}-d\">{}</desc>",
-      w, h, id, id, id, text(title), id, text(description, 1000));
+      style, w, h, w, h, id, id, id, text(title), id, text(description, 1000));
 }
 
 std::string line(const char* style, double x1, double y1, double x2, double y2) {
   return fmt::format("<path class=\"{}\" d=\"M{:.1f} {:.1f}L{:.1f} {:.1f}\"/>", style, x1, y1, x2, y2);
 }
 
-std::string label(const char* style, double x, double y, const std::string& untrusted,
-                  std::size_t limit = 40) {
+// Cut after `room` columns: a label stands where there is so much room.
+std::string label(const char* style, double x, double y, const std::string& untrusted, int room = 40) {
   return fmt::format("<text class=\"{}\" x=\"{:.1f}\" y=\"{:.1f}\">{}</text>", style, x, y,
-                     text(untrusted, limit));
+                     text(fit(visible(untrusted, 400), room), 1000));
 }
 
 std::string grid(const Chart& chart, const Axis& x, const Axis& y) {
   std::string drawn;
-  for (const double value : y.ticks()) {
+  for (const auto& [value, name] : y.ticks()) {
     drawn += line("grid", left, y.place(value), width - right, y.place(value));
-    drawn += label("end", left - 8, y.place(value) + 4, tick(value, chart.log_y));
+    drawn += label("end", left - 8, y.place(value) + 4, name);
   }
   if (chart.ticks.empty()) {
-    for (const double value : x.ticks())
-      drawn += label("middle", x.place(value), height - bottom + 18, tick(value, chart.log_x));
+    for (const auto& [value, name] : x.ticks())
+      drawn += label("middle", x.place(value), height - bottom + 18, name);
   }
   for (const auto& [value, name] : chart.ticks) {
     drawn += line("grid", x.place(value), top, x.place(value), height - bottom);
@@ -184,6 +186,10 @@ bool has_edges(const Chart& chart) {
   return found;
 }
 
+bool worse(double share, double than) {
+  return !std::isnan(than) && !(share <= than);
+}
+
 Series thinned(const Series& series) {
   const std::size_t count = std::min(series.x.size(), series.y.size());
   if (count <= 2 * buckets) return series;
@@ -221,7 +227,8 @@ std::string draw(const Chart& chart) {
   for (const auto& [name, value] : chart.bounds) ys.push_back(value);
   const Axis x = axis_of(xs, chart.log_x, left, width - right);
   const Axis y = axis_of(ys, chart.log_y, height - bottom, top);
-  std::string drawn = begin(chart.id, chart.title, chart.description, width, height) + grid(chart, x, y);
+  std::string drawn =
+      begin("chart", chart.id, chart.title, chart.description, width, height) + grid(chart, x, y);
   for (const auto& [name, value] : chart.bounds) {
     if (!std::isfinite(value)) continue;
     drawn += line("bound", left, y.place(value), width - right, y.place(value));
@@ -237,12 +244,33 @@ std::string draw(const Chart& chart) {
   return drawn + "</svg>";
 }
 
-std::string legend_mark(std::size_t series) {
+std::string legend_mark(std::size_t series, bool joined) {
+  const std::string line =
+      joined ? fmt::format("<path class=\"curve c{}\" d=\"M0 6L28 6\"/>", series % marks) : "";
   return fmt::format(
-      "<svg class=\"key\" viewBox=\"0 0 28 12\" aria-hidden=\"true\"><path class=\"curve c{0}\" d=\"M0 6L28 "
-      "6\"/>"
-      "<path class=\"point p{0}\" d=\"{1}\"/></svg>",
-      series % marks, shape(series, 14, 6));
+      "<svg class=\"key\" viewBox=\"0 0 28 12\" aria-hidden=\"true\">{}<path class=\"point p{}\" "
+      "d=\"{}\"/></svg>",
+      line, series % marks, shape(series, 14, 6));
+}
+
+std::string draw(const Bars& bars) {
+  double most = 0;
+  for (const auto& [name, value] : bars.values)
+    if (std::isfinite(value)) most = std::max(most, value);
+  constexpr double row = 30, names = 250, room = 130;
+  std::string drawn = begin("chart", bars.id, bars.title, bars.description, width,
+                            row * static_cast<double>(bars.values.size()) + 8);
+  double y = 4;
+  for (const auto& [name, value] : bars.values) {
+    const double length =
+        most > 0 && std::isfinite(value) ? std::max(0.0, value) / most * (width - names - room) : 0;
+    drawn += label("end", names - 8, y + row / 2 + 4, name, 36);
+    drawn += fmt::format("<rect x=\"{:.0f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"{:.0f}\"/>", names, y + 6,
+                         length, row - 12);
+    drawn += label("start", names + length + 6, y + row / 2 + 4, amount(value) + " " + bars.unit, 24);
+    y += row;
+  }
+  return drawn + "</svg>";
 }
 
 std::string draw(const Strip& strip) {
@@ -252,10 +280,10 @@ std::string draw(const Strip& strip) {
   constexpr double row = 24, names = 190;
   const double tall = top + row * static_cast<double>(strip.groups.size());
   const Axis x = axis_of(shares, true, names + 12, width - 150);
-  std::string drawn = begin(strip.id, strip.title, strip.description, width, tall + bottom);
-  for (const double value : x.ticks()) {
+  std::string drawn = begin("chart", strip.id, strip.title, strip.description, width, tall + bottom);
+  for (const auto& [value, name] : x.ticks()) {
     drawn += line("grid", x.place(value), top - 6, x.place(value), tall);
-    drawn += label("middle", x.place(value), tall + 18, tick(value, true));
+    drawn += label("middle", x.place(value), tall + 18, name);
   }
   drawn += line("bound", x.place(1), top - 10, x.place(1), tall);
   drawn += label("middle strong", x.place(1), 12, strip.bound);
@@ -267,8 +295,7 @@ std::string draw(const Strip& strip) {
     const Bar* nearest = nullptr;
     std::string points;
     for (const Bar& bar : bars) {
-      // NaN is nearer than any number.
-      if (nearest == nullptr || !(bar.share <= nearest->share)) nearest = &bar;
+      if (nearest == nullptr || worse(bar.share, nearest->share)) nearest = &bar;
       const bool wrong = !(bar.share <= 1);
       points += fmt::format("<path class=\"point {}\" d=\"{}\"><title>{}: {}</title></path>",
                             wrong ? "bad" : "p0", shape(wrong ? 4 : 0, x.place(bar.share), middle),
@@ -298,7 +325,7 @@ std::string draw(const Matrix& matrix, const std::string& id, const std::string&
   const double cell = 18, names = 190, head = 22;
   const double w = names + cell * static_cast<double>(matrix.columns.size()) + right;
   const double h = head + cell * static_cast<double>(matrix.rows.size()) + 6;
-  std::string drawn = begin(id, title, description, std::max(w, 320.0), h);
+  std::string drawn = begin("chart natural", id, title, description, std::max(w, 320.0), h);
   const std::size_t every = 1 + matrix.columns.size() / 24;
   for (std::size_t j = 0; j < matrix.columns.size(); j += every)
     drawn += label("middle", names + cell * (static_cast<double>(j) + 0.5), 14, matrix.columns[j], 6);

@@ -31,12 +31,22 @@ Series thinned(const Series& series);
 std::string draw(const Chart& chart);
 
 // The mark that stands for the series of that number, as a small picture without a text.
-std::string legend_mark(std::size_t series);
+std::string legend_mark(std::size_t series, bool joined);
+
+// Amounts to compare by length, from 0.
+struct Bars {
+  std::string id, title, description, unit;
+  std::vector<std::pair<std::string, double>> values;
+};
+std::string draw(const Bars& bars);
 
 struct Bar {
   std::string name;  // of the requirement
   double share = 0;  // of its tolerance; more than 1 is wrong
 };
+
+// Whether a share is worse than another: what is no number is worse than any.
+bool worse(double share, double than);
 
 // Shares by group on one logarithmic axis: a mark for each, and the nearest of each group by name.
 struct Strip {
