@@ -60,6 +60,7 @@ Result in_chinese(Result result) {
   result.header.candidate_kind = kind;
   result.header.candidate_sha256 = result.header.specification_sha256 = std::string(64, '0');
   if (!result.plots.empty()) result.plots = texts.plots, result.matrices = texts.matrices;
+  for (Matrix& one : result.matrices) one.rows.assign(one.rows.size(), "例");
   if (!two) result.header.baseline.reset();
   for (Requirement& one : result.requirements) {
     one.statement = one.source = one.finding = "例";
