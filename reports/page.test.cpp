@@ -75,15 +75,18 @@ TEST_CASE("a shard, a part, and waivers in force and expired stand right under t
   result.header.shard = {2, 4};
   result.header.scope = "chapter 1, 3";
   result.header.waivers = {{"GQA-2", "known until the next release", "Ada", "2026-12-31"},
-                           {"GQA-4", "old", "Bob", "2026-01-31"}};
+                           {"GQA-4", "old", "Bob", "2026-01-31"},
+                           {"GQA-1", "needless", "Eve", "2026-12-31"}};
   result.footer.waived = 1;
   const std::string page = to_html(result, Language::english);
   const std::size_t judged = page.find("class=\"identity\"");
   for (const char* part : {"This is part 2 of 4 of one run. It decides nothing by itself",
                            "Only a part was asked for: <bdi>chapter 1, 3</bdi>",
                            "<li class=\"held\"><strong><bdi>GQA-2</bdi></strong> In force",
-                           "answered for by <bdi>Ada</bdi>, until <bdi>2026-12-31</bdi>",
-                           "<li class=\"expired\"><strong><bdi>GQA-4</bdi></strong> Expired"}) {
+                           "<bdi>known until the next release</bdi> (answered for by <bdi>Ada</bdi>, until "
+                           "<bdi>2026-12-31</bdi>",
+                           "<li class=\"expired\"><strong><bdi>GQA-4</bdi></strong> Expired",
+                           "<strong><bdi>GQA-1</bdi></strong> In force, but not needed"}) {
     INFO(part);
     CHECK(page.find(part) < judged);
   }

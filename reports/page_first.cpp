@@ -1,6 +1,8 @@
 // The first screen: the verdict, what was judged, counts, waivers, and where and why something failed.
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "reports/page_parts.hpp"
 
 namespace plumbline::reports {
@@ -64,10 +66,16 @@ std::string waivers(const Page& page) {
   std::string list;
   for (const Waiver& one : header.waivers) {
     const bool holds = in_force(one, header);
-    list += fmt::format("<li class=\"{}\"><strong>{}</strong> {}: {}. {}, {}</li>",
+    const bool needed =
+        std::any_of(page.result.requirements.begin(), page.result.requirements.end(),
+                    [&](const Requirement& requirement) { return waiver_of(header, requirement) == &one; });
+    list += fmt::format("<li class=\"{}\"><strong>{}</strong> {} {}: {} ({}, {})</li>",
                         holds ? "held" : "expired", bdi(one.requirement, 40),
-                        page(holds ? Word::waiver_in_force : Word::waiver_expired), bdi(one.reason, 600),
-                        page(Word::answered_by, bdi(one.who, 100)), page(Word::until, bdi(one.expires, 20)));
+                        page(!holds   ? Word::waiver_expired
+                             : needed ? Word::waiver_in_force
+                                      : Word::waiver_unneeded),
+                        page(Word::reason), bdi(one.reason, 600), page(Word::answered_by, bdi(one.who, 100)),
+                        page(Word::until, bdi(one.expires, 20)));
   }
   return fmt::format(
       "<section class=\"waivers\" aria-labelledby=\"{0}waivers\">\n{1}<ul>{2}</ul>\n</section>\n",
@@ -79,12 +87,12 @@ std::string verdict(const Page& page) {
   const Verdict as = verdict_of(result.footer.status);
   std::string part = fmt::format("<section class=\"verdict {}\" aria-labelledby=\"{}verdict\">\n",
                                  style_of(as), page.prefix);
+  if (const auto& shard = result.header.shard)
+    part += fmt::format("<p class=\"notice\">{}</p>\n", page(Word::shard, shard->index, shard->of));
   part += fmt::format("<p class=\"word\"><span class=\"mark\" aria-hidden=\"true\">{}</span> {}</p>\n",
                       mark_of(as), page(word_of_status(result.header, result.footer.status)));
   part +=
       page.heading(0, "verdict", html::text(verdict_sentence(result, page.language, page.translation), 600));
-  if (const auto& shard = result.header.shard)
-    part += fmt::format("<p class=\"notice\">{}</p>\n", page(Word::shard, shard->index, shard->of));
   if (!is_whole(result.header))
     part += fmt::format("<p class=\"notice\">{}</p>\n",
                         page(Word::only, bdi(scope_sentence(result.header, page.language), 100)));

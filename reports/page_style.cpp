@@ -13,14 +13,13 @@ const char* page_style() {
 --pass-b:#14301d;--fail-b:#3a1715;--error-b:#35220f;--open-b:#302908;--none-b:#242a32;--c0:#8ab8ff;--c1:#ffb070;--c2:#6fd58a;--c3:#d9a6f5;--c4:#ff9cc4;--c5:#c3cad3;--heat:#8ab8ff}}
 *{box-sizing:border-box}
 html{scroll-padding-top:1rem;-webkit-text-size-adjust:100%}
-body{margin:0;background:var(--page);color:var(--text);font:16px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue","Noto Sans","Noto Sans CJK SC","PingFang SC","Microsoft YaHei",sans-serif;font-variant-emoji:text}
+body{margin:0;background:var(--page);color:var(--text);font:16px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue","Noto Sans","Noto Sans CJK SC","PingFang SC","Microsoft YaHei",sans-serif;font-variant-emoji:text;overflow-wrap:anywhere}
 main,.top,footer{max-width:80rem;margin:0 auto;padding:0 1rem}
 .top{padding-top:.75rem;color:var(--dim);font-size:.875rem}.top p{margin:0}.top strong{color:var(--text)}
 h1,h2,h3,h4{line-height:1.25;margin:1.25rem 0 .5rem}h1{font-size:1.5rem;font-weight:650;margin:.1rem 0 .6rem}h2{font-size:1.125rem}h3{font-size:1rem}
 article>section.verdict h2{font-size:1.35rem;margin:.1rem 0 .6rem}
 p{margin:.4rem 0}ul{margin:.4rem 0;padding-left:1.25rem}a{color:var(--link)}
 code{font:.875em/1.4 ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace;overflow-wrap:anywhere}
-bdi,dd,li,td,th,h1,h2,p{overflow-wrap:anywhere}
 .dim{color:var(--dim);font-size:.875rem;font-weight:400}
 .hidden{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap}
 .skip{position:absolute;left:-999px;top:0;background:var(--card);padding:.5rem 1rem;z-index:9}.skip:focus{left:0}
@@ -32,7 +31,7 @@ bdi,dd,li,td,th,h1,h2,p{overflow-wrap:anywhere}
 .word{margin:0;font-weight:700;font-size:1rem}
 .verdict.pass>.word{color:var(--pass)}.verdict.fail>.word{color:var(--fail)}.verdict.error>.word{color:var(--error)}.verdict.open>.word{color:var(--open)}
 .notice,.waivers{background:var(--open-b);border:1px solid var(--open);border-radius:6px;padding:.5rem .75rem;margin:.5rem 0}
-.waivers h2,.waivers h3{margin:0;font-size:1rem}.waivers .expired{text-decoration:none;color:var(--fail)}
+.waivers h2,.waivers h3{margin:0;font-size:1rem}.waivers .expired{color:var(--fail)}
 .identity .part{white-space:normal}.identity .part::before{content:"· ";color:var(--dim)}
 .counts{list-style:none;display:flex;flex-wrap:wrap;gap:.35rem;padding:0;margin:.5rem 0 .25rem}
 .counts li,.badge,.tag{border-radius:5px;padding:.05rem .5rem;background:var(--none-b);color:var(--none);font-weight:600;font-size:.875rem}

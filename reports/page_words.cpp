@@ -40,6 +40,7 @@ constexpr std::array<Entry, word_count> table = {{
     {Word::waivers, "Waivers", "豁免"},
     {Word::waiver_in_force, "In force: this failure does not decide the verdict.", "有效：这项未通过不影响结论。"},
     {Word::waiver_expired, "Expired: it excuses nothing any more.", "已过期：不再有豁免作用。"},
+    {Word::waiver_unneeded, "In force, but not needed: the requirement did not fail.", "有效但并不需要：该要求没有未通过。"},
     {Word::answered_by, "answered for by {}", "责任人：{}"},
     {Word::until, "until {}", "有效期至 {}"},
     {Word::judged, "What was judged", "评判对象"},

@@ -37,6 +37,7 @@ enum class Word {
   waivers,
   waiver_in_force,
   waiver_expired,
+  waiver_unneeded,
   answered_by,
   until,
   judged,

@@ -224,7 +224,10 @@ std::string draw(const Chart& chart) {
     if (i < one.high.size()) ys.push_back(one.high[i]);
   });
   for (const auto& [value, name] : chart.ticks) xs.push_back(value);
-  for (const auto& [name, value] : chart.bounds) ys.push_back(value);
+  // With room for a bound, even where all points lie on one side of it.
+  for (const auto& [name, value] : chart.bounds)
+    for (const double factor : {0.1, 1.0, 10.0})
+      if (chart.log_y || factor == 1) ys.push_back(value * factor);
   const Axis x = axis_of(xs, chart.log_x, left, width - right);
   const Axis y = axis_of(ys, chart.log_y, height - bottom, top);
   std::string drawn =
@@ -237,7 +240,7 @@ std::string draw(const Chart& chart) {
   for (const auto& [value, name] : chart.pointers) {
     const double at = x.place(value);
     drawn += line("pointer", at, top, at, height - bottom);
-    drawn += label(at > width / 2 ? "end bad" : "start bad", at, top - 8, name, 60);
+    drawn += label(at > width / 2 ? "end bad" : "start bad", at, top - 8, name, 42);
   }
   drawn += bands(chart, x, y);
   for (std::size_t i = 0; i < chart.series.size(); ++i) drawn += curve(chart, i, x, y);
@@ -264,7 +267,7 @@ std::string draw(const Bars& bars) {
   for (const auto& [name, value] : bars.values) {
     const double length =
         most > 0 && std::isfinite(value) ? std::max(0.0, value) / most * (width - names - room) : 0;
-    drawn += label("end", names - 8, y + row / 2 + 4, name, 36);
+    drawn += label("end", names - 8, y + row / 2 + 4, name, 30);
     drawn += fmt::format("<rect x=\"{:.0f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"{:.0f}\"/>", names, y + 6,
                          length, row - 12);
     drawn += label("start", names + length + 6, y + row / 2 + 4, amount(value) + " " + bars.unit, 24);
@@ -291,7 +294,7 @@ std::string draw(const Strip& strip) {
   double y = top;
   for (const auto& [name, bars] : strip.groups) {
     const double middle = y + row / 2;
-    drawn += label("end", names, middle + 4, name, 28);
+    drawn += label("end", names, middle + 4, name, 24);
     const Bar* nearest = nullptr;
     std::string points;
     for (const Bar& bar : bars) {
@@ -304,7 +307,7 @@ std::string draw(const Strip& strip) {
     if (nearest != nullptr) {
       drawn += line("bar", x.start, middle, x.place(nearest->share), middle) + points;
       drawn += label("start", width - 142, middle + 4,
-                     fmt::format("{} {}", nearest->name, amount(nearest->share)), 24);
+                     fit(visible(nearest->name, 40), 10) + " " + amount(nearest->share), 18);
     }
     y += row;
   }
@@ -331,7 +334,7 @@ std::string draw(const Matrix& matrix, const std::string& id, const std::string&
     drawn += label("middle", names + cell * (static_cast<double>(j) + 0.5), 14, matrix.columns[j], 6);
   for (std::size_t i = 0; i < matrix.rows.size(); ++i) {
     const double y = head + cell * static_cast<double>(i);
-    drawn += label("end", names - 6, y + 13, matrix.rows[i], 28);
+    drawn += label("end", names - 6, y + 13, matrix.rows[i], 24);
     for (std::size_t j = 0; j < matrix.columns.size(); ++j) {
       const double value = matrix.values[i][j], x = names + cell * static_cast<double>(j);
       const int step = value == 0 ? 0 : static_cast<int>(std::lround(shade.place(value)));
