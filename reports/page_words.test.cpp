@@ -146,6 +146,11 @@ TEST_CASE("the verdict is one sentence in Chinese, too, from the same counts") {
   CHECK(verdict_sentence(result, Language::english, nullptr) ==
         "Chapter 1 holds; the rest was not looked at");
   Result failing = examples::failing();
+  failing.requirements[0] = examples::requirement("CFG-1", 1, "it holds", Verdict::fail);
+  failing.header.waivers = {{"CFG-1", "known", "Ada", "2026-12-31"}};
+  CHECK(says(failing).starts_with(
+      "该检查点不符合 minimind2-small：5 项必须要求中有 1 项未通过，首先是 GQA-2："));
+  failing = examples::failing();
   failing.header.waivers = {{"GQA-2", "known", "Ada", "2026-12-31"}};
   failing.requirements.pop_back();
   failing.footer.status = 0;
