@@ -130,7 +130,7 @@ class Look:
                 self.layout(page, how)
                 self.first_screen(page, how)
                 self.keyboard(page, how)
-                if (name, scheme) != ("narrow", "dark"):
+                if (name, scheme) in (("wide", "light"), ("narrow", "dark")):
                     self.accessibility(page, how)
                     self.layout(page, how)
                     self.filter(page, how)

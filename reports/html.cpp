@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "harness/system/files.hpp"
+#include "reports/words.hpp"
 
 namespace plumbline::reports::html {
 namespace {
@@ -68,14 +69,20 @@ std::string csp_hash(std::string_view content) {
   return fmt::format("'sha256-{}'", base64(bytes_of(sha256(content))));
 }
 
+std::string digits(std::int64_t count) {
+  const std::string number = counted(count, "");
+  return number.substr(0, number.find(' '));
+}
+
 std::string amount(double value) {
   if (std::isnan(value)) return "NaN";
   if (std::isinf(value)) return value > 0 ? "∞" : "−∞";
   if (value == 0) return "0";
   const double size = std::abs(value);
   const bool whole = value == std::floor(value) && size < 1e15;
-  if (size < 1e-3 || (size >= 1e5 && !whole)) return fmt::format("{:.1e}", value);
-  if (whole) return fmt::format("{:.0f}", value);
+  if (size >= 1e4 && (whole || size < 1e7)) return digits(std::llround(value));
+  if (size < 1e-3 || size >= 1e4) return fmt::format("{:.1e}", value);
+  if (whole || size >= 1000) return fmt::format("{:.0f}", value);
   return fmt::format("{:.3g}", value);
 }
 

@@ -1,6 +1,7 @@
 // HTML that no text can break out of.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -19,7 +20,10 @@ std::string bdi(std::string_view untrusted, std::size_t limit = usual_limit, con
 // What a Content-Security-Policy calls an inline style or script with exactly this content.
 std::string csp_hash(std::string_view content);
 
-// A number as a person reads it: "0", "3.0e-07", "64", "NaN", "∞".
+// "4,007,753".
+std::string digits(std::int64_t count);
+
+// A number as a person reads it: "0", "3.0e-07", "64", "25,364", "NaN", "∞".
 std::string amount(double value);
 
 }  // namespace plumbline::reports::html

@@ -72,7 +72,7 @@ std::string row(const Page& page, const Check& check, bool sentences) {
       badge(page, check.within ? Verdict::pass : Verdict::fail), page.quoted(check.what, 120),
       page.quoted(check.expected, 120), page.quoted(check.actual, 120), number(check.worst_difference),
       number(check.tolerance), check.tolerance_reason.empty() ? "" : page.quoted(check.tolerance_reason),
-      digits(check.elements), index.empty() ? "–" : fmt::format("[{}]", index));
+      html::digits(check.elements), index.empty() ? "–" : fmt::format("[{}]", index));
   if (sentences) cells += fmt::format("<td>{}</td>", says_more(check) ? page.quoted(check.sentence) : "");
   return cells + "</tr>\n";
 }
@@ -117,7 +117,7 @@ std::string evidence(const Page& page, const Requirement& requirement) {
   const auto document = [&](const std::string& text) { return text.empty() ? "" : page.quoted(text, 1000); };
   if (const Waiver* waiver = waiver_of(page.result.header, requirement))
     line(Word::waived,
-         fmt::format("{}. {}, {}", bdi(waiver->reason, 600), page(Word::answered_by, bdi(waiver->who, 100)),
+         fmt::format("{} ({}, {})", bdi(waiver->reason, 600), page(Word::answered_by, bdi(waiver->who, 100)),
                      page(Word::until, bdi(waiver->expires, 20))));
   line(Word::reason, document(requirement.reason));
   line(Word::finding, document(requirement.finding));

@@ -115,9 +115,10 @@ std::string picture_of(const Page& page, const Matrix& matrix, const std::string
   const std::string description = page(Word::matrix_description, rows, matrix.columns.size(),
                                        visible(matrix.value_name, 200), amount(least), amount(most));
   std::string note = text(matrix.value_name);
-  if (!std::isnan(least)) note += ". " + page(Word::matrix_range, amount(least), amount(most));
+  if (!std::isnan(least)) note += page.stop() + page(Word::matrix_range, amount(least), amount(most));
   if (few.rows.size() < rows || few.columns.size() < matrix.columns.size())
-    note += ". " + page(Word::matrix_cut, few.rows.size(), rows, few.columns.size(), matrix.columns.size());
+    note += page.stop() +
+            page(Word::matrix_cut, few.rows.size(), rows, few.columns.size(), matrix.columns.size());
   const std::string drawn = few.rows.empty() || few.columns.empty()
                                 ? fmt::format("<p class=\"dim\">{}</p>", page(Word::no_points))
                                 : svg::draw(few, id, matrix.title, description);

@@ -38,8 +38,9 @@ std::string counts(const Page& page) {
   count(footer.errors, Verdict::error, Word::error_count);
   count(footer.not_assessed, Verdict::not_assessed, Word::not_assessed_count);
   count(footer.not_applicable, Verdict::not_applicable, Word::not_applicable_count);
-  return fmt::format("<ul class=\"counts\">{}</ul>\n<p class=\"dim\">{}</p>\n", list,
-                     page(Word::compared_in, digits(footer.elements_compared), html::amount(footer.seconds)));
+  return fmt::format(
+      "<ul class=\"counts\">{}</ul>\n<p class=\"dim\">{}</p>\n", list,
+      page(Word::compared_in, html::digits(footer.elements_compared), html::amount(footer.seconds)));
 }
 
 // Name, kind, hash, specification, framework, device and type in a line or two.
@@ -147,9 +148,10 @@ std::string explanation(const Page& page, const Diagnosis& found) {
   std::vector<std::string> names;
   for (const std::string& defect : best.defects)
     names.push_back(fmt::format("<code>{}</code>", bdi(defect, 100)));
-  return fmt::format("{}. <span class=\"dim\">{}</span>",
+  return fmt::format("{}{}<span class=\"dim\">{}</span>",
                      page(best.complete ? Word::explained : Word::explained_partly,
                           fmt::format("<strong>{}</strong>", page.joined(names))),
+                     page.stop(),
                      page(Word::explained_counts, best.explained, found.differing, best.contradicted));
 }
 

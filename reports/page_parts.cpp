@@ -92,14 +92,9 @@ std::optional<double> share_of(const Requirement& requirement) {
 
 std::string share_in_words(const Page& page, double share) {
   if (share == 0) return page(Word::no_error);
-  if (share >= 1000 && share < 1e9) return page(Word::times_tolerance, digits(std::llround(share)));
+  if (share >= 1000 && share < 1e9) return page(Word::times_tolerance, html::digits(std::llround(share)));
   if (!(share <= 1)) return page(Word::times_tolerance, html::amount(share));
   return page(Word::of_tolerance, share < 1e-5 ? html::amount(share) : fmt::format("{:.2g} %", share * 100));
-}
-
-std::string digits(std::int64_t count) {
-  const std::string number = counted(count, "");
-  return number.substr(0, number.find(' '));
 }
 
 std::string badge(const Page& page, Verdict verdict) {

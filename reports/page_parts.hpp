@@ -40,6 +40,8 @@ struct Page {
   std::string title(const Chapter& chapter) const;
   std::string heading(int below, const std::string& id, const std::string& content) const;
   std::string anchor(const Requirement& requirement) const;
+  // What ends a sentence that another follows.
+  const char* stop() const { return language == Language::chinese ? "。" : ". "; }
   std::string joined(const std::vector<std::string>& parts) const;
 };
 
@@ -49,9 +51,6 @@ std::optional<double> share_of(const Check& check);
 std::optional<double> share_of(const Requirement& requirement);
 // "3.7 % of its tolerance", "154 times its tolerance".
 std::string share_in_words(const Page& page, double share);
-
-// "4,007,753".
-std::string digits(std::int64_t count);
 
 // A mark and a word, never a colour alone.
 std::string badge(const Page& page, Verdict verdict);

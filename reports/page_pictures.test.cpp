@@ -208,3 +208,19 @@ TEST_CASE("what a run has measured of its cache and of who is changed by whom is
   CHECK_FALSE(cache_bytes(Page(other, Language::english, nullptr)));
   CHECK_FALSE(causality(Page(other, Language::english, nullptr)));
 }
+
+TEST_CASE("numbers are short and read like numbers") {
+  using html::amount;
+  CHECK(amount(0) == "0");
+  CHECK(amount(3.04e-7) == "3.0e-07");
+  CHECK(amount(0.0375) == "0.0375");
+  CHECK(amount(64) == "64");
+  CHECK(amount(4321) == "4321");
+  CHECK(amount(1234.5) == "1234");
+  CHECK(amount(712704) == "712,704");
+  CHECK(amount(-18601.7) == "-18,602");
+  CHECK(amount(1.5e9) == "1,500,000,000");
+  CHECK(amount(1.25e20) == "1.2e+20");
+  CHECK(amount(std::nan("")) == "NaN");
+  CHECK(amount(-std::numeric_limits<double>::infinity()) == "−∞");
+}

@@ -8,7 +8,7 @@ const char* page_style() {
 :root{color-scheme:light dark;--page:#f6f7f9;--card:#fff;--text:#1c2128;--dim:#57606a;--line:#d5dae0;--link:#0b57b0;
 --pass:#17692f;--fail:#b3201a;--error:#8a3a00;--open:#6b5000;--none:#57606a;
 --pass-b:#e6f4ea;--fail-b:#fdecea;--error-b:#fdf0e3;--open-b:#fbf3d5;--none-b:#eef0f3;--c0:#0b57b0;--c1:#9a3d00;--c2:#17692f;--c3:#7a2a9c;--c4:#8a1c4a;--c5:#3f4650;--heat:#0b57b0}
-@media (prefers-color-scheme:dark){:root{--page:#0f1216;--card:#171b21;--text:#e4e8ed;--dim:#a0a9b4;--line:#333a44;--link:#8ab8ff;
+@media screen and (prefers-color-scheme:dark){:root{--page:#0f1216;--card:#171b21;--text:#e4e8ed;--dim:#a0a9b4;--line:#333a44;--link:#8ab8ff;
 --pass:#6fd58a;--fail:#ff938a;--error:#ffb070;--open:#e6c35c;--none:#a0a9b4;
 --pass-b:#14301d;--fail-b:#3a1715;--error-b:#35220f;--open-b:#302908;--none-b:#242a32;--c0:#8ab8ff;--c1:#ffb070;--c2:#6fd58a;--c3:#d9a6f5;--c4:#ff9cc4;--c5:#c3cad3;--heat:#8ab8ff}}
 *{box-sizing:border-box}
@@ -75,9 +75,9 @@ figure{margin:1rem 0 1.5rem}figcaption{margin-bottom:.25rem}
 .legend{list-style:none;display:flex;flex-wrap:wrap;gap:.25rem 1.25rem;padding:0;font-size:.875rem}.key{width:28px;height:12px;vertical-align:middle}
 rect{fill:var(--heat)}.h0{fill:var(--none-b);stroke:var(--line)}.h1{opacity:.1}.h2{opacity:.2}.h3{opacity:.31}.h4{opacity:.42}.h5{opacity:.54}.h6{opacity:.66}.h7{opacity:.78}.h8{opacity:.9}.unknown{fill:none;stroke:var(--line);stroke-dasharray:2 2}
 .situations{list-style:none;display:flex;flex-wrap:wrap;gap:.35rem;padding:0}.situations li{border-radius:5px;padding:.15rem .5rem;font-size:.875rem}
-.across td,.across th{white-space:nowrap}.across th[scope=row]{white-space:normal;min-width:16rem}.wide table.across{min-width:0}
+.across td,.across th{white-space:nowrap}.across th[scope=row]{white-space:normal;min-width:16rem}@media (max-width:45rem){.across th[scope=row]{min-width:9rem}}.across caption{white-space:normal}.wide table.across{min-width:0}
 article{border-top:2px solid var(--line);margin-top:2rem;padding-top:.5rem}footer{color:var(--dim);font-size:.875rem;padding-top:1rem;padding-bottom:2rem}
-@media print{:root{--page:#fff;--card:#fff}body{font-size:10pt}.skip,.filter,.top-link{display:none}.card,.verdict{break-inside:avoid;border-radius:0}.pictures{break-inside:auto}figure,.requirements>li{break-inside:avoid}.requirements details[open]{break-inside:auto}.wide{overflow:visible}.wide table{min-width:0;width:100%;font-size:8pt}.chart{min-width:0}h2,h3{break-after:avoid}.first{display:block}a{color:inherit;text-decoration:none}}
+@media print{:root{--page:#fff;--card:#fff}body{font-size:10pt}.skip,.filter,.top-link{display:none}.card,.verdict{border-radius:0}.verdict,.judged div,tr{break-inside:avoid}figure,.requirements>li{break-inside:avoid}.requirements details[open]{break-inside:auto}.wide{overflow:visible}.wide table{min-width:0;width:100%;font-size:8pt}.chart{min-width:0}h2,h3{break-after:avoid}.first{display:block}a{color:inherit;text-decoration:none}}
 )css";
 }
 

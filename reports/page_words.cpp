@@ -128,7 +128,7 @@ constexpr std::array<Entry, word_count> table = {{
     {Word::cache_title, "Memory of the KV cache", "键值缓存占用的内存"},
     {Word::cache_held, "held", "实际占用"},
     {Word::cache_needed, "what the key/value heads need", "键值头所需"},
-    {Word::cache_multi_head, "multi-head attention would hold", "多头注意力所需"},
+    {Word::cache_multi_head, "multi-head attention needs", "多头注意力所需"},
     {Word::bytes, "bytes", "字节"},
     {Word::causality_title, "Who is changed by whom", "谁影响谁"},
     {Word::causality_value, "largest change of a logit at a position after the token of the row was changed; before that token, the largest of all positions", "改动该行的词元之后，各位置 logits 的最大变化；在该词元之前的各列为全部位置中的最大值"},

@@ -280,7 +280,7 @@ std::string draw(const Strip& strip) {
   std::vector<double> shares{1, 1e-2};
   for (const auto& [name, bars] : strip.groups)
     for (const Bar& bar : bars) shares.push_back(bar.share);
-  constexpr double row = 24, names = 190;
+  constexpr double row = 24, names = 216;
   const double tall = top + row * static_cast<double>(strip.groups.size());
   const Axis x = axis_of(shares, true, names + 12, width - 150);
   std::string drawn = begin("chart", strip.id, strip.title, strip.description, width, tall + bottom);
@@ -294,7 +294,7 @@ std::string draw(const Strip& strip) {
   double y = top;
   for (const auto& [name, bars] : strip.groups) {
     const double middle = y + row / 2;
-    drawn += label("end", names, middle + 4, name, 24);
+    drawn += label("end", names, middle + 4, name, 28);
     const Bar* nearest = nullptr;
     std::string points;
     for (const Bar& bar : bars) {
