@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <utility>
 
 #include "reports/terminal.hpp"
@@ -242,11 +243,15 @@ std::string closing(const Result& result, const std::string& written_to, const P
   std::string directory = written_to;
   while (directory.size() > 1 && directory.back() == '/') directory.pop_back();
   Page page{paint, std::max(24, std::min(width, widest)), directory};
-  Requirements failed = with(result, Verdict::fail);
+  Requirements failed = with(result, Verdict::fail), waived;
+  std::copy_if(failed.begin(), failed.end(), std::back_inserter(waived),
+               [&](const Requirement* one) { return waiver_of(result.header, *one) != nullptr; });
+  std::erase_if(failed, [&](const Requirement* one) { return waiver_of(result.header, *one) != nullptr; });
   const auto shoulds =
       std::stable_partition(failed.begin(), failed.end(),
                             [](const Requirement* requirement) { return requirement->level == Level::must; });
   tell_all(page, "Failed", Requirements(failed.begin(), shoulds));
+  tell_all(page, "Failed and waived", waived);
   tell_all(page, "Recommendations not met", Requirements(shoulds, failed.end()));
   tell_all(page, "Errors", with(result, Verdict::error));
   not_assessed(page, with(result, Verdict::not_assessed));

@@ -135,6 +135,7 @@ TEST_CASE("every document written is valid against the published schema") {
   Result not_finite = examples::failing();
   not_finite.requirements[3].checks[1].worst_difference = std::numeric_limits<double>::quiet_NaN();
   for (const Result& result : {examples::passing(), examples::failing(), examples::incomplete(), not_finite,
+                               examples::waived(), examples::shard(examples::failing(), 1),
                                examples::with_text(examples::hostile()), with_one_text_of_ten_megabytes()}) {
     const std::string says = schema_says(result);
     if (says == "no jsonschema\n") SKIP("jsonschema is not installed");

@@ -1,7 +1,7 @@
 #include <cmath>
-#include <nlohmann/json.hpp>
 #include <string_view>
 
+#include "reports/json_text.hpp"
 #include "reports/result.hpp"
 #include "reports/text.hpp"
 
@@ -10,9 +10,11 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// A name of ten megabytes, said of every layer, would make a document that nobody can open.
+// A name of ten megabytes, said of every layer, would make a document that nobody can open. The note that a
+// text was cut has room beyond the limit, so that a document that is read and written again stays as it is.
 std::string text(std::string_view value) {
-  return cut(value, 10'000);
+  constexpr std::size_t limit = 10'000, note = 40;
+  return cut(value, characters(value) > limit + note ? limit : limit + note);
 }
 
 // JSON has no NaN and no infinity, and a document must not lose that one was seen.
@@ -29,6 +31,26 @@ Json number(const std::optional<double>& value) {
 Json of(const std::optional<Baseline>& baseline) {
   if (!baseline) return nullptr;
   return {{"name", text(baseline->name)}, {"kind", text(baseline->kind)}, {"sha256", text(baseline->sha256)}};
+}
+
+Json of(const std::optional<Shard>& shard) {
+  if (!shard) return nullptr;
+  return {{"index", shard->index}, {"of", shard->of}};
+}
+
+Json of(const std::optional<Commit>& commit) {
+  if (!commit) return nullptr;
+  return {{"id", text(commit->id)}, {"clean", commit->clean}};
+}
+
+Json of(const std::vector<Waiver>& waivers) {
+  Json list = Json::array();
+  for (const Waiver& waiver : waivers)
+    list.push_back({{"requirement", text(waiver.requirement)},
+                    {"reason", text(waiver.reason)},
+                    {"who", text(waiver.who)},
+                    {"expires", text(waiver.expires)}});
+  return list;
 }
 
 Json of(const Header& header) {
@@ -52,7 +74,10 @@ Json of(const Header& header) {
           {"versions", std::move(versions)},
           {"started", text(header.started)},
           {"command", text(header.command)},
-          {"scope", text(header.scope)}};
+          {"scope", text(header.scope)},
+          {"shard", of(header.shard)},
+          {"waivers", of(header.waivers)},
+          {"commit", of(header.commit)}};
 }
 
 Json of(const Check& check) {
@@ -130,6 +155,7 @@ Json of(const Diagnosis& diagnosis) {
 Json of(const Footer& footer) {
   return {{"passed", footer.passed},
           {"failed", footer.failed},
+          {"waived", footer.waived},
           {"errors", footer.errors},
           {"not_assessed", footer.not_assessed},
           {"not_applicable", footer.not_applicable},
@@ -139,9 +165,11 @@ Json of(const Footer& footer) {
           {"seconds", number(footer.seconds)}};
 }
 
-// Hidden characters can stand only inside strings, so escaping them anywhere keeps the document's meaning.
-// Line breaks are the serializer's own: it has escaped all others.
-std::string escape_hidden(std::string_view json) {
+}  // namespace
+
+std::string dump(const Json& document) {
+  const std::string whole = document.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+  std::string_view json = whole;
   std::string safe;
   safe.reserve(json.size());
   while (!json.empty()) {
@@ -157,8 +185,6 @@ std::string escape_hidden(std::string_view json) {
   return safe;
 }
 
-}  // namespace
-
 std::string to_json(const Result& result) {
   Json chapters = Json::array();
   for (const Chapter& chapter : result.chapters) {
@@ -167,14 +193,14 @@ std::string to_json(const Result& result) {
   Json requirements = Json::array();
   for (const Requirement& requirement : result.requirements) requirements.push_back(of(requirement));
   const Json document = {{"format", "plumbline-result"},
-                         {"version", 1},
+                         {"version", 2},
                          {"header", of(result.header)},
                          {"chapters", std::move(chapters)},
                          {"requirements", std::move(requirements)},
                          {"localisation", result.localisation ? of(*result.localisation) : Json(nullptr)},
                          {"diagnosis", result.diagnosis ? of(*result.diagnosis) : Json(nullptr)},
                          {"footer", of(result.footer)}};
-  return escape_hidden(document.dump(2, ' ', false, Json::error_handler_t::replace)) + "\n";
+  return dump(document);
 }
 
 }  // namespace plumbline::reports

@@ -52,7 +52,7 @@ struct Outcome {
   std::string message;
 };
 
-Outcome outcome_of(const Requirement& requirement) {
+Outcome outcome_of(const Header& header, const Requirement& requirement) {
   const std::string verdict = to_string(requirement.verdict);
   const auto failed = failed_checks(requirement);
   const std::string finding = !failed.empty()               ? sentence_of(*failed.front())
@@ -63,6 +63,8 @@ Outcome outcome_of(const Requirement& requirement) {
     case Verdict::pass:
       return {nullptr, ""};
     case Verdict::fail:
+      if (const Waiver* waiver = waiver_of(header, requirement); waiver != nullptr)
+        return {"skipped", in_words(*waiver) + "; failed: " + finding};
       return should ? Outcome{"skipped", "recommendation not met: " + finding} : Outcome{"failure", finding};
     case Verdict::error:
       return should ? Outcome{"skipped", "recommendation, error: " + requirement.reason}
@@ -83,11 +85,11 @@ std::string details(const Requirement& requirement) {
   return lines;
 }
 
-std::string testcase(const Section& section, const Requirement& requirement) {
+std::string testcase(const Header& header, const Section& section, const Requirement& requirement) {
   std::string element =
       fmt::format("    <testcase classname=\"{}\" name=\"{} {}\" time=\"{}\"", xml(heading(section.chapter)),
                   xml(requirement.id), xml(requirement.statement), seconds(requirement.seconds));
-  const Outcome outcome = outcome_of(requirement);
+  const Outcome outcome = outcome_of(header, requirement);
   if (outcome.element == nullptr && requirement.finding.empty()) return element + "/>\n";
   element += ">\n";
   if (outcome.element != nullptr) {
@@ -126,6 +128,9 @@ std::string properties(const Header& header) {
   for (const auto& [name, version] : header.versions) add("version." + name, version);
   add("command", header.command);
   add("scope", header.scope);
+  if (header.shard) add("shard", in_words(*header.shard));
+  for (const Waiver& waiver : header.waivers) add("waiver." + waiver.requirement, in_words(waiver));
+  if (header.commit) add("commit", in_words(*header.commit));
   return lines + "    </properties>\n";
 }
 
@@ -149,10 +154,10 @@ std::string testsuite(const Header& header, const Section& section, Totals& all)
   Totals totals;
   std::string cases;
   for (const Requirement* requirement : section.requirements) {
-    const Outcome outcome = outcome_of(*requirement);
+    const Outcome outcome = outcome_of(header, *requirement);
     totals.add(outcome);
     all.add(outcome);
-    cases += testcase(section, *requirement);
+    cases += testcase(header, section, *requirement);
   }
   const std::string timestamp =
       header.started.empty() ? "" : fmt::format(" timestamp=\"{}\"", xml(header.started));
