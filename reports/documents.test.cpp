@@ -1,5 +1,4 @@
-// The documents as others read them: JUnit by Python's XML parser, JSON against its published schema, the
-// three of them in a directory.
+// The documents as others read them: JUnit by Python's XML parser, JSON against its published schema.
 #include <catch2/catch_test_macros.hpp>
 #include <cctype>
 #include <cstdio>
@@ -153,28 +152,6 @@ TEST_CASE("the schema refuses a pass that its evidence does not bear out") {
   CHECK(says ==
         "3 $.requirements[1].checks[0].elements $.requirements[2].checks "
         "$.requirements[3].checks[0].worst_difference\n");
-}
-
-TEST_CASE("writing makes the directory and leaves three whole documents") {
-  const TemporaryDirectory directory;
-  const std::filesystem::path out = directory.path() / "deep" / "out";
-  write(examples::passing(), out.string());
-  CHECK(read_text(out / "result.json", limit) == to_json(examples::passing()));
-  CHECK(read_text(out / "result.xml", limit) == to_junit(examples::passing()));
-  CHECK(read_text(out / "summary.md", limit) == to_markdown(examples::passing()));
-  CHECK(std::distance(std::filesystem::directory_iterator(out), {}) == 3);
-  write(examples::failing(), out.string());
-  CHECK(from_json(read_text(out / "result.json", limit), "result.json").footer.status == 1);
-  CHECK(std::distance(std::filesystem::directory_iterator(out), {}) == 3);
-}
-
-TEST_CASE("a run that could not write everything leaves no result.json, not even an older one") {
-  const TemporaryDirectory directory;
-  write(examples::passing(), directory.path().string());
-  std::filesystem::remove(directory.path() / "summary.md");
-  std::filesystem::create_directory(directory.path() / "summary.md");
-  CHECK_THROWS_AS(write(examples::failing(), directory.path().string()), InputError);
-  CHECK_FALSE(std::filesystem::exists(directory.path() / "result.json"));
 }
 
 TEST_CASE("a directory that cannot be written is named") {

@@ -3,20 +3,14 @@
 #include <algorithm>
 #include <string_view>
 
+#include "reports/markdown.hpp"
 #include "reports/result.hpp"
 #include "reports/text.hpp"
 #include "reports/words.hpp"
 
 namespace plumbline::reports {
-namespace {
 
-constexpr std::size_t findings_limit = 5;       // sentences of one failure
-constexpr std::size_t requirements_limit = 50;  // in full; a step summary has a limit of its own
-constexpr std::size_t notes_limit = 20;
-
-// `text` as Markdown that shows it and nothing else: no markup, no HTML, no link, no mention. Fit for a
-// table's cell and for the start of a line.
-std::string escaped(std::string_view text, std::size_t limit = usual_limit) {
+std::string escaped(std::string_view text, std::size_t limit) {
   const std::string shown = visible(text, limit);
   std::string safe;
   for (std::size_t i = 0; i < shown.size(); ++i) {
@@ -52,6 +46,12 @@ std::string escaped(std::string_view text, std::size_t limit = usual_limit) {
     safe.insert(0, 1, '\\');
   return safe;
 }
+
+namespace {
+
+constexpr std::size_t findings_limit = 5;       // sentences of one failure
+constexpr std::size_t requirements_limit = 50;  // in full; a step summary has a limit of its own
+constexpr std::size_t notes_limit = 20;
 
 std::string title(const Header& header, const Footer& footer) {
   std::string sentence = footer.verdict;
