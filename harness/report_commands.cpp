@@ -167,6 +167,10 @@ int merge(const std::vector<std::string>& names, const std::string& out, const E
   std::vector<Source> sources;
   for (const std::string& name : names) {
     Document document = read_document(name);
+    std::error_code ignored;
+    if (fs::equivalent(directory_of(document.file), out, ignored))
+      throw InputError(fmt::format("--out {}: holds {}, which is to be merged; name another directory",
+                                   shown(out), shown(document.file.filename())));
     require_sound_bundle(document.file, examiner);
     if (document.result) sources.push_back({name, *std::move(document.result)});
     for (Result& one : document.collection.results) sources.push_back({name, std::move(one)});

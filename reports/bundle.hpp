@@ -10,7 +10,7 @@
 
 namespace plumbline::reports {
 
-constexpr std::uint64_t largest_file = 1U << 28U;  // bytes of a file of a bundle that is read back
+constexpr std::uint64_t largest_file = 1U << 26U;  // bytes of a file of a bundle that is read back
 
 struct File {
   std::string name, content;

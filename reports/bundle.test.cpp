@@ -1,6 +1,7 @@
 #include "reports/bundle.hpp"
 
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -155,6 +156,32 @@ TEST_CASE("killed at any moment, the old bundle or the new one is there, whole")
   }
   CHECK(ones > 0);
   CHECK(others > 0);
+}
+
+TEST_CASE("a full disk leaves the old bundle, and nothing beside it") {
+  const TemporaryDirectory directory;
+  const fs::path out = directory.path() / "out";
+  write(examples::passing(), out.string());
+  const pid_t child = fork();
+  REQUIRE(child >= 0);
+  if (child == 0) {
+    const rlimit small{2000, 2000};
+    signal(SIGXFSZ, SIG_IGN);
+    setrlimit(RLIMIT_FSIZE, &small);
+    try {
+      write(examples::failing(), out.string());
+    } catch (const InputError&) {
+      _exit(3);
+    }
+    _exit(4);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  REQUIRE(WIFEXITED(status));
+  CHECK(WEXITSTATUS(status) == 3);
+  CHECK(examine(out, examiner).findings.empty());
+  CHECK(examine(out, examiner).status == 0);
+  CHECK(names_in(directory.path()) == std::vector<std::string>{"out"});
 }
 
 TEST_CASE("where a bundle cannot be swapped, no kill leaves a mixture") {

@@ -117,12 +117,13 @@ class Swap {
     return why || inside.empty() || *inside.begin() != "..";
   }
 
+  // A second name of the same file is left as it is by renaming it to the first; a file that was put there
+  // since the names were given, new or in place of another, comes along.
   void keep_what_came_meanwhile(const std::set<std::string>& older) {
     std::error_code ignored;
     for (const auto& entry : fs::directory_iterator(beside_, ignored)) {
       const fs::path name = entry.path().filename();
-      if (!older.contains(name.string()) && !fs::exists(fs::symlink_status(out_ / name, ignored)))
-        fs::rename(entry.path(), out_ / name, ignored);
+      if (!older.contains(name.string())) fs::rename(entry.path(), out_ / name, ignored);
     }
   }
 
