@@ -85,6 +85,9 @@ TEST_CASE("a file that is missing, cut, or too many is named") {
                   "extra.html: is not in manifest.json"));
   CHECK(any_names(after([](const fs::path& out) { fs::create_directory(out / "more"); }),
                   "more: is not in manifest.json"));
+  CHECK(any_names(
+      after([](const fs::path& out) { std::ofstream(out / "manifest.json", std::ios::app) << "\n"; }),
+      "manifest.json: is not as Plumbline writes it"));
   CHECK(after([](const fs::path& out) { std::ofstream(out / "statement.json.sig") << "x"; }).empty());
   CHECK(after([](const fs::path& out) { std::ofstream(out / "setup.log") << "x"; }).empty());
   fs::create_directory(directory.path() / "empty");

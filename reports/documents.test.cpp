@@ -120,6 +120,16 @@ TEST_CASE("a should that fails does not turn a conforming model's build red") {
         std::string::npos);
 }
 
+TEST_CASE(
+    "a failure that somebody answers for does not turn the build red, and a shard's pass does not turn it "
+    "green") {
+  CHECK(counts(examples::waived()) == "4 0 0 1\n");
+  CHECK(to_junit(examples::waived())
+            .find("waived by Ada until 2026-12-31: an older kernel; failed: layers.3") != std::string::npos);
+  CHECK(counts(examples::waived("2026-01-01")) == "4 1 0 0\n");
+  CHECK(counts(examples::shard(examples::passing(), 1)) == "5 0 1 2\n");
+}
+
 TEST_CASE("JUnit shows no raw control character and no end of a CDATA section") {
   const std::string text = to_junit(examples::with_text(examples::hostile()));
   for (const char byte : text) {
