@@ -176,6 +176,36 @@ inline Result pictured() {
   return result;
 }
 
+inline Waiver waiver(const std::string& requirement, const std::string& expires) {
+  return {requirement, "an older kernel", "Ada", expires};
+}
+
+// A model whose only failure somebody answers for until `expires`; the run is of 2026-11-22.
+inline Result waived(const std::string& expires = "2026-12-31") {
+  Result result = passing();
+  result.requirements[3] =
+      requirement("GQA-2", 3, "query head h reads key/value head h div 4", Verdict::fail);
+  result.header.waivers = {waiver("GQA-2", expires)};
+  conclude(result);
+  return result;
+}
+
+// Shard `index` of 2 of `whole`: every other requirement.
+inline Result shard(Result whole, int index, int of = 2) {
+  whole.header.shard = {index, of};
+  for (std::size_t i = 0; i < whole.requirements.size(); ++i) {
+    Requirement& one = whole.requirements[i];
+    if (static_cast<int>(i) % of == index - 1 || one.verdict == Verdict::not_applicable) continue;
+    one.verdict = Verdict::not_assessed;
+    one.reason = "outside --shard " + std::to_string(index) + "/" + std::to_string(of);
+    one.finding.clear();
+    one.checks.clear();
+    one.seconds = 0;
+  }
+  conclude(whole);
+  return whole;
+}
+
 // A result with `text` wherever a stranger's text can come in.
 inline Result with_text(const std::string& text) {
   Result result = pictured();
@@ -185,9 +215,8 @@ inline Result with_text(const std::string& text) {
     *place = text;
   }
   header.baseline = {text, text, text};
-  header.notes = {text, text};
-  header.waivers = {{result.requirements[3].id + text, text, text, text}};
   header.commit = {text, false};
+  header.notes = {text, text};
   header.versions = {{text, text}};
   for (Chapter& chapter : result.chapters) chapter.title = text;
   for (Requirement& one : result.requirements) {
@@ -218,6 +247,7 @@ inline Result with_text(const std::string& text) {
   }
   for (Matrix& one : result.matrices)
     for (std::string* place : {&one.title, &one.value_name, &one.rows[0], &one.columns[1]}) *place = text;
+  header.waivers = {{result.requirements[3].id, text, text, "2026-12-31"}};
   conclude(result);
   return result;
 }

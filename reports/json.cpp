@@ -1,8 +1,8 @@
 #include <algorithm>
 #include <cmath>
-#include <nlohmann/json.hpp>
 #include <string_view>
 
+#include "reports/json_text.hpp"
 #include "reports/result.hpp"
 #include "reports/text.hpp"
 
@@ -11,9 +11,11 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// A name of ten megabytes, said of every layer, would make a document that nobody can open.
+// A name of ten megabytes, said of every layer, would make a document that nobody can open. The note that a
+// text was cut has room beyond the limit, so that a document that is read and written again stays as it is.
 std::string text(std::string_view value) {
-  return cut(value, 10'000);
+  constexpr std::size_t limit = 10'000, note = 40;
+  return cut(value, characters(value) > limit + note ? limit : limit + note);
 }
 
 // JSON has no NaN and no infinity, and a document must not lose that one was seen.
@@ -30,6 +32,26 @@ Json number(const std::optional<double>& value) {
 Json of(const std::optional<Baseline>& baseline) {
   if (!baseline) return nullptr;
   return {{"name", text(baseline->name)}, {"kind", text(baseline->kind)}, {"sha256", text(baseline->sha256)}};
+}
+
+Json of(const std::optional<Shard>& shard) {
+  if (!shard) return nullptr;
+  return {{"index", shard->index}, {"of", shard->of}};
+}
+
+Json of(const std::optional<Commit>& commit) {
+  if (!commit) return nullptr;
+  return {{"id", text(commit->id)}, {"clean", commit->clean}};
+}
+
+Json of(const std::vector<Waiver>& waivers) {
+  Json list = Json::array();
+  for (const Waiver& waiver : waivers)
+    list.push_back({{"requirement", text(waiver.requirement)},
+                    {"reason", text(waiver.reason)},
+                    {"who", text(waiver.who)},
+                    {"expires", text(waiver.expires)}});
+  return list;
 }
 
 Json of(const Header& header) {
@@ -53,7 +75,10 @@ Json of(const Header& header) {
           {"versions", std::move(versions)},
           {"started", text(header.started)},
           {"command", text(header.command)},
-          {"scope", text(header.scope)}};
+          {"scope", text(header.scope)},
+          {"shard", of(header.shard)},
+          {"waivers", of(header.waivers)},
+          {"commit", of(header.commit)}};
 }
 
 Json of(const Check& check) {
@@ -186,6 +211,7 @@ Json of(const Matrix& matrix) {
 Json of(const Footer& footer) {
   return {{"passed", footer.passed},
           {"failed", footer.failed},
+          {"waived", footer.waived},
           {"errors", footer.errors},
           {"not_assessed", footer.not_assessed},
           {"not_applicable", footer.not_applicable},
@@ -195,9 +221,11 @@ Json of(const Footer& footer) {
           {"seconds", number(footer.seconds)}};
 }
 
-// Hidden characters can stand only inside strings, so escaping them anywhere keeps the document's meaning.
-// Line breaks are the serializer's own: it has escaped all others.
-std::string escape_hidden(std::string_view json) {
+}  // namespace
+
+std::string dump(const Json& document) {
+  const std::string whole = document.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+  std::string_view json = whole;
   std::string safe;
   safe.reserve(json.size());
   while (!json.empty()) {
@@ -213,8 +241,6 @@ std::string escape_hidden(std::string_view json) {
   return safe;
 }
 
-}  // namespace
-
 std::string to_json(const Result& result) {
   Json chapters = Json::array();
   for (const Chapter& chapter : result.chapters) {
@@ -223,7 +249,7 @@ std::string to_json(const Result& result) {
   Json requirements = Json::array();
   for (const Requirement& requirement : result.requirements) requirements.push_back(of(requirement));
   Json document = {{"format", "plumbline-result"},
-                   {"version", 1},
+                   {"version", 2},
                    {"header", of(result.header)},
                    {"chapters", std::move(chapters)},
                    {"requirements", std::move(requirements)},
@@ -235,7 +261,7 @@ std::string to_json(const Result& result) {
     document["matrices"] =
         first_of(result.matrices, most_pictures, [](const Matrix& matrix) { return of(matrix); });
   document["footer"] = of(result.footer);
-  return escape_hidden(document.dump(2, ' ', false, Json::error_handler_t::replace)) + "\n";
+  return dump(document);
 }
 
 }  // namespace plumbline::reports

@@ -86,7 +86,7 @@ TEST_CASE("a shard, a part, and waivers in force and expired stand right under t
                            "<bdi>known until the next release</bdi> (answered for by <bdi>Ada</bdi>, until "
                            "<bdi>2026-12-31</bdi>",
                            "<li class=\"expired\"><strong><bdi>GQA-4</bdi></strong> Expired",
-                           "<strong><bdi>GQA-1</bdi></strong> In force, but not needed"}) {
+                           "<strong><bdi>GQA-1</bdi></strong> In force, and wrong"}) {
     INFO(part);
     CHECK(page.find(part) < judged);
   }

@@ -67,14 +67,13 @@ std::string waivers(const Page& page) {
   std::string list;
   for (const Waiver& one : header.waivers) {
     const bool holds = in_force(one, header);
-    const bool needed =
-        std::any_of(page.result.requirements.begin(), page.result.requirements.end(),
-                    [&](const Requirement& requirement) { return waiver_of(header, requirement) == &one; });
+    const bool idle = std::any_of(page.result.requirements.begin(), page.result.requirements.end(),
+                                  [&](const Requirement& other) { return is_idle(one, other, header); });
     list += fmt::format("<li class=\"{}\"><strong>{}</strong> {} {}: {} ({}, {})</li>",
                         holds ? "held" : "expired", bdi(one.requirement, 40),
-                        page(!holds   ? Word::waiver_expired
-                             : needed ? Word::waiver_in_force
-                                      : Word::waiver_unneeded),
+                        page(!holds ? Word::waiver_expired
+                             : idle ? Word::waiver_unneeded
+                                    : Word::waiver_in_force),
                         page(Word::reason), bdi(one.reason, 600), page(Word::answered_by, bdi(one.who, 100)),
                         page(Word::until, bdi(one.expires, 20)));
   }

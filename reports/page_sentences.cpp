@@ -11,10 +11,23 @@ namespace {
 
 // The musts that decide, and the first of each kind.
 struct Deciding {
-  int asked = 0, passed = 0, failed = 0, errors = 0, open = 0, waived = 0;
+  int asked = 0, passed = 0, failed = 0, errors = 0, open = 0, waived = 0, expired = 0;
   bool left_out = false;
   const Requirement *first_failed = nullptr, *first_error = nullptr, *first_open = nullptr;
 };
+
+bool has_waiver(const Header& header, const Requirement& requirement) {
+  return std::any_of(header.waivers.begin(), header.waivers.end(),
+                     [&](const Waiver& waiver) { return waiver.requirement == requirement.id; });
+}
+
+// Of a requirement that did not fail, in force: such a run is not judged.
+std::string idle_waiver(const Result& result) {
+  for (const Requirement& one : result.requirements)
+    for (const Waiver& waiver : result.header.waivers)
+      if (is_idle(waiver, one, result.header)) return one.id;
+  return {};
+}
 
 Deciding deciding(const Result& result) {
   Deciding found;
@@ -23,15 +36,17 @@ Deciding deciding(const Result& result) {
   };
   for (const Requirement& one : result.requirements) {
     if (one.level != Level::must || one.verdict == Verdict::not_applicable) continue;
-    if (one.verdict == Verdict::not_assessed && one.reason == outside) {
+    if (is_left_to_others(result.header, one)) {
       found.left_out = true;
       continue;
     }
     ++found.asked;
     if (one.verdict == Verdict::pass) ++found.passed;
     if (one.verdict == Verdict::fail && waiver_of(result.header, one) != nullptr) ++found.waived;
-    if (one.verdict == Verdict::fail && waiver_of(result.header, one) == nullptr)
+    if (one.verdict == Verdict::fail && waiver_of(result.header, one) == nullptr) {
       count(found.failed, found.first_failed, one);
+      found.expired += has_waiver(result.header, one) ? 1 : 0;
+    }
     if (one.verdict == Verdict::error) count(found.errors, found.first_error, one);
     if (one.verdict == Verdict::not_assessed) count(found.open, found.first_open, one);
   }
@@ -55,6 +70,19 @@ struct Chinese {
     return kind == "checkpoint" ? "该检查点" : kind == "state_dict" ? "该状态字典" : "该模型";
   }
 
+  std::string about_waivers() const {
+    return (musts.waived > 0 ? fmt::format("；另有 {} 项已豁免", musts.waived) : "") +
+           (musts.expired > 0 ? fmt::format("；其中 {} 项的豁免已过期", musts.expired) : "");
+  }
+
+  std::string cannot(const std::string& what) const {
+    if (musts.first_error == nullptr)
+      return fmt::format("豁免有误：{} 已豁免，却并没有未通过；请去掉该豁免后重新运行",
+                         visible(idle_waiver(result), 40));
+    return fmt::format("{}：{} 项{}中有 {} 项没有可用的证据{}", what, musts.asked,
+                       result.header.baseline ? "比较" : "必须要求", musts.errors, first(musts.first_error));
+  }
+
   std::string conforms(const std::string& target) const {
     const int unmet = result.footer.failed - musts.waived;
     const std::string but =
@@ -71,6 +99,9 @@ struct Chinese {
     if (musts.open > 0)
       return fmt::format("没有未通过的要求，但有 {} 项适用的必须要求未评估{}", musts.open,
                          first(musts.first_open));
+    if (const auto& shard = result.header.shard)
+      return fmt::format("{} 个分片中的第 {} 个{}；其余由其他分片承担，合并后才有结论", shard->of,
+                         shard->index, musts.passed == 0 ? "什么也没有检查" : "各项要求全部成立");
     if (musts.passed == 0) return "没有未通过的要求，但什么也没有检查";
     return fmt::format("{}的各项必须要求全部成立；其余没有检查",
                        visible(scope_sentence(result.header, Language::chinese), 100));
@@ -83,13 +114,12 @@ struct Chinese {
       case 0:
         return conforms(target);
       case 1:
-        return fmt::format("{}不符合 {}：{} 项必须要求中有 {} 项未通过{}", subject(), target, musts.asked,
-                           musts.failed, first(musts.first_failed));
+        return fmt::format("{}不符合 {}：{} 项必须要求中有 {} 项未通过{}{}", subject(), target, musts.asked,
+                           musts.failed, first(musts.first_failed), about_waivers());
       case 2:
-        return fmt::format("{}无法评判：{} 项必须要求中有 {} 项没有可用的证据{}", subject(), musts.asked,
-                           musts.errors, first(musts.first_error));
+        return cannot(subject() + "无法评判");
       default:
-        return incomplete();
+        return incomplete() + about_waivers();
     }
   }
 
@@ -119,8 +149,7 @@ struct Chinese {
         return fmt::format("{} 与 {} 有差别：{} 项比较中有 {} 项不同{}", other, one, musts.asked,
                            musts.failed, first(musts.first_failed));
       case 2:
-        return fmt::format("{} 与 {} 无法比较：{} 项比较中有 {} 项没有可用的证据{}", other, one, musts.asked,
-                           musts.errors, first(musts.first_error));
+        return cannot(fmt::format("{} 与 {} 无法比较", other, one));
       default:
         return musts.open == 0 ? "没有发现差别，但什么也没有比较"
                                : fmt::format("没有发现差别，但 {} 项比较中有 {} 项无法进行{}", musts.asked,
@@ -150,6 +179,12 @@ Word word_of_status(const Header& header, int status) {
     default:
       return two ? Word::cannot_compare : Word::cannot_judge;
   }
+}
+
+bool is_idle(const Waiver& waiver, const Requirement& requirement, const Header& header) {
+  const bool needs_none =
+      requirement.verdict == Verdict::pass || requirement.verdict == Verdict::not_applicable;
+  return needs_none && waiver.requirement == requirement.id && in_force(waiver, header);
 }
 
 std::string capitalised(std::string sentence) {

@@ -180,6 +180,9 @@ const char* style_of(Verdict verdict);
 Verdict verdict_of(int status);
 Word word_of_status(const Header& header, int status);
 
+// Whether a waiver in force is of what has been shown to need none.
+bool is_idle(const Waiver& waiver, const Requirement& requirement, const Header& header);
+
 // With a capital letter where it begins with an English one.
 std::string capitalised(std::string sentence);
 

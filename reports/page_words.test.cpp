@@ -64,7 +64,7 @@ Result in_chinese(Result result) {
   if (!two) result.header.baseline.reset();
   for (Requirement& one : result.requirements) {
     one.statement = one.source = one.finding = "例";
-    if (!one.reason.empty() && one.reason != outside) one.reason = "例";
+    if (!one.reason.empty() && one.reason != "outside --only") one.reason = "例";
     for (Check& check : one.checks)
       check.what = check.expected = check.actual = check.sentence = check.tolerance_reason = "例";
   }
@@ -76,7 +76,7 @@ Result in_chinese(Result result) {
         if (*check) (*check)->tolerance_reason = "例";
   for (Chapter& chapter : result.chapters) chapter.title = "例";
   for (Requirement& one : result.requirements)
-    if (one.reason == outside) one.reason = "例";
+    if (one.reason == "outside --only") one.reason = "例";
   result.footer.status = status;
   return result;
 }
@@ -138,7 +138,7 @@ TEST_CASE("the verdict is one sentence in Chinese, too, from the same counts") {
   result.header.scope = "chapter 1";
   for (std::size_t i : {2U, 3U}) {
     result.requirements[i].verdict = Verdict::not_assessed;
-    result.requirements[i].reason = outside;
+    result.requirements[i].reason = "outside --only";
   }
   conclude(result);
   REQUIRE(result.footer.status == 3);
@@ -147,15 +147,20 @@ TEST_CASE("the verdict is one sentence in Chinese, too, from the same counts") {
         "Chapter 1 holds; the rest was not looked at");
   Result failing = examples::failing();
   failing.requirements[0] = examples::requirement("CFG-1", 1, "it holds", Verdict::fail);
-  failing.header.waivers = {{"CFG-1", "known", "Ada", "2026-12-31"}};
-  CHECK(says(failing).starts_with(
-      "该检查点不符合 minimind2-small：5 项必须要求中有 1 项未通过，首先是 GQA-2："));
-  failing = examples::failing();
-  failing.header.waivers = {{"GQA-2", "known", "Ada", "2026-12-31"}};
-  failing.requirements.pop_back();
-  failing.footer.status = 0;
-  failing.header.candidate_kind = "live";
-  CHECK(says(failing) == "该模型符合 minimind2-small：3 项要求通过；有 1 项未通过的必须要求已获豁免");
+  failing.header.waivers = {examples::waiver("CFG-1", "2026-12-31"), examples::waiver("GQA-2", "2026-01-31")};
+  conclude(failing);
+  CHECK(says(failing) ==
+        "该检查点不符合 minimind2-small：5 项必须要求中有 1 项未通过，首先是 GQA-2：query head h reads "
+        "key/value head h div 4；另有 1 项已豁免；其中 1 项的豁免已过期");
+  CHECK(says(examples::waived()) ==
+        "该模型符合 minimind2-small：3 项要求通过；有 1 项未通过的必须要求已获豁免");
+  Result idle = examples::passing();
+  idle.header.waivers = {examples::waiver("CFG-1", "2026-12-31")};
+  conclude(idle);
+  REQUIRE(idle.footer.status == 2);
+  CHECK(says(idle) == "豁免有误：CFG-1 已豁免，却并没有未通过；请去掉该豁免后重新运行");
+  CHECK(says(examples::shard(examples::passing(), 1)) ==
+        "2 个分片中的第 1 个各项要求全部成立；其余由其他分片承担，合并后才有结论");
 }
 
 TEST_CASE("every chapter and requirement has its Chinese, made of what it says now") {

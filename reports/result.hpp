@@ -100,8 +100,8 @@ struct Header {
 
 struct Footer {
   int passed = 0, failed = 0, errors = 0, not_assessed = 0, not_applicable = 0;  // of all requirements
-  // Failed musts that a waiver in force answers for; they are counted as failed, too, and do not decide.
-  int waived = 0;
+  int waived =
+      0;  // failed musts that a waiver in force answers for: counted as failed, too, and not deciding
   std::int64_t elements_compared = 0;
   int status = 2;       // the exit status, 0 to 3
   std::string verdict;  // the verdict as one sentence
@@ -200,8 +200,9 @@ struct Result {
 };
 
 // Fills result.footer's counts, status and sentence from its requirements; keeps footer.seconds. Status: 1 if
-// a must failed; else 2 if a must is an error; else 3 if a must was not assessed, or nothing passed; else 0.
-// A "should" is counted and never decides.
+// a must failed that no waiver in force answers for; else 2 if a must is an error, or a waiver is of what did
+// not fail; else 3 if a must was not assessed, nothing passed, or this is one shard of several; else 0. A
+// "should" is counted and never decides.
 void conclude(Result& result);
 
 std::string to_string(Verdict verdict);  // "pass", "fail", "error", "not assessed", "not applicable"
@@ -215,8 +216,8 @@ std::string to_markdown(const Result& result);  // fit for a pull request or a s
 // unknown verdict, a version this program does not know.
 Result from_json(const std::string& text, const std::string& path);
 
-// Writes result.json, result.xml and summary.md into `directory` (made if missing), each complete or not at
-// all (written aside, synced, renamed). Errors: InputError when the directory cannot be written.
+// Writes the bundle of `result` into `directory`: see bundle.hpp. Errors: InputError when it cannot be
+// written.
 void write(const Result& result, const std::string& directory);
 
 }  // namespace plumbline::reports

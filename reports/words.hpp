@@ -9,22 +9,35 @@
 
 namespace plumbline::reports {
 
-// The reason of what --only left out.
-inline constexpr const char* outside = "outside --only";
-
 // Why this requirement cannot be believed as it stands; empty where nothing speaks against it. A pass needs
 // checks that compared something and found it within a finite tolerance; whatever was not looked at needs a
 // reason.
 std::string inconsistency(const Requirement& requirement);
 
-// Counts, elements, status and sentence for `result` as it stands; `seconds` stays 0.
-Footer footer_of(const Result& result);
-
-// Whether a waiver still holds on the day that the run began.
+// Whether a waiver holds on the day on which the run started.
 bool in_force(const Waiver& waiver, const Header& header);
 
-// The waiver in force that answers for this requirement, which failed; nullptr where there is none.
+// The waiver in force of a requirement that failed; nullptr: none.
 const Waiver* waiver_of(const Header& header, const Requirement& requirement);
+
+// "waived by NAME until DATE: reason"
+std::string in_words(const Waiver& waiver);
+
+// Why a requirement was not looked at that --only, or this shard, leaves to other runs.
+std::string left_to_others(const Shard& shard);
+bool is_left_to_others(const Header& header, const Requirement& requirement);
+
+// "shard 2 of 4"
+std::string in_words(const Shard& shard);
+
+// "0f3a...", "0f3a..., with changes that are not committed"
+std::string in_words(const Commit& commit);
+
+// "pass", "fail", "incomplete" or "error" of a whole document, in one word.
+const char* word_of_status(int status);
+
+// Counts, elements, status and sentence for `result` as it stands; `seconds` stays 0.
+Footer footer_of(const Result& result);
 
 // How many of some requirements have each verdict.
 struct Counts {
