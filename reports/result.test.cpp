@@ -289,6 +289,12 @@ TEST_CASE("a waiver covers a failure and nothing else") {
   }
   for (const Verdict verdict : {Verdict::error, Verdict::not_assessed, Verdict::pass})
     CHECK(with(verdict).waived == 0);
+  for (const char* started : {"", "0000-00-00T00:00:00Z", "long ago"}) {
+    Result undated = examples::waived();
+    undated.header.started = started;
+    conclude(undated);
+    CHECK(undated.footer.status == 1);
+  }
   Result all = examples::waived();
   all.requirements = {all.requirements[3]};
   conclude(all);

@@ -6,6 +6,7 @@
 #include <map>
 
 #include "reports/text.hpp"
+#include "reports/waivers.hpp"
 
 namespace plumbline::reports {
 
@@ -49,7 +50,8 @@ std::string in_words(const Counts& counts) {
 }
 
 bool in_force(const Waiver& waiver, const Header& header) {
-  return waiver.expires >= header.started.substr(0, 10);
+  const std::string day = header.started.substr(0, 10);
+  return is_day(day) && is_day(waiver.expires) && waiver.expires >= day;
 }
 
 const Waiver* waiver_of(const Header& header, const Requirement& requirement) {

@@ -14,7 +14,7 @@ namespace plumbline::reports {
 // reason.
 std::string inconsistency(const Requirement& requirement);
 
-// Whether a waiver holds on the day on which the run started.
+// Whether a waiver holds on the day on which the run started; never where that day is not known.
 bool in_force(const Waiver& waiver, const Header& header);
 
 // The waiver in force of a requirement that failed; nullptr: none.
