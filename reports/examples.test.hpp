@@ -201,6 +201,8 @@ inline Result shard(Result whole, int index, int of = 2) {
     one.finding.clear();
     one.checks.clear();
     one.seconds = 0;
+    std::erase_if(whole.plots, [&](const Plot& plot) { return plot.requirement == one.id; });
+    std::erase_if(whole.matrices, [&](const Matrix& matrix) { return matrix.requirement == one.id; });
   }
   conclude(whole);
   return whole;

@@ -166,6 +166,23 @@ const Requirement& looked_at(const std::vector<Source>& shards, std::size_t at) 
   return found->result.requirements[at];
 }
 
+// In the requirements' order, as one run has them; then those of the whole run, of the first shard with such.
+template <typename Picture>
+std::vector<Picture> pictures_of(const std::vector<Source>& shards, std::vector<Picture> Result::* pictures) {
+  std::vector<Picture> all;
+  const auto take = [&](const Source& from, const std::string& requirement) {
+    const std::size_t before = all.size();
+    for (const Picture& one : from.result.*pictures)
+      if (one.requirement == requirement) all.push_back(one);
+    return all.size() > before;
+  };
+  for (const Requirement& requirement : shards.front().result.requirements)
+    for (const Source& one : shards) take(one, requirement.id);
+  for (const Source& one : shards)
+    if (take(one, "")) break;
+  return all;
+}
+
 }  // namespace
 
 Result merge_shards(std::vector<Source> shards) {
@@ -183,11 +200,9 @@ Result merge_shards(std::vector<Source> shards) {
   whole.localisation.reset();
   whole.diagnosis.reset();
   whole.footer.seconds = 0;
-  whole.plots.clear();
-  whole.matrices.clear();
+  whole.plots = pictures_of(shards, &Result::plots);
+  whole.matrices = pictures_of(shards, &Result::matrices);
   for (const Source& one : shards) {
-    whole.plots.insert(whole.plots.end(), one.result.plots.begin(), one.result.plots.end());
-    whole.matrices.insert(whole.matrices.end(), one.result.matrices.begin(), one.result.matrices.end());
     whole.header.started = std::min(whole.header.started, one.result.header.started);
     whole.footer.seconds += one.result.footer.seconds;
     // Both look at the model itself and not at what a shard has asked: the lowest that was led to look tells.

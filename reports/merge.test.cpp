@@ -50,7 +50,13 @@ bool refuses(const std::string& part, const std::function<void(std::vector<Sourc
 }  // namespace
 
 TEST_CASE("shards become the document of one run but for times, in whatever order they come") {
-  for (Result whole : {examples::passing(), examples::failing(), examples::incomplete(), examples::waived()})
+  Result pictured = examples::pictured();
+  pictured.plots.insert(pictured.plots.begin(), pictured.plots[0]);
+  pictured.plots[0].requirement = "CFG-1";
+  pictured.matrices.insert(pictured.matrices.begin(), pictured.matrices[0]);
+  pictured.matrices[0].requirement = "GQA-1";
+  for (Result whole :
+       {examples::passing(), examples::failing(), examples::incomplete(), examples::waived(), pictured})
     for (const int count : {2, 3, 4, 9}) {
       whole.header.command = "./plumbline verify --spec tiny";
       auto shards = shards_of(whole, count);
