@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <utility>
 
 #include "reports/terminal.hpp"
@@ -130,6 +131,17 @@ void tell_all(Page& page, const std::string& name, const Requirements& requireme
   page.lines += "\n";
 }
 
+void tell_waived(Page& page, const Header& header, const Requirements& waived) {
+  if (waived.empty()) return;
+  const int label = label_width(waived, page.paint);
+  page.lines += page.paint.of(Verdict::fail, "Failed and waived") + "\n";
+  for (const Requirement* requirement : waived) {
+    tell(page, *requirement, label);
+    page.dim(page.paint.text(in_words(*waiver_of(header, *requirement))), label + 4);
+  }
+  page.lines += "\n";
+}
+
 using Group = std::pair<std::string, Requirements>;
 
 // By reason, in order of first appearance: sixty requirements that lack the same thing are one line to read.
@@ -242,11 +254,15 @@ std::string closing(const Result& result, const std::string& written_to, const P
   std::string directory = written_to;
   while (directory.size() > 1 && directory.back() == '/') directory.pop_back();
   Page page{paint, std::max(24, std::min(width, widest)), directory};
-  Requirements failed = with(result, Verdict::fail);
+  Requirements failed = with(result, Verdict::fail), waived;
+  std::copy_if(failed.begin(), failed.end(), std::back_inserter(waived),
+               [&](const Requirement* one) { return waiver_of(result.header, *one) != nullptr; });
+  std::erase_if(failed, [&](const Requirement* one) { return waiver_of(result.header, *one) != nullptr; });
   const auto shoulds =
       std::stable_partition(failed.begin(), failed.end(),
                             [](const Requirement* requirement) { return requirement->level == Level::must; });
   tell_all(page, "Failed", Requirements(failed.begin(), shoulds));
+  tell_waived(page, result.header, waived);
   tell_all(page, "Recommendations not met", Requirements(shoulds, failed.end()));
   tell_all(page, "Errors", with(result, Verdict::error));
   not_assessed(page, with(result, Verdict::not_assessed));

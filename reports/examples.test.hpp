@@ -1,6 +1,7 @@
 // Small results that the tests of this room render.
 #pragma once
 
+#include <cmath>
 #include <string>
 #include <utility>
 
@@ -156,15 +157,67 @@ inline Result compared() {
   return result;
 }
 
+// One with pictures among its evidence.
+inline Result pictured() {
+  Result result = failing();
+  const double nan = std::nan("");
+  result.plots = {{"GQA-2",
+                   "Error by position",
+                   "position",
+                   "radians",
+                   true,
+                   true,
+                   {{"computed", {1, 10, 100}, {1e-7, nan, 1e-5}, {0, 0, 1e-6}, {1e-6, 1e-6, 1e-4}},
+                    {"none", {}, {}, {}, {}}},
+                   {{"tolerance", 1e-5}}}};
+  result.matrices = {
+      {"", "Who sees whom", {"token 1", "token 2"}, {"0", "1", "2"}, {{0, 1, 2}, {0, nan, 1}}, "change"}};
+  conclude(result);
+  return result;
+}
+
+inline Waiver waiver(const std::string& requirement, const std::string& expires) {
+  return {requirement, "an older kernel", "Ada", expires};
+}
+
+// A model whose only failure somebody answers for until `expires`; the run is of 2026-11-22.
+inline Result waived(const std::string& expires = "2026-12-31") {
+  Result result = passing();
+  result.requirements[3] =
+      requirement("GQA-2", 3, "query head h reads key/value head h div 4", Verdict::fail);
+  result.header.waivers = {waiver("GQA-2", expires)};
+  conclude(result);
+  return result;
+}
+
+// Shard `index` of 2 of `whole`: every other requirement.
+inline Result shard(Result whole, int index, int of = 2) {
+  whole.header.shard = {index, of};
+  for (std::size_t i = 0; i < whole.requirements.size(); ++i) {
+    Requirement& one = whole.requirements[i];
+    if (static_cast<int>(i) % of == index - 1 || one.verdict == Verdict::not_applicable) continue;
+    one.verdict = Verdict::not_assessed;
+    one.reason = "outside --shard " + std::to_string(index) + "/" + std::to_string(of);
+    one.finding.clear();
+    one.checks.clear();
+    one.seconds = 0;
+    std::erase_if(whole.plots, [&](const Plot& plot) { return plot.requirement == one.id; });
+    std::erase_if(whole.matrices, [&](const Matrix& matrix) { return matrix.requirement == one.id; });
+  }
+  conclude(whole);
+  return whole;
+}
+
 // A result with `text` wherever a stranger's text can come in.
 inline Result with_text(const std::string& text) {
-  Result result = failing();
+  Result result = pictured();
   Header& header = result.header;
   for (std::string* place : {&header.specification, &header.candidate, &header.device, &header.dtype,
                              &header.command, &header.started, &header.plumbline_version, &header.scope}) {
     *place = text;
   }
   header.baseline = {text, text, text};
+  header.commit = {text, false};
   header.notes = {text, text};
   header.versions = {{text, text}};
   for (Chapter& chapter : result.chapters) chapter.title = text;
@@ -184,6 +237,19 @@ inline Result with_text(const std::string& text) {
       if (*check) (*check)->what = (*check)->sentence = text;
   }
   for (Situation& one : found.situations) one.name = one.check.what = one.check.sentence = text;
+  Diagnosis& why = *result.diagnosis;
+  why.conclusion = text;
+  for (Explanation& one : why.explanations)
+    for (std::string& defect : one.defects) defect = text;
+  for (Advice& one : why.advice) one.defect = one.english = one.chinese = text;
+  for (Plot& one : result.plots) {
+    one.requirement = result.requirements[3].id;
+    one.title = one.x_name = one.y_name = one.bounds[0].first = text;
+    for (Series& series : one.series) series.name = text;
+  }
+  for (Matrix& one : result.matrices)
+    for (std::string* place : {&one.title, &one.value_name, &one.rows[0], &one.columns[1]}) *place = text;
+  header.waivers = {{result.requirements[3].id, text, text, "2026-12-31"}};
   conclude(result);
   return result;
 }

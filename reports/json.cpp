@@ -1,7 +1,8 @@
+#include <algorithm>
 #include <cmath>
-#include <nlohmann/json.hpp>
 #include <string_view>
 
+#include "reports/json_text.hpp"
 #include "reports/result.hpp"
 #include "reports/text.hpp"
 
@@ -10,9 +11,11 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// A name of ten megabytes, said of every layer, would make a document that nobody can open.
+// A name of ten megabytes, said of every layer, would make a document that nobody can open. The note that a
+// text was cut has room beyond the limit, so that a document that is read and written again stays as it is.
 std::string text(std::string_view value) {
-  return cut(value, 10'000);
+  constexpr std::size_t limit = 10'000, note = 40;
+  return cut(value, characters(value) > limit + note ? limit : limit + note);
 }
 
 // JSON has no NaN and no infinity, and a document must not lose that one was seen.
@@ -29,6 +32,26 @@ Json number(const std::optional<double>& value) {
 Json of(const std::optional<Baseline>& baseline) {
   if (!baseline) return nullptr;
   return {{"name", text(baseline->name)}, {"kind", text(baseline->kind)}, {"sha256", text(baseline->sha256)}};
+}
+
+Json of(const std::optional<Shard>& shard) {
+  if (!shard) return nullptr;
+  return {{"index", shard->index}, {"of", shard->of}};
+}
+
+Json of(const std::optional<Commit>& commit) {
+  if (!commit) return nullptr;
+  return {{"id", text(commit->id)}, {"clean", commit->clean}};
+}
+
+Json of(const std::vector<Waiver>& waivers) {
+  Json list = Json::array();
+  for (const Waiver& waiver : waivers)
+    list.push_back({{"requirement", text(waiver.requirement)},
+                    {"reason", text(waiver.reason)},
+                    {"who", text(waiver.who)},
+                    {"expires", text(waiver.expires)}});
+  return list;
 }
 
 Json of(const Header& header) {
@@ -52,7 +75,10 @@ Json of(const Header& header) {
           {"versions", std::move(versions)},
           {"started", text(header.started)},
           {"command", text(header.command)},
-          {"scope", text(header.scope)}};
+          {"scope", text(header.scope)},
+          {"shard", of(header.shard)},
+          {"waivers", of(header.waivers)},
+          {"commit", of(header.commit)}};
 }
 
 Json of(const Check& check) {
@@ -127,9 +153,65 @@ Json of(const Diagnosis& diagnosis) {
           {"undecided", std::move(undecided)},        {"advice", std::move(advice)}};
 }
 
+template <typename Items, typename Use>
+Json first_of(const Items& items, std::size_t most, Use use) {
+  Json array = Json::array();
+  for (std::size_t i = 0; i < std::min(items.size(), most); ++i) array.push_back(use(items[i]));
+  return array;
+}
+
+Json of(const Series& series) {
+  const std::size_t count = std::min(series.x.size(), series.y.size());
+  const std::size_t kept = std::min(count, most_points);
+  const auto even = [&](const std::vector<double>& values) {
+    Json array = Json::array();
+    for (std::size_t i = 0; i < kept; ++i)
+      array.push_back(number(values[kept < count ? i * (count - 1) / (kept - 1) : i]));
+    return array;
+  };
+  Json object = {{"name", text(series.name)}, {"x", even(series.x)}, {"y", even(series.y)}};
+  if (series.low.size() >= count && series.high.size() >= count && count > 0) {
+    object["low"] = even(series.low);
+    object["high"] = even(series.high);
+  }
+  return object;
+}
+
+Json of(const Plot& plot) {
+  return {{"requirement", text(plot.requirement)},
+          {"title", text(plot.title)},
+          {"x_name", text(plot.x_name)},
+          {"y_name", text(plot.y_name)},
+          {"log_x", plot.log_x},
+          {"log_y", plot.log_y},
+          {"series", first_of(plot.series, most_series, [](const Series& one) { return of(one); })},
+          {"bounds", first_of(plot.bounds, most_series, [](const auto& bound) {
+             return Json{{"name", text(bound.first)}, {"value", number(bound.second)}};
+           })}};
+}
+
+Json of(const Matrix& matrix) {
+  const auto name = [](const std::string& one) { return text(one); };
+  const std::size_t rows = std::min(matrix.rows.size(), matrix.values.size());
+  Json values = Json::array();
+  for (std::size_t i = 0; i < std::min(rows, most_rows); ++i) {
+    Json row = Json::array();
+    for (std::size_t j = 0; j < std::min(matrix.columns.size(), most_rows); ++j)
+      row.push_back(j < matrix.values[i].size() ? number(matrix.values[i][j]) : Json("nan"));
+    values.push_back(std::move(row));
+  }
+  return {{"requirement", text(matrix.requirement)},
+          {"title", text(matrix.title)},
+          {"value_name", text(matrix.value_name)},
+          {"rows", first_of(matrix.rows, std::min(rows, most_rows), name)},
+          {"columns", first_of(matrix.columns, most_rows, name)},
+          {"values", std::move(values)}};
+}
+
 Json of(const Footer& footer) {
   return {{"passed", footer.passed},
           {"failed", footer.failed},
+          {"waived", footer.waived},
           {"errors", footer.errors},
           {"not_assessed", footer.not_assessed},
           {"not_applicable", footer.not_applicable},
@@ -139,9 +221,11 @@ Json of(const Footer& footer) {
           {"seconds", number(footer.seconds)}};
 }
 
-// Hidden characters can stand only inside strings, so escaping them anywhere keeps the document's meaning.
-// Line breaks are the serializer's own: it has escaped all others.
-std::string escape_hidden(std::string_view json) {
+}  // namespace
+
+std::string dump(const Json& document) {
+  const std::string whole = document.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+  std::string_view json = whole;
   std::string safe;
   safe.reserve(json.size());
   while (!json.empty()) {
@@ -157,8 +241,6 @@ std::string escape_hidden(std::string_view json) {
   return safe;
 }
 
-}  // namespace
-
 std::string to_json(const Result& result) {
   Json chapters = Json::array();
   for (const Chapter& chapter : result.chapters) {
@@ -166,15 +248,20 @@ std::string to_json(const Result& result) {
   }
   Json requirements = Json::array();
   for (const Requirement& requirement : result.requirements) requirements.push_back(of(requirement));
-  const Json document = {{"format", "plumbline-result"},
-                         {"version", 1},
-                         {"header", of(result.header)},
-                         {"chapters", std::move(chapters)},
-                         {"requirements", std::move(requirements)},
-                         {"localisation", result.localisation ? of(*result.localisation) : Json(nullptr)},
-                         {"diagnosis", result.diagnosis ? of(*result.diagnosis) : Json(nullptr)},
-                         {"footer", of(result.footer)}};
-  return escape_hidden(document.dump(2, ' ', false, Json::error_handler_t::replace)) + "\n";
+  Json document = {{"format", "plumbline-result"},
+                   {"version", 2},
+                   {"header", of(result.header)},
+                   {"chapters", std::move(chapters)},
+                   {"requirements", std::move(requirements)},
+                   {"localisation", result.localisation ? of(*result.localisation) : Json(nullptr)},
+                   {"diagnosis", result.diagnosis ? of(*result.diagnosis) : Json(nullptr)}};
+  if (!result.plots.empty())
+    document["plots"] = first_of(result.plots, most_pictures, [](const Plot& plot) { return of(plot); });
+  if (!result.matrices.empty())
+    document["matrices"] =
+        first_of(result.matrices, most_pictures, [](const Matrix& matrix) { return of(matrix); });
+  document["footer"] = of(result.footer);
+  return dump(document);
 }
 
 }  // namespace plumbline::reports

@@ -73,6 +73,60 @@ TEST_CASE("two that were compared come back from their JSON, and what each bit s
   CHECK(to_markdown(before).find("| Compared with | before.h5 |") != std::string::npos);
 }
 
+TEST_CASE("pictures come back from their JSON, and a document without any names none") {
+  const Result before = examples::pictured();
+  const Result after = read(to_json(before));
+  CHECK(to_json(after) == to_json(before));
+  REQUIRE(after.plots.size() == 1);
+  CHECK(after.plots[0].series[0].x == std::vector<double>{1, 10, 100});
+  CHECK(std::isnan(after.plots[0].series[0].y[1]));
+  CHECK(after.plots[0].bounds[0] == std::pair<std::string, double>("tolerance", 1e-5));
+  REQUIRE(after.matrices.size() == 1);
+  CHECK(after.matrices[0].values[0] == std::vector<double>{0, 1, 2});
+  CHECK_FALSE(Json::parse(to_json(examples::failing())).contains("plots"));
+  CHECK_FALSE(Json::parse(to_json(examples::failing())).contains("matrices"));
+}
+
+TEST_CASE("a series of a million points is thinned to its ends and what lies evenly between") {
+  Result result = examples::pictured();
+  Series& series = result.plots[0].series[0];
+  series = {"long", {}, {}, {}, {}};
+  for (int i = 0; i < 1'000'000; ++i) series.x.push_back(i), series.y.push_back(-i);
+  const Series back = read(to_json(result)).plots[0].series[0];
+  REQUIRE(back.x.size() == most_points);
+  CHECK(back.x.front() == 0);
+  CHECK(back.x.back() == 999'999);
+  CHECK(back.y[5000] == -back.x[5000]);
+}
+
+TEST_CASE("pictures that do not hold together are refused") {
+  const auto refuses_picture = [](const std::string& part, const Edit& edit) {
+    Json document = Json::parse(to_json(examples::pictured()));
+    edit(document);
+    try {
+      read(document.dump());
+      FAIL("it was accepted: " + part);
+    } catch (const InputError& error) {
+      INFO(error.what());
+      CHECK(std::string(error.what()).find(part) != std::string::npos);
+    }
+  };
+  refuses_picture("plots[0].requirement is not among",
+                  [](Json& d) { d["plots"][0]["requirement"] = "GQA-77"; });
+  refuses_picture("plots[0].series[0] does not have as many",
+                  [](Json& d) { d["plots"][0]["series"][0]["y"].push_back(1); });
+  refuses_picture("plots[0].series[0] does not have as many",
+                  [](Json& d) { d["plots"][0]["series"][0]["low"].push_back(1); });
+  refuses_picture("high is missing", [](Json& d) { d["plots"][0]["series"][0].erase("high"); });
+  refuses_picture("unknown member extra", [](Json& d) { d["plots"][0]["extra"] = 1; });
+  refuses_picture("x has more than 10000",
+                  [](Json& d) { d["plots"][0]["series"][0]["x"] = std::vector<int>(10'001, 1); });
+  refuses_picture("values does not have a number",
+                  [](Json& d) { d["matrices"][0]["values"][1].push_back(1); });
+  refuses_picture("rows has more than 500",
+                  [](Json& d) { d["matrices"][0]["rows"] = std::vector<std::string>(501, "a"); });
+}
+
 TEST_CASE("the footer comes last, after everything that it counts") {
   const Json document = Json::parse(to_json(examples::passing()));
   std::vector<std::string> keys;
@@ -139,9 +193,65 @@ TEST_CASE("a document without its footer proves nothing") {
 }
 
 TEST_CASE("a version that this program does not know is refused") {
-  refuses("version is 2", [](Json& document) { document["version"] = 2; });
+  refuses("version is 3, but this program knows versions 1 and 2 only; use the Plumbline that wrote it",
+          [](Json& document) { document["version"] = 3; });
   refuses("version is \"1\"", [](Json& document) { document["version"] = "1"; });
   refuses("version is missing", [](Json& document) { document.erase("version"); });
+}
+
+TEST_CASE("a document of version 1 is read as one without what version 2 added") {
+  Json document = Json::parse(to_json(examples::failing()));
+  document["version"] = 1;
+  for (const char* key : {"shard", "waivers", "commit"}) document["header"].erase(key);
+  document["footer"].erase("waived");
+  CHECK(to_json(read(document.dump())) == to_json(examples::failing()));
+  document["header"]["shard"] = nullptr;
+  CHECK_THROWS_AS(read(document.dump()), InputError);
+}
+
+TEST_CASE("a shard, waivers and a commit come back from their JSON") {
+  Result result = examples::shard(examples::waived(), 2);
+  result.header.commit = {"0f3a", true};
+  const Result back = read(to_json(result));
+  REQUIRE(back.header.shard);
+  CHECK(back.header.shard->index == 2);
+  CHECK(back.header.shard->of == 2);
+  REQUIRE(back.header.waivers.size() == 1);
+  CHECK(back.header.waivers[0].who == "Ada");
+  REQUIRE(back.header.commit);
+  CHECK(back.header.commit->clean);
+  CHECK(back.footer.waived == 1);
+  CHECK(to_json(back) == to_json(result));
+  const auto refuses_waived = [](const std::string& part, const Edit& edit) {
+    Json document = Json::parse(to_json(examples::waived()));
+    edit(document);
+    try {
+      read(document.dump());
+      FAIL("it was read");
+    } catch (const InputError& error) {
+      INFO(error.what());
+      CHECK(std::string(error.what()).find(part) != std::string::npos);
+    }
+  };
+  refuses_waived("waivers [0].who is empty",
+                 [](Json& document) { document["header"]["waivers"][0]["who"] = " "; });
+  refuses_waived("which is no day",
+                 [](Json& document) { document["header"]["waivers"][0]["expires"] = "2026-02-30"; });
+  refuses_waived("footer.waived is 0", [](Json& document) { document["footer"]["waived"] = 0; });
+  refuses_waived("footer.waived is 1, but the requirements make it 0",
+                 [](Json& document) { document["header"]["waivers"] = Json::array(); });
+  refuses_waived("shard is 3 of 2", [](Json& document) {
+    document["header"]["shard"] = {{"index", 3}, {"of", 2}};
+  });
+}
+
+TEST_CASE("a document that was read is written as it was, its cut texts too") {
+  Result result = examples::failing();
+  for (const std::size_t length : {9'999U, 10'000U, 10'001U, 10'040U, 10'041U, 20'000U}) {
+    result.header.command = std::string(length, 'x');
+    const std::string text = to_json(result);
+    CHECK(to_json(read(text)) == text);
+  }
 }
 
 TEST_CASE("a key that stands twice is refused") {

@@ -9,6 +9,7 @@
 #include "harness/system/json.hpp"
 #include "reports/result.hpp"
 #include "reports/text.hpp"
+#include "reports/waivers.hpp"
 #include "reports/words.hpp"
 
 namespace plumbline::reports {
@@ -101,10 +102,44 @@ Level level_at(const Place& place) {
   return name == "must" ? Level::must : Level::should;
 }
 
-Header header_at(const Place& place) {
-  place.only({"plumbline_version", "specification", "specification_sha256", "candidate", "candidate_kind",
-              "candidate_sha256", "baseline", "notes", "device", "dtype", "threads", "seed", "versions",
-              "started", "command", "scope"});
+// What version 2 of the format added.
+void read_additions(const Place& place, Header& header) {
+  if (const Place shard = place.at("shard"); !shard.value.is_null()) {
+    shard.only({"index", "of"});
+    header.shard = {shard.at("index").integer<int>(1), shard.at("of").integer<int>(1)};
+    if (header.shard->index > header.shard->of)
+      shard.refuse(fmt::format("is {} of {}", header.shard->index, header.shard->of));
+  }
+  place.at("waivers").each([&](const Place& entry) {
+    entry.only({"requirement", "reason", "who", "expires"});
+    header.waivers.push_back({entry.at("requirement").text(), entry.at("reason").text(),
+                              entry.at("who").text(), entry.at("expires").text()});
+  });
+  if (const Place commit = place.at("commit"); !commit.value.is_null()) {
+    commit.only({"id", "clean"});
+    header.commit = {commit.at("id").text(), commit.at("clean").truth()};
+  }
+}
+
+Header header_at(const Place& place, int version) {
+  std::set<std::string> keys = {"plumbline_version",
+                                "specification",
+                                "specification_sha256",
+                                "candidate",
+                                "candidate_kind",
+                                "candidate_sha256",
+                                "baseline",
+                                "notes",
+                                "device",
+                                "dtype",
+                                "threads",
+                                "seed",
+                                "versions",
+                                "started",
+                                "command",
+                                "scope"};
+  if (version > 1) keys.insert({"shard", "waivers", "commit"});
+  place.only(keys);
   Header header;
   header.plumbline_version = place.at("plumbline_version").text();
   header.specification = place.at("specification").text();
@@ -128,6 +163,7 @@ Header header_at(const Place& place) {
   header.started = place.at("started").text();
   header.command = place.at("command").text();
   header.scope = place.at("scope").text();
+  if (version > 1) read_additions(place, header);
   return header;
 }
 
@@ -228,11 +264,95 @@ Diagnosis diagnosis_at(const Place& place) {
   return diagnosis;
 }
 
+// At most `most` of what `read` makes of each entry.
+template <typename Item, typename Read>
+std::vector<Item> list_at(const Place& place, std::size_t most, Read read) {
+  std::vector<Item> items;
+  place.each([&](const Place& entry) {
+    if (items.size() == most) place.refuse(fmt::format("has more than {} entries", most));
+    items.push_back(read(entry));
+  });
+  return items;
+}
+
+std::vector<double> numbers_at(const Place& place, std::size_t most) {
+  return list_at<double>(place, most, [](const Place& entry) { return entry.number(); });
+}
+
+std::vector<std::string> names_at(const Place& place) {
+  return list_at<std::string>(place, most_rows, [](const Place& entry) { return entry.text(); });
+}
+
+Series series_at(const Place& place) {
+  place.only({"name", "x", "y", "low", "high"});
+  Series series{place.at("name").text(),
+                numbers_at(place.at("x"), most_points),
+                numbers_at(place.at("y"), most_points),
+                {},
+                {}};
+  if (place.value.contains("low") || place.value.contains("high")) {
+    series.low = numbers_at(place.at("low"), most_points);
+    series.high = numbers_at(place.at("high"), most_points);
+  }
+  const auto fits = [&](const std::vector<double>& values) {
+    return values.empty() || values.size() == series.x.size();
+  };
+  if (series.y.size() != series.x.size() || !fits(series.low) || !fits(series.high))
+    place.refuse("does not have as many numbers of each kind");
+  return series;
+}
+
+Plot plot_at(const Place& place) {
+  place.only({"requirement", "title", "x_name", "y_name", "log_x", "log_y", "series", "bounds"});
+  return {place.at("requirement").text(),
+          place.at("title").text(),
+          place.at("x_name").text(),
+          place.at("y_name").text(),
+          place.at("log_x").truth(),
+          place.at("log_y").truth(),
+          list_at<Series>(place.at("series"), most_series, series_at),
+          list_at<std::pair<std::string, double>>(place.at("bounds"), most_series, [](const Place& bound) {
+            bound.only({"name", "value"});
+            return std::pair(bound.at("name").text(), bound.at("value").number());
+          })};
+}
+
+Matrix matrix_at(const Place& place) {
+  place.only({"requirement", "title", "rows", "columns", "values", "value_name"});
+  Matrix matrix{place.at("requirement").text(),
+                place.at("title").text(),
+                names_at(place.at("rows")),
+                names_at(place.at("columns")),
+                list_at<std::vector<double>>(place.at("values"), most_rows,
+                                             [](const Place& row) { return numbers_at(row, most_rows); }),
+                place.at("value_name").text()};
+  bool fits = matrix.values.size() == matrix.rows.size();
+  for (const auto& row : matrix.values) fits = fits && row.size() == matrix.columns.size();
+  if (!fits) place.at("values").refuse("does not have a number for each row and column");
+  return matrix;
+}
+
+// Of requirements that the document has.
+template <typename Picture, typename Read>
+std::vector<Picture> pictures_at(const Place& root, const char* key, const std::set<std::string>& ids,
+                                 Read read) {
+  if (!root.value.contains(key)) return {};
+  return list_at<Picture>(root.at(key), most_pictures, [&](const Place& entry) {
+    Picture picture = read(entry);
+    if (!picture.requirement.empty() && !ids.contains(picture.requirement))
+      entry.at("requirement").refuse("is not among the requirements");
+    return picture;
+  });
+}
+
 // The counts, the status and the sentence follow from the requirements: the sentence is said anew, so that no
 // document can say one thing and count another.
-Footer footer_at(const Place& place, const Result& result) {
-  place.only({"passed", "failed", "errors", "not_assessed", "not_applicable", "elements_compared", "status",
-              "verdict", "seconds"});
+Footer footer_at(const Place& place, const Result& result, int version) {
+  std::set<std::string> keys = {"passed",       "failed",         "errors",
+                                "not_assessed", "not_applicable", "elements_compared",
+                                "status",       "verdict",        "seconds"};
+  if (version > 1) keys.insert("waived");
+  place.only(keys);
   Footer footer = footer_of(result);
   const auto agree = [&](const char* key, std::int64_t expected) {
     const auto found = place.at(key).integer<std::int64_t>();
@@ -241,6 +361,7 @@ Footer footer_at(const Place& place, const Result& result) {
   };
   agree("passed", footer.passed);
   agree("failed", footer.failed);
+  if (version > 1) agree("waived", footer.waived);
   agree("errors", footer.errors);
   agree("not_assessed", footer.not_assessed);
   agree("not_applicable", footer.not_applicable);
@@ -251,15 +372,16 @@ Footer footer_at(const Place& place, const Result& result) {
   return footer;
 }
 
-void check_format(const Place& root) {
+// The version of the format.
+int check_format(const Place& root) {
   if (!root.value.is_object() || root.value.value("format", Json()) != "plumbline-result") {
     throw InputError(root.where +
                      "this is no Plumbline result: expected an object with \"format\": \"plumbline-result\"");
   }
   const Place version = root.at("version");
-  if (version.value != 1) {
+  if (version.value != 1 && version.value != 2) {
     throw InputError(
-        fmt::format("{} is {}, but this program knows version 1 only; use the Plumbline that wrote it",
+        fmt::format("{} is {}, but this program knows versions 1 and 2 only; use the Plumbline that wrote it",
                     version.where, visible(version.value.dump(-1, ' ', true), 40)));
   }
   if (!root.value.contains("footer")) {
@@ -268,8 +390,9 @@ void check_format(const Place& root) {
         "the footer is missing: the run that wrote this did not finish, and it proves nothing; run "
         "plumbline verify again");
   }
-  root.only(
-      {"format", "version", "header", "chapters", "requirements", "localisation", "diagnosis", "footer"});
+  root.only({"format", "version", "header", "chapters", "requirements", "localisation", "diagnosis", "plots",
+             "matrices", "footer"});
+  return version.value.get<int>();
 }
 
 }  // namespace
@@ -277,9 +400,9 @@ void check_format(const Place& root) {
 Result from_json(const std::string& text, const std::string& path) {
   const Json document = parse_json(text, path);
   const Place root{document, visible(path) + ": "};
-  check_format(root);
+  const int version = check_format(root);
   Result result;
-  result.header = header_at(root.at("header"));
+  result.header = header_at(root.at("header"), version);
   std::set<int> chapters;
   root.at("chapters").each([&](const Place& entry) {
     entry.only({"number", "title"});
@@ -295,11 +418,15 @@ Result from_json(const std::string& text, const std::string& path) {
     if (!ids.insert(requirement.id).second) entry.at("id").refuse("names a requirement a second time");
     if (!chapters.contains(requirement.chapter)) entry.at("chapter").refuse("is not among the chapters");
   });
+  if (const std::string why = fault_of(result.header.waivers, ids); !why.empty())
+    root.at("header").at("waivers").refuse(why);
   if (const Place place = root.at("localisation"); !place.value.is_null())
     result.localisation = localisation_at(place);
   if (document.contains("diagnosis") && !document["diagnosis"].is_null())
     result.diagnosis = diagnosis_at(root.at("diagnosis"));
-  result.footer = footer_at(root.at("footer"), result);
+  result.plots = pictures_at<Plot>(root, "plots", ids, plot_at);
+  result.matrices = pictures_at<Matrix>(root, "matrices", ids, matrix_at);
+  result.footer = footer_at(root.at("footer"), result, version);
   return result;
 }
 

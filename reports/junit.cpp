@@ -4,6 +4,7 @@
 #include <cmath>
 #include <string_view>
 
+#include "reports/junit.hpp"
 #include "reports/result.hpp"
 #include "reports/text.hpp"
 #include "reports/words.hpp"
@@ -52,7 +53,7 @@ struct Outcome {
   std::string message;
 };
 
-Outcome outcome_of(const Requirement& requirement) {
+Outcome outcome_of(const Header& header, const Requirement& requirement) {
   const std::string verdict = to_string(requirement.verdict);
   const auto failed = failed_checks(requirement);
   const std::string finding = !failed.empty()               ? sentence_of(*failed.front())
@@ -63,6 +64,8 @@ Outcome outcome_of(const Requirement& requirement) {
     case Verdict::pass:
       return {nullptr, ""};
     case Verdict::fail:
+      if (const Waiver* waiver = waiver_of(header, requirement); waiver != nullptr)
+        return {"skipped", in_words(*waiver) + "; failed: " + finding};
       return should ? Outcome{"skipped", "recommendation not met: " + finding} : Outcome{"failure", finding};
     case Verdict::error:
       return should ? Outcome{"skipped", "recommendation, error: " + requirement.reason}
@@ -83,11 +86,11 @@ std::string details(const Requirement& requirement) {
   return lines;
 }
 
-std::string testcase(const Section& section, const Requirement& requirement) {
+std::string testcase(const std::string& suite, const Header& header, const Requirement& requirement) {
   std::string element =
-      fmt::format("    <testcase classname=\"{}\" name=\"{} {}\" time=\"{}\"", xml(heading(section.chapter)),
+      fmt::format("    <testcase classname=\"{}\" name=\"{} {}\" time=\"{}\"", xml(suite),
                   xml(requirement.id), xml(requirement.statement), seconds(requirement.seconds));
-  const Outcome outcome = outcome_of(requirement);
+  const Outcome outcome = outcome_of(header, requirement);
   if (outcome.element == nullptr && requirement.finding.empty()) return element + "/>\n";
   element += ">\n";
   if (outcome.element != nullptr) {
@@ -126,6 +129,9 @@ std::string properties(const Header& header) {
   for (const auto& [name, version] : header.versions) add("version." + name, version);
   add("command", header.command);
   add("scope", header.scope);
+  if (header.shard) add("shard", in_words(*header.shard));
+  for (const Waiver& waiver : header.waivers) add("waiver." + waiver.requirement, in_words(waiver));
+  if (header.commit) add("commit", in_words(*header.commit));
   return lines + "    </properties>\n";
 }
 
@@ -145,49 +151,56 @@ struct Totals {
   }
 };
 
-std::string testsuite(const Header& header, const Section& section, Totals& all) {
+std::string testsuite(const std::string& name, const Header& header, const Section& section, Totals& all) {
   Totals totals;
   std::string cases;
   for (const Requirement* requirement : section.requirements) {
-    const Outcome outcome = outcome_of(*requirement);
+    const Outcome outcome = outcome_of(header, *requirement);
     totals.add(outcome);
     all.add(outcome);
-    cases += testcase(section, *requirement);
+    cases += testcase(name, header, *requirement);
   }
   const std::string timestamp =
       header.started.empty() ? "" : fmt::format(" timestamp=\"{}\"", xml(header.started));
-  return fmt::format("  <testsuite name=\"{}\" {} time=\"{}\"{}>\n{}{}  </testsuite>\n",
-                     xml(heading(section.chapter)), totals.attributes(), seconds(section.seconds), timestamp,
-                     properties(header), cases);
+  return fmt::format("  <testsuite name=\"{}\" {} time=\"{}\"{}>\n{}{}  </testsuite>\n", xml(name),
+                     totals.attributes(), seconds(section.seconds), timestamp, properties(header), cases);
 }
 
 // JUnit knows no "incomplete", and readers take what was skipped for harmless: a run that was not enough must
 // not look green.
-std::string verdict_suite(const Result& result, Totals& all) {
-  if (result.footer.status == 0 || all.failures + all.errors > 0) return {};
+std::string verdict_suite(const std::string& prefix, const Result& result, Totals& all) {
   Totals totals;
   totals.add({"error", ""});
   ++all.tests, ++all.errors;
   return fmt::format(
-      "  <testsuite name=\"Verdict\" {} time=\"0.000\">\n    <testcase classname=\"Verdict\" name=\"every "
-      "applicable "
-      "must was assessed\" time=\"0.000\">\n      <error message=\"{}\" type=\"incomplete\"></error>\n    "
-      "</testcase>\n"
-      "  </testsuite>\n",
-      totals.attributes(), xml(result.footer.verdict));
+      "  <testsuite name=\"{0}Verdict\" {1} time=\"0.000\">\n    <testcase classname=\"{0}Verdict\" "
+      "name=\"every applicable must was assessed\" time=\"0.000\">\n      <error message=\"{2}\" "
+      "type=\"incomplete\"></error>\n    </testcase>\n  </testsuite>\n",
+      xml(prefix), totals.attributes(), xml(result.footer.verdict));
 }
 
 }  // namespace
 
-std::string to_junit(const Result& result) {
+std::string to_junit(const std::vector<JunitPart>& parts) {
   Totals all;
+  double time = 0;
   std::string suites;
-  for (const Section& section : sections(result)) suites += testsuite(result.header, section, all);
-  suites += verdict_suite(result, all);
+  for (const auto& [prefix, result] : parts) {
+    const int bad = all.failures + all.errors;
+    for (const Section& section : sections(*result))
+      suites += testsuite(prefix + heading(section.chapter), result->header, section, all);
+    if (result->footer.status != 0 && all.failures + all.errors == bad)
+      suites += verdict_suite(prefix, *result, all);
+    time += result->footer.seconds;
+  }
   return fmt::format(
       "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites name=\"plumbline\" {} "
       "time=\"{}\">\n{}</testsuites>\n",
-      all.attributes(), seconds(result.footer.seconds), suites);
+      all.attributes(), seconds(time), suites);
+}
+
+std::string to_junit(const Result& result) {
+  return to_junit({{"", &result}});
 }
 
 }  // namespace plumbline::reports

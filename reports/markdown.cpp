@@ -3,20 +3,14 @@
 #include <algorithm>
 #include <string_view>
 
+#include "reports/markdown.hpp"
 #include "reports/result.hpp"
 #include "reports/text.hpp"
 #include "reports/words.hpp"
 
 namespace plumbline::reports {
-namespace {
 
-constexpr std::size_t findings_limit = 5;       // sentences of one failure
-constexpr std::size_t requirements_limit = 50;  // in full; a step summary has a limit of its own
-constexpr std::size_t notes_limit = 20;
-
-// `text` as Markdown that shows it and nothing else: no markup, no HTML, no link, no mention. Fit for a
-// table's cell and for the start of a line.
-std::string escaped(std::string_view text, std::size_t limit = usual_limit) {
+std::string escaped(std::string_view text, std::size_t limit) {
   const std::string shown = visible(text, limit);
   std::string safe;
   for (std::size_t i = 0; i < shown.size(); ++i) {
@@ -53,6 +47,12 @@ std::string escaped(std::string_view text, std::size_t limit = usual_limit) {
   return safe;
 }
 
+namespace {
+
+constexpr std::size_t findings_limit = 5;       // sentences of one failure
+constexpr std::size_t requirements_limit = 50;  // in full; a step summary has a limit of its own
+constexpr std::size_t notes_limit = 20;
+
 std::string title(const Header& header, const Footer& footer) {
   std::string sentence = footer.verdict;
   constexpr std::string_view incomplete = "incomplete: ";
@@ -80,6 +80,11 @@ std::string judged(const Header& header) {
   row("Specification", header.specification);
   row("SHA-256 of the specification", header.specification_sha256);
   row("Scope", is_whole(header) ? "everything" : scope_in_words(header.scope));
+  if (header.shard) row("Shard", in_words(*header.shard));
+  if (header.commit) row("Commit", in_words(*header.commit));
+  for (const Waiver& waiver : header.waivers)
+    row("Waiver", fmt::format("{}: {}{}", visible(waiver.requirement, 40), in_words(waiver),
+                              in_force(waiver, header) ? "" : " (expired)"));
   row("Device", header.device);
   row("Type", header.dtype);
   row("Threads", std::to_string(header.threads));
@@ -208,7 +213,13 @@ std::string to_markdown(const Result& result) {
   };
   const auto& words = words_of_localisation(result.header);
   std::string document = title(result.header, result.footer) + judged(result.header) + chapters(result);
-  document += section("Failed", listed(result, with(Verdict::fail), with_findings));
+  const auto failed = [&](bool waived) {
+    return [&header = result.header, waived](const Requirement& requirement) {
+      return requirement.verdict == Verdict::fail && (waiver_of(header, requirement) != nullptr) == waived;
+    };
+  };
+  document += section("Failed", listed(result, failed(false), with_findings));
+  document += section("Failed and waived", listed(result, failed(true), with_findings));
   document += section("Errors", listed(result, with(Verdict::error), with_findings));
   if (result.localisation) document += section(words.title, localised(*result.localisation, words));
   if (result.diagnosis) document += section(title_of(*result.diagnosis), diagnosed(*result.diagnosis));

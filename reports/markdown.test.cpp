@@ -79,6 +79,25 @@ TEST_CASE("the summary says what was judged, counts by chapter, and explains wha
             "stage scores\n"));
 }
 
+TEST_CASE("the summary says who answers for a failure, and of which shard and commit it is") {
+  Result result = examples::waived();
+  result.header.shard = {2, 4};
+  result.header.commit = {"0f3a", false};
+  result.header.waivers.push_back(examples::waiver("CFG-1", "2026-01-01"));
+  conclude(result);
+  const std::string text = to_markdown(result);
+  for (const char* part :
+       {"| Shard | shard 2 of 4 |", "| Commit | 0f3a, with changes that are not committed |",
+        "| Waiver | GQA-2: waived by Ada until 2026-12-31: an older kernel |",
+        "| Waiver | CFG-1: waived by Ada until 2026-01-01: an older kernel (expired) |",
+        "### Failed and waived\n\n- **GQA-2**"}) {
+    INFO(part);
+    CHECK(text.find(part) != std::string::npos);
+  }
+  CHECK(text.find("### Failed\n") == std::string::npos);
+  CHECK(to_markdown(examples::waived("2026-01-01")).find("### Failed\n\n- **GQA-2**") != std::string::npos);
+}
+
 TEST_CASE("a failure tells five findings and how many more there are") {
   Result result = examples::failing();
   for (int i = 0; i < 12; ++i) result.requirements[3].checks.push_back(examples::wrong("logits"));

@@ -2,9 +2,7 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <cmath>
-#include <limits>
 #include <set>
 
 #include "reports/text.hpp"
@@ -12,8 +10,6 @@
 
 namespace plumbline::reports {
 namespace {
-
-constexpr const char* outside = "outside --only";
 
 std::string unsupported(const Check& check) {
   const std::string name = check.what.empty() ? "a check" : visible(check.what);
@@ -42,162 +38,6 @@ void withdraw_unsupported(Result& result) {
     requirement.verdict = Verdict::error;
     requirement.reason = "recorded as passed, but " + why;
   }
-}
-
-// The musts that apply, apart from those that --only left out.
-struct Musts {
-  Counts counts;
-  bool left_out = false;
-  const Requirement *failed = nullptr, *error = nullptr, *not_assessed = nullptr;  // the first of each
-
-  int asked() const { return counts.passed + counts.failed + counts.errors + counts.not_assessed; }
-};
-
-Musts musts_of(const Result& result) {
-  Musts musts;
-  const auto first = [](const Requirement*& place, const Requirement& requirement) {
-    if (place == nullptr) place = &requirement;
-  };
-  for (const Requirement& requirement : result.requirements) {
-    if (requirement.level != Level::must) continue;
-    if (requirement.verdict == Verdict::not_assessed && requirement.reason == outside) {
-      musts.left_out = true;
-      continue;
-    }
-    musts.counts.add(requirement.verdict);
-    if (requirement.verdict == Verdict::fail) first(musts.failed, requirement);
-    if (requirement.verdict == Verdict::error) first(musts.error, requirement);
-    if (requirement.verdict == Verdict::not_assessed) first(musts.not_assessed, requirement);
-  }
-  return musts;
-}
-
-int status_of(const Musts& musts) {
-  if (musts.counts.failed > 0) return 1;
-  if (musts.counts.errors > 0) return 2;
-  if (musts.counts.not_assessed > 0 || musts.left_out || musts.counts.passed == 0) return 3;
-  return 0;
-}
-
-std::string subject(const Header& header) {
-  if (header.candidate_kind == "checkpoint") return "the checkpoint";
-  if (header.candidate_kind == "state_dict") return "the state dict";
-  return "the model";
-}
-
-std::string named(const Requirement& requirement) {
-  return visible(requirement.id, 40) + ": " + visible(requirement.statement, 200);
-}
-
-std::string because(const Requirement& requirement) {
-  return fmt::format("{} ({})", named(requirement), visible(requirement.reason, 200));
-}
-
-std::string conforms(const Header& header, const std::string& target, const Counts& all) {
-  const std::string unmet =
-      all.failed > 0 ? fmt::format(" ({} not met)", counted(all.failed, "recommendation")) : std::string();
-  if (header.candidate_kind == "checkpoint") {
-    return fmt::format(
-        "the weights and configuration conform to {}; the code that runs them was not judged{}", target,
-        unmet);
-  }
-  if (header.candidate_kind == "state_dict") {
-    return fmt::format(
-        "the weights conform to {}; neither a configuration nor the code that runs them was judged{}", target,
-        unmet);
-  }
-  return fmt::format("the model conforms to {}: {} passed{}", target, counted(all.passed, "requirement"),
-                     unmet);
-}
-
-std::string incomplete(const Header& header, const Musts& musts) {
-  const std::string scope = visible(scope_in_words(header.scope), 100);
-  if (musts.counts.not_assessed > 0) {
-    const std::string rest = musts.left_out ? fmt::format("; only {} was asked for", scope) : std::string();
-    return fmt::format("incomplete: nothing failed, but {} applicable {} not assessed, first {}{}",
-                       musts.counts.not_assessed, musts.counts.not_assessed == 1 ? "must was" : "musts were",
-                       because(*musts.not_assessed), rest);
-  }
-  if (musts.counts.passed == 0) return "incomplete: nothing failed, but nothing was looked at";
-  return fmt::format("{} {}; the rest was not looked at", scope,
-                     scope.starts_with("chapters ") ? "hold" : "holds");
-}
-
-// Of two candidates that were compared.
-std::string comparison(const Result& result, const Musts& musts) {
-  const auto& header = result.header;
-  const std::string one = visible(header.baseline->name, 80), other = visible(header.candidate, 80);
-  std::int64_t compared = 0, identical = 0;
-  for (const Requirement& requirement : result.requirements)
-    for (const Check& check : requirement.checks)
-      if (check.identical) ++compared, identical += *check.identical ? 1 : 0;
-  const auto of = [&](int count) {
-    return fmt::format("{} of {}", count, counted(musts.asked(), "comparison"));
-  };
-  const bool ran =
-      std::any_of(result.requirements.begin(), result.requirements.end(), [](const auto& requirement) {
-        return requirement.chapter > 1 && requirement.verdict != Verdict::not_applicable;
-      });
-  switch (status_of(musts)) {
-    case 0:
-      if (!ran && compared == 0)
-        return fmt::format(
-            "no difference in what {} and {} declare; weights were not compared, and no code was run", other,
-            one);
-      if (!ran) return fmt::format("no difference: {} holds what {} holds; no code was run", other, one);
-      return compared == identical
-                 ? fmt::format(
-                       "no difference: {} does what {} does, bit for bit in everything that was compared",
-                       other, one)
-                 : fmt::format(
-                       "no difference beyond rounding: {} does what {} does; {} of {} tensors are the same "
-                       "bit "
-                       "for bit",
-                       other, one, identical, compared);
-    case 1:
-      return fmt::format("a difference: {} does not do what {} does: {} failed, first {}", other, one,
-                         of(musts.counts.failed), named(*musts.failed));
-    case 2:
-      return fmt::format("not compared: {} and {}: {} had no usable evidence, first {}", other, one,
-                         of(musts.counts.errors), because(*musts.error));
-    default:
-      return musts.not_assessed == nullptr
-                 ? "incomplete: no difference was found, but nothing was compared"
-                 : fmt::format("incomplete: no difference was found, but {} could not be made, first {}",
-                               of(musts.counts.not_assessed), because(*musts.not_assessed));
-  }
-}
-
-std::string sentence(const Header& header, const Musts& musts, const Counts& all) {
-  const std::string target =
-      header.specification.empty() ? "the specification" : visible(header.specification, 100);
-  const auto of = [&](int count) {
-    return fmt::format("{} of {}", count, counted(musts.asked(), "requirement"));
-  };
-  switch (status_of(musts)) {
-    case 0:
-      return conforms(header, target, all);
-    case 1:
-      return fmt::format("{} does not conform to {}: {} failed, first {}", subject(header), target,
-                         of(musts.counts.failed), named(*musts.failed));
-    case 2:
-      return fmt::format("{} could not be judged: {} had no usable evidence, first {}", subject(header),
-                         of(musts.counts.errors), because(*musts.error));
-    default:
-      return incomplete(header, musts);
-  }
-}
-
-std::int64_t elements_of(const Result& result) {
-  std::int64_t total = 0;
-  for (const Requirement& requirement : result.requirements) {
-    for (const Check& check : requirement.checks) {
-      if (check.elements > 0 && __builtin_add_overflow(total, check.elements, &total)) {
-        return std::numeric_limits<std::int64_t>::max();
-      }
-    }
-  }
-  return total;
 }
 
 }  // namespace
@@ -231,22 +71,6 @@ std::string inconsistency(const Requirement& requirement) {
     if (std::string why = unsupported(check); !why.empty()) return why;
   }
   return {};
-}
-
-Footer footer_of(const Result& result) {
-  Counts all;
-  for (const Requirement& requirement : result.requirements) all.add(requirement.verdict);
-  const Musts musts = musts_of(result);
-  Footer footer;
-  footer.passed = all.passed;
-  footer.failed = all.failed;
-  footer.errors = all.errors;
-  footer.not_assessed = all.not_assessed;
-  footer.not_applicable = all.not_applicable;
-  footer.elements_compared = elements_of(result);
-  footer.status = status_of(musts);
-  footer.verdict = result.header.baseline ? comparison(result, musts) : sentence(result.header, musts, all);
-  return footer;
 }
 
 namespace {

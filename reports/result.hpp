@@ -59,6 +59,22 @@ struct Baseline {
   std::string name, kind, sha256;  // as of the candidate
 };
 
+// One of so many runs that share the requirements among them.
+struct Shard {
+  int index = 0, of = 0;  // counted from 1
+};
+
+// A failure that somebody answers for, up to and including a day.
+struct Waiver {
+  std::string requirement, reason, who, expires;  // expires: "2026-12-31"
+};
+
+// What the candidate's files are a state of, where they lie in a git repository.
+struct Commit {
+  std::string id;
+  bool clean = false;
+};
+
 // What was judged, against what, by what, where.
 struct Header {
   std::string plumbline_version;
@@ -77,10 +93,15 @@ struct Header {
   std::string started;                                        // ISO 8601, UTC
   std::string command;                                        // how to run it again
   std::string scope;  // "everything", or the chapters that --only asked for
+  std::optional<Shard> shard;
+  std::vector<Waiver> waivers;
+  std::optional<Commit> commit;
 };
 
 struct Footer {
   int passed = 0, failed = 0, errors = 0, not_assessed = 0, not_applicable = 0;  // of all requirements
+  int waived =
+      0;  // failed musts that a waiver in force answers for: counted as failed, too, and not deciding
   std::int64_t elements_compared = 0;
   int status = 2;       // the exit status, 0 to 3
   std::string verdict;  // the verdict as one sentence
@@ -140,18 +161,48 @@ struct Diagnosis {
   std::vector<Advice> advice;          // on each defect of the best, where it is complete
 };
 
+// Numbers that belong together: y over x. low and high bound y where it has an interval, else they are empty.
+struct Series {
+  std::string name;
+  std::vector<double> x, y;
+  std::vector<double> low, high;
+};
+
+// A picture of a requirement's evidence, or of the whole run where `requirement` is empty.
+struct Plot {
+  std::string requirement, title, x_name, y_name;  // names with their units: "position", "seconds"
+  bool log_x = false, log_y = false;
+  std::vector<Series> series;
+  std::vector<std::pair<std::string, double>> bounds;  // values of y that mean something: "tolerance"
+};
+
+// Likewise, of a number for each pair of a row and a column.
+struct Matrix {
+  std::string requirement, title;
+  std::vector<std::string> rows, columns;
+  std::vector<std::vector<double>> values;  // of each row, its columns
+  std::string value_name;
+};
+
+// What a document holds at most of these; of more, to_json keeps an even choice of the points, and the first
+// of the rest.
+constexpr std::size_t most_pictures = 100, most_series = 50, most_points = 10'000, most_rows = 500;
+
 struct Result {
   Header header;
   std::vector<Chapter> chapters;
   std::vector<Requirement> requirements;     // in the specification's order
   std::optional<Localisation> localisation;  // of a model whose code was run, and which failed
   std::optional<Diagnosis> diagnosis;        // likewise, where one was judged
+  std::vector<Plot> plots;
+  std::vector<Matrix> matrices;
   Footer footer;
 };
 
 // Fills result.footer's counts, status and sentence from its requirements; keeps footer.seconds. Status: 1 if
-// a must failed; else 2 if a must is an error; else 3 if a must was not assessed, or nothing passed; else 0.
-// A "should" is counted and never decides.
+// a must failed that no waiver in force answers for; else 2 if a must is an error, or a waiver is of what did
+// not fail; else 3 if a must was not assessed, nothing passed, or this is one shard of several; else 0. A
+// "should" is counted and never decides.
 void conclude(Result& result);
 
 std::string to_string(Verdict verdict);  // "pass", "fail", "error", "not assessed", "not applicable"
@@ -165,8 +216,8 @@ std::string to_markdown(const Result& result);  // fit for a pull request or a s
 // unknown verdict, a version this program does not know.
 Result from_json(const std::string& text, const std::string& path);
 
-// Writes result.json, result.xml and summary.md into `directory` (made if missing), each complete or not at
-// all (written aside, synced, renamed). Errors: InputError when the directory cannot be written.
+// Writes the bundle of `result` into `directory`: see bundle.hpp. Errors: InputError when it cannot be
+// written.
 void write(const Result& result, const std::string& directory);
 
 }  // namespace plumbline::reports

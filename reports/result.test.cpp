@@ -248,6 +248,88 @@ TEST_CASE("a run of some chapters never conforms, and says what it looked at") {
         "the model does not conform to minimind2-small: 1 of 2 requirements failed, first GQA-2: it holds");
 }
 
+TEST_CASE("a failure that somebody answers for does not decide, until the waiver expires") {
+  const Result waived = examples::waived("2026-11-22");
+  CHECK(waived.footer.status == 0);
+  CHECK(waived.footer.failed == 1);
+  CHECK(waived.footer.waived == 1);
+  CHECK(waived.footer.verdict ==
+        "the model conforms to minimind2-small but for 1 waived requirement: GQA-2 (waived by Ada until "
+        "2026-11-22: an older kernel); 3 requirements passed");
+  const Result expired = examples::waived("2026-11-21");
+  CHECK(expired.footer.status == 1);
+  CHECK(expired.footer.waived == 0);
+  CHECK(
+      expired.footer.verdict ==
+      "the model does not conform to minimind2-small: 1 of 4 requirements failed, first GQA-2: query head h "
+      "reads key/value head h div 4; 1 waiver expired: GQA-2 (by Ada until 2026-11-21)");
+  Result second = waived;
+  second.requirements[0] = requirement("CFG-1", 1, "6400 entries", Verdict::fail);
+  conclude(second);
+  CHECK(second.footer.status == 1);
+  CHECK(
+      second.footer.verdict ==
+      "the model does not conform to minimind2-small: 1 of 4 requirements failed, first CFG-1: 6400 entries; "
+      "beside 1 waived requirement: GQA-2 (waived by Ada until 2026-11-22: an older kernel)");
+}
+
+TEST_CASE("a waiver covers a failure and nothing else") {
+  const auto with = [](Verdict verdict) {
+    Result result = examples::waived();
+    result.requirements[3] = requirement("GQA-2", 3, "it holds", verdict);
+    conclude(result);
+    return result.footer;
+  };
+  CHECK(with(Verdict::error).status == 2);
+  CHECK(with(Verdict::not_assessed).status == 3);
+  for (const Verdict verdict : {Verdict::pass, Verdict::not_applicable}) {
+    CHECK(with(verdict).status == 2);
+    CHECK(with(verdict).verdict ==
+          "the waivers are wrong: GQA-2 is waived and did not fail; take that waiver away and run it again");
+  }
+  for (const Verdict verdict : {Verdict::error, Verdict::not_assessed, Verdict::pass})
+    CHECK(with(verdict).waived == 0);
+  for (const char* started : {"", "0000-00-00T00:00:00Z", "long ago"}) {
+    Result undated = examples::waived();
+    undated.header.started = started;
+    conclude(undated);
+    CHECK(undated.footer.status == 1);
+  }
+  Result all = examples::waived();
+  all.requirements = {all.requirements[3]};
+  conclude(all);
+  CHECK(all.footer.status == 3);
+  Result pair = examples::waived();
+  pair.header.baseline = {"before.h5", "live", ""};
+  pair.requirements[3] = requirement("GQA-2", 3, "it holds", Verdict::pass);
+  conclude(pair);
+  CHECK(pair.footer.status == 2);
+}
+
+TEST_CASE("one shard of several never conforms by itself, and fails where something failed") {
+  const Result passing = examples::shard(examples::passing(), 2);
+  CHECK(passing.footer.status == 3);
+  CHECK(passing.footer.verdict ==
+        "incomplete: shard 2 of 2 holds; the rest is for the other shards and `plumbline report merge`");
+  Result whole = examples::passing();
+  whole.header.shard = {1, 1};
+  conclude(whole);
+  CHECK(whole.footer.status == 3);
+  CHECK(examples::shard(examples::passing(), 5, 5).footer.verdict ==
+        "incomplete: shard 5 of 5 looked at nothing; the rest is for the other shards and `plumbline report "
+        "merge`");
+  CHECK(examples::shard(examples::waived("2026-01-01"), 2).footer.status == 1);
+  Result open = examples::passing();
+  open.requirements[1] = requirement("CFG-2", 1, "it holds", Verdict::not_assessed);
+  CHECK(examples::shard(open, 2).footer.verdict ==
+        "incomplete: nothing failed in shard 2 of 2, but 1 applicable must was not assessed, first CFG-2: it "
+        "holds (the candidate shows no stage scores)");
+  Result foreign = examples::shard(examples::passing(), 2);
+  foreign.requirements[0].reason = "outside --shard 1/2";
+  conclude(foreign);
+  CHECK(foreign.footer.verdict.find("1 applicable must was not assessed") != std::string::npos);
+}
+
 TEST_CASE("a requirement of a chapter that nobody declared is still shown") {
   Result result = examples::passing();
   result.requirements.push_back(requirement("X-1", 9, "it holds", Verdict::pass));

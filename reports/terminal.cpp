@@ -123,6 +123,7 @@ void Terminal::begin(const Header& header, const TerminalColumns& columns) {
   if (header.threads > 0) add(counted(header.threads, "thread"));
   add("seed " + std::to_string(header.seed));
   if (!is_whole(header)) add("only " + scope_in_words(header.scope));
+  if (header.shard) add(in_words(*header.shard));
   const int room = std::min(width(), usual_width);
   const auto bold = [&](const std::string& name) { return paint_.bold(paint_.text(name, 80)); };
   std::string lines =

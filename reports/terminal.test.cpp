@@ -125,6 +125,19 @@ Findings
 )");
 }
 
+TEST_CASE("a failure that somebody answers for is told with who does") {
+  const std::string text = shown(examples::waived(), plain());
+  CHECK(text.find("\nFailed\n") == std::string::npos);
+  CHECK(text.find("Failed and waived\n"
+                  "  GQA-2  query head h reads key/value head h div 4\n"
+                  "         layers.3.scores[0,3,7,2]: got 0.1931") != std::string::npos);
+  CHECK(text.find("         waived by Ada until 2026-12-31: an older kernel\n") != std::string::npos);
+  CHECK(text.find("The model conforms to minimind2-small but for 1 waived requirement") != std::string::npos);
+  CHECK(shown(examples::waived("2026-01-01"), plain()).find("\nFailed\n") != std::string::npos);
+  CHECK(shown(examples::shard(examples::passing(), 2), plain()).find("seed 1, shard 2 of 2\n") !=
+        std::string::npos);
+}
+
 TEST_CASE("two that were compared are told as two, neither of them right") {
   const std::string page = shown(examples::compared(), plain());
   CHECK(page.find("\nComparing my_model.py with before.h5, both given what minimind2-small takes\n") == 0);

@@ -75,13 +75,13 @@ std::pair<std::size_t, int> prefix(std::string_view text, int width) {
   return {bytes, used};
 }
 
+}  // namespace
+
 std::size_t characters(std::string_view text) {
   std::size_t count = 0;
   for (; !text.empty(); ++count) text.remove_prefix(decode(text).bytes);
   return count;
 }
-
-}  // namespace
 
 CodePoint decode(std::string_view text) {
   const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };

@@ -26,6 +26,9 @@ std::string encode(char32_t character);
 // of direction, zero-width characters, line separators, noncharacters.
 bool is_hidden(char32_t character);
 
+// How many characters `text` has; a bad byte is one.
+std::size_t characters(std::string_view text);
+
 constexpr std::size_t usual_limit = 300;  // characters
 
 // `text` as one line of valid UTF-8 with every hidden character spelled out (\n, \x1b, \u202e), cut after

@@ -5,6 +5,9 @@
 #include <algorithm>
 #include <map>
 
+#include "reports/text.hpp"
+#include "reports/waivers.hpp"
+
 namespace plumbline::reports {
 
 void Counts::add(Verdict verdict) {
@@ -44,6 +47,46 @@ std::string in_words(const Counts& counts) {
   std::string words;
   for (const auto& [verdict, part] : parts(counts)) words += (words.empty() ? "" : ", ") + part;
   return words.empty() ? "nothing to check" : words;
+}
+
+bool in_force(const Waiver& waiver, const Header& header) {
+  const std::string day = header.started.substr(0, 10);
+  return is_day(day) && is_day(waiver.expires) && waiver.expires >= day;
+}
+
+const Waiver* waiver_of(const Header& header, const Requirement& requirement) {
+  if (requirement.verdict != Verdict::fail) return nullptr;
+  for (const Waiver& waiver : header.waivers)
+    if (waiver.requirement == requirement.id && in_force(waiver, header)) return &waiver;
+  return nullptr;
+}
+
+std::string in_words(const Waiver& waiver) {
+  return fmt::format("waived by {} until {}: {}", visible(waiver.who, 80), visible(waiver.expires, 20),
+                     visible(waiver.reason, 200));
+}
+
+std::string in_words(const Shard& shard) {
+  return fmt::format("shard {} of {}", shard.index, shard.of);
+}
+
+std::string in_words(const Commit& commit) {
+  return fmt::format("{}{}", visible(commit.id, 80),
+                     commit.clean ? "" : ", with changes that are not committed");
+}
+
+const char* word_of_status(int status) {
+  return status == 0 ? "pass" : status == 1 ? "fail" : status == 3 ? "incomplete" : "error";
+}
+
+std::string left_to_others(const Shard& shard) {
+  return fmt::format("outside --shard {}/{}", shard.index, shard.of);
+}
+
+bool is_left_to_others(const Header& header, const Requirement& requirement) {
+  return requirement.verdict == Verdict::not_assessed &&
+         (requirement.reason == "outside --only" ||
+          (header.shard && requirement.reason == left_to_others(*header.shard)));
 }
 
 std::vector<Section> sections(const Result& result) {

@@ -14,6 +14,28 @@ namespace plumbline::reports {
 // reason.
 std::string inconsistency(const Requirement& requirement);
 
+// Whether a waiver holds on the day on which the run started; never where that day is not known.
+bool in_force(const Waiver& waiver, const Header& header);
+
+// The waiver in force of a requirement that failed; nullptr: none.
+const Waiver* waiver_of(const Header& header, const Requirement& requirement);
+
+// "waived by NAME until DATE: reason"
+std::string in_words(const Waiver& waiver);
+
+// Why a requirement was not looked at that --only, or this shard, leaves to other runs.
+std::string left_to_others(const Shard& shard);
+bool is_left_to_others(const Header& header, const Requirement& requirement);
+
+// "shard 2 of 4"
+std::string in_words(const Shard& shard);
+
+// "0f3a...", "0f3a..., with changes that are not committed"
+std::string in_words(const Commit& commit);
+
+// "pass", "fail", "incomplete" or "error" of a whole document, in one word.
+const char* word_of_status(int status);
+
 // Counts, elements, status and sentence for `result` as it stands; `seconds` stays 0.
 Footer footer_of(const Result& result);
 

@@ -607,6 +607,21 @@ class Shown(Case):
             self.assertIn(text, page)
         self.assertEqual(repr(found), "<plumbline.Result: <v>; failed: <i>; in error: <ierror>>")
 
+    def test_a_failure_that_somebody_answers_for_does_not_decide(self):
+        entry = {"id": "A-1", "chapter": 1, "statement": "it holds", "level": "must", "source": "", "verdict": "pass", "reason": "",
+                 "finding": "", "seconds": 0.0, "checks": []}
+        failed = {**entry, "id": "A-2", "verdict": "fail"}
+
+        def found(version=2, **counts):
+            footer = {"passed": 1, "failed": 1, "errors": 0, "not_assessed": 0, "not_applicable": 0, "status": 0, "verdict": "v", **counts}
+            return result.Result({"format": "plumbline-result", "version": version, "requirements": [entry, failed], "footer": footer}, "")
+
+        self.assertTrue(found(waived=1).conforms)
+        self.assertEqual(ids(found(waived=1).failures), {"A-2"})
+        for arguments in ({"waived": 0}, {}, {"waived": 2}, {"version": 3, "waived": 1}):
+            with self.assertRaises(result.CouldNotJudge):
+                found(**arguments)
+
     def test_output(self):
         class Noisy(models.MiniMind):
             def forward(self, tokens, **keywords):

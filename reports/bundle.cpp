@@ -1,0 +1,128 @@
+#include "reports/bundle.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+
+#include "harness/system/error.hpp"
+#include "harness/system/files.hpp"
+#include "harness/system/json.hpp"
+#include "reports/collection.hpp"
+#include "reports/json_text.hpp"
+#include "reports/text.hpp"
+
+namespace plumbline::reports {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr std::size_t longest_log = 1U << 20U;  // bytes
+constexpr std::size_t longest_line = 2000;      // characters of a log
+
+bool is_plain_name(const std::string& name) {
+  return !name.empty() && name.size() <= 255 && name != "." && name != ".." && name != manifest_name &&
+         name.find_first_of(std::string("/\\\0", 3)) == std::string::npos;
+}
+
+}  // namespace
+
+// The one place where renderings are listed: whatever stands here is written, made again by `report render`
+// and compared by `report check`.
+const std::vector<Rendering<Result>>& renderings() {
+  static const std::vector<Rendering<Result>> list = {
+      {"result.json", to_json},         {"result.xml", to_junit},           {"summary.md", to_markdown},
+      {"ctrf.json", to_ctrf},           {"sarif.json", to_sarif},           {"badge.svg", to_badge},
+      {"statement.json", to_statement}, {"provenance.json", to_provenance},
+      // report.html and report.zh.html: {"report.html", [](const Result& r) { return to_html(r, ...); }}
+  };
+  return list;
+}
+
+Entry entry_of(const File& file) {
+  return {file.name, sha256(file.content), file.content.size()};
+}
+
+std::string to_manifest(const std::vector<Entry>& entries) {
+  Json files = Json::array();
+  for (const Entry& entry : entries)
+    files.push_back({{"name", entry.name}, {"sha256", entry.sha256}, {"bytes", entry.bytes}});
+  return dump({{"format", "plumbline-manifest"}, {"version", 1}, {"files", std::move(files)}});
+}
+
+std::vector<Entry> from_manifest(const std::string& text, const std::string& path) {
+  const auto document = parse_json(text, path);
+  const auto refuse = [&](const std::string& what) {
+    throw InputError(fmt::format("{}: {}", visible(path), what));
+  };
+  if (!document.is_object() || document.value("format", nlohmann::json()) != "plumbline-manifest")
+    refuse("is no Plumbline manifest: expected an object with \"format\": \"plumbline-manifest\"");
+  if (document.value("version", nlohmann::json()) != 1)
+    refuse("\"version\" is not 1, the only one that this program knows; use the Plumbline that wrote it");
+  const auto files = document.find("files");
+  if (files == document.end() || !files->is_array()) refuse("has no list of \"files\"");
+  std::vector<Entry> entries;
+  std::set<std::string> names;
+  for (const auto& item : *files) {
+    const auto is = [&](const char* key, auto kind) { return item.contains(key) && (item[key].*kind)(); };
+    using Value = nlohmann::json;
+    if (!item.is_object() || !is("name", &Value::is_string) || !is("sha256", &Value::is_string) ||
+        !is("bytes", &Value::is_number_unsigned))
+      refuse(fmt::format("files[{}] does not have a name, a sha256 and bytes", entries.size()));
+    entries.push_back({item["name"], item["sha256"], item["bytes"]});
+    if (!is_plain_name(entries.back().name))
+      refuse(fmt::format("files[{}] is no name of a file beside it: {}", entries.size() - 1,
+                         visible(entries.back().name, 60)));
+    if (!names.insert(entries.back().name).second)
+      refuse("names a file twice: " + visible(entries.back().name, 60));
+  }
+  return entries;
+}
+
+File log_of(const std::string& name, const std::string& text) {
+  std::string safe = name.substr(0, 60);
+  std::replace_if(
+      safe.begin(), safe.end(),
+      [](char c) {
+        return std::string_view("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
+                   .find(c) == std::string_view::npos;
+      },
+      '_');
+  std::string_view rest = text;
+  std::string shown;
+  if (rest.size() > longest_log) {
+    shown = fmt::format("({} bytes before these are left out)\n", rest.size() - longest_log);
+    rest.remove_prefix(rest.size() - longest_log);
+  }
+  while (!rest.empty()) {
+    const std::size_t end = std::min(rest.find('\n'), rest.size());
+    shown += visible(rest.substr(0, end), longest_line) + "\n";
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+  }
+  return {fmt::format("log-{}.txt", safe), shown};
+}
+
+bool is_of_a_bundle(const std::string& name) {
+  const auto is = [&](const auto& one) { return name == one.name; };
+  return name == manifest_name || std::any_of(renderings().begin(), renderings().end(), is) ||
+         std::any_of(collection_renderings().begin(), collection_renderings().end(), is);
+}
+
+// Renderings are made of what stands in the document, where long texts are cut and bytes that are no text are
+// replaced, and not of what the program had.
+void write(const Result& result, const std::string& directory, const std::vector<File>& logs) {
+  std::vector<File> files = rendered(from_json(to_json(result), "result.json"), renderings());
+  std::set<std::string> names;
+  for (File log : logs) {
+    for (int more = 2; !names.insert(log.name).second; ++more)
+      log.name = fmt::format("{}-{}.txt", log.name.substr(0, log.name.size() - 4), more);
+    files.push_back(std::move(log));
+  }
+  write_bundle(files, directory);
+}
+
+void write(const Result& result, const std::string& directory) {
+  write(result, directory, {});
+}
+
+}  // namespace plumbline::reports

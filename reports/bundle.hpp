@@ -1,0 +1,74 @@
+// The bundle: one document, everything that derives from it, and a manifest that says what belongs to it.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "reports/result.hpp"
+
+namespace plumbline::reports {
+
+constexpr std::uint64_t largest_file = 1U << 26U;  // bytes of a file of a bundle that is read back
+
+struct File {
+  std::string name, content;
+};
+
+// What derives from a document and from nothing else.
+template <typename Document>
+struct Rendering {
+  const char* name;  // of its file
+  std::string (*make)(const Document&);
+};
+
+// Of a result, in the order in which a bundle has them; result.json, the document itself, comes first.
+const std::vector<Rendering<Result>>& renderings();
+
+std::string to_ctrf(const Result& result);        // Common Test Report Format
+std::string to_statement(const Result& result);   // in-toto Statement v1, predicate test-result v0.1
+std::string to_provenance(const Result& result);  // in-toto Statement v1, predicate SLSA provenance v1
+std::string to_sarif(const Result& result);       // SARIF 2.1.0: what failed
+std::string to_badge(const Result& result);       // SVG
+
+// Every rendering of `document`.
+template <typename Document>
+std::vector<File> rendered(const Document& document, const std::vector<Rendering<Document>>& list) {
+  std::vector<File> files;
+  for (const auto& one : list) files.push_back({one.name, one.make(document)});
+  return files;
+}
+
+constexpr const char* manifest_name = "manifest.json";
+
+// What the manifest says of one file.
+struct Entry {
+  std::string name, sha256;
+  std::uint64_t bytes = 0;
+};
+
+Entry entry_of(const File& file);
+std::string to_manifest(const std::vector<Entry>& entries);
+
+// The entries of a manifest. Errors: InputError for what is none, and for a name that is not that of a file
+// beside it or stands twice.
+std::vector<Entry> from_manifest(const std::string& text, const std::string& path);
+
+// What a candidate said, made fit for a bundle: a file "log-NAME.txt" without control characters, of which
+// the last MiB is kept.
+File log_of(const std::string& name, const std::string& text);
+
+// Writes `files` and their manifest into `directory` (made if missing). Whatever ends the program leaves the
+// bundle that was there or the new one, whole; where the directory holds other directories, or cannot be
+// swapped for another, it can also leave none: then no manifest. Files that are no bundle's stay. Errors:
+// InputError when the directory cannot be written.
+void write_bundle(const std::vector<File>& files, const std::filesystem::path& directory);
+
+// Whether a file of this name belongs to a bundle, whatever stands in it; logs are not among them.
+bool is_of_a_bundle(const std::string& name);
+
+// As write() in result.hpp, with what the candidate said.
+void write(const Result& result, const std::string& directory, const std::vector<File>& logs);
+
+}  // namespace plumbline::reports

@@ -1,0 +1,327 @@
+#include "reports/bundle.hpp"
+
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <catch2/catch_test_macros.hpp>
+#include <chrono>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <random>
+#include <thread>
+
+#include "harness/system/error.hpp"
+#include "harness/system/files.hpp"
+#include "reports/check.hpp"
+#include "reports/collection.hpp"
+#include "reports/examples.test.hpp"
+
+using namespace plumbline::reports;
+using plumbline::InputError;
+using plumbline::read_text;
+using plumbline::TemporaryDirectory;
+using Json = nlohmann::json;
+namespace fs = std::filesystem;
+
+namespace {
+
+const Examiner examiner{"2026-11-22", "0.1.0", "", {}};
+
+std::vector<std::string> names_in(const fs::path& directory) {
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator(directory))
+    names.push_back(entry.path().filename().string());
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+std::vector<std::string> names_of_bundle() {
+  std::vector<std::string> names = {manifest_name};
+  for (const auto& one : renderings()) names.emplace_back(one.name);
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+std::vector<std::string> findings(const fs::path& directory) {
+  return examine(directory, examiner).findings;
+}
+
+std::vector<Result> several() {
+  Result not_finite = examples::failing();
+  not_finite.requirements[3].checks[1].worst_difference = std::numeric_limits<double>::quiet_NaN();
+  Result huge = examples::failing();
+  huge.header.candidate = std::string(10U << 20U, 'a');
+  huge.requirements[3].checks[1].sentence = huge.header.candidate;
+  return {examples::passing(),
+          examples::failing(),
+          examples::incomplete(),
+          examples::waived(),
+          examples::compared(),
+          examples::shard(examples::failing(), 2),
+          not_finite,
+          huge,
+          examples::with_text(examples::hostile())};
+}
+
+}  // namespace
+
+TEST_CASE("writing makes the directory and leaves a whole bundle, whatever was found") {
+  const TemporaryDirectory directory;
+  const fs::path out = directory.path() / "deep" / "out";
+  for (const Result& result : several()) {
+    write(result, out.string());
+    CHECK(names_in(out) == names_of_bundle());
+    CHECK(names_in(out.parent_path()) == std::vector<std::string>{"out"});
+    for (const auto& one : renderings())
+      CHECK(read_text(out / one.name, largest_file) == one.make(from_json(to_json(result), "result.json")));
+    CHECK(findings(out) == std::vector<std::string>{});
+  }
+}
+
+TEST_CASE("a directory's other files and its permissions stay, and an older bundle's files do not") {
+  const TemporaryDirectory directory;
+  const fs::path out = directory.path() / "out";
+  write(examples::passing(), out.string(), {log_of("candidate", "started")});
+  CHECK(fs::exists(out / "log-candidate.txt"));
+  std::ofstream(out / "mine.txt") << "mine";
+  std::ofstream(out / "log-mine.txt") << "mine";
+  std::ofstream(out / "collection.json") << "older";
+  fs::permissions(out, fs::perms::owner_all);
+  for (const bool with_folder : {false, true}) {
+    if (with_folder) fs::create_directories(out / "folder" / "below");
+    write(examples::failing(), out.string());
+    CHECK(read_text(out / "mine.txt", 10) == "mine");
+    CHECK(read_text(out / "log-mine.txt", 10) == "mine");
+    CHECK_FALSE(fs::exists(out / "log-candidate.txt"));
+    CHECK_FALSE(fs::exists(out / "collection.json"));
+    CHECK(fs::status(out).permissions() == fs::perms::owner_all);
+    CHECK(read_text(out / "result.json", largest_file) == to_json(examples::failing()));
+    CHECK(names_in(directory.path()) == std::vector<std::string>{"out"});
+    CHECK(findings(out).size() == (with_folder ? 3 : 2));  // what is no bundle's is said
+  }
+  CHECK(fs::exists(out / "folder" / "below"));
+}
+
+TEST_CASE("who stands in the directory still stands in it, and a link to it still leads to it") {
+  const TemporaryDirectory directory;
+  const fs::path out = directory.path() / "out", before = fs::current_path();
+  write(examples::passing(), out.string());
+  fs::create_directory_symlink("out", directory.path() / "link");
+  write(examples::failing(), (directory.path() / "link").string());
+  CHECK(fs::is_symlink(directory.path() / "link"));
+  CHECK(findings(out).empty());
+  fs::current_path(out);
+  write(examples::waived(), ".");
+  const bool here = fs::exists("result.json") && fs::equivalent(".", out);
+  fs::current_path(before);
+  CHECK(here);
+  CHECK(findings(out).empty());
+}
+
+TEST_CASE("a run that could not write everything leaves no document and no manifest, not even older ones") {
+  const TemporaryDirectory directory;
+  write(examples::passing(), directory.path().string());
+  fs::remove(directory.path() / "summary.md");
+  fs::create_directory(directory.path() / "summary.md");
+  CHECK_THROWS_AS(write(examples::failing(), directory.path().string()), InputError);
+  CHECK_FALSE(fs::exists(directory.path() / "result.json"));
+  CHECK_FALSE(fs::exists(directory.path() / "manifest.json"));
+}
+
+// A child that writes one bundle and then another, again and again, until it is killed.
+TEST_CASE("killed at any moment, the old bundle or the new one is there, whole") {
+  const TemporaryDirectory directory;
+  const fs::path out = directory.path() / "out";
+  const Result one = examples::passing(), other = examples::failing();
+  write(one, out.string());
+  std::ofstream(out / "setup.log") << "built";
+  std::mt19937 random(1);
+  int ones = 0, others = 0;
+  for (int turn = 0; turn < 60; ++turn) {
+    const pid_t child = fork();
+    REQUIRE(child >= 0);
+    if (child == 0)
+      for (bool odd = turn % 2 == 1;; odd = !odd) write(odd ? one : other, out.string());
+    std::this_thread::sleep_for(std::chrono::microseconds(random() % 60'000));
+    kill(child, SIGKILL);
+    int status = 0;
+    waitpid(child, &status, 0);
+    INFO("turn " << turn);
+    const Examined found = examine(out, examiner);
+    CHECK(found.findings.empty());
+    CHECK(read_text(out / "setup.log", 10) == "built");
+    ++(found.status == 0 ? ones : others);
+  }
+  CHECK(ones > 0);
+  CHECK(others > 0);
+}
+
+TEST_CASE("a full disk leaves the old bundle, and nothing beside it") {
+  const TemporaryDirectory directory;
+  const fs::path out = directory.path() / "out";
+  write(examples::passing(), out.string());
+  const pid_t child = fork();
+  REQUIRE(child >= 0);
+  if (child == 0) {
+    const rlimit small{2000, 2000};
+    signal(SIGXFSZ, SIG_IGN);
+    setrlimit(RLIMIT_FSIZE, &small);
+    try {
+      write(examples::failing(), out.string());
+    } catch (const InputError&) {
+      _exit(3);
+    }
+    _exit(4);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  REQUIRE(WIFEXITED(status));
+  CHECK(WEXITSTATUS(status) == 3);
+  CHECK(examine(out, examiner).findings.empty());
+  CHECK(examine(out, examiner).status == 0);
+  CHECK(names_in(directory.path()) == std::vector<std::string>{"out"});
+}
+
+TEST_CASE("where a bundle cannot be swapped, no kill leaves a mixture") {
+  const TemporaryDirectory directory;
+  const fs::path out = directory.path() / "out";
+  fs::create_directories(out / "folder");
+  std::mt19937 random(1);
+  for (int turn = 0; turn < 40; ++turn) {
+    const pid_t child = fork();
+    REQUIRE(child >= 0);
+    if (child == 0)
+      for (;;) {
+        write(examples::passing(), out.string());
+        write(examples::failing(), out.string());
+      }
+    std::this_thread::sleep_for(std::chrono::microseconds(random() % 50'000));
+    kill(child, SIGKILL);
+    int status = 0;
+    waitpid(child, &status, 0);
+    if (!fs::exists(out / "manifest.json")) continue;
+    for (const std::string& finding : findings(out)) {
+      INFO("turn " << turn);
+      CHECK((finding.starts_with("folder: ") || finding.starts_with(".plumbline-")));
+    }
+  }
+}
+
+TEST_CASE("a log is shown harmlessly, and its end is kept") {
+  const File log = log_of("../my model", "one\n\x1b[31mtwo\r\n\xff three");
+  CHECK(log.name == "log-.._my_model.txt");
+  CHECK(log.content == "one\n\\x1b[31mtwo\\r\n\ufffd three\n");
+  const File large = log_of("a", std::string(3U << 20U, 'x') + "\nlast");
+  CHECK(large.content.starts_with("(2097157 bytes before these are left out)\n"));
+  CHECK(large.content.ends_with("\nlast\n"));
+  const TemporaryDirectory directory;
+  write(examples::passing(), directory.path().string(), {log, log});
+  CHECK(fs::exists(directory.path() / "log-.._my_model-2.txt"));
+  CHECK(findings(directory.path()).empty());
+}
+
+TEST_CASE("the statement is of the document and of what was judged, and never says PASSED of less") {
+  const auto statement = [](const Result& result) { return Json::parse(to_statement(result)); };
+  const auto word = [&](const Result& result) { return statement(result)["predicate"]["result"]; };
+  CHECK(word(examples::passing()) == "PASSED");
+  CHECK(word(examples::waived()) == "WARNED");
+  CHECK(word(examples::failing()) == "FAILED");
+  CHECK(word(examples::incomplete()) == "FAILED");
+  CHECK(word(examples::shard(examples::passing(), 1)) == "FAILED");
+  const Json subjects = statement(examples::failing())["subject"];
+  REQUIRE(subjects.size() == 2);
+  CHECK(subjects[0]["digest"]["sha256"] == plumbline::sha256(to_json(examples::failing())));
+  CHECK(subjects[1]["name"] == "out/model");
+  CHECK(subjects[1]["digest"]["sha256"] == std::string(64, 'b'));
+  CHECK(statement(examples::failing())["predicate"]["failedTests"] == Json({"GQA-2"}));
+  CHECK(statement(examples::waived())["predicate"]["warnedTests"] == Json({"GQA-2"}));
+}
+
+TEST_CASE("the provenance says what is known and nothing else") {
+  Result result = examples::failing();
+  result.header.commit = {std::string(40, 'c'), false};
+  const Json predicate = Json::parse(to_provenance(result))["predicate"];
+  CHECK(predicate["runDetails"]["builder"]["version"]["libtorch"] == "2.13.0");
+  CHECK(predicate["runDetails"]["metadata"]["startedOn"] == "2026-11-22T16:00:00Z");
+  CHECK(predicate["buildDefinition"]["resolvedDependencies"][2]["digest"]["gitCommit"] ==
+        std::string(40, 'c'));
+  CHECK(predicate["buildDefinition"]["resolvedDependencies"][2]["annotations"]["clean"] == false);
+  result.header.started = "yesterday";
+  result.header.commit->id = "HEAD";
+  const Json less = Json::parse(to_provenance(result))["predicate"];
+  CHECK(less["runDetails"]["metadata"].empty());
+  CHECK(less["buildDefinition"]["resolvedDependencies"].size() == 2);
+}
+
+TEST_CASE("SARIF has what failed, where its file is known, and what somebody answers for") {
+  const Json run = Json::parse(to_sarif(examples::failing()))["runs"][0];
+  REQUIRE(run["results"].size() == 1);
+  CHECK(run["results"][0]["ruleId"] == "GQA-2");
+  CHECK(run["tool"]["driver"]["rules"][run["results"][0]["ruleIndex"].get<int>()]["id"] == "GQA-2");
+  CHECK(run["results"][0]["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] == "out/model");
+  CHECK(run["invocations"][0]["toolExecutionNotifications"].size() == 1);
+  CHECK_FALSE(run["results"][0].contains("suppressions"));
+  const Json waived = Json::parse(to_sarif(examples::waived()))["runs"][0]["results"][0];
+  CHECK(waived["suppressions"][0]["justification"] == "waived by Ada until 2026-12-31: an older kernel");
+  CHECK(waived["locations"].empty());
+  Result odd = examples::failing();
+  odd.header.candidate = "/my models/a b%#?.py";
+  const auto uri = [&] {
+    return Json::parse(to_sarif(
+        odd))["runs"][0]["results"][0]["locations"][0]["physicalLocation"]["artifactLocation"]["uri"];
+  };
+  CHECK(uri() == "file:///my%20models/a%20b%25%23%3F.py");
+  odd.requirements[3].statement = "[press](http://example.org) {0}";
+  const std::string message =
+      Json::parse(to_sarif(odd))["runs"][0]["results"][0]["message"]["text"].get<std::string>();
+  CHECK(message.starts_with("[press\\](http://example.org) {{0}}"));
+}
+
+TEST_CASE("CTRF counts what JUnit counts, and a run that was not enough is not green") {
+  const auto summary = [](const Result& result) {
+    return Json::parse(to_ctrf(result))["results"]["summary"];
+  };
+  const Json failing = summary(examples::failing());
+  CHECK(failing["tests"] == 6);
+  CHECK(failing["passed"] == 3);
+  CHECK(failing["failed"] == 2);
+  CHECK(failing["skipped"] == 1);
+  CHECK(summary(examples::waived())["other"] == 1);
+  CHECK(summary(examples::waived())["failed"] == 0);
+  CHECK(summary(examples::incomplete())["failed"] == 1);
+  CHECK(summary(examples::incomplete())["pending"] == 2);
+}
+
+TEST_CASE("the badge says the verdict in a word") {
+  CHECK(to_badge(examples::passing()).find("<title id=\"title\">minimind2-small: conforms</title>") !=
+        std::string::npos);
+  CHECK(to_badge(examples::waived()).find("conforms, 1 waived</title>") != std::string::npos);
+  CHECK(to_badge(examples::failing()).find("does not conform</title>") != std::string::npos);
+  CHECK(to_badge(examples::incomplete()).find("incomplete</title>") != std::string::npos);
+  CHECK(to_badge(examples::with_text(examples::hostile())).find("<script>") == std::string::npos);
+}
+
+TEST_CASE("no rendering shows a raw control character or a mark of direction") {
+  const Result result = examples::with_text(examples::hostile());
+  for (const auto& one : renderings()) {
+    const std::string text = one.make(result);
+    INFO(one.name);
+    CHECK(text.find("\u202e") == std::string::npos);
+    CHECK(std::none_of(text.begin(), text.end(), [](char byte) {
+      return byte != '\n' && (static_cast<unsigned char>(byte) < 0x20 || byte == 0x7f);
+    }));
+  }
+}
+
+TEST_CASE("a manifest that names what is not beside it is refused") {
+  const auto read = [](const std::string& name) {
+    return from_manifest(to_manifest({{name, std::string(64, 'a'), 1}}), "manifest.json");
+  };
+  CHECK(read("result.json").size() == 1);
+  for (const char* name : {"", "..", "../result.json", "/etc/passwd", "a\\b", "manifest.json"})
+    CHECK_THROWS_AS(read(name), InputError);
+  CHECK_THROWS_AS(from_manifest(to_manifest({{"a", "", 1}, {"a", "", 1}}), "m"), InputError);
+  CHECK_THROWS_AS(from_manifest("{}", "m"), InputError);
+}

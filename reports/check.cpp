@@ -1,0 +1,242 @@
+#include "reports/check.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <set>
+
+#include "harness/system/error.hpp"
+#include "harness/system/files.hpp"
+#include "reports/bundle.hpp"
+#include "reports/collection.hpp"
+#include "reports/text.hpp"
+#include "reports/words.hpp"
+
+namespace plumbline::reports {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Why a check is not what its numbers make of it; empty where nothing speaks against it. The numbers of a
+// tensor are those of the element that exceeds its tolerance most, so that they decide for all.
+std::string contradiction(const Check& check) {
+  if (check.identical == true && (!check.within || check.worst_difference.value_or(0) != 0))
+    return "is said to be the same bit for bit, and to differ";
+  if (!check.worst_difference || !check.tolerance) return {};
+  const bool within = std::isfinite(*check.tolerance) && *check.worst_difference <= *check.tolerance;
+  // Two settings may be written alike, and two tensors hold the same values, and be of other types.
+  const bool exact = *check.worst_difference == 0 && *check.tolerance == 0;
+  if (within == check.within || (exact && !check.within)) return {};
+  return fmt::format("is off by {:.4g} where {:.4g} is allowed, and is said {}to be within that",
+                     *check.worst_difference, *check.tolerance, check.within ? "" : "not ");
+}
+
+bool shows_a_failure(const Check& check) {
+  return !check.within && check.elements > 0;
+}
+
+// What Recorder and conclude() make of checks, the other way round.
+std::string contradiction(const Requirement& requirement) {
+  if (std::string why = inconsistency(requirement); !why.empty()) return why;
+  const bool failure = std::any_of(requirement.checks.begin(), requirement.checks.end(), shows_a_failure);
+  if (requirement.verdict == Verdict::fail && !failure) return "no check of it failed";
+  if (requirement.verdict != Verdict::fail && failure) return "a check of it failed";
+  return {};
+}
+
+template <typename Use>
+void each_check(const Result& result, Use use) {
+  for (const Requirement& requirement : result.requirements)
+    for (const Check& check : requirement.checks) use(visible(requirement.id, 40), check);
+  if (!result.localisation) return;
+  for (const StageErrors& one : result.localisation->stages)
+    for (const std::optional<Check>* check : {&one.inherited, &one.local})
+      if (*check) use("localisation", **check);
+  for (const Situation& one : result.localisation->situations) use("localisation", one.check);
+}
+
+std::string today_against(const Waiver& waiver, const Header& header, const std::string& today) {
+  if (!in_force(waiver, header) || waiver.expires >= today) return {};
+  return fmt::format("the waiver of {} by {} expired on {}: judge the model again",
+                     visible(waiver.requirement, 40), visible(waiver.who, 80), visible(waiver.expires, 20));
+}
+
+class Examination {
+ public:
+  Examination(const fs::path& directory, const Examiner& examiner)
+      : directory_(directory), examiner_(examiner) {}
+
+  Examined run() {
+    list();
+    const bool collection = files_.contains("collection.json");
+    const std::string document = collection ? "collection.json" : "result.json";
+    if (!files_.contains(manifest_name) && !files_.contains(document))
+      throw InputError(
+          fmt::format("{}: holds neither manifest.json nor result.json; expected a bundle as `plumbline "
+                      "verify --out DIR` writes it",
+                      visible(directory_.string())));
+    hashes();
+    try {
+      if (!files_.contains(document)) throw InputError(document + " is missing");
+      const std::string text = read(document);
+      if (collection)
+        recompute(collection_from_json(text, document));
+      else
+        recompute(from_json(text, document));
+    } catch (const InputError& error) {
+      say(error.what());
+    }
+    return std::move(found_);
+  }
+
+ private:
+  void say(const std::string& finding) { found_.findings.push_back(finding); }
+
+  std::string read(const std::string& name) const { return read_text(directory_ / name, largest_file); }
+
+  void list() {
+    std::error_code why;
+    for (const auto& entry : fs::directory_iterator(directory_, why))
+      files_[entry.path().filename().string()] = entry.symlink_status(why).type() == fs::file_type::regular;
+    if (why)
+      throw InputError(fmt::format("{}: cannot be read: {}", visible(directory_.string()), why.message()));
+  }
+
+  // Beside a bundle: what the launcher says there of a build, and signatures of the statements.
+  void look_beside(const std::string& name, bool regular) {
+    if (name == "setup.log" && regular) return;
+    if (regular && (name.starts_with("statement.json.") || name.starts_with("provenance.json.")))
+      found_.notes.push_back(visible(name, 60) + ": taken for a signature, and not looked at");
+    else
+      say(fmt::format("{}: is not in manifest.json; a bundle holds nothing else: move it elsewhere",
+                      visible(name, 60)));
+  }
+
+  void hash(const Entry& entry) {
+    const std::string name = visible(entry.name, 60);
+    const auto file = files_.find(entry.name);
+    if (file == files_.end()) return say(name + ": is in manifest.json and missing here");
+    if (!file->second) return say(name + ": is no regular file");
+    const Entry is = entry_of({entry.name, read(entry.name)});
+    if (is.bytes != entry.bytes || is.sha256 != entry.sha256)
+      return say(fmt::format("{}: has {} and SHA-256 {}, where manifest.json says {} and {}", name,
+                             counted(static_cast<std::int64_t>(is.bytes), "byte"), is.sha256,
+                             counted(static_cast<std::int64_t>(entry.bytes), "byte"),
+                             visible(entry.sha256, 64)));
+    ++found_.files;
+    unchanged_.insert(entry.name);
+  }
+
+  void hashes() {
+    if (!files_.contains(manifest_name))
+      return say("manifest.json: is missing: the bundle was not written to its end");
+    try {
+      const std::string text = read(manifest_name);
+      const auto entries = from_manifest(text, manifest_name);
+      for (const Entry& entry : entries) {
+        listed_.insert(entry.name);
+        hash(entry);
+      }
+      if (to_manifest(entries) != text)
+        say("manifest.json: is not as Plumbline writes it: it was edited or damaged");
+      for (const auto& [name, regular] : files_)
+        if (name != manifest_name && !listed_.contains(name)) look_beside(name, regular);
+    } catch (const InputError& error) {
+      say(error.what());
+    }
+  }
+
+  template <typename Document>
+  void compare(const Document& document, const std::vector<Rendering<Document>>& list,
+               const std::string& written_by) {
+    const std::string self = list.front().name;
+    for (const auto& one : list) {
+      const std::string name = one.name;
+      if (files_.contains(manifest_name) && !listed_.contains(name))
+        say(name + ": is not in manifest.json, and belongs to a bundle");
+      // What is made of an edited document differs everywhere; that it was edited is said already.
+      if (!files_.contains(name) || (name != self && !unchanged_.contains(self))) continue;
+      if (!files_.at(name) || read(name) == one.make(document)) continue;
+      std::string finding = name == self ? name +
+                                               ": is not as this Plumbline writes it: it was edited, or is "
+                                               "of an older version of the format"
+                                         : fmt::format("{}: is not what {} makes it", name, self);
+      if (written_by != examiner_.version)
+        finding += fmt::format(" (Plumbline {} wrote it, this is {}: check it with that one)",
+                               visible(written_by, 40), examiner_.version);
+      say(finding);
+    }
+  }
+
+  void recompute(const Result& result, const std::string& where) {
+    for (const std::string& why : contradictions(result)) say(where + why);
+    if (const std::string why = incompleteness(result, examiner_); !why.empty()) say(where + why);
+    each_check(result, [&](const std::string&, const Check& check) {
+      ++(check.worst_difference && check.tolerance ? found_.recomputed : found_.facts);
+    });
+    for (const Waiver& waiver : result.header.waivers)
+      if (const std::string why = today_against(waiver, result.header, examiner_.today); !why.empty())
+        say(where + why);
+  }
+
+  void recompute(const Result& result) {
+    found_.verdict = result.footer.verdict;
+    found_.status = result.footer.status;
+    recompute(result, "result.json: ");
+    compare(result, renderings(), result.header.plumbline_version);
+  }
+
+  void recompute(const Collection& collection) {
+    found_.verdict = verdict_of(collection);
+    found_.status = status_of(collection);
+    for (std::size_t i = 0; i < collection.results.size(); ++i)
+      recompute(collection.results[i], fmt::format("collection.json: results[{}]: ", i));
+    compare(collection, collection_renderings(), collection.results.front().header.plumbline_version);
+  }
+
+  fs::path directory_;
+  const Examiner& examiner_;
+  std::map<std::string, bool> files_;  // those that are there: whether they are regular
+  std::set<std::string> listed_;       // in the manifest
+  std::set<std::string> unchanged_;    // of those, with the hash that it says
+  Examined found_;
+};
+
+}  // namespace
+
+std::vector<std::string> contradictions(const Result& result) {
+  std::vector<std::string> found;
+  for (const Section& section : sections(result))
+    if (section.requirements.empty())
+      found.push_back(fmt::format("chapter {} has no requirement: they are missing", section.chapter.number));
+  for (const Requirement& one : result.requirements)
+    if (const std::string why = contradiction(one); !why.empty())
+      found.push_back(
+          fmt::format("{} has the verdict {}, but {}", visible(one.id, 40), to_string(one.verdict), why));
+  each_check(result, [&](const std::string& where, const Check& check) {
+    if (const std::string why = contradiction(check); !why.empty())
+      found.push_back(fmt::format("{}: {} {}", where, visible(check.what, 100), why));
+  });
+  return found;
+}
+
+std::string incompleteness(const Result& result, const Examiner& examiner) {
+  const auto& versions = result.header.versions;
+  const bool known = std::any_of(versions.begin(), versions.end(), [&](const auto& one) {
+    return one.first == "requirements" && one.second == examiner.requirements_sha256;
+  });
+  if (!known || result.header.baseline) return {};
+  std::set<std::string> there;
+  for (const Requirement& one : result.requirements) there.insert(one.id);
+  for (const std::string& id : examiner.requirements)
+    if (there.erase(id) == 0) return fmt::format("the requirement {} is missing", id);
+  return there.empty() ? "" : fmt::format("there is no requirement {}", visible(*there.begin(), 40));
+}
+
+Examined examine(const fs::path& directory, const Examiner& examiner) {
+  return Examination(directory, examiner).run();
+}
+
+}  // namespace plumbline::reports

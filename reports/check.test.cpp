@@ -1,0 +1,192 @@
+#include "reports/check.hpp"
+
+#include <catch2/catch_test_macros.hpp>
+#include <fstream>
+#include <functional>
+#include <limits>
+#include <nlohmann/json.hpp>
+
+#include "harness/system/error.hpp"
+#include "harness/system/files.hpp"
+#include "reports/bundle.hpp"
+#include "reports/examples.test.hpp"
+
+using namespace plumbline::reports;
+using plumbline::read_text;
+using plumbline::TemporaryDirectory;
+using Json = nlohmann::ordered_json;
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr double not_a_number = std::numeric_limits<double>::quiet_NaN();
+const Examiner examiner{"2026-11-22", "0.1.0", "", {}};
+
+bool any_names(const std::vector<std::string>& findings, const std::string& part) {
+  return std::any_of(findings.begin(), findings.end(),
+                     [&](const std::string& one) { return one.find(part) != std::string::npos; });
+}
+
+// What is said of the bundle of `result` after `edit`, with a manifest that is right again.
+std::vector<std::string> forged(const Result& result, const std::function<void(Json&)>& edit) {
+  const TemporaryDirectory directory;
+  std::vector<File> files = rendered(result, renderings());
+  Json document = Json::parse(files.front().content);
+  edit(document);
+  files.front().content = document.dump(2) + "\n";
+  write_bundle(files, directory.path());
+  return examine(directory.path(), examiner).findings;
+}
+
+}  // namespace
+
+TEST_CASE("one changed byte anywhere is found, and its file is named") {
+  const TemporaryDirectory directory;
+  for (const Result& result : {examples::failing(), examples::waived()}) {
+    write(result, directory.path().string(), {log_of("candidate", "it ran")});
+    REQUIRE(examine(directory.path(), examiner).findings.empty());
+    for (const auto& entry : fs::directory_iterator(directory.path())) {
+      const std::string good = read_text(entry.path(), largest_file);
+      const std::size_t step = std::max<std::size_t>(1, good.size() / 40);
+      for (std::size_t at = 0; at < good.size(); at += step) {
+        for (const int flip : {1, 32}) {
+          std::string bad = good;
+          bad[at] = static_cast<char>(bad[at] ^ flip);
+          std::ofstream(entry.path(), std::ios::binary) << bad;
+          const auto found = examine(directory.path(), examiner).findings;
+          if (!any_names(found, entry.path().filename().string()))
+            FAIL(entry.path().filename().string() << " at byte " << at << " of " << good.size());
+        }
+      }
+      std::ofstream(entry.path(), std::ios::binary) << good;
+    }
+    CHECK(examine(directory.path(), examiner).findings.empty());
+  }
+}
+
+TEST_CASE("a file that is missing, cut, or too many is named") {
+  const TemporaryDirectory directory;
+  const auto after = [&](const std::function<void(const fs::path&)>& spoil) {
+    fs::remove_all(directory.path() / "out");
+    write(examples::failing(), (directory.path() / "out").string());
+    spoil(directory.path() / "out");
+    return examine(directory.path() / "out", examiner).findings;
+  };
+  for (const auto& one : renderings()) {
+    const std::string name = one.name;
+    CHECK(any_names(after([&](const fs::path& out) { fs::remove(out / name); }),
+                    name + ": is in manifest.json"));
+    CHECK(any_names(after([&](const fs::path& out) { fs::resize_file(out / name, 3); }),
+                    name + ": has 3 bytes"));
+  }
+  CHECK(any_names(after([](const fs::path& out) { fs::remove(out / "manifest.json"); }),
+                  "manifest.json: is missing"));
+  CHECK(any_names(after([](const fs::path& out) { std::ofstream(out / "extra.html") << "x"; }),
+                  "extra.html: is not in manifest.json"));
+  CHECK(any_names(after([](const fs::path& out) { fs::create_directory(out / "more"); }),
+                  "more: is not in manifest.json"));
+  CHECK(any_names(
+      after([](const fs::path& out) { std::ofstream(out / "manifest.json", std::ios::app) << "\n"; }),
+      "manifest.json: is not as Plumbline writes it"));
+  CHECK(after([](const fs::path& out) { std::ofstream(out / "statement.json.sig") << "x"; }).empty());
+  CHECK(after([](const fs::path& out) { std::ofstream(out / "setup.log") << "x"; }).empty());
+  fs::create_directory(directory.path() / "empty");
+  CHECK_THROWS_AS(examine(directory.path() / "empty", examiner), plumbline::InputError);
+  CHECK_THROWS_AS(examine(directory.path() / "nowhere", examiner), plumbline::InputError);
+}
+
+TEST_CASE("an edited verdict is found though every hash is right") {
+  const auto requirement = [](Json& document, int at) -> Json& { return document["requirements"][at]; };
+  CHECK(any_names(forged(examples::failing(), [&](Json& d) { requirement(d, 3)["verdict"] = "pass"; }),
+                  "result.json: requirements[3] (GQA-2) has the verdict pass"));
+  CHECK(any_names(forged(examples::failing(),
+                         [](Json& d) { d["footer"]["verdict"] = "the model conforms to minimind2-small"; }),
+                  "result.json: is not as this Plumbline writes it"));
+  const auto soften = [&](const char* verdict) {
+    return forged(examples::failing(), [&](Json& d) {
+      requirement(d, 3)["verdict"] = verdict;
+      requirement(d, 3)["reason"] = "not looked at";
+      const bool error = std::string(verdict) == "error";
+      d["footer"]["failed"] = 0;
+      d["footer"]["errors"] = error ? 2 : 1;
+      d["footer"]["not_assessed"] = std::string(verdict) == "not assessed" ? 1 : 0;
+      d["footer"]["not_applicable"] = std::string(verdict) == "not applicable" ? 2 : 1;
+      d["footer"]["status"] = 2;
+    });
+  };
+  for (const char* verdict : {"error", "not assessed", "not applicable"}) {
+    INFO(verdict);
+    CHECK(any_names(soften(verdict), "but a check of it failed"));
+  }
+}
+
+TEST_CASE("what is said of numbers is held against them") {
+  CHECK(contradictions(examples::failing()).empty());
+  const auto said = [](double difference, double tolerance, bool within) {
+    Result result = examples::failing();
+    Check& check = result.requirements[3].checks[1];
+    check.within = within;
+    check.worst_difference = difference;
+    check.tolerance = tolerance;
+    return contradictions(result);
+  };
+  CHECK(said(3e-4, 2e-6, false).empty());
+  CHECK(said(1e-6, 2e-6, true).empty());
+  CHECK(said(2e-6, 2e-6, true).empty());
+  CHECK(said(not_a_number, 2e-6, false).empty());
+  CHECK(said(0, 0, false).empty());
+  CHECK_FALSE(said(1e-300, 0, true).empty());
+  CHECK(any_names(said(3e-4, 2e-6, true), "GQA-2: layers.3.scores is off by 0.0003 where 2e-06 is allowed"));
+  CHECK(any_names(said(1e-6, 2e-6, false), "said not to be within"));
+  CHECK_FALSE(said(not_a_number, 2e-6, true).empty());
+  CHECK_FALSE(said(1, not_a_number, true).empty());
+  CHECK_FALSE(said(1, std::numeric_limits<double>::infinity(), true).empty());
+  Result same = examples::passing();
+  same.requirements[0].checks[0].identical = true;
+  CHECK(contradictions(same).empty());
+  same.requirements[0].checks[0].worst_difference = 1e-9;
+  CHECK(any_names(contradictions(same), "same bit for bit"));
+  Result idle = examples::failing();
+  for (Check& check : idle.requirements[3].checks) check = examples::exact("scores", "equal", 64);
+  CHECK(any_names(contradictions(idle), "GQA-2 has the verdict fail, but no check of it failed"));
+  Result stage = examples::failing();
+  stage.localisation->stages[2].inherited->within = true;
+  CHECK(any_names(contradictions(stage), "localisation: layers.3.probabilities"));
+  Result hollow = examples::passing();
+  hollow.chapters.push_back({4, "KV cache"});
+  CHECK(any_names(contradictions(hollow), "chapter 4 has no requirement"));
+}
+
+TEST_CASE("a waiver that has expired since is named") {
+  const TemporaryDirectory directory;
+  write(examples::waived("2026-11-30"), directory.path().string());
+  const auto on = [&](const std::string& day) {
+    return examine(directory.path(), {day, "0.1.0", "", {}}).findings;
+  };
+  CHECK(on("2026-11-30").empty());
+  CHECK(any_names(on("2026-12-01"), "the waiver of GQA-2 by Ada expired on 2026-11-30"));
+}
+
+TEST_CASE("a requirement that was taken away is missed where the examiner knows which there were") {
+  Result result = examples::passing();
+  result.header.versions.emplace_back("requirements", "f00");
+  const Examiner knowing{"", "", "f00", {"CFG-1", "CFG-2", "GQA-1", "GQA-2"}};
+  CHECK(incompleteness(result, knowing).empty());
+  Result less = result;
+  less.requirements.pop_back();
+  CHECK(incompleteness(less, knowing) == "the requirement GQA-2 is missing");
+  CHECK(incompleteness(less, {"", "", "other", {"GQA-2"}}).empty());
+  Result more = result;
+  more.requirements.push_back(examples::requirement("X-1", 3, "more", Verdict::pass));
+  CHECK(incompleteness(more, knowing) == "there is no requirement X-1");
+}
+
+TEST_CASE("another version's renderings are not taken for forged without saying whose they are") {
+  const TemporaryDirectory directory;
+  auto files = rendered(examples::passing(), renderings());
+  files[2].content += "another wording\n";
+  write_bundle(files, directory.path());
+  const auto found = examine(directory.path(), {"2026-11-22", "0.2.0", "", {}}).findings;
+  CHECK(any_names(found,
+                  "summary.md: is not what result.json makes it (Plumbline 0.1.0 wrote it, this is 0.2.0"));
+}

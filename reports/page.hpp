@@ -1,0 +1,34 @@
+// A result document as a page that a person reads: self-contained, without scripts but for a filter, fit for
+// a file, a phone, paper and a screen reader.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "reports/result.hpp"
+
+namespace plumbline::reports {
+
+enum class Language { english, chinese };
+
+// What a document says in English, in another language: its chapters' titles and requirements' statements.
+// Found by the English itself, so that a document whose statement reads otherwise is never given the wrong
+// one.
+struct Translation {
+  std::map<std::string, std::string> sentences;
+  const std::string* find(const std::string& english) const;  // nullptr: not among them
+};
+
+// Reads fixtures/requirements.zh.json. Errors: InputError.
+Translation read_translation(const std::string& text, const std::string& path);
+
+// The page of one result. `translation` may be null: statements and titles then stay as the document has
+// them.
+std::string to_html(const Result& result, Language language, const Translation* translation = nullptr);
+
+// Several side by side: each requirement's verdict for each candidate, then each one's own page below.
+std::string to_html(const std::vector<Result>& results, Language language,
+                    const Translation* translation = nullptr);
+
+}  // namespace plumbline::reports

@@ -1,0 +1,121 @@
+#include "reports/page_parts.hpp"
+
+#include <cmath>
+#include <set>
+
+#include "reports/svg.hpp"
+
+namespace plumbline::reports {
+namespace {
+
+bool is_plain(const std::string& id) {
+  return !id.empty() && id.size() <= 40 &&
+         id.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-") ==
+             std::string::npos;
+}
+
+// As a shell splits them, quotes and all.
+std::vector<std::string> words_of(const std::string& command) {
+  std::vector<std::string> found(1);
+  bool quoted = false;
+  for (std::size_t i = 0; i < command.size(); ++i) {
+    const char character = command[i];
+    if (!quoted && character == '\\' && i + 1 < command.size()) {
+      found.back() += command.substr(i++, 2);
+      continue;
+    }
+    if (character == '\'') quoted = !quoted;
+    if (character == ' ' && !quoted) {
+      if (!found.back().empty()) found.emplace_back();
+    } else {
+      found.back() += character;
+    }
+  }
+  if (found.back().empty()) found.pop_back();
+  return found;
+}
+
+}  // namespace
+
+Page::Page(const Result& of, Language in, const Translation* by, std::string ids, int first_level)
+    : result(of), language(in), translation(by), prefix(std::move(ids)), level(first_level) {
+  std::set<std::string> taken;
+  for (std::size_t i = 0; i < of.requirements.size(); ++i) {
+    const std::string& id = of.requirements[i].id;
+    const bool own = is_plain(id) && taken.insert(id).second;
+    anchors.push_back(own ? prefix + id : fmt::format("{}requirement-{}", prefix, i + 1));
+  }
+}
+
+std::string Page::quoted(std::string_view text, std::size_t limit) const {
+  return html::bdi(text, limit, language == Language::english ? nullptr : "en");
+}
+
+std::string Page::translated(const std::string& text, std::size_t limit) const {
+  const std::string* known = translation == nullptr ? nullptr : translation->find(text);
+  return known == nullptr ? quoted(text, limit) : html::bdi(*known, limit);
+}
+
+std::string Page::title(const Chapter& chapter) const {
+  const std::string number = (*this)(Word::chapter) + fmt::format(" {}", chapter.number);
+  return chapter.title.empty() ? number
+                               : fmt::format("{} {}", chapter.number, translated(chapter.title, 100));
+}
+
+std::string Page::heading(int below, const std::string& id, const std::string& content) const {
+  const std::string attribute = id.empty() ? "" : fmt::format(" id=\"{}{}\"", prefix, id);
+  return fmt::format("<h{0}{1}>{2}</h{0}>\n", std::min(level + below, 6), attribute, content);
+}
+
+std::string Page::anchor(const Requirement& requirement) const {
+  return anchors[static_cast<std::size_t>(&requirement - result.requirements.data())];
+}
+
+std::string Page::joined(const std::vector<std::string>& parts) const {
+  std::string list;
+  for (const std::string& part : parts)
+    list += (list.empty() ? "" : language == Language::chinese ? "、" : ", ") + part;
+  return list;
+}
+
+std::optional<double> share_of(const Check& check) {
+  if (!check.worst_difference || !check.tolerance || !(*check.tolerance > 0)) return {};
+  return *check.worst_difference / *check.tolerance;
+}
+
+std::optional<double> share_of(const Requirement& requirement) {
+  std::optional<double> most;
+  for (const Check& check : requirement.checks)
+    if (const auto share = share_of(check); share && (!most || svg::worse(*share, *most))) most = share;
+  return most;
+}
+
+std::string share_in_words(const Page& page, double share) {
+  if (share == 0) return page(Word::no_error);
+  if (share >= 1000 && share < 1e9) return page(Word::times_tolerance, html::digits(std::llround(share)));
+  if (!(share <= 1)) return page(Word::times_tolerance, html::amount(share));
+  return page(Word::of_tolerance, share < 1e-5 ? html::amount(share) : fmt::format("{:.2g} %", share * 100));
+}
+
+std::string badge(const Page& page, Verdict verdict) {
+  return fmt::format("<span class=\"badge {}\"><span class=\"mark\" aria-hidden=\"true\">{}</span> {}</span>",
+                     style_of(verdict), mark_of(verdict), page(word_of(verdict)));
+}
+
+std::string command_for(const Header& header, int chapter) {
+  const std::vector<std::string> given = words_of(header.command);
+  if (given.size() < 2 || given[1] != "verify" || header.baseline) return header.command;
+  const std::set<std::string> replaced = {"--only", "--out", "--shard"};
+  std::string command;
+  for (std::size_t i = 0; i < given.size(); ++i) {
+    if (replaced.contains(given[i])) {
+      ++i;
+      continue;
+    }
+    if (replaced.contains(given[i].substr(0, given[i].find('=')))) continue;
+    command += given[i] + " ";
+  }
+  return command + fmt::format("--only {0} --out out/chapter-{0}", chapter);
+}
+
+}  // namespace plumbline::reports

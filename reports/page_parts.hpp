@@ -1,0 +1,80 @@
+// The parts of a result's page. Each is complete HTML, or empty where the document has nothing for it.
+#pragma once
+
+#include <fmt/format.h>
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "reports/html.hpp"
+#include "reports/page.hpp"
+#include "reports/page_words.hpp"
+#include "reports/words.hpp"
+
+namespace plumbline::reports {
+
+// One result on a page, and how what it says is put there.
+struct Page {
+  Page(const Result& of, Language in, const Translation* by, std::string ids = "", int first_level = 1);
+
+  const Result& result;
+  Language language;
+  const Translation* translation;
+  std::string prefix;                // of every id, so that several results share a page
+  int level;                         // of its first heading
+  std::vector<std::string> anchors;  // of its requirements, as they stand in the document
+
+  const char* operator()(Word word) const { return say(word, language); }
+
+  // A sentence of ours with things put in that are safe already.
+  template <typename... Things>
+  std::string operator()(Word word, const Things&... things) const {
+    return fmt::format(fmt::runtime(say(word, language)), things...);
+  }
+
+  // Text of the document, which is in English or a candidate's.
+  std::string quoted(std::string_view text, std::size_t limit = usual_limit) const;
+  // The same where it may be known in the page's language.
+  std::string translated(const std::string& text, std::size_t limit = usual_limit) const;
+  std::string title(const Chapter& chapter) const;
+  std::string heading(int below, const std::string& id, const std::string& content) const;
+  std::string anchor(const Requirement& requirement) const;
+  // What ends a sentence that another follows.
+  const char* stop() const { return language == Language::chinese ? "。" : ". "; }
+  std::string joined(const std::vector<std::string>& parts) const;
+};
+
+// A check's error as a share of its tolerance; nothing where it has no such numbers, or is exact.
+std::optional<double> share_of(const Check& check);
+// The largest of a requirement's checks; NaN is larger than any.
+std::optional<double> share_of(const Requirement& requirement);
+// "3.7 % of its tolerance", "154 times its tolerance".
+std::string share_in_words(const Page& page, double share);
+
+// A mark and a word, never a colour alone.
+std::string badge(const Page& page, Verdict verdict);
+
+// How to run a chapter again: the run's own command for that chapter alone, into a directory of its own.
+std::string command_for(const Header& header, int chapter);
+
+// What some requirements' checks have measured and a picture shows, where the document has it.
+std::optional<Matrix> causality(const Page& page);
+struct CacheBytes {
+  double held = 0, needed = 0, multi_head = 0;
+};
+std::optional<CacheBytes> cache_bytes(const Page& page);
+
+std::string first_screen(const Page& page);
+std::string chapters_part(const Page& page);
+std::string pictures_part(const Page& page);
+std::string requirements_part(const Page& page);
+
+std::string picture_of(const Page& page, const Plot& plot, const std::string& id);
+std::string picture_of(const Page& page, const Matrix& matrix, const std::string& id);
+
+// The style and the script of every page.
+const char* page_style();
+const char* page_script();
+
+}  // namespace plumbline::reports

@@ -1,0 +1,222 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "reports/page_words.hpp"
+#include "reports/text.hpp"
+#include "reports/words.hpp"
+
+namespace plumbline::reports {
+namespace {
+
+// The musts that decide, and the first of each kind.
+struct Deciding {
+  int asked = 0, passed = 0, failed = 0, errors = 0, open = 0, waived = 0, expired = 0;
+  bool left_out = false;
+  const Requirement *first_failed = nullptr, *first_error = nullptr, *first_open = nullptr;
+};
+
+bool has_waiver(const Header& header, const Requirement& requirement) {
+  return std::any_of(header.waivers.begin(), header.waivers.end(),
+                     [&](const Waiver& waiver) { return waiver.requirement == requirement.id; });
+}
+
+// Of a requirement that did not fail, in force: such a run is not judged.
+std::string idle_waiver(const Result& result) {
+  for (const Requirement& one : result.requirements)
+    for (const Waiver& waiver : result.header.waivers)
+      if (is_idle(waiver, one, result.header)) return one.id;
+  return {};
+}
+
+Deciding deciding(const Result& result) {
+  Deciding found;
+  const auto count = [](int& number, const Requirement*& first, const Requirement& requirement) {
+    if (number++ == 0) first = &requirement;
+  };
+  for (const Requirement& one : result.requirements) {
+    if (one.level != Level::must || one.verdict == Verdict::not_applicable) continue;
+    if (is_left_to_others(result.header, one)) {
+      found.left_out = true;
+      continue;
+    }
+    ++found.asked;
+    if (one.verdict == Verdict::pass) ++found.passed;
+    if (one.verdict == Verdict::fail && waiver_of(result.header, one) != nullptr) ++found.waived;
+    if (one.verdict == Verdict::fail && waiver_of(result.header, one) == nullptr) {
+      count(found.failed, found.first_failed, one);
+      found.expired += has_waiver(result.header, one) ? 1 : 0;
+    }
+    if (one.verdict == Verdict::error) count(found.errors, found.first_error, one);
+    if (one.verdict == Verdict::not_assessed) count(found.open, found.first_open, one);
+  }
+  return found;
+}
+
+struct Chinese {
+  const Result& result;
+  const Translation* translation;
+  Deciding musts = deciding(result);
+
+  std::string first(const Requirement* requirement) const {
+    if (requirement == nullptr) return "";
+    const std::string* known = translation == nullptr ? nullptr : translation->find(requirement->statement);
+    return fmt::format("，首先是 {}：{}", visible(requirement->id, 40),
+                       visible(known == nullptr ? requirement->statement : *known, 200));
+  }
+
+  std::string subject() const {
+    const std::string& kind = result.header.candidate_kind;
+    return kind == "checkpoint" ? "该检查点" : kind == "state_dict" ? "该状态字典" : "该模型";
+  }
+
+  std::string about_waivers() const {
+    return (musts.waived > 0 ? fmt::format("；另有 {} 项已豁免", musts.waived) : "") +
+           (musts.expired > 0 ? fmt::format("；其中 {} 项的豁免已过期", musts.expired) : "");
+  }
+
+  std::string cannot(const std::string& what) const {
+    if (musts.first_error == nullptr)
+      return fmt::format("豁免有误：{} 已豁免，却并没有未通过；请去掉该豁免后重新运行",
+                         visible(idle_waiver(result), 40));
+    return fmt::format("{}：{} 项{}中有 {} 项没有可用的证据{}", what, musts.asked,
+                       result.header.baseline ? "比较" : "必须要求", musts.errors, first(musts.first_error));
+  }
+
+  std::string conforms(const std::string& target) const {
+    const int unmet = result.footer.failed - musts.waived;
+    const std::string but =
+        (unmet > 0 ? fmt::format("；有 {} 项建议未满足", unmet) : "") +
+        (musts.waived > 0 ? fmt::format("；有 {} 项未通过的必须要求已获豁免", musts.waived) : "");
+    const std::string& kind = result.header.candidate_kind;
+    if (kind == "checkpoint") return fmt::format("权重和配置符合 {}；运行它们的代码未经评判{}", target, but);
+    if (kind == "state_dict")
+      return fmt::format("权重符合 {}；配置和运行它们的代码均未经评判{}", target, but);
+    return fmt::format("该模型符合 {}：{} 项要求通过{}", target, result.footer.passed, but);
+  }
+
+  std::string incomplete() const {
+    if (musts.open > 0)
+      return fmt::format("没有未通过的要求，但有 {} 项适用的必须要求未评估{}", musts.open,
+                         first(musts.first_open));
+    if (const auto& shard = result.header.shard)
+      return fmt::format("{} 个分片中的第 {} 个{}；其余由其他分片承担，合并后才有结论", shard->of,
+                         shard->index, musts.passed == 0 ? "什么也没有检查" : "各项要求全部成立");
+    if (musts.passed == 0) return "没有未通过的要求，但什么也没有检查";
+    return fmt::format("{}的各项必须要求全部成立；其余没有检查",
+                       visible(scope_sentence(result.header, Language::chinese), 100));
+  }
+
+  std::string judged() const {
+    const std::string target =
+        result.header.specification.empty() ? "规格" : visible(result.header.specification, 100);
+    switch (result.footer.status) {
+      case 0:
+        return conforms(target);
+      case 1:
+        return fmt::format("{}不符合 {}：{} 项必须要求中有 {} 项未通过{}{}", subject(), target, musts.asked,
+                           musts.failed, first(musts.first_failed), about_waivers());
+      case 2:
+        return cannot(subject() + "无法评判");
+      default:
+        return incomplete() + about_waivers();
+    }
+  }
+
+  std::string same(const std::string& other, const std::string& one) const {
+    int compared = 0, identical = 0;
+    bool ran = false;
+    for (const Requirement& requirement : result.requirements) {
+      ran = ran || (requirement.chapter > 1 && requirement.verdict != Verdict::not_applicable);
+      for (const Check& check : requirement.checks)
+        if (check.identical) ++compared, identical += *check.identical ? 1 : 0;
+    }
+    if (!ran && compared == 0)
+      return fmt::format("{} 与 {} 所声明的内容没有差别；没有比较权重，也没有运行代码", other, one);
+    if (!ran) return fmt::format("{} 与 {} 所含的内容没有差别；没有运行代码", other, one);
+    if (compared == identical) return fmt::format("{} 与 {} 在所比较的全部内容上逐位相同", other, one);
+    return fmt::format("{} 与 {} 除舍入误差外没有差别；{} 个张量中有 {} 个逐位相同", other, one, compared,
+                       identical);
+  }
+
+  std::string compared() const {
+    const std::string one = visible(result.header.baseline->name, 80);
+    const std::string other = visible(result.header.candidate, 80);
+    switch (result.footer.status) {
+      case 0:
+        return same(other, one);
+      case 1:
+        return fmt::format("{} 与 {} 有差别：{} 项比较中有 {} 项不同{}", other, one, musts.asked,
+                           musts.failed, first(musts.first_failed));
+      case 2:
+        return cannot(fmt::format("{} 与 {} 无法比较", other, one));
+      default:
+        return musts.open == 0 ? "没有发现差别，但什么也没有比较"
+                               : fmt::format("没有发现差别，但 {} 项比较中有 {} 项无法进行{}", musts.asked,
+                                             musts.open, first(musts.first_open));
+    }
+  }
+};
+
+}  // namespace
+
+Verdict verdict_of(int status) {
+  return status == 0   ? Verdict::pass
+         : status == 1 ? Verdict::fail
+         : status == 3 ? Verdict::not_assessed
+                       : Verdict::error;
+}
+
+Word word_of_status(const Header& header, int status) {
+  const bool two = header.baseline.has_value();
+  switch (verdict_of(status)) {
+    case Verdict::pass:
+      return two ? Word::same : Word::conforms;
+    case Verdict::fail:
+      return two ? Word::different : Word::fails;
+    case Verdict::not_assessed:
+      return Word::incomplete;
+    default:
+      return two ? Word::cannot_compare : Word::cannot_judge;
+  }
+}
+
+bool is_idle(const Waiver& waiver, const Requirement& requirement, const Header& header) {
+  const bool needs_none =
+      requirement.verdict == Verdict::pass || requirement.verdict == Verdict::not_applicable;
+  return needs_none && waiver.requirement == requirement.id && in_force(waiver, header);
+}
+
+std::string capitalised(std::string sentence) {
+  if (!sentence.empty() && sentence.front() >= 'a' && sentence.front() <= 'z')
+    sentence.front() = static_cast<char>(sentence.front() - 'a' + 'A');
+  return sentence;
+}
+
+std::string verdict_sentence(const Result& result, Language language, const Translation* translation) {
+  if (language == Language::chinese) {
+    const Chinese chinese{result, translation};
+    return result.header.baseline ? chinese.compared() : chinese.judged();
+  }
+  std::string sentence = result.footer.verdict;
+  constexpr std::string_view known = "incomplete: ";
+  if (sentence.starts_with(known)) sentence.erase(0, known.size());
+  return capitalised(std::move(sentence));
+}
+
+std::string scope_sentence(const Header& header, Language language) {
+  std::string scope = scope_in_words(header.scope);
+  if (language == Language::english) return scope;
+  for (const char* start : {"chapters ", "chapter "}) {
+    if (!scope.starts_with(start)) continue;
+    std::string numbers = scope.substr(std::string_view(start).size());
+    if (const std::size_t last = numbers.find(" and "); last != std::string::npos)
+      numbers.replace(last, 5, ", ");
+    if (numbers.find_first_not_of("0123456789, ") != std::string::npos) return scope;
+    for (std::size_t at = 0; (at = numbers.find(", ")) != std::string::npos;) numbers.replace(at, 2, "、");
+    return fmt::format("第 {} 章", numbers);
+  }
+  return scope;
+}
+
+}  // namespace plumbline::reports

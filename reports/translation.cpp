@@ -1,0 +1,36 @@
+#include <fmt/format.h>
+
+#include "harness/system/error.hpp"
+#include "harness/system/json.hpp"
+#include "reports/page.hpp"
+
+namespace plumbline::reports {
+
+const std::string* Translation::find(const std::string& english) const {
+  const auto found = sentences.find(english);
+  return found == sentences.end() ? nullptr : &found->second;
+}
+
+Translation read_translation(const std::string& text, const std::string& path) {
+  const auto document = parse_json(text, path);
+  Translation translation;
+  for (const char* part : {"chapters", "requirements"}) {
+    const auto entries = document.is_object() ? document.find(part) : document.end();
+    const auto refuse = [&](const std::string& what) {
+      throw InputError(fmt::format("{}: {} {}; expected entries with the texts en and zh: install it again",
+                                   path, part, what));
+    };
+    if (entries == document.end() || !entries->is_array()) refuse("is no array");
+    for (std::size_t i = 0; i < entries->size(); ++i) {
+      const auto& entry = (*entries)[i];
+      const auto has = [&](const char* key) {
+        return entry.is_object() && entry.contains(key) && entry[key].is_string() && entry[key] != "";
+      };
+      if (!has("en") || !has("zh")) refuse(fmt::format("has an entry [{}] without a text", i));
+      translation.sentences[entry["en"].get<std::string>()] = entry["zh"].get<std::string>();
+    }
+  }
+  return translation;
+}
+
+}  // namespace plumbline::reports
