@@ -181,6 +181,18 @@ TEST_CASE("a requirement that was taken away is missed where the examiner knows 
   CHECK(incompleteness(more, knowing) == "there is no requirement X-1");
 }
 
+TEST_CASE("a bundle without one of its renderings is not complete, whatever its manifest says") {
+  const TemporaryDirectory directory;
+  for (std::size_t i = 1; i < renderings().size(); ++i) {
+    auto files = rendered(examples::passing(), renderings());
+    files.erase(files.begin() + static_cast<std::ptrdiff_t>(i));
+    write_bundle(files, directory.path());
+    CHECK(examine(directory.path(), examiner).findings ==
+          std::vector<std::string>{std::string(renderings()[i].name) +
+                                   ": is not in manifest.json, and belongs to a bundle"});
+  }
+}
+
 TEST_CASE("another version's renderings are not taken for forged without saying whose they are") {
   const TemporaryDirectory directory;
   auto files = rendered(examples::passing(), renderings());
