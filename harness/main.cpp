@@ -17,10 +17,12 @@
 #include "harness/candidate/live.hpp"
 #include "harness/candidate/reference.hpp"
 #include "harness/candidate/variants.hpp"
+#include "harness/commit.hpp"
 #include "harness/defect_commands.hpp"
 #include "harness/device.hpp"
 #include "harness/evidence/safetensors.hpp"
 #include "harness/experiments.hpp"
+#include "harness/report_commands.hpp"
 #include "harness/sampling.hpp"
 #include "harness/session.hpp"
 #include "harness/system/error.hpp"
@@ -28,6 +30,7 @@
 #include "harness/system/interruption.hpp"
 #include "harness/system/processors.hpp"
 #include "harness/text_commands.hpp"
+#include "reports/merge.hpp"
 
 namespace plumbline {
 namespace {
@@ -91,7 +94,9 @@ struct Arguments {
   std::vector<std::string> only, left_out;
   bool no_diagnosis = false;
   std::string out = "out";
-  std::string golden;  // a folder of golden tensors; empty: our own
+  std::string golden;   // a folder of golden tensors; empty: our own
+  std::string shard;    // "2/4"; empty: all of it
+  std::string waivers;  // a file; empty: none
   std::string python;
   double timeout = 120;
   std::shared_ptr<RecordingWriter> recording;  // of what a live model answers; null: none is made
@@ -182,11 +187,17 @@ Prepared prepare(const Arguments& arguments) {
   return prepared;
 }
 
+// Of what has files of its own.
+std::optional<reports::Commit> commit_of_candidate(const Arguments& arguments) {
+  std::error_code ignored;
+  return fs::exists(arguments.candidate, ignored) ? commit_of(arguments.candidate) : std::nullopt;
+}
+
 Circumstances circumstances_of(const Arguments& arguments, const Prepared& prepared,
                                const std::string& command) {
   require_writable(arguments.out, "--out");
   return {prepared.specification, prepared.data,     arguments.out, device_name(prepared.device),
-          arguments.dtype,        PLUMBLINE_VERSION, command};
+          arguments.dtype,        PLUMBLINE_VERSION, command,       commit_of_candidate(arguments)};
 }
 
 int run_verify(const Arguments& arguments, const std::string& command) {
@@ -197,7 +208,10 @@ int run_verify(const Arguments& arguments, const std::string& command) {
                             arguments.recording != nullptr,
                             arguments.golden,
                             !arguments.no_diagnosis,
-                            arguments.left_out};
+                            arguments.left_out,
+                            {},
+                            arguments.waivers};
+  if (!arguments.shard.empty()) verification.shard = reports::parse_shard(arguments.shard);
   verification.candidate =
       open_candidate(arguments, prepared.specification, prepared.data, prepared.type, prepared.device);
   return verify(std::move(verification));
@@ -349,6 +363,13 @@ int run(int count, char** values) {
           "attention, cache, rope, blocks, modes, numerics, training, text, claims); the verdict is then "
           "incomplete")
       ->delimiter(',');
+  verifying
+      ->add_option("--shard", arguments.shard,
+                   "I/N: look at the I-th of N parts of the requirements; `plumbline report merge` makes one "
+                   "result of all N")
+      ->excludes("--only");
+  verifying->add_option("--waivers", arguments.waivers,
+                        "a file of failures that somebody answers for until a day (README: Reports)");
   verifying->add_flag(
       "--no-diagnosis", arguments.no_diagnosis,
       "of a model that fails, do not look for known defects that explain it (20 s at full size, or more)");
@@ -356,7 +377,9 @@ int run(int count, char** values) {
       ->add_option("--leave-out", arguments.left_out,
                    "a defect that the diagnosis is to know nothing of (to measure how it does then)")
       ->group("");
-  verifying->add_option("--out", arguments.out, "directory for result.json, result.xml and summary.md")
+  verifying
+      ->add_option("--out", arguments.out,
+                   "directory for the bundle: report.html, result.json and what derives from it")
       ->capture_default_str();
   verifying->footer(kStatusHelp);
 
@@ -366,7 +389,9 @@ int run(int count, char** values) {
   std::string recorded;
   recording->add_option("-o,--output", recorded, "the recording, an .h5 file")->required();
   add_running_options(*recording);
-  recording->add_option("--out", arguments.out, "directory for result.json, result.xml and summary.md")
+  recording
+      ->add_option("--out", arguments.out,
+                   "directory for the bundle: report.html, result.json and what derives from it")
       ->capture_default_str();
   recording->footer(kStatusHelp);
   for (auto* command : {verifying, recording}) {
@@ -382,7 +407,9 @@ int run(int count, char** values) {
   comparing->add_option("one", compared_one, "a candidate, as for verify: what it was before")->required();
   comparing->add_option("other", compared_other, "a candidate, as for verify: what it is now")->required();
   add_running_options(*comparing);
-  comparing->add_option("--out", arguments.out, "directory for result.json, result.xml and summary.md")
+  comparing
+      ->add_option("--out", arguments.out,
+                   "directory for the bundle: report.html, result.json and what derives from it")
       ->capture_default_str();
   comparing->footer(kCompareHelp);
 
@@ -444,6 +471,7 @@ int run(int count, char** values) {
   add_experiments(app, reading);
   add_defects(app, reading);
   add_campaign(app, reading);
+  add_report(app, reading);
 
   std::string export_specification = "minimind2-small", export_directory;
   auto* exporting =

@@ -110,7 +110,8 @@ Examiner examiner_of(const Circumstance& circumstance) {
   const std::string text = read_text(file, most);
   Examiner examiner{
       fmt::format("{:%Y-%m-%d}", fmt::gmtime(std::time(nullptr))), circumstance.version, sha256(text), {}};
-  for (const auto& one : parse_json(text, file.string()).at("requirements"))
+  const auto document = parse_json(text, file.string());
+  for (const auto& one : document.at("requirements"))
     examiner.requirements.push_back(one.at("id").get<std::string>());
   return examiner;
 }

@@ -25,8 +25,11 @@
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
 #include "harness/system/processors.hpp"
+#include "reports/merge.hpp"
 #include "reports/result.hpp"
 #include "reports/terminal.hpp"
+#include "reports/waivers.hpp"
+#include "reports/words.hpp"
 #include "suites/comparison.hpp"
 #include "suites/diagnosis.hpp"
 #include "suites/localisation.hpp"
@@ -138,8 +141,12 @@ reports::Header header_of(const Circumstances& run, const Description& descripti
       {"hdf5", fmt::format("{}.{}.{}", major, minor, release)},
       {"compiler", __VERSION__},
       {"system", system_name()}};
-  if (runs_code && run.device.starts_with("cuda"))
+  if (runs_code && run.device.starts_with("cuda")) {
     header.versions.emplace_back("cuda driver", cuda_device(0).driver);
+    header.versions.emplace_back("cpu", cpu_name());
+  }
+  header.versions.emplace_back("requirements", sha256_of_file(run.data / "fixtures" / "requirements.json"));
+  header.commit = run.commit;
   header.started = fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr)));
   header.command = run.command;
   header.scope = "everything";
@@ -175,6 +182,12 @@ std::vector<reports::Requirement> of_chapter(const Recorder& recorder, int chapt
 bool any_failed(const reports::Result& result) {
   return std::any_of(result.requirements.begin(), result.requirements.end(),
                      [](const auto& requirement) { return requirement.verdict == reports::Verdict::fail; });
+}
+
+std::vector<std::string> ids_of(const Recorder& recorder) {
+  std::vector<std::string> ids;
+  for (const auto& requirement : recorder.requirements()) ids.push_back(requirement.id);
+  return ids;
 }
 
 // Catch2 runs the tests that carry these requirements' tags.
@@ -214,11 +227,25 @@ int verify(Verification verification) {
       throw InputError(fmt::format("--only {}: {}", printable(word, 40), error.what()));
     }
 
+  const auto ids = ids_of(recorder);
+  std::vector<reports::Waiver> waivers;
+  if (!verification.waivers.empty())
+    waivers = reports::read_waivers(verification.waivers, {ids.begin(), ids.end()});
+  std::set<std::string> own(ids.begin(), ids.end());
+  if (const auto& shard = verification.shard) {
+    const auto named = reports::of_shard(ids, *shard);
+    own = {named.begin(), named.end()};
+    for (const auto& id : ids)
+      if (!own.contains(id)) recorder.leave_out(id, reports::left_to_others(*shard));
+  }
+
   Subject subject(candidate, verification.specification, std::move(golden), verification.data / "fixtures",
                   recorder);
   set_subject(&subject);
   reports::Result result;
   result.header = header_of(verification, candidate.describe(), runs_code);
+  result.header.shard = verification.shard;
+  result.header.waivers = waivers;
   if (!asked.empty()) result.header.scope = fmt::format("chapter {}", fmt::join(asked, ", "));
   result.chapters = recorder.chapters();
   reports::Terminal terminal(stdout);
@@ -227,18 +254,20 @@ int verify(Verification verification) {
   Catch::Session session;
   for (const auto& chapter : recorder.chapters()) {
     const bool wanted = asked.empty() || asked.contains(chapter.number);
-    const auto own = of_chapter(recorder, chapter.number);
+    auto requirements = of_chapter(recorder, chapter.number);
     if (!wanted) {
-      for (const auto& requirement : own) recorder.leave_out(requirement.id, "outside --only");
+      for (const auto& requirement : requirements) recorder.leave_out(requirement.id, "outside --only");
       continue;
     }
-    std::vector<std::string> ids;
-    for (const auto& requirement : own)
-      if (requirement.verdict != reports::Verdict::not_applicable) ids.push_back(requirement.id);
-    terminal.chapter_begin(chapter, static_cast<int>(own.size()));
-    for (const auto& requirement : own)
+    std::erase_if(requirements, [&](const auto& requirement) { return !own.contains(requirement.id); });
+    if (requirements.empty()) continue;
+    std::vector<std::string> applicable;
+    for (const auto& requirement : requirements)
+      if (requirement.verdict != reports::Verdict::not_applicable) applicable.push_back(requirement.id);
+    terminal.chapter_begin(chapter, static_cast<int>(requirements.size()));
+    for (const auto& requirement : requirements)
       if (requirement.verdict == reports::Verdict::not_applicable) terminal.requirement_end(requirement);
-    run_tests(session, ids);
+    run_tests(session, applicable);
     terminal.chapter_end();
   }
   result.requirements = recorder.requirements();
@@ -254,7 +283,8 @@ int verify(Verification verification) {
   result.footer.seconds = seconds_since(began);
   auto closing = candidate.closing_note();
   const auto& [name, notes] = std::tie(candidate.describe().name, candidate.describe().notes);
-  if (kind == "reference" && name.starts_with("defect:") && notes.empty() && !any_failed(result))
+  if (kind == "reference" && name.starts_with("defect:") && notes.empty() && !any_failed(result) &&
+      !verification.shard)
     closing = fmt::format("nothing failed {}: it changes nothing there, or nothing that was asked", name);
   if (!closing.empty()) result.header.notes.push_back(closing);
   reports::conclude(result);

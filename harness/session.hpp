@@ -3,21 +3,24 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "harness/candidate/candidate.hpp"
 #include "harness/model/specification.hpp"
+#include "reports/result.hpp"
 
 namespace plumbline {
 
 // What is the same of every run.
 struct Circumstances {
   Specification specification;
-  std::filesystem::path data;    // holds fixtures/ and golden/
-  std::filesystem::path out;     // where the documents go
-  std::string device, dtype;     // as shown in the header
-  std::string version, command;  // of this program, and how it was called
+  std::filesystem::path data;                  // holds fixtures/ and golden/
+  std::filesystem::path out;                   // where the documents go
+  std::string device, dtype;                   // as shown in the header
+  std::string version, command;                // of this program, and how it was called
+  std::optional<reports::Commit> commit = {};  // of the candidate's files
 };
 
 struct Verification : Circumstances {
@@ -27,6 +30,8 @@ struct Verification : Circumstances {
   std::filesystem::path golden;       // a folder of golden tensors; empty: our own
   bool diagnosing = true;             // of what failed, why
   std::vector<std::string> left_out;  // defects that the diagnosis is to know nothing of, to measure it
+  std::optional<reports::Shard> shard = {};  // of the requirements; empty: all
+  std::filesystem::path waivers = {};        // a file of failures that somebody answers for; empty: none
 };
 
 // Runs every applicable check, shows progress, writes the documents. Returns the exit status (0 to 3).

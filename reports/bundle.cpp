@@ -10,6 +10,7 @@
 #include "harness/system/json.hpp"
 #include "reports/collection.hpp"
 #include "reports/json_text.hpp"
+#include "reports/page.hpp"
 #include "reports/text.hpp"
 
 namespace plumbline::reports {
@@ -31,10 +32,17 @@ bool is_plain_name(const std::string& name) {
 // and compared by `report check`.
 const std::vector<Rendering<Result>>& renderings() {
   static const std::vector<Rendering<Result>> list = {
-      {"result.json", to_json},         {"result.xml", to_junit},           {"summary.md", to_markdown},
-      {"ctrf.json", to_ctrf},           {"sarif.json", to_sarif},           {"badge.svg", to_badge},
-      {"statement.json", to_statement}, {"provenance.json", to_provenance},
-      // report.html and report.zh.html: {"report.html", [](const Result& r) { return to_html(r, ...); }}
+      {"result.json", to_json},
+      {"result.xml", to_junit},
+      {"summary.md", to_markdown},
+      {"ctrf.json", to_ctrf},
+      {"sarif.json", to_sarif},
+      {"badge.svg", to_badge},
+      {"statement.json", to_statement},
+      {"provenance.json", to_provenance},
+      {"report.html", [](const Result& result) { return to_html(result, Language::english); }},
+      {"report.zh.html",
+       [](const Result& result) { return to_html(result, Language::chinese, &in_chinese()); }},
   };
   return list;
 }

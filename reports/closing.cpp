@@ -244,7 +244,7 @@ void verdict(Page& page, const Footer& footer) {
   page.dim(fmt::format("{} compared in {:.1f} s", counted(footer.elements_compared, "element"), seconds), 3);
   if (!page.written_to.empty()) {
     const std::string out = page.paint.text(page.written_to) + "/";
-    page.dim(fmt::format("{0}result.json, {0}result.xml, {0}summary.md", out), 3);
+    page.dim(fmt::format("{0}report.html to read, {0}result.json and what derives from it", out), 3);
   }
 }
 

@@ -12,6 +12,7 @@
 #include "reports/json_text.hpp"
 #include "reports/junit.hpp"
 #include "reports/markdown.hpp"
+#include "reports/page.hpp"
 #include "reports/text.hpp"
 #include "reports/words.hpp"
 
@@ -72,7 +73,12 @@ const std::vector<Rendering<Collection>>& collection_renderings() {
       {"collection.json", [](const Collection& collection) { return to_json(collection); }},
       {"result.xml", [](const Collection& collection) { return to_junit(collection); }},
       {"summary.md", [](const Collection& collection) { return to_markdown(collection); }},
-      // report.html and report.zh.html of several: likewise
+      {"report.html",
+       [](const Collection& collection) { return to_html(collection.results, Language::english); }},
+      {"report.zh.html",
+       [](const Collection& collection) {
+         return to_html(collection.results, Language::chinese, &in_chinese());
+       }},
   };
   return list;
 }

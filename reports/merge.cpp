@@ -168,7 +168,7 @@ const Requirement& looked_at(const std::vector<Source>& shards, std::size_t at) 
 
 // In the requirements' order, as one run has them; then those of the whole run, of the first shard with such.
 template <typename Picture>
-std::vector<Picture> pictures_of(const std::vector<Source>& shards, std::vector<Picture> Result::* pictures) {
+std::vector<Picture> pictures_of(const std::vector<Source>& shards, std::vector<Picture> Result::*pictures) {
   std::vector<Picture> all;
   const auto take = [&](const Source& from, const std::string& requirement) {
     const std::size_t before = all.size();

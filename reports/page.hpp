@@ -23,6 +23,10 @@ struct Translation {
 // Reads fixtures/requirements.zh.json. Errors: InputError.
 Translation read_translation(const std::string& text, const std::string& path);
 
+// What fixtures/requirements.zh.json held when the program was built: a rendering is a function of its
+// document alone.
+const Translation& in_chinese();
+
 // The page of one result. `translation` may be null: statements and titles then stay as the document has
 // them.
 std::string to_html(const Result& result, Language language, const Translation* translation = nullptr);

@@ -71,7 +71,7 @@ Findings
 ✔  The model conforms to minimind2-small: 4 requirements passed
    4 passed
    256 elements compared in 0.5 s
-   out/result.json, out/result.xml, out/summary.md
+   out/report.html to read, out/result.json and what derives from it
 )");
 }
 
@@ -121,7 +121,7 @@ Findings
    query head h reads key/value head h div 4
    3 passed, 1 failed, 1 error, 1 not applicable
    41,216 elements compared in 0.5 s
-   out/result.json, out/result.xml, out/summary.md
+   out/report.html to read, out/result.json and what derives from it
 )");
 }
 

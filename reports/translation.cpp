@@ -33,4 +33,12 @@ Translation read_translation(const std::string& text, const std::string& path) {
   return translation;
 }
 
+extern const char* const requirements_in_chinese;  // translation_data.cpp.in
+
+const Translation& in_chinese() {
+  static const Translation chinese =
+      read_translation(requirements_in_chinese, "fixtures/requirements.zh.json");
+  return chinese;
+}
+
 }  // namespace plumbline::reports

@@ -14,6 +14,7 @@ Judges language models against an architecture. The first run fetches what is mi
   log FILE             is this a sound training run? its loss curve judged
   experiment repeater  which difference makes a model repeat itself? trains small models and says
   defects [NAME]       the known mistakes that a failing model is tried for
+  report ACTION        render, merge, diff or check what verify wrote
   adapter ACTION       init: write what connects a live model; check: try it alone
   export DIR           write the reference's own weights as a Hugging Face checkpoint
   test [PATTERN]       run the project's own tests
@@ -33,10 +34,10 @@ help_verify() {
   cat <<'END'
 Usage: plumbline verify [CANDIDATE] [--spec NAME|FILE] [--device auto|cpu|cuda[:N]] [--dtype f32|bf16] [--threads N]
                         [--only CHAPTER,...] [--golden DIR] [--name TEXT] [--out DIR] [--python PATH] [--timeout SECONDS]
-                        [--no-diagnosis]
+                        [--no-diagnosis] [--shard I/N] [--waivers FILE]
 CANDIDATE: nothing for the built-in reference, a live model's adapter.py or 'exec: COMMAND', a recording FILE.h5, a folder with
 config.json and *.safetensors, a FILE.pth (with --spec), or defect:NAME. --python: the interpreter that runs an adapter.
-Results go to DIR (out): result.json, JUnit XML, summary.md.
+A bundle goes to DIR (out): report.html to read, result.json, and what derives from it (JUnit XML, summary.md, SARIF, ...).
 END
 }
 
@@ -98,6 +99,16 @@ Every defect of the catalogue has to fail the suites and every honest variant to
 requirement sees what and how plainly, what the diagnosis names, and which requirement nothing can fail. NAME: a defect, or variant:NAME; what
 is named runs at full size, too, unless --small-alone.
 Exit status: 0 as it should be; 1 a defect passed, a variant failed or a requirement is idle; 2 could not be done.
+END
+}
+
+help_report() {
+  cat <<'END'
+Usage: plumbline report render DOCUMENT [--out DIR] [--lang en|zh]    every rendering again from the document
+       plumbline report merge DOCUMENT... --out DIR                   shards into one result, or candidates side by side
+       plumbline report diff OLD NEW [-o FILE.md]                     what changed between two commits or two models
+       plumbline report check DIR                                     is a bundle complete, untouched and consistent?
+DOCUMENT: a bundle that verify wrote, or its result.json.
 END
 }
 
