@@ -108,8 +108,10 @@ Examiner examiner_of(const Circumstance& circumstance) {
   constexpr std::uint64_t most = 4 << 20;
   const fs::path file = circumstance.data / "fixtures" / "requirements.json";
   const std::string text = read_text(file, most);
-  Examiner examiner{
-      fmt::format("{:%Y-%m-%d}", fmt::gmtime(std::time(nullptr))), circumstance.version, sha256(text), {}};
+  Examiner examiner{fmt::format("{:%Y-%m-%d}", fmt::gmtime(std::time(nullptr))),
+                    circumstance.version,
+                    sha256(text).substr(0, 16),
+                    {}};
   const auto document = parse_json(text, file.string());
   for (const auto& one : document.at("requirements"))
     examiner.requirements.push_back(one.at("id").get<std::string>());

@@ -145,7 +145,8 @@ reports::Header header_of(const Circumstances& run, const Description& descripti
     header.versions.emplace_back("cuda driver", cuda_device(0).driver);
     header.versions.emplace_back("cpu", cpu_name());
   }
-  header.versions.emplace_back("requirements", sha256_of_file(run.data / "fixtures" / "requirements.json"));
+  header.versions.emplace_back("requirements",
+                               sha256_of_file(run.data / "fixtures" / "requirements.json").substr(0, 16));
   header.commit = run.commit;
   header.started = fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr)));
   header.command = run.command;

@@ -26,7 +26,7 @@ struct Examined {
 struct Examiner {
   std::string today;                      // "2026-12-31", on which waivers are to hold
   std::string version;                    // another's renderings may be worded otherwise
-  std::string requirements_sha256;        // of its file of requirements, as in header.versions "requirements"
+  std::string requirements_sha256;        // of its file of requirements, as header.versions has it: 16 digits
   std::vector<std::string> requirements;  // their ids: what a document that was made with that file has
 };
 
