@@ -21,6 +21,10 @@ IN_STEP = "change both files together"
 Line = collections.namedtuple("Line", "number text")
 
 
+def without_code(text):
+    return re.sub(r"`[^`]*`", "", text)
+
+
 class Readme:
     """What one of them consists of; everything with the number of its line."""
 
@@ -53,11 +57,11 @@ class Readme:
         if block is not None:
             raise AssertionError(f"{name}:{block[0].number}: this code block does not end")
 
-    def found(self, pattern, without_code=False):
-        """{match: line of the first} of a pattern with one group, outside of code blocks."""
+    def found(self, pattern, of=str):
+        """{match: line of the first} of a pattern with one group, in what `of` leaves of each line outside of code blocks."""
         places = {}
         for line in self.prose:
-            for one in re.findall(pattern, re.sub(r"`[^`]*`", "", line.text) if without_code else line.text):
+            for one in re.findall(pattern, of(line.text)):
                 places.setdefault(one, line.number)
         return places
 
@@ -65,7 +69,7 @@ class Readme:
         """[(line, target)]: a link within the file as the heading that it leads to, counted from 0, where there is one."""
         slugs = [re.sub(r"[^\w\- ]", "", re.sub(r"^#+ ", "", h.text).lower()).replace(" ", "-") for h in self.headings]
         for line in self.prose:
-            for target in re.findall(r"\]\(([^)\s]+)\)", line.text):
+            for target in re.findall(r"\]\(([^)\s]+)\)", without_code(line.text)):
                 if target.startswith("#") and target[1:] in slugs:
                     target = slugs.index(target[1:])
                 yield line.number, target
@@ -98,6 +102,8 @@ class Help:
 
 
 class Readmes(unittest.TestCase):
+    longMessage = False  # the sentences below say it all
+
     @classmethod
     def setUpClass(cls):
         cls.english, cls.chinese = Readme(ENGLISH), Readme(CHINESE)
@@ -137,13 +143,13 @@ class Readmes(unittest.TestCase):
         lacking = {name: there - here for name, here, there in ((ENGLISH, counts[0], counts[1]), (CHINESE, counts[1], counts[0]))}
         for name, targets in lacking.items():
             told = [f"to heading {one + 1}" if isinstance(one, int) else one for one in targets]
-            self.assertEqual(told, [], f"{name} lacks links that its counterpart has: {IN_STEP}")
+            self.assertEqual(told, [], f"{name} lacks links that its counterpart has, {', '.join(told)}: {IN_STEP}")
         for readme, other in ((self.english, CHINESE), (self.chinese, ENGLISH)):
             self.assertIn(other, [target for line, target in readme.links() if line <= 5], f"{readme.name} does not lead to {other} in its first lines")
 
     def test_names_and_figures_are_the_same(self):
-        for what, pattern, without_code in (("", r"(`[^`]+`)", False), ("the figure ", r"(?<![\w.,-])(\d[\d,.]*\d)(?![\w-])", True)):
-            one, other = (readme.found(pattern, without_code) for readme in (self.english, self.chinese))
+        for what, pattern, of in (("", r"(`[^`]+`)", str), ("the figure ", r"(?<![A-Za-z\d.,_-])(\d[\d,.]*\d)(?![A-Za-z\d_-])", without_code)):
+            one, other = (readme.found(pattern, of) for readme in (self.english, self.chinese))
             for name, here, there, its in ((CHINESE, other, one, ENGLISH), (ENGLISH, one, other, CHINESE)):
                 for thing in there:
                     self.assertIn(thing, here, f"{name} does not mention {what}{thing}, which stands in line {there[thing]} of {its}: {IN_STEP}")
