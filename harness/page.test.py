@@ -1,4 +1,5 @@
-"""Opens pages in a browser, as a reader would: page.test.py FILE.html...
+"""Opens pages in a browser, as a reader would: page.test.py FILE.html..., or page.test.py --program PROGRAM: the pages that it
+writes of a model that conforms and of one that does not.
 
 Each is looked at wide, narrow, dark, on paper and without scripts: no error on the console, no request, nothing wider than the
 window, nothing serious to an accessibility checker, and the verdict on the first screen. Exit status 1 if any of that fails, 77 if
@@ -6,7 +7,9 @@ there is no browser, or nothing to drive it with: then nothing was looked at.
 """
 import pathlib
 import shutil
+import subprocess
 import sys
+import tempfile
 
 NOTHING_LOOKED_AT = 77
 SIZES = {"wide": (1280, 800), "narrow": (390, 844)}
@@ -145,7 +148,24 @@ class Look:
         return self.wrong
 
 
-def main(files):
+def pages_of(program, folder):
+    """Of both languages."""
+    pages = []
+    for candidate, status in (("reference", 0), ("defect:gate-up-swapped", 1)):
+        out = pathlib.Path(folder) / candidate.split(":")[0]
+        run = subprocess.run([program, "verify", candidate, "--spec", "tiny", "--out", str(out)], capture_output=True, text=True, timeout=300)
+        if run.returncode != status:
+            sys.exit(f"page.test.py: verify {candidate} ended with {run.returncode}: {run.stderr[-300:]}")
+        pages += [out / "report.html", out / "report.zh.html"]
+    return pages
+
+
+def main(arguments):
+    with tempfile.TemporaryDirectory() as folder:
+        return look(pages_of(arguments[1], folder) if arguments[:1] == ["--program"] else arguments)
+
+
+def look(files):
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if chromium is None:
         unavailable("no chromium is installed")

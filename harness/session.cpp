@@ -25,6 +25,7 @@
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
 #include "harness/system/processors.hpp"
+#include "reports/bundle.hpp"
 #include "reports/merge.hpp"
 #include "reports/result.hpp"
 #include "reports/terminal.hpp"
@@ -41,6 +42,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr double kSecondsOfDiagnosis = 20;
+constexpr std::uint32_t kSeed = 1;
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
@@ -78,6 +80,7 @@ class Reporter : public Catch::StreamingReporterBase {
 
   void testCaseStarting(const Catch::TestCaseInfo& info) override {
     running.began = Clock::now();
+    at::manual_seed(kSeed);  // what is drawn is the same whatever was looked at before, as in a shard
     const auto id = requirement_of(info);
     running.recorder->begin(id);
     running.terminal->requirement_begin(id, info.name.substr(std::min(info.name.size(), id.size() + 2)));
@@ -133,7 +136,7 @@ reports::Header header_of(const Circumstances& run, const Description& descripti
   header.device = runs_code ? run.device : "none: nothing is run";
   header.dtype = runs_code ? run.dtype : "as stored";
   header.threads = at::get_num_threads();
-  header.seed = 1;
+  header.seed = kSeed;
   header.versions = {
       {"libtorch", TORCH_VERSION},
       {"catch2", fmt::format("{}.{}.{}", Catch::libraryVersion().majorVersion,
@@ -189,6 +192,13 @@ std::vector<std::string> ids_of(const Recorder& recorder) {
   std::vector<std::string> ids;
   for (const auto& requirement : recorder.requirements()) ids.push_back(requirement.id);
   return ids;
+}
+
+std::vector<reports::File> logs_of(const std::vector<const Candidate*>& candidates) {
+  std::vector<reports::File> logs;
+  for (const auto* candidate : candidates)
+    if (const auto said = candidate->log(); !said.empty()) logs.push_back(reports::log_of("candidate", said));
+  return logs;
 }
 
 // Catch2 runs the tests that carry these requirements' tags.
@@ -289,7 +299,7 @@ int verify(Verification verification) {
     closing = fmt::format("nothing failed {}: it changes nothing there, or nothing that was asked", name);
   if (!closing.empty()) result.header.notes.push_back(closing);
   reports::conclude(result);
-  reports::write(result, verification.out.string());
+  reports::write(result, verification.out.string(), logs_of({&candidate}));
   terminal.end(result, verification.out.string());
   if (!closing.empty()) fmt::print("   {}\n", closing);
   return result.footer.status;
@@ -348,7 +358,7 @@ int compare(const Circumstances& circumstances, std::unique_ptr<Candidate> one,
   }
   result.footer.seconds = seconds_since(began);
   reports::conclude(result);
-  reports::write(result, circumstances.out.string());
+  reports::write(result, circumstances.out.string(), logs_of({one.get(), other.get()}));
   terminal.end(result, circumstances.out.string());
   return result.footer.status;
 }

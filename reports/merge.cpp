@@ -19,10 +19,13 @@ namespace {
   throw InputError(fmt::format("{}: {}", visible(name), why));
 }
 
+// Shards may be run on machines that are not quite alike: processors by any name, and any release of a
+// system.
 std::string text_of(const std::vector<std::pair<std::string, std::string>>& versions) {
   std::string words;
   for (const auto& [name, version] : versions)
-    words += fmt::format("{}{} {}", words.empty() ? "" : ", ", name, version);
+    if (name != "system" && name != "cpu")
+      words += fmt::format("{}{} {}", words.empty() ? "" : ", ", name, version);
   return words;
 }
 
@@ -82,7 +85,7 @@ std::vector<std::pair<const char*, std::string>> common(const Header& header) {
           {"candidate_kind", header.candidate_kind},
           {"candidate_sha256", header.candidate_sha256},
           {"baseline", header.baseline ? header.baseline->name + " " + header.baseline->sha256 : ""},
-          {"device", header.device},
+          {"device", header.device.starts_with("cpu") ? "cpu" : header.device},
           {"dtype", header.dtype},
           {"threads", std::to_string(header.threads)},
           {"seed", std::to_string(header.seed)},
@@ -205,6 +208,8 @@ Result merge_shards(std::vector<Source> shards) {
   for (const Source& one : shards) {
     whole.header.started = std::min(whole.header.started, one.result.header.started);
     whole.footer.seconds += one.result.footer.seconds;
+    if (whole.header.device.find(one.result.header.device) == std::string::npos)
+      whole.header.device += "; " + one.result.header.device;
     // Both look at the model itself and not at what a shard has asked: the lowest that was led to look tells.
     if (!whole.localisation) whole.localisation = one.result.localisation;
     if (!whole.diagnosis) whole.diagnosis = one.result.diagnosis;

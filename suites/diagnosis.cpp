@@ -37,7 +37,8 @@ constexpr double kThird = 1.0 / 3, kHalf = 0.5, kMost = 0.8;  // shares of the t
 constexpr const char* kTwice = "the same pass twice";
 constexpr int kAsked = 3;  // of how many observations a number is read that turns
 constexpr double kFine = 0.03, kCoarse = 0.3, kTold = 1e-9;  // logarithms: steps, and what is near enough
-constexpr double kSlow = 0.25, kQuick = 0.05;  // seconds that the specification's own model takes to answer
+constexpr double kSlow = 0.25, kQuick = 0.05,
+                 kBrief = 0.005;  // seconds that the specification's own model takes to answer
 
 class Diagnostician {
  public:
@@ -168,8 +169,12 @@ class Diagnostician {
     }
     // Of a model that answers otherwise every time nothing else can be compared.
     if (!steady_) std::erase_if(seen_, [](const Seen& one) { return one.observation.computes; });
+    // Of those that are about as quick, the simpler ones come first.
+    const auto about = [](const Seen& one) {
+      return std::max(0.0, std::round(std::log2(one.seconds / kBrief)));
+    };
     std::stable_sort(seen_.begin(), seen_.end(),
-                     [](const Seen& a, const Seen& b) { return a.seconds < b.seconds; });
+                     [&](const Seen& a, const Seen& b) { return about(a) < about(b); });
     for (auto& one : seen_) cache_[Names{}][&one] = one.differs ? kInfinite : 0;
   }
 
@@ -309,9 +314,13 @@ class Diagnostician {
     for (const auto& requirement : subject_.recorder().requirements())
       if (requirement.verdict == reports::Verdict::fail) failed.insert(requirement.id);
     const std::set<std::string> about_logits{"TXT-1", "TXT-2"};
-    failed_own_loop_ = std::any_of(failed.begin(), failed.end(), [&](const std::string& id) {
-      return id.starts_with("TXT-") && !about_logits.contains(id);
-    });
+    // One that could not be told apart from what its passes do wrong may be wrong all the same.
+    for (const auto& requirement : subject_.recorder().requirements())
+      failed_own_loop_ =
+          failed_own_loop_ || (requirement.id.starts_with("TXT-") && !about_logits.contains(requirement.id) &&
+                               (requirement.verdict == reports::Verdict::fail ||
+                                (requirement.verdict == reports::Verdict::not_assessed &&
+                                 !requirement.reason.starts_with("outside"))));
     for (const auto& defect : catalogue_)
       if (std::any_of(defect.seen_by.begin(), defect.seen_by.end(),
                       [&](const std::string& id) { return failed.contains(id); }))
@@ -366,6 +375,7 @@ class Diagnostician {
     within(kThird, [&] { look_inside(1); });
     within(kHalf, [&] { add_to_parts(); });
     if (!accounted_for_inside()) within(kThird, [&] { others_of_their_kind({}); });
+    within(kHalf, [&] { add_to_parts(); });
     for (const std::size_t together : {std::size_t{1}, std::size_t{2}})
       for (const auto& part : parts_of(together)) within(kHalf, [&] { others_of_their_kind(part); });
     add_to_parts();
@@ -795,10 +805,10 @@ class Diagnostician {
           attempt(with({one}, other), *quickest);
           if (any_complete()) return;
         }
-    const auto moving = of_those(names_);
-    for (std::size_t i = 0; i < moving.size(); ++i)
-      for (std::size_t j = i + 1; j < moving.size() && !any_complete(); ++j)
-        attempt({moving[i], moving[j]}, *quickest);
+    // Those first of which a failed requirement points to both.
+    const auto moving = of_those(in_order_);
+    for (std::size_t j = 1; j < moving.size(); ++j)
+      for (std::size_t i = 0; i < j && !any_complete(); ++i) attempt(with({moving[i]}, moving[j]), *quickest);
   }
 
   // Every form of the defects that first show in a stage that is wrong by itself: those of the whole model

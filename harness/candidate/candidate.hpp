@@ -99,6 +99,9 @@ class Candidate {
   // Errors: InputError with advice.
   virtual void check_adapter() {}
 
+  // What its program wrote to its standard error, the last part of it; of unknown origin.
+  virtual std::string log() const { return ""; }
+
   // A sentence on how the run went, for its end; empty: nothing to say.
   virtual std::string closing_note() const { return ""; }
 

@@ -118,6 +118,8 @@ class Live : public Candidate {
                  most > 0 ? std::optional(most) : std::nullopt};
   }
 
+  std::string log() const override { return session_ ? log_ + session_->channel.said() : log_; }
+
   std::string closing_note() const override {
     auto waited = waited_, computed = computed_;
     if (session_) waited += session_->channel.waited(), computed += session_->channel.computed();
@@ -329,6 +331,7 @@ class Live : public Candidate {
       waited_ += session_->channel.waited();
       computed_ += session_->channel.computed();
       most_bytes_ = std::max(most_bytes_, session_->channel.most_bytes());
+      log_ += session_->channel.said();
       session_ = std::make_unique<Session>(options_, greeting_);
       if (loaded_ && request != "load") session_->channel.ask("load", json::object(), *loaded_);
       moved_ = false;
@@ -475,6 +478,7 @@ class Live : public Candidate {
   int starts_ = 0;
   std::chrono::duration<double> waited_{0}, computed_{0};  // in sessions that are over
   std::uint64_t most_bytes_ = 0;                           // likewise
+  std::string log_;                                        // likewise
   Description description_;
   Hello hello_;
   std::unique_ptr<Mapping> mapping_;

@@ -41,6 +41,9 @@ class Channel {
   Reply ask(const std::string& request, nlohmann::json fields = nlohmann::json::object(),
             const NamedTensors& tensors = {});
 
+  // The last that the program wrote to its standard error; of unknown origin.
+  const std::string& said() const { return conversation_.errors(); }
+
   // Says bye and waits for the end, five seconds at most for each.
   void close();
 
