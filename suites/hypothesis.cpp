@@ -42,11 +42,31 @@ Hypothesis make_hypothesis(Subject& about, const Names& names, const Weights& we
   return made;
 }
 
+namespace {
+
+// What is not finite costs more to look at, and is rare.
+double largest_finite(const at::Tensor& x) {
+  const double all = largest(x);
+  return std::isfinite(all) ? all : largest(finite(x));
+}
+
+// Infinite where one has a NaN and the other has none.
+double largest_difference(const at::Tensor& a, const at::Tensor& b) {
+  const double all = largest(a - b);
+  if (std::isfinite(all)) return all;
+  if (!a.isnan().equal(b.isnan())) return kInfinite;
+  return largest((a - b).masked_fill((a == b) | a.isnan(), 0));
+}
+
+}  // namespace
+
 double noise_of(const Weights& one, const Weights& other, const std::string& key) {
   const auto a = one.find(key), b = other.find(key);
   if (a == one.end() || b == other.end() || a->second.sizes() != b->second.sizes()) return 0;
-  const auto size = largest(finite(a->second));
-  return size == 0 ? 0 : largest(finite(a->second) - finite(b->second)) / size;
+  const auto size = largest_finite(a->second);
+  if (size == 0) return 0;
+  const double off = largest(a->second.to(at::kDouble) - b->second.to(at::kDouble));
+  return (std::isfinite(off) ? off : largest(finite(a->second) - finite(b->second))) / size;
 }
 
 double residual(const Weights& seen, const Weights& exact, const Weights& near, const Weights& right,
@@ -69,13 +89,11 @@ double residual(const Weights& seen, const Weights& exact, const Weights& near, 
       continue;
     }
     const auto a = value.to(at::kCPU, at::kDouble), b = found->second.to(at::kCPU, at::kDouble);
-    if (!a.isnan().equal(b.isnan())) return kInfinite;
-    const auto alike = (a == b) | a.isnan();
-    const auto difference = (a - b).masked_fill(alike, 0);
+    const double off = largest_difference(a, b);
+    if (off == kInfinite) return kInfinite;
     const double relative =
         std::max({noise_of(exact, near, key), noise_of(right, right_near, key), roundoff});
-    const double allowed = kNoiseFactor * relative * largest(finite(b)) + slack;
-    const double off = largest(difference);
+    const double allowed = kNoiseFactor * relative * largest_finite(b) + slack;
     worst = std::max(worst, off == 0 ? 0 : allowed > 0 ? off / allowed : kInfinite);
   }
   for (const auto& [key, value] : exact)

@@ -93,12 +93,14 @@ at::Tensor next_token_loss(const at::Tensor& logits, const at::Tensor& labels) {
 at::Tensor adamw(const at::Tensor& parameter, const at::Tensor& gradient, Moments& moments, std::int64_t step,
                  const AdamW& n) {
   if (!moments.first.defined()) moments = {at::zeros_like(parameter), at::zeros_like(parameter)};
-  moments.first = n.beta1 * moments.first + (1 - n.beta1) * gradient;
-  moments.second = n.beta2 * moments.second + (1 - n.beta2) * gradient.square();
-  const auto first = moments.first / (1 - std::pow(n.beta1, static_cast<double>(step)));
-  const auto second = moments.second / (1 - std::pow(n.beta2, static_cast<double>(step)));
-  return (1 - n.learning_rate * n.weight_decay) * parameter -
-         n.learning_rate * first / (second.sqrt() + n.eps);
+  // In place: of a model of full size, memory for what lies between takes most of the time.
+  moments.first.mul_(n.beta1).add_(gradient, 1 - n.beta1);
+  moments.second.mul_(n.beta2).addcmul_(gradient, gradient, 1 - n.beta2);
+  const double first = 1 - std::pow(n.beta1, static_cast<double>(step)),
+               second = 1 - std::pow(n.beta2, static_cast<double>(step));
+  const auto root = (moments.second / second).sqrt_().add_(n.eps);
+  return ((1 - n.learning_rate * n.weight_decay) * parameter)
+      .addcdiv_(moments.first, root, -n.learning_rate / first);
 }
 
 at::Tensor penalised(const at::Tensor& logits, const at::Tensor& before, double penalty) {
