@@ -183,7 +183,10 @@ class Verdicts(Case):
     def test_the_bundle_stays_where_it_was_asked_for(self):
         out = os.path.join(tempfile.mkdtemp(dir=ROOT.name), "bundle")
         found = plumbline.verify(models.MiniMind(S), "tiny", only=2, out=out, **MINIMIND)
-        self.assertEqual(sorted(os.listdir(out)), ["result.json", "result.xml", "summary.md"])
+        with open(os.path.join(out, "manifest.json"), encoding="utf-8") as file:
+            listed = [entry["name"] for entry in json.load(file)["files"]]
+        self.assertEqual(sorted(os.listdir(out)), sorted([*listed, "manifest.json"]))
+        self.assertLessEqual({"result.json", "report.html", "result.xml", "summary.md"}, set(listed))
         with open(os.path.join(out, "result.json"), encoding="utf-8") as file:
             self.assertEqual(json.load(file), found.document)
 
@@ -537,7 +540,7 @@ class FailsClosed(Case):
                 (f"are {left_out}", 3, changed("footer", "not_assessed", value=left_out - 1)),
                 (f"are {left_out - 1}", 3, changed("requirements", 0, "verdict", value="fine")),
                 ("verdict that does not exist", 3, surplus),
-                ("version 2", 3, changed("version", value=2)),
+                ("version 3", 3, changed("version", value=3)),
                 ("checks", 3, changed("requirements", 0, "checks")),
                 ("another run's", 3, changed("header", "candidate", value="exec: another")),
                 ("status 127", 127, document),
