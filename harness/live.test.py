@@ -190,7 +190,7 @@ class Runs(unittest.TestCase):
         self.out = self.root / "out"
 
     def start(self, candidate, *arguments, command="verify"):
-        if command == "verify":  # a diagnosis takes seconds of each failing run
+        if command in ("verify", "record"):  # a diagnosis takes seconds of each failing run
             arguments += ("--no-diagnosis",)
         command = [PROGRAM, command, str(candidate), "--spec", self.specification, "--threads", "1", "--python", sys.executable, "--out", str(self.out),
                    *arguments]

@@ -370,9 +370,6 @@ int run(int count, char** values) {
       ->excludes("--only");
   verifying->add_option("--waivers", arguments.waivers,
                         "a file of failures that somebody answers for until a day (README: Reports)");
-  verifying->add_flag(
-      "--no-diagnosis", arguments.no_diagnosis,
-      "of a model that fails, do not look for known defects that explain it (20 s at full size, or more)");
   verifying
       ->add_option("--leave-out", arguments.left_out,
                    "a defect that the diagnosis is to know nothing of (to measure how it does then)")
@@ -395,6 +392,9 @@ int run(int count, char** values) {
       ->capture_default_str();
   recording->footer(kStatusHelp);
   for (auto* command : {verifying, recording}) {
+    command->add_flag(
+        "--no-diagnosis", arguments.no_diagnosis,
+        "of a model that fails, do not look for known defects that explain it (20 s at full size, or more)");
     command->add_option("--name", arguments.name,
                         "what results call a live model (default: as it is typed here)");
     command->add_option("--golden", arguments.golden,

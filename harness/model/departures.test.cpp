@@ -160,7 +160,8 @@ TEST_CASE("departures: each leaves a possible model and shows, well above roundi
   }
 }
 
-TEST_CASE("departures: one is called idle in a model exactly where it shows nothing", "[model][departures]") {
+TEST_CASE("departures: one is called idle in a model exactly where it shows nothing",
+          "[model][departures][long]") {
   const auto variant = [](const std::function<void(Specification&)>& change) {
     auto specification = tiny();
     change(specification);
