@@ -105,12 +105,18 @@ Weights gradients_of(const PassOptions& options) {
 Weights trained() {
   const auto run = some_steps_with_ignored_labels(2);
   const auto found = subject().running().train(run, true);
-  Weights all{{"losses", found.losses}};
+  Weights moved, still;
   // What steps change of a parameter is small beside it.
   for (const auto& [name, values] : found.parameters)
     if (const auto before = subject().weights().find(name);
-        before != subject().weights().end() && before->second.sizes() == values.sizes())
-      all[name] = values.to(at::kCPU, at::kDouble) - before->second.to(at::kCPU, at::kDouble);
+        before != subject().weights().end() && before->second.sizes() == values.sizes()) {
+      const auto change = values.to(at::kCPU, at::kDouble) - before->second.to(at::kCPU, at::kDouble);
+      (largest(change) == 0 ? still : moved).emplace(name, change);
+    }
+  // A parameter that no loss reaches decays where it is a part of one that is reached, and rests by itself:
+  // that says how matrices are kept, and not what is wrong.
+  auto all = moved.empty() ? std::move(still) : std::move(moved);
+  all["losses"] = found.losses;
   return all;
 }
 
