@@ -853,11 +853,16 @@ class Diagnostician {
       shaped.running();
       std::vector<std::string> without(left_out_.begin(), left_out_.end());
       for (const auto& name : shapes) without.push_back(read_departure(name).name);
-      rest = Diagnostician(shaped, std::chrono::duration<double>(2 * half_).count(), {}, without).diagnose();
+      Diagnostician further(shaped, std::chrono::duration<double>(2 * half_).count(), {}, without);
+      rest = further.diagnose();
+      // Where no pass could be run, nothing is known to be right.
+      if (std::none_of(further.seen_.begin(), further.seen_.end(),
+                       [](const Seen& one) { return one.answer.contains("logits"); }))
+        rest.reset();
     } catch (const std::exception&) {  // it takes none of those either, and what was said stands
     }
     set_subject(&subject_);
-    if (!rest || rest->observations == 0) return;
+    if (!rest) return;
     found.observations += rest->observations;
     found.differing += rest->differing;
     const auto& first = found.explanations.front();
