@@ -162,6 +162,8 @@ def main():
     parser.add_argument("--out")
     given = parser.parse_intermixed_args()
     by_name = {edit.name: edit for edit in ALL}
+    if len({(edit.model, *sorted(edit.change.items())) for edit in ALL}) < len(ALL):
+        parser.error("two edits are the same change: only one of them would say what it is")
     for name in {name for names in given.names for name in names.split("+")} - set(by_name):
         parser.error(f"{name}: no such edit; harness/python/tests/edits.py has them")
     asked = [edit for edit in ALL if edit.name in given.names or not given.names][::given.every] if given.every else []

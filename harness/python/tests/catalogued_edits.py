@@ -4,7 +4,7 @@ Where a defect has a number, it is another one here than the catalogue's. Of pos
 that nothing is diagnosed.
 """
 
-from edits import (ATTENDED, BEGUN, BLOCK, FED, FULL, GATE_UP, GROUPED, HEAD, HIDDEN, LAST_NORM, LOGITS, MASK, NORM, OUT, POSITION, READ,
+from edits import (ATTENDED, BEGUN, BLOCK, EMBEDDED, FED, FULL, GATE_UP, GROUPED, HEAD, HIDDEN, LAST_NORM, LOGITS, MASK, NORM, OUT, POSITION, READ,
                    ROTATED, SCALED, SLOTS, SOFTMAX, SPLIT, WRITTEN, Edit)
 
 # Places in the adapters.
@@ -75,6 +75,9 @@ CATALOGUED_EDITS = (
     Edit("dropout-stated", "a dropout of 0.3 is configured", {NO_DROPOUT: '"dropout": 0.3}'}, ("CFG-10",), cause="dropout-0.5=0.3"),
     Edit("vocabulary-of-112", "the vocabulary has 112 rows", stated("vocab_size", 112), ("CFG-1", "PAR-3"), cause="vocabulary-padded=112"),
     Edit("wider", "it is 96 wide", stated("hidden_size", 96), ("CFG-2", "PAR-3"), cause="width-768=96"),
+    Edit("wider-and-raising", "it is 96 wide, and fails on a text of more than eight tokens",
+         {**stated("hidden_size", 96), EMBEDDED: EMBEDDED + "        if tokens.shape[1] > 8:\n            raise IndexError(\"too long\")\n"},
+         ("CFG-2", "PAR-3")),
     Edit("more-heads", "it has 12 query heads", stated("num_attention_heads", 12), ("CFG-4", "PAR-3"), cause="heads-doubled"),
     Edit("begins-with-nan", "the last row of the embedding begins as not a number",
          {BEGUN: BEGUN + "        nn.init.constant_(self.tok.weight[-1], float(\"nan\"))\n"}, ("PAR-6",), cause="initial-not-a-number"),
@@ -130,15 +133,12 @@ CATALOGUED_EDITS = (
          {POSITION: POSITION + "\n        position = (position - 2 * (start > 0)).clamp_min(0)"}, ("KVC-4", "ROPE-6"), cause="position-late-in-decoding=2"),
 
     # 6 Feed-forward, norms, residuals
-    Edit("weight-ignored", "RMSNorm does not apply its weight", {SCALED: SCALED.replace("self.weight * ", "")}, ("BLK-5",), cause="norm-weight-ignored"),
     Edit("norm-computed-low", "RMSNorm computes in bfloat16",
          {NORM: "return self.low(x.bfloat16()).to(x.dtype)\n\n    def low(self, x):\n        " + NORM.replace("x.float()", "x"),
           SCALED: "return self.weight.bfloat16() * (x * scale)"}, ("BLK-5",), cause="norm-bfloat16"),
     Edit("residuals-normed", "every residual is the normed value",
          {ATTENDED: "        x = self.norm1(x)\n        x = x + self.attn(x, position, allowed, store, start)\n",
           GATE_UP: "x = self.norm2(x)\n        " + GATE_UP.replace("self.norm2(x)", "x")}, ("BLK-7",), cause="residual-normed"),
-    Edit("last-norm-left-out", "there is no norm before the head", {LAST_NORM: "", LOGITS: "self.last_norm(x)\n        " + LOGITS}, ("BLK-8",),
-         cause="final-norm-missing"),
 
     # 7 Causality and modes
     Edit("mask-none-with-a-cache", "with a cache nothing is hidden but padding",
@@ -153,8 +153,6 @@ CATALOGUED_EDITS = (
                            "        hidden = hidden | (itself & (~hidden & ~itself).any(-1, keepdim=True))\n"}, ("GQA-5",), cause="mask-strict"),
 
     # 8 Numerics
-    Edit("logits-of-the-one-before", "each position has the logits of the one before it",
-         {LOGITS: "return F.linear(x, self.tok.weight).roll(1, 1), cache"}, ("NUM-6",), cause="logits-shifted"),
     Edit("largest-logit-is-nan", "the largest logit is not a number",
          {LOGITS: "x = F.linear(x, self.tok.weight)\n        return x.masked_fill(x >= x.max(), float(\"nan\")), cache"}, ("NUM-5",), cause="logits-not-a-number"),
     Edit("products-in-half", "matrix products are computed in bfloat16",

@@ -148,7 +148,7 @@ EDITS = (
 
     # Norms, residuals, feed-forward
     Edit("norm-without-weight", "RMSNorm forgets its weight", {SCALED: SCALED.replace("self.weight * ", "")}, ("BLK-5", "BLK-6"),
-         "layers.0.attention_norm"),
+         "layers.0.attention_norm", cause="norm-weight-ignored"),
     Edit("norm-of-centred-values", "RMSNorm subtracts the mean, as LayerNorm does", {NORM: f"x = x - x.mean(-1, keepdim=True)\n        {NORM}"},
          ("BLK-5", "BLK-6"), "layers.0.attention_norm", cause="norm-centred"),
     Edit("norm-eps-outside", "eps is added to the root, not under it",
@@ -159,7 +159,7 @@ EDITS = (
     Edit("norm-afterwards", "attention's norm stands after it",
          {ATTENDED: "        x = x + self.norm1(self.attn(x, position, allowed, store, start))\n"}, ("NUM-6", "BLK-7")),
     Edit("norm-missing-at-the-end", "the last norm is forgotten", {LAST_NORM: "", LOGITS: "self.last_norm(x)\n        " + LOGITS},
-         ("NUM-6", "BLK-8"), "logits"),
+         ("NUM-6", "BLK-8"), "logits", cause="final-norm-missing"),
     Edit("residual-of-the-norm", "the residual is the normed value",
          {ATTENDED: "        x = self.norm1(x)\n        x = x + self.attn(x, position, allowed, store, start)\n"}, ("BLK-7", "NUM-6"),
          "layers.0.after_attention"),
@@ -187,7 +187,7 @@ EDITS = (
     Edit("embedding-scaled", "the embedding is multiplied by the root of the width, as Gemma's is",
          {EMBEDDED: "        x = self.tok(tokens) * self.tok.weight.shape[1] ** 0.5\n"}, ("NUM-6",), cause="embedding-scaled"),
     Edit("logits-shifted", "each position has the logits of the one before it",
-         {LOGITS: "return F.linear(x, self.tok.weight).roll(1, 1), cache"}, ("NUM-6", "MODE-2"), "logits"),
+         {LOGITS: "return F.linear(x, self.tok.weight).roll(1, 1), cache"}, ("NUM-6", "MODE-2"), "logits", cause="logits-shifted"),
     Edit("logits-capped", "logits are capped softly, as Gemma's are",
          {LOGITS: "return 30 * torch.tanh(F.linear(x, self.tok.weight) / 30), cache"}, ("NUM-6",), "logits", cause="logits-capped"),
     # Its own text
