@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <deque>
 #include <functional>
 #include <limits>
 #include <map>
@@ -13,12 +12,12 @@
 #include <set>
 #include <tuple>
 
-#include "harness/candidate/reference.hpp"
 #include "harness/model/catalogue.hpp"
 #include "harness/model/departures.hpp"
 #include "harness/system/error.hpp"
+#include "suites/fitting.hpp"
 #include "suites/hypothesis.hpp"
-#include "suites/observations.hpp"
+#include "suites/inquiry.hpp"
 
 namespace plumbline {
 namespace {
@@ -27,24 +26,22 @@ using Clock = std::chrono::steady_clock;
 
 constexpr double kInfinite = std::numeric_limits<double>::infinity();
 constexpr std::size_t kMostTogether = 3;
-constexpr std::size_t kBases = 4;        // of how many partial explanations more is tried
-constexpr double kWorthMeasuring = 1e4;  // beyond this many times what is allowed, rounding is no explanation
-constexpr double kWorthRounding = 1e6;   // the same, of what one rounding allows
-constexpr int kAccounts = 3;             // of what one stage shows, so many are followed
+constexpr std::size_t kBases = 4;  // of how many partial explanations more is tried
+constexpr int kAccounts = 3;       // of what one stage shows, so many are followed
 constexpr std::size_t kMostShown = 5;
 constexpr int kOpen = 6;  // against how many observations that are left a defect is held
 constexpr double kThird = 1.0 / 3, kHalf = 0.5, kMost = 0.8;  // shares of the time that is left
-constexpr const char* kTwice = "the same pass twice";
-constexpr int kAsked = 3;  // of how many observations a number is read that turns
-constexpr double kFine = 0.03, kCoarse = 0.3, kTold = 1e-9;  // logarithms: steps, and what is near enough
-constexpr double kSlow = 0.25, kQuick = 0.05,
-                 kBrief = 0.005;  // seconds that the specification's own model takes to answer
+constexpr double kAround = 1.02;               // a number read once is looked for again so near
+constexpr double kFarOff = 20;                 // of what is allowed
+constexpr int kAsked = 3;                      // of how many observations a number is read that turns
+constexpr double kFine = 0.03, kCoarse = 0.3;  // steps of logarithms
 
 class Diagnostician {
  public:
   Diagnostician(Subject& candidate, double seconds, const std::optional<reports::Localisation>& localisation,
                 const std::vector<std::string>& without)
       : subject_(candidate),
+        inquiry_(candidate),
         half_(std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds / 2))),
         until_(Clock::now() + 2 * half_) {
     catalogue_ = read_catalogue(subject_.fixtures());
@@ -56,47 +53,42 @@ class Diagnostician {
     for (const auto& name : departure_names()) order_.emplace(name, order_.size());
     suspect();
     look_in(localisation);
-    try {
-      exact_ = subject_.exact().weights();
-      near_ = subject_.rounded().weights();
-    } catch (const NotShown&) {
-      // No weights fit it, so that nothing of it can be run; its shapes and what it states can be seen.
-      const bool has_code = subject_.can("code");
-      near_ = convert(discriminating_weights(subject_.specification().parameters(), 1),
-                      has_code ? subject_.candidate().type() : at::kFloat,
-                      has_code ? subject_.candidate().device() : at::kCPU);
-      exact_ = convert(near_, at::kDouble, near_.begin()->second.device());
-      runs_ = false;
-    }
   }
 
   reports::Diagnosis diagnose() {
     reports::Diagnosis found;
-    see();
+    inquiry_.ask_everything(failed_own_loop_);
     // However slowly the candidate answered, half of the time is left to search in.
     until_ = std::max(until_, Clock::now() + half_);
-    for (const auto& one : seen_) {
-      ++found.observations;
-      if (one.differs) ++found.differing;
-    }
+    found.observations =
+        static_cast<std::int64_t>(inquiry_.seen().size() + inquiry_.raised().size()) + inquiry_.uncompared();
+    found.differing = inquiry_.differing() + inquiry_.uncompared();
     const bool has_code = subject_.can("code");
-    if (found.differing == 0 && has_code) {
-      found.conclusion = "not assessed: what failed shows in nothing that known defects could be tried on";
+    const bool answers_rightly = std::none_of(inquiry_.seen().begin(), inquiry_.seen().end(),
+                                              [](const Seen& one) { return one.differs; });
+    if (answers_rightly && has_code) {
+      found.conclusion =
+          inquiry_.raised().empty()
+              ? "not assessed: what failed shows in nothing that known defects could be tried on"
+              : fmt::format(
+                    "not explained by any known defect: {} of {} observations end in an error, first {}; the "
+                    "others are right",
+                    inquiry_.raised().size(), found.observations, inquiry_.raised().front().name);
       return found;
     }
-    if (found.differing > 0) {
+    if (!answers_rightly) {
       search();
       try_further();
-      found.observations += static_cast<std::int64_t>(further_.size());
-      found.differing = differing();
+      found.observations += further_;
+      found.differing = inquiry_.differing() + inquiry_.uncompared();
       conclude(found);
-      if (!runs_ && has_code && any_complete()) go_on_with_its_shapes(found);
+      if (!inquiry_.runs() && has_code && any_complete()) go_on_with_its_shapes(found);
     } else {
       found.conclusion = "names, shapes and settings are the specification's";
     }
     if (has_code) return found;
     for (const auto& name : names_)
-      if (shows_nothing_here(name)) found.undecided.push_back(name);
+      if (inquiry_.shows_nothing_of(name)) found.undecided.push_back(name);
     found.conclusion += fmt::format(
         "; {} of {} known defects live in code alone, and no checkpoint can decide them: judge the code that "
         "it "
@@ -106,15 +98,6 @@ class Diagnostician {
   }
 
  private:
-  struct Seen {
-    Observation observation;
-    Weights answer;
-    Weights right;                                   // by the specification, exactly
-    mutable std::optional<Weights> right_near = {};  // and with rounding, once it matters: see rounded()
-    bool differs = false;
-    double seconds = 0;  // that the specification's own model takes
-  };
-
   struct Explanation {
     Names names;
     std::int64_t explained = 0, broken = 0;  // observations that differ, and that do not
@@ -122,173 +105,31 @@ class Diagnostician {
     double residual = 0;                     // the worst of what it explains
     std::vector<std::string> left;           // the names of what it does not account for
     bool inside = true;                      // it makes of the stages, too, what was shown
+    bool needed = false;                     // every part of it: see all_needed()
   };
 
-  double roundoff() const { return unit_roundoff(near_.begin()->second.scalar_type()); }
   bool late() const { return Clock::now() > until_; }
-
-  // The reference with some defects, on the weights of the candidate.
-  Hypothesis stand(const Names& names, bool exact) {
-    return make_hypothesis(subject_, names, exact ? exact_ : near_);
-  }
-
-  // What the hypothesis shows; empty where it shows nothing.
-  Weights answer_of(Hypothesis& stand, const Observation& observation) {
-    set_subject(stand.subject.get());
-    Weights answer;
-    try {
-      answer = observation.ask();
-    } catch (const std::exception&) {
-      answer.clear();
-    }
-    set_subject(&subject_);
-    return answer;
-  }
-
-  void see() {
-    auto exact = stand({}, true);
-    for (auto& observation : observations()) {
-      if (!observation.needs.empty() && !subject_.can(observation.needs)) continue;
-      // Where its own loop is right, its text is what its logits make it, and those are seen.
-      if (observation.needs.starts_with("generate") && !failed_own_loop_ && differing() > 0) continue;
-      Seen one{observation, {}, {}};
-      try {
-        one.answer = one.observation.ask();
-      } catch (const std::exception&) {
-        continue;  // a requirement says so
-      }
-      if (one.answer.empty()) continue;
-      const auto begin = Clock::now();
-      one.right = answer_of(exact, one.observation);
-      one.seconds = std::chrono::duration<double>(Clock::now() - begin).count();
-      if (one.right.empty()) continue;
-      if (one.observation.kind == Observation::Kind::stated) keep_what_both_state(one);
-      one.differs = residual_of(one, one.right, {}) > 1;
-      if (one.observation.name == kTwice && one.differs) steady_ = false;
-      (one.observation.kind == Observation::Kind::inner ? inner_ : seen_).push_back(std::move(one));
-    }
-    // Of a model that answers otherwise every time nothing else can be compared.
-    if (!steady_) std::erase_if(seen_, [](const Seen& one) { return one.observation.computes; });
-    // Of those that are about as quick, the simpler ones come first.
-    const auto about = [](const Seen& one) {
-      return std::max(0.0, std::round(std::log2(one.seconds / kBrief)));
-    };
-    std::stable_sort(seen_.begin(), seen_.end(),
-                     [&](const Seen& a, const Seen& b) { return about(a) < about(b); });
-    for (auto& one : seen_) cache_[Names{}][&one] = one.differs ? kInfinite : 0;
-  }
-
-  static void keep_what_both_state(Seen& one) {
-    std::erase_if(one.answer, [&](const auto& entry) { return !one.right.contains(entry.first); });
-    std::erase_if(one.right, [&](const auto& entry) { return !one.answer.contains(entry.first); });
-  }
-
-  double residual_of(const Seen& one, const Weights& exact, const Weights& near) {
-    const auto by = [&](const Weights& right_near) {
-      return residual(one.answer, exact, near, one.right, right_near, roundoff(), one.observation.allowed);
-    };
-    const double off = by(one.right_near.value_or(Weights{}));
-    return one.right_near || !(off > 1 && off < kWorthRounding) ? off : by(rounded(one));
-  }
-
-  // What the specification makes of it with the candidate's rounding.
-  const Weights& rounded(const Seen& one) {
-    if (!one.right_near) {
-      auto near = stand({}, false);
-      one.right_near = answer_of(near, one.observation);
-    }
-    return *one.right_near;
-  }
-
-  // What the hypothesis shows, but for what it need not state: that may be as the specification has it.
-  Weights prediction(Hypothesis& stand, const Seen& one) {
-    auto predicted = answer_of(stand, one.observation);
-    if (one.observation.kind != Observation::Kind::stated) return predicted;
-    for (auto& [key, value] : predicted)
-      if (const auto said = one.answer.find(key), right = one.right.find(key);
-          said != one.answer.end() && right != one.right.end() && said->second.equal(right->second))
-        value = said->second;
-    std::erase_if(predicted, [&](const auto& entry) { return !one.answer.contains(entry.first); });
-    return predicted;
-  }
-
-  // How far the hypothesis is from what was seen.
-  double residual_of(const Names& names, const Seen& one) {
-    auto& known = cache_[names];
-    if (const auto found = known.find(&one); found != known.end()) return found->second;
-    double result = kInfinite;
-    try {
-      auto near = stand(names, false);
-      const auto predicted = prediction(near, one);
-      if (!predicted.empty()) {
-        // In the candidate's own type first, which is quicker and often does.
-        result = residual_of(one, predicted, {});
-        if (result > 1 && result < worth_measuring(names, one)) {
-          auto exact = stand(names, true);
-          result = residual_of(one, prediction(exact, one), predicted);
-        }
-      }
-    } catch (const InputError&) {
-      result = kInfinite;  // no possible model
-    }
-    return known[&one] = result;
-  }
-
-  // Up to which residual the hypothesis' own rounding may be what is left: of one defect as it is catalogued,
-  // that is measured each time; of several, and of its other forms, it is guessed of what each makes of it.
-  double worth_measuring(const Names& names, const Seen& one) {
-    if (names.size() == 1 && read_departure(names.front()).name == names.front()) return kWorthMeasuring;
-    double loud = kCompounded;
-    for (const auto& name : names) loud *= loudness(read_departure(name).name, one);
-    return std::min(kWorthMeasuring, loud);
-  }
-
-  // How many times as much rounding as the right model's it brings into what is asked there.
-  double loudness(const std::string& name, const Seen& one) {
-    const auto [known, unknown] = loudness_[name].try_emplace(&one, 1);
-    if (!unknown) return known->second;
-    auto exact = stand({name}, true), near = stand({name}, false);
-    const auto exactly = answer_of(exact, one.observation), nearly = answer_of(near, one.observation);
-    for (const auto& [key, value] : exactly)
-      if (at::isFloatingType(value.scalar_type()))
-        known->second =
-            std::max(known->second, noise_of(exactly, nearly, key) /
-                                        std::max(noise_of(one.right, rounded(one), key), roundoff()));
-    return known->second;
-  }
 
   Explanation weigh(const Names& names) {
     Explanation found;
     found.names = names;
-    for (const auto& one : seen_) {
-      const double off = residual_of(names, one);
+    for (const auto& one : inquiry_.seen()) {
+      const double off = inquiry_.residual_of(names, one);
       if (off <= 1) found.residual = std::max(found.residual, off);
       if (one.differs && off <= 1) ++found.explained;
       if (one.differs && off <= 1 && !one.observation.computes) ++found.facts;
       if (!one.differs && off > 1) ++found.broken;
       if (off > 1) found.left.push_back(one.observation.name);
     }
+    for (const auto& one : inquiry_.raised())
+      if (inquiry_.answers(names, one))
+        found.left.push_back(one.name + ", which ends in an error");
+      else
+        ++found.explained;
     if (found.left.empty())
-      for (const auto& one : inner_) found.inside = found.inside && residual_of(names, one) <= 1;
+      for (const auto& one : inquiry_.inside())
+        found.inside = found.inside && inquiry_.residual_of(names, one) <= 1;
     return found;
-  }
-
-  // Whether the reference with this defect answers what was asked here as the right one does.
-  bool shows_nothing_here(const std::string& name) {
-    return std::all_of(seen_.begin(), seen_.end(), [&](const Seen& one) {
-      auto other = stand({name}, false);
-      auto answer = answer_of(other, one.observation);
-      if (one.observation.kind == Observation::Kind::stated)
-        std::erase_if(answer, [&](const auto& entry) { return !one.right.contains(entry.first); });
-      return residual(answer, one.right, {}, one.right, rounded(one), roundoff(), one.observation.allowed) <=
-             1;
-    });
-  }
-
-  std::int64_t differing() const {
-    const auto differs = [](const Seen& one) { return one.differs; };
-    return std::count_if(seen_.begin(), seen_.end(), differs) +
-           std::count_if(further_.begin(), further_.end(), differs);
   }
 
   Names with(const Names& base, const std::string& more) const {
@@ -300,10 +141,23 @@ class Diagnostician {
     return names;
   }
 
+  // Whether a requirement that failed points to each of these, and something is far off without it.
+  bool all_needed(const Names& names) {
+    return std::all_of(names.begin(), names.end(), [&](const std::string& name) {
+      if (!suspected_.contains(read_departure(name).name)) return false;
+      auto others = names;
+      std::erase(others, name);
+      return std::any_of(inquiry_.seen().begin(), inquiry_.seen().end(), [&](const Seen& one) {
+        return one.differs && inquiry_.residual_of(names, one) <= 1 &&
+               inquiry_.residual_of(others, one) > kFarOff;
+      });
+    });
+  }
+
   // The quickest of those that differ and that `names` leave unexplained.
   const Seen* open(const Names& names) {
-    for (const auto& one : seen_)
-      if (one.differs && residual_of(names, one) > 1) return &one;
+    for (const auto& one : inquiry_.seen())
+      if (one.differs && inquiry_.residual_of(names, one) > 1) return &one;
     return nullptr;
   }
 
@@ -341,28 +195,33 @@ class Diagnostician {
       if (wrong_.empty()) first_wrong_ = stage;
       wrong_[stage].insert(layer);
     }
+    // Between an embedding that is right and its first norm nothing is shown.
+    if (first_wrong_ == "attention_norm" && wrong_[first_wrong_] == std::set<std::int64_t>{0}) {
+      first_wrong_ = "embedding";
+      wrong_[first_wrong_].insert(-1);
+    }
   }
 
   // By what is quick to ask: it would change what does not differ.
   bool contradicted(const Names& names) {
-    return std::any_of(seen_.begin(), seen_.end(), [&](const Seen& one) {
-      return !one.differs && one.seconds <= kQuick && residual_of(names, one) > 1;
+    return std::any_of(inquiry_.seen().begin(), inquiry_.seen().end(), [&](const Seen& one) {
+      return !one.differs && one.seconds <= kQuick && inquiry_.residual_of(names, one) > 1;
     });
   }
 
   void take(const Names& names) {
     if (!weighed_.insert(names).second) return;
     // What draws numbers is near to anything.
-    if (steady_ && std::any_of(seen_.begin(), seen_.end(), [&](const Seen& one) {
-          return one.observation.name == kTwice && residual_of(names, one) > 1;
-        }))
-      return;
-    const auto found = weigh(names);
+    if (inquiry_.steady() && inquiry_.unsteady(names)) return;
+    auto found = weigh(names);
+    found.needed = names.size() > 1 && found.broken == 0 && all_needed(names);
     if (found.explained > 0) explanations_.push_back(found);
   }
 
   // Whether some explain all that was seen, and spoil nothing.
-  bool complete(const Explanation& one) const { return one.explained == differing() && one.broken == 0; }
+  bool complete(const Explanation& one) const {
+    return one.explained == inquiry_.differing() && one.broken == 0;
+  }
   bool any_complete() const {
     return std::any_of(explanations_.begin(), explanations_.end(),
                        [&](const auto& e) { return complete(e); });
@@ -431,7 +290,7 @@ class Diagnostician {
 
   bool mostly_explained() const {
     return std::any_of(explanations_.begin(), explanations_.end(), [&](const Explanation& one) {
-      return one.broken == 0 && 2 * one.explained > differing();
+      return one.broken == 0 && 2 * one.explained > inquiry_.differing();
     });
   }
 
@@ -439,8 +298,8 @@ class Diagnostician {
   // unexplained; where none explains it, against the next.
   void add_to(const Names& base) {
     int open = 0;
-    for (const auto& one : seen_) {
-      if (!one.differs || residual_of(base, one) <= 1) continue;
+    for (const auto& one : inquiry_.seen()) {
+      if (!one.differs || inquiry_.residual_of(base, one) <= 1) continue;
       if (++open > kOpen) return;
       const auto before = explanations_.size();
       for (const auto& name : in_order_) {
@@ -449,7 +308,7 @@ class Diagnostician {
         if (late() && (!base.empty() || open > 1)) break;
         if (std::find(base.begin(), base.end(), name) != base.end()) continue;
         const auto names = with(base, name);
-        if (one.seconds > kSlow && contradicted(names)) continue;
+        if (!suspected && one.seconds > kSlow && contradicted(names)) continue;
         consider(names, one);
       }
       if (any_complete() || std::any_of(explanations_.begin() + static_cast<std::ptrdiff_t>(before),
@@ -462,9 +321,9 @@ class Diagnostician {
   // stage, so that one hides no other.
   // `at_once`: how many of one kind of stage.
   void look_inside(int at_once) {
-    if (!pass_ || !runs_ || !steady_ || late()) return;
+    if (!pass_ || !inquiry_.runs() || !inquiry_.steady() || late()) return;
     try {
-      if (!stages_) stages_.emplace(subject_, *pass_, exact_, near_);
+      if (!stages_) stages_.emplace(subject_, *pass_, inquiry_.exact(), inquiry_.near());
     } catch (const std::exception&) {
       return;  // it does not show them again
     }
@@ -541,8 +400,9 @@ class Diagnostician {
       const auto* number = number_of(name);
       if (number == nullptr || !number->continuous || late()) return;
       const auto written = [&](double value) { return with(beside, write_departure({name, value, {}})); };
-      const double best = fitting_best([&](double value) { return stages.distance(written(value), kind); },
-                                       range_of(name), number->turns ? kFine : kCoarse);
+      const double best =
+          fitting_best([&](double value) { return stages.distance(written(value), kind); }, range_of(name),
+                       number->turns ? kFine : kCoarse, [&] { return late(); });
       for (const double round : rounder_than(best))
         if (accounts(written(round))) return;
     };
@@ -569,13 +429,6 @@ class Diagnostician {
     return found;
   }
 
-  // Whether it changes what is asked there.
-  bool moves(const std::string& name, const Seen& one) {
-    auto exact = stand({name}, true);
-    const auto answer = answer_of(exact, one.observation);
-    return residual(answer, one.right, {}, one.right, rounded(one), roundoff(), one.observation.allowed) > 1;
-  }
-
   // Beside `base`, the same defects with another number, and in a part of the model alone.
   void others_of_their_kind(const Names& base) {
     const auto* quickest = open(base);
@@ -592,10 +445,10 @@ class Diagnostician {
     any_with([&](const std::string& name) {
       for (const double number : likely_numbers(name)) attempt_with({name, number, {}});
     });
-    if (!subject_.can("code") || !runs_) return;
+    if (!subject_.can("code") || !inquiry_.runs()) return;
     any_with([&](const std::string& name) {
       if (const auto* number = number_of(name);
-          number != nullptr && number->continuous && suspected_.contains(name))
+          number != nullptr && number->continuous && (suspected_.contains(name) || shaped_))
         fit(base, name);
     });
     any_with([&](const std::string& name) {
@@ -671,118 +524,56 @@ class Diagnostician {
   }
 
   void consider(const Names& names, const Seen& quickest) {
-    if (residual_of(names, quickest) <= 1) take(names);
+    if (inquiry_.residual_of(names, quickest) <= 1) take(names);
   }
 
   // Any number between those that are met, as the observations have it.
   void fit(const Names& base, const std::string& name) {
-    const auto numbers = range_of(name);
+    auto numbers = range_of(name);
+    double step = number_of(name)->turns ? kFine : kCoarse;
     const auto written = [&](double value) { return with(base, write_departure({name, value, {}})); };
     // Far from the start of a text, what turns has turned too often to show the way: another may.
     int asked = 0;
-    for (const auto& one : seen_) {
+    for (const auto& one : inquiry_.seen()) {
       if (late() || asked == (number_of(name)->turns ? kAsked : 1) || one.seconds > kQuick) return;
-      if (!one.differs || residual_of(base, one) <= 1 || !moves(name, one)) continue;
+      if (!one.differs || inquiry_.residual_of(base, one) <= 1 || !inquiry_.moves(name, one)) continue;
       ++asked;
-      const double found = fitting_best([&](double value) { return distance_of(written(value), one); },
-                                        numbers, number_of(name)->turns ? kFine : kCoarse);
+      const double found =
+          fitting_best([&](double value) { return inquiry_.distance_of(written(value), one); }, numbers, step,
+                       [&] { return late(); });
       for (const double round : rounder_than(found)) {
         attempt(written(round), one);
         if (any_complete()) return;
       }
-    }
-  }
-
-  // A round number near there is likelier than what rounding left of it.
-  static std::vector<double> rounder_than(double found) {
-    std::vector<double> numbers;
-    for (const int digits : {1, 2, 3, 4, 6, 9, 12})
-      numbers.push_back(std::stod(fmt::format("{:.{}e}", found, digits - 1)));
-    return numbers;
-  }
-
-  // The number of those between the least and the most of them that comes nearest to what was seen.
-  double fitting_best(const std::function<double(double)>& distance_at, const std::vector<double>& numbers,
-                      double step) {
-    const auto [least, most] = std::minmax_element(numbers.begin(), numbers.end());
-    // In logarithms: in steps at first, and then by thirds.
-    const auto distance = [&](double logarithm) { return distance_at(std::exp(logarithm)); };
-    double best = 0, nearest = kInfinite;
-    for (double at = std::log(*least); at <= std::log(*most) && !late(); at += step)
-      if (const double off = distance(at); off < nearest) {
-        best = at;
-        nearest = off;
-      }
-    double low = best - step, high = best + step;
-    while (high - low > kTold && !late()) {
-      const double third = (high - low) / 3;
-      if (distance(low + third) <= distance(high - third))
-        high -= third;
-      else
-        low += third;
-    }
-    return std::exp((low + high) / 2);
-  }
-
-  // How far the hypothesis is from what was seen, in no unit: to find the nearest of many.
-  double distance_of(const Names& names, const Seen& one) {
-    try {
-      auto exact = stand(names, true);
-      const auto predicted = prediction(exact, one);
-      double worst = predicted.empty() ? kInfinite : 0;
-      for (const auto& [key, value] : one.answer)
-        if (const auto found = predicted.find(key); at::isFloatingType(value.scalar_type()) &&
-                                                    found != predicted.end() &&
-                                                    found->second.sizes() == value.sizes())
-          worst = std::max(
-              worst, largest(value.to(at::kCPU, at::kDouble) - found->second.to(at::kCPU, at::kDouble)));
-      return std::isnan(worst) ? kInfinite : worst;
-    } catch (const InputError&) {
-      return kInfinite;
+      // What a short text allows, a longer one tells to more digits.
+      if (late() || inquiry_.residual_of(written(found), one) > 1) continue;
+      numbers = {found / kAround, found * kAround};
+      step = std::log(kAround) / 10;
     }
   }
 
   // What explains everything has to hold for other tokens, too; and where several do, of more of them, as far
   // as these tell them apart.
   void try_further() {
-    if (!runs_ || !steady_ || !subject_.can("code") || !any_complete()) return;
-    for (auto& observation : further_observations()) {
-      std::vector<Explanation*> whole;
-      for (auto& one : explanations_)
-        if (complete(one)) whole.push_back(&one);
-      if (whole.empty() || (!further_.empty() && (whole.size() < 2 || late()))) break;
-      if (!observation.needs.empty() && !subject_.can(observation.needs)) continue;
-      if (!further_.empty() && !tells_apart(observation, whole)) continue;
-      auto right = stand({}, true);
-      Seen one{observation, {}, {}};
-      try {
-        one.answer = observation.ask();
-      } catch (const std::exception&) {
-        continue;  // a recording was not asked that
-      }
-      one.right = answer_of(right, observation);
-      one.differs = residual_of(one, one.right, {}) > 1;
-      further_.push_back(std::move(one));
-      const auto& asked = further_.back();
+    if (!inquiry_.runs() || !inquiry_.steady() || !subject_.can("code") || !any_complete()) return;
+    for (const auto& observation : further_observations()) {
+      std::vector<Names> whole;
+      for (const auto& one : explanations_)
+        if (complete(one)) whole.push_back(one.names);
+      if (whole.empty() || (further_ > 0 && (whole.size() < 2 || late()))) break;
+      if (further_ > 0 && !inquiry_.tells_apart(observation, whole)) continue;
+      const auto* asked = inquiry_.ask(observation);
+      if (asked == nullptr) continue;
+      ++further_;
       for (auto& explanation : explanations_) {
-        const double off = residual_of(explanation.names, asked);
+        const double off = inquiry_.residual_of(explanation.names, *asked);
         if (off <= 1) explanation.residual = std::max(explanation.residual, off);
-        if (asked.differs && off <= 1) ++explanation.explained;
-        if (!asked.differs && off > 1) ++explanation.broken;
+        if (asked->differs && off <= 1) ++explanation.explained;
+        if (!asked->differs && off > 1) ++explanation.broken;
         if (off > 1) explanation.left.push_back(observation.name);
       }
     }
     rank();
-  }
-
-  bool tells_apart(const Observation& observation, const std::vector<Explanation*>& explanations) {
-    auto right = stand({}, true), first = stand(explanations.front()->names, true);
-    const auto by_specification = answer_of(right, observation), by_first = answer_of(first, observation);
-    return std::any_of(explanations.begin() + 1, explanations.end(), [&](const Explanation* other) {
-      auto made = stand(other->names, true);
-      return residual(answer_of(made, observation), by_first, {}, by_specification, {}, roundoff(),
-                      observation.allowed) > 1;
-    });
   }
 
   void pairs() {
@@ -792,7 +583,7 @@ class Diagnostician {
       Names moving;  // what changes nothing there can be no part of why it is as it is
       for (const auto& name : tried) {
         if (late()) return moving;
-        if (moves(name, *quickest)) moving.push_back(name);
+        if (inquiry_.moves(name, *quickest)) moving.push_back(name);
       }
       return moving;
     };
@@ -827,17 +618,19 @@ class Diagnostician {
   }
 
   void rank() {
-    std::stable_sort(
-        explanations_.begin(), explanations_.end(), [&](const Explanation& a, const Explanation& b) {
-          if (complete(a) != complete(b)) return complete(a);
-          if (complete(a) && a.inside != b.inside) return a.inside;
-          // One more defect has to explain more than one more observation, or a fact.
-          const auto worth = [](const Explanation& one) {
-            return one.explained + one.facts - one.broken - static_cast<std::int64_t>(one.names.size());
-          };
-          if (worth(a) != worth(b)) return worth(a) > worth(b);
-          return a.names.size() < b.names.size();
-        });
+    std::stable_sort(explanations_.begin(), explanations_.end(),
+                     [&](const Explanation& a, const Explanation& b) {
+                       if (complete(a) != complete(b)) return complete(a);
+                       if (complete(a) && a.inside != b.inside) return a.inside;
+                       // One more defect has to explain more than one more observation, or a fact, or what is
+                       // far off.
+                       const auto worth = [](const Explanation& one) {
+                         return one.explained + one.facts - one.broken -
+                                (one.needed ? 1 : static_cast<std::int64_t>(one.names.size()));
+                       };
+                       if (worth(a) != worth(b)) return worth(a) > worth(b);
+                       return a.names.size() < b.names.size();
+                     });
   }
 
   // A model that no weights of the specification fit may run on weights of the shapes that it turned out to
@@ -854,11 +647,8 @@ class Diagnostician {
       std::vector<std::string> without(left_out_.begin(), left_out_.end());
       for (const auto& name : shapes) without.push_back(read_departure(name).name);
       Diagnostician further(shaped, std::chrono::duration<double>(2 * half_).count(), {}, without);
+      further.shaped_ = true;
       rest = further.diagnose();
-      // Where no pass could be run, nothing is known to be right.
-      if (std::none_of(further.seen_.begin(), further.seen_.end(),
-                       [](const Seen& one) { return one.answer.contains("logits"); }))
-        rest.reset();
     } catch (const std::exception&) {  // it takes none of those either, and what was said stands
     }
     set_subject(&subject_);
@@ -896,11 +686,12 @@ class Diagnostician {
       // Those that explain all, and of them those that do inside as well.
       const auto& best = explanations_.front();
       if (complete(best) && (!complete(one) || one.inside != best.inside)) break;
-      found.explanations.push_back({one.names, one.explained, one.broken, one.residual, complete(one)});
+      found.explanations.push_back(
+          {one.names, one.explained, one.broken, one.residual, complete(one) && inquiry_.uncompared() == 0});
       if (complete(one)) certain.push_back(fmt::format("{}", fmt::join(one.names, " and ")));
     }
     const auto searched = late() || cut_short_
-                              ? fmt::format("; time was up after {} were tried", cache_.size() - 1)
+                              ? fmt::format("; time was up after {} were tried", inquiry_.hypotheses())
                               : std::string();
     if (explanations_.empty()) {
       found.conclusion = "not explained by any known defect, alone or with others" + searched;
@@ -910,21 +701,23 @@ class Diagnostician {
     const auto names = fmt::format("{}", fmt::join(best.names, " and "));
     const auto what = clauses_of(best.names);
     if (certain.empty()) {
-      const bool mostly = best.broken == 0 && 2 * best.explained > differing();
+      const bool mostly = best.broken == 0 && 2 * best.explained > inquiry_.differing();
       found.conclusion = fmt::format(
           "not explained by any known defect, alone or with others{}; {} {}: {}; it accounts for {} of {} "
           "observations that differ{}, and not for {}",
-          searched, mostly ? "something like it is" : "nearest is", names, what, best.explained, differing(),
+          searched, mostly ? "something like it is" : "nearest is", names, what, best.explained,
+          inquiry_.differing(),
           best.broken > 0 ? fmt::format(", would change {} that do not", best.broken) : "",
           fmt::join(best.left, ", "));
       return;
     }
-    const std::string how = !subject_.can("code") ? "it has no code; its shapes and settings are those of"
-                            : !runs_   ? "no weights fit it, so that nothing of it was run; its shapes and "
-                                         "settings are those of"
-                            : !steady_ ? "it answers the same question in two ways, so that what it "
-                                         "answers was not compared; that is what it would do by"
-                                       : "explained to rounding by";
+    const std::string how =
+        !subject_.can("code") ? "it has no code; its shapes and settings are those of"
+        : !inquiry_.runs()    ? "no weights fit it, so that nothing of it was run; its shapes and "
+                                "settings are those of"
+        : !inquiry_.steady()  ? "it answers the same question in two ways, so that what it "
+                                "answers was not compared; that is what it would do by"
+                              : "explained to rounding by";
     found.conclusion = certain.size() == 1 ? fmt::format("{} {}: {}", how, names, what)
                                            : fmt::format("{} {}, which nothing that was seen tells apart",
                                                          how, fmt::join(certain, " or by "));
@@ -955,6 +748,7 @@ class Diagnostician {
   }
 
   Subject& subject_;
+  Inquiry inquiry_;
   Clock::duration half_;
   Clock::time_point until_;
   std::vector<Defect> catalogue_;
@@ -967,14 +761,10 @@ class Diagnostician {
   std::optional<StageRun> pass_;  // the one that shows it
   std::optional<StagesApart> stages_;
   std::set<Names> inside_;  // what makes all stages what they are
-  bool runs_ = true, steady_ = true, failed_own_loop_ = false;
+  bool failed_own_loop_ = false;
+  bool shaped_ = false;       // on shapes of its own, of which no requirement has said anything
   bool cut_short_ = false;    // more could have been tried
-  Weights exact_, near_;      // the candidate's, in float64 and in its own type
-  std::vector<Seen> seen_;    // the quickest first; not changed after see()
-  std::vector<Seen> inner_;   // what tells apart those that explain all else
-  std::deque<Seen> further_;  // of other tokens, that what explains all the others was held to
-  std::map<Names, std::map<const Seen*, double>> cache_;
-  std::map<std::string, std::map<const Seen*, double>> loudness_;
+  std::int64_t further_ = 0;  // observations of other tokens, that what explains all others was held to
   std::set<Names> weighed_;
   std::vector<Explanation> explanations_;
 };

@@ -28,7 +28,8 @@ Weights stated_settings() {
   return all;
 }
 
-// What the specification has by name; what it does not have by shape, since anyone calls it what they like.
+// What the specification has by name; of what it does not have so many rows of a kind, since anyone calls it
+// what they like, and may keep several as one.
 Weights shapes() {
   Weights all;
   std::map<std::string, std::int64_t> surplus;
@@ -36,8 +37,12 @@ Weights shapes() {
     const auto own = subject().specification().parameters();
     if (std::any_of(own.begin(), own.end(), [&](const auto& one) { return one.name == parameter.name; }))
       all[parameter.name] = at::tensor(at::ArrayRef<std::int64_t>(parameter.shape), at::kLong);
+    else if (parameter.shape.empty())
+      ++surplus["beyond the specification: numbers"];
     else
-      ++surplus[fmt::format("beyond the specification: [{}]", fmt::join(parameter.shape, ", "))];
+      surplus[fmt::format("beyond the specification: rows of [{}]",
+                          fmt::join(parameter.shape.begin() + 1, parameter.shape.end(), ", "))] +=
+          parameter.shape.front();
   }
   for (const auto& [shape, count] : surplus) all[shape] = at::scalar_tensor(count, at::kLong);
   return all;
@@ -91,13 +96,22 @@ Weights rotated(std::int64_t first) {
   return {{"rotated", subject().candidate().rotate(heads, positions.contiguous()).to(at::kCPU)}};
 }
 
+// So many values of a parameter, evenly chosen, tell what happened to all of it, in less time.
+at::Tensor some_of(const at::Tensor& values) {
+  constexpr std::int64_t kEnough = 1 << 16;
+  // Odd, so that it does not stay in the same columns of a matrix.
+  const auto every = (values.numel() + kEnough - 1) / kEnough | 1;
+  return values.flatten().slice(0, 0, values.numel(), every).to(at::kCPU, at::kDouble);
+}
+
 Weights gradients_of(const PassOptions& options) {
   const auto tokens = probe("gradients", 3, 13);
   auto labels = tokens.ids.clone();
   labels.narrow(1, 4, 2).fill_(kIgnored);
   labels[0].narrow(0, 8, 5).fill_(kIgnored);  // of unlike number in the rows
-  auto found = subject().running().gradients(tokens, labels, options);
-  auto all = std::move(found.parameters);
+  const auto found = subject().running().gradients(tokens, labels, options);
+  Weights all;
+  for (const auto& [name, values] : found.parameters) all[name] = some_of(values);
   all["loss"] = found.loss;
   return all;
 }
@@ -110,7 +124,7 @@ Weights trained() {
   for (const auto& [name, values] : found.parameters)
     if (const auto before = subject().weights().find(name);
         before != subject().weights().end() && before->second.sizes() == values.sizes()) {
-      const auto change = values.to(at::kCPU, at::kDouble) - before->second.to(at::kCPU, at::kDouble);
+      const auto change = some_of(values) - some_of(before->second);
       (largest(change) == 0 ? still : moved).emplace(name, change);
     }
   // A parameter that no loss reaches decays where it is a part of one that is reached, and rests by itself:

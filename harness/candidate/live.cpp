@@ -128,6 +128,14 @@ class Live : public Candidate {
                        starts_ > 1 ? fmt::format("; it was started {} times", starts_) : "");
   }
 
+  // Of the tokens that it knows, whatever the specification says.
+  std::int64_t own_vocabulary() const {
+    for (const auto& parameter : description_.parameters)
+      if (parameter.name == "model.embed_tokens.weight" && parameter.shape.size() == 2)
+        return parameter.shape[0];
+    return specification_.vocab_size;
+  }
+
   // Names of the specification's parameters that the candidate does not have.
   std::vector<std::string> missing() const {
     std::vector<std::string> names;
@@ -285,10 +293,11 @@ class Live : public Candidate {
                                         fmt::join(text.tokens.sizes(), ", "), batch, request.most_tokens));
     const auto over = (text.tokens == -1).to(at::kLong);
     const bool resumes = (over.diff(1, 1) < 0).any().item<bool>();
-    if (((text.tokens < -1) | (text.tokens >= specification_.vocab_size)).any().item<bool>() || resumes)
-      throw CandidateFailed(fmt::format(
-          "{}: its text holds {}; expected ids below {}, and -1 after a row's end alone", options_.name,
-          resumes ? "tokens after a -1" : "ids that are no tokens", specification_.vocab_size));
+    const auto vocabulary = own_vocabulary();
+    if (((text.tokens < -1) | (text.tokens >= vocabulary)).any().item<bool>() || resumes)
+      throw CandidateFailed(
+          fmt::format("{}: its text holds {}; expected ids below {}, and -1 after a row's end alone",
+                      options_.name, resumes ? "tokens after a -1" : "ids that are no tokens", vocabulary));
     if (const auto shown = reply.tensors.find("probabilities"); shown != reply.tensors.end()) {
       text.probabilities = shown->second;
       if (text.probabilities.dim() != 3 || text.probabilities.size(0) != batch ||

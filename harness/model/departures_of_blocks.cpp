@@ -24,11 +24,25 @@ Tensor mask_sees_next(const Sight& sight) {
   return causal_mask(sight) | (causal_mask(later) & mask_everything_visible(sight));
 }
 
-Tensor mask_without_padding(const Sight& sight) {
+Sight without_padding(const Sight& sight) {
   auto all_real = sight;
   all_real.real_queries = at::ones_like(sight.real_queries);
   all_real.real_keys = at::ones_like(sight.real_keys);
-  return causal_mask(all_real);
+  return all_real;
+}
+
+Sight with_padding_of_the_first(const Sight& sight) {
+  auto first = sight;
+  first.real_queries = sight.real_queries.narrow(0, 0, 1).expand_as(sight.real_queries);
+  first.real_keys = sight.real_keys.narrow(0, 0, 1).expand_as(sight.real_keys);
+  return first;
+}
+
+// The mask, whatever else is wrong with it, of other padding than there is.
+void mask_of(Departed& d, Sight (*other)(const Sight&), bool in_training_alone = false) {
+  d.formulas.mask = [mask = d.formulas.mask, other, in_training_alone](const Sight& sight) {
+    return mask(in_training_alone && !sight.training ? sight : other(sight));
+  };
 }
 
 // A token does not see itself, but where it would see nothing.
@@ -141,8 +155,8 @@ const std::vector<Departure>& of_blocks_and_modes() {
                         18, 19, 20, 21, 22, 23, 24, 25, 26,  27,  28,  29,  30,  31,  32,  33,  40,
                         48, 50, 60, 63, 64, 65, 80, 96, 100, 127, 128, 129, 200, 255, 257, 512, 1024}}},
       {"mask-inverted", [](Departed& d) { d.formulas.mask = mask_inverted; }},
-      {"mask-without-padding", [](Departed& d) { d.formulas.mask = mask_without_padding; }},
-      {"mask-without-padding-in-training", in_training<mask_without_padding>},
+      {"mask-without-padding", [](Departed& d) { mask_of(d, without_padding); }},
+      {"mask-without-padding-in-training", [](Departed& d) { mask_of(d, without_padding, true); }},
       {"token-0-is-padding",
        [](Departed& d) {
          d.formulas.embed = [](const Tensor& embedding, const Tensor& ids) {
@@ -168,15 +182,7 @@ const std::vector<Departure>& of_blocks_and_modes() {
                        {1, 2, 5, 20, 50, 100},
                        nullptr,
                        true}},
-      {"mask-of-first-row",
-       [](Departed& d) {
-         d.formulas.mask = [](const Sight& sight) {
-           auto first = sight;
-           first.real_queries = sight.real_queries.narrow(0, 0, 1).expand_as(sight.real_queries);
-           first.real_keys = sight.real_keys.narrow(0, 0, 1).expand_as(sight.real_keys);
-           return causal_mask(first);
-         };
-       }},
+      {"mask-of-first-row", [](Departed& d) { mask_of(d, with_padding_of_the_first); }},
       // 8 Numerics
       {"logits-bfloat16", [](Departed& d) { d.formulas.head = through_bfloat16; }},
       {"logits-shifted",
