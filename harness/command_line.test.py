@@ -113,6 +113,72 @@ class CommandLine(unittest.TestCase):
             self.assertIn(text, told)
         self.refused("defects", "teleport\x1b[31m", words=["teleport", "plumbline defects"])
 
+    def test_every_requirement_is_traced_to_tests_and_defects_and_back(self):
+        requirements = json.loads((ROOT / "fixtures" / "requirements.json").read_text())["requirements"]
+        catalogue = json.loads((ROOT / "fixtures" / "defects.json").read_text())
+        listed = self.run_program("requirements")
+        self.assertEqual((listed.returncode, listed.stderr), (0, ""), listed.stdout[-600:])
+        for one in requirements:
+            self.assertRegex(listed.stdout, rf"(?m)^  {one['id']} +{one['level']} +[1-9]\d* tests? +\d+ defects? +{re.escape(one['statement'])}$")
+        self.assertIn(f"{len(requirements)} requirements, ", listed.stdout)
+        self.assertIn(f"{len(catalogue)} defects; ", listed.stdout)
+        told = self.run_program("requirements", "KVC-3").stdout
+        one = next(one for one in requirements if one["id"] == "KVC-3")
+        for text in (one["statement"], one["source"], *(defect["name"] for defect in catalogue if "KVC-3" in defect["seen_by"])):
+            self.assertIn(text, told)
+        file, line = re.search(r"(suites/\w+\.cpp):(\d+)", told).groups()
+        self.assertIn("REQUIREMENT(\"KVC-3\"", (ROOT / file).read_text().splitlines()[int(line) - 1])
+        self.assertIn("no defect: about the document's claims", self.run_program("requirements", "CLAIM-a").stdout)
+        self.refused("requirements", "KVC-99\x1b[31m", words=["KVC-99", "plumbline requirements"])
+
+    def test_what_is_not_traced_is_named_and_status_1(self):
+        for folder in ("bin", "share/plumbline"):
+            (self.root / folder).mkdir(parents=True)
+        program = self.root / "bin" / "plumbline"
+        shutil.copy(PROGRAM, program)
+        fixtures = self.root / "share" / "plumbline" / "fixtures"
+
+        def complaints(change):
+            shutil.rmtree(fixtures, ignore_errors=True)
+            shutil.copytree(ROOT / "fixtures", fixtures)
+            documents = {name: json.loads((fixtures / f"{name}.json").read_text()) for name in ("requirements", "defects", "campaign")}
+            change(documents)
+            for name, document in documents.items():
+                (fixtures / f"{name}.json").write_text(json.dumps(document))
+            run = subprocess.run([program, "requirements"], capture_output=True, text=True, timeout=60)
+            said = [line for line in run.stdout.splitlines() if line.startswith("! ")]
+            self.assertEqual(run.returncode, 1 if said else 0, run.stdout[-600:] + run.stderr)
+            return said
+
+        def without_test(documents):
+            documents["requirements"]["requirements"].insert(1, dict(documents["requirements"]["requirements"][0], id="CFG-77"))
+
+        def without_requirement(documents):
+            entries = documents["requirements"]["requirements"]
+            entries.remove(next(one for one in entries if one["id"] == "CLAIM-a"))
+
+        def without_defect(documents):
+            for defect in documents["defects"]:
+                defect["seen_by"] = [id for id in defect["seen_by"] if id != "ROPE-8"] or ["CFG-1"]
+
+        def without_reason(documents):
+            documents["campaign"]["not_failed_by_defects"] = documents["campaign"]["not_failed_by_defects"][1:]
+
+        def with_a_reason_that_is_none(documents):
+            documents["campaign"]["not_failed_by_defects"].append({"name": "CFG-1", "reason": "it is hard"})
+
+        def of_nothing(documents):
+            documents["defects"][0]["seen_by"].append("CFG-99")
+
+        self.assertEqual(complaints(lambda documents: None), [])
+        self.assertEqual(complaints(without_test), ["! CFG-77 has no test: nothing looks at it",
+                                                    "! CFG-77 is failed by no known defect: nobody has seen its test fail"])
+        self.assertRegex("\n".join(complaints(without_requirement)), r"the test at suites/claims.cpp:\d+ is of no requirement")
+        self.assertEqual(complaints(without_defect), ["! ROPE-8 is failed by no known defect: nobody has seen its test fail"])
+        self.assertEqual(complaints(without_reason), ["! CFG-16 is failed by no known defect: nobody has seen its test fail"])
+        self.assertRegex(complaints(with_a_reason_that_is_none)[0], r"^! CFG-1 is failed by \S+, and fixtures/campaign.json says that nothing does$")
+        self.assertRegex(complaints(of_nothing)[0], r"is said to fail CFG-99, which is no requirement")
+
     def test_the_launcher_passes_on_every_command(self):
         listed = re.split(r"(?im)^subcommands:", self.run_program("--help").stdout)[-1]
         commands = re.findall(r"(?m)^  (\w+)", listed)

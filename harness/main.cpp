@@ -23,6 +23,7 @@
 #include "harness/evidence/safetensors.hpp"
 #include "harness/experiments.hpp"
 #include "harness/report_commands.hpp"
+#include "harness/requirement_commands.hpp"
 #include "harness/sampling.hpp"
 #include "harness/session.hpp"
 #include "harness/system/error.hpp"
@@ -469,6 +470,7 @@ int run(int count, char** values) {
   std::function<int(const Circumstance&)> reading;
   add_text_commands(app, reading);
   add_experiments(app, reading);
+  add_requirements(app, reading);
   add_defects(app, reading);
   add_campaign(app, reading);
   add_report(app, reading);
