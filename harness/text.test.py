@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 import unittest
+import xml.etree.ElementTree
 
 PROGRAM = None
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -529,6 +530,33 @@ class Documents(Measured):
         del broken["verdict"]
         with self.assertRaises(jsonschema.ValidationError):
             jsonschema.validate(broken, schema)
+
+    def test_the_picture_has_every_metric_with_its_interval(self):
+        verdicts = Verdicts("samples")
+        baseline = self.file(verdicts.samples(30, 0.1), "baseline<b>.jsonl")
+        picture = self.root / "text.svg"
+        document = self.measured(verdicts.samples(30, 0.6, 2), "--baseline", baseline, "--picture", picture, status=1)[0]
+        svg = "{http://www.w3.org/2000/svg}"
+        drawn = xml.etree.ElementTree.parse(picture).getroot()
+        self.assertIn(document["verdict"]["sentence"], [text.text for text in drawn.iter(svg + "text")])
+        self.assertIn("looping", drawn.find(svg + "desc").text)
+        wide = float(drawn.get("viewBox").split()[2])
+        marks = {mark.find(svg + "title").text.split(",")[0]: mark for mark in drawn.iter(svg + "g") if mark.get("class") == "text" and mark.find(svg + "title") is not None}
+        measured = {metric["id"]: metric for metric in document["metrics"] if metric["value"] is not None}
+        self.assertEqual(set(marks), set(measured))
+        self.assertEqual(sum(mark.get("class") == "baseline" and mark.find(svg + "title") is not None for mark in drawn.iter(svg + "g")),
+                         sum(metric["baseline"]["value"] is not None for metric in document["metrics"]))
+        for name, mark in marks.items():
+            at = float(mark.find(svg + "circle").get("cx"))
+            self.assertTrue(0 < at < wide, name)
+            interval = mark.find(svg + "path")
+            self.assertEqual(interval is None, measured[name]["interval"] is None, name)
+            if interval is not None:
+                low, high = map(float, re.match(r"M([\d.]+) [\d.]+H([\d.]+)", interval.get("d")).groups())
+                self.assertTrue(low <= at <= high and high - low > 0, name)
+        alone = self.measured([{"ids": [1, 2, 3]}], "--picture", picture, status=0)[0]
+        self.assertIsNone(alone["baseline"])
+        self.assertFalse([mark for mark in xml.etree.ElementTree.parse(picture).iter(svg + "g") if mark.get("class") == "baseline"])
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ constexpr const char* kLogHelp =
     "             3 not assessed: too few entries.";
 
 struct TextArguments {
-  std::string file, baseline, unit, output, each;
+  std::string file, baseline, unit, output, each, picture;
   std::uint32_t vocabulary = 0;  // 0: not said
   std::vector<std::uint32_t> sentence_ends;
   std::uint32_t seed = 1;
@@ -49,6 +49,8 @@ void write(const std::string& file, const std::string& content) {
 int run_text(const TextArguments& arguments, const Circumstance& circumstance) {
   require_output(arguments.output, "--output", {arguments.file, arguments.baseline});
   require_output(arguments.each, "--each", {arguments.file, arguments.baseline, arguments.output});
+  require_output(arguments.picture, "--picture",
+                 {arguments.file, arguments.baseline, arguments.output, arguments.each});
   const auto thresholds = read_text_thresholds(circumstance.data / "fixtures" / "text.json");
   const auto measure = [&](const std::string& file) {
     MeasuredText text;
@@ -67,6 +69,7 @@ int run_text(const TextArguments& arguments, const Circumstance& circumstance) {
   fmt::print("{}", text_summary(document));
   write(arguments.output, document.dump(1) + "\n");
   if (!arguments.each.empty()) write(arguments.each, text_of_each_sample(text));
+  if (!arguments.picture.empty()) write(arguments.picture, text_picture(document));
   return text_status(document);
 }
 
@@ -104,6 +107,7 @@ void add_text(CLI::App& app, std::function<int(const Circumstance&)>& chosen) {
   command->add_option("--seed", text->seed, "of the bootstrap")->capture_default_str();
   command->add_option("-o,--output", text->output, "a JSON file with everything, by text.schema.json");
   command->add_option("--each", text->each, "a .jsonl file with the values of each sample on its own");
+  command->add_option("--picture", text->picture, "every metric with its interval, as an SVG file");
   command->footer(kTextHelp);
   command->callback([text, &chosen] {
     chosen = [text](const Circumstance& circumstance) { return run_text(*text, circumstance); };

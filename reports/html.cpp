@@ -2,10 +2,13 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
+#include <utility>
 
 #include "harness/system/files.hpp"
+#include "harness/system/markup.hpp"
 #include "reports/words.hpp"
 
 namespace plumbline::reports::html {
@@ -35,34 +38,25 @@ std::string bytes_of(const std::string& hex) {
 }  // namespace
 
 std::string text(std::string_view untrusted, std::size_t limit) {
-  std::string safe;
-  for (const char character : visible(untrusted, limit)) {
-    switch (character) {
-      case '&':
-        safe += "&amp;";
-        break;
-      case '<':
-        safe += "&lt;";
-        break;
-      case '>':
-        safe += "&gt;";
-        break;
-      case '"':
-        safe += "&quot;";
-        break;
-      case '\'':
-        safe += "&#39;";
-        break;
-      default:
-        safe += character;
-    }
-  }
-  return safe;
+  return escaped(visible(untrusted, limit));
 }
 
 std::string bdi(std::string_view untrusted, std::size_t limit, const char* language) {
   const std::string attribute = language == nullptr ? "" : fmt::format(" lang=\"{}\"", language);
   return fmt::format("<bdi{}>{}</bdi>", attribute, text(untrusted, limit));
+}
+
+std::string with_code(std::string_view untrusted, std::size_t limit) {
+  const std::string safe = bdi(untrusted, limit);
+  if (std::count(safe.begin(), safe.end(), '`') % 2 != 0) return safe;
+  std::string shown;
+  bool inside = false;
+  for (const char character : safe)
+    if (character == '`')
+      shown += std::exchange(inside, !inside) ? "</code>" : "<code>";
+    else
+      shown += character;
+  return shown;
 }
 
 std::string csp_hash(std::string_view content) {

@@ -17,6 +17,9 @@ std::string text(std::string_view untrusted, std::size_t limit = usual_limit);
 // `language`: a BCP 47 tag where it is another than the page's.
 std::string bdi(std::string_view untrusted, std::size_t limit = usual_limit, const char* language = nullptr);
 
+// The same, with what stands between backticks as code.
+std::string with_code(std::string_view untrusted, std::size_t limit = usual_limit);
+
 // What a Content-Security-Policy calls an inline style or script with exactly this content.
 std::string csp_hash(std::string_view content);
 

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <string_view>
 
+#include "harness/system/markup.hpp"
 #include "reports/junit.hpp"
 #include "reports/result.hpp"
 #include "reports/text.hpp"
@@ -17,29 +18,7 @@ constexpr std::size_t findings_limit = 20;  // sentences of one failure; result.
 
 // Fit for an attribute and for content alike: one line, nothing that XML forbids, no `]]>`.
 std::string xml(std::string_view text) {
-  std::string safe;
-  for (const char character : visible(text, text_limit)) {
-    switch (character) {
-      case '&':
-        safe += "&amp;";
-        break;
-      case '<':
-        safe += "&lt;";
-        break;
-      case '>':
-        safe += "&gt;";
-        break;
-      case '"':
-        safe += "&quot;";
-        break;
-      case '\'':
-        safe += "&apos;";
-        break;
-      default:
-        safe += character;
-    }
-  }
-  return safe;
+  return escaped(visible(text, text_limit));
 }
 
 std::string seconds(double value) {

@@ -14,20 +14,13 @@
 
 using namespace plumbline;
 using namespace plumbline::reports;
+using examples::committed;
+using examples::count;
+using examples::has;
 
 namespace {
 
 constexpr auto limit = 1U << 24U;
-
-bool has(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
-
-int count(const std::string& text, const std::string& part) {
-  int found = 0;
-  for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++found;
-  return found;
-}
 
 // The names of all elements in order. No text may hold a raw '<', so that each begins a tag.
 std::string tree(const std::string& page) {
@@ -35,12 +28,6 @@ std::string tree(const std::string& page) {
   for (std::size_t at = page.find("<body>"); (at = page.find('<', at)) != std::string::npos; ++at)
     names += page.substr(at + 1, page.find_first_of(" >", at) - at - 1) + " ";
   return names;
-}
-
-Result committed() {
-  const std::string path =
-      PLUMBLINE_SOURCE_DIR "/reports/runs/nvidia-h100-80gb-hbm3/minimind2-small-f32/result.json";
-  return from_json(read_text(path, limit), path);
 }
 
 Translation translation() {
@@ -162,6 +149,14 @@ TEST_CASE("no text makes an element, leaves its place, or hides") {
       at += next.bytes;
     }
   }
+}
+
+TEST_CASE("what stands between backticks is code, and nothing else becomes an element") {
+  using html::with_code;
+  CHECK(with_code("call `f(x)` before `g`") == "<bdi>call <code>f(x)</code> before <code>g</code></bdi>");
+  CHECK(with_code("`<script>`") == "<bdi><code>&lt;script&gt;</code></bdi>");
+  CHECK(with_code("one ` alone") == "<bdi>one ` alone</bdi>");
+  CHECK(with_code("") == "<bdi></bdi>");
 }
 
 TEST_CASE("a text of ten megabytes is cut wherever it stands") {

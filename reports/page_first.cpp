@@ -164,9 +164,10 @@ std::string why(const Page& page) {
                                                         page.quoted(capitalised(found.conclusion), 600))
                                           : explanation(page, found));
   for (const Advice& one : found.advice)
-    part += fmt::format("<p class=\"advice\"><strong>{} <code>{}</code>:</strong> {}</p>\n",
-                        page(Word::advice), bdi(one.defect, 100),
-                        bdi(page.language == Language::chinese ? one.chinese : one.english, 4000));
+    part +=
+        fmt::format("<p class=\"advice\"><strong>{} <code>{}</code>:</strong> {}</p>\n", page(Word::advice),
+                    bdi(one.defect, 100),
+                    html::with_code(page.language == Language::chinese ? one.chinese : one.english, 4000));
   if (!told) part += quotation(page, found.conclusion);
   return fmt::format("<section class=\"card\" aria-labelledby=\"{}why\">\n{}</section>\n", page.prefix, part);
 }

@@ -7,7 +7,7 @@
 #include <map>
 
 #include "harness/campaign/campaign.hpp"
-#include "harness/text/picture.hpp"
+#include "harness/system/markup.hpp"
 
 namespace plumbline {
 namespace {

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "harness/experiment/repeater.hpp"
+#include "harness/system/markup.hpp"
 #include "harness/text/picture.hpp"
 
 namespace plumbline {

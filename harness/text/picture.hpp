@@ -1,15 +1,11 @@
 // What pictures of curves share. They stand alone: SVG, light and dark, without scripts.
 #pragma once
 
-#include <string>
 #include <vector>
 
 namespace plumbline {
 
 // A few numbers of one digit's step between the two.
 std::vector<double> round_numbers(double least, double most);
-
-// Text as it may stand in XML.
-std::string escaped(const std::string& text);
 
 }  // namespace plumbline

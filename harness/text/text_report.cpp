@@ -252,12 +252,6 @@ const json& metric_of(const json& document, const std::string& id) {
       fmt::format("text.json: there is no mean or rate '{}' over samples to decide by", printable(id)));
 }
 
-std::string number(double value) {
-  const double size = std::abs(value);
-  return size != 0 && (size < 1e-3 || size >= 1e5) ? fmt::format("{:.3g}", value)
-                                                   : fmt::format("{:.4g}", value);
-}
-
 // What one deciding metric says: more, less, no more, or why nothing.
 json decided(const json& metric, double margin, double alpha) {
   const auto& seen = metric["difference"];
@@ -282,18 +276,20 @@ json decided(const json& metric, double margin, double alpha) {
     return say("not assessed", fmt::format("{}: too few prompts ({}), at least {} are needed", title, prompts,
                                            kLeastPrompts));
   const double low = interval["low"], high = interval["high"], value = seen["value"];
-  const auto sides = fmt::format("{}: {} against {}", title, number(seen["of"][0]), number(seen["of"][1]));
-  const auto figures = fmt::format("{}, a difference of {} ({} to {}; p {})", sides, number(value),
-                                   number(low), number(high), number(seen["p"]));
+  const auto sides =
+      fmt::format("{}: {} against {}", title, shown_number(seen["of"][0]), shown_number(seen["of"][1]));
+  const auto figures = fmt::format("{}, a difference of {} ({} to {}; p {})", sides, shown_number(value),
+                                   shown_number(low), shown_number(high), shown_number(seen["p"]));
   const bool significant = seen["p"].get<double>() < alpha;
   // A difference that does not matter is none, however sure it is.
   if (high < margin) return say(significant && value < 0 ? "less" : "no more", figures);
   if (significant && value > 0) return say("more", figures);
   const auto from = seen["shows_from"];
-  return say("not assessed",
-             fmt::format("{}; {} prompts leave a difference of up to {} open, and {} would matter{}", sides,
-                         prompts, number(high), number(margin),
-                         from.is_null() ? "" : fmt::format("; they show one from {} on", number(from))));
+  return say(
+      "not assessed",
+      fmt::format("{}; {} prompts leave a difference of up to {} open, and {} would matter{}", sides, prompts,
+                  shown_number(high), shown_number(margin),
+                  from.is_null() ? "" : fmt::format("; they show one from {} on", shown_number(from))));
 }
 
 json verdict(const json& document, const TextThresholds& thresholds) {
@@ -329,7 +325,9 @@ json verdict(const json& document, const TextThresholds& thresholds) {
 }
 
 std::string interval_of(const json& interval) {
-  return interval.is_null() ? "" : fmt::format("{} to {}", number(interval["low"]), number(interval["high"]));
+  return interval.is_null()
+             ? ""
+             : fmt::format("{} to {}", shown_number(interval["low"]), shown_number(interval["high"]));
 }
 
 std::string side_line(const char* what, const json& side) {
@@ -340,6 +338,12 @@ std::string side_line(const char* what, const json& side) {
 }
 
 }  // namespace
+
+std::string shown_number(double value) {
+  const double size = std::abs(value);
+  return size != 0 && (size < 1e-3 || size >= 1e5) ? fmt::format("{:.3g}", value)
+                                                   : fmt::format("{:.4g}", value);
+}
 
 TextThresholds read_text_thresholds(const std::filesystem::path& file) {
   const auto where = file.string();
@@ -448,7 +452,7 @@ std::string text_summary(const json& document) {
   out += '\n';
   for (const auto& metric : document["metrics"]) {
     const auto value = [](const json& side) {
-      return side["value"].is_null() ? std::string("-") : number(side["value"]);
+      return side["value"].is_null() ? std::string("-") : shown_number(side["value"]);
     };
     std::string line =
         fmt::format("{:<22}{:>10}  {:<20}", metric["id"].get<std::string>(), value(metric),
@@ -458,7 +462,7 @@ std::string text_summary(const json& document) {
     if (compared) {
       const auto& seen = metric["difference"];
       line += fmt::format("{:>10}{:>12}  {:<20}", value(metric["baseline"]),
-                          seen.is_null() ? "-" : number(seen["value"]),
+                          seen.is_null() ? "-" : shown_number(seen["value"]),
                           seen.is_null() ? "" : interval_of(seen["interval"]));
     }
     line.erase(line.find_last_not_of(' ') + 1);

@@ -37,9 +37,15 @@ nlohmann::json text_document(const MeasuredText& text, const MeasuredText* basel
 // A JSON line for each sample: its own value of every metric that has one (null: too short), and its loops.
 std::string text_of_each_sample(const MeasuredText& text);
 
+// "0.1931": four digits.
+std::string shown_number(double value);
+
 int text_status(const nlohmann::json& document);
 
 // The document as a terminal shows it.
 std::string text_summary(const nlohmann::json& document);
+
+// Every metric with its interval, beside the baseline's: a picture (SVG) that stands alone.
+std::string text_picture(const nlohmann::json& document);
 
 }  // namespace plumbline

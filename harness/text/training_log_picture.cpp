@@ -4,6 +4,7 @@
 #include <cmath>
 #include <map>
 
+#include "harness/system/markup.hpp"
 #include "harness/text/picture.hpp"
 #include "harness/text/training_log.hpp"
 
