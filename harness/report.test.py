@@ -6,6 +6,7 @@ is read by somebody else's code, which has to count what result.json counts.
 
 import copy
 import hashlib
+import html
 import importlib.util
 import json
 import os
@@ -179,6 +180,28 @@ class Reports(unittest.TestCase):
         self.read_by_others(self.failing)
         run("report", "render", self.written(shard_of(document(self.conforming), 2, 4)), "--out", self.root / "shard")
         self.read_by_others(self.root / "shard")
+
+    def test_pictures_are_of_requirements_and_in_both_languages(self):
+        known = {one["en"]: one["zh"] for one in json.loads((ROOT / "fixtures" / "requirements.zh.json").read_text())["pictures"]}
+        for bundle in (self.conforming, self.failing):
+            plots = document(bundle)["plots"]
+            self.assertEqual([plot["requirement"] for plot in plots], ["ROPE-8", "TRN-6", "TRN-7"])
+            english, chinese = ((bundle / name).read_text() for name in ("report.html", "report.zh.html"))
+            for plot in plots:
+                for words in (plot["title"], plot["x_name"], plot["y_name"], *(one["name"] for one in plot["series"]), *(name for name, _ in map(dict.values, plot["bounds"]))):
+                    self.assertIn(words, known)
+                self.assertIn(html.escape(plot["title"]).replace("&#x27;", "&#39;"), english)
+                self.assertIn(known[plot["title"]], chinese)
+                self.assertNotIn(html.escape(plot["title"]).replace("&#x27;", "&#39;"), chinese)
+        rotation = document(self.conforming)["plots"][0]
+        for series in rotation["series"]:
+            self.assertEqual(len(series["x"]), 48)
+            self.assertLess(max(series["y"]), 0.5, "in terms of the tolerance")
+            self.assertGreater(max(series["y"]), 0)
+        loss, floor = document(self.conforming)["plots"][2]["series"]
+        gained = 128 * sum(b - a for a, b in zip(loss["y"], floor["y"]))
+        finding = next(r["finding"] for r in document(self.conforming)["requirements"] if r["id"] == "TRN-7")
+        self.assertAlmostEqual(gained, float(finding.split(" nats")[0]), delta=0.06)
 
     def test_a_stranger_s_text_shows_harmlessly_and_leaves_every_format_valid(self):
         for text in (HOSTILE, "a" * (2 << 20), "\u202e" * 5000):

@@ -282,6 +282,7 @@ int verify(Verification verification) {
     terminal.chapter_end();
   }
   result.requirements = recorder.requirements();
+  result.plots = recorder.plots();
   if (runs_code && any_failed(result)) {
     result.localisation = localise();
     if (verification.diagnosing)
@@ -349,6 +350,7 @@ int compare(const Circumstances& circumstances, std::unique_ptr<Candidate> one,
     terminal.chapter_end();
   }
   result.requirements = recorder.requirements();
+  result.plots = recorder.plots();
   if (runs_code && any_failed(result)) {
     try {
       result.localisation = comparison.localise();

@@ -35,19 +35,7 @@ std::string title_of(const Header& header) {
 const char* mark_of(const Header& header, const Requirement* requirement) {
   if (requirement == nullptr) return "";
   if (waiver_of(header, *requirement) != nullptr) return "✘ waived";
-  switch (requirement->verdict) {
-    case Verdict::pass:
-      return "✔";
-    case Verdict::fail:
-      return "✘";
-    case Verdict::error:
-      return "!";
-    case Verdict::not_assessed:
-      return "?";
-    case Verdict::not_applicable:
-      return "–";
-  }
-  return "";
+  return mark_of(requirement->verdict);
 }
 
 // Every requirement of any of them, in the order of the first that has it.

@@ -5,9 +5,27 @@
 #include <string>
 #include <utility>
 
+#include "harness/system/files.hpp"
 #include "reports/result.hpp"
 
 namespace plumbline::reports::examples {
+
+inline bool has(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+inline int count(const std::string& text, const std::string& part) {
+  int found = 0;
+  for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++found;
+  return found;
+}
+
+// A whole run that is kept.
+inline Result committed() {
+  const std::string path =
+      PLUMBLINE_SOURCE_DIR "/reports/runs/nvidia-h100-80gb-hbm3/minimind2-small-f32/result.json";
+  return from_json(read_text(path, 1U << 24U), path);
+}
 
 inline Check exact(const std::string& what, const std::string& value, std::int64_t elements = 1) {
   Check check;

@@ -7,12 +7,9 @@
 #include "reports/result.hpp"
 
 using namespace plumbline::reports;
+using examples::has;
 
 namespace {
-
-bool has(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
 
 // What Markdown makes of `text` as a requirement's statement.
 std::string statement(const std::string& text) {

@@ -179,10 +179,12 @@ std::vector<Picture> pictures_of(const std::vector<Source>& shards, std::vector<
       if (one.requirement == requirement) all.push_back(one);
     return all.size() > before;
   };
-  for (const Requirement& requirement : shards.front().result.requirements)
-    for (const Source& one : shards) take(one, requirement.id);
-  for (const Source& one : shards)
-    if (take(one, "")) break;
+  const auto take_from_one = [&](const std::string& requirement) {
+    for (const Source& one : shards)
+      if (take(one, requirement)) return;
+  };
+  for (const Requirement& requirement : shards.front().result.requirements) take_from_one(requirement.id);
+  take_from_one("");
   return all;
 }
 

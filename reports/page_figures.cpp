@@ -14,6 +14,13 @@ using html::text;
 
 constexpr std::size_t most_rows_shown = 250, most_cells = 64;
 
+Plot translated(const Page& page, Plot plot) {
+  for (std::string* words : {&plot.title, &plot.x_name, &plot.y_name}) *words = page.in_its_words(*words);
+  for (Series& one : plot.series) one.name = page.in_its_words(one.name);
+  for (auto& [name, value] : plot.bounds) name = page.in_its_words(name);
+  return plot;
+}
+
 }  // namespace
 
 // `rows` are safe already.
@@ -57,7 +64,8 @@ std::string legend(const std::vector<Series>& series, bool joined) {
   return list.empty() ? "" : fmt::format("<ul class=\"legend\">{}</ul>\n", list);
 }
 
-std::string picture_of(const Page& page, const Plot& plot, const std::string& id) {
+std::string picture_of(const Page& page, const Plot& drawn_of, const std::string& id) {
+  const Plot plot = translated(page, drawn_of);
   svg::Chart chart{id,   plot.title, "", plot.x_name, plot.y_name, plot.log_x, plot.log_y,
                    true, {},         {}, plot.bounds, {},          {}};
   if (plot.log_y) chart.y_name += fmt::format(" ({})", page(Word::log_axis));

@@ -56,6 +56,11 @@ std::string Page::translated(const std::string& text, std::size_t limit) const {
   return known == nullptr ? quoted(text, limit) : html::bdi(*known, limit);
 }
 
+std::string Page::in_its_words(const std::string& text) const {
+  const std::string* known = translation == nullptr ? nullptr : translation->find(text);
+  return known == nullptr ? text : *known;
+}
+
 std::string Page::title(const Chapter& chapter) const {
   const std::string number = (*this)(Word::chapter) + fmt::format(" {}", chapter.number);
   return chapter.title.empty() ? number

@@ -37,6 +37,8 @@ struct Page {
   std::string quoted(std::string_view text, std::size_t limit = usual_limit) const;
   // The same where it may be known in the page's language.
   std::string translated(const std::string& text, std::size_t limit = usual_limit) const;
+  // The same, not yet safe: of a picture, whose texts are made safe where it is drawn.
+  std::string in_its_words(const std::string& text) const;
   std::string title(const Chapter& chapter) const;
   std::string heading(int below, const std::string& id, const std::string& content) const;
   std::string anchor(const Requirement& requirement) const;

@@ -156,6 +156,8 @@ std::string cache_part(const Page& page) {
   std::vector<Row> rows;
   for (const auto& [word, value] :
        {std::pair(Word::cache_held, bytes->held), std::pair(Word::cache_needed, bytes->needed),
+        // Keys and values of as many heads are twice the queries.
+        std::pair(Word::cache_queries, bytes->multi_head / 2),
         std::pair(Word::cache_multi_head, bytes->multi_head)}) {
     bars.values.emplace_back(page(word), value);
     said.push_back(fmt::format("{}: {}", page(word), amount(value)));

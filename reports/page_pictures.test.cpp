@@ -10,18 +10,11 @@
 
 using namespace plumbline;
 using namespace plumbline::reports;
+using examples::committed;
+using examples::count;
+using examples::has;
 
 namespace {
-
-bool has(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
-
-int count(const std::string& text, const std::string& part) {
-  int found = 0;
-  for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++found;
-  return found;
-}
 
 // A picture that holds no number which SVG does not know, nor one that lies outside of it.
 bool sound(const std::string& picture) {
@@ -46,12 +39,6 @@ Plot plot_of(std::vector<double> x, std::vector<double> y) {
           true,
           {{"one", std::move(x), std::move(y), {}, {}}},
           {{"tolerance", 1e-5}}};
-}
-
-Result committed() {
-  const std::string path =
-      PLUMBLINE_SOURCE_DIR "/reports/runs/nvidia-h100-80gb-hbm3/minimind2-small-f32/result.json";
-  return from_json(read_text(path, 1U << 24U), path);
 }
 
 }  // namespace
@@ -194,6 +181,7 @@ TEST_CASE("what a run has measured of its cache and of who is changed by whom is
   REQUIRE(bytes);
   CHECK(bytes->held == bytes->needed);
   CHECK(bytes->multi_head == 4 * bytes->held);
+  CHECK(has(pictures_part(page), "queries of as many positions take"));
   const auto matrix = causality(page);
   REQUIRE(matrix);
   CHECK(matrix->columns.size() == 24);
@@ -223,4 +211,18 @@ TEST_CASE("numbers are short and read like numbers") {
   CHECK(amount(1.25e20) == "1.2e+20");
   CHECK(amount(std::nan("")) == "NaN");
   CHECK(amount(-std::numeric_limits<double>::infinity()) == "−∞");
+}
+
+TEST_CASE("a picture's words are in the page's language, where they are known") {
+  Result result = examples::passing();
+  Plot plot = plot_of({0, 1}, {1, 2});
+  plot.title = "Error of the rotation by position";
+  plot.series[0].name = "queries";
+  result.plots = {plot};
+  const Page english(result, Language::english, nullptr), chinese(result, Language::chinese, &in_chinese());
+  const std::string in_english = picture_of(english, plot, "id"), drawn = picture_of(chinese, plot, "id");
+  CHECK(has(in_english, "Error of the rotation by position"));
+  for (const char* words : {"各位置的旋转误差", "位置", "查询", "容差"}) CHECK(has(drawn, words));
+  for (const char* words : {"Error of", "queries", ">position<"}) CHECK_FALSE(has(drawn, words));
+  CHECK(has(drawn, "radians"));
 }

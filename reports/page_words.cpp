@@ -128,6 +128,7 @@ constexpr std::array<Entry, word_count> table = {{
     {Word::cache_title, "Memory of the KV cache", "键值缓存占用的内存"},
     {Word::cache_held, "held", "实际占用"},
     {Word::cache_needed, "what the key/value heads need", "键值头所需"},
+    {Word::cache_queries, "queries of as many positions take", "同样位置的查询所占"},
     {Word::cache_multi_head, "multi-head attention needs", "多头注意力所需"},
     {Word::bytes, "bytes", "字节"},
     {Word::causality_title, "Who is changed by whom", "谁影响谁"},
@@ -197,22 +198,6 @@ Word word_of(Verdict verdict) {
       return Word::not_applicable;
   }
   return Word::error;
-}
-
-const char* mark_of(Verdict verdict) {
-  switch (verdict) {
-    case Verdict::pass:
-      return "✔";
-    case Verdict::fail:
-      return "✘";
-    case Verdict::error:
-      return "!";
-    case Verdict::not_assessed:
-      return "?";
-    case Verdict::not_applicable:
-      return "–";
-  }
-  return "!";
 }
 
 const char* style_of(Verdict verdict) {

@@ -125,6 +125,7 @@ enum class Word {
   cache_title,
   cache_held,
   cache_needed,
+  cache_queries,
   cache_multi_head,
   bytes,
   causality_title,
@@ -171,7 +172,6 @@ const char* say(Word word, Language language);
 constexpr int word_count = static_cast<int>(Word::candidate_number) + 1;
 
 Word word_of(Verdict verdict);
-const char* mark_of(Verdict verdict);
 
 // "pass", "fail" ...: what a style calls it, in any language.
 const char* style_of(Verdict verdict);

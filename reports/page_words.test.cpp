@@ -190,8 +190,9 @@ TEST_CASE("every chapter and requirement has its Chinese, made of what it says n
   const std::string page = to_html(examples::passing(), Language::chinese, &translation);
   CHECK(page.find("分组查询注意力") != std::string::npos);
   CHECK(page.find("<bdi lang=\"en\">the vocabulary has 6400 entries</bdi>") != std::string::npos);
-  for (const char* bad : {"[]", "{}", R"({"chapters": [], "requirements": [{"en": "a"}]})",
-                          R"({"chapters": [], "requirements": [{"en": "a", "zh": ""}]})"})
+  for (const char* bad : {"[]", "{}", R"({"chapters": [], "requirements": [{"en": "a"}], "pictures": []})",
+                          R"({"chapters": [], "requirements": [{"en": "a", "zh": ""}], "pictures": []})",
+                          R"({"chapters": [], "requirements": []})"})
     CHECK_THROWS_AS(read_translation(bad, "x.json"), InputError);
 }
 

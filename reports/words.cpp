@@ -75,6 +75,22 @@ std::string in_words(const Commit& commit) {
                      commit.clean ? "" : ", with changes that are not committed");
 }
 
+const char* mark_of(Verdict verdict) {
+  switch (verdict) {
+    case Verdict::pass:
+      return "✔";
+    case Verdict::fail:
+      return "✘";
+    case Verdict::error:
+      return "!";
+    case Verdict::not_assessed:
+      return "?";
+    case Verdict::not_applicable:
+      return "–";
+  }
+  return "!";
+}
+
 const char* word_of_status(int status) {
   return status == 0 ? "pass" : status == 1 ? "fail" : status == 3 ? "incomplete" : "error";
 }

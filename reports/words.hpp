@@ -33,6 +33,9 @@ std::string in_words(const Shard& shard);
 // "0f3a...", "0f3a..., with changes that are not committed"
 std::string in_words(const Commit& commit);
 
+// "✔", "✘", "!", "?", "–"
+const char* mark_of(Verdict verdict);
+
 // "pass", "fail", "incomplete" or "error" of a whole document, in one word.
 const char* word_of_status(int status);
 

@@ -22,6 +22,26 @@ at::Tensor angle_error(const at::Tensor& angles) {
 
 constexpr const char* kSides[] = {"q", "k"};
 
+// For every position, the worst error of all layers and heads in its tolerance.
+void add_errors(reports::Series& series, const std::string& side, const Stages& stages, const Tokens& tokens,
+                std::int64_t first) {
+  at::Tensor worst;  // (T)
+  for (std::int64_t layer = 0; layer < subject().specification().num_hidden_layers; ++layer) {
+    const auto name = fmt::format("layers.{}.{}_rotated", layer, side);
+    const auto right = try_replay(name, stages, tokens, first);
+    if (!right) continue;
+    const auto actual = shown(stages, name);  // (B, T, H, Dh)
+    if (actual.sizes() != right->expected.sizes()) continue;
+    const auto error =
+        ((actual - right->expected).abs() / right->tolerance.bound.clamp_min(1e-300)).amax({0, 2, 3});
+    worst = worst.defined() ? at::maximum(worst, error) : error;
+  }
+  for (std::int64_t i = 0; worst.defined() && i < worst.numel(); ++i) {
+    series.x.push_back(static_cast<double>(first + i));
+    series.y.push_back(worst[i].item<double>());
+  }
+}
+
 }  // namespace
 
 REQUIREMENT("ROPE-1", "pair i of a head turns by position * theta^(-2i/Dh)") {
@@ -121,13 +141,25 @@ REQUIREMENT("ROPE-7", "the first position is not turned") {
 
 REQUIREMENT("ROPE-8", "angles far from the start are as exact as float32 allows") {
   const auto tokens = standard_probe();
+  reports::Plot plot{.requirement = {},
+                     .title = "Error of the rotation by position",
+                     .x_name = "position",
+                     .y_name = "error / tolerance",
+                     .log_x = true,
+                     .log_y = true,
+                     .series = {{"queries", {}, {}, {}, {}}, {"keys", {}, {}, {}, {}}},
+                     .bounds = {{"tolerance", 1}}};
   for (const std::int64_t first :
        {std::int64_t{300}, subject().specification().max_position_embeddings - 24}) {
     PassOptions options;
     options.first_position = first;
-    expect_replayed({"q_rotated", "k_rotated"}, observe(tokens, options), tokens,
+    const auto stages = observe(tokens, options);
+    expect_replayed({"q_rotated", "k_rotated"}, stages, tokens,
                     fmt::format("positions {} to {}", first, first + 23), first);
+    for (std::size_t side = 0; side < plot.series.size(); ++side)
+      add_errors(plot.series[side], kSides[side], stages, tokens, first);
   }
+  subject().recorder().show(std::move(plot));
 }
 
 REQUIREMENT("ROPE-9",

@@ -84,6 +84,16 @@ std::set<std::string> parameters_of_one_only() {
   return all;
 }
 
+// (N) -> a curve from step 1 on.
+reports::Series by_step(const std::string& name, const at::Tensor& values) {
+  reports::Series series{name, {}, {}, {}, {}};
+  for (std::int64_t i = 0; i < values.numel(); ++i) {
+    series.x.push_back(static_cast<double>(i + 1));
+    series.y.push_back(values[i].item<double>());
+  }
+  return series;
+}
+
 // A learning rate at which few steps go far and none goes astray: what a step changes of a layer's output
 // grows with its width (Yang et al. 2021, table 3).
 AdamW quickly() {
@@ -241,6 +251,12 @@ REQUIREMENT("TRN-6", "a small batch can be learned by heart") {
   const auto ids = probe("by heart", 2, 9).ids.expand({steps, 2, 9});
   const auto curve = subject().running().train({ids, ids, quickly()}, false).losses.to(at::kCPU, at::kDouble);
   const double first = curve[0].item<double>(), last = curve[steps - 1].item<double>();
+  subject().recorder().show({.requirement = {},
+                             .title = "Loss on a small batch that is learned by heart",
+                             .x_name = "step",
+                             .y_name = "loss (nats a token)",
+                             .series = {by_step("candidate", curve)},
+                             .bounds = {{"a quarter of the first", first / 4}}});
   expect(all_finite("losses on the way", curve));
   if (!curve.isfinite().all().item<bool>()) return;
   expect_that(last <= first / 4, fmt::format("loss on 16 labels after {} steps on them alone", steps - 1),
@@ -258,6 +274,12 @@ REQUIREMENT("TRN-7", "on a source of known probabilities training gains nothing 
           "at most {:.1f} nats: without a leak more has a chance of 1 in {:.0f}{}", leak.allowed,
           1 / kLeakError,
           leak.rounding > 1 ? fmt::format(", {:.1f} of them for the loss's rounding", leak.rounding) : ""));
+  s.recorder().show({.requirement = {},
+                     .title = "Loss on a source of known probabilities, against the source's own",
+                     .x_name = "step",
+                     .y_name = "loss (nats a token)",
+                     .series = {by_step("candidate", leak.loss), by_step("source: its entropy", leak.floor)},
+                     .bounds = {}});
   s.recorder().finding(fmt::format("{:.1f} nats in all after {} pairs of tokens with known probabilities",
                                    leak.gained, leak.pairs));
 }

@@ -36,6 +36,8 @@ Leak look_for_leak(Candidate& candidate, std::int64_t vocabulary, const AdamW& o
   leak.most = -std::numeric_limits<double>::infinity();
   leak.steps = kSteps;
   leak.pairs = kSteps * kBatch;
+  leak.loss = curve;
+  leak.floor = -at::tensor(by_source, at::kDouble) / kBatch;
   for (std::int64_t step = 0; step < kSteps; ++step) {
     const double surprise = static_cast<double>(kBatch) * curve[step].item<double>();
     const double gain = -surprise - by_source[static_cast<std::size_t>(step)];

@@ -19,6 +19,7 @@ struct Leak {
   double allowed = 0;     // ln(steps / kLeakError) and the losses' rounding
   double rounding = 0;    // that part of it
   std::int64_t steps = 0, pairs = 0;
+  at::Tensor loss, floor;  // (steps) float64: nats a token of the candidate, and of the source itself
   bool none() const { return finite && most <= allowed; }
 };
 

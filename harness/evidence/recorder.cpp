@@ -151,6 +151,11 @@ void Recorder::finding(const std::string& text) {
   finding += (finding.empty() ? "" : "; ") + text;
 }
 
+void Recorder::show(reports::Plot plot) {
+  plot.requirement = current_;
+  plots_.push_back(std::move(plot));
+}
+
 const reports::Requirement& Recorder::end(double seconds) {
   auto& requirement = find(current_).requirement;
   requirement.seconds += seconds;

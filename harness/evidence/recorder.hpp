@@ -41,6 +41,8 @@ class Recorder {
   void not_assessed(const std::string& reason);
   void error(const std::string& reason);
   void finding(const std::string& text);
+  // A picture of what the requirement has seen; its `requirement` is set here.
+  void show(reports::Plot plot);
   const reports::Requirement& end(double seconds);
 
   // A requirement that will not be looked at, and why: it stays not assessed.
@@ -54,12 +56,14 @@ class Recorder {
   // A chapter's number, from that or its name. Errors: InputError with those that there are.
   int chapter(const std::string& number_or_name) const;
   std::vector<reports::Requirement> requirements() const;
+  const std::vector<reports::Plot>& plots() const { return plots_; }
 
  private:
   RequirementList::Entry& find(const std::string& id);
   RequirementList list_;
   std::string kind_;
   std::set<std::string> begun_;
+  std::vector<reports::Plot> plots_;
   std::string current_;
   bool running_ = false;           // between begin and end
   std::size_t checks_before_ = 0;  // that the requirement had when its running test began
