@@ -5,8 +5,8 @@
 #
 # 4: parts; DIR: a new directory that all nodes see; then the candidate and options as for `plumbline verify`, without
 # --shard and --out. Waits for the end; the exit status is the verdict's, as of verify. What else Slurm needs is taken from
-# its own variables: SBATCH_PARTITION, SBATCH_TIMELIMIT, SBATCH_CONSTRAINT, ... The processor's name is part of a run, so
-# that all nodes have to be of one kind. PLUMBLINE: the program (default: ./plumbline), built beforehand, since nodes may have no
+# its own variables: SBATCH_PARTITION, SBATCH_TIMELIMIT, SBATCH_CONSTRAINT, ... A GPU's name, the number of threads and the
+# system's version are parts of a run, so that all nodes have to be of one kind. PLUMBLINE: the program (default: ./plumbline), built beforehand, since nodes may have no
 # network.
 #
 # It fails closed: merging refuses parts that are missing, doubled, damaged or of another run. To do part 3 again:
