@@ -145,14 +145,17 @@ class Build:
             return folder / unit
         return folder / unit if unit == file else self.tree / unit
 
-    def batch(self, name, file, batch):
-        """A program with all of `batch` that compile: (program, {number: mutant}, mutants that do not compile)."""
+    def batch(self, name, file, batch, guard=None):
+        """A program with all of `batch` that compile: (program, {number: mutant}, mutants that do not compile).
+
+        `guard`: an object file that says when the candidate runs, and with that when a mutant is one.
+        """
         lines = making.without_comments((self.tree / file).read_text()).split("\n")
         numbered = {i + 1: m for i, m in enumerate(batch)}
         rejected = []
         while numbered:
             chosen = {n: (m.line - 1, m.after) for n, m in numbered.items()}
-            text, owners, declarations = schemata.assemble(lines, chosen)
+            text, owners, declarations = schemata.assemble(lines, chosen, guarded=guard is not None)
             files = {file: text}
             for owner, members in declarations.items():
                 header, body = self.header_with(owner)
@@ -161,7 +164,7 @@ class Build:
             source, program = self.source_of(folder, file), folder / "plumbline"
             status, output = run(self.compile_command(self.unit_of(file), source, folder / "mutant.o", folder), 1800, self.base, self.environment)
             if status == 0:
-                self.link_with(folder / "mutant.o", program)
+                self.link_with(f"{folder / 'mutant.o'} {guard or ''}", program)
                 return program, numbered, rejected
             blamed = set()
             for match in re.finditer(rf"^{re.escape(str(folder / file))}:(\d+):\d+:\s+(?:error|required from|fatal)", output, re.M):
@@ -212,17 +215,23 @@ class Build:
         status, output = run(command, 600, self.base, self.environment)
         return hashlib.sha256((folder / "optimised.o").read_bytes()).hexdigest() if status == 0 else None
 
-    def verify(self, program, number, arguments, out, seconds):
-        """Runs the suites: (exit status or None for out of time, failed requirements with their chapters, words)."""
+    def judge(self, program, number, arguments, out, seconds):
+        """Runs the suites: (exit status or None for out of time, what was printed, result.json or None)."""
         shutil.rmtree(out, ignore_errors=True)
         environment = {**self.environment, "PLUMBLINE_MUTANT": str(number)}
         command = self.nice + [str(program), "verify", *arguments, "--threads", "1", "--device", "cpu", "--out", str(out)]
         status, output = run(command, seconds, self.work, environment)
-        failed = {}
-        if (out / "result.json").exists():
-            for r in json.loads((out / "result.json").read_text())["requirements"]:
-                if r["verdict"] in ("fail", "error"):
-                    failed[r["id"]] = (r["chapter"], r["verdict"])
+        result = json.loads((out / "result.json").read_text()) if (out / "result.json").exists() else None
         shutil.rmtree(out, ignore_errors=True)
-        words = "" if status in (0, 1, 3) else (output.strip().split("\n") or [""])[-1][:200]
+        return status, output, result
+
+    def verify(self, program, number, arguments, out, seconds):
+        """Runs the suites: (exit status or None for out of time, failed requirements with their chapters, words)."""
+        status, output, result = self.judge(program, number, [*arguments, "--no-diagnosis"], out, seconds)
+        failed = {r["id"]: (r["chapter"], r["verdict"]) for r in (result or {"requirements": []})["requirements"] if r["verdict"] in ("fail", "error")}
+        words = "" if status in (0, 1, 3) else last_line(output)
         return status, failed, words
+
+
+def last_line(output):
+    return (output.strip().split("\n") or [""])[-1][:200]

@@ -13,6 +13,8 @@ static int mutation_number() {
   return number;
 }
 """
+# The same while the candidate runs, and no mutant while what it is judged by does.
+GUARDED = CHOICE.replace("static int", 'extern "C" { int plumbline_in_candidate = 0; }\nstatic int').replace("return number", "return plumbline_in_candidate ? number : 0")
 HEAD = re.compile(r"^(?P<result>[A-Za-z][\w:&<>, ]*?[\s&*])(?P<owner>(?:[A-Z]\w*::)*)(?P<name>\w+)\((?P<parameters>.*)\)(?P<const> const)? {$", re.S)
 
 
@@ -71,7 +73,7 @@ def renamed(function, lines, suffix):
     return re.sub(rf"\b{re.escape(function.owner + function.name)}\s*\(", f"{function.owner}{function.name}__{suffix}(", text, count=1)
 
 
-def assemble(lines, chosen):
+def assemble(lines, chosen, guarded=False):
     """One file with every mutant of `chosen` (number -> (line counted from 0, text)), all inside plain functions.
 
     Returns (text, owner of each line: a mutant's number or 0, member declarations by class).
@@ -88,7 +90,7 @@ def assemble(lines, chosen):
         output.extend(new)
         owners.extend([owner] * len(new))
 
-    emit(CHOICE, 0)
+    emit(GUARDED if guarded else CHOICE, 0)
     position = 0
     for function, own in by_function.items():
         emit("\n".join(lines[position : function.begin]), 0)
