@@ -37,6 +37,7 @@ ALL = [edit for edit in EDITS + MORE_EDITS + CATALOGUED_EDITS if not edit.refuse
 SINGLE, TOGETHER, LEFT_OUT = 0.98, 0.90, 0.98  # shares
 # Without the one, the other says the same of the model in other words.
 SAME = {"mask-none-in-training": {"mask-none@training"}, "mask-inverted-in-training": {"mask-inverted@training"},
+        "mask-none-in-prefill": {"mask-none@cache"}, "repeat-tiled-in-cache": {"repeat-tiled@cache"},
         "cache-unrotated": {"rotary-keys-unrotated@cache"}, "rotary-twice": {"rotary-scaled=0.5"}}
 
 

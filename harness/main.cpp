@@ -368,6 +368,7 @@ int run(int count, char** values) {
       ->add_option("--shard", arguments.shard,
                    "I/N: look at the I-th of N parts of the requirements; `plumbline report merge` makes one "
                    "result of all N")
+      ->check([](const std::string& given) { return given.empty() ? "expected I/N, as in 2/4" : ""; })
       ->excludes("--only");
   verifying->add_option("--waivers", arguments.waivers,
                         "a file of failures that somebody answers for until a day (README: Reports)");

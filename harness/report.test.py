@@ -182,7 +182,7 @@ class Reports(unittest.TestCase):
         self.read_by_others(self.root / "shard")
 
     def test_pictures_are_of_requirements_and_in_both_languages(self):
-        known = {one["en"]: one["zh"] for one in json.loads((ROOT / "fixtures" / "requirements.zh.json").read_text())["pictures"]}
+        known = {one["en"]: one["zh"] for one in json.loads((ROOT / "fixtures" / "requirements.zh.json").read_text())["words"]}
         for bundle in (self.conforming, self.failing):
             plots = document(bundle)["plots"]
             self.assertEqual([plot["requirement"] for plot in plots], ["ROPE-8", "TRN-6", "TRN-7"])

@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "harness/evidence/recorder.hpp"
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
 #include "harness/system/json.hpp"
@@ -112,9 +113,8 @@ Examiner examiner_of(const Circumstance& circumstance) {
                     circumstance.version,
                     sha256(text).substr(0, 16),
                     {}};
-  const auto document = parse_json(text, file.string());
-  for (const auto& one : document.at("requirements"))
-    examiner.requirements.push_back(one.at("id").get<std::string>());
+  for (const auto& entry : read_requirements(file).entries)
+    examiner.requirements.push_back(entry.requirement);
   return examiner;
 }
 

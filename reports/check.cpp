@@ -17,6 +17,13 @@
 namespace plumbline::reports {
 namespace {
 
+bool knows_requirements(const Result& result, const Examiner& examiner) {
+  const auto& versions = result.header.versions;
+  return !result.header.baseline && std::any_of(versions.begin(), versions.end(), [&](const auto& one) {
+    return one.first == "requirements" && one.second == examiner.requirements_sha256;
+  });
+}
+
 namespace fs = std::filesystem;
 
 // Why a check is not what its numbers make of it; empty where nothing speaks against it. The numbers of a
@@ -173,6 +180,11 @@ class Examination {
   void recompute(const Result& result, const std::string& where) {
     for (const std::string& why : contradictions(result)) say(where + why);
     if (const std::string why = incompleteness(result, examiner_); !why.empty()) say(where + why);
+    if (!examiner_.requirements.empty() && !result.header.baseline && !knows_requirements(result, examiner_))
+      found_.notes.push_back(
+          where +
+          "its requirements are not those of this Plumbline: whether one is missing, or says "
+          "otherwise, was not looked at");
     each_check(result, [&](const std::string&, const Check& check) {
       ++(check.worst_difference && check.tolerance ? found_.recomputed : found_.facts);
     });
@@ -223,16 +235,21 @@ std::vector<std::string> contradictions(const Result& result) {
 }
 
 std::string incompleteness(const Result& result, const Examiner& examiner) {
-  const auto& versions = result.header.versions;
-  const bool known = std::any_of(versions.begin(), versions.end(), [&](const auto& one) {
-    return one.first == "requirements" && one.second == examiner.requirements_sha256;
-  });
-  if (!known || result.header.baseline) return {};
-  std::set<std::string> there;
-  for (const Requirement& one : result.requirements) there.insert(one.id);
-  for (const std::string& id : examiner.requirements)
-    if (there.erase(id) == 0) return fmt::format("the requirement {} is missing", id);
-  return there.empty() ? "" : fmt::format("there is no requirement {}", visible(*there.begin(), 40));
+  if (!knows_requirements(result, examiner)) return {};
+  std::map<std::string, const Requirement*> there;
+  for (const Requirement& one : result.requirements) there.emplace(one.id, &one);
+  for (const Requirement& known : examiner.requirements) {
+    const auto found = there.find(known.id);
+    if (found == there.end()) return fmt::format("the requirement {} is missing", known.id);
+    if (found->second->level != known.level)
+      return fmt::format("the requirement {} is a {}, and here a {}", known.id, to_string(known.level),
+                         to_string(found->second->level));
+    if (found->second->statement != known.statement)
+      return fmt::format("the requirement {} is \"{}\", and here \"{}\"", known.id,
+                         visible(known.statement, 200), visible(found->second->statement, 200));
+    there.erase(found);
+  }
+  return there.empty() ? "" : fmt::format("there is no requirement {}", visible(there.begin()->first, 40));
 }
 
 Examined examine(const fs::path& directory, const Examiner& examiner) {

@@ -24,18 +24,19 @@ struct Examined {
 
 // What the program that examines knows of itself.
 struct Examiner {
-  std::string today;                      // "2026-12-31", on which waivers are to hold
-  std::string version;                    // another's renderings may be worded otherwise
-  std::string requirements_sha256;        // of its file of requirements, as header.versions has it: 16 digits
-  std::vector<std::string> requirements;  // their ids: what a document that was made with that file has
+  std::string today;                // "2026-12-31", on which waivers are to hold
+  std::string version;              // another's renderings may be worded otherwise
+  std::string requirements_sha256;  // of its file of requirements, as header.versions has it: 16 digits
+  std::vector<Requirement>
+      requirements;  // what a document that was made with that file has: id, level, statement
 };
 
 // Recomputes all that can be: hashes, renderings, counts, verdicts. Errors: InputError where there is no
 // bundle to look at.
 Examined examine(const std::filesystem::path& directory, const Examiner& examiner);
 
-// What a result lacks, or has too much, of the requirements that it was made with; empty where that is
-// nothing, or where the examiner knows others.
+// What a result lacks, has too much, or says otherwise, of the requirements that it was made with; empty
+// where that is nothing, or where the examiner knows others.
 std::string incompleteness(const Result& result, const Examiner& examiner);
 
 }  // namespace plumbline::reports

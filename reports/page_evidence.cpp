@@ -104,7 +104,7 @@ std::string findings(const Page& page, const Requirement& requirement) {
   std::string list;
   const auto failed = failed_checks(requirement);
   for (std::size_t i = 0; i < std::min(failed.size(), most_sentences); ++i)
-    list += fmt::format("<li>{}</li>", page.quoted(sentence_of(*failed[i]), 600));
+    list += fmt::format("<li>{}</li>", finding_of(page, *failed[i]));
   if (list.empty()) return "";
   return fmt::format("<p><strong>{}</strong></p><ul>{}</ul>\n", page(Word::findings), list);
 }

@@ -16,6 +16,10 @@ std::string shortened(const std::string& hash) {
 
 std::string kind(const Page& page) {
   const std::string& name = page.result.header.candidate_kind;
+  if (name == "reference" && page.result.header.candidate.starts_with("defect:"))
+    return page(Word::kind_defect);
+  if (name == "reference" && page.result.header.candidate.starts_with("variant:"))
+    return page(Word::kind_variant);
   for (const auto& [known, word] :
        {std::pair("reference", Word::kind_reference), std::pair("checkpoint", Word::kind_checkpoint),
         std::pair("state_dict", Word::kind_state_dict), std::pair("live", Word::kind_live),
@@ -38,8 +42,13 @@ std::string counts(const Page& page) {
   count(footer.errors, Verdict::error, Word::error_count);
   count(footer.not_assessed, Verdict::not_assessed, Word::not_assessed_count);
   count(footer.not_applicable, Verdict::not_applicable, Word::not_applicable_count);
+  const auto musts = std::count_if(
+      page.result.requirements.begin(), page.result.requirements.end(), [](const Requirement& one) {
+        return one.level == Level::must && (one.verdict == Verdict::pass || one.verdict == Verdict::fail);
+      });
   return fmt::format(
-      "<ul class=\"counts\">{}</ul>\n<p class=\"dim\">{}</p>\n", list,
+      "<ul class=\"counts\">{}</ul>\n<p class=\"dim\">{}{}{}</p>\n", list, page(Word::musts_note, musts),
+      page.stop(),
       page(Word::compared_in, html::digits(footer.elements_compared), html::amount(footer.seconds)));
 }
 
@@ -105,7 +114,7 @@ std::string stage_line(const Page& page, Word name, Word note, const StageErrors
                   page(note), bdi(stage.stage, 100));
   if (const auto share = share_of(check))
     line += fmt::format(" <span class=\"share\">{}</span>", share_in_words(page, *share));
-  return line + fmt::format("<p>{}</p></dd>", page.quoted(sentence_of(check), 600));
+  return line + fmt::format("<p>{}</p></dd>", finding_of(page, check));
 }
 
 // The document's own conclusion, where the page says it in another language.
@@ -132,10 +141,15 @@ std::string where(const Page& page) {
     part += fmt::format("<p><strong>{}</strong></p>\n", page.quoted(capitalised(found.conclusion), 600));
   if (!list.empty()) part += fmt::format("<dl class=\"where\">{}</dl>\n", list);
   if (!told && !found.mode.empty())
-    part += fmt::format("<p class=\"dim\">{}</p>\n", page(Word::in_mode, page.quoted(found.mode, 60)));
+    part += fmt::format("<p class=\"dim\">{}</p>\n", page(Word::in_mode, page.translated(found.mode, 60)));
   if (!told) part += quotation(page, found.conclusion);
   return fmt::format("<section class=\"card\" aria-labelledby=\"{}where\">\n{}</section>\n", page.prefix,
                      part);
+}
+
+std::string accounted(const Page& page, const Diagnosis& found) {
+  const Explanation& best = found.explanations.front();
+  return page(Word::explained_counts, best.explained, found.differing, best.contradicted);
 }
 
 std::string explanation(const Page& page, const Diagnosis& found) {
@@ -150,8 +164,7 @@ std::string explanation(const Page& page, const Diagnosis& found) {
   return fmt::format("{}{}<span class=\"dim\">{}</span>",
                      page(best.complete ? Word::explained : Word::explained_partly,
                           fmt::format("<strong>{}</strong>", page.joined(names))),
-                     page.stop(),
-                     page(Word::explained_counts, best.explained, found.differing, best.contradicted));
+                     page.stop(), accounted(page, found));
 }
 
 std::string why(const Page& page) {
@@ -163,6 +176,8 @@ std::string why(const Page& page) {
   part += fmt::format("<p>{}</p>\n", told ? fmt::format("<strong>{}</strong>",
                                                         page.quoted(capitalised(found.conclusion), 600))
                                           : explanation(page, found));
+  if (told && !found.explanations.empty())
+    part += fmt::format("<p class=\"dim\">{}</p>\n", accounted(page, found));
   for (const Advice& one : found.advice)
     part +=
         fmt::format("<p class=\"advice\"><strong>{} <code>{}</code>:</strong> {}</p>\n", page(Word::advice),

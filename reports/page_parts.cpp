@@ -102,6 +102,20 @@ std::string share_in_words(const Page& page, double share) {
   return page(Word::of_tolerance, share < 1e-5 ? html::amount(share) : fmt::format("{:.2g} %", share * 100));
 }
 
+std::string finding_of(const Page& page, const Check& check) {
+  if (page.language == Language::english) return page.quoted(sentence_of(check), 600);
+  const std::string index =
+      check.worst_index.empty() ? "" : fmt::format("[{}]", fmt::join(check.worst_index, ","));
+  std::string sentence = page(Word::got_expected, page.quoted(check.what + index, 200),
+                              page.quoted(check.actual, 200), page.quoted(check.expected, 200));
+  if (check.worst_difference && check.tolerance)
+    sentence += fmt::format(
+        "（{}{}{}）",
+        page(Word::off_and_allowed, html::amount(*check.worst_difference), html::amount(*check.tolerance)),
+        check.tolerance_reason.empty() ? "" : "：", page.quoted(check.tolerance_reason, 200));
+  return sentence;
+}
+
 std::string badge(const Page& page, Verdict verdict) {
   return fmt::format("<span class=\"badge {}\"><span class=\"mark\" aria-hidden=\"true\">{}</span> {}</span>",
                      style_of(verdict), mark_of(verdict), page(word_of(verdict)));

@@ -54,6 +54,9 @@ std::optional<double> share_of(const Requirement& requirement);
 // "3.7 % of its tolerance", "154 times its tolerance".
 std::string share_in_words(const Page& page, double share);
 
+// What a check found, as a sentence: the document's own, or one made of its numbers.
+std::string finding_of(const Page& page, const Check& check);
+
 // A mark and a word, never a colour alone.
 std::string badge(const Page& page, Verdict verdict);
 

@@ -65,6 +65,13 @@ struct Chinese {
                        visible(known == nullptr ? requirement->statement : *known, 200));
   }
 
+  // Of what failed: a statement by itself would read as what was found.
+  std::string first_failed() const {
+    const std::string line = first(musts.first_failed);
+    const std::size_t colon = line.find("：");
+    return colon == std::string::npos ? line : line.substr(0, colon) + "，它要求" + line.substr(colon);
+  }
+
   std::string subject() const {
     const std::string& kind = result.header.candidate_kind;
     return kind == "checkpoint" ? "该检查点" : kind == "state_dict" ? "该状态字典" : "该模型";
@@ -80,14 +87,14 @@ struct Chinese {
       return fmt::format("豁免有误：{} 已豁免，却并没有未通过；请去掉该豁免后重新运行",
                          visible(idle_waiver(result), 40));
     return fmt::format("{}：{} 项{}中有 {} 项没有可用的证据{}", what, musts.asked,
-                       result.header.baseline ? "比较" : "必须要求", musts.errors, first(musts.first_error));
+                       result.header.baseline ? "比较" : "强制要求", musts.errors, first(musts.first_error));
   }
 
   std::string conforms(const std::string& target) const {
     const int unmet = result.footer.failed - musts.waived;
     const std::string but =
         (unmet > 0 ? fmt::format("；有 {} 项建议未满足", unmet) : "") +
-        (musts.waived > 0 ? fmt::format("；有 {} 项未通过的必须要求已获豁免", musts.waived) : "");
+        (musts.waived > 0 ? fmt::format("；有 {} 项未通过的强制要求已获豁免", musts.waived) : "");
     const std::string& kind = result.header.candidate_kind;
     if (kind == "checkpoint") return fmt::format("权重和配置符合 {}；运行它们的代码未经评判{}", target, but);
     if (kind == "state_dict")
@@ -97,13 +104,13 @@ struct Chinese {
 
   std::string incomplete() const {
     if (musts.open > 0)
-      return fmt::format("没有未通过的要求，但有 {} 项适用的必须要求未评估{}", musts.open,
+      return fmt::format("没有未通过的要求，但有 {} 项适用的强制要求未评估{}", musts.open,
                          first(musts.first_open));
     if (const auto& shard = result.header.shard)
       return fmt::format("{} 个分片中的第 {} 个{}；其余由其他分片承担，合并后才有结论", shard->of,
                          shard->index, musts.passed == 0 ? "什么也没有检查" : "各项要求全部成立");
     if (musts.passed == 0) return "没有未通过的要求，但什么也没有检查";
-    return fmt::format("{}的各项必须要求全部成立；其余没有检查",
+    return fmt::format("{}的各项强制要求全部成立；其余没有检查",
                        visible(scope_sentence(result.header, Language::chinese), 100));
   }
 
@@ -114,8 +121,8 @@ struct Chinese {
       case 0:
         return conforms(target);
       case 1:
-        return fmt::format("{}不符合 {}：{} 项必须要求中有 {} 项未通过{}{}", subject(), target, musts.asked,
-                           musts.failed, first(musts.first_failed), about_waivers());
+        return fmt::format("{}不符合 {}：{} 项强制要求中有 {} 项未通过{}{}", subject(), target, musts.asked,
+                           musts.failed, first_failed(), about_waivers());
       case 2:
         return cannot(subject() + "无法评判");
       default:
@@ -147,7 +154,7 @@ struct Chinese {
         return same(other, one);
       case 1:
         return fmt::format("{} 与 {} 有差别：{} 项比较中有 {} 项不同{}", other, one, musts.asked,
-                           musts.failed, first(musts.first_failed));
+                           musts.failed, first_failed());
       case 2:
         return cannot(fmt::format("{} 与 {} 无法比较", other, one));
       default:

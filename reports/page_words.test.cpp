@@ -121,19 +121,20 @@ TEST_CASE("no English of ours is left on a Chinese page") {
 TEST_CASE("the verdict is one sentence in Chinese, too, from the same counts") {
   const auto says = [](const Result& result) { return verdict_sentence(result, Language::chinese, nullptr); };
   CHECK(says(examples::passing()) == "该模型符合 minimind2-small：4 项要求通过");
-  CHECK(says(examples::failing()) ==
-        "该检查点不符合 minimind2-small：5 项必须要求中有 1 项未通过，首先是 GQA-2：query head h reads "
-        "key/value head h div 4");
+  CHECK(
+      says(examples::failing()) ==
+      "该检查点不符合 minimind2-small：5 项强制要求中有 1 项未通过，首先是 GQA-2，它要求：query head h reads "
+      "key/value head h div 4");
   CHECK(says(examples::incomplete())
-            .starts_with("没有未通过的要求，但有 2 项适用的必须要求未评估，首先是 GQA-1：two"));
+            .starts_with("没有未通过的要求，但有 2 项适用的强制要求未评估，首先是 GQA-1：two"));
   CHECK(says(examples::compared())
-            .starts_with("my_model.py 与 before.h5 有差别：5 项比较中有 1 项不同，首先是 GQA-2："));
+            .starts_with("my_model.py 与 before.h5 有差别：5 项比较中有 1 项不同，首先是 GQA-2，它要求："));
   Result result = examples::passing();
   result.header.candidate_kind = "checkpoint";
   CHECK(says(result) == "权重和配置符合 minimind2-small；运行它们的代码未经评判");
   result.requirements[0] = examples::requirement("CFG-1", 1, "it holds", Verdict::error);
   conclude(result);
-  CHECK(says(result) == "该检查点无法评判：4 项必须要求中有 1 项没有可用的证据，首先是 CFG-1：it holds");
+  CHECK(says(result) == "该检查点无法评判：4 项强制要求中有 1 项没有可用的证据，首先是 CFG-1：it holds");
   result = examples::passing();
   result.header.scope = "chapter 1";
   for (std::size_t i : {2U, 3U}) {
@@ -142,18 +143,19 @@ TEST_CASE("the verdict is one sentence in Chinese, too, from the same counts") {
   }
   conclude(result);
   REQUIRE(result.footer.status == 3);
-  CHECK(says(result) == "第 1 章的各项必须要求全部成立；其余没有检查");
+  CHECK(says(result) == "第 1 章的各项强制要求全部成立；其余没有检查");
   CHECK(verdict_sentence(result, Language::english, nullptr) ==
         "Chapter 1 holds; the rest was not looked at");
   Result failing = examples::failing();
   failing.requirements[0] = examples::requirement("CFG-1", 1, "it holds", Verdict::fail);
   failing.header.waivers = {examples::waiver("CFG-1", "2026-12-31"), examples::waiver("GQA-2", "2026-01-31")};
   conclude(failing);
-  CHECK(says(failing) ==
-        "该检查点不符合 minimind2-small：5 项必须要求中有 1 项未通过，首先是 GQA-2：query head h reads "
-        "key/value head h div 4；另有 1 项已豁免；其中 1 项的豁免已过期");
+  CHECK(
+      says(failing) ==
+      "该检查点不符合 minimind2-small：5 项强制要求中有 1 项未通过，首先是 GQA-2，它要求：query head h reads "
+      "key/value head h div 4；另有 1 项已豁免；其中 1 项的豁免已过期");
   CHECK(says(examples::waived()) ==
-        "该模型符合 minimind2-small：3 项要求通过；有 1 项未通过的必须要求已获豁免");
+        "该模型符合 minimind2-small：3 项要求通过；有 1 项未通过的强制要求已获豁免");
   Result idle = examples::passing();
   idle.header.waivers = {examples::waiver("CFG-1", "2026-12-31")};
   conclude(idle);
@@ -190,8 +192,8 @@ TEST_CASE("every chapter and requirement has its Chinese, made of what it says n
   const std::string page = to_html(examples::passing(), Language::chinese, &translation);
   CHECK(page.find("分组查询注意力") != std::string::npos);
   CHECK(page.find("<bdi lang=\"en\">the vocabulary has 6400 entries</bdi>") != std::string::npos);
-  for (const char* bad : {"[]", "{}", R"({"chapters": [], "requirements": [{"en": "a"}], "pictures": []})",
-                          R"({"chapters": [], "requirements": [{"en": "a", "zh": ""}], "pictures": []})",
+  for (const char* bad : {"[]", "{}", R"({"chapters": [], "requirements": [{"en": "a"}], "words": []})",
+                          R"({"chapters": [], "requirements": [{"en": "a", "zh": ""}], "words": []})",
                           R"({"chapters": [], "requirements": []})"})
     CHECK_THROWS_AS(read_translation(bad, "x.json"), InputError);
 }

@@ -159,10 +159,11 @@ TEST_CASE("the verdict is one sentence, and says what was not judged") {
         "the model conforms to minimind2-small: 1 requirement passed (1 recommendation not met)");
   const Requirement failed = requirement("CFG-3", 1, "8 layers", Verdict::fail);
   CHECK(verdict("checkpoint", {passed(), failed}) ==
-        "the checkpoint does not conform to minimind2-small: 1 of 2 requirements failed, first CFG-3: 8 "
-        "layers");
+        "the checkpoint does not conform to minimind2-small: 1 of 2 mandatory requirements failed, first "
+        "CFG-3, which requires that 8 layers");
   CHECK(verdict("reference", {passed(), requirement("A-2", 1, "it holds", Verdict::error)}) ==
-        "the model could not be judged: 1 of 2 requirements had no usable evidence, first A-2: it holds "
+        "the model could not be judged: 1 of 2 mandatory requirements had no usable evidence, first A-2: it "
+        "holds "
         "(golden/tiny.h5 has no tensor layers.3.scores)");
   CHECK(verdict("reference", {passed(), requirement("A-2", 1, "it holds", Verdict::not_assessed)}) ==
         "incomplete: nothing failed, but 1 applicable must was not assessed, first A-2: it holds (the "
@@ -205,8 +206,7 @@ TEST_CASE("of two that are compared the sentence says how far they are the same"
   CHECK(verdict({of("SAME-5", 2, Verdict::pass), of("SAME-6", 2, Verdict::fail)}, {true, false}) ==
         std::pair{1,
                   "a difference: after.py does not do what before.h5 does: 1 of 2 comparisons failed, first "
-                  "SAME-6: the "
-                  "same logits"s});
+                  "SAME-6, which requires that the same logits"s});
   CHECK(verdict({of("SAME-5", 2, Verdict::pass), of("SAME-6", 2, Verdict::error)}, {true, {}}) ==
         std::pair{2,
                   "not compared: after.py and before.h5: 1 of 2 comparisons had no usable evidence, "
@@ -245,7 +245,8 @@ TEST_CASE("a run of some chapters never conforms, and says what it looked at") {
   result.requirements[3] = requirement("GQA-2", 3, "it holds", Verdict::fail);
   conclude(result);
   CHECK(result.footer.verdict ==
-        "the model does not conform to minimind2-small: 1 of 2 requirements failed, first GQA-2: it holds");
+        "the model does not conform to minimind2-small: 1 of 2 mandatory requirements failed, first GQA-2, "
+        "which requires that it holds");
 }
 
 TEST_CASE("a failure that somebody answers for does not decide, until the waiver expires") {
@@ -259,18 +260,18 @@ TEST_CASE("a failure that somebody answers for does not decide, until the waiver
   const Result expired = examples::waived("2026-11-21");
   CHECK(expired.footer.status == 1);
   CHECK(expired.footer.waived == 0);
-  CHECK(
-      expired.footer.verdict ==
-      "the model does not conform to minimind2-small: 1 of 4 requirements failed, first GQA-2: query head h "
-      "reads key/value head h div 4; 1 waiver expired: GQA-2 (by Ada until 2026-11-21)");
+  CHECK(expired.footer.verdict ==
+        "the model does not conform to minimind2-small: 1 of 4 mandatory requirements failed, first GQA-2, "
+        "which requires that query head h reads key/value head h div 4; 1 waiver expired: GQA-2 (by Ada "
+        "until 2026-11-21)");
   Result second = waived;
   second.requirements[0] = requirement("CFG-1", 1, "6400 entries", Verdict::fail);
   conclude(second);
   CHECK(second.footer.status == 1);
-  CHECK(
-      second.footer.verdict ==
-      "the model does not conform to minimind2-small: 1 of 4 requirements failed, first CFG-1: 6400 entries; "
-      "beside 1 waived requirement: GQA-2 (waived by Ada until 2026-11-22: an older kernel)");
+  CHECK(second.footer.verdict ==
+        "the model does not conform to minimind2-small: 1 of 4 mandatory requirements failed, first CFG-1, "
+        "which requires that 6400 entries; "
+        "beside 1 waived requirement: GQA-2 (waived by Ada until 2026-11-22: an older kernel)");
 }
 
 TEST_CASE("a waiver covers a failure and nothing else") {

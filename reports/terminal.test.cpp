@@ -117,8 +117,8 @@ Why
 Findings
   CFG-1  confirmed: the vocabulary is 6400
 
-✘  The checkpoint does not conform to minimind2-small: 1 of 5 requirements failed, first GQA-2:
-   query head h reads key/value head h div 4
+✘  The checkpoint does not conform to minimind2-small: 1 of 5 mandatory requirements failed, first
+   GQA-2, which requires that query head h reads key/value head h div 4
    3 passed, 1 failed, 1 error, 1 not applicable
    41,216 elements compared in 0.5 s
    out/report.html to read, out/result.json and what derives from it

@@ -14,7 +14,7 @@ const std::string* Translation::find(const std::string& english) const {
 Translation read_translation(const std::string& text, const std::string& path) {
   const auto document = parse_json(text, path);
   Translation translation;
-  for (const char* part : {"chapters", "requirements", "pictures"}) {
+  for (const char* part : {"chapters", "requirements", "words"}) {
     const auto entries = document.is_object() ? document.find(part) : document.end();
     const auto refuse = [&](const std::string& what) {
       throw InputError(fmt::format("{}: {} {}; expected entries with the texts en and zh: install it again",

@@ -115,6 +115,11 @@ std::string named(const Requirement& requirement) {
   return visible(requirement.id, 40) + ": " + visible(requirement.statement, 200);
 }
 
+// As the clause of what failed: a statement by itself would read as what was found.
+std::string required(const Requirement& requirement) {
+  return visible(requirement.id, 40) + ", which requires that " + visible(requirement.statement, 200);
+}
+
 std::string because(const Requirement& requirement) {
   return fmt::format("{} ({})", named(requirement), visible(requirement.reason, 200));
 }
@@ -190,7 +195,7 @@ std::string comparison(const Result& result, const Musts& musts) {
                        other, one, identical, compared);
     case 1:
       return fmt::format("a difference: {} does not do what {} does: {} failed, first {}", other, one,
-                         of(musts.counts.failed), named(*musts.failed));
+                         of(musts.counts.failed), required(*musts.failed));
     case 2:
       if (musts.error == nullptr) return wrong_waivers(musts);
       return fmt::format("not compared: {} and {}: {} had no usable evidence, first {}", other, one,
@@ -207,14 +212,14 @@ std::string sentence(const Header& header, const Musts& musts, const Counts& all
   const std::string target =
       header.specification.empty() ? "the specification" : visible(header.specification, 100);
   const auto of = [&](int count) {
-    return fmt::format("{} of {}", count, counted(musts.asked(), "requirement"));
+    return fmt::format("{} of {}", count, counted(musts.asked(), "mandatory requirement"));
   };
   switch (status_of(header, musts)) {
     case 0:
       return conforms(header, target, all, musts);
     case 1:
       return fmt::format("{} does not conform to {}: {} failed, first {}", subject(header), target,
-                         of(musts.counts.failed), named(*musts.failed)) +
+                         of(musts.counts.failed), required(*musts.failed)) +
              about_waivers(musts);
     case 2:
       if (musts.error == nullptr) return wrong_waivers(musts);
