@@ -16,11 +16,12 @@ from pathlib import Path
 import building
 import mutants as making
 import report
-from run_mutation import HERE, QUICK, ROOT
+from run_mutation import HERE, QUICK, ROOT, TWINS, twin
 
 REFERENCE = "harness/candidate/reference.cpp"
 FILES = ["harness/model/formulas.cpp", "harness/model/model.cpp"]
 NAMED, RIGHT, WRONG, PASSED = "named", "not explained, first wrong at the right stage", "not explained, first wrong at another stage", "passed"
+UNSHOWN = "not explained, its stages not shown, first divergent at the right one"
 INSIDE = """
 extern "C" { extern int plumbline_in_candidate; }
 namespace {
@@ -53,22 +54,37 @@ def guard(build):
     return folder / "guard.o"
 
 
-def judge(build, program, number, mutant, stages, equivalent):
-    status, output, result = build.judge(program, number, QUICK["tiny"], build.work / "out" / mutant.id, 300)
+def judge(build, program, number, mutant, stages, equivalent, original):
+    """By tiny, and where that does not reach the code, by its twins."""
     found = {"id": mutant.id, "file": mutant.file, "line": mutant.line, "function": mutant.function, "before": mutant.before.strip(),
-             "after": mutant.after.strip(), "status": status}
+             "after": mutant.after.strip()}
+    for name, arguments in {**QUICK, **{name: twin(build, name) for name in TWINS}}.items():
+        status, output, result = build.judge(program, number, arguments, build.work / "out" / mutant.id, 300)
+        found.update(status=status, specification=name)
+        failed = [r["id"] for r in (result or {"requirements": []})["requirements"] if r["verdict"] == "fail"]
+        if status != 3 and not (status == 0) or failed:
+            break
+        # tiny is assessed as a whole: what a mutant no longer shows is missed.
+        if status == 3 and name == "tiny":
+            return {**found, "outcome": "incomplete", "words": result["footer"]["verdict"][:200]}
     if status in (0, 3):
-        reason = report.reason_of(mutant, equivalent)
-        return {**found, "outcome": "equivalent" if reason else PASSED}
+        same = report.reason_of(mutant, equivalent) or build.optimised_object(f"same-{mutant.id}", mutant) == original
+        return {**found, "outcome": "equivalent" if same else PASSED}
     if status != 1:
-        return {**found, "outcome": "raises" if status == 2 else "ended otherwise", "words": building.last_line(output)}
-    diagnosis = result["diagnosis"]
+        return {**found, "outcome": "raises" if status == 2 else "crashes", "words": building.last_line(output)}
+    diagnosis, localisation = result["diagnosis"], result["localisation"]
     certain = ["+".join(one["defects"]) for one in diagnosis["explanations"] if one["complete"]]
-    first = result["localisation"]["first_locally_wrong"]
-    found.update(named=certain, first_locally_wrong=first, stages=stages, conclusion=diagnosis["conclusion"])
+    first, divergent = localisation["first_locally_wrong"], localisation["first_divergent"]
+    found.update(named=certain, first_locally_wrong=first, first_divergent=divergent, stages=stages, conclusion=diagnosis["conclusion"])
     if certain:
         return {**found, "outcome": NAMED}
-    return {**found, "outcome": RIGHT if (first or "nowhere").split(".")[-1] in stages else WRONG}
+    if (first or "nowhere").split(".")[-1] in stages:
+        return {**found, "outcome": RIGHT}
+    # What is computed and no longer shown cannot be told apart from what comes after it.
+    raised = any(r["verdict"] == "error" for r in result["requirements"])
+    if first is None and (raised or (divergent or "").split(".")[-1] in stages):
+        return {**found, "outcome": "raises in some passes" if raised else UNSHOWN}
+    return {**found, "outcome": WRONG}
 
 
 def arguments():
@@ -96,9 +112,10 @@ def main():
     chosen = chosen[: options.limit]
     print(f"{len(chosen)} mutants as candidates", flush=True)
     in_candidate, found = guard(build), []
+    originals = {file: build.optimised_object("original", None, file) for file in {m.file for m in chosen}}
 
     def one(program, number, mutant):
-        found.append(judge(build, program, number, mutant, places[mutant.file, mutant.function], equivalent))
+        found.append(judge(build, program, number, mutant, places[mutant.file, mutant.function], equivalent, originals[mutant.file]))
         print(f"{len(found)}  {mutant.file.split('/')[-1]}:{mutant.line} {found[-1]['outcome']}", flush=True)
 
     for file in FILES:
