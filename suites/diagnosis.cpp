@@ -6,7 +6,6 @@
 #include <chrono>
 #include <cmath>
 #include <functional>
-#include <limits>
 #include <map>
 #include <optional>
 #include <set>
@@ -24,7 +23,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr double kInfinite = std::numeric_limits<double>::infinity();
 constexpr std::size_t kMostTogether = 3;
 constexpr std::size_t kBases = 4;  // of how many partial explanations more is tried
 constexpr int kAccounts = 3;       // of what one stage shows, so many are followed

@@ -67,10 +67,6 @@ std::vector<WayOfSampling> ways_of_sampling(const at::Tensor& given) {
   all[2].name =
       fmt::format("{} of the probability, temperature {}", number(all[2].sampling.top_p), number(few));
   all[3].sampling.repetition_penalty = 2;
-  if (subject().can("generate.temperature")) {  // so that what is unlikely shows, too
-    all[3].sampling.temperature = more;
-    all[3].name = fmt::format("penalty 2, temperature {}", number(more));
-  }
   return all;
 }
 
