@@ -179,6 +179,38 @@ class CommandLine(unittest.TestCase):
         self.assertRegex(complaints(with_a_reason_that_is_none)[0], r"^! CFG-1 is failed by \S+, and fixtures/campaign.json says that nothing does$")
         self.assertRegex(complaints(of_nothing)[0], r"is said to fail CFG-99, which is no requirement")
 
+    def test_nothing_that_a_stranger_s_repository_configures_is_run(self):
+        model, ran = self.root / "model", self.root / "ran"
+        self.assertEqual(self.run_program("export", model, "--spec", "tiny").returncode, 0)
+        (model / ".gitattributes").write_text("* filter=theirs\n")
+
+        def git(*arguments):
+            subprocess.run(["git", "-C", model, "-c", "user.name=a", "-c", "user.email=a@b", *arguments], check=True, capture_output=True)
+
+        def commit():
+            os.utime(model / ".gitattributes", (1, 1))
+            self.run_program("verify", model, "--spec", "tiny", "--out", self.out)
+            return json.loads((self.out / "result.json").read_text())["header"].get("commit")
+
+        git("init", "-q")
+        git("add", "-A")
+        git("commit", "-qm", "x")
+        self.assertTrue(commit()["clean"])
+        for key in ("clean", "process", "smudge"):
+            git("config", f"filter.theirs.{key}", f"touch {ran}; cat")
+        self.assertIsNone(commit())
+        self.assertFalse(ran.exists(), "a filter was run")
+
+    def test_a_document_that_is_nested_deeply_or_has_many_keys_is_refused(self):
+        document = self.root / "d.json"
+        for text, words in (('{"format":' + "[" * 100000 + "]" * 100000 + "}", "nested deeper"),
+                            ('{"format":"plumbline-result",' + ",".join(f'"k{i}":0' for i in range(200000)) + "}", "d.json")):
+            document.write_text(text)
+            for arguments in (["render", document, "--out", self.out], ["merge", document, document, "--out", self.out], ["diff", document, document]):
+                run = self.run_program("report", *arguments)
+                self.assertEqual(run.returncode, 2, f"{arguments}: {run.stderr[-300:]}")
+                self.assertIn(words, run.stderr)
+
     def test_the_launcher_passes_on_every_command(self):
         listed = re.split(r"(?im)^subcommands:", self.run_program("--help").stdout)[-1]
         commands = re.findall(r"(?m)^  (\w+)", listed)

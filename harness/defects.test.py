@@ -67,6 +67,9 @@ def nothing_seen(program, specification, name, directory):
 def diagnosed(diagnosis, names):
     """What is wrong with a diagnosis that should name these defects, or None. Of several that nothing tells apart, one is enough."""
     complete = [set(one["defects"]) for one in diagnosis["explanations"] if one["complete"]]
+    # Of a model that is not steady nothing else could be compared, so that nothing is certain.
+    if not complete and "in two ways" in diagnosis["conclusion"] and all(name in diagnosis["conclusion"] for name in names):
+        return None
     return None if names in complete else f"the diagnosis says: {diagnosis['conclusion']}"
 
 

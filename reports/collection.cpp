@@ -112,9 +112,12 @@ std::string to_json(const Collection& collection) {
   return dump({{"format", format_name}, {"version", 1}, {"results", std::move(results)}});
 }
 
-bool is_collection(const std::string& text) {
-  const auto document = Json::parse(text, nullptr, false);
-  return document.is_object() && document.value("format", Json()) == format_name;
+bool is_collection(const std::string& text) try {
+  const auto document = parse_json(text, "");
+  const auto format = document.find("format");
+  return document.is_object() && format != document.end() && *format == format_name;
+} catch (const InputError&) {
+  return false;  // whoever reads it as a result says what is wrong
 }
 
 Collection collection_from_json(const std::string& text, const std::string& path) {
