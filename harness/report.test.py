@@ -301,6 +301,16 @@ class Reports(unittest.TestCase):
         with_fresh_hashes(out)
         self.assertIn("summary.md: is not what result.json makes it", run("report", "check", out, status=1).stdout)
 
+    def test_what_cannot_be_replaced_leaves_the_bundle_that_is_there(self):
+        out = self.root / "out"
+        shutil.copytree(self.conforming, out)
+        (out / "summary.md").unlink()
+        (out / "summary.md").mkdir()
+        before = {name: (out / name).read_bytes() for name in names(out) if name != "summary.md"}
+        done = run("report", "render", self.failing / "result.json", "--out", out, status=None)
+        self.assertIn("summary.md cannot be replaced", done.stderr)
+        self.assertEqual({name: (out / name).read_bytes() for name in names(out) if name != "summary.md"}, before)
+
     def test_a_must_made_a_should_is_found_though_it_was_rendered_again(self):
         result = document(self.failing)
         for one in result["requirements"]:

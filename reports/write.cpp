@@ -136,6 +136,12 @@ class Swap {
 void write_in_place(const std::vector<File>& files, const fs::path& out) {
   std::set<std::string> stale = older_bundle(out);
   std::error_code why;
+  // What cannot be replaced is found before anything is taken away.
+  std::set<std::string> touched = stale;
+  for (const File& file : files) touched.insert(file.name);
+  for (const std::string& name : touched)
+    if (fs::is_directory(fs::symlink_status(out / name, why)))
+      refuse(out / name, "cannot be replaced", std::make_error_code(std::errc::is_a_directory));
   for (const char* first : {manifest_name, "result.json", "collection.json"}) {
     fs::remove(out / first, why);
     if (why) refuse(out / first, "cannot be replaced", why);
