@@ -25,9 +25,8 @@ ChildResult git(const std::filesystem::path& directory, const std::vector<std::s
 // Whether the repository itself, and not its user, configures filters: git would run them to tell what has
 // changed. Where that cannot be told, it is taken to.
 bool runs_filters(const std::filesystem::path& directory) {
-  const auto found =
-      git(directory, {"config", "--show-scope", "--includes", "--get-regexp", "^(filter|extensions)\\."});
-  if (found.output.empty()) return !(found.exit_code == 1 && !found.timed_out);  // 1: there are none
+  const auto found = git(directory, {"config", "--show-scope", "--includes", "--get-regexp", "^filter\\."});
+  if (found.exit_code == 1 && found.output.empty()) return false;  // there are none
   const std::string lines = "\n" + found.output;
   for (const char* scope : {"\nlocal\tfilter.", "\nworktree\tfilter."})
     if (lines.find(scope) != std::string::npos) return true;

@@ -15,7 +15,6 @@
 #include "harness/evidence/recorder.hpp"
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
-#include "harness/system/json.hpp"
 #include "reports/bundle.hpp"
 #include "reports/check.hpp"
 #include "reports/collection.hpp"
@@ -106,12 +105,10 @@ Result read_result(const fs::path& named) {
 }
 
 Examiner examiner_of(const Circumstance& circumstance) {
-  constexpr std::uint64_t most = 4 << 20;
   const fs::path file = circumstance.data / "fixtures" / "requirements.json";
-  const std::string text = read_text(file, most);
   Examiner examiner{fmt::format("{:%Y-%m-%d}", fmt::gmtime(std::time(nullptr))),
                     circumstance.version,
-                    sha256(text).substr(0, 16),
+                    sha256_of_file(file).substr(0, 16),
                     {}};
   for (const auto& entry : read_requirements(file).entries)
     examiner.requirements.push_back(entry.requirement);

@@ -58,19 +58,15 @@ struct Chinese {
   const Translation* translation;
   Deciding musts = deciding(result);
 
-  std::string first(const Requirement* requirement) const {
+  // `is`: what leads over to its statement, which by itself would read as what was found.
+  std::string first(const Requirement* requirement, const char* is = "：") const {
     if (requirement == nullptr) return "";
     const std::string* known = translation == nullptr ? nullptr : translation->find(requirement->statement);
-    return fmt::format("，首先是 {}：{}", visible(requirement->id, 40),
+    return fmt::format("，首先是 {}{}{}", visible(requirement->id, 40), is,
                        visible(known == nullptr ? requirement->statement : *known, 200));
   }
 
-  // Of what failed: a statement by itself would read as what was found.
-  std::string first_failed() const {
-    const std::string line = first(musts.first_failed);
-    const std::size_t colon = line.find("：");
-    return colon == std::string::npos ? line : line.substr(0, colon) + "，它要求" + line.substr(colon);
-  }
+  std::string first_failed() const { return first(musts.first_failed, "，它要求："); }
 
   std::string subject() const {
     const std::string& kind = result.header.candidate_kind;

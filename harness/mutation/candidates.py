@@ -62,7 +62,7 @@ def judge(build, program, number, mutant, stages, equivalent, original):
         status, output, result = build.judge(program, number, arguments, build.work / "out" / mutant.id, 300)
         found.update(status=status, specification=name)
         failed = [r["id"] for r in (result or {"requirements": []})["requirements"] if r["verdict"] == "fail"]
-        if status != 3 and not (status == 0) or failed:
+        if status not in (0, 3) or failed:
             break
         # tiny is assessed as a whole: what a mutant no longer shows is missed.
         if status == 3 and name == "tiny":
