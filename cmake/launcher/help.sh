@@ -13,6 +13,7 @@ Judges language models against an architecture. The first run fetches what is mi
   text FILE            how repetitive are texts? a model's samples, or anyone's
   log FILE             is this a sound training run? its loss curve judged
   experiment repeater  which difference makes a model repeat itself? trains small models and says
+  requirements [ID]    what is required, and from where; what tests it and which defects fail it
   defects [NAME]       the known mistakes that a failing model is tried for
   report ACTION        render, merge, diff or check what verify wrote
   adapter ACTION       init: write what connects a live model; check: try it alone
