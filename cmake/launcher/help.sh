@@ -15,6 +15,7 @@ Judges language models against an architecture. The first run fetches what is mi
   experiment repeater  which difference makes a model repeat itself? trains small models and says
   requirements [ID]    what is required, and from where; what tests it and which defects fail it
   defects [NAME]       the known mistakes that a failing model is tried for
+  campaign [NAME...]   whether the suites see every known mistake and leave honest variants in peace
   report ACTION        render, merge, diff or check what verify wrote
   adapter ACTION       init: write what connects a live model; check: try it alone
   export DIR           write the reference's own weights as a Hugging Face checkpoint
