@@ -31,6 +31,7 @@
 #include "harness/system/interruption.hpp"
 #include "harness/system/processors.hpp"
 #include "harness/text_commands.hpp"
+#include "reports/bundle.hpp"
 #include "reports/merge.hpp"
 
 namespace plumbline {
@@ -197,6 +198,7 @@ std::optional<reports::Commit> commit_of_candidate(const Arguments& arguments) {
 Circumstances circumstances_of(const Arguments& arguments, const Prepared& prepared,
                                const std::string& command) {
   require_writable(arguments.out, "--out");
+  reports::require_room_for_bundle(arguments.out);
   return {prepared.specification, prepared.data,     arguments.out, device_name(prepared.device),
           arguments.dtype,        PLUMBLINE_VERSION, command,       commit_of_candidate(arguments)};
 }

@@ -42,6 +42,11 @@ constexpr const char* kCheckHelp =
     "  gpg --armor --detach-sign statement.json\n"
     "Exit status: 0 all is as it should be, whatever the verdict; 1 something is not; 2 there is no bundle.";
 
+constexpr const char* kRenderHelp =
+    "The document of a bundle, result.json or collection.json, is rendered in its place; one by another name "
+    "needs --out.\n"
+    "Exit status: 0 rendered, whatever the verdict; 2 unreadable, or cannot be written.";
+
 constexpr const char* kMergeHelp =
     "Shards of one run (verify --shard I/N), all of them, become the document of that run. Whole results of\n"
     "several candidates, devices or types become a collection beside each other.\n"
@@ -133,6 +138,7 @@ std::vector<File> logs_beside(const fs::path& document) {
 
 void write_document(const Document& document, const fs::path& out, const std::vector<File>& logs) {
   require_writable(out, "--out");
+  require_room_for_bundle(out);
   if (document.result)
     write(*document.result, out.string(), logs);
   else
@@ -145,6 +151,11 @@ std::string verdict(const Document& document) {
 
 int render(const fs::path& named, const std::string& out, const std::string& language) {
   const Document document = read_document(named);
+  if (out.empty() && document.file.filename() != (document.result ? "result.json" : "collection.json"))
+    throw InputError(
+        fmt::format("{}: a document by another name than {} is rendered to a directory of its own; name it "
+                    "with --out DIR",
+                    shown(document.file), document.result ? "result.json" : "collection.json"));
   const fs::path directory = out.empty() ? directory_of(document.file) : fs::path(out);
   write_document(document, directory, logs_beside(document.file));
   const fs::path page = directory / (language == "zh" ? "report.zh.html" : "report.html");
@@ -239,7 +250,9 @@ void add_report(CLI::App& app, std::function<int(const Circumstance&)>& chosen) 
 
   auto* rendering = command->add_subcommand("render", "Make every rendering again from the document");
   rendering->add_option("document", given->before, "result.json, collection.json, or a bundle")->required();
-  rendering->add_option("--out", given->out, "directory to write to (default: that of the document)");
+  rendering->add_option("--out", given->out, "directory to write to (default: that of the document)")
+      ->check([](const std::string& name) { return name.empty() ? "is empty; name a directory" : ""; });
+  rendering->footer(kRenderHelp);
   rendering
       ->add_option("--lang", given->language,
                    "language of the page that is named: en or zh; both are written")

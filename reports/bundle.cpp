@@ -26,6 +26,24 @@ bool is_plain_name(const std::string& name) {
          name.find_first_of(std::string("/\\\0", 3)) == std::string::npos;
 }
 
+constexpr const char* manifest_format = "plumbline-manifest";
+
+[[noreturn]] void refuse_manifest(const std::string& path, const std::string& what) {
+  throw InputError(fmt::format("{}: {}", visible(path), what));
+}
+
+nlohmann::json manifest_at(const std::string& text, const std::string& path) {
+  auto document = parse_json(text, path);
+  if (!document.is_object() || document.value("format", nlohmann::json()) != manifest_format)
+    refuse_manifest(path,
+                    "is no Plumbline manifest: expected an object with \"format\": \"plumbline-manifest\"");
+  if (document.value("version", nlohmann::json()) != 1)
+    refuse_manifest(path,
+                    "\"version\" is not 1, the only one that this program knows; use the Plumbline that "
+                    "wrote it");
+  return document;
+}
+
 }  // namespace
 
 // The one place where renderings are listed: whatever stands here is written, made again by `report render`
@@ -55,20 +73,21 @@ std::string to_manifest(const std::vector<Entry>& entries) {
   Json files = Json::array();
   for (const Entry& entry : entries)
     files.push_back({{"name", entry.name}, {"sha256", entry.sha256}, {"bytes", entry.bytes}});
-  return dump({{"format", "plumbline-manifest"}, {"version", 1}, {"files", std::move(files)}});
+  return dump({{"format", manifest_format}, {"version", 1}, {"files", std::move(files)}});
+}
+
+std::string to_claim(const std::set<std::string>& names) {
+  return dump({{"format", manifest_format}, {"version", 1}, {"being_written", names}});
 }
 
 std::vector<Entry> from_manifest(const std::string& text, const std::string& path) {
-  const auto document = parse_json(text, path);
-  const auto refuse = [&](const std::string& what) {
-    throw InputError(fmt::format("{}: {}", visible(path), what));
-  };
-  if (!document.is_object() || document.value("format", nlohmann::json()) != "plumbline-manifest")
-    refuse("is no Plumbline manifest: expected an object with \"format\": \"plumbline-manifest\"");
-  if (document.value("version", nlohmann::json()) != 1)
-    refuse("\"version\" is not 1, the only one that this program knows; use the Plumbline that wrote it");
+  const auto document = manifest_at(text, path);
+  if (document.contains("being_written"))
+    refuse_manifest(path,
+                    "says that the bundle was not written to its end; run plumbline verify or report render "
+                    "again");
   const auto files = document.find("files");
-  if (files == document.end() || !files->is_array()) refuse("has no list of \"files\"");
+  if (files == document.end() || !files->is_array()) refuse_manifest(path, "has no list of \"files\"");
   std::vector<Entry> entries;
   std::set<std::string> names;
   for (const auto& item : *files) {
@@ -76,15 +95,27 @@ std::vector<Entry> from_manifest(const std::string& text, const std::string& pat
     using Value = nlohmann::json;
     if (!item.is_object() || !is("name", &Value::is_string) || !is("sha256", &Value::is_string) ||
         !is("bytes", &Value::is_number_unsigned))
-      refuse(fmt::format("files[{}] does not have a name, a sha256 and bytes", entries.size()));
+      refuse_manifest(path,
+                      fmt::format("files[{}] does not have a name, a sha256 and bytes", entries.size()));
     entries.push_back({item["name"], item["sha256"], item["bytes"]});
     if (!is_plain_name(entries.back().name))
-      refuse(fmt::format("files[{}] is no name of a file beside it: {}", entries.size() - 1,
-                         visible(entries.back().name, 60)));
+      refuse_manifest(path, fmt::format("files[{}] is no name of a file beside it: {}", entries.size() - 1,
+                                        visible(entries.back().name, 60)));
     if (!names.insert(entries.back().name).second)
-      refuse("names a file twice: " + visible(entries.back().name, 60));
+      refuse_manifest(path, "names a file twice: " + visible(entries.back().name, 60));
   }
   return entries;
+}
+
+std::set<std::string> claimed(const std::string& text, const std::string& path) {
+  std::set<std::string> names;
+  const auto document = manifest_at(text, path);
+  if (const auto claim = document.find("being_written"); claim == document.end()) {
+    for (const Entry& entry : from_manifest(text, path)) names.insert(entry.name);
+  } else {
+    for (const auto& name : *claim) names.insert(name.is_string() ? name.get<std::string>() : "");
+  }
+  return names;
 }
 
 File log_of(const std::string& name, const std::string& text) {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -55,15 +56,26 @@ std::string to_manifest(const std::vector<Entry>& entries);
 // beside it or stands twice.
 std::vector<Entry> from_manifest(const std::string& text, const std::string& path);
 
+// What stands in the place of a manifest while a bundle is being written: the names that are taken for it.
+// Whoever wants to read the bundle is told so, as an InputError.
+std::string to_claim(const std::set<std::string>& names);
+
+// The names that a manifest or a claim lists. Errors: as from_manifest().
+std::set<std::string> claimed(const std::string& text, const std::string& path);
+
 // What a candidate said, made fit for a bundle: a file "log-NAME.txt" without control characters, of which
 // the last MiB is kept.
 File log_of(const std::string& name, const std::string& text);
 
 // Writes `files` and their manifest into `directory` (made if missing). Whatever ends the program leaves the
 // bundle that was there or the new one, whole; where the directory holds other directories, or cannot be
-// swapped for another, it can also leave none: then no manifest. Files that are no bundle's stay. Errors:
-// InputError when the directory cannot be written.
+// swapped for another, it can also leave none: then the manifest says that it was not written to its end.
+// Files that no manifest lists stay, and one by a name that is to be written is refused. Errors: InputError
+// when the directory cannot be written, or another program writes there for longer than half a minute.
 void write_bundle(const std::vector<File>& files, const std::filesystem::path& directory);
+
+// Refuses at once a directory where files that are no bundle's have the names of a bundle's: InputError.
+void require_room_for_bundle(const std::filesystem::path& directory);
 
 // Whether a file of this name belongs to a bundle, whatever stands in it; logs are not among them.
 bool is_of_a_bundle(const std::string& name);

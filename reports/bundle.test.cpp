@@ -2,10 +2,13 @@
 
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <catch2/catch_test_macros.hpp>
+#include <catch2/matchers/catch_matchers.hpp>
+#include <catch2/matchers/catch_matchers_string.hpp>
 #include <chrono>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -19,6 +22,7 @@
 #include "reports/examples.test.hpp"
 
 using namespace plumbline::reports;
+using Catch::Matchers::StartsWith;
 using plumbline::InputError;
 using plumbline::read_text;
 using plumbline::TemporaryDirectory;
@@ -87,7 +91,7 @@ TEST_CASE("a directory's other files and its permissions stay, and an older bund
   CHECK(fs::exists(out / "log-candidate.txt"));
   std::ofstream(out / "mine.txt") << "mine";
   std::ofstream(out / "log-mine.txt") << "mine";
-  std::ofstream(out / "collection.json") << "older";
+  std::ofstream(out / "collection.json") << R"({"format": "plumbline-collection"})";
   fs::permissions(out, fs::perms::owner_all);
   for (const bool with_folder : {false, true}) {
     if (with_folder) fs::create_directories(out / "folder" / "below");
@@ -102,6 +106,126 @@ TEST_CASE("a directory's other files and its permissions stay, and an older bund
     CHECK(findings(out).size() == (with_folder ? 3 : 2));  // what is no bundle's is said
   }
   CHECK(fs::exists(out / "folder" / "below"));
+}
+
+TEST_CASE("a file that no bundle lists is never replaced, whatever its name") {
+  const TemporaryDirectory directory;
+  const fs::path out = directory.path() / "out";
+  for (const std::string& name : names_of_bundle()) {
+    for (const bool with_folder : {false, true}) {
+      fs::create_directories(with_folder ? out / "folder" : out);
+      std::ofstream(out / name) << R"({"format": "somebody's"})";
+      INFO(name);
+      CHECK_THROWS_WITH(write(examples::passing(), out.string()),
+                        StartsWith((out / name).string() + " would be replaced"));
+      CHECK_THROWS_AS(require_room_for_bundle(out), InputError);
+      CHECK(read_text(out / name, 100) == R"({"format": "somebody's"})");
+      CHECK(names_in(out).size() == (with_folder ? 2 : 1));
+      fs::remove_all(out);
+    }
+  }
+  write(examples::passing(), out.string());
+  CHECK_NOTHROW(require_room_for_bundle(out));
+  std::ofstream(out / "collection.json") << "not listed";
+  CHECK_THROWS_AS(write(examples::passing(), out.string()), InputError);
+}
+
+TEST_CASE("a manifest that lists what no bundle holds gives it to nobody") {
+  const TemporaryDirectory directory;
+  const fs::path out = directory.path() / "out";
+  fs::create_directory(out);
+  std::ofstream(out / "mine.txt") << "mine";
+  std::ofstream(out / manifest_name) << to_manifest({{"mine.txt", std::string(64, 'a'), 4}});
+  write(examples::passing(), out.string());
+  CHECK(read_text(out / "mine.txt", 10) == "mine");
+}
+
+TEST_CASE("a swapped directory keeps its group and what it passes on") {
+  const TemporaryDirectory directory;
+  const fs::path out = directory.path() / "out";
+  fs::create_directory(out);
+  // Who is root can give it away, others to a group of theirs.
+  std::vector<gid_t> groups(256);
+  groups.resize(static_cast<std::size_t>(std::max(getgroups(256, groups.data()), 0)));
+  const gid_t group = geteuid() == 0 ? 1 : groups.empty() ? getegid() : groups.back();
+  const uid_t owner = geteuid() == 0 ? 1 : geteuid();
+  REQUIRE(chown(out.c_str(), owner, group) == 0);
+  REQUIRE(chmod(out.c_str(), 02775) == 0);
+  write(examples::passing(), out.string());
+  struct stat status {};
+  REQUIRE(stat(out.c_str(), &status) == 0);
+  CHECK((status.st_mode & 07777) == 02775);
+  CHECK(status.st_uid == owner);
+  CHECK(status.st_gid == group);
+  REQUIRE(stat((out / "result.json").c_str(), &status) == 0);
+  CHECK(status.st_gid == group);
+}
+
+// Each again and again, for a while.
+TEST_CASE("two that write to one directory at once leave the bundle of one of them") {
+  const TemporaryDirectory directory;
+  for (const bool with_folder : {false, true}) {
+    const fs::path out = directory.path() / (with_folder ? "in place" : "swapped");
+    if (with_folder) fs::create_directories(out / "folder");
+    std::vector<pid_t> children;
+    for (const bool first : {true, false}) {
+      children.push_back(fork());
+      REQUIRE(children.back() >= 0);
+      if (children.back() == 0) {
+        const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(1);
+        do {
+          try {
+            if (first)
+              write(examples::passing(), out.string(), {log_of("first", "one")});
+            else
+              write(examples::failing(), out.string(), {log_of("second", "two")});
+          } catch (...) {
+            _exit(1);
+          }
+        } while (std::chrono::steady_clock::now() < until);
+        _exit(0);
+      }
+    }
+    for (const pid_t child : children) {
+      int status = 1;
+      waitpid(child, &status, 0);
+      CHECK(status == 0);
+    }
+    const auto found = findings(out);
+    INFO((found.empty() ? "" : found.front()));
+    CHECK(found.size() == (with_folder ? 1 : 0));
+    CHECK(names_in(out).size() == names_of_bundle().size() + (with_folder ? 2 : 1));
+  }
+  CHECK(names_in(directory.path()).size() == 2);
+}
+
+TEST_CASE("what a kill left is taken away later, and what may be somebody's only copy is not") {
+  const TemporaryDirectory directory;
+  const fs::path out = directory.path() / "out", left = directory.path() / ".plumbline-1-0.partial";
+  write(examples::passing(), left.string());
+  std::ofstream(left / "mine.txt") << "mine";
+  fs::create_hard_link(left / "mine.txt", directory.path() / "mine.txt");
+  fs::create_directory(out);
+  std::ofstream(out / ".plumbline-1-1.partial") << "half";
+  std::ofstream(out / ".plumbline-1-2.partial") << "now";
+  const auto long_ago = fs::file_time_type::clock::now() - std::chrono::hours(2);
+  const auto age = [&] {
+    for (const fs::path& path : {left, out / ".plumbline-1-1.partial"})
+      if (fs::exists(path)) fs::last_write_time(path, long_ago);
+  };
+  write(examples::passing(), out.string());
+  CHECK(fs::exists(left));  // it may still be written to
+  age();
+  std::ofstream(left / "only.txt") << "only";
+  age();
+  write(examples::passing(), out.string());
+  CHECK(names_in(left) == std::vector<std::string>{"only.txt"});
+  fs::remove(left / "only.txt");
+  age();
+  write(examples::passing(), out.string());
+  CHECK(names_in(directory.path()) == std::vector<std::string>{"mine.txt", "out"});
+  CHECK_FALSE(fs::exists(out / ".plumbline-1-1.partial"));
+  CHECK(fs::exists(out / ".plumbline-1-2.partial"));
 }
 
 TEST_CASE("who stands in the directory still stands in it, and a link to it still leads to it") {
@@ -191,6 +315,7 @@ TEST_CASE("where a bundle cannot be swapped, no kill leaves a mixture") {
   const fs::path out = directory.path() / "out";
   fs::create_directories(out / "folder");
   std::mt19937 random(1);
+  int whole = 0;
   for (int turn = 0; turn < 40; ++turn) {
     const pid_t child = fork();
     REQUIRE(child >= 0);
@@ -203,12 +328,17 @@ TEST_CASE("where a bundle cannot be swapped, no kill leaves a mixture") {
     kill(child, SIGKILL);
     int status = 0;
     waitpid(child, &status, 0);
-    if (!fs::exists(out / "manifest.json")) continue;
+    if (!fs::exists(out / "result.json") || examine(out, examiner).verdict.empty()) continue;
+    if (findings(out).front().find("was not written to its end") != std::string::npos) continue;
+    ++whole;
     for (const std::string& finding : findings(out)) {
       INFO("turn " << turn);
       CHECK((finding.starts_with("folder: ") || finding.starts_with(".plumbline-")));
     }
   }
+  CHECK(whole > 0);
+  write(examples::passing(), out.string());  // what was left is recognised
+  CHECK(read_text(out / "result.json", largest_file) == to_json(examples::passing()));
 }
 
 TEST_CASE("a log is shown harmlessly, and its end is kept") {

@@ -128,10 +128,8 @@ class Examination {
     if (!file->second) return say(name + ": is no regular file");
     const Entry is = entry_of({entry.name, read(entry.name)});
     if (is.bytes != entry.bytes || is.sha256 != entry.sha256)
-      return say(fmt::format("{}: has {} and SHA-256 {}, where manifest.json says {} and {}", name,
-                             counted(static_cast<std::int64_t>(is.bytes), "byte"), is.sha256,
-                             counted(static_cast<std::int64_t>(entry.bytes), "byte"),
-                             visible(entry.sha256, 64)));
+      return say(fmt::format("{}: has {} bytes and SHA-256 {}, where manifest.json says {} and {}", name,
+                             is.bytes, is.sha256, entry.bytes, visible(entry.sha256, 64)));
     ++found_.files;
     unchanged_.insert(entry.name);
   }

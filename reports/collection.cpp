@@ -54,6 +54,15 @@ const Requirement* find(const Result& result, const std::string& id) {
   return found == result.requirements.end() ? nullptr : &*found;
 }
 
+// What a document says that it is; empty for what says nothing.
+std::string format_of(const std::string& text) try {
+  const auto document = parse_json(text, "");
+  const auto format = document.is_object() ? document.find("format") : document.end();
+  return format == document.end() || !format->is_string() ? "" : format->get<std::string>();
+} catch (const InputError&) {
+  return {};  // whoever reads it says what is wrong
+}
+
 }  // namespace
 
 const std::vector<Rendering<Collection>>& collection_renderings() {
@@ -112,12 +121,13 @@ std::string to_json(const Collection& collection) {
   return dump({{"format", format_name}, {"version", 1}, {"results", std::move(results)}});
 }
 
-bool is_collection(const std::string& text) try {
-  const auto document = parse_json(text, "");
-  const auto format = document.find("format");
-  return document.is_object() && format != document.end() && *format == format_name;
-} catch (const InputError&) {
-  return false;  // whoever reads it as a result says what is wrong
+bool is_collection(const std::string& text) {
+  return format_of(text) == format_name;
+}
+
+bool is_document(const std::string& text) {
+  const std::string format = format_of(text);
+  return format == format_name || format == "plumbline-result";
 }
 
 Collection collection_from_json(const std::string& text, const std::string& path) {

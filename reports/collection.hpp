@@ -30,6 +30,9 @@ std::string to_json(const Collection& collection);
 Collection collection_from_json(const std::string& text, const std::string& path);
 bool is_collection(const std::string& text);
 
+// Whether this says that it is a collection or a result; it may be a damaged one.
+bool is_document(const std::string& text);
+
 std::string to_markdown(const Collection& collection);  // candidate by requirement
 std::string to_junit(const Collection& collection);     // a test case a candidate and requirement
 

@@ -33,6 +33,11 @@ constexpr std::array combining = {
     Range{0x64B, 0x65F},   Range{0x1AB0, 0x1AFF}, Range{0x1DC0, 0x1DFF}, Range{0x20D0, 0x20FF},
     Range{0xFE00, 0xFE0F}, Range{0xFE20, 0xFE2F},
 };
+constexpr std::array spaces = {
+    Range{0x20, 0x20},     Range{0xA0, 0xA0},     Range{0x115F, 0x1160}, Range{0x1680, 0x1680},
+    Range{0x2000, 0x200A}, Range{0x202F, 0x202F}, Range{0x205F, 0x205F}, Range{0x2800, 0x2800},
+    Range{0x3000, 0x3000}, Range{0x3164, 0x3164}, Range{0xFFA0, 0xFFA0},
+};
 constexpr std::array wide = {
     Range{0x1100, 0x115F},   Range{0x2E80, 0x303E},   Range{0x3041, 0x4DBF},   Range{0x4E00, 0xA4CF},
     Range{0xAC00, 0xD7A3},   Range{0xF900, 0xFAFF},   Range{0xFE30, 0xFE6F},   Range{0xFF00, 0xFF60},
@@ -76,6 +81,15 @@ std::pair<std::size_t, int> prefix(std::string_view text, int width) {
 }
 
 }  // namespace
+
+bool is_blank(std::string_view text) {
+  while (!text.empty()) {
+    const CodePoint next = decode(text);
+    if (!is_hidden(next.value) && !within(spaces, next.value) && !within(combining, next.value)) return false;
+    text.remove_prefix(next.bytes);
+  }
+  return true;
+}
 
 std::size_t characters(std::string_view text) {
   std::size_t count = 0;

@@ -26,6 +26,10 @@ std::string encode(char32_t character);
 // of direction, zero-width characters, line separators, noncharacters.
 bool is_hidden(char32_t character);
 
+// Whether there is nothing in `text` to be seen: spaces of any kind, hidden characters, marks without a
+// letter.
+bool is_blank(std::string_view text);
+
 // How many characters `text` has; a bad byte is one.
 std::size_t characters(std::string_view text);
 

@@ -35,10 +35,6 @@ Waiver waiver_of(const Json& object, const std::string& where) {
           text_of(object, "who", where), text_of(object, "expires", where)};
 }
 
-bool is_blank(const std::string& text) {
-  return text.find_first_not_of(" \t\r\n") == std::string::npos;
-}
-
 }  // namespace
 
 bool is_day(const std::string& text) {

@@ -58,7 +58,9 @@ TEST_CASE("a waiver that nobody can answer for is refused") {
   refuses("requirement", "GQA-3", "waivers[0].requirement is GQA-3, which is no requirement");
   refuses("reason", "", "reason is empty");
   refuses("reason", " \n", "reason is empty");
+  refuses("reason", "\u00a0\u200b\u3000\u0301", "reason is empty");
   refuses("who", "", "who is empty");
+  refuses("who", "\u2800", "who is empty");
   refuses("who", 1, "expected \"who\" to be a string");
   refuses("until", "x", "unknown member until");
   for (const char* day :

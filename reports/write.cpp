@@ -1,20 +1,28 @@
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <cstdio>
+#include <ctime>
 #include <filesystem>
 #include <set>
 #include <system_error>
+#include <thread>
+
+#if defined(__linux__)
+#include <sys/xattr.h>
+#endif
 
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
 #include "harness/system/interruption.hpp"
 #include "reports/bundle.hpp"
+#include "reports/collection.hpp"
 #include "reports/text.hpp"
 
 namespace plumbline::reports {
@@ -39,19 +47,46 @@ fs::path made(const fs::path& directory) {
   return real;
 }
 
-// The names there that are an older bundle's.
+// The names there that are an older bundle's: what its manifest lists, and a document, which says itself what
+// it is. All else, whatever its name, is somebody else's.
 std::set<std::string> older_bundle(const fs::path& out) {
   std::set<std::string> names;
-  std::error_code ignored;
-  for (const auto& entry : fs::directory_iterator(out, ignored))
-    if (is_of_a_bundle(entry.path().filename().string())) names.insert(entry.path().filename().string());
+  for (const char* document : {"result.json", "collection.json"}) try {
+      if (is_document(read_text(out / document, largest_file))) names.insert(document);
+    } catch (const InputError&) {
+      continue;
+    }
   try {
     const fs::path manifest = out / manifest_name;
-    for (const Entry& entry : from_manifest(read_text(manifest, largest_file), manifest.string()))
-      if (entry.name.starts_with("log-") && entry.name.ends_with(".txt")) names.insert(entry.name);
+    for (const std::string& name : claimed(read_text(manifest, largest_file), manifest.string()))
+      if (is_of_a_bundle(name) || (name.starts_with("log-") && name.ends_with(".txt"))) names.insert(name);
+    names.insert(manifest_name);
   } catch (const InputError&) {
-    // There is none, or none that can be believed: its logs stay.
+    // There is none, or none that can be believed.
   }
+  return names;
+}
+
+// What stands where a bundle is to be written and is not an older one's is found before anything is touched.
+void require_room(const fs::path& out, const std::set<std::string>& older,
+                  const std::set<std::string>& wanted) {
+  std::error_code why;
+  for (const std::string& name : wanted) {
+    const fs::file_status status = fs::symlink_status(out / name, why);
+    if (!fs::exists(status)) continue;
+    if (fs::is_directory(status))
+      refuse(out / name, "cannot be replaced", std::make_error_code(std::errc::is_a_directory));
+    if (!older.contains(name))
+      throw InputError(
+          fmt::format("{} would be replaced, and no manifest.json there says that it is a Plumbline "
+                      "bundle's; choose another directory with --out DIR, or move it away",
+                      visible((out / name).string())));
+  }
+}
+
+std::set<std::string> names_of(const std::vector<File>& files) {
+  std::set<std::string> names;
+  for (const File& file : files) names.insert(file.name);
   return names;
 }
 
@@ -71,6 +106,104 @@ bool exchange(const fs::path& one, const fs::path& other) {
 #endif
 }
 
+// One writer at a time in a directory; between machines only where the file system has such locks.
+class Alone {
+ public:
+  explicit Alone(const fs::path& out) {
+    // Who waits has the directory open that another swaps away meanwhile.
+    do {
+      held_ = Descriptor(::open(out.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+      wait(out);
+    } while (held_.open() && !is(out));
+  }
+  static bool try_lock(const Descriptor& directory) {
+    return ::flock(directory.get(), LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK;
+  }
+
+ private:
+  void wait(const fs::path& out) const {
+    using namespace std::chrono_literals;
+    const auto until = std::chrono::steady_clock::now() + 30s;
+    while (held_.open() && !try_lock(held_)) {
+      if (std::chrono::steady_clock::now() > until)
+        throw InputError(
+            visible(out.string()) +
+            " is being written to by another call; wait until it has ended, or choose another directory "
+            "with --out DIR");
+      std::this_thread::sleep_for(10ms);
+    }
+  }
+
+  bool is(const fs::path& out) const {
+    struct stat held {
+    }, there{};
+    return ::fstat(held_.get(), &held) != 0 || ::stat(out.c_str(), &there) != 0 ||
+           (held.st_ino == there.st_ino && held.st_dev == there.st_dev);
+  }
+
+  Descriptor held_;
+};
+
+bool is_partial(const fs::path& name) {
+  return name.string().starts_with(".plumbline-") && name.extension() == ".partial";
+}
+
+// What was killed left behind, an hour ago or longer: files that were being written, and directories that
+// were to be swapped. What may be the only copy of something stays.
+void remove_leavings(const fs::path& directory) {
+  std::error_code ignored;
+  std::vector<fs::path> found;
+  for (const auto& entry : fs::directory_iterator(directory, ignored)) {
+    struct stat status {};
+    if (is_partial(entry.path().filename()) && ::lstat(entry.path().c_str(), &status) == 0 &&
+        status.st_uid == ::geteuid() && status.st_mtime < std::time(nullptr) - 3600)
+      found.push_back(entry.path());
+  }
+  for (const fs::path& path : found) {
+    if (fs::symlink_status(path, ignored).type() == fs::file_type::directory) {
+      const std::set<std::string> own = older_bundle(path);
+      for (const auto& entry : fs::directory_iterator(path, ignored)) {
+        const fs::path name = entry.path().filename();
+        const bool elsewhere = fs::hard_link_count(entry.path(), ignored) > 1;
+        if (entry.symlink_status(ignored).type() == fs::file_type::regular &&
+            (elsewhere || is_partial(name) || own.contains(name.string())))
+          fs::remove(entry.path(), ignored);
+      }
+    }
+    fs::remove(path, ignored);  // a directory only if it is empty now
+  }
+}
+
+// Access lists and the like, which a directory made anew would not have.
+bool has_more_than_permissions(const fs::path& directory) {
+#if defined(__linux__)
+  std::string names(1U << 16U, '\0');
+  const ssize_t bytes = ::listxattr(directory.c_str(), names.data(), names.size());
+  if (bytes < 0) return errno != ENOTSUP;
+  names.resize(static_cast<std::size_t>(bytes));
+  return !names.empty() && names != std::string("security.selinux") + '\0';
+#else
+  return static_cast<void>(directory), false;
+#endif
+}
+
+// A directory with the owner, the group and the permissions of another. False where that cannot be had.
+bool made_like(const fs::path& directory, const fs::path& other) {
+  struct stat wanted {
+  }, is{};
+  if (::stat(other.c_str(), &wanted) != 0 || has_more_than_permissions(other) ||
+      ::mkdir(directory.c_str(), 0700) != 0)
+    return false;
+  const bool owned =
+      ::stat(directory.c_str(), &is) == 0 && ((is.st_uid == wanted.st_uid && is.st_gid == wanted.st_gid) ||
+                                              ::chown(directory.c_str(), wanted.st_uid, wanted.st_gid) == 0);
+  if (owned && ::chmod(directory.c_str(), wanted.st_mode & 07777U) == 0 &&
+      ::stat(directory.c_str(), &is) == 0 && is.st_mode == wanted.st_mode)
+    return true;
+  ::rmdir(directory.c_str());
+  return false;
+}
+
 // A new directory beside `out`, filled and swapped for it. What is there and no bundle's gets a second name
 // in the new directory before, so that at no moment it is missing.
 class Swap {
@@ -86,12 +219,14 @@ class Swap {
     if (made_) fs::remove_all(beside_, ignored);
   }
 
-  bool done(const std::vector<File>& files) {
+  bool done(const std::vector<File>& files, const std::set<std::string>& older) {
     std::error_code why;
     if (is_here() || !out_.has_relative_path()) return false;
-    const std::set<std::string> older = older_bundle(out_);
-    made_ = fs::create_directory(beside_, out_, why);  // with the same permissions
-    if (!made_ || why) return false;
+    made_ = made_like(beside_, out_);
+    if (!made_) return false;
+    const Descriptor held(::open(beside_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!held.open() || !Alone::try_lock(held)) return false;  // until all is done, also after the swap
+    write_atomically(beside_ / manifest_name, to_claim(names_of(files)));
     for (const File& file : files) write_atomically(beside_ / file.name, file.content);
     for (const auto& entry : fs::directory_iterator(out_, why)) {
       const fs::path name = entry.path().filename();
@@ -131,31 +266,35 @@ class Swap {
   bool made_ = false;
 };
 
-// Where there is no swapping: the manifest and the document are taken away first, and the manifest comes
-// last, so that no mixture of two bundles has one.
-void write_in_place(const std::vector<File>& files, const fs::path& out) {
-  std::set<std::string> stale = older_bundle(out);
-  std::error_code why;
-  // What cannot be replaced is found before anything is taken away.
-  std::set<std::string> touched = stale;
-  for (const File& file : files) touched.insert(file.name);
-  for (const std::string& name : touched)
-    if (fs::is_directory(fs::symlink_status(out / name, why)))
-      refuse(out / name, "cannot be replaced", std::make_error_code(std::errc::is_a_directory));
-  for (const char* first : {manifest_name, "result.json", "collection.json"}) {
-    fs::remove(out / first, why);
-    if (why) refuse(out / first, "cannot be replaced", why);
-    stale.erase(first);
-  }
+// Where there is no swapping: first the manifest says that a bundle is being written, then the document is
+// taken away, and the manifest of what is there comes last, so that no mixture of two bundles has one.
+void write_in_place(const std::vector<File>& files, const fs::path& out, const std::set<std::string>& older) {
+  std::set<std::string> stale = older, all = names_of(files);
+  all.insert(older.begin(), older.end());
+  write_atomically(out / manifest_name, to_claim(all));
   for (const File& file : files) stale.erase(file.name);
+  stale.insert({"result.json", "collection.json"});
+  std::error_code why;
   for (const std::string& name : stale) {
-    fs::remove(out / name, why);
+    if (all.contains(name)) fs::remove(out / name, why);
     if (why) refuse(out / name, "cannot be taken away", why);
   }
   for (const File& file : files) write_atomically(out / file.name, file.content);
 }
 
+std::set<std::string> names_of_any_bundle() {
+  std::set<std::string> names = {manifest_name};
+  for (const auto& one : renderings()) names.insert(one.name);
+  for (const auto& one : collection_renderings()) names.insert(one.name);
+  return names;
+}
+
 }  // namespace
+
+void require_room_for_bundle(const fs::path& directory) {
+  std::error_code ignored;
+  if (fs::exists(directory, ignored)) require_room(directory, older_bundle(directory), names_of_any_bundle());
+}
 
 void write_bundle(const std::vector<File>& files, const fs::path& directory) {
   std::vector<Entry> entries;
@@ -165,8 +304,15 @@ void write_bundle(const std::vector<File>& files, const fs::path& directory) {
   ordered.push_back(files.front());
   ordered.push_back({manifest_name, to_manifest(entries)});
   const fs::path out = made(directory);
+  const Alone alone(out);
+  const std::set<std::string> older = older_bundle(out);
+  std::set<std::string> wanted = names_of_any_bundle();
+  wanted.merge(names_of(ordered));
+  require_room(out, older, wanted);
   const Uninterrupted whole;
-  if (!Swap(out).done(ordered)) write_in_place(ordered, out);
+  remove_leavings(out.parent_path());
+  remove_leavings(out);
+  if (!Swap(out).done(ordered, older)) write_in_place(ordered, out, older);
 }
 
 }  // namespace plumbline::reports

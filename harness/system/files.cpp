@@ -264,6 +264,7 @@ std::string read_text(const fs::path& path, std::uint64_t limit_bytes) {
 }
 
 void require_writable(const std::filesystem::path& out, const std::string& option) {
+  if (out.empty()) throw InputError(fmt::format("{}: is empty; name a directory", option));
   std::error_code ignored;
   auto nearest = std::filesystem::absolute(out);
   while (!std::filesystem::exists(nearest, ignored) && nearest.has_relative_path())
@@ -279,7 +280,7 @@ void require_writable(const std::filesystem::path& out, const std::string& optio
 void make_writable(const std::filesystem::path& directory, const std::string& option) {
   std::error_code why;
   std::filesystem::create_directories(directory, why);
-  if (why)
+  if (why && !directory.empty())
     throw InputError(
         fmt::format("{} {}: cannot be made: {}", option, printable(directory.string()), why.message()));
   require_writable(directory, option);
