@@ -110,13 +110,14 @@ Result read_result(const fs::path& named) {
 }
 
 Examiner examiner_of(const Circumstance& circumstance) {
-  const fs::path file = circumstance.data / "fixtures" / "requirements.json";
-  Examiner examiner{fmt::format("{:%Y-%m-%d}", fmt::gmtime(std::time(nullptr))),
-                    circumstance.version,
-                    sha256_of_file(file).substr(0, 16),
-                    {}};
-  for (const auto& entry : read_requirements(file).entries)
-    examiner.requirements.push_back(entry.requirement);
+  Examiner examiner{fmt::format("{:%Y-%m-%d}", fmt::gmtime(std::time(nullptr))), circumstance.version, {}};
+  for (const char* name : {"requirements.json", "comparison.json"}) {
+    const fs::path file = circumstance.data / "fixtures" / name;
+    const RequirementList list = read_requirements(file);
+    Known& known = examiner.known[sha256_of_file(file).substr(0, 16)];
+    known.chapters = list.chapters;
+    for (const auto& entry : list.entries) known.requirements.push_back(entry.requirement);
+  }
   return examiner;
 }
 
@@ -186,9 +187,15 @@ int merge(const std::vector<std::string>& names, const std::string& out, const E
     if (document.result) sources.push_back({name, *std::move(document.result)});
     for (Result& one : document.collection.results) sources.push_back({name, std::move(one)});
   }
-  for (const Source& one : sources)
+  for (const Source& one : sources) {
     if (const std::string why = incompleteness(one.result, examiner); !why.empty())
       throw InputError(fmt::format("{}: {}; it was edited or damaged", printable(one.name), why));
+    if (!knows_requirements(one.result, examiner))
+      fmt::print(
+          "note: {}: its requirements are not those of this Plumbline: whether one is missing, or says "
+          "otherwise, was not looked at\n",
+          printable(one.name));
+  }
   const bool shards = std::any_of(sources.begin(), sources.end(),
                                   [](const Source& one) { return one.result.header.shard.has_value(); });
   Document merged;

@@ -26,6 +26,7 @@
 #include "harness/system/files.hpp"
 #include "harness/system/processors.hpp"
 #include "reports/bundle.hpp"
+#include "reports/localisation.hpp"
 #include "reports/merge.hpp"
 #include "reports/result.hpp"
 #include "reports/terminal.hpp"
@@ -122,7 +123,8 @@ std::string system_name() {
   return fmt::format("{} {} {}", system.sysname, system.release, system.machine);
 }
 
-reports::Header header_of(const Circumstances& run, const Description& description, bool runs_code) {
+reports::Header header_of(const Circumstances& run, const Description& description, bool runs_code,
+                          const std::string& requirements) {
   unsigned major = 0, minor = 0, release = 0;
   H5get_libversion(&major, &minor, &release);
   reports::Header header;
@@ -149,7 +151,7 @@ reports::Header header_of(const Circumstances& run, const Description& descripti
     header.versions.emplace_back("cpu", cpu_name());
   }
   header.versions.emplace_back("requirements",
-                               sha256_of_file(run.data / "fixtures" / "requirements.json").substr(0, 16));
+                               sha256_of_file(run.data / "fixtures" / requirements).substr(0, 16));
   header.commit = run.commit;
   header.started = fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr)));
   header.command = run.command;
@@ -254,7 +256,7 @@ int verify(Verification verification) {
                   recorder);
   set_subject(&subject);
   reports::Result result;
-  result.header = header_of(verification, candidate.describe(), runs_code);
+  result.header = header_of(verification, candidate.describe(), runs_code, "requirements.json");
   result.header.shard = verification.shard;
   result.header.waivers = waivers;
   if (!asked.empty()) result.header.scope = fmt::format("chapter {}", fmt::join(asked, ", "));
@@ -318,7 +320,7 @@ int compare(const Circumstances& circumstances, std::unique_ptr<Candidate> one,
   const bool runs_code = first.can("code") && second.can("code");
   const auto& before = one->describe();
   reports::Result result;
-  result.header = header_of(circumstances, other->describe(), runs_code);
+  result.header = header_of(circumstances, other->describe(), runs_code, "comparison.json");
   result.header.baseline = {before.name, before.kind, before.sha256};
   for (const auto& note : before.notes)
     result.header.notes.push_back(fmt::format("{}: {}", before.name, note));
@@ -353,7 +355,7 @@ int compare(const Circumstances& circumstances, std::unique_ptr<Candidate> one,
   result.plots = recorder.plots();
   if (runs_code && any_failed(result)) {
     try {
-      result.localisation = comparison.localise();
+      result.localisation = comparison.localise(reports::first_failed(result.requirements));
     } catch (const std::exception& error) {
       result.localisation = reports::Localisation{{}, {}, {}, "not assessed: " + one_line(error)};
     }

@@ -31,7 +31,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-const Examiner examiner{"2026-11-22", "0.1.0", "", {}};
+const Examiner examiner{"2026-11-22", "0.1.0", {}};
 
 std::vector<std::string> names_in(const fs::path& directory) {
   std::vector<std::string> names;
@@ -54,7 +54,9 @@ std::vector<std::string> findings(const fs::path& directory) {
 
 std::vector<Result> several() {
   Result not_finite = examples::failing();
-  not_finite.requirements[3].checks[1].worst_difference = std::numeric_limits<double>::quiet_NaN();
+  Check& check = not_finite.requirements[3].checks[1];
+  check.worst_difference = std::numeric_limits<double>::quiet_NaN();
+  check.sentence = off_by(check, 5);
   Result huge = examples::failing();
   huge.header.candidate = std::string(10U << 20U, 'a');
   huge.requirements[3].checks[1].sentence = huge.header.candidate;
@@ -80,7 +82,12 @@ TEST_CASE("writing makes the directory and leaves a whole bundle, whatever was f
     CHECK(names_in(out.parent_path()) == std::vector<std::string>{"out"});
     for (const auto& one : renderings())
       CHECK(read_text(out / one.name, largest_file) == one.make(from_json(to_json(result), "result.json")));
-    CHECK(findings(out) == std::vector<std::string>{});
+    // What cannot be is said of the document alone: its renderings are what it makes them.
+    for (const std::string& finding : findings(out)) {
+      CHECK(result.header.candidate == examples::hostile());
+      CHECK(finding.starts_with("result.json: "));
+      CHECK(finding.find("as this Plumbline writes it") == std::string::npos);
+    }
   }
 }
 

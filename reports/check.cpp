@@ -1,28 +1,28 @@
 #include "reports/check.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <map>
+#include <regex>
 #include <set>
+#include <tuple>
 
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
 #include "reports/bundle.hpp"
 #include "reports/collection.hpp"
+#include "reports/localisation.hpp"
+#include "reports/sentences.hpp"
 #include "reports/text.hpp"
+#include "reports/waivers.hpp"
 #include "reports/words.hpp"
 
 namespace plumbline::reports {
 namespace {
-
-bool knows_requirements(const Result& result, const Examiner& examiner) {
-  const auto& versions = result.header.versions;
-  return !result.header.baseline && std::any_of(versions.begin(), versions.end(), [&](const auto& one) {
-    return one.first == "requirements" && one.second == examiner.requirements_sha256;
-  });
-}
 
 namespace fs = std::filesystem;
 
@@ -50,6 +50,108 @@ std::string contradiction(const Requirement& requirement) {
   const bool failure = std::any_of(requirement.checks.begin(), requirement.checks.end(), shows_a_failure);
   if (requirement.verdict == Verdict::fail && !failure) return "no check of it failed";
   if (requirement.verdict != Verdict::fail && failure) return "a check of it failed";
+  return {};
+}
+
+const std::string* version_of(const Header& header, const std::string& name) {
+  for (const auto& [other, version] : header.versions)
+    if (other == name) return &version;
+  return nullptr;
+}
+
+const Known* known_of(const Result& result, const Examiner& examiner) {
+  const std::string* made_with = version_of(result.header, "requirements");
+  const auto found = made_with == nullptr ? examiner.known.end() : examiner.known.find(*made_with);
+  return found == examiner.known.end() ? nullptr : &found->second;
+}
+
+bool is_hexadecimal(const std::string& text) {
+  return text.find_first_not_of("0123456789abcdef") == std::string::npos;
+}
+
+bool is_time(const std::string& text) {
+  static const std::regex form("[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-2][0-9]:[0-5][0-9]:[0-6][0-9]Z");
+  return std::regex_match(text.substr(0, 40), form) && is_day(text.substr(0, 10));
+}
+
+// What is said of the run and cannot be.
+std::vector<std::string> contradictions(const Header& header) {
+  std::vector<std::string> found;
+  if (!is_time(header.started))
+    found.push_back(
+        fmt::format("header.started is {}, which is no time; expected one like 2026-12-31T23:59:59Z",
+                    visible(header.started, 40)));
+  if (const auto& commit = header.commit)
+    if ((commit->id.size() != 40 && commit->id.size() != 64) || !is_hexadecimal(commit->id))
+      found.push_back(fmt::format("header.commit.id is {}, which is none of git's: 40 or 64 digits",
+                                  visible(commit->id, 80)));
+  const bool runs_code = header.device != "none: nothing is run";
+  const bool is_type =
+      runs_code ? header.dtype == "f32" || header.dtype == "bf16" : header.dtype == "as stored";
+  if (!is_type)
+    found.push_back(fmt::format("header.dtype is {}, with {} as the device; expected {}",
+                                visible(header.dtype, 40), visible(header.device, 60),
+                                runs_code ? "f32 or bf16" : "as stored"));
+  return found;
+}
+
+// The chapters that were asked for; empty for all of them.
+std::set<int> asked_for(const std::string& scope) {
+  std::set<int> chapters;
+  static const std::regex form("chapter ([0-9]{1,4}(, [0-9]{1,4})*)");
+  if (!std::regex_match(scope.substr(0, 1000), form)) return chapters;
+  for (std::size_t at = 0; (at = scope.find_first_of("0123456789", at)) != std::string::npos;
+       at = scope.find_first_not_of("0123456789", at))
+    chapters.insert(std::atoi(scope.c_str() + at));
+  return chapters;
+}
+
+// Whether what was left out is what was not asked for.
+std::string contradiction_of_scope(const Result& result) {
+  const std::string& scope = result.header.scope;
+  const std::set<int> asked = asked_for(scope);
+  if (asked.empty() && scope != "everything")
+    return fmt::format("header.scope is {}, which is neither everything nor chapters", visible(scope, 60));
+  for (const Requirement& one : result.requirements) {
+    const bool wanted = asked.empty() || asked.contains(one.chapter);
+    const bool outside = one.verdict == Verdict::not_assessed && one.reason == "outside --only";
+    const bool looked = one.verdict != Verdict::not_assessed && one.verdict != Verdict::not_applicable;
+    if (wanted ? outside : looked)
+      return fmt::format("header.scope is {}, and {} was {}looked at", visible(scope, 60),
+                         visible(one.id, 40), wanted ? "not " : "");
+  }
+  return {};
+}
+
+// What the stages and the passes do not bear out.
+std::string contradiction_of_localisation(const Result& result) {
+  const bool failed = std::any_of(result.requirements.begin(), result.requirements.end(),
+                                  [](const Requirement& one) { return one.verdict == Verdict::fail; });
+  const bool due = failed && result.header.device != "none: nothing is run";
+  if (due != result.localisation.has_value())
+    return due ? "localisation is missing: what fails and can be run is localised"
+               : "there is a localisation, and nothing that was run failed";
+  if (!due) return {};
+  const Localisation& found = *result.localisation;
+  const std::string expected = result.header.baseline
+                                   ? conclusion_of_two(found, first_failed(result.requirements))
+                                   : conclusion_of(found);
+  if (found.conclusion == expected || found.conclusion.starts_with("not assessed: ")) return {};
+  return fmt::format("localisation.conclusion is \"{}\", and what it found makes it \"{}\"",
+                     visible(found.conclusion, 200), visible(expected, 200));
+}
+
+std::string contradiction(const Diagnosis& found) {
+  if (found.differing > found.observations)
+    return fmt::format("diagnosis: {} of {} observations differ", found.differing, found.observations);
+  for (const Explanation& one : found.explanations)
+    if (one.explained > found.differing || one.contradicted > found.observations - found.differing ||
+        one.residual < 0)
+      return fmt::format(
+          "diagnosis: {} is said to account for {} of {} observations that differ, and to change "
+          "{} of {} others",
+          visible(fmt::format("{}", fmt::join(one.defects, " and ")), 100), one.explained, found.differing,
+          one.contradicted, found.observations - found.differing);
   return {};
 }
 
@@ -178,7 +280,7 @@ class Examination {
   void recompute(const Result& result, const std::string& where) {
     for (const std::string& why : contradictions(result)) say(where + why);
     if (const std::string why = incompleteness(result, examiner_); !why.empty()) say(where + why);
-    if (!examiner_.requirements.empty() && !result.header.baseline && !knows_requirements(result, examiner_))
+    if (!examiner_.known.empty() && !knows_requirements(result, examiner_))
       found_.notes.push_back(
           where +
           "its requirements are not those of this Plumbline: whether one is missing, or says "
@@ -226,28 +328,58 @@ std::vector<std::string> contradictions(const Result& result) {
       found.push_back(
           fmt::format("{} has the verdict {}, but {}", visible(one.id, 40), to_string(one.verdict), why));
   each_check(result, [&](const std::string& where, const Check& check) {
-    if (const std::string why = contradiction(check); !why.empty())
-      found.push_back(fmt::format("{}: {} {}", where, visible(check.what, 100), why));
+    for (const std::string& why :
+         {contradiction(check), disagreement(check, result.header.baseline.has_value())})
+      if (!why.empty()) found.push_back(fmt::format("{}: {} {}", where, visible(check.what, 100), why));
   });
+  for (const std::string& why : contradictions(result.header)) found.push_back(why);
+  for (const std::string& why : {contradiction_of_scope(result), contradiction_of_localisation(result),
+                                 result.diagnosis ? contradiction(*result.diagnosis) : std::string()})
+    if (!why.empty()) found.push_back(why);
   return found;
 }
 
+bool knows_requirements(const Result& result, const Examiner& examiner) {
+  return known_of(result, examiner) != nullptr;
+}
+
 std::string incompleteness(const Result& result, const Examiner& examiner) {
-  if (!knows_requirements(result, examiner)) return {};
-  std::map<std::string, const Requirement*> there;
-  for (const Requirement& one : result.requirements) there.emplace(one.id, &one);
-  for (const Requirement& known : examiner.requirements) {
-    const auto found = there.find(known.id);
-    if (found == there.end()) return fmt::format("the requirement {} is missing", known.id);
-    if (found->second->level != known.level)
-      return fmt::format("the requirement {} is a {}, and here a {}", known.id, to_string(known.level),
-                         to_string(found->second->level));
-    if (found->second->statement != known.statement)
-      return fmt::format("the requirement {} is \"{}\", and here \"{}\"", known.id,
-                         visible(known.statement, 200), visible(found->second->statement, 200));
-    there.erase(found);
+  const Known* known = known_of(result, examiner);
+  if (known == nullptr)
+    return result.header.plumbline_version != examiner.version ||
+                   version_of(result.header, "requirements") != nullptr
+               ? ""
+               : "it does not say with which requirements it was made, as this version of Plumbline does";
+  const auto& theirs = result.requirements;
+  for (std::size_t i = 0; i < known->requirements.size(); ++i) {
+    const Requirement& expected = known->requirements[i];
+    const auto there = std::find_if(theirs.begin(), theirs.end(),
+                                    [&](const Requirement& one) { return one.id == expected.id; });
+    if (there == theirs.end()) return fmt::format("the requirement {} is missing", expected.id);
+    if (there->level != expected.level)
+      return fmt::format("the requirement {} is a {}, and here a {}", expected.id, to_string(expected.level),
+                         to_string(there->level));
+    for (const auto& [what, is, has] : {std::tuple("", expected.statement, there->statement),
+                                        std::tuple("from ", expected.source, there->source)})
+      if (is != has)
+        return fmt::format("the requirement {} is {}\"{}\", and here \"{}\"", expected.id, what,
+                           visible(is, 200), visible(has, 200));
+    if (there->chapter != expected.chapter)
+      return fmt::format("the requirement {} is in chapter {}, and here in {}", expected.id, expected.chapter,
+                         there->chapter);
+    if (theirs[i].id != expected.id)
+      return fmt::format("the requirement {} stands where {} does", visible(theirs[i].id, 40), expected.id);
   }
-  return there.empty() ? "" : fmt::format("there is no requirement {}", visible(there.begin()->first, 40));
+  if (theirs.size() > known->requirements.size())
+    return fmt::format("there is no requirement {}", visible(theirs[known->requirements.size()].id, 40));
+  for (std::size_t i = 0; i < std::max(known->chapters.size(), result.chapters.size()); ++i) {
+    const auto name = [&](const std::vector<Chapter>& chapters) {
+      return i < chapters.size() ? visible(heading(chapters[i]), 100) : "nothing";
+    };
+    if (name(known->chapters) != name(result.chapters))
+      return fmt::format("chapter {} stands where {} does", name(result.chapters), name(known->chapters));
+  }
+  return {};
 }
 
 Examined examine(const fs::path& directory, const Examiner& examiner) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -22,21 +23,29 @@ struct Examined {
   int status = 2;                     // likewise
 };
 
+// What a document has that was made with a file of requirements: of each its id, chapter, level, statement
+// and source.
+struct Known {
+  std::vector<Chapter> chapters;
+  std::vector<Requirement> requirements;
+};
+
 // What the program that examines knows of itself.
 struct Examiner {
-  std::string today;                // "2026-12-31", on which waivers are to hold
-  std::string version;              // another's renderings may be worded otherwise
-  std::string requirements_sha256;  // of its file of requirements, as header.versions has it: 16 digits
-  std::vector<Requirement>
-      requirements;  // what a document that was made with that file has: id, level, statement
+  std::string today;                   // "2026-12-31", on which waivers are to hold
+  std::string version;                 // another's renderings may be worded otherwise
+  std::map<std::string, Known> known;  // by its file's SHA-256, 16 digits as header.versions has them
 };
 
 // Recomputes all that can be: hashes, renderings, counts, verdicts. Errors: InputError where there is no
 // bundle to look at.
 Examined examine(const std::filesystem::path& directory, const Examiner& examiner);
 
-// What a result lacks, has too much, or says otherwise, of the requirements that it was made with; empty
-// where that is nothing, or where the examiner knows others.
+// What a result lacks, has too much, or says otherwise, of the requirements that it was made with, and
+// whether it says which those are; empty where that is nothing, or where the examiner knows others.
 std::string incompleteness(const Result& result, const Examiner& examiner);
+
+// Whether the examiner knows the requirements that the result was made with.
+bool knows_requirements(const Result& result, const Examiner& examiner);
 
 }  // namespace plumbline::reports

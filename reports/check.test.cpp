@@ -20,7 +20,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr double not_a_number = std::numeric_limits<double>::quiet_NaN();
-const Examiner examiner{"2026-11-22", "0.1.0", "", {}};
+const Examiner examiner{"2026-11-22", "0.1.0", {}};
 
 bool any_names(const std::vector<std::string>& findings, const std::string& part) {
   return std::any_of(findings.begin(), findings.end(),
@@ -128,6 +128,8 @@ TEST_CASE("what is said of numbers is held against them") {
     check.within = within;
     check.worst_difference = difference;
     check.tolerance = tolerance;
+    check.actual = check.expected = "nan";
+    check.sentence = off_by(check, within ? 0 : 1);
     return contradictions(result);
   };
   CHECK(said(3e-4, 2e-6, false).empty());
@@ -157,27 +159,94 @@ TEST_CASE("what is said of numbers is held against them") {
   CHECK(any_names(contradictions(hollow), "chapter 4 has no requirement"));
 }
 
+TEST_CASE("a sentence and its values are held against the numbers") {
+  const auto said = [](const std::function<void(Check&)>& edit) {
+    Result result = examples::failing();
+    edit(result.requirements[3].checks[1]);
+    return contradictions(result);
+  };
+  CHECK(said([](Check&) {}).empty());
+  const auto sentence = "GQA-2: layers.3.scores has a sentence that its numbers and values do not make";
+  CHECK(any_names(said([](Check& check) { check.sentence = "all is well"; }), sentence));
+  CHECK(any_names(said([](Check& check) { check.sentence += " "; }), sentence));
+  CHECK(any_names(said([](Check& check) { check.expected = "0.1935"; }), sentence));
+  CHECK(any_names(said([](Check& check) { check.worst_index = {0}; }), sentence));
+  CHECK(any_names(said([](Check& check) { check.elements = 3; }), sentence));
+  CHECK(any_names(said([](Check& check) {
+                    check.actual = "0.7";
+                    check.sentence = off_by(check, 5);
+                  }),
+                  "is 0.7 and 0.1934, and is said to be off by 3.000e-04"));
+  CHECK(any_names(said([](Check& check) {
+                    check.worst_difference = -1;
+                    check.sentence = off_by(check, 5);
+                  }),
+                  "below 0"));
+  Result same = examples::passing();
+  Check& check = same.requirements[0].checks[0];
+  check.actual = "2";
+  check.worst_difference = check.tolerance = 0;
+  check.sentence = got(check);
+  CHECK(any_names(contradictions(same), "CFG-1: value has a sentence"));
+}
+
+TEST_CASE("what is said of the whole run is held against what is recorded") {
+  const auto said = [](const std::function<void(Result&)>& edit) {
+    Result result = examples::failing();
+    edit(result);
+    return contradictions(result);
+  };
+  CHECK(said([](Result&) {}).empty());
+  CHECK(contradictions(examples::compared()).empty());
+  CHECK(any_names(said([](Result& result) { result.localisation->conclusion = "all is well"; }),
+                  "localisation.conclusion is \"all is well\", and what it found makes it \"in evaluation"));
+  CHECK(any_names(said([](Result& result) { result.localisation.reset(); }), "localisation is missing"));
+  CHECK(any_names(said([](Result& result) { result.diagnosis->explanations[0].explained = 10; }),
+                  "diagnosis: softmax-bfloat16 is said to account for 10 of 9 observations"));
+  CHECK(any_names(said([](Result& result) { result.header.started = "2026-02-30T00:00:00Z"; }),
+                  "header.started is 2026-02-30T00:00:00Z, which is no time"));
+  CHECK(any_names(said([](Result& result) {
+                    result.header.commit = {"HEAD", true};
+                  }),
+                  "header.commit.id is HEAD"));
+  CHECK(any_names(said([](Result& result) { result.header.dtype = "f64"; }), "header.dtype is f64"));
+  CHECK(any_names(said([](Result& result) { result.header.scope = "chapter 1"; }),
+                  "header.scope is chapter 1, and GQA-1 was looked at"));
+  CHECK(any_names(said([](Result& result) { result.header.scope = "all"; }),
+                  "neither everything nor chapters"));
+  CHECK(any_names(said([](Result& result) {
+                    result.requirements[2].verdict = Verdict::not_assessed;
+                    result.requirements[2].reason = "outside --only";
+                  }),
+                  "header.scope is everything, and GQA-1 was not looked at"));
+  Result passing = examples::passing();
+  passing.localisation = examples::localisation();
+  CHECK(any_names(contradictions(passing), "there is a localisation, and nothing that was run failed"));
+}
+
 TEST_CASE("a waiver that has expired since is named") {
   const TemporaryDirectory directory;
   write(examples::waived("2026-11-30"), directory.path().string());
   const auto on = [&](const std::string& day) {
-    return examine(directory.path(), {day, "0.1.0", "", {}}).findings;
+    return examine(directory.path(), {day, "0.1.0", {}}).findings;
   };
   CHECK(on("2026-11-30").empty());
   CHECK(any_names(on("2026-12-01"), "the waiver of GQA-2 by Ada expired on 2026-11-30"));
 }
 
 TEST_CASE("a requirement that was taken away is missed where the examiner knows which there were") {
-  Result result = examples::passing();
-  result.header.versions.emplace_back("requirements", "f00");
-  const Examiner knowing{"", "", "f00", examples::passing().requirements};
+  const Result result = examples::passing();
+  const Examiner knowing{"", "0.1.0", {{"f00", {result.chapters, result.requirements}}}};
   CHECK(incompleteness(result, knowing).empty());
   Result less = result;
   less.requirements.pop_back();
   CHECK(incompleteness(less, knowing) == "the requirement GQA-2 is missing");
-  Examiner other = knowing;
-  other.requirements_sha256 = "other";
+  const Examiner other{"", "0.1.0", {{"0ther", knowing.known.at("f00")}}};
   CHECK(incompleteness(less, other).empty());
+  Result silent = less;
+  silent.header.versions.pop_back();
+  CHECK(incompleteness(silent, other).starts_with("it does not say with which requirements"));
+  CHECK(incompleteness(silent, {"", "0.2.0", {}}).empty());
   Result lowered = result;
   lowered.requirements[0].level = Level::should;
   CHECK(incompleteness(lowered, knowing) == "the requirement CFG-1 is a must, and here a should");
@@ -187,6 +256,21 @@ TEST_CASE("a requirement that was taken away is missed where the examiner knows 
   Result more = result;
   more.requirements.push_back(examples::requirement("X-1", 3, "more", Verdict::pass));
   CHECK(incompleteness(more, knowing) == "there is no requirement X-1");
+  Result moved = result;
+  moved.requirements[1].chapter = 3;
+  CHECK(incompleteness(moved, knowing) == "the requirement CFG-2 is in chapter 1, and here in 3");
+  Result sourced = result;
+  sourced.requirements[1].source = "hearsay";
+  CHECK(incompleteness(sourced, knowing).ends_with("and here \"hearsay\""));
+  Result turned = result;
+  std::swap(turned.requirements[0], turned.requirements[1]);
+  CHECK(incompleteness(turned, knowing) == "the requirement CFG-2 stands where CFG-1 does");
+  Result titled = result;
+  titled.chapters[1].title = "Whatever";
+  CHECK(incompleteness(titled, knowing) == "chapter 3 Whatever stands where 3 Grouped-query attention does");
+  Result longer = result;
+  longer.chapters.push_back({4, "More"});
+  CHECK(incompleteness(longer, knowing) == "chapter 4 More stands where nothing does");
 }
 
 TEST_CASE("a bundle without one of its renderings is not complete, whatever its manifest says") {
@@ -206,7 +290,7 @@ TEST_CASE("another version's renderings are not taken for forged without saying 
   auto files = rendered(examples::passing(), renderings());
   files[2].content += "another wording\n";
   write_bundle(files, directory.path());
-  const auto found = examine(directory.path(), {"2026-11-22", "0.2.0", "", {}}).findings;
+  const auto found = examine(directory.path(), {"2026-11-22", "0.2.0", {}}).findings;
   CHECK(any_names(found,
                   "summary.md: is not what result.json makes it (Plumbline 0.1.0 wrote it, this is 0.2.0"));
 }

@@ -6,7 +6,9 @@
 #include <utility>
 
 #include "harness/system/files.hpp"
+#include "reports/localisation.hpp"
 #include "reports/result.hpp"
+#include "reports/sentences.hpp"
 
 namespace plumbline::reports::examples {
 
@@ -33,8 +35,8 @@ inline Check exact(const std::string& what, const std::string& value, std::int64
   check.what = what;
   check.expected = value;
   check.actual = value;
-  check.sentence = what + ": " + value;
   check.elements = elements;
+  check.sentence = got(check);
   return check;
 }
 
@@ -43,13 +45,12 @@ inline Check wrong(const std::string& what) {
   check.what = what;
   check.expected = "0.1934";
   check.actual = "0.1931";
-  check.sentence =
-      what + "[0,3,7,2]: got 0.1931, expected 0.1934 (off by 3.0e-4, allowed 2.0e-6: float32 sum of 64)";
   check.elements = 8192;
   check.worst_difference = 3.0e-4;
   check.tolerance = 2.0e-6;
   check.tolerance_reason = "float32 sum of 64";
   check.worst_index = {0, 3, 7, 2};
+  check.sentence = off_by(check, 5);
   return check;
 }
 
@@ -83,7 +84,7 @@ inline Result passing() {
   header.dtype = "f32";
   header.threads = 2;
   header.seed = 1;
-  header.versions = {{"libtorch", "2.13.0"}, {"catch2", "3.7.1"}};
+  header.versions = {{"libtorch", "2.13.0"}, {"catch2", "3.7.1"}, {"requirements", "f00"}};
   header.started = "2026-11-22T16:00:00Z";
   header.command = "./plumbline verify";
   header.scope = "everything";
@@ -118,7 +119,7 @@ inline Localisation localisation() {
                   {"layers.3.context", wrong("layers.3.context"), wrong("layers.3.context")}};
   found.situations = {{"1 token", exact("logits", "equal", 64)}, {"24 tokens", wrong("logits")}};
   found.conclusion =
-      "in evaluation, layers.3.context is the first stage that is not what its inputs call for";
+      "in evaluation, layers.3.context is the first stage that is not what its own inputs call for";
   return found;
 }
 
@@ -171,6 +172,7 @@ inline Result compared() {
   result.header.candidate = "my_model.py";
   for (Requirement& one : result.requirements)
     for (Check& check : one.checks) check.identical = check.within;
+  result.localisation->conclusion = conclusion_of_two(*result.localisation, "");
   conclude(result);
   return result;
 }
@@ -204,6 +206,7 @@ inline Result waived(const std::string& expires = "2026-12-31") {
   result.requirements[3] =
       requirement("GQA-2", 3, "query head h reads key/value head h div 4", Verdict::fail);
   result.header.waivers = {waiver("GQA-2", expires)};
+  result.localisation = localisation();
   conclude(result);
   return result;
 }

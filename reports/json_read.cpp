@@ -80,6 +80,12 @@ struct Place {
     refuse("is neither a number nor one of \"nan\", \"inf\", \"-inf\"");
   }
 
+  double seconds() const {
+    const double read = number();
+    if (!(read >= 0)) refuse(fmt::format("is {}, which is no duration", read));
+    return read;
+  }
+
   std::optional<double> optional_number() const {
     return value.is_null() ? std::nullopt : std::optional<double>(number());
   }
@@ -200,7 +206,7 @@ Requirement requirement_at(const Place& place) {
   requirement.verdict = verdict_at(place.at("verdict"));
   requirement.reason = place.at("reason").text();
   requirement.finding = place.at("finding").text();
-  requirement.seconds = place.at("seconds").number();
+  requirement.seconds = place.at("seconds").seconds();
   place.at("checks").each([&](const Place& check) { requirement.checks.push_back(check_at(check)); });
   if (const std::string why = inconsistency(requirement); !why.empty()) {
     place.refuse(fmt::format("({}) has the verdict {}, but {}", visible(requirement.id, 40),
@@ -368,7 +374,7 @@ Footer footer_at(const Place& place, const Result& result, int version) {
   agree("elements_compared", footer.elements_compared);
   agree("status", footer.status);
   if (place.at("verdict").text().empty()) place.at("verdict").refuse("is empty");
-  footer.seconds = place.at("seconds").number();
+  footer.seconds = place.at("seconds").seconds();
   return footer;
 }
 

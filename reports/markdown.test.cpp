@@ -48,17 +48,17 @@ TEST_CASE("the summary begins with the verdict in a plain word and the whole sen
 TEST_CASE("the summary says what was judged, counts by chapter, and explains what did not pass") {
   const std::string text = to_markdown(examples::failing());
   CHECK(has(text, "| Candidate | out/model |\n| Kind | checkpoint |\n| SHA-256 of the candidate | bbbb"));
-  CHECK(has(text, "| Versions | plumbline 0.1.0, libtorch 2.13.0, catch2 3.7.1 |\n"));
+  CHECK(has(text, "| Versions | plumbline 0.1.0, libtorch 2.13.0, catch2 3.7.1, requirements f00 |\n"));
   CHECK(has(text, "| 3 Grouped-query attention | 1 | 1 | 1 | 0 | 1 | 0.5 s |\n"));
   CHECK(has(text, "| all | 3 | 1 | 1 | 0 | 1 | 0.5 s |\n\n41,216 elements compared.\n"));
   CHECK(has(text,
             "### Failed\n\n- **GQA-2** query head h reads key/value head h div 4\n"
-            "  - layers.3.scores\\[0,3,7,2\\]: got 0.1931, expected 0.1934 (off by 3.0e-4, allowed 2.0e-6: "
-            "float32 sum of 64)\n"));
+            "  - layers.3.scores\\[0,3,7,2\\]: got 0.1931, expected 0.1934 (off by 3.000e-04, allowed "
+            "2.000e-06: float32 sum of 64); 5 of 8192 elements are off\n"));
   CHECK(has(
       text,
       "### Where it goes wrong\n\n- in evaluation, layers.3.context is the first stage that is not what its "
-      "inputs call for\n- first divergent: layers.3.probabilities\\[0,3,7,2\\]: "));
+      "own inputs call for\n- first divergent: layers.3.probabilities\\[0,3,7,2\\]: "));
   CHECK(has(text, "- right: 1 token\n- wrong: 24 tokens\n"));
   CHECK(has(
       text,

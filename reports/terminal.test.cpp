@@ -86,12 +86,12 @@ weights made by scheme 1
 
 Failed
   GQA-2  query head h reads key/value head h div 4
-         layers.3.scores[0,3,7,2]: got 0.1931, expected 0.1934 (off by 3.0e-4, allowed 2.0e-6:
-           float32 sum of 64)
-         layers.3.probabilities[0,3,7,2]: got 0.1931, expected 0.1934 (off by 3.0e-4, allowed
-           2.0e-6: float32 sum of 64)
-         layers.3.context[0,3,7,2]: got 0.1931, expected 0.1934 (off by 3.0e-4, allowed 2.0e-6:
-           float32 sum of 64)
+         layers.3.scores[0,3,7,2]: got 0.1931, expected 0.1934 (off by 3.000e-04, allowed
+           2.000e-06: float32 sum of 64); 5 of 8192 elements are off
+         layers.3.probabilities[0,3,7,2]: got 0.1931, expected 0.1934 (off by 3.000e-04, allowed
+           2.000e-06: float32 sum of 64); 5 of 8192 elements are off
+         layers.3.context[0,3,7,2]: got 0.1931, expected 0.1934 (off by 3.000e-04, allowed
+           2.000e-06: float32 sum of 64); 5 of 8192 elements are off
          … and 2 more in out/result.json
 
 Errors
@@ -102,11 +102,11 @@ Not applicable
   1 requirement: a checkpoint has no code
 
 Where it goes wrong
-  in evaluation, layers.3.context is the first stage that is not what its inputs call for
-  first divergent      layers.3.probabilities[0,3,7,2]: got 0.1931, expected 0.1934 (off by 3.0e-4,
-                       allowed 2.0e-6: float32 sum of 64)
-  first locally wrong  layers.3.context[0,3,7,2]: got 0.1931, expected 0.1934 (off by 3.0e-4,
-                       allowed 2.0e-6: float32 sum of 64)
+  in evaluation, layers.3.context is the first stage that is not what its own inputs call for
+  first divergent      layers.3.probabilities[0,3,7,2]: got 0.1931, expected 0.1934 (off by
+                       3.000e-04, allowed 2.000e-06: float32 sum of 64); 5 of 8192 elements are off
+  first locally wrong  layers.3.context[0,3,7,2]: got 0.1931, expected 0.1934 (off by 3.000e-04,
+                       allowed 2.000e-06: float32 sum of 64); 5 of 8192 elements are off
   right                1 token
   wrong                24 tokens
 

@@ -11,6 +11,7 @@
 
 #include "harness/candidate/void_parameters.hpp"
 #include "harness/system/files.hpp"
+#include "reports/localisation.hpp"
 #include "reports/words.hpp"
 #include "suites/observations.hpp"
 #include "suites/own_text.hpp"
@@ -126,8 +127,7 @@ struct Comparison::Pair {
   int compared = 0, identical = 0;
   double nearest = -1;
   std::string nearest_what;
-  std::string first_failed;  // of all requirements
-  double unseen = 0;         // the largest share of the largest logit that rounding may explain
+  double unseen = 0;  // the largest share of the largest logit that rounding may explain
 
   bool can(const std::string& capability) const {
     return capability.empty() || (one.can(capability) && (other == nullptr || other->can(capability)));
@@ -161,12 +161,11 @@ struct Comparison::Pair {
     if (check.tolerance && *check.tolerance > 0 && check.worst_difference)
       if (const double share = *check.worst_difference / *check.tolerance; share > nearest)
         nearest = share, nearest_what = check.what;
-    if (!check.within && first_failed.empty()) first_failed = check.what;
     one.recorder().add(std::move(check));
   }
   void expect_text(const std::string& what, const std::string& second, const std::string& first) {
     auto check = compare_text(what, second, first);
-    check.sentence = fmt::format("{}: now {}, before {}", what, second, first);
+    check.sentence = reports::now_and_before(check);
     record(std::move(check));
   }
 
@@ -294,8 +293,7 @@ struct Comparison::Pair {
       auto check = compare_text(fmt::format("config.json: {}", printable(key, 60)), shown(second[key]),
                                 shown(first[key]));
       check.within = same_value(second[key], first[key]);
-      if (!check.within)
-        check.sentence = fmt::format("{}: now {}, before {}", check.what, check.actual, check.expected);
+      if (!check.within) check.sentence = reports::now_and_before(check);
       record(std::move(check));
     }
     if (alone.empty()) return;
@@ -966,35 +964,18 @@ void Comparison::ask_everything() {
   });
 }
 
-reports::Localisation Comparison::localise() {
+reports::Localisation Comparison::localise(const std::string& first_failed) {
   auto& p = *pair_;
   auto& place = p.place;
-  if (const auto* wrong = first_locally_wrong(place)) {
-    place.conclusion =
-        fmt::format("in {}, {} is the first stage that the two make otherwise of what goes into it",
-                    place.mode, wrong->stage);
-    return place;
-  }
-  if (const auto* divergent = first_divergent(place)) {
-    place.conclusion = fmt::format(
-        "in {}, {} is the first stage that differs, and each shown stage is made alike of what goes into it: "
-        "the difference is in what is not shown before it",
-        place.mode, divergent->stage);
-    return place;
-  }
-  std::vector<reports::Situation> blocks;
+  const bool told = first_locally_wrong(place) != nullptr || first_divergent(place) != nullptr;
   set_subject(&p.one);
-  if (!right_in(place.situations, "24 tokens") && p.both_load()) {
-    blocks = block_by_block(
+  if (!told && !right_in(place.situations, "24 tokens") && p.both_load()) {
+    const auto blocks = block_by_block(
         [&](const std::string& what, const Weights& weights) { return p.with_weights(what, weights); });
     set_subject(&p.one);
+    place.situations.insert(place.situations.end(), blocks.begin(), blocks.end());
   }
-  place.conclusion = narrowed(place.situations, blocks, {"the same", "different"});
-  if (std::all_of(place.situations.begin(), place.situations.end(),
-                  [](const auto& one) { return one.check.within; }))
-    place.conclusion =
-        fmt::format("every pass that was tried is the same; the first difference is in {}", p.first_failed);
-  place.situations.insert(place.situations.end(), blocks.begin(), blocks.end());
+  place.conclusion = reports::conclusion_of_two(place, first_failed);
   return place;
 }
 

@@ -24,7 +24,8 @@ class Comparison {
   // Looks at one requirement. Errors: NotShown, CandidateFailed and InputError, as the candidates throw them.
   void look(const std::string& requirement);
   // Where they first differ, of two whose code was run.
-  reports::Localisation localise();
+  // `first_failed`: of reports/localisation.hpp.
+  reports::Localisation localise(const std::string& first_failed);
   // Without another: everything that look() and localise() might ask. Errors of the candidate are answers,
   // too.
   void ask_everything();

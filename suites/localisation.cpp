@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "reports/localisation.hpp"
 #include "suites/ways.hpp"
 
 namespace plumbline {
@@ -51,20 +52,6 @@ reports::Check with_weights(const std::string& what, const Weights& weights) {
   return check;
 }
 
-// What stands between the last stage that was right and the first that was not.
-std::string gap(const reports::Localisation& found) {
-  std::string before = "the tokens";
-  for (const auto& one : found.stages) {
-    if (&one == first_divergent(found))
-      return fmt::format(
-          "in {}, every shown stage is what its inputs call for, and {} is not what it should be: "
-          "the fault is in what is not shown after {}",
-          found.mode, one.stage, before);
-    if (one.inherited) before = one.stage;
-  }
-  return "";
-}
-
 void localise(reports::Localisation& found) {
   auto& s = subject();
   s.running();
@@ -90,21 +77,14 @@ void localise(reports::Localisation& found) {
       return compare_logits(what, run.logits(run.tokens), s.exact().forward(run.tokens));
     }));
   }
-  if (const auto* wrong = first_locally_wrong(found)) {
-    found.conclusion = fmt::format("in {}, {} is the first stage that is not what its own inputs call for",
-                                   found.mode, wrong->stage);
-    return;
-  }
   const auto shown = std::count_if(found.stages.begin(), found.stages.end(),
                                    [](const auto& one) { return one.inherited.has_value(); });
-  if (first_divergent(found) != nullptr && shown > 1) {
-    found.conclusion = gap(found);
-    return;
+  const bool told = first_locally_wrong(found) != nullptr || (first_divergent(found) != nullptr && shown > 1);
+  if (!told && s.can("load") && !right_in(found.situations, "24 tokens")) {
+    const auto blocks = block_by_block(with_weights);
+    found.situations.insert(found.situations.end(), blocks.begin(), blocks.end());
   }
-  std::vector<reports::Situation> blocks;
-  if (s.can("load") && !right_in(found.situations, "24 tokens")) blocks = block_by_block(with_weights);
-  found.conclusion = narrowed(found.situations, blocks, {"right", "wrong"});
-  found.situations.insert(found.situations.end(), blocks.begin(), blocks.end());
+  found.conclusion = conclusion_of(found);
 }
 
 }  // namespace

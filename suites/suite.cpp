@@ -277,9 +277,8 @@ void expect_differs(const std::string& what, const at::Tensor& one, const at::Te
   check.within = difference >= least;
   check.actual = number(difference);
   check.expected = "at least " + number(least);
-  check.sentence = fmt::format("{}: the largest change is {}, expected at least {}: {}", what, check.actual,
-                               number(least), why);
   check.tolerance_reason = why;
+  check.sentence = reports::changed_by(check);
   expect(std::move(check));
 }
 

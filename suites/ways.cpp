@@ -1,5 +1,7 @@
 #include "suites/ways.hpp"
 
+#include "reports/localisation.hpp"
+
 #include <fmt/ranges.h>
 
 #include <algorithm>
@@ -35,13 +37,6 @@ Weights only(const std::string& prefix) {
   for (auto& [name, values] : weights)
     if (is_block(name) && (prefix.empty() || !name.starts_with(prefix))) values = at::zeros_like(values);
   return weights;
-}
-
-std::vector<std::string> names(const std::vector<reports::Situation>& situations, bool right) {
-  std::vector<std::string> found;
-  for (const auto& [name, check] : situations)
-    if (check.within == right) found.push_back(name);
-  return found;
 }
 
 }  // namespace
@@ -108,7 +103,7 @@ reports::Check impossible(const std::string& what, const std::exception& error) 
   const std::string message = error.what();
   reports::Check check;
   check.what = what;
-  check.sentence = fmt::format("{}: {}", what, message.substr(0, message.find('\n')));
+  check.sentence = reports::nothing_compared(what, message.substr(0, message.find('\n')));
   return check;
 }
 
@@ -127,7 +122,7 @@ std::vector<reports::Situation> block_by_block(
   const auto with = [&](const std::string& name, const std::string& prefix) {
     return tried(name, [&](const std::string& what) { return judge(what, only(prefix)); });
   };
-  std::vector<reports::Situation> all{with("every block silenced", "")};
+  std::vector<reports::Situation> all{with(reports::every_block_silenced, "")};
   if (!all.front().check.within) return all;
   for (std::int64_t layer = 0; layer < subject().specification().num_hidden_layers; ++layer) {
     const auto prefix = fmt::format("model.layers.{}.", layer);
@@ -135,42 +130,6 @@ std::vector<reports::Situation> block_by_block(
     all.push_back(with(fmt::format("the feed-forward of layer {} alone", layer), prefix + "mlp.down_proj"));
   }
   return all;
-}
-
-bool right_in(const std::vector<reports::Situation>& situations, const std::string& name) {
-  for (const auto& situation : situations)
-    if (situation.name == name) return situation.check.within;
-  return true;
-}
-
-std::string narrowed(const std::vector<reports::Situation>& runs,
-                     const std::vector<reports::Situation>& blocks, const Words& words) {
-  const auto wrong = names(runs, false);
-  if (wrong.empty())
-    return fmt::format("every pass that was tried is {}: what failed is in none of them", words.right);
-  if (right_in(runs, "24 tokens"))
-    return fmt::format("a plain pass of 24 tokens is {}; {} are: {}", words.right, words.wrong,
-                       fmt::join(wrong, ", "));
-  const auto plain = fmt::format("a plain pass is {}", words.wrong);
-  if (blocks.empty()) return plain + "; its weights cannot be set, so blocks cannot be silenced";
-  for (const auto& block : blocks)
-    if (block.check.elements == 0) return fmt::format("{}; then {}", plain, block.check.sentence);
-  if (!blocks.front().check.within)
-    return fmt::format(
-        "with every block silenced the logits are still {}: look at the embedding, the final norm and the "
-        "head",
-        words.wrong);
-  const auto alone = names(blocks, false);
-  if (alone.empty())
-    return fmt::format(
-        "each block on its own is {}: look at how blocks are joined, the residuals and the order of layers",
-        words.right);
-  return fmt::format(
-      "{} on their own: {}; {}", words.wrong, fmt::join(alone, ", "),
-      right_in(runs, "1 token")
-          ? fmt::format("a single token is {}, so look at scores, positions, mask and softmax", words.right)
-          : fmt::format("a single token is {} too, for which scores, positions and mask mean nothing",
-                        words.wrong));
 }
 
 }  // namespace plumbline

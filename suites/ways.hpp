@@ -37,13 +37,4 @@ reports::Situation tried(const std::string& name,
 std::vector<reports::Situation> block_by_block(
     const std::function<reports::Check(const std::string& what, const Weights& weights)>& judge);
 
-// What logits alone tell. `runs`: of logits_runs(); `blocks`: of block_by_block(), empty where weights cannot
-// be set.
-struct Words {
-  std::string right, wrong;  // "right", "wrong"; of two models "the same", "different"
-};
-std::string narrowed(const std::vector<reports::Situation>& runs,
-                     const std::vector<reports::Situation>& blocks, const Words& words);
-bool right_in(const std::vector<reports::Situation>& situations, const std::string& name);
-
 }  // namespace plumbline

@@ -16,6 +16,7 @@
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
 #include "harness/system/json.hpp"
+#include "reports/check.hpp"
 #include "reports/result.hpp"
 
 namespace plumbline {
@@ -98,6 +99,8 @@ json run_case(const CampaignOptions& options, const CampaignCase& one) {
                                                                      : fmt::to_string(run.exit_code)),
         printable(run.errors, 300)));
   const auto result = reports::from_json(read_text(file, 64 << 20), file.string());
+  if (const auto wrong = reports::contradictions(result); !wrong.empty())
+    throw InputError(fmt::format("{}: its document contradicts itself: {}", file.string(), wrong.front()));
   json entry{{"candidate", one.candidate},
              {"specification", one.specification},
              {"full_size", one.full_size},

@@ -22,10 +22,6 @@ std::vector<std::int64_t> unravel(std::int64_t flat, at::IntArrayRef shape) {
   return index;
 }
 
-std::string at_index(const std::string& what, const std::vector<std::int64_t>& index) {
-  return index.empty() ? what : fmt::format("{}[{}]", what, fmt::join(index, ","));
-}
-
 at::Tensor wide(const at::Tensor& x) {
   return x.detach().to(at::kCPU, at::kDouble).contiguous();
 }
@@ -133,7 +129,7 @@ reports::Check refused(const std::string& what, std::string expected, std::strin
   check.what = what;
   check.expected = std::move(expected);
   check.actual = std::move(actual);
-  check.sentence = fmt::format("{}: got {}, expected {}", what, check.actual, check.expected);
+  check.sentence = reports::got(check);
   check.elements = 1;
   return check;
 }
@@ -148,14 +144,6 @@ Tolerance Tolerance::absolute(double bound, std::string reason) {
 }
 Tolerance Tolerance::each(at::Tensor bound, std::string reason) {
   return {wide(bound), std::move(reason), std::numeric_limits<double>::infinity()};
-}
-
-std::string number(double value) {
-  if (std::isfinite(value) && value == std::round(value) && std::abs(value) < 1e15)
-    return fmt::format("{:.0f}", value);
-  const auto magnitude = std::abs(value);
-  if (std::isfinite(value) && (magnitude < 1e-3 || magnitude >= 1e6)) return fmt::format("{:.3e}", value);
-  return fmt::format("{:.4g}", value);
 }
 
 std::pair<std::string, std::string> told_apart(double one, double other) {
@@ -187,13 +175,13 @@ reports::Check compare(const std::string& what, const at::Tensor& actual, const 
   check.elements = actual.numel();
   check.tolerance_reason = tolerance.reason;
   if (check.elements == 0) {
-    check.sentence = what + ": there was nothing to compare";
+    check.sentence = reports::nothing_compared(what, "there was nothing to compare");
     return check;
   }
   const auto worst = find_worst(actual, expected, tolerance.bound);
   // A bound made of infinite inputs would allow anything.
   if (!worst.bounded) {
-    check.sentence = fmt::format("{}: what it may differ by is not finite: {}", what, tolerance.reason);
+    check.sentence = reports::not_bounded(check);
     return check;
   }
   const auto a = value_at(actual, worst.index), e = value_at(expected, worst.index);
@@ -202,23 +190,15 @@ reports::Check compare(const std::string& what, const at::Tensor& actual, const 
   check.tolerance = value_at(tolerance.bound.expand_as(actual), worst.index);
   check.within = worst.beyond == 0;
   std::tie(check.actual, check.expected) = told_apart(a, e);
-  check.sentence = fmt::format("{}: got {}, expected {} (off by {}, allowed {}: {})",
-                               at_index(what, check.worst_index), check.actual, check.expected,
-                               number(*check.worst_difference), number(*check.tolerance), tolerance.reason);
-  if (!check.within) {
-    check.sentence += fmt::format("; {} of {} elements are off", worst.beyond, check.elements);
-    return check;
-  }
-  if (std::isinf(tolerance.whole)) return check;
+  check.sentence = reports::off_by(check, worst.beyond);
+  if (!check.within || std::isinf(tolerance.whole)) return check;
   const auto one = wide(actual), other = wide(expected);
   const double whole = root_mean_square(at::where(one == other, at::zeros_like(one), one - other));
   if (whole <= tolerance.whole) return check;
   check.within = false;
   check.worst_difference = whole;
   check.tolerance = tolerance.whole;
-  check.sentence =
-      fmt::format("{}: off by {} on the whole, the root mean square of {} elements, allowed {}: {}", what,
-                  number(whole), check.elements, number(tolerance.whole), tolerance.reason);
+  check.sentence = reports::off_on_the_whole(check);
   return check;
 }
 
@@ -235,10 +215,10 @@ reports::Check all_finite(const std::string& what, const at::Tensor& values, con
   reports::Check check;
   check.what = what;
   check.elements = values.numel() - (exempt.defined() ? exempt.sum().item<std::int64_t>() : 0);
-  check.expected = "finite";
+  check.expected = "a finite number";
   check.tolerance_reason = "NaN and infinity are never right";
   if (check.elements == 0) {
-    check.sentence = what + ": there was nothing to compare";
+    check.sentence = reports::nothing_compared(what, "there was nothing to compare");
     return check;
   }
   auto finite = values.isfinite();
@@ -250,11 +230,9 @@ reports::Check all_finite(const std::string& what, const at::Tensor& values, con
     const auto flat = bad.to(at::kByte).argmax().item<std::int64_t>();
     check.worst_index = unravel(flat, values.sizes());
     check.actual = number(values.reshape(-1)[flat].to(at::kDouble).item<double>());
-    check.sentence = fmt::format("{}: got {}, expected a finite number; {} of {} elements are not",
-                                 at_index(what, check.worst_index), check.actual,
-                                 bad.sum().item<std::int64_t>(), check.elements);
+    check.sentence = reports::not_finite(check, bad.sum().item<std::int64_t>());
   } else {
-    check.sentence = fmt::format("{}: all {} elements are finite", what, check.elements);
+    check.sentence = reports::all_are_finite(check);
   }
   return check;
 }

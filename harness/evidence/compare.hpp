@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "reports/result.hpp"
+#include "reports/sentences.hpp"
 
 namespace plumbline {
 
@@ -47,8 +48,7 @@ double root_mean_square(const at::Tensor& x);
 // x in float64, 0 where it is infinite or no number.
 at::Tensor finite(const at::Tensor& x);
 
-// "12", "0.1931", "3.0e-04": four significant digits, whole numbers as they are.
-std::string number(double value);
+using reports::number;
 // Two numbers, in as many digits as tell them apart where they are unlike.
 std::pair<std::string, std::string> told_apart(double one, double other);
 
