@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "harness/evidence/recorder.hpp"
+#include "harness/model/catalogue.hpp"
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
 #include "reports/bundle.hpp"
@@ -31,13 +32,21 @@ constexpr const char* kCheckHelp =
     "It recomputes every hash of manifest.json, makes every rendering again from the document and compares "
     "it "
     "byte for\n"
-    "byte, adds up the counts, and derives each verdict from the numbers and tolerances recorded beside it.\n"
-    "That protects against accident and inconsistency: a damaged, cut, mixed or carelessly edited bundle. "
-    "It\n"
-    "does not protect against someone who makes a whole bundle anew: only a signature does. Sign "
-    "statement.json with a\n"
-    "tool of your own (it names the SHA-256 of result.json, from which all else derives; logs are in the "
-    "manifest alone):\n"
+    "byte, adds up the counts, derives each verdict from the numbers and tolerances recorded beside it, "
+    "makes "
+    "each\n"
+    "check's sentence again from its values, and holds requirements, chapters and advice against those that "
+    "this\n"
+    "version knows. That protects against accident and inconsistency: a damaged, cut, mixed or carelessly "
+    "edited\n"
+    "bundle. It does not protect against someone who makes a whole bundle anew, nor what nothing in a "
+    "document "
+    "is held\n"
+    "against: names, hashes of models, devices, reasons, findings, times and the points of pictures. Only a "
+    "signature\n"
+    "does. Sign statement.json with a tool of your own (it names the SHA-256 of result.json, from which all "
+    "else\n"
+    "derives; logs are in the manifest alone):\n"
     "  cosign attest-blob --statement statement.json --bundle statement.json.sigstore.json\n"
     "  gpg --armor --detach-sign statement.json\n"
     "Exit status: 0 all is as it should be, whatever the verdict; 1 something is not; 2 there is no bundle.";
@@ -110,7 +119,8 @@ Result read_result(const fs::path& named) {
 }
 
 Examiner examiner_of(const Circumstance& circumstance) {
-  Examiner examiner{fmt::format("{:%Y-%m-%d}", fmt::gmtime(std::time(nullptr))), circumstance.version, {}};
+  Examiner examiner{
+      fmt::format("{:%Y-%m-%d}", fmt::gmtime(std::time(nullptr))), circumstance.version, {}, {}};
   for (const char* name : {"requirements.json", "comparison.json"}) {
     const fs::path file = circumstance.data / "fixtures" / name;
     const RequirementList list = read_requirements(file);
@@ -118,6 +128,8 @@ Examiner examiner_of(const Circumstance& circumstance) {
     known.chapters = list.chapters;
     for (const auto& entry : list.entries) known.requirements.push_back(entry.requirement);
   }
+  for (const Defect& one : read_catalogue(circumstance.data / "fixtures"))
+    examiner.advice[one.name] = {one.name, one.advice, one.advice_in_chinese};
   return examiner;
 }
 

@@ -31,7 +31,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-const Examiner examiner{"2026-11-22", "0.1.0", {}};
+const Examiner examiner{"2026-11-22", "0.1.0", {}, {}};
 
 std::vector<std::string> names_in(const fs::path& directory) {
   std::vector<std::string> names;

@@ -50,6 +50,8 @@ std::string contradiction(const Requirement& requirement) {
   const bool failure = std::any_of(requirement.checks.begin(), requirement.checks.end(), shows_a_failure);
   if (requirement.verdict == Verdict::fail && !failure) return "no check of it failed";
   if (requirement.verdict != Verdict::fail && failure) return "a check of it failed";
+  if (requirement.verdict == Verdict::pass && !requirement.reason.empty())
+    return "it has a reason not to have";
   return {};
 }
 
@@ -77,6 +79,10 @@ bool is_time(const std::string& text) {
 // What is said of the run and cannot be.
 std::vector<std::string> contradictions(const Header& header) {
   std::vector<std::string> found;
+  const auto is_hash = [](const std::string& text) { return text.size() == 64 && is_hexadecimal(text); };
+  if (!is_hash(header.specification_sha256) ||
+      !(header.candidate_sha256.empty() || is_hash(header.candidate_sha256)))
+    found.push_back("header: a SHA-256 has 64 lower-case hexadecimal digits");
   if (!is_time(header.started))
     found.push_back(
         fmt::format("header.started is {}, which is no time; expected one like 2026-12-31T23:59:59Z",
@@ -123,6 +129,16 @@ std::string contradiction_of_scope(const Result& result) {
   return {};
 }
 
+// Its requirements take no longer than a run, to a second.
+std::string contradiction_of_times(const Result& result) {
+  double all = 0;
+  for (const Requirement& one : result.requirements) all += one.seconds;
+  return all <= result.footer.seconds + 1
+             ? ""
+             : fmt::format("footer.seconds is {:.1f}, and the requirements took {:.1f}",
+                           result.footer.seconds, all);
+}
+
 // What the stages and the passes do not bear out.
 std::string contradiction_of_localisation(const Result& result) {
   const bool failed = std::any_of(result.requirements.begin(), result.requirements.end(),
@@ -148,10 +164,29 @@ std::string contradiction(const Diagnosis& found) {
     if (one.explained > found.differing || one.contradicted > found.observations - found.differing ||
         one.residual < 0)
       return fmt::format(
-          "diagnosis: {} is said to account for {} of {} observations that differ, and to change "
-          "{} of {} others",
+          "diagnosis: {} is said to account for {} of {} observations that differ, and to change {} of {} "
+          "others",
           visible(fmt::format("{}", fmt::join(one.defects, " and ")), 100), one.explained, found.differing,
           one.contradicted, found.observations - found.differing);
+  if (found.explanations.empty()) return {};
+  for (const std::string& defect : found.explanations.front().defects)
+    if (found.conclusion.find(defect) == std::string::npos)
+      return fmt::format("diagnosis: its conclusion does not speak of {}, the best explanation",
+                         visible(defect, 60));
+  return {};
+}
+
+// What a stage or a pass is called, and what its check looked at.
+std::string misnamed(const Localisation& found) {
+  for (const StageErrors& one : found.stages)
+    for (const std::optional<Check>* check : {&one.inherited, &one.local})
+      if (*check && (*check)->what != one.stage)
+        return fmt::format("localisation: the stage {} has a check of {}", visible(one.stage, 60),
+                           visible((*check)->what, 60));
+  for (const Situation& one : found.situations)
+    if (one.check.what != one.name && one.check.what != fmt::format("logits ({})", one.name))
+      return fmt::format("localisation: the pass {} has a check of {}", visible(one.name, 60),
+                         visible(one.check.what, 60));
   return {};
 }
 
@@ -279,7 +314,8 @@ class Examination {
 
   void recompute(const Result& result, const std::string& where) {
     for (const std::string& why : contradictions(result)) say(where + why);
-    if (const std::string why = incompleteness(result, examiner_); !why.empty()) say(where + why);
+    for (const std::string& why : {incompleteness(result, examiner_), wrong_advice(result, examiner_)})
+      if (!why.empty()) say(where + why);
     if (!examiner_.known.empty() && !knows_requirements(result, examiner_))
       found_.notes.push_back(
           where +
@@ -333,14 +369,28 @@ std::vector<std::string> contradictions(const Result& result) {
       if (!why.empty()) found.push_back(fmt::format("{}: {} {}", where, visible(check.what, 100), why));
   });
   for (const std::string& why : contradictions(result.header)) found.push_back(why);
-  for (const std::string& why : {contradiction_of_scope(result), contradiction_of_localisation(result),
-                                 result.diagnosis ? contradiction(*result.diagnosis) : std::string()})
+  for (const std::string& why :
+       {contradiction_of_scope(result), contradiction_of_localisation(result),
+        result.localisation ? misnamed(*result.localisation) : std::string(),
+        result.diagnosis ? contradiction(*result.diagnosis) : std::string(), contradiction_of_times(result)})
     if (!why.empty()) found.push_back(why);
   return found;
 }
 
 bool knows_requirements(const Result& result, const Examiner& examiner) {
   return known_of(result, examiner) != nullptr;
+}
+
+// What is advised is the catalogue's, after a sentence on a number or a place where that is another.
+std::string wrong_advice(const Result& result, const Examiner& examiner) {
+  if (!result.diagnosis || known_of(result, examiner) == nullptr || examiner.advice.empty()) return {};
+  for (const Advice& one : result.diagnosis->advice) {
+    const auto found = examiner.advice.find(one.defect.substr(0, one.defect.find_first_of("=@")));
+    if (found == examiner.advice.end() || !one.english.ends_with(found->second.english) ||
+        !one.chinese.ends_with(found->second.chinese))
+      return fmt::format("diagnosis: the advice on {} is not the catalogue's", visible(one.defect, 60));
+  }
+  return {};
 }
 
 std::string incompleteness(const Result& result, const Examiner& examiner) {

@@ -32,9 +32,10 @@ struct Known {
 
 // What the program that examines knows of itself.
 struct Examiner {
-  std::string today;                   // "2026-12-31", on which waivers are to hold
-  std::string version;                 // another's renderings may be worded otherwise
-  std::map<std::string, Known> known;  // by its file's SHA-256, 16 digits as header.versions has them
+  std::string today;                     // "2026-12-31", on which waivers are to hold
+  std::string version;                   // another's renderings may be worded otherwise
+  std::map<std::string, Known> known;    // by its file's SHA-256, 16 digits as header.versions has them
+  std::map<std::string, Advice> advice;  // by the defect's name
 };
 
 // Recomputes all that can be: hashes, renderings, counts, verdicts. Errors: InputError where there is no
@@ -44,6 +45,9 @@ Examined examine(const std::filesystem::path& directory, const Examiner& examine
 // What a result lacks, has too much, or says otherwise, of the requirements that it was made with, and
 // whether it says which those are; empty where that is nothing, or where the examiner knows others.
 std::string incompleteness(const Result& result, const Examiner& examiner);
+
+// Why what is advised is not what the examiner's catalogue says; empty likewise.
+std::string wrong_advice(const Result& result, const Examiner& examiner);
 
 // Whether the examiner knows the requirements that the result was made with.
 bool knows_requirements(const Result& result, const Examiner& examiner);

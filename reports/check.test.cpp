@@ -5,6 +5,8 @@
 #include <functional>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <regex>
+#include <set>
 
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
@@ -20,7 +22,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr double not_a_number = std::numeric_limits<double>::quiet_NaN();
-const Examiner examiner{"2026-11-22", "0.1.0", {}};
+const Examiner examiner{"2026-11-22", "0.1.0", {}, {}};
 
 bool any_names(const std::vector<std::string>& findings, const std::string& part) {
   return std::any_of(findings.begin(), findings.end(),
@@ -224,11 +226,100 @@ TEST_CASE("what is said of the whole run is held against what is recorded") {
   CHECK(any_names(contradictions(passing), "there is a localisation, and nothing that was run failed"));
 }
 
+// What one place of a document, edited, rendered again and with fresh hashes, may say without being found.
+TEST_CASE("every place of a document is held against others, but for those that a signature alone protects") {
+  Result result = examples::pictured();
+  result.header.commit = {std::string(40, 'c'), true};
+  result.header.waivers = {examples::waiver("GQA-2", "2026-12-31")};
+  conclude(result);
+  const Json document = Json::parse(to_json(result));
+  const Examiner knowing{"2026-11-22",
+                         "0.1.0",
+                         {{"f00", {result.chapters, result.requirements}}},
+                         {{"softmax-bfloat16", result.diagnosis->advice.front()}}};
+  const auto passes = [&](const Json& edited) {
+    try {
+      const Result read = from_json(edited.dump(), "result.json");
+      return to_json(read) != to_json(result) && contradictions(read).empty() &&
+             incompleteness(read, knowing).empty() && wrong_advice(read, knowing).empty();
+    } catch (const plumbline::InputError&) {
+      return false;
+    }
+  };
+  std::set<std::string> unnoticed;
+  const Json flat = document.flatten();
+  for (const auto& [place, value] : flat.items()) {
+    std::vector<Json> edits;
+    if (value.is_boolean()) edits = {!value.get<bool>()};
+    if (value.is_number_integer()) edits = {value.get<int>() + 1, 0};
+    if (value.is_number_float()) edits = {3 * value.get<double>() + 1e-9, -1};
+    if (value.is_string()) edits = {value.get<std::string>() + "x", "other"};
+    if (value.is_null()) edits = {1, "x"};
+    for (const Json& edit : edits) {
+      Json edited = document;
+      edited[Json::json_pointer(place)] = edit;
+      static const std::regex index("/[0-9]+");
+      if (passes(edited)) unnoticed.insert(std::regex_replace(place, index, "/#"));
+    }
+  }
+  // Names, times, reasons, what no number stands beside, and the points of pictures.
+  const std::set<std::string> signed_alone = {"/diagnosis/conclusion",
+                                              "/diagnosis/explanations/#/contradicted",
+                                              "/diagnosis/explanations/#/defects/#",
+                                              "/diagnosis/explanations/#/explained",
+                                              "/diagnosis/explanations/#/residual",
+                                              "/diagnosis/observations",
+                                              "/footer/seconds",
+                                              "/header/candidate",
+                                              "/header/candidate_kind",
+                                              "/header/command",
+                                              "/header/commit/clean",
+                                              "/header/device",
+                                              "/header/notes/#",
+                                              "/header/plumbline_version",
+                                              "/header/seed",
+                                              "/header/specification",
+                                              "/header/threads",
+                                              "/header/versions/#/name",
+                                              "/header/versions/#/version",
+                                              "/header/waivers/#/reason",
+                                              "/header/waivers/#/who",
+                                              "/localisation/situations/#/check/elements",
+                                              "/localisation/situations/#/check/tolerance_reason",
+                                              "/localisation/stages/#/inherited/elements",
+                                              "/localisation/stages/#/inherited/tolerance_reason",
+                                              "/localisation/stages/#/local/elements",
+                                              "/localisation/stages/#/local/tolerance_reason",
+                                              "/localisation/stages/#/stage",
+      "/matrices/#/columns/#",
+                                              "/matrices/#/rows/#",
+                                              "/matrices/#/title",
+                                              "/matrices/#/value_name",
+                                              "/matrices/#/values/#/#",
+                                              "/plots/#/bounds/#/name",
+                                              "/plots/#/bounds/#/value",
+                                              "/plots/#/log_x",
+                                              "/plots/#/log_y",
+                                              "/plots/#/series/#/high/#",
+                                              "/plots/#/series/#/low/#",
+                                              "/plots/#/series/#/name",
+                                              "/plots/#/series/#/x/#",
+                                              "/plots/#/series/#/y/#",
+                                              "/plots/#/title",
+                                              "/plots/#/x_name",
+                                              "/plots/#/y_name",
+                                              "/requirements/#/checks/#/tolerance_reason",
+                                              "/requirements/#/finding",
+                                              "/requirements/#/reason",
+                                              "/requirements/#/seconds"};
+  CHECK(unnoticed == signed_alone);
+}
+
 TEST_CASE("a waiver that has expired since is named") {
   const TemporaryDirectory directory;
   write(examples::waived("2026-11-30"), directory.path().string());
   const auto on = [&](const std::string& day) {
-    return examine(directory.path(), {day, "0.1.0", {}}).findings;
+    return examine(directory.path(), {day, "0.1.0", {}, {}}).findings;
   };
   CHECK(on("2026-11-30").empty());
   CHECK(any_names(on("2026-12-01"), "the waiver of GQA-2 by Ada expired on 2026-11-30"));
@@ -236,17 +327,17 @@ TEST_CASE("a waiver that has expired since is named") {
 
 TEST_CASE("a requirement that was taken away is missed where the examiner knows which there were") {
   const Result result = examples::passing();
-  const Examiner knowing{"", "0.1.0", {{"f00", {result.chapters, result.requirements}}}};
+  const Examiner knowing{"", "0.1.0", {{"f00", {result.chapters, result.requirements}}}, {}};
   CHECK(incompleteness(result, knowing).empty());
   Result less = result;
   less.requirements.pop_back();
   CHECK(incompleteness(less, knowing) == "the requirement GQA-2 is missing");
-  const Examiner other{"", "0.1.0", {{"0ther", knowing.known.at("f00")}}};
+  const Examiner other{"", "0.1.0", {{"0ther", knowing.known.at("f00")}}, {}};
   CHECK(incompleteness(less, other).empty());
   Result silent = less;
   silent.header.versions.pop_back();
   CHECK(incompleteness(silent, other).starts_with("it does not say with which requirements"));
-  CHECK(incompleteness(silent, {"", "0.2.0", {}}).empty());
+  CHECK(incompleteness(silent, {"", "0.2.0", {}, {}}).empty());
   Result lowered = result;
   lowered.requirements[0].level = Level::should;
   CHECK(incompleteness(lowered, knowing) == "the requirement CFG-1 is a must, and here a should");
@@ -290,7 +381,7 @@ TEST_CASE("another version's renderings are not taken for forged without saying 
   auto files = rendered(examples::passing(), renderings());
   files[2].content += "another wording\n";
   write_bundle(files, directory.path());
-  const auto found = examine(directory.path(), {"2026-11-22", "0.2.0", {}}).findings;
+  const auto found = examine(directory.path(), {"2026-11-22", "0.2.0", {}, {}}).findings;
   CHECK(any_names(found,
                   "summary.md: is not what result.json makes it (Plumbline 0.1.0 wrote it, this is 0.2.0"));
 }

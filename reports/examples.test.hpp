@@ -117,7 +117,8 @@ inline Localisation localisation() {
                   {"layers.3.scores", {}, {}},
                   {"layers.3.probabilities", wrong("layers.3.probabilities"), {}},
                   {"layers.3.context", wrong("layers.3.context"), wrong("layers.3.context")}};
-  found.situations = {{"1 token", exact("logits", "equal", 64)}, {"24 tokens", wrong("logits")}};
+  found.situations = {{"1 token", exact("logits (1 token)", "equal", 64)},
+                      {"24 tokens", wrong("logits (24 tokens)")}};
   found.conclusion =
       "in evaluation, layers.3.context is the first stage that is not what its own inputs call for";
   return found;

@@ -83,22 +83,29 @@ bool was_cut(const Check& check) {
 }
 
 bool says_values(const Check& check, const Words& words) {
-  if (check.sentence != values(check, check.what, words)) return false;
-  // The same text is no difference; what is not the same may hold all the same: "2" of "at least 1".
-  return check.worst_difference.value_or(-1) != 0 || check.actual == check.expected || !check.within;
+  const bool exact = check.worst_difference.value_or(0) == 0 && check.tolerance.value_or(0) == 0;
+  if (!exact || check.sentence != values(check, check.what, words)) return false;
+  // What is not the same may hold all the same, "2" where "at least 1" is expected; then there is no
+  // difference.
+  const bool same = check.actual == check.expected;
+  return same ? check.within : !check.within || !check.worst_difference;
+}
+
+bool says_what_is_not_finite(const Check& check) {
+  const std::string before = values(check, at_worst(check), judged) + "; ";
+  const std::string after = fmt::format(" of {} elements are not", check.elements);
+  return !check.within && is_part(number_between(check.sentence, before, after), check);
 }
 
 bool is_a_form(const Check& check) {
   const std::string& sentence = check.sentence;
-  if (check.elements == 0) return sentence.starts_with(check.what + ": ");
   for (const Words& words : {judged, compared})
-    if (says_values(check, words) || says_difference(check, words)) return true;
-  return sentence == changed_by(check) ||
-         (!check.within && (sentence == off_on_the_whole(check) || sentence == not_bounded(check))) ||
-         (check.within && sentence == all_are_finite(check)) ||
-         is_part(number_between(sentence, values(check, at_worst(check), judged) + "; ",
-                                fmt::format(" of {} elements are not", check.elements)),
-                 check);
+    if (check.elements > 0 && (says_values(check, words) || says_difference(check, words))) return true;
+  if (!check.within && sentence == off_on_the_whole(check)) return true;
+  if (check.worst_difference || check.tolerance) return false;
+  if (check.elements == 0) return sentence.starts_with(check.what + ": ");
+  return sentence == changed_by(check) || says_what_is_not_finite(check) ||
+         sentence == (check.within ? all_are_finite(check) : not_bounded(check));
 }
 
 }  // namespace
