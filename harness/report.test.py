@@ -209,7 +209,7 @@ class Reports(unittest.TestCase):
             result["header"].update(candidate=5 * text, device=text, command=text, notes=[text], specification=text)
             result["header"]["commit"] = {"id": text, "clean": False}
             # Made with requirements that nobody knows: whose statements these are.
-            result["header"]["versions"] = [one for one in result["header"]["versions"] if one["name"] != "requirements"]
+            next(one for one in result["header"]["versions"] if one["name"] == "requirements").update(version="another")
             result["requirements"][0].update(statement=text, source=text, finding=text)
             failed = next(r for r in result["requirements"] if r["verdict"] == "fail")
             failed.update(statement=text)
@@ -217,8 +217,10 @@ class Reports(unittest.TestCase):
                 check.update(what=text, expected=text, actual=text, sentence=text, tolerance_reason=text)
             out = self.root / "out"
             run("report", "render", self.written(result), "--out", out)
-            if text != HOSTILE:  # which begins with what a badge escapes
-                self.assertIn("its requirements are not those of this Plumbline", run("report", "check", out).stdout)
+            checked = run("report", "check", out, status=1).stdout  # of its commit at least, and of nothing that derives from it
+            self.assertIn("its requirements are not those of this Plumbline", checked)
+            self.assertIn("result.json: header.commit.id is ", checked)
+            self.assertNotIn("is not what result.json makes it", checked)
             self.read_by_others(out) if text.startswith("a") else lxml.etree.parse(str(out / "badge.svg"))
             for name in names(out):
                 content = (out / name).read_bytes()
@@ -311,6 +313,31 @@ class Reports(unittest.TestCase):
         self.assertIn("summary.md cannot be replaced", done.stderr)
         self.assertEqual({name: (out / name).read_bytes() for name in names(out) if name != "summary.md"}, before)
 
+    def test_somebody_s_own_files_are_never_replaced_and_that_is_said_before_the_run(self):
+        for name in ("badge.svg", "summary.md", "result.json", "manifest.json"):
+            out = self.root / name.split(".")[0]
+            out.mkdir()
+            (out / name).write_text("mine")
+            for command in (("verify", "reference", "--out", out), ("report", "render", self.failing, "--out", out),
+                            ("report", "merge", self.failing, self.conforming, "--out", out)):
+                done = run(*command, status=2)
+                self.assertIn(f"{out / name} would be replaced", done.stderr)
+                self.assertNotIn("Judging", done.stdout)
+                self.assertEqual((out / name).read_text(), "mine")
+                self.assertEqual(names(out), [name])
+
+    def test_a_document_by_another_name_is_rendered_elsewhere(self):
+        out = self.copied(self.conforming)
+        before = (out / "result.json").read_bytes()
+        shutil.copy(self.failing / "result.json", out / "other.json")
+        self.assertIn("name it with --out DIR", run("report", "render", out / "other.json", status=2).stderr)
+        self.assertEqual((out / "result.json").read_bytes(), before)
+        run("report", "render", out / "other.json", "--out", self.root / "new")  # 0, whatever the verdict
+        self.assertEqual(document(self.root / "new")["footer"]["status"], 1)
+        for command in (("verify", "reference"), ("report", "merge", self.failing, self.conforming), ("report", "render", self.failing)):
+            done = run(*command, "--out", "", status=2)
+            self.assertIn("is empty; name a directory", done.stderr + done.stdout)
+
     def test_a_must_made_a_should_is_found_though_it_was_rendered_again(self):
         result = document(self.failing)
         for one in result["requirements"]:
@@ -340,7 +367,8 @@ class Reports(unittest.TestCase):
         self.assertEqual({name: (out / name).read_bytes() for name in names(out)}, before)
         for file in sorted((ROOT / "reports" / "runs").rglob("result.json")):
             run("report", "render", file, "--out", self.root / "older")
-            run("report", "check", self.root / "older")
+            checked = run("report", "check", self.root / "older").stdout
+            self.assertIn("The bundle is consistent; whether it is complete was not looked at", checked)
 
     def test_killed_while_writing_it_leaves_the_old_bundle_or_the_new_one(self):
         moments = random.Random(1)

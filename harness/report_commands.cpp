@@ -246,9 +246,10 @@ int check(const fs::path& directory, const Examiner& examiner) {
       found.files, found.recomputed, found.facts);
   if (found.findings.empty())
     fmt::print(
-        "The bundle is complete and consistent. This shows no accident; who could have made it anew only a "
+        "The bundle is {}. This shows no accident; who could have made it anew only a "
         "signature "
-        "shows: see report check --help\n");
+        "shows: see report check --help\n",
+        found.knows_all ? "complete and consistent" : "consistent; whether it is complete was not looked at");
   else
     fmt::print("The bundle is not as it should be: {} {}\n", found.findings.size(),
                found.findings.size() == 1 ? "finding" : "findings");

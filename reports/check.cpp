@@ -316,7 +316,9 @@ class Examination {
     for (const std::string& why : contradictions(result)) say(where + why);
     for (const std::string& why : {incompleteness(result, examiner_), wrong_advice(result, examiner_)})
       if (!why.empty()) say(where + why);
-    if (!examiner_.known.empty() && !knows_requirements(result, examiner_))
+    const bool knows = knows_requirements(result, examiner_);
+    found_.knows_all = found_.knows_all && knows;
+    if (!examiner_.known.empty() && !knows)
       found_.notes.push_back(
           where +
           "its requirements are not those of this Plumbline: whether one is missing, or says "

@@ -16,6 +16,7 @@ std::vector<std::string> contradictions(const Result& result);
 struct Examined {
   std::vector<std::string> findings;  // what is not as it should be, each naming its file
   std::vector<std::string> notes;     // what was not looked at
+  bool knows_all = true;              // whether it was looked at that no requirement is missing
   std::int64_t files = 0;             // that have the hash that the manifest says
   std::int64_t recomputed = 0;        // checks held against their numbers
   std::int64_t facts = 0;             // checks without numbers: taken as they were recorded

@@ -291,7 +291,7 @@ TEST_CASE("every place of a document is held against others, but for those that 
                                               "/localisation/stages/#/local/elements",
                                               "/localisation/stages/#/local/tolerance_reason",
                                               "/localisation/stages/#/stage",
-      "/matrices/#/columns/#",
+                                              "/matrices/#/columns/#",
                                               "/matrices/#/rows/#",
                                               "/matrices/#/title",
                                               "/matrices/#/value_name",

@@ -5,6 +5,7 @@
 #include <iterator>
 #include <utility>
 
+#include "reports/command.hpp"
 #include "reports/terminal.hpp"
 #include "reports/text.hpp"
 #include "reports/words.hpp"
@@ -202,11 +203,11 @@ void localisation(Page& page, const Localisation& found, const LocalisationWords
   page.lines += "\n";
 }
 
-void diagnosis(Page& page, const Diagnosis& found) {
+void diagnosis(Page& page, const Header& header, const Diagnosis& found) {
   page.lines += page.paint.bold(title_of(found)) + "\n";
   page.plain(page.paint.text(found.conclusion, 600), 2);
   for (const auto& one : found.advice)
-    page.dim(page.paint.text(fmt::format("{}: {}", one.defect, one.english), 4000), 2);
+    page.dim(page.paint.text(fmt::format("{}: {}", one.defect, for_candidate(header, one.english)), 4000), 2);
   page.lines += "\n";
 }
 
@@ -268,7 +269,7 @@ std::string closing(const Result& result, const std::string& written_to, const P
   not_assessed(page, with(result, Verdict::not_assessed));
   not_applicable(page, with(result, Verdict::not_applicable));
   if (result.localisation) localisation(page, *result.localisation, words_of_localisation(result.header));
-  if (result.diagnosis) diagnosis(page, *result.diagnosis);
+  if (result.diagnosis) diagnosis(page, result.header, *result.diagnosis);
   findings(page, result);
   verdict(page, result.footer);
   return page.lines;

@@ -169,7 +169,11 @@ Header header_at(const Place& place, int version) {
   header.started = place.at("started").text();
   header.command = place.at("command").text();
   header.scope = place.at("scope").text();
-  if (version > 1) read_additions(place, header);
+  if (version > 1)
+    read_additions(place, header);
+  else if (std::none_of(header.versions.begin(), header.versions.end(),
+                        [](const auto& one) { return one.first == "requirements"; }))
+    header.versions.emplace_back("requirements", "not recorded");
   return header;
 }
 

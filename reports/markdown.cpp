@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <string_view>
 
+#include "reports/command.hpp"
 #include "reports/markdown.hpp"
 #include "reports/result.hpp"
 #include "reports/text.hpp"
@@ -189,11 +190,12 @@ std::string localised(const Localisation& found, const LocalisationWords& words)
   return lines + "\n</details>\n";
 }
 
-std::string diagnosed(const Diagnosis& found) {
+std::string diagnosed(const Header& header, const Diagnosis& found) {
   std::string lines = fmt::format("- {}\n", escaped(found.conclusion, 600));
   for (const auto& one : found.advice)
     lines += fmt::format("- **{0}**: {1}\n- **{0}**：{2}\n", escaped(one.defect, 200),
-                         escaped(one.english, 4000), escaped(one.chinese, 4000));
+                         escaped(for_candidate(header, one.english), 4000),
+                         escaped(for_candidate(header, one.chinese), 4000));
   return lines;
 }
 
@@ -222,7 +224,8 @@ std::string to_markdown(const Result& result) {
   document += section("Failed and waived", listed(result, failed(true), with_findings));
   document += section("Errors", listed(result, with(Verdict::error), with_findings));
   if (result.localisation) document += section(words.title, localised(*result.localisation, words));
-  if (result.diagnosis) document += section(title_of(*result.diagnosis), diagnosed(*result.diagnosis));
+  if (result.diagnosis)
+    document += section(title_of(*result.diagnosis), diagnosed(result.header, *result.diagnosis));
   document += section("Not assessed", listed(result, with(Verdict::not_assessed), with_reason));
   if (const std::string lines = listed(result, with(Verdict::not_applicable), with_reason); !lines.empty()) {
     document += fmt::format("<details><summary>Not applicable: {}</summary>\n\n{}\n</details>\n\n",

@@ -9,6 +9,7 @@
 
 #include "harness/system/error.hpp"
 #include "reports/check.hpp"
+#include "reports/command.hpp"
 #include "reports/text.hpp"
 #include "reports/words.hpp"
 
@@ -36,33 +37,9 @@ std::string text_of(const std::vector<Waiver>& waivers) {
   return words;
 }
 
-// The words of a command; what is quoted is part of one.
-std::vector<std::string> words_of(const std::string& command) {
-  std::vector<std::string> words(1);
-  bool quoted = false;
-  for (const char character : command) {
-    if (character == '\'') quoted = !quoted;
-    if (character == ' ' && !quoted)
-      words.emplace_back();
-    else
-      words.back() += character;
-  }
-  return words;
-}
-
 // The command without --shard and without the directory that each shard has of its own.
 std::string whole_command(const std::string& command) {
-  std::string whole;
-  bool value_follows = false;
-  for (const std::string& word : words_of(command)) {
-    if (std::exchange(value_follows, word == "--shard" || word == "--out")) {
-      value_follows = false;
-      continue;
-    }
-    if (value_follows || word.starts_with("--shard=") || word.starts_with("--out=")) continue;
-    whole += (whole.empty() ? "" : " ") + word;
-  }
-  return whole;
+  return command_without(command, {"--shard", "--out"});
 }
 
 // The notes that all have: others, such as how long a live model was waited for, are of their shards alone.

@@ -9,6 +9,7 @@
 
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
+#include "reports/command.hpp"
 #include "reports/examples.test.hpp"
 #include "reports/page_parts.hpp"
 
@@ -137,6 +138,22 @@ TEST_CASE("the command runs that chapter alone, and nothing over again where the
   CHECK(command_for(header, 4) == header.command);
   header.command = "";
   CHECK(command_for(header, 4).empty());
+}
+
+TEST_CASE("advice speaks of the command that judged the model, where that is somebody's own") {
+  Header header;
+  header.candidate_kind = "live";
+  header.command = "./plumbline verify 'my model.py' --only text --out DIR --python p";
+  const std::string advice = "`plumbline verify MODEL --only rope` then passes";
+  CHECK(for_candidate(header, advice) ==
+        "`./plumbline verify 'my model.py' --python p --only rope` then passes");
+  header.candidate_kind = "reference";
+  CHECK(for_candidate(header, advice) == advice);
+  header = {};
+  header.command = "./plumbline verify 'a`b.py'";
+  CHECK(for_candidate(header, advice) == advice);
+  header.command = "./plumbline compare a.py b.py";
+  CHECK(for_candidate(header, advice) == advice);
 }
 
 TEST_CASE("no text makes an element, leaves its place, or hides") {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "reports/command.hpp"
 #include "reports/page_parts.hpp"
 #include "reports/svg.hpp"
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "reports/command.hpp"
 #include "reports/page_parts.hpp"
 
 namespace plumbline::reports {
@@ -179,10 +180,12 @@ std::string why(const Page& page) {
   if (told && !found.explanations.empty())
     part += fmt::format("<p class=\"dim\">{}</p>\n", accounted(page, found));
   for (const Advice& one : found.advice)
-    part +=
-        fmt::format("<p class=\"advice\"><strong>{} <code>{}</code>:</strong> {}</p>\n", page(Word::advice),
-                    bdi(one.defect, 100),
-                    html::with_code(page.language == Language::chinese ? one.chinese : one.english, 4000));
+    part += fmt::format(
+        "<p class=\"advice\"><strong>{} <code>{}</code>:</strong> {}</p>\n", page(Word::advice),
+        bdi(one.defect, 100),
+        html::with_code(
+            for_candidate(page.result.header, page.language == Language::chinese ? one.chinese : one.english),
+            4000));
   if (!told) part += quotation(page, found.conclusion);
   return fmt::format("<section class=\"card\" aria-labelledby=\"{}why\">\n{}</section>\n", page.prefix, part);
 }

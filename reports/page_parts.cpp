@@ -14,27 +14,6 @@ bool is_plain(const std::string& id) {
              std::string::npos;
 }
 
-// As a shell splits them, quotes and all.
-std::vector<std::string> words_of(const std::string& command) {
-  std::vector<std::string> found(1);
-  bool quoted = false;
-  for (std::size_t i = 0; i < command.size(); ++i) {
-    const char character = command[i];
-    if (!quoted && character == '\\' && i + 1 < command.size()) {
-      found.back() += command.substr(i++, 2);
-      continue;
-    }
-    if (character == '\'') quoted = !quoted;
-    if (character == ' ' && !quoted) {
-      if (!found.back().empty()) found.emplace_back();
-    } else {
-      found.back() += character;
-    }
-  }
-  if (found.back().empty()) found.pop_back();
-  return found;
-}
-
 }  // namespace
 
 Page::Page(const Result& of, Language in, const Translation* by, std::string ids, int first_level)
@@ -119,22 +98,6 @@ std::string finding_of(const Page& page, const Check& check) {
 std::string badge(const Page& page, Verdict verdict) {
   return fmt::format("<span class=\"badge {}\"><span class=\"mark\" aria-hidden=\"true\">{}</span> {}</span>",
                      style_of(verdict), mark_of(verdict), page(word_of(verdict)));
-}
-
-std::string command_for(const Header& header, int chapter) {
-  const std::vector<std::string> given = words_of(header.command);
-  if (given.size() < 2 || given[1] != "verify" || header.baseline) return header.command;
-  const std::set<std::string> replaced = {"--only", "--out", "--shard"};
-  std::string command;
-  for (std::size_t i = 0; i < given.size(); ++i) {
-    if (replaced.contains(given[i])) {
-      ++i;
-      continue;
-    }
-    if (replaced.contains(given[i].substr(0, given[i].find('=')))) continue;
-    command += given[i] + " ";
-  }
-  return command + fmt::format("--only {0} --out out/chapter-{0}", chapter);
 }
 
 }  // namespace plumbline::reports

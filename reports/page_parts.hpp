@@ -60,9 +60,6 @@ std::string finding_of(const Page& page, const Check& check);
 // A mark and a word, never a colour alone.
 std::string badge(const Page& page, Verdict verdict);
 
-// How to run a chapter again: the run's own command for that chapter alone, into a directory of its own.
-std::string command_for(const Header& header, int chapter);
-
 // What some requirements' checks have measured and a picture shows, where the document has it.
 std::optional<Matrix> causality(const Page& page);
 struct CacheBytes {
