@@ -17,10 +17,13 @@
 #include <catch2/reporters/catch_reporter_registrars.hpp>
 #include <catch2/reporters/catch_reporter_streaming_base.hpp>
 #include <chrono>
+#include <cstdio>
 #include <ctime>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <tuple>
+#include <utility>
 
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
@@ -215,6 +218,23 @@ void run_tests(Catch::Session& session, const std::vector<std::string>& ids) {
   session.run();
 }
 
+// A diagnosis asks what all that failed points to, in a shard as in one run: what other shards judge is
+// looked at before it, without a word.
+void look_at_the_rest(Catch::Session& session, Recorder& recorder, const std::set<std::string>& own) {
+  std::vector<std::string> rest;
+  for (const auto& requirement : recorder.requirements())
+    if (!own.contains(requirement.id) && requirement.verdict != reports::Verdict::not_applicable)
+      rest.push_back(requirement.id);
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> nowhere(std::fopen("/dev/null", "w"), std::fclose);
+  if (nowhere == nullptr) throw InputError("/dev/null cannot be written to");
+  fmt::print("   what other shards judge is looked at for the diagnosis, too (not with --no-diagnosis)\n");
+  std::fflush(stdout);
+  reports::Terminal silent(nowhere.get());
+  auto* const shown = std::exchange(running.terminal, &silent);
+  run_tests(session, rest);
+  running.terminal = shown;
+}
+
 }  // namespace
 
 int verify(Verification verification) {
@@ -286,6 +306,7 @@ int verify(Verification verification) {
   result.requirements = recorder.requirements();
   result.plots = recorder.plots();
   if (runs_code && any_failed(result)) {
+    if (verification.diagnosing && verification.shard) look_at_the_rest(session, recorder, own);
     result.localisation = localise();
     if (verification.diagnosing)
       result.diagnosis = diagnose(kSecondsOfDiagnosis, result.localisation, verification.left_out);

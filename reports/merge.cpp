@@ -189,7 +189,7 @@ Result merge_shards(std::vector<Source> shards) {
     whole.footer.seconds += one.result.footer.seconds;
     if (whole.header.device.find(one.result.header.device) == std::string::npos)
       whole.header.device += "; " + one.result.header.device;
-    // Both look at the model itself and not at what a shard has asked: the lowest that was led to look tells.
+    // Both follow from the whole model, in whichever shard something failed: the lowest of them tells.
     if (!whole.localisation) whole.localisation = one.result.localisation;
     if (!whole.diagnosis) whole.diagnosis = one.result.diagnosis;
   }
