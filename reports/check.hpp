@@ -10,9 +10,6 @@
 
 namespace plumbline::reports {
 
-// Verdicts and checks that the numbers recorded beside them do not bear out, one sentence each.
-std::vector<std::string> contradictions(const Result& result);
-
 struct Examined {
   std::vector<std::string> findings;  // what is not as it should be, each naming its file
   std::vector<std::string> notes;     // what was not looked at

@@ -11,6 +11,7 @@
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
 #include "reports/bundle.hpp"
+#include "reports/contradictions.hpp"
 #include "reports/examples.test.hpp"
 
 using namespace plumbline::reports;

@@ -8,8 +8,8 @@
 #include <tuple>
 
 #include "harness/system/error.hpp"
-#include "reports/check.hpp"
 #include "reports/command.hpp"
+#include "reports/contradictions.hpp"
 #include "reports/text.hpp"
 #include "reports/words.hpp"
 

@@ -16,7 +16,7 @@
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
 #include "harness/system/json.hpp"
-#include "reports/check.hpp"
+#include "reports/contradictions.hpp"
 #include "reports/result.hpp"
 
 namespace plumbline {
