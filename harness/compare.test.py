@@ -31,6 +31,8 @@ class Pairs(live.Runs):
         run = self.ended(self.start(one, str(other), *arguments, command="compare"))
         self.assertEqual(run.returncode, status, run.stdout[-3000:] + run.stderr)
         self.assertEqual(run.stderr, "")
+        checked = subprocess.run([live.PROGRAM, "report", "check", str(self.out)], capture_output=True, text=True)
+        self.assertIn("The bundle is complete and consistent.", checked.stdout[-1000:])
         result = json.loads((self.out / "result.json").read_text())
         self.assertEqual((result["header"]["baseline"]["name"], result["header"]["candidate"]), (str(one), str(other)))
         return result, run.stdout

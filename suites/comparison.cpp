@@ -577,8 +577,10 @@ struct Comparison::Pair {
                for (const auto* check : {&entry.inherited, &entry.local}) {
                  if (!*check) continue;
                  auto named = **check;
-                 named.what +=
+                 const auto way =
                      fmt::format(" ({}{})", run.name, check == &entry.local ? ", of its own inputs" : "");
+                 named.sentence.insert(named.what.size(), way);
+                 named.what += way;
                  record(std::move(named));
                }
              }
