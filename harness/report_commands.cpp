@@ -126,6 +126,7 @@ Examiner examiner_of(const Circumstance& circumstance) {
     const RequirementList list = read_requirements(file);
     Known& known = examiner.known[sha256_of_file(file).substr(0, 16)];
     known.chapters = list.chapters;
+    known.compares = name == std::string("comparison.json");
     for (const auto& entry : list.entries) known.requirements.push_back(entry.requirement);
   }
   for (const Defect& one : read_catalogue(circumstance.data / "fixtures"))
@@ -151,7 +152,6 @@ std::vector<File> logs_beside(const fs::path& document) {
 
 void write_document(const Document& document, const fs::path& out, const std::vector<File>& logs) {
   require_writable(out, "--out");
-  require_room_for_bundle(out);
   if (document.result)
     write(*document.result, out.string(), logs);
   else
@@ -202,11 +202,8 @@ int merge(const std::vector<std::string>& names, const std::string& out, const E
   for (const Source& one : sources) {
     if (const std::string why = incompleteness(one.result, examiner); !why.empty())
       throw InputError(fmt::format("{}: {}; it was edited or damaged", printable(one.name), why));
-    if (!knows_requirements(one.result, examiner))
-      fmt::print(
-          "note: {}: its requirements are not those of this Plumbline: whether one is missing, or says "
-          "otherwise, was not looked at\n",
-          printable(one.name));
+    if (const std::string what = not_looked_at(one.result, examiner); !what.empty())
+      fmt::print("note: {}: {}\n", printable(one.name), what);
   }
   const bool shards = std::any_of(sources.begin(), sources.end(),
                                   [](const Source& one) { return one.result.header.shard.has_value(); });

@@ -138,7 +138,7 @@ reports::Header header_of(const Circumstances& run, const Description& descripti
   header.candidate_kind = description.kind;
   header.candidate_sha256 = description.sha256;
   header.notes = description.notes;
-  header.device = runs_code ? run.device : "none: nothing is run";
+  header.device = runs_code ? run.device : reports::nothing_is_run;
   header.dtype = runs_code ? run.dtype : "as stored";
   header.threads = at::get_num_threads();
   header.seed = kSeed;
@@ -186,11 +186,6 @@ std::vector<reports::Requirement> of_chapter(const Recorder& recorder, int chapt
   auto all = recorder.requirements();
   std::erase_if(all, [&](const auto& requirement) { return requirement.chapter != chapter; });
   return all;
-}
-
-bool any_failed(const reports::Result& result) {
-  return std::any_of(result.requirements.begin(), result.requirements.end(),
-                     [](const auto& requirement) { return requirement.verdict == reports::Verdict::fail; });
 }
 
 std::vector<std::string> ids_of(const Recorder& recorder) {
@@ -289,7 +284,7 @@ int verify(Verification verification) {
     const bool wanted = asked.empty() || asked.contains(chapter.number);
     auto requirements = of_chapter(recorder, chapter.number);
     if (!wanted) {
-      for (const auto& requirement : requirements) recorder.leave_out(requirement.id, "outside --only");
+      for (const auto& requirement : requirements) recorder.leave_out(requirement.id, reports::outside_only);
       continue;
     }
     std::erase_if(requirements, [&](const auto& requirement) { return !own.contains(requirement.id); });
@@ -305,7 +300,7 @@ int verify(Verification verification) {
   }
   result.requirements = recorder.requirements();
   result.plots = recorder.plots();
-  if (runs_code && any_failed(result)) {
+  if (runs_code && reports::any_failed(result)) {
     if (verification.diagnosing && verification.shard) look_at_the_rest(session, recorder, own);
     result.localisation = localise();
     if (verification.diagnosing)
@@ -318,7 +313,7 @@ int verify(Verification verification) {
   result.footer.seconds = seconds_since(began);
   auto closing = candidate.closing_note();
   const auto& [name, notes] = std::tie(candidate.describe().name, candidate.describe().notes);
-  if (kind == "reference" && name.starts_with("defect:") && notes.empty() && !any_failed(result) &&
+  if (kind == "reference" && name.starts_with("defect:") && notes.empty() && !reports::any_failed(result) &&
       !verification.shard)
     closing = fmt::format("nothing failed {}: it changes nothing there, or nothing that was asked", name);
   if (!closing.empty()) result.header.notes.push_back(closing);
@@ -374,7 +369,7 @@ int compare(const Circumstances& circumstances, std::unique_ptr<Candidate> one,
   }
   result.requirements = recorder.requirements();
   result.plots = recorder.plots();
-  if (runs_code && any_failed(result)) {
+  if (runs_code && reports::any_failed(result)) {
     try {
       result.localisation = comparison.localise(reports::first_failed(result.requirements));
     } catch (const std::exception& error) {

@@ -15,10 +15,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-bool is_hash(const std::string& text, std::size_t digits) {
-  return text.size() == digits && text.find_first_not_of("0123456789abcdef") == std::string::npos;
-}
-
 std::string named(const std::string& text, const char* otherwise) {
   return text.empty() ? otherwise : visible(text);
 }
@@ -26,7 +22,7 @@ std::string named(const std::string& text, const char* otherwise) {
 // A resource descriptor; its digest is left out where none is known.
 Json resource(const std::string& name, const char* otherwise, const std::string& sha256_digest) {
   Json one = {{"name", named(name, otherwise)}};
-  if (is_hash(sha256_digest, 64)) one["digest"] = {{"sha256", sha256_digest}};
+  if (is_hexadecimal(sha256_digest, 64)) one["digest"] = {{"sha256", sha256_digest}};
   return one;
 }
 
@@ -35,7 +31,7 @@ Json subjects(const Result& result) {
   Json list = Json::array();
   const Header& header = result.header;
   const auto add = [&](const std::string& name, const char* otherwise, const std::string& digest) {
-    if (is_hash(digest, 64)) list.push_back(resource(name, otherwise, digest));
+    if (is_hexadecimal(digest, 64)) list.push_back(resource(name, otherwise, digest));
   };
   add("result.json", "", sha256(to_json(result)));
   add(header.candidate, "candidate", header.candidate_sha256);
@@ -58,7 +54,7 @@ Json dependencies(const Header& header) {
   Json list = Json::array({specification(header)});
   list.push_back(resource(header.candidate, "candidate", header.candidate_sha256));
   if (header.baseline) list.push_back(resource(header.baseline->name, "baseline", header.baseline->sha256));
-  if (header.commit && (is_hash(header.commit->id, 40) || is_hash(header.commit->id, 64)))
+  if (header.commit && (is_hexadecimal(header.commit->id, 40) || is_hexadecimal(header.commit->id, 64)))
     list.push_back({{"name", "the candidate's repository"},
                     {"digest", {{"gitCommit", header.commit->id}}},
                     {"annotations", {{"clean", header.commit->clean}}}});

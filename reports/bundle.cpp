@@ -141,10 +141,11 @@ File log_of(const std::string& name, const std::string& text) {
   return {fmt::format("log-{}.txt", safe), shown};
 }
 
-bool is_of_a_bundle(const std::string& name) {
-  const auto is = [&](const auto& one) { return name == one.name; };
-  return name == manifest_name || std::any_of(renderings().begin(), renderings().end(), is) ||
-         std::any_of(collection_renderings().begin(), collection_renderings().end(), is);
+std::set<std::string> names_of_bundles() {
+  std::set<std::string> names = {manifest_name};
+  for (const auto& one : renderings()) names.insert(one.name);
+  for (const auto& one : collection_renderings()) names.insert(one.name);
+  return names;
 }
 
 // Renderings are made of what stands in the document, where long texts are cut and bytes that are no text are

@@ -77,8 +77,8 @@ void write_bundle(const std::vector<File>& files, const std::filesystem::path& d
 // Refuses at once a directory where files that are no bundle's have the names of a bundle's: InputError.
 void require_room_for_bundle(const std::filesystem::path& directory);
 
-// Whether a file of this name belongs to a bundle, whatever stands in it; logs are not among them.
-bool is_of_a_bundle(const std::string& name);
+// The names of the files of bundles, of results and of collections; logs are not among them.
+std::set<std::string> names_of_bundles();
 
 // As write() in result.hpp, with what the candidate said.
 void write(const Result& result, const std::string& directory, const std::vector<File>& logs);

@@ -98,10 +98,10 @@ TEST_CASE("a directory's other files and its permissions stay, and an older bund
   CHECK(fs::exists(out / "log-candidate.txt"));
   std::ofstream(out / "mine.txt") << "mine";
   std::ofstream(out / "log-mine.txt") << "mine";
-  std::ofstream(out / "collection.json") << R"({"format": "plumbline-collection"})";
   fs::permissions(out, fs::perms::owner_all);
   for (const bool with_folder : {false, true}) {
     if (with_folder) fs::create_directories(out / "folder" / "below");
+    std::ofstream(out / "collection.json") << R"({"format": "plumbline-collection"})";
     write(examples::failing(), out.string());
     CHECK(read_text(out / "mine.txt", 10) == "mine");
     CHECK(read_text(out / "log-mine.txt", 10) == "mine");

@@ -147,13 +147,10 @@ class Examination {
     for (const std::string& why : contradictions(result)) say(where + why);
     for (const std::string& why : {incompleteness(result, examiner_), wrong_advice(result, examiner_)})
       if (!why.empty()) say(where + why);
-    const bool knows = knows_requirements(result, examiner_);
-    found_.knows_all = found_.knows_all && knows;
-    if (!examiner_.known.empty() && !knows)
-      found_.notes.push_back(
-          where +
-          "its requirements are not those of this Plumbline: whether one is missing, or says "
-          "otherwise, was not looked at");
+    if (const std::string what = not_looked_at(result, examiner_); !what.empty()) {
+      found_.knows_all = false;
+      found_.notes.push_back(where + what);
+    }
     each_check(result, [&](const std::string&, const Check& check) {
       ++(check.worst_difference && check.tolerance ? found_.recomputed : found_.facts);
     });
@@ -187,8 +184,11 @@ class Examination {
 
 }  // namespace
 
-bool knows_requirements(const Result& result, const Examiner& examiner) {
-  return known_of(result, examiner) != nullptr;
+std::string not_looked_at(const Result& result, const Examiner& examiner) {
+  return known_of(result, examiner) != nullptr
+             ? ""
+             : "its requirements are not those of this Plumbline: whether one is missing, or says otherwise, "
+               "was not looked at";
 }
 
 // What is advised is the catalogue's, after a sentence on a number or a place where that is another.
@@ -210,6 +210,9 @@ std::string incompleteness(const Result& result, const Examiner& examiner) {
                    version_of(result.header, "requirements") != nullptr
                ? ""
                : "it does not say with which requirements it was made, as this version of Plumbline does";
+  if (known->compares != result.header.baseline.has_value())
+    return known->compares ? "its requirements are those of a comparison, and it says of none with what"
+                           : "its requirements are those of a judgement, and it says that two were compared";
   const auto& theirs = result.requirements;
   for (std::size_t i = 0; i < known->requirements.size(); ++i) {
     const Requirement& expected = known->requirements[i];

@@ -26,6 +26,7 @@ struct Examined {
 struct Known {
   std::vector<Chapter> chapters;
   std::vector<Requirement> requirements;
+  bool compares = false;  // of two candidates, of which neither is judged
 };
 
 // What the program that examines knows of itself.
@@ -47,7 +48,8 @@ std::string incompleteness(const Result& result, const Examiner& examiner);
 // Why what is advised is not what the examiner's catalogue says; empty likewise.
 std::string wrong_advice(const Result& result, const Examiner& examiner);
 
-// Whether the examiner knows the requirements that the result was made with.
-bool knows_requirements(const Result& result, const Examiner& examiner);
+// That the examiner does not know the requirements that the result was made with, and what it therefore did
+// not look at; empty where it knows them.
+std::string not_looked_at(const Result& result, const Examiner& examiner);
 
 }  // namespace plumbline::reports

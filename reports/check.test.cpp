@@ -193,6 +193,22 @@ TEST_CASE("a sentence and its values are held against the numbers") {
   CHECK(any_names(contradictions(same), "CFG-1: value has a sentence"));
 }
 
+TEST_CASE("what two do alike is said as it is recorded") {
+  Result result = examples::compared();
+  Check& check = result.requirements[0].checks[0];
+  check.sentence = same_bits(check);
+  CHECK(contradictions(result).empty());
+  check.sentence = "value: all is well";
+  CHECK(any_names(contradictions(result), "CFG-1: value has a sentence"));
+  check.identical.reset();
+  check.actual = "0.8 x the time";
+  check.expected = not_judged;
+  check.sentence = reported(check);
+  CHECK(contradictions(result).empty());
+  check.sentence += ", or less";
+  CHECK(any_names(contradictions(result), "CFG-1: value has a sentence"));
+}
+
 TEST_CASE("what is said of the whole run is held against what is recorded") {
   const auto said = [](const std::function<void(Result&)>& edit) {
     Result result = examples::failing();
@@ -360,6 +376,12 @@ TEST_CASE("a requirement that was taken away is missed where the examiner knows 
   Result titled = result;
   titled.chapters[1].title = "Whatever";
   CHECK(incompleteness(titled, knowing) == "chapter 3 Whatever stands where 3 Grouped-query attention does");
+  Result two = result;
+  two.header.baseline = {"before", "live", ""};
+  CHECK(incompleteness(two, knowing).starts_with("its requirements are those of a judgement"));
+  const Examiner comparing{"", "0.1.0", {{"f00", {result.chapters, result.requirements, true}}}, {}};
+  CHECK(incompleteness(two, comparing).empty());
+  CHECK(incompleteness(result, comparing).starts_with("its requirements are those of a comparison"));
   Result longer = result;
   longer.chapters.push_back({4, "More"});
   CHECK(incompleteness(longer, knowing) == "chapter 4 More stands where nothing does");

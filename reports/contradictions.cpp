@@ -10,9 +10,9 @@
 #include <set>
 
 #include "reports/localisation.hpp"
+#include "reports/moments.hpp"
 #include "reports/sentences.hpp"
 #include "reports/text.hpp"
-#include "reports/waivers.hpp"
 #include "reports/words.hpp"
 
 namespace plumbline::reports {
@@ -47,31 +47,21 @@ std::string contradiction(const Requirement& requirement) {
   return {};
 }
 
-bool is_hexadecimal(const std::string& text) {
-  return text.find_first_not_of("0123456789abcdef") == std::string::npos;
-}
-
-bool is_time(const std::string& text) {
-  static const std::regex form("[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-2][0-9]:[0-5][0-9]:[0-6][0-9]Z");
-  return std::regex_match(text.substr(0, 40), form) && is_day(text.substr(0, 10));
-}
-
 // What is said of the run and cannot be.
 std::vector<std::string> contradictions(const Header& header) {
   std::vector<std::string> found;
-  const auto is_hash = [](const std::string& text) { return text.size() == 64 && is_hexadecimal(text); };
-  if (!is_hash(header.specification_sha256) ||
-      !(header.candidate_sha256.empty() || is_hash(header.candidate_sha256)))
+  if (!is_hexadecimal(header.specification_sha256, 64) ||
+      !(header.candidate_sha256.empty() || is_hexadecimal(header.candidate_sha256, 64)))
     found.push_back("header: a SHA-256 has 64 lower-case hexadecimal digits");
-  if (!is_time(header.started))
+  if (!milliseconds_of(header.started))
     found.push_back(
         fmt::format("header.started is {}, which is no time; expected one like 2026-12-31T23:59:59Z",
                     visible(header.started, 40)));
   if (const auto& commit = header.commit)
-    if ((commit->id.size() != 40 && commit->id.size() != 64) || !is_hexadecimal(commit->id))
+    if (!is_hexadecimal(commit->id, 40) && !is_hexadecimal(commit->id, 64))
       found.push_back(fmt::format("header.commit.id is {}, which is none of git's: 40 or 64 digits",
                                   visible(commit->id, 80)));
-  const bool runs_code = header.device != "none: nothing is run";
+  const bool runs_code = header.device != nothing_is_run;
   const bool is_type =
       runs_code ? header.dtype == "f32" || header.dtype == "bf16" : header.dtype == "as stored";
   if (!is_type)
@@ -100,7 +90,7 @@ std::string contradiction_of_scope(const Result& result) {
     return fmt::format("header.scope is {}, which is neither everything nor chapters", visible(scope, 60));
   for (const Requirement& one : result.requirements) {
     const bool wanted = asked.empty() || asked.contains(one.chapter);
-    const bool outside = one.verdict == Verdict::not_assessed && one.reason == "outside --only";
+    const bool outside = one.verdict == Verdict::not_assessed && one.reason == outside_only;
     const bool looked = one.verdict != Verdict::not_assessed && one.verdict != Verdict::not_applicable;
     if (wanted ? outside : looked)
       return fmt::format("header.scope is {}, and {} was {}looked at", visible(scope, 60),
@@ -121,9 +111,7 @@ std::string contradiction_of_times(const Result& result) {
 
 // What the stages and the passes do not bear out.
 std::string contradiction_of_localisation(const Result& result) {
-  const bool failed = std::any_of(result.requirements.begin(), result.requirements.end(),
-                                  [](const Requirement& one) { return one.verdict == Verdict::fail; });
-  const bool due = failed && result.header.device != "none: nothing is run";
+  const bool due = any_failed(result) && result.header.device != nothing_is_run;
   if (due != result.localisation.has_value())
     return due ? "localisation is missing: what fails and can be run is localised"
                : "there is a localisation, and nothing that was run failed";

@@ -14,8 +14,8 @@ using Json = nlohmann::ordered_json;
 // A name of ten megabytes, said of every layer, would make a document that nobody can open. The note that a
 // text was cut has room beyond the limit, so that a document that is read and written again stays as it is.
 std::string text(std::string_view value) {
-  constexpr std::size_t limit = 10'000, note = 40;
-  return cut(value, characters(value) > limit + note ? limit : limit + note);
+  constexpr std::size_t note = 40;
+  return cut(value, characters(value) > longest_text + note ? longest_text : longest_text + note);
 }
 
 // JSON has no NaN and no infinity, and a document must not lose that one was seen.

@@ -82,14 +82,17 @@ bool right_in(const std::vector<Situation>& situations, const std::string& name)
   return true;
 }
 
+bool told_by_stages(const Localisation& found) {
+  const auto shown = std::count_if(found.stages.begin(), found.stages.end(),
+                                   [](const auto& one) { return one.inherited.has_value(); });
+  return first_locally_wrong(found) != nullptr || (first_divergent(found) != nullptr && shown > 1);
+}
+
 std::string conclusion_of(const Localisation& found) {
   if (const auto* wrong = first_locally_wrong(found))
     return fmt::format("in {}, {} is the first stage that is not what its own inputs call for", found.mode,
                        wrong->stage);
-  const auto shown = std::count_if(found.stages.begin(), found.stages.end(),
-                                   [](const auto& one) { return one.inherited.has_value(); });
-  if (first_divergent(found) != nullptr && shown > 1) return gap(found);
-  return narrowed(found.situations, {"right", "wrong"});
+  return told_by_stages(found) ? gap(found) : narrowed(found.situations, {"right", "wrong"});
 }
 
 std::string conclusion_of_two(const Localisation& found, const std::string& first_failed) {

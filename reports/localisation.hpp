@@ -14,6 +14,9 @@ constexpr const char* every_block_silenced = "every block silenced";
 // Whether the model is right (of two: the same) in the situation of that name; so where there is none.
 bool right_in(const std::vector<Situation>& situations, const std::string& name);
 
+// Whether the stages alone tell where the model is wrong.
+bool told_by_stages(const Localisation& found);
+
 // The one sentence of a model that is wrong.
 std::string conclusion_of(const Localisation& found);
 

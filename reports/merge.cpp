@@ -133,8 +133,7 @@ const Requirement& looked_at(const std::vector<Source>& shards, std::size_t at) 
     if (requirement.verdict == Verdict::not_assessed &&
         requirement.reason == left_to_others(*one.result.header.shard))
       continue;
-    const bool settled =
-        requirement.verdict == Verdict::not_applicable || requirement.reason == "outside --only";
+    const bool settled = requirement.verdict == Verdict::not_applicable || requirement.reason == outside_only;
     if (found != nullptr && !settled)
       refuse(one.name,
              fmt::format("looked at {}, and so did {}", visible(requirement.id, 40), visible(found->name)));

@@ -75,6 +75,9 @@ struct Commit {
   bool clean = false;
 };
 
+// The device of a run that had no code to run.
+constexpr const char* nothing_is_run = "none: nothing is run";
+
 // What was judged, against what, by what, where.
 struct Header {
   std::string plumbline_version;
@@ -183,6 +186,9 @@ struct Matrix {
   std::vector<std::vector<double>> values;  // of each row, its columns
   std::string value_name;
 };
+
+// What a document keeps of a text, in characters; of what is longer its beginning and a note.
+constexpr std::size_t longest_text = 10'000;
 
 // What a document holds at most of these; of more, to_json keeps an even choice of the points, and the first
 // of the rest.

@@ -76,8 +76,7 @@ bool is_difference_of_values(const Check& check) {
 
 // What was longer than a document keeps of a text.
 bool was_cut(const Check& check) {
-  constexpr std::size_t at_least = 10'000;
-  const auto is_long = [](const std::string& text) { return text.size() >= at_least; };
+  const auto is_long = [](const std::string& text) { return text.size() >= longest_text; };
   return is_long(check.what) || is_long(check.actual) || is_long(check.expected) ||
          is_long(check.tolerance_reason) || is_long(check.sentence);
 }
@@ -106,6 +105,13 @@ bool is_a_form(const Check& check) {
   if (check.elements == 0) return sentence.starts_with(check.what + ": ");
   return sentence == changed_by(check) || says_what_is_not_finite(check) ||
          sentence == (check.within ? all_are_finite(check) : not_bounded(check));
+}
+
+// What differs between two is said in more ways than can be made again; it names at least what it is of.
+bool is_a_form_of_two(const Check& check) {
+  if (!check.within) return check.sentence.starts_with(check.what);
+  return (check.identical == true && check.sentence == same_bits(check)) ||
+         (check.expected == not_judged && check.sentence == reported(check));
 }
 
 }  // namespace
@@ -155,6 +161,14 @@ std::string not_bounded(const Check& check) {
   return fmt::format("{}: what it may differ by is not finite: {}", check.what, check.tolerance_reason);
 }
 
+std::string same_bits(const Check& check) {
+  return check.what + ": the same bits";
+}
+
+std::string reported(const Check& check) {
+  return fmt::format("{}: {}", check.what, check.actual);
+}
+
 std::string nothing_compared(const std::string& what, const std::string& why) {
   return fmt::format("{}: {}", what, why);
 }
@@ -168,7 +182,7 @@ std::string disagreement(const Check& check, bool compares) {
     return fmt::format("is {} and {}, and is said to be off by {}", visible(check.actual, 40),
                        visible(check.expected, 40), number(*check.worst_difference));
   if (differs || is_a_form(check)) return {};
-  if (compares && check.sentence.starts_with(check.what)) return {};
+  if (compares && is_a_form_of_two(check)) return {};
   return fmt::format("has a sentence that its numbers and values do not make: {}",
                      visible(check.sentence, 200));
 }

@@ -34,11 +34,17 @@ std::string not_finite(const Check& check, std::int64_t bad);
 // Of a check whose tolerance is not finite, so that it would allow anything.
 std::string not_bounded(const Check& check);
 
+// Of two that are compared: "logits: the same bits"; what is measured and not judged: "a pass: 0.8 x the
+// time".
+std::string same_bits(const Check& check);
+std::string reported(const Check& check);
+constexpr const char* not_judged = "reported, not judged";  // what a check of that kind expects
+
 // Of a check that found nothing to look at: "logits: why".
 std::string nothing_compared(const std::string& what, const std::string& why);
 
 // Why the sentence, the two values and the difference are not those of one check; empty where nothing speaks
-// against it. `compares`: of two candidates, of which more can be said than there are forms above.
+// against it. `compares`: of two candidates; where they differ, more is said than there are forms above.
 std::string disagreement(const Check& check, bool compares);
 
 }  // namespace plumbline::reports

@@ -30,6 +30,9 @@ bool is_hidden(char32_t character);
 // letter.
 bool is_blank(std::string_view text);
 
+// Whether these are so many hexadecimal digits, in lower case.
+bool is_hexadecimal(std::string_view text, std::size_t digits);
+
 // How many characters `text` has; a bad byte is one.
 std::size_t characters(std::string_view text);
 

@@ -95,13 +95,18 @@ const char* word_of_status(int status) {
   return status == 0 ? "pass" : status == 1 ? "fail" : status == 3 ? "incomplete" : "error";
 }
 
+bool any_failed(const Result& result) {
+  return std::any_of(result.requirements.begin(), result.requirements.end(),
+                     [](const Requirement& one) { return one.verdict == Verdict::fail; });
+}
+
 std::string left_to_others(const Shard& shard) {
   return fmt::format("outside --shard {}/{}", shard.index, shard.of);
 }
 
 bool is_left_to_others(const Header& header, const Requirement& requirement) {
   return requirement.verdict == Verdict::not_assessed &&
-         (requirement.reason == "outside --only" ||
+         (requirement.reason == outside_only ||
           (header.shard && requirement.reason == left_to_others(*header.shard)));
 }
 

@@ -23,7 +23,8 @@ const Waiver* waiver_of(const Header& header, const Requirement& requirement);
 // "waived by NAME until DATE: reason"
 std::string in_words(const Waiver& waiver);
 
-// Why a requirement was not looked at that --only, or this shard, leaves to other runs.
+// Why a requirement was not looked at that --only leaves out, or that this shard leaves to others.
+constexpr const char* outside_only = "outside --only";
 std::string left_to_others(const Shard& shard);
 bool is_left_to_others(const Header& header, const Requirement& requirement);
 
@@ -48,6 +49,9 @@ struct Counts {
   void add(Verdict verdict);
   int total() const { return passed + failed + errors + not_assessed + not_applicable; }
 };
+
+// Whether any requirement failed, must or should.
+bool any_failed(const Result& result);
 
 // "5 passed", "1 failed", "1 not applicable": what is not 0, each with its verdict.
 std::vector<std::pair<Verdict, std::string>> parts(const Counts& counts);

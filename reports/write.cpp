@@ -1,10 +1,10 @@
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <atomic>
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <chrono>
 #include <cstdio>
@@ -30,6 +30,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr std::array documents = {"result.json", "collection.json"};
+
 [[noreturn]] void refuse(const fs::path& path, const std::string& what, const std::error_code& why) {
   throw InputError(visible(path.string()) + " " + what + ": " + why.message() +
                    "; choose another directory with --out DIR");
@@ -51,19 +53,21 @@ fs::path made(const fs::path& directory) {
 // it is. All else, whatever its name, is somebody else's.
 std::set<std::string> older_bundle(const fs::path& out) {
   std::set<std::string> names;
-  for (const char* document : {"result.json", "collection.json"}) try {
-      if (is_document(read_text(out / document, largest_file))) names.insert(document);
-    } catch (const InputError&) {
-      continue;
-    }
   try {
     const fs::path manifest = out / manifest_name;
+    const std::set<std::string> known = names_of_bundles();
     for (const std::string& name : claimed(read_text(manifest, largest_file), manifest.string()))
-      if (is_of_a_bundle(name) || (name.starts_with("log-") && name.ends_with(".txt"))) names.insert(name);
+      if (known.contains(name) || (name.starts_with("log-") && name.ends_with(".txt"))) names.insert(name);
     names.insert(manifest_name);
   } catch (const InputError&) {
     // There is none, or none that can be believed.
   }
+  for (const char* document : documents) try {
+      if (!names.contains(document) && is_document(read_text(out / document, largest_file)))
+        names.insert(document);
+    } catch (const InputError&) {
+      continue;
+    }
   return names;
 }
 
@@ -116,15 +120,12 @@ class Alone {
       wait(out);
     } while (held_.open() && !is(out));
   }
-  static bool try_lock(const Descriptor& directory) {
-    return ::flock(directory.get(), LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK;
-  }
 
  private:
   void wait(const fs::path& out) const {
     using namespace std::chrono_literals;
     const auto until = std::chrono::steady_clock::now() + 30s;
-    while (held_.open() && !try_lock(held_)) {
+    while (held_.open() && !lock_if_free(held_)) {
       if (std::chrono::steady_clock::now() > until)
         throw InputError(
             visible(out.string()) +
@@ -144,10 +145,6 @@ class Alone {
   Descriptor held_;
 };
 
-bool is_partial(const fs::path& name) {
-  return name.string().starts_with(".plumbline-") && name.extension() == ".partial";
-}
-
 // What was killed left behind, an hour ago or longer: files that were being written, and directories that
 // were to be swapped. What may be the only copy of something stays.
 void remove_leavings(const fs::path& directory) {
@@ -155,7 +152,7 @@ void remove_leavings(const fs::path& directory) {
   std::vector<fs::path> found;
   for (const auto& entry : fs::directory_iterator(directory, ignored)) {
     struct stat status {};
-    if (is_partial(entry.path().filename()) && ::lstat(entry.path().c_str(), &status) == 0 &&
+    if (is_partial(entry.path()) && ::lstat(entry.path().c_str(), &status) == 0 &&
         status.st_uid == ::geteuid() && status.st_mtime < std::time(nullptr) - 3600)
       found.push_back(entry.path());
   }
@@ -166,7 +163,7 @@ void remove_leavings(const fs::path& directory) {
         const fs::path name = entry.path().filename();
         const bool elsewhere = fs::hard_link_count(entry.path(), ignored) > 1;
         if (entry.symlink_status(ignored).type() == fs::file_type::regular &&
-            (elsewhere || is_partial(name) || own.contains(name.string())))
+            (elsewhere || is_partial(entry.path()) || own.contains(name.string())))
           fs::remove(entry.path(), ignored);
       }
     }
@@ -208,10 +205,7 @@ bool made_like(const fs::path& directory, const fs::path& other) {
 // in the new directory before, so that at no moment it is missing.
 class Swap {
  public:
-  explicit Swap(const fs::path& out) : out_(out) {
-    static std::atomic<unsigned> counter{0};
-    beside_ = out.parent_path() / fmt::format(".plumbline-{}-{}.partial", ::getpid(), counter++);
-  }
+  explicit Swap(const fs::path& out) : out_(out), beside_(partial_in(out.parent_path())) {}
   Swap(const Swap&) = delete;
   Swap& operator=(const Swap&) = delete;
   ~Swap() {
@@ -225,7 +219,7 @@ class Swap {
     made_ = made_like(beside_, out_);
     if (!made_) return false;
     const Descriptor held(::open(beside_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (!held.open() || !Alone::try_lock(held)) return false;  // until all is done, also after the swap
+    if (!held.open() || !lock_if_free(held)) return false;  // until all is done, also after the swap
     write_atomically(beside_ / manifest_name, to_claim(names_of(files)));
     for (const File& file : files) write_atomically(beside_ / file.name, file.content);
     for (const auto& entry : fs::directory_iterator(out_, why)) {
@@ -269,31 +263,24 @@ class Swap {
 // Where there is no swapping: first the manifest says that a bundle is being written, then the document is
 // taken away, and the manifest of what is there comes last, so that no mixture of two bundles has one.
 void write_in_place(const std::vector<File>& files, const fs::path& out, const std::set<std::string>& older) {
-  std::set<std::string> stale = older, all = names_of(files);
+  const std::set<std::string> written = names_of(files);
+  std::set<std::string> all = written;
   all.insert(older.begin(), older.end());
   write_atomically(out / manifest_name, to_claim(all));
-  for (const File& file : files) stale.erase(file.name);
-  stale.insert({"result.json", "collection.json"});
-  std::error_code why;
-  for (const std::string& name : stale) {
-    if (all.contains(name)) fs::remove(out / name, why);
+  for (const std::string& name : older) {
+    std::error_code why;
+    const bool is_document = std::find(documents.begin(), documents.end(), name) != documents.end();
+    if (is_document || !written.contains(name)) fs::remove(out / name, why);
     if (why) refuse(out / name, "cannot be taken away", why);
   }
   for (const File& file : files) write_atomically(out / file.name, file.content);
-}
-
-std::set<std::string> names_of_any_bundle() {
-  std::set<std::string> names = {manifest_name};
-  for (const auto& one : renderings()) names.insert(one.name);
-  for (const auto& one : collection_renderings()) names.insert(one.name);
-  return names;
 }
 
 }  // namespace
 
 void require_room_for_bundle(const fs::path& directory) {
   std::error_code ignored;
-  if (fs::exists(directory, ignored)) require_room(directory, older_bundle(directory), names_of_any_bundle());
+  if (fs::exists(directory, ignored)) require_room(directory, older_bundle(directory), names_of_bundles());
 }
 
 void write_bundle(const std::vector<File>& files, const fs::path& directory) {
@@ -306,7 +293,7 @@ void write_bundle(const std::vector<File>& files, const fs::path& directory) {
   const fs::path out = made(directory);
   const Alone alone(out);
   const std::set<std::string> older = older_bundle(out);
-  std::set<std::string> wanted = names_of_any_bundle();
+  std::set<std::string> wanted = names_of_bundles();
   wanted.merge(names_of(ordered));
   require_room(out, older, wanted);
   const Uninterrupted whole;

@@ -55,7 +55,7 @@ reports::Check compare_two(const std::string& what, const at::Tensor& other, con
   check.elements = one.numel();
   check.worst_difference = 0;
   check.expected = check.actual = "the same bits";
-  check.sentence = what + ": the same bits";
+  check.sentence = reports::same_bits(check);
   check.tolerance = 0;
   check.tolerance_reason = "bit for bit";
   return check;
@@ -68,8 +68,8 @@ reports::Check reported(const std::string& what, const std::string& value, std::
   check.within = true;
   check.elements = measurements;
   check.actual = value;
-  check.expected = "reported, not judged";
-  check.sentence = fmt::format("{}: {}", what, value);
+  check.expected = reports::not_judged;
+  check.sentence = reports::reported(check);
   check.tolerance_reason = "measured";
   return check;
 }

@@ -77,10 +77,7 @@ void localise(reports::Localisation& found) {
       return compare_logits(what, run.logits(run.tokens), s.exact().forward(run.tokens));
     }));
   }
-  const auto shown = std::count_if(found.stages.begin(), found.stages.end(),
-                                   [](const auto& one) { return one.inherited.has_value(); });
-  const bool told = first_locally_wrong(found) != nullptr || (first_divergent(found) != nullptr && shown > 1);
-  if (!told && s.can("load") && !right_in(found.situations, "24 tokens")) {
+  if (!told_by_stages(found) && s.can("load") && !right_in(found.situations, "24 tokens")) {
     const auto blocks = block_by_block(with_weights);
     found.situations.insert(found.situations.end(), blocks.begin(), blocks.end());
   }

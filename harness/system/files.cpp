@@ -133,6 +133,15 @@ void InputFile::read_exactly(char* to, std::uint64_t count) {
   }
 }
 
+fs::path partial_in(const fs::path& directory) {
+  static std::atomic<unsigned> counter{0};
+  return directory / fmt::format(".plumbline-{}-{}.partial", ::getpid(), counter++);
+}
+
+bool is_partial(const fs::path& path) {
+  return path.filename().string().starts_with(".plumbline-") && path.extension() == ".partial";
+}
+
 AtomicFile::AtomicFile(const fs::path& path) : path_(path) {
   std::error_code ignored;
   const fs::file_status status = fs::status(path_, ignored);
@@ -142,9 +151,8 @@ AtomicFile::AtomicFile(const fs::path& path) : path_(path) {
   }
   const Uninterrupted whole;
   // Not mkstemp: that would keep the file from everyone else's eyes, against the user's umask.
-  static std::atomic<unsigned> counter{0};
   do {
-    partial_ = path_.parent_path() / fmt::format(".plumbline-{}-{}.partial", ::getpid(), counter++);
+    partial_ = partial_in(path_.parent_path());
     descriptor_ = Descriptor(open_again_if_interrupted(partial_.c_str(), O_WRONLY | O_CREAT | O_EXCL, 0666));
   } while (!descriptor_.open() && errno == EEXIST);
   if (!descriptor_.open()) {
@@ -286,10 +294,13 @@ void make_writable(const std::filesystem::path& directory, const std::string& op
   require_writable(directory, option);
 }
 
+bool lock_if_free(const Descriptor& open) {
+  return ::flock(open.get(), LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK;
+}
+
 DirectoryLock::DirectoryLock(const fs::path& directory, const std::string& option)
     : held_(::open((directory / ".lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600)) {
-  const bool taken = held_.open() && ::flock(held_.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
-  if (taken)
+  if (held_.open() && !lock_if_free(held_))
     throw InputError(fmt::format(
         "{} {}: another call is at work there; wait until it has ended, or name another directory", option,
         printable(directory.string())));

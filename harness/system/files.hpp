@@ -46,6 +46,10 @@ class InputFile {
   std::uint64_t size_ = 0;
 };
 
+// A name for what is not complete yet, new to this process, and whether a name is such a one.
+std::filesystem::path partial_in(const std::filesystem::path& directory);
+bool is_partial(const std::filesystem::path& path);
+
 // A file that appears under its name complete, or not at all: written beside it, synchronised, renamed.
 // Whatever goes wrong before commit() returns, an interruption too, leaves nothing behind and whatever was
 // there before untouched; InputError names the path and the reason. A symbolic link at `path` is replaced;
@@ -81,6 +85,10 @@ class TemporaryDirectory {
   std::filesystem::path path_;
   std::optional<OnInterruption> on_interruption_;
 };
+
+// Takes the lock of an open file or directory; false where another has it. File systems without locks give
+// all.
+bool lock_if_free(const Descriptor& open);
 
 // Keeps a directory to one program at a time, by a file '.lock' in it that ends with whoever holds it.
 // Errors: InputError where another has it; `option` begins its message. File systems without locks give none.
