@@ -1,6 +1,6 @@
 """Bundles as a user has them: written, rendered again, merged, compared, checked, and spoilt.
 
-Run by CTest as `python report.test.py PROGRAM`, with the packages of cmake/requirements-reports.txt on PYTHONPATH: every format
+Run by CTest as `python report.test.py PROGRAM [Reports|Shards]`, with the packages of cmake/requirements-reports.txt on PYTHONPATH: every format
 is read by somebody else's code, which has to count what result.json counts.
 """
 
@@ -94,7 +94,7 @@ def without_times(result):
     return result
 
 
-class Reports(unittest.TestCase):
+class Bundles(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.made = tempfile.TemporaryDirectory()
@@ -127,6 +127,14 @@ class Reports(unittest.TestCase):
         if status == 2:
             self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
 
+    def merged(self, shards, status=None):
+        out = self.root / "merged"
+        shutil.rmtree(out, ignore_errors=True)
+        done = run("report", "merge", *shards, "--out", out, status=status)
+        return done, document(out) if out.exists() else None
+
+
+class Reports(Bundles):
     def test_a_bundle_is_complete_and_checked_whatever_its_verdict(self):
         for bundle in (self.conforming, self.failing):
             listed = [entry["name"] for entry in json.loads((bundle / "manifest.json").read_text())["files"]]
@@ -389,16 +397,6 @@ class Reports(unittest.TestCase):
             seen.add(document(out)["footer"]["status"])
         self.assertEqual(seen, {0, 1})
 
-    def whole(self, candidate):
-        run("verify", candidate, "--spec", "tiny", "--threads", "1", "--out", self.root / "whole", status=1)
-        return self.root / "whole"
-
-    def merged(self, shards, status=None):
-        out = self.root / "merged"
-        shutil.rmtree(out, ignore_errors=True)
-        done = run("report", "merge", *shards, "--out", out, status=status)
-        return done, document(out) if out.exists() else None
-
     def test_shards_merge_into_the_document_of_one_run_and_are_refused_otherwise(self):
         for bundle in (self.conforming, self.failing):
             whole = document(bundle)
@@ -437,23 +435,6 @@ class Reports(unittest.TestCase):
         (bundles[1] / "result.json").write_text(text.replace('"elements": ', '"elements":  ', 1))
         done, _ = self.merged(bundles, 2)
         self.assertIn("result.json: has", done.stderr)
-
-    def test_runs_of_all_shards_merge_into_the_document_of_one_run(self):
-        # Of two defects each is seen in another shard of seven, and the lower of them is not to tell half of the truth.
-        two = "defect:adamw-uncorrected+text-end-ignored"
-        for candidate, of, bundle in (("reference", 4, self.conforming), ("defect:gate-up-swapped", 4, self.failing), (two, 7, self.whole(two))):
-            shards, processes = [self.root / candidate.replace(":", "-") / str(i) for i in range(1, of + 1)], []
-            for i, out in enumerate(shards, 1):
-                if i > 4:  # four at a time
-                    processes[i - 5].wait(600)
-                processes.append(subprocess.Popen([PROGRAM, "verify", candidate, "--spec", "tiny", "--threads", "1", "--shard", f"{i}/{of}", "--out", str(out)],
-                                                  stdout=subprocess.DEVNULL))
-            for process in processes:
-                self.assertIn(process.wait(600), (1, 3))
-            for out in shards:
-                run("report", "check", out)
-            _, merged = self.merged(shards, document(bundle)["footer"]["status"])
-            self.assertEqual(without_times(merged), without_times(document(bundle)))
 
     def test_several_candidates_stand_beside_each_other(self):
         out = self.root / "both"
@@ -499,6 +480,29 @@ class Reports(unittest.TestCase):
             self.assertIn(f"but for {len(failed)} waived requirements", done.stdout)
             if status:
                 self.assertIn(f"the waiver of {failed[0]} by Ada expired on 2020-01-02", done.stdout)
+
+
+class Shards(Bundles):
+    def whole(self, candidate):
+        run("verify", candidate, "--spec", "tiny", "--threads", "1", "--out", self.root / "whole", status=1)
+        return self.root / "whole"
+
+    def test_runs_of_all_shards_merge_into_the_document_of_one_run(self):
+        # Of two defects each is seen in another shard of seven, and the lower of them is not to tell half of the truth.
+        two = "defect:adamw-uncorrected+text-end-ignored"
+        for candidate, of, bundle in (("reference", 4, self.conforming), ("defect:gate-up-swapped", 4, self.failing), (two, 7, self.whole(two))):
+            shards, processes = [self.root / candidate.replace(":", "-") / str(i) for i in range(1, of + 1)], []
+            for i, out in enumerate(shards, 1):
+                if i > 4:  # four at a time
+                    processes[i - 5].wait(600)
+                processes.append(subprocess.Popen([PROGRAM, "verify", candidate, "--spec", "tiny", "--threads", "1", "--shard", f"{i}/{of}", "--out", str(out)],
+                                                  stdout=subprocess.DEVNULL))
+            for process in processes:
+                self.assertIn(process.wait(600), (1, 3))
+            for out in shards:
+                run("report", "check", out)
+            _, merged = self.merged(shards, document(bundle)["footer"]["status"])
+            self.assertEqual(without_times(merged), without_times(document(bundle)))
 
 
 if __name__ == "__main__":
