@@ -10,9 +10,9 @@
 #include <vector>
 
 #include "harness/campaign/campaign.hpp"
-#include "harness/device.hpp"
+#include "harness/model/device.hpp"
 #include "harness/evidence/recorder.hpp"
-#include "harness/progress.hpp"
+#include "harness/cli/progress.hpp"
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
 #include "harness/system/json.hpp"

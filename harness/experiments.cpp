@@ -8,9 +8,9 @@
 #include <thread>
 #include <utility>
 
-#include "harness/device.hpp"
+#include "harness/model/device.hpp"
 #include "harness/experiment/repeater.hpp"
-#include "harness/progress.hpp"
+#include "harness/cli/progress.hpp"
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
 

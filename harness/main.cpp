@@ -19,7 +19,7 @@
 #include "harness/candidate/variants.hpp"
 #include "harness/commit.hpp"
 #include "harness/defect_commands.hpp"
-#include "harness/device.hpp"
+#include "harness/model/device.hpp"
 #include "harness/evidence/safetensors.hpp"
 #include "harness/experiments.hpp"
 #include "harness/report_commands.hpp"

@@ -9,7 +9,7 @@
 
 #include "harness/candidate/protocol.hpp"
 #include "harness/evidence/safetensors.hpp"
-#include "harness/progress.hpp"
+#include "harness/cli/progress.hpp"
 #include "harness/system/child.hpp"
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"

@@ -1,4 +1,4 @@
-#include "harness/device.hpp"
+#include "harness/model/device.hpp"
 
 #include <ATen/Context.h>
 #include <ATen/detail/CUDAHooksInterface.h>
