@@ -13,8 +13,6 @@
 namespace plumbline::reports {
 namespace {
 
-using Json = nlohmann::ordered_json;
-
 std::string named(const std::string& text, const char* otherwise) {
   return text.empty() ? otherwise : visible(text);
 }

@@ -16,8 +16,6 @@
 namespace plumbline::reports {
 namespace {
 
-using Json = nlohmann::ordered_json;
-
 constexpr std::size_t longest_log = 1U << 20U;  // bytes
 constexpr std::size_t longest_line = 2000;      // characters of a log
 
@@ -32,12 +30,12 @@ constexpr const char* manifest_format = "plumbline-manifest";
   throw InputError(fmt::format("{}: {}", visible(path), what));
 }
 
-nlohmann::json manifest_at(const std::string& text, const std::string& path) {
+Json manifest_at(const std::string& text, const std::string& path) {
   auto document = parse_json(text, path);
-  if (!document.is_object() || document.value("format", nlohmann::json()) != manifest_format)
+  if (!document.is_object() || document.value("format", Json()) != manifest_format)
     refuse_manifest(path,
                     "is no Plumbline manifest: expected an object with \"format\": \"plumbline-manifest\"");
-  if (document.value("version", nlohmann::json()) != 1)
+  if (document.value("version", Json()) != 1)
     refuse_manifest(path,
                     "\"version\" is not 1, the only one that this program knows; use the Plumbline that "
                     "wrote it");
@@ -87,17 +85,16 @@ std::vector<Entry> from_manifest(const std::string& text, const std::string& pat
                     "says that the bundle was not written to its end; run plumbline verify or report render "
                     "again");
   const auto files = document.find("files");
-  if (files == document.end() || !files->is_array()) refuse_manifest(path, "has no list of \"files\"");
+  if (files == nullptr || !files->is_array()) refuse_manifest(path, "has no list of \"files\"");
   std::vector<Entry> entries;
   std::set<std::string> names;
   for (const auto& item : *files) {
     const auto is = [&](const char* key, auto kind) { return item.contains(key) && (item[key].*kind)(); };
-    using Value = nlohmann::json;
-    if (!item.is_object() || !is("name", &Value::is_string) || !is("sha256", &Value::is_string) ||
-        !is("bytes", &Value::is_number_unsigned))
+    if (!item.is_object() || !is("name", &Json::is_string) || !is("sha256", &Json::is_string) ||
+        !is("bytes", &Json::is_unsigned))
       refuse_manifest(path,
                       fmt::format("files[{}] does not have a name, a sha256 and bytes", entries.size()));
-    entries.push_back({item["name"], item["sha256"], item["bytes"]});
+    entries.push_back({item["name"].text(), item["sha256"].text(), item["bytes"].get<std::uint64_t>()});
     if (!is_plain_name(entries.back().name))
       refuse_manifest(path, fmt::format("files[{}] is no name of a file beside it: {}", entries.size() - 1,
                                         visible(entries.back().name, 60)));
@@ -110,7 +107,7 @@ std::vector<Entry> from_manifest(const std::string& text, const std::string& pat
 std::set<std::string> claimed(const std::string& text, const std::string& path) {
   std::set<std::string> names;
   const auto document = manifest_at(text, path);
-  if (const auto claim = document.find("being_written"); claim == document.end()) {
+  if (const auto claim = document.find("being_written"); claim == nullptr) {
     for (const Entry& entry : from_manifest(text, path)) names.insert(entry.name);
   } else {
     for (const auto& name : *claim) names.insert(name.is_string() ? name.get<std::string>() : "");

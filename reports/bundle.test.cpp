@@ -11,9 +11,9 @@
 #include <catch2/matchers/catch_matchers_string.hpp>
 #include <chrono>
 #include <fstream>
-#include <nlohmann/json.hpp>
 #include <random>
 #include <thread>
+#include "harness/system/json.hpp"
 
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
@@ -24,9 +24,10 @@
 using namespace plumbline::reports;
 using Catch::Matchers::StartsWith;
 using plumbline::InputError;
+using plumbline::Json;
+using plumbline::parse_json;
 using plumbline::read_text;
 using plumbline::TemporaryDirectory;
-using Json = nlohmann::json;
 namespace fs = std::filesystem;
 
 namespace {
@@ -362,7 +363,7 @@ TEST_CASE("a log is shown harmlessly, and its end is kept") {
 }
 
 TEST_CASE("the statement is of the document and of what was judged, and never says PASSED of less") {
-  const auto statement = [](const Result& result) { return Json::parse(to_statement(result)); };
+  const auto statement = [](const Result& result) { return parse_json(to_statement(result), "test"); };
   const auto word = [&](const Result& result) { return statement(result)["predicate"]["result"]; };
   CHECK(word(examples::passing()) == "PASSED");
   CHECK(word(examples::waived()) == "WARNED");
@@ -381,7 +382,7 @@ TEST_CASE("the statement is of the document and of what was judged, and never sa
 TEST_CASE("the provenance says what is known and nothing else") {
   Result result = examples::failing();
   result.header.commit = {std::string(40, 'c'), false};
-  const Json predicate = Json::parse(to_provenance(result))["predicate"];
+  const Json predicate = parse_json(to_provenance(result), "test")["predicate"];
   CHECK(predicate["runDetails"]["builder"]["version"]["libtorch"] == "2.13.0");
   CHECK(predicate["runDetails"]["metadata"]["startedOn"] == "2026-11-22T16:00:00Z");
   CHECK(predicate["buildDefinition"]["resolvedDependencies"][2]["digest"]["gitCommit"] ==
@@ -389,38 +390,39 @@ TEST_CASE("the provenance says what is known and nothing else") {
   CHECK(predicate["buildDefinition"]["resolvedDependencies"][2]["annotations"]["clean"] == false);
   result.header.started = "yesterday";
   result.header.commit->id = "HEAD";
-  const Json less = Json::parse(to_provenance(result))["predicate"];
+  const Json less = parse_json(to_provenance(result), "test")["predicate"];
   CHECK(less["runDetails"]["metadata"].empty());
   CHECK(less["buildDefinition"]["resolvedDependencies"].size() == 2);
 }
 
 TEST_CASE("SARIF has what failed, where its file is known, and what somebody answers for") {
-  const Json run = Json::parse(to_sarif(examples::failing()))["runs"][0];
+  const Json run = parse_json(to_sarif(examples::failing()), "test")["runs"][0];
   REQUIRE(run["results"].size() == 1);
   CHECK(run["results"][0]["ruleId"] == "GQA-2");
   CHECK(run["tool"]["driver"]["rules"][run["results"][0]["ruleIndex"].get<int>()]["id"] == "GQA-2");
   CHECK(run["results"][0]["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] == "out/model");
   CHECK(run["invocations"][0]["toolExecutionNotifications"].size() == 1);
   CHECK_FALSE(run["results"][0].contains("suppressions"));
-  const Json waived = Json::parse(to_sarif(examples::waived()))["runs"][0]["results"][0];
+  const Json waived = parse_json(to_sarif(examples::waived()), "test")["runs"][0]["results"][0];
   CHECK(waived["suppressions"][0]["justification"] == "waived by Ada until 2026-12-31: an older kernel");
   CHECK(waived["locations"].empty());
   Result odd = examples::failing();
   odd.header.candidate = "/my models/a b%#?.py";
   const auto uri = [&] {
-    return Json::parse(to_sarif(
-        odd))["runs"][0]["results"][0]["locations"][0]["physicalLocation"]["artifactLocation"]["uri"];
+    return parse_json(
+        to_sarif(odd),
+        "test")["runs"][0]["results"][0]["locations"][0]["physicalLocation"]["artifactLocation"]["uri"];
   };
   CHECK(uri() == "file:///my%20models/a%20b%25%23%3F.py");
   odd.requirements[3].statement = "[press](http://example.org) {0}";
   const std::string message =
-      Json::parse(to_sarif(odd))["runs"][0]["results"][0]["message"]["text"].get<std::string>();
+      parse_json(to_sarif(odd), "test")["runs"][0]["results"][0]["message"]["text"].get<std::string>();
   CHECK(message.starts_with("[press\\](http://example.org) {{0}}"));
 }
 
 TEST_CASE("CTRF counts what JUnit counts, and a run that was not enough is not green") {
   const auto summary = [](const Result& result) {
-    return Json::parse(to_ctrf(result))["results"]["summary"];
+    return parse_json(to_ctrf(result), "test")["results"]["summary"];
   };
   const Json failing = summary(examples::failing());
   CHECK(failing["tests"] == 6);

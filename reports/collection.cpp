@@ -19,8 +19,6 @@
 namespace plumbline::reports {
 namespace {
 
-using Json = nlohmann::ordered_json;
-
 constexpr const char* format_name = "plumbline-collection";
 
 std::array<std::string, 4> identity(const Header& header) {
@@ -57,8 +55,8 @@ const Requirement* find(const Result& result, const std::string& id) {
 // What a document says that it is; empty for what says nothing.
 std::string format_of(const std::string& text) try {
   const auto document = parse_json(text, "");
-  const auto format = document.is_object() ? document.find("format") : document.end();
-  return format == document.end() || !format->is_string() ? "" : format->get<std::string>();
+  const auto format = document.find("format");
+  return format == nullptr || !format->is_string() ? "" : format->get<std::string>();
 } catch (const InputError&) {
   return {};  // whoever reads it says what is wrong
 }
@@ -117,7 +115,8 @@ std::string discord(const Collection& collection) {
 
 std::string to_json(const Collection& collection) {
   Json results = Json::array();
-  for (const Result& result : collection.results) results.push_back(Json::parse(to_json(result)));
+  for (const Result& result : collection.results)
+    results.push_back(parse_json(to_json(result), result.header.candidate));
   return dump({{"format", format_name}, {"version", 1}, {"results", std::move(results)}});
 }
 
@@ -133,14 +132,14 @@ bool is_document(const std::string& text) {
 Collection collection_from_json(const std::string& text, const std::string& path) {
   const auto document = parse_json(text, path);
   const std::string name = visible(path);
-  if (!document.is_object() || document.value("format", nlohmann::json()) != format_name)
+  if (!document.is_object() || document.value("format", Json()) != format_name)
     throw InputError(name + ": this is no collection of Plumbline results");
-  if (document.value("version", nlohmann::json()) != 1)
+  if (document.value("version", Json()) != 1)
     throw InputError(
         name +
         ": its version is not 1, the only one that this program knows; use the Plumbline that wrote it");
   const auto results = document.find("results");
-  if (results == document.end() || !results->is_array() || document.size() != 3)
+  if (results == nullptr || !results->is_array() || document.size() != 3)
     throw InputError(name + ": expected \"format\", \"version\" and a list of \"results\", and nothing else");
   Collection collection;
   for (std::size_t i = 0; i < results->size(); ++i)

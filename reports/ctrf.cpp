@@ -9,8 +9,6 @@
 namespace plumbline::reports {
 namespace {
 
-using Json = nlohmann::ordered_json;
-
 constexpr std::size_t text_limit = 2000;  // characters of one text
 
 std::string message_of(const Requirement& requirement) {

@@ -9,8 +9,6 @@
 namespace plumbline::reports {
 namespace {
 
-using Json = nlohmann::ordered_json;
-
 // A name of ten megabytes, said of every layer, would make a document that nobody can open. The note that a
 // text was cut has room beyond the limit, so that a document that is read and written again stays as it is.
 std::string text(std::string_view value) {
@@ -224,7 +222,8 @@ Json of(const Footer& footer) {
 }  // namespace
 
 std::string dump(const Json& document) {
-  const std::string whole = document.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+  const std::string whole =
+      document.dump({.indent = 2, .replace = true, .members = Json::Order::as_written}) + "\n";
   std::string_view json = whole;
   std::string safe;
   safe.reserve(json.size());
@@ -233,7 +232,7 @@ std::string dump(const Json& document) {
     if (next.value < 0x7F || !is_hidden(next.value)) {
       safe += json.substr(0, next.bytes);
     } else {
-      safe += Json(encode(next.value)).dump(-1, ' ', true).substr(1);
+      safe += Json(encode(next.value)).dump({.ascii = true}).substr(1);
       safe.pop_back();
     }
     json.remove_prefix(next.bytes);

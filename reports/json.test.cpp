@@ -1,3 +1,4 @@
+#include "harness/system/json.hpp"
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers.hpp>
 #include <catch2/matchers/catch_matchers_exception.hpp>
@@ -5,7 +6,6 @@
 #include <cmath>
 #include <functional>
 #include <limits>
-#include <nlohmann/json.hpp>
 
 #include "harness/system/error.hpp"
 #include "reports/examples.test.hpp"
@@ -13,10 +13,11 @@
 
 using namespace plumbline::reports;
 using plumbline::InputError;
+using plumbline::Json;
+using plumbline::parse_json;
 
 namespace {
 
-using Json = nlohmann::ordered_json;
 using Edit = std::function<void(Json&)>;
 
 Result read(const std::string& text) {
@@ -25,7 +26,7 @@ Result read(const std::string& text) {
 
 // What from_json says about a good document after `edit`; empty where it accepts it.
 std::string refusal(const Edit& edit) {
-  Json document = Json::parse(to_json(examples::failing()));
+  Json document = parse_json(to_json(examples::failing()), "test");
   edit(document);
   try {
     read(document.dump());
@@ -83,8 +84,8 @@ TEST_CASE("pictures come back from their JSON, and a document without any names 
   CHECK(after.plots[0].bounds[0] == std::pair<std::string, double>("tolerance", 1e-5));
   REQUIRE(after.matrices.size() == 1);
   CHECK(after.matrices[0].values[0] == std::vector<double>{0, 1, 2});
-  CHECK_FALSE(Json::parse(to_json(examples::failing())).contains("plots"));
-  CHECK_FALSE(Json::parse(to_json(examples::failing())).contains("matrices"));
+  CHECK_FALSE(parse_json(to_json(examples::failing()), "test").contains("plots"));
+  CHECK_FALSE(parse_json(to_json(examples::failing()), "test").contains("matrices"));
 }
 
 TEST_CASE("a series of a million points is thinned to its ends and what lies evenly between") {
@@ -101,7 +102,7 @@ TEST_CASE("a series of a million points is thinned to its ends and what lies eve
 
 TEST_CASE("pictures that do not hold together are refused") {
   const auto refuses_picture = [](const std::string& part, const Edit& edit) {
-    Json document = Json::parse(to_json(examples::pictured()));
+    Json document = parse_json(to_json(examples::pictured()), "test");
     edit(document);
     try {
       read(document.dump());
@@ -128,11 +129,9 @@ TEST_CASE("pictures that do not hold together are refused") {
 }
 
 TEST_CASE("the footer comes last, after everything that it counts") {
-  const Json document = Json::parse(to_json(examples::passing()));
-  std::vector<std::string> keys;
-  for (const auto& [key, value] : document.items()) keys.push_back(key);
-  CHECK(keys == std::vector<std::string>{"format", "version", "header", "chapters", "requirements",
-                                         "localisation", "diagnosis", "footer"});
+  const Json document = parse_json(to_json(examples::passing()), "test");
+  CHECK(document.keys() == std::vector<std::string>{"format", "version", "header", "chapters", "requirements",
+                                                    "localisation", "diagnosis", "footer"});
 }
 
 TEST_CASE("numbers come back to the last bit, NaN and infinity too") {
@@ -200,7 +199,7 @@ TEST_CASE("a version that this program does not know is refused") {
 }
 
 TEST_CASE("a document of version 1 is read as one without what version 2 added") {
-  Json document = Json::parse(to_json(examples::failing()));
+  Json document = parse_json(to_json(examples::failing()), "test");
   document["version"] = 1;
   for (const char* key : {"shard", "waivers", "commit"}) document["header"].erase(key);
   document["footer"].erase("waived");
@@ -223,7 +222,7 @@ TEST_CASE("a shard, waivers and a commit come back from their JSON") {
   CHECK(back.footer.waived == 1);
   CHECK(to_json(back) == to_json(result));
   const auto refuses_waived = [](const std::string& part, const Edit& edit) {
-    Json document = Json::parse(to_json(examples::waived()));
+    Json document = parse_json(to_json(examples::waived()), "test");
     edit(document);
     try {
       read(document.dump());
@@ -272,7 +271,7 @@ TEST_CASE("counts and a status that do not follow from the requirements are refu
 }
 
 TEST_CASE("the sentence is said anew: no document can count one thing and say another") {
-  Json document = Json::parse(to_json(examples::failing()));
+  Json document = parse_json(to_json(examples::failing()), "test");
   document["footer"]["verdict"] = "the model conforms";
   CHECK(read(document.dump()).footer.verdict == examples::failing().footer.verdict);
 }
@@ -314,7 +313,7 @@ TEST_CASE("every member is there, is known, and has its type") {
           [](Json& document) { document["localisation"]["stages"][0]["local"] = 1; });
   refuses("localisation.situations[1] has an unknown member extra",
           [](Json& document) { document["localisation"]["situations"][1]["extra"] = 1; });
-  const Json good = Json::parse(to_json(examples::failing()));
+  const Json good = parse_json(to_json(examples::failing()), "test");
   refuses("diagnosis.explanations[0].complete is not what the numbers beside it make of it",
           [](Json& document) { document["diagnosis"]["explanations"][0]["contradicted"] = 2; });
   refuses("diagnosis.explanations[1] has an unknown member extra",
@@ -323,7 +322,7 @@ TEST_CASE("every member is there, is known, and has its type") {
     for (const auto& [key, value] : good[part].items()) {
       const std::string name = key;
       refuses(name + " is missing", [&](Json& document) { document[part].erase(name); });
-      refuses(name, [&](Json& document) { document[part][name] = Json::object({{"a", 1}}); });
+      refuses(name, [&](Json& document) { document[part][name] = Json{{"a", 1}}; });
     }
   }
 }

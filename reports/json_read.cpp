@@ -15,8 +15,6 @@
 namespace plumbline::reports {
 namespace {
 
-using Json = nlohmann::json;
-
 // A value and where it stands: "out/result.json: requirements[3].verdict".
 struct Place {
   const Json& value;
@@ -31,7 +29,7 @@ struct Place {
     const std::string name = (where.ends_with(": ") || where.empty() ? where : where + ".") + key;
     if (!value.is_object()) refuse("is not an object");
     const auto found = value.find(key);
-    if (found == value.end()) Place{value, name}.refuse("is missing");
+    if (found == nullptr) Place{value, name}.refuse("is missing");
     return {*found, name};
   }
 
@@ -61,11 +59,9 @@ struct Place {
   template <typename Integer>
   Integer integer(Integer least = 0) const {
     const auto most = std::numeric_limits<Integer>::max();
-    const bool fits = value.is_number_unsigned()
-                          ? value.get<std::uint64_t>() <= static_cast<std::uint64_t>(most)
-                          : value.is_number_integer();
-    if (!fits ||
-        (value.get<std::int64_t>() < static_cast<std::int64_t>(least) && !value.is_number_unsigned())) {
+    const bool fits = value.is_unsigned() ? value.get<std::uint64_t>() <= static_cast<std::uint64_t>(most)
+                                          : value.is_integer();
+    if (!fits || (value.get<std::int64_t>() < static_cast<std::int64_t>(least) && !value.is_unsigned())) {
       refuse(fmt::format("is {}, not a whole number from {} to {}", visible(value.dump(), 40), least, most));
     }
     return value.get<Integer>();
@@ -239,7 +235,8 @@ Localisation localisation_at(const Place& place) {
   const auto agree = [&](const char* key, const StageErrors* stage) {
     const Place said = place.at(key);
     if (said.value != (stage == nullptr ? Json() : Json(stage->stage)))
-      said.refuse(fmt::format("is {}, but the stages make it {}", visible(said.value.dump(-1, ' ', true), 60),
+      said.refuse(fmt::format("is {}, but the stages make it {}",
+                              visible(said.value.dump({.ascii = true}), 60),
                               stage == nullptr ? "null" : visible(stage->stage, 60)));
   };
   agree("first_divergent", first_divergent(localisation));
@@ -392,7 +389,7 @@ int check_format(const Place& root) {
   if (version.value != 1 && version.value != 2) {
     throw InputError(
         fmt::format("{} is {}, but this program knows versions 1 and 2 only; use the Plumbline that wrote it",
-                    version.where, visible(version.value.dump(-1, ' ', true), 40)));
+                    version.where, visible(version.value.dump({.ascii = true}), 40)));
   }
   if (!root.value.contains("footer")) {
     throw InputError(

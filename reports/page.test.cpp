@@ -3,9 +3,9 @@
 #include <catch2/catch_test_macros.hpp>
 #include <cmath>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <regex>
 #include <string>
+#include "harness/system/json.hpp"
 
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"

@@ -4,10 +4,10 @@
 #include <catch2/matchers/catch_matchers.hpp>
 #include <cmath>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <regex>
 #include <set>
 #include <string>
+#include "harness/system/json.hpp"
 
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
@@ -170,20 +170,20 @@ TEST_CASE("every chapter and requirement has its Chinese, made of what it says n
   const std::string text = read_text(path, limit);
   const Translation translation = read_translation(text, path);
   std::map<std::string, std::string> english;
-  const auto ours = nlohmann::json::parse(text);
-  for (const auto& one : ours["requirements"]) english[one["id"]] = one["en"];
+  const auto ours = parse_json(text, "test");
+  for (const auto& one : ours["requirements"]) english[one["id"].text()] = one["en"].text();
   std::size_t requirements = 0;
   for (const char* name : {"requirements", "comparison"}) {
-    const auto fixture = nlohmann::json::parse(
-        read_text(fmt::format("{}/fixtures/{}.json", PLUMBLINE_SOURCE_DIR, name), limit));
+    const auto fixture =
+        parse_json(read_text(fmt::format("{}/fixtures/{}.json", PLUMBLINE_SOURCE_DIR, name), limit), "test");
     for (const auto& chapter : fixture["chapters"]) {
       INFO(chapter);
-      CHECK(translation.find(chapter["title"]) != nullptr);
+      CHECK(translation.find(chapter["title"].text()) != nullptr);
     }
     for (const auto& one : fixture["requirements"]) {
       INFO(one["id"]);
-      CHECK(english[one["id"]] == one["statement"]);
-      const std::string* chinese = translation.find(one["statement"]);
+      CHECK(english[one["id"].text()] == one["statement"].text());
+      const std::string* chinese = translation.find(one["statement"].text());
       CHECK((chinese != nullptr && has_chinese(*chinese)));
       ++requirements;
     }

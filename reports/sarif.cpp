@@ -12,8 +12,6 @@
 namespace plumbline::reports {
 namespace {
 
-using Json = nlohmann::ordered_json;
-
 constexpr std::size_t text_limit = 2000;   // characters of one text
 constexpr std::size_t findings_limit = 5;  // sentences of one failure
 

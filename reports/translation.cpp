@@ -15,12 +15,12 @@ Translation read_translation(const std::string& text, const std::string& path) {
   const auto document = parse_json(text, path);
   Translation translation;
   for (const char* part : {"chapters", "requirements", "words"}) {
-    const auto entries = document.is_object() ? document.find(part) : document.end();
+    const auto entries = document.find(part);
     const auto refuse = [&](const std::string& what) {
       throw InputError(fmt::format("{}: {} {}; expected entries with the texts en and zh: install it again",
                                    path, part, what));
     };
-    if (entries == document.end() || !entries->is_array()) refuse("is no array");
+    if (entries == nullptr || !entries->is_array()) refuse("is no array");
     for (std::size_t i = 0; i < entries->size(); ++i) {
       const auto& entry = (*entries)[i];
       const auto has = [&](const char* key) {

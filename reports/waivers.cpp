@@ -14,13 +14,11 @@
 namespace plumbline::reports {
 namespace {
 
-using Json = nlohmann::json;
-
 constexpr std::uint64_t largest_file = 1U << 20U;
 
 std::string text_of(const Json& object, const char* key, const std::string& where) {
   const auto found = object.find(key);
-  if (found == object.end() || !found->is_string())
+  if (found == nullptr || !found->is_string())
     throw InputError(fmt::format("{}: expected \"{}\" to be a string", where, key));
   return found->get<std::string>();
 }
@@ -80,7 +78,7 @@ std::vector<Waiver> read_waivers(const std::filesystem::path& file,
   if (document.value("version", Json()) != 1)
     throw InputError(name + ": \"version\" is not 1, the only one that this program knows");
   const auto list = document.find("waivers");
-  if (list == document.end() || !list->is_array() || document.size() != 3)
+  if (list == nullptr || !list->is_array() || document.size() != 3)
     throw InputError(name + ": expected \"format\", \"version\" and a list of \"waivers\", and nothing else");
   std::vector<Waiver> waivers;
   for (std::size_t i = 0; i < list->size(); ++i)

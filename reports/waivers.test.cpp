@@ -1,14 +1,14 @@
 #include "reports/waivers.hpp"
 
 #include <catch2/catch_test_macros.hpp>
-#include <nlohmann/json.hpp>
+#include "harness/system/json.hpp"
 
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
 
 using namespace plumbline::reports;
-using Json = nlohmann::json;
-
+using plumbline::Json;
+using plumbline::parse_json;
 namespace {
 
 Json good() {

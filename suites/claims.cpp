@@ -144,8 +144,8 @@ REQUIREMENT("CLAIM-f", "the two ways of broadcasting cos and sin are equivalent"
 namespace {
 
 // The experiment's record, with what is concluded from its runs now.
-const nlohmann::json& experiment() {
-  static const nlohmann::json concluded = [] {
+const Json& experiment() {
+  static const Json concluded = [] {
     const auto file = subject().fixtures() / "repeater" / "small-result.json";
     auto document = parse_json(read_text(file, 16 << 20), file.string());
     conclude_repeater(document);

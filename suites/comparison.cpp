@@ -107,7 +107,7 @@ std::string ratio_of(const std::vector<double>& one, const std::vector<double>& 
 }
 
 // Numbers are the same as numbers, 10000 and 1e4.
-bool same_value(const nlohmann::json& a, const nlohmann::json& b) {
+bool same_value(const Json& a, const Json& b) {
   return a.is_number() && b.is_number() ? a.get<double>() == b.get<double>() : a == b;
 }
 
@@ -287,9 +287,7 @@ struct Comparison::Pair {
         if (!value.is_null() && value != false && !used.contains(key)) alone.insert(key);
         continue;
       }
-      const auto shown = [&](const nlohmann::json& value) {
-        return printable(value.dump(-1, ' ', true), 200);
-      };
+      const auto shown = [&](const Json& value) { return printable(value.dump({.ascii = true}), 200); };
       auto check = compare_text(fmt::format("config.json: {}", printable(key, 60)), shown(second[key]),
                                 shown(first[key]));
       check.within = same_value(second[key], first[key]);
@@ -307,7 +305,7 @@ struct Comparison::Pair {
     std::map<std::string, std::vector<std::int64_t>> shapes;
     for (const auto& parameter : whom.description().parameters)
       // A stored file may keep a tied head as a second copy of the embedding.
-      if (whom.can("code") || !whom.specification().tie_word_embeddings || parameter.name != "lm_head.weight")
+      if (whom.can("code") || !whom.specification().tie_word_embeddings || parameter.name != kHead)
         shapes[parameter.name] = parameter.shape;
     return shapes;
   }
@@ -332,8 +330,8 @@ struct Comparison::Pair {
     // A tied head that one of them stores is the other's embedding.
     if (one.specification().tie_word_embeddings)
       for (auto* weights : {&first, &second})
-        if (const auto embedding = weights->find("model.embed_tokens.weight"); embedding != weights->end())
-          weights->emplace("lm_head.weight", embedding->second);
+        if (const auto embedding = weights->find(kEmbedding); embedding != weights->end())
+          weights->emplace(kHead, embedding->second);
     for (const auto& [key, values] : first) {
       const auto found = second.find(key);
       if (found == second.end()) continue;  // SAME-2 says so

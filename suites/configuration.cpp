@@ -1,6 +1,6 @@
 // Chapter 1: what the configuration says.
 #include <cmath>
-#include <nlohmann/json.hpp>
+#include "harness/system/json.hpp"
 
 #include "suites/suite.hpp"
 
@@ -15,7 +15,7 @@ const Setting& setting(const char* key) {
   return found->second;
 }
 
-void expect_setting(const char* key, const nlohmann::json& expected) {
+void expect_setting(const char* key, const Json& expected) {
   const auto& actual = setting(key);
   expect_that(actual.value == expected, fmt::format("{} ({})", key, actual.where), actual.value.dump(),
               expected.dump());
@@ -60,10 +60,9 @@ REQUIREMENT("CFG-6", "the feed-forward size is the specification's") {
 REQUIREMENT("CFG-7", "the feed-forward's activation is the specification's") {
   const auto& actual = setting("hidden_act");
   const auto expected = to_string(subject().specification().hidden_act);
-  const auto found =
-      actual.value == "swish" ? nlohmann::json("silu") : actual.value;  // two names of one function
+  const auto found = actual.value == "swish" ? Json("silu") : actual.value;  // two names of one function
   expect_that(found == expected, fmt::format("hidden_act ({})", actual.where), actual.value.dump(),
-              nlohmann::json(expected).dump());
+              Json(expected).dump());
 }
 
 REQUIREMENT("CFG-8", "rotary theta is the specification's") {

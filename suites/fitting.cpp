@@ -9,7 +9,6 @@
 namespace plumbline {
 namespace {
 
-constexpr double kInfinite = std::numeric_limits<double>::infinity();
 constexpr double kTold = 1e-9;  // of a logarithm: near enough
 
 }  // namespace

@@ -10,15 +10,7 @@
 #include "harness/system/error.hpp"
 
 namespace plumbline {
-namespace {
-
-constexpr double kInfinite = std::numeric_limits<double>::infinity();
-
-std::string kind_of(const std::string& stage) {
-  return stage.substr(stage.rfind('.') + 1);
-}
-
-}  // namespace
+namespace {}  // namespace
 
 Hypothesis make_hypothesis(Subject& about, const Names& names, const Weights& weights, const Stages* shown) {
   auto departed = names.empty() ? Departed{about.specification(), {}}

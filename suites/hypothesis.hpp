@@ -2,6 +2,7 @@
 // what the candidate shows inside.
 #pragma once
 
+#include <limits>
 #include <map>
 #include <memory>
 #include <string>
@@ -10,6 +11,8 @@
 #include "suites/ways.hpp"
 
 namespace plumbline {
+
+constexpr double kInfinite = std::numeric_limits<double>::infinity();
 
 // Of defects that are there together, as read_departure reads them.
 using Names = std::vector<std::string>;

@@ -14,7 +14,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr double kInfinite = std::numeric_limits<double>::infinity();
 constexpr double kWorthMeasuring = 1e4;  // beyond this many times what is allowed, rounding is no explanation
 constexpr double kWorthRounding = 1e6;   // the same, of what one rounding allows
 constexpr double kBrief = 0.005;         // seconds: nobody is quicker

@@ -9,8 +9,6 @@
 namespace plumbline {
 namespace {
 
-constexpr const char* kEmbedding = "model.embed_tokens.weight";
-constexpr const char* kHead = "lm_head.weight";
 constexpr const char* kVoid =
     "void: a bias 0, a norm's weight 1, a head the embedding, a block that adds 0 to the residual stream";
 
@@ -18,10 +16,6 @@ std::int64_t elements(const std::vector<std::int64_t>& shape) {
   std::int64_t product = 1;
   for (const auto size : shape) product *= size;
   return product;
-}
-
-std::string shape_of(const std::vector<std::int64_t>& shape) {
-  return fmt::format("[{}]", fmt::join(shape, ", "));
 }
 
 // A stored file keeps a tied head as a second copy of the embedding; in code a head of its own is a parameter

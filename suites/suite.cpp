@@ -14,11 +14,11 @@ namespace {
 Subject* current_subject = nullptr;
 
 // Stage "layers.3.scores" -> "scores".
+}  // namespace
+
 std::string kind_of(const std::string& stage) {
   return stage.substr(stage.rfind('.') + 1);
 }
-
-}  // namespace
 
 Stages stages_of(const Model& model, const Tokens& tokens) {
   Stages stages;

@@ -112,6 +112,9 @@ at::Tensor padded_logits(const Tokens& sequence, std::int64_t width, Padding sid
 // Which keys each query of a batch without padding may see: (B, 1, T, T) bool.
 at::Tensor allowed_in(const Tokens& tokens);
 
+// "scores" of "layers.3.scores".
+std::string kind_of(const std::string& stage);
+
 // A stage in float64. Errors: NotShown when it was not shown.
 at::Tensor shown(const Stages& stages, const std::string& name);
 

@@ -23,12 +23,10 @@ namespace plumbline {
 namespace {
 
 namespace fs = std::filesystem;
-using nlohmann::json;
-
 // How far what failed is over its tolerance, or what passed below it: the worst of a requirement's checks,
 // null where what was compared is the same or not (a name, a count).
-json ratio_of(const reports::Requirement& requirement, bool failing) {
-  json worst;
+Json ratio_of(const reports::Requirement& requirement, bool failing) {
+  Json worst;
   bool fact = false;
   for (const auto& check : requirement.checks) {
     if (failing == check.within) continue;
@@ -39,14 +37,14 @@ json ratio_of(const reports::Requirement& requirement, bool failing) {
     const double ratio = *check.worst_difference / *check.tolerance;
     if (!std::isfinite(ratio))
       fact = true;
-    else if (worst.is_null() || worst < ratio)
+    else if (worst.is_null() || worst.get<double>() < ratio)
       worst = ratio;
   }
-  return fact ? json() : worst;
+  return fact ? Json() : worst;
 }
 
-json told(const reports::Result& result) {
-  json failed = json::array(), passed = json::array(), others = json::array();
+Json told(const reports::Result& result) {
+  Json failed = Json::array(), passed = Json::array(), others = Json::array();
   for (const auto& requirement : result.requirements) {
     const auto id = requirement.id;
     if (requirement.verdict == reports::Verdict::fail)
@@ -59,11 +57,11 @@ json told(const reports::Result& result) {
       others.push_back(
           {{"id", id}, {"verdict", to_string(requirement.verdict)}, {"reason", requirement.reason}});
   }
-  json all{{"status", result.footer.status}, {"failed", failed}, {"passed", passed}, {"others", others}};
+  Json all{{"status", result.footer.status}, {"failed", failed}, {"passed", passed}, {"others", others}};
   if (result.localisation)
     if (const auto* stage = reports::first_locally_wrong(*result.localisation)) all["stage"] = stage->stage;
   if (result.diagnosis) {
-    json named = json::array();
+    Json named = Json::array();
     for (const auto& one : result.diagnosis->explanations)
       if (one.complete) named.push_back(one.defects);
     all["diagnosis"] = {{"named", named}, {"conclusion", result.diagnosis->conclusion}};
@@ -71,7 +69,7 @@ json told(const reports::Result& result) {
   return all;
 }
 
-json run_case(const CampaignOptions& options, const CampaignCase& one) {
+Json run_case(const CampaignOptions& options, const CampaignCase& one) {
   auto folder = one.candidate.substr(one.candidate.find(':') + 1);
   const auto out =
       options.out / "runs" / one.specification / (one.defect() ? "defects" : "variants") / folder;
@@ -101,7 +99,7 @@ json run_case(const CampaignOptions& options, const CampaignCase& one) {
   const auto result = reports::from_json(read_text(file, 64 << 20), file.string());
   if (const auto wrong = reports::contradictions(result); !wrong.empty())
     throw InputError(fmt::format("{}: its document contradicts itself: {}", file.string(), wrong.front()));
-  json entry{{"candidate", one.candidate},
+  Json entry{{"candidate", one.candidate},
              {"specification", one.specification},
              {"full_size", one.full_size},
              {"decides", one.decides},
@@ -146,14 +144,14 @@ std::vector<CampaignCase> plan_campaign(const fs::path& fixtures, const std::vec
   return cases;
 }
 
-json run_campaign(const CampaignOptions& options,
+Json run_campaign(const CampaignOptions& options,
                   const std::function<void(std::size_t done, std::size_t all)>& progress) {
   const auto& cases = options.cases;
   // The long ones first: at the end nobody waits for one of them alone.
   std::vector<std::size_t> order(cases.size());
   for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
   std::stable_partition(order.begin(), order.end(), [&](std::size_t i) { return cases[i].full_size; });
-  std::vector<json> entries(cases.size());
+  std::vector<Json> entries(cases.size());
   std::atomic<std::size_t> next{0};
   std::mutex telling;
   std::size_t done = 0;

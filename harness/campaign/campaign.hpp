@@ -4,9 +4,9 @@
 
 #include <filesystem>
 #include <functional>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
+#include "harness/system/json.hpp"
 
 namespace plumbline {
 
@@ -33,19 +33,19 @@ std::vector<CampaignCase> plan_campaign(const std::filesystem::path& fixtures,
 
 // Runs them; `done` of `all` is told after each. The document: harness/campaign/campaign.schema.json, as far
 // as runs make it. Errors: InputError where a run could not be started or wrote no result.
-nlohmann::json run_campaign(const CampaignOptions& options,
-                            const std::function<void(std::size_t done, std::size_t all)>& progress);
+Json run_campaign(const CampaignOptions& options,
+                  const std::function<void(std::size_t done, std::size_t all)>& progress);
 
 // The requirement of a run that passed and came nearest to its tolerance, null where none did; but for those
 // of `by_chance`, where chance decides how near.
-nlohmann::json nearest_to_tolerance(const nlohmann::json& run, const nlohmann::json& by_chance);
+Json nearest_to_tolerance(const Json& run, const Json& by_chance);
 
 // Adds what follows from the runs: "conclusion", with the status to exit with.
-void conclude_campaign(nlohmann::json& document, const nlohmann::json& settings);
+void conclude_campaign(Json& document, const Json& settings);
 
 // The lines of the terminal; the report in Markdown; the matrix as a picture in SVG.
-std::string campaign_summary(const nlohmann::json& document);
-std::string campaign_report(const nlohmann::json& document);
-std::string campaign_matrix(const nlohmann::json& document);
+std::string campaign_summary(const Json& document);
+std::string campaign_report(const Json& document);
+std::string campaign_matrix(const Json& document);
 
 }  // namespace plumbline

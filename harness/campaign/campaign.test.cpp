@@ -7,55 +7,53 @@
 
 using namespace plumbline;
 using Catch::Matchers::ContainsSubstring;
-using nlohmann::json;
-
 namespace {
 
 const std::filesystem::path kFixtures = PLUMBLINE_SOURCE_DIR "/fixtures";
 
-json settings() {
+Json settings() {
   return {{"specification", "tiny"},
           {"full_size", {{"specification", "minimind2-small"}, {"every", 10}}},
           {"detection_margin", 50},
           {"variant_margin", 10},
-          {"narrow_suite", {{"title", "a narrow one"}, {"requirements", json::array({"PAR-1"})}}},
-          {"by_chance", json::array()},
-          {"near", json::array()},
-          {"not_failed_by_defects", json::array()}};
+          {"narrow_suite", {{"title", "a narrow one"}, {"requirements", Json::array({"PAR-1"})}}},
+          {"by_chance", Json::array()},
+          {"near", Json::array()},
+          {"not_failed_by_defects", Json::array()}};
 }
 
-json run(const std::string& candidate, int status, const json& failed, const json& passed) {
+Json run(const std::string& candidate, int status, const Json& failed, const Json& passed) {
   return {{"candidate", candidate}, {"specification", "tiny"}, {"full_size", false},
           {"decides", true},        {"seconds", 1.0},          {"status", status},
-          {"failed", failed},       {"passed", passed},        {"others", json::array()}};
+          {"failed", failed},       {"passed", passed},        {"others", Json::array()}};
 }
 
-json failing(const std::string& id, const json& margin, bool decides = true) {
+Json failing(const std::string& id, const Json& margin, bool decides = true) {
   return {{"id", id}, {"margin", margin}, {"decides", decides}};
 }
 
-json passing(const std::string& id, const json& share) {
+Json passing(const std::string& id, const Json& share) {
   return {{"id", id}, {"share", share}};
 }
 
 // One defect that is seen, one variant that passes, every requirement failed by something.
-json sound() {
-  auto wrong = run("defect:a", 1, json::array({failing("PAR-1", 70.0), failing("NUM-6", 500.0)}),
-                   json::array({passing("CFG-1", json())}));
-  wrong["diagnosis"] = {{"named", json::array({json::array({"a"})})},
+Json sound() {
+  auto wrong = run("defect:a", 1, Json::array({failing("PAR-1", 70.0), failing("NUM-6", 500.0)}),
+                   Json::array({passing("CFG-1", Json())}));
+  wrong["diagnosis"] = {{"named", Json::array({Json::array({"a"})})},
                         {"conclusion", "explained to rounding by a"}};
   const auto other =
-      run("defect:b", 1, json::array({failing("CFG-1", json())}), json::array({passing("NUM-6", 0.01)}));
-  const auto honest = run("variant:c", 0, json::array(), json::array({passing("NUM-6", 0.05)}));
-  return {{"runs", json::array({wrong, other, honest})},
+      run("defect:b", 1, Json::array({failing("CFG-1", Json())}), Json::array({passing("NUM-6", 0.01)}));
+  const auto honest = run("variant:c", 0, Json::array(), Json::array({passing("NUM-6", 0.05)}));
+  return {{"runs", Json::array({wrong, other, honest})},
           {"complete", true},
           {"program", "0"},
           {"command", "c"},
           {"device", "d"},
-          {"requirements", json::array({"PAR-1", "NUM-6", "CFG-1"})}};
+          {"requirements", Json::array({"PAR-1", "NUM-6", "CFG-1"})}};
 }
 
-json concluded(json document, const json& with = settings()) {
+Json concluded(Json document, const Json& with = settings()) {
   conclude_campaign(document, with);
   return document["conclusion"];
 }
@@ -73,12 +71,12 @@ TEST_CASE("campaign: all as it should be is status 0, with its figures", "[campa
   CHECK(found["diagnosed"] == 1);
   CHECK(found["named"] == 1);
   CHECK(found["narrow_suite"]["sees"] == 1);
-  CHECK(found["seen_by_one_alone"] == json::array({{{"run", "defect:b"}, {"requirement", "CFG-1"}}}));
+  CHECK(found["seen_by_one_alone"] == Json::array({{{"run", "defect:b"}, {"requirement", "CFG-1"}}}));
 }
 
 TEST_CASE("campaign: whatever is not as it should be is told, and is status 1", "[campaign]") {
-  const auto fails = [](const char* where, const std::function<void(json&)>& change,
-                        const json& with = settings()) {
+  const auto fails = [](const char* where, const std::function<void(Json&)>& change,
+                        const Json& with = settings()) {
     INFO(where);
     auto document = sound();
     change(document);
@@ -89,38 +87,38 @@ TEST_CASE("campaign: whatever is not as it should be is told, and is status 1", 
     CHECK_THAT(campaign_summary(document), ContainsSubstring(" ! "));
     CHECK_THAT(campaign_report(document), ContainsSubstring("# Campaign: NOT as it should be"));
   };
-  fails("survivors", [](json& d) { d["runs"][1]["status"] = 0; });
-  fails("survivors", [](json& d) { d["runs"][1]["status"] = 2; });
-  fails("survivors", [](json& d) {
+  fails("survivors", [](Json& d) { d["runs"][1]["status"] = 0; });
+  fails("survivors", [](Json& d) { d["runs"][1]["status"] = 2; });
+  fails("survivors", [](Json& d) {
     d["runs"][1]["decides"] = false, d["runs"][1]["status"] = 0;
-    d["runs"][0]["failed"].push_back(failing("CFG-1", json()));
-    d["runs"][1]["failed"] = json::array();
+    d["runs"][0]["failed"].push_back(failing("CFG-1", Json()));
+    d["runs"][1]["failed"] = Json::array();
   });
-  fails("false_alarms", [](json& d) { d["runs"][2]["status"] = 1; });
-  fails("false_alarms", [](json& d) { d["runs"][2]["status"] = 2; });
-  fails("false_alarms", [](json& d) {
-    d["runs"][2]["status"] = 3, d["runs"][2]["failed"] = json::array({failing("ROPE-7", 2.0, false)});
+  fails("false_alarms", [](Json& d) { d["runs"][2]["status"] = 1; });
+  fails("false_alarms", [](Json& d) { d["runs"][2]["status"] = 2; });
+  fails("false_alarms", [](Json& d) {
+    d["runs"][2]["status"] = 3, d["runs"][2]["failed"] = Json::array({failing("ROPE-7", 2.0, false)});
   });
-  fails("false_alarms", [](json& d) { d["runs"][2]["status"] = 3, d["runs"][2]["passed"] = json::array(); });
-  fails("unusable", [](json& d) {
+  fails("false_alarms", [](Json& d) { d["runs"][2]["status"] = 3, d["runs"][2]["passed"] = Json::array(); });
+  fails("unusable", [](Json& d) {
     d["runs"][0]["others"] =
-        json::array({json{{"id", "NUM-1"}, {"verdict", "error"}, {"reason", "no golden tensors"}}});
+        Json::array({Json{{"id", "NUM-1"}, {"verdict", "error"}, {"reason", "no golden tensors"}}});
   });
-  fails("below_margin", [](json& d) {
+  fails("below_margin", [](Json& d) {
     d["runs"][0]["failed"][1]["margin"] = 49.0, d["runs"][0]["failed"][0]["margin"] = 2.0;
   });
-  fails("above_margin", [](json& d) { d["runs"][2]["passed"][0]["share"] = 0.11; });
-  fails("not_failed_by_any", [](json& d) { d["runs"][1]["failed"][0]["id"] = "CFG-2"; });
+  fails("above_margin", [](Json& d) { d["runs"][2]["passed"][0]["share"] = 0.11; });
+  fails("not_failed_by_any", [](Json& d) { d["runs"][1]["failed"][0]["id"] = "CFG-2"; });
 }
 
 TEST_CASE("campaign: what is stated with its reason does not count against it", "[campaign]") {
   auto with = settings();
-  with["near"] = json::array({json{{"name", "defect:a"}, {"reason", "small here"}}});
-  with["not_failed_by_defects"] = json::array({json{{"name", "CFG-1"}, {"reason", "not of a reference"}}});
-  with["by_chance"] = json::array({json{{"name", "NUM-6"}, {"reason", "drawn"}}});
+  with["near"] = Json::array({Json{{"name", "defect:a"}, {"reason", "small here"}}});
+  with["not_failed_by_defects"] = Json::array({Json{{"name", "CFG-1"}, {"reason", "not of a reference"}}});
+  with["by_chance"] = Json::array({Json{{"name", "NUM-6"}, {"reason", "drawn"}}});
   auto document = sound();
-  document["runs"][0]["failed"] = json::array({failing("PAR-1", 3.0), failing("NUM-6", 4.0)});
-  document["runs"][1]["failed"] = json::array({failing("PAR-1", json())});
+  document["runs"][0]["failed"] = Json::array({failing("PAR-1", 3.0), failing("NUM-6", 4.0)});
+  document["runs"][1]["failed"] = Json::array({failing("PAR-1", Json())});
   document["runs"][2]["passed"][0]["share"] = 0.9;
   conclude_campaign(document, with);
   CHECK(document["conclusion"]["status"] == 0);

@@ -11,56 +11,58 @@
 namespace plumbline {
 namespace {
 
-using nlohmann::json;
-
-bool is_defect(const json& run) {
+bool is_defect(const Json& run) {
   return run["candidate"].get<std::string>().starts_with("defect:");
 }
 
-std::string name_of(const json& run) {
+std::string name_of(const Json& run) {
   const auto candidate = run["candidate"].get<std::string>();
   return run["full_size"].get<bool>()
              ? fmt::format("{} on {}", candidate, run["specification"].get<std::string>())
              : candidate;
 }
 
+bool is_less(const Json& one, const Json& other, const char* key) {
+  return one[key].get<double>() < other[key].get<double>();
+}
+
 // The requirement that shows it most plainly, among those that decide; null margin: what differs is a fact.
-json strongest(const json& run) {
-  json best;
+Json strongest(const Json& run) {
+  Json best;
   for (const auto& one : run["failed"]) {
     if (!one["decides"].get<bool>()) continue;
     if (one["margin"].is_null()) return one;
-    if (best.is_null() || best["margin"] < one["margin"]) best = one;
+    if (best.is_null() || is_less(best, one, "margin")) best = one;
   }
   return best;
 }
 
-json reasons_of(const json& settings, const char* list) {
-  json all = json::object();
+Json reasons_of(const Json& settings, const char* list) {
+  Json all = Json::object();
   for (const auto& one : settings.at(list)) all[one.at("name").get<std::string>()] = one.at("reason");
   return all;
 }
 
 }  // namespace
 
-json nearest_to_tolerance(const json& run, const json& by_chance) {
-  json worst;
+Json nearest_to_tolerance(const Json& run, const Json& by_chance) {
+  Json worst;
   for (const auto& one : run["passed"])
     if (!one["share"].is_null() && !by_chance.contains(one["id"].get<std::string>()) &&
-        (worst.is_null() || worst["share"] < one["share"]))
+        (worst.is_null() || is_less(worst, one, "share")))
       worst = one;
   return worst;
 }
 
-void conclude_campaign(json& document, const json& settings) {
-  json survivors = json::array(), false_alarms = json::array(), weak = json::array(), near = json::array(),
-       unnamed = json::array(), unusable = json::array();
+void conclude_campaign(Json& document, const Json& settings) {
+  Json survivors = Json::array(), false_alarms = Json::array(), weak = Json::array(), near = Json::array(),
+       unnamed = Json::array(), unusable = Json::array();
   std::map<std::string, std::vector<std::string>> fails;  // requirement -> defects at small size
   std::map<std::string, std::set<std::string>> seen_by;   // defect -> requirements that decide
   std::set<std::string> asked, narrow;
   for (const auto& id : settings.at("narrow_suite").at("requirements")) narrow.insert(id.get<std::string>());
   const auto stated = reasons_of(settings, "near"), by_chance = reasons_of(settings, "by_chance");
-  json weakest, closest;
+  Json weakest, closest;
   int defects = 0, variants = 0, defects_full = 0, variants_full = 0, narrow_sees = 0, diagnosed = 0,
       named = 0;
   for (const auto& run : document["runs"]) {
@@ -74,13 +76,13 @@ void conclude_campaign(json& document, const json& settings) {
       // What an arrangement does not show is not assessed, which no variant is blamed for.
       const auto status = run["status"].get<int>();
       if (run["passed"].empty() || (status != 0 && !(status == 3 && run["failed"].empty()))) {
-        json failed = json::array();
+        Json failed = Json::array();
         for (const auto& one : run["failed"]) failed.push_back(one["id"]);
         false_alarms.push_back({{"run", name}, {"status", run["status"]}, {"failed", failed}});
       }
       if (const auto one = nearest_to_tolerance(run, by_chance); !one.is_null()) {
-        json entry{{"run", name}, {"requirement", one["id"]}, {"share", one["share"]}};
-        if (closest.is_null() || closest["share"] < entry["share"]) closest = entry;
+        Json entry{{"run", name}, {"requirement", one["id"]}, {"share", one["share"]}};
+        if (closest.is_null() || is_less(closest, entry, "share")) closest = entry;
         if (entry["share"].get<double>() * settings.at("variant_margin").get<double>() > 1) {
           if (stated.contains(run["candidate"].get<std::string>()))
             entry["reason"] = stated[run["candidate"].get<std::string>()];
@@ -94,9 +96,9 @@ void conclude_campaign(json& document, const json& settings) {
     const bool seen = decides ? run["status"] == 1 : !run["failed"].empty();
     if (!seen) survivors.push_back({{"run", name}, {"status", run["status"]}});
     if (const auto one = strongest(run); !one.is_null() && !one["margin"].is_null()) {
-      json entry{{"run", name}, {"requirement", one["id"]}, {"margin", one["margin"]}};
-      if (weakest.is_null() || entry["margin"] < weakest["margin"]) weakest = entry;
-      if (entry["margin"] < settings.at("detection_margin")) {
+      Json entry{{"run", name}, {"requirement", one["id"]}, {"margin", one["margin"]}};
+      if (weakest.is_null() || is_less(entry, weakest, "margin")) weakest = entry;
+      if (entry["margin"].get<double>() < settings.at("detection_margin").get<double>()) {
         if (stated.contains(run["candidate"].get<std::string>()))
           entry["reason"] = stated[run["candidate"].get<std::string>()];
         weak.push_back(entry);
@@ -117,7 +119,7 @@ void conclude_campaign(json& document, const json& settings) {
       ++diagnosed;
       const auto defect = run["candidate"].get<std::string>().substr(7);
       bool hit = false;
-      for (const auto& one : run["diagnosis"]["named"]) hit = hit || one == json::array({defect});
+      for (const auto& one : run["diagnosis"]["named"]) hit = hit || one == Json::array({defect});
       if (hit)
         ++named;
       else
@@ -125,18 +127,18 @@ void conclude_campaign(json& document, const json& settings) {
     }
   }
   const auto allowed = reasons_of(settings, "not_failed_by_defects");
-  json blind = json::array(), alone = json::array();
+  Json blind = Json::array(), alone = Json::array();
   if (document.value("complete", false))
     for (const auto& id : asked) {
       if (fails.contains(id)) continue;
-      json entry{{"requirement", id}};
+      Json entry{{"requirement", id}};
       if (allowed.contains(id)) entry["reason"] = allowed[id];
       blind.push_back(entry);
     }
   for (const auto& [defect, ids] : seen_by)
     if (ids.size() == 1) alone.push_back({{"run", defect}, {"requirement", *ids.begin()}});
-  const auto unexplained = [](const json& list) {
-    return std::count_if(list.begin(), list.end(), [](const json& one) { return !one.contains("reason"); });
+  const auto unexplained = [](const Json& list) {
+    return std::count_if(list.begin(), list.end(), [](const Json& one) { return !one.contains("reason"); });
   };
   const bool holds = survivors.empty() && false_alarms.empty() && unusable.empty() &&
                      unexplained(weak) == 0 && unexplained(near) == 0 && unexplained(blind) == 0;

@@ -12,21 +12,19 @@
 namespace plumbline {
 namespace {
 
-using nlohmann::json;
-
-std::string times(const json& ratio) {
+std::string times(const Json& ratio) {
   const auto value = ratio.get<double>();
   return value >= 1e4  ? fmt::format("{:.0e}", value)
          : value >= 10 ? fmt::format("{:.0f}", value)
                        : fmt::format("{:.2g}", value);
 }
 
-std::string text(const json& value) {
+std::string text(const Json& value) {
   return value.is_string() ? value.get<std::string>() : value.dump();
 }
 
 // "defect:mask-none (MODE-1)", each with its reason where one is stated.
-std::string listed(const json& list, const std::function<std::string(const json&)>& words) {
+std::string listed(const Json& list, const std::function<std::string(const Json&)>& words) {
   std::vector<std::string> all;
   for (const auto& one : list)
     all.push_back(words(one) + (one.contains("reason") ? fmt::format(" [{}]", text(one["reason"])) : ""));
@@ -39,7 +37,7 @@ struct Line {
 };
 
 // The findings, each a sentence, in the order in which they matter.
-std::vector<Line> findings(const json& document) {
+std::vector<Line> findings(const Json& document) {
   const auto& c = document["conclusion"];
   const auto count = [&](const char* key) { return c[key].get<int>(); };
   const auto size = [&](const char* key) { return static_cast<int>(c[key].size()); };
@@ -50,11 +48,11 @@ std::vector<Line> findings(const json& document) {
     return count(key) > 0 ? fmt::format(", {} of the runs at full size", count(key)) : std::string();
   };
   const auto explained = [&](const char* key) {
-    return std::all_of(c[key].begin(), c[key].end(), [](const json& one) { return one.contains("reason"); });
+    return std::all_of(c[key].begin(), c[key].end(), [](const Json& one) { return one.contains("reason"); });
   };
   const auto near = [&](const char* key, const std::string& what, const char* ratio, const char* unit) {
     if (size(key) > 0)
-      lines.push_back({explained(key), what + ": " + listed(c[key], [&](const json& one) {
+      lines.push_back({explained(key), what + ": " + listed(c[key], [&](const Json& one) {
                                          return fmt::format("{} ({}, {} {})", text(one["run"]),
                                                             text(one["requirement"]), times(one[ratio]),
                                                             unit);
@@ -66,7 +64,7 @@ std::vector<Line> findings(const json& document) {
          fmt::format(
              "{} of {} defects seen{}{}", defects - size("survivors"), defects,
              at_full("defects_at_full_size"),
-             size("survivors") == 0 ? "" : "; NOT SEEN: " + listed(c["survivors"], [](const json& one) {
+             size("survivors") == 0 ? "" : "; NOT SEEN: " + listed(c["survivors"], [](const Json& one) {
                                              return fmt::format("{} (status {})", text(one["run"]),
                                                                 one["status"].get<int>());
                                            }))});
@@ -76,12 +74,12 @@ std::vector<Line> findings(const json& document) {
                                  variants, at_full("variants_at_full_size"),
                                  size("false_alarms") == 0
                                      ? ""
-                                     : "; WRONGLY FAILED: " + listed(c["false_alarms"], [](const json& one) {
+                                     : "; WRONGLY FAILED: " + listed(c["false_alarms"], [](const Json& one) {
                                          return fmt::format("{} (status {}: {})", text(one["run"]),
                                                             one["status"].get<int>(), one["failed"].dump());
                                        }))});
   if (size("unusable") > 0)
-    lines.push_back({false, "could not be judged: " + listed(c["unusable"], [](const json& one) {
+    lines.push_back({false, "could not be judged: " + listed(c["unusable"], [](const Json& one) {
                               return fmt::format("{} of {} ({})", text(one["requirement"]), text(one["run"]),
                                                  text(one["reason"]));
                             })});
@@ -104,7 +102,7 @@ std::vector<Line> findings(const json& document) {
         {true,
          fmt::format(
              "the diagnosis names {} of {} defects{}", count("named"), count("diagnosed"),
-             size("not_named") == 0 ? "" : "; not named: " + listed(c["not_named"], [](const json& one) {
+             size("not_named") == 0 ? "" : "; not named: " + listed(c["not_named"], [](const Json& one) {
                                              return text(one["run"]);
                                            }))});
   if (count("defects") > 0)
@@ -112,12 +110,12 @@ std::vector<Line> findings(const json& document) {
                                        c["narrow_suite"]["sees"].get<int>(), count("defects"))});
   if (size("not_failed_by_any") > 0)
     lines.push_back({explained("not_failed_by_any"), "requirements that no defect fails: " +
-                                                         listed(c["not_failed_by_any"], [](const json& one) {
+                                                         listed(c["not_failed_by_any"], [](const Json& one) {
                                                            return text(one["requirement"]);
                                                          })});
   if (size("seen_by_one_alone") > 0)
     lines.push_back({true, "seen by one requirement that decides, and no other: " +
-                               listed(c["seen_by_one_alone"], [](const json& one) {
+                               listed(c["seen_by_one_alone"], [](const Json& one) {
                                  return fmt::format("{} ({})", text(one["run"]).substr(7),
                                                     text(one["requirement"]));
                                })});
@@ -125,7 +123,7 @@ std::vector<Line> findings(const json& document) {
 }
 
 // What colours a cell: how far over the tolerance, in steps of a hundred.
-const char* shade(const json& margin) {
+const char* shade(const Json& margin) {
   if (margin.is_null()) return "f";
   const auto value = margin.get<double>();
   return value < 50 ? "a" : value < 1e3 ? "b" : value < 1e5 ? "c" : "d";
@@ -133,7 +131,7 @@ const char* shade(const json& margin) {
 
 }  // namespace
 
-std::string campaign_summary(const json& document) {
+std::string campaign_summary(const Json& document) {
   std::string lines;
   for (const auto& line : findings(document))
     lines += fmt::format(" {} {}\n", line.fine ? " " : "!", line.text);
@@ -143,7 +141,7 @@ std::string campaign_summary(const json& document) {
                       : "What was run is as it should be; the rest was not looked at.");
 }
 
-std::string campaign_report(const json& document) {
+std::string campaign_report(const Json& document) {
   std::string page = fmt::format("# Campaign: {}\n\n", document["conclusion"]["status"] == 0
                                                            ? "every defect seen, no honest variant failed"
                                                            : "NOT as it should be");
@@ -197,10 +195,10 @@ std::string campaign_report(const json& document) {
   return page;
 }
 
-std::string campaign_matrix(const json& document) {
+std::string campaign_matrix(const Json& document) {
   std::vector<std::string> columns;
   for (const auto& id : document["requirements"]) columns.push_back(text(id));
-  std::vector<const json*> rows;
+  std::vector<const Json*> rows;
   for (const auto& run : document["runs"])
     if (text(run["candidate"]).starts_with("defect:") && !run["full_size"].get<bool>()) rows.push_back(&run);
   constexpr int kCell = 11, kLeft = 250, kTop = 74;

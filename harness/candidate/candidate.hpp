@@ -6,12 +6,12 @@
 
 #include <map>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
 #include <stdexcept>
 #include <string>
 #include <vector>
+#include "harness/system/json.hpp"
 
 #include "harness/model/model.hpp"
 #include "harness/model/training.hpp"
@@ -21,7 +21,7 @@ namespace plumbline {
 
 // A value of the candidate's configuration, under the specification's key, and where it was read.
 struct Setting {
-  nlohmann::json value;
+  Json value;
   std::string where;  // "config.json: rope_parameters.rope_theta"
 };
 
@@ -38,8 +38,7 @@ struct Description {
   std::map<std::string, Setting> configuration;  // what is missing here was not shown
   std::vector<ParameterDescription> parameters;
   std::vector<std::string> notes;
-  nlohmann::json stated =
-      {};  // a checkpoint's config.json as it stands, unknown settings too; null: there is none
+  Json stated = {};  // a checkpoint's config.json as it stands, unknown settings too; null: there is none
 };
 
 // The candidate cannot do what was asked of it: the check is not assessed, with this reason.

@@ -43,7 +43,7 @@ std::map<std::string, Setting> settings_from_shapes(const std::vector<NamedTenso
   for (const auto& [name, values] : tensors) {
     const auto from = fmt::format("the shape of {}", name);
     last_layer = std::max(last_layer, layer_of(name));
-    if (name == "model.embed_tokens.weight" && values.dim() == 2) {
+    if (name == kEmbedding && values.dim() == 2) {
       settings["vocab_size"] = {values.size(0), from};
       settings["hidden_size"] = {values.size(1), from};
     }
@@ -57,17 +57,16 @@ std::map<std::string, Setting> settings_from_shapes(const std::vector<NamedTenso
 
 // A tied matrix has two names, and software that stores shared memory once may keep either.
 void adopt_head_as_embedding(Description& description, Weights& weights) {
-  constexpr const char* embedding = "model.embed_tokens.weight";
-  const auto head = weights.find("lm_head.weight");
+  const auto head = weights.find(kHead);
   const auto tied = description.configuration.find("tie_word_embeddings");
-  if (head == weights.end() || weights.contains(embedding)) return;
+  if (head == weights.end() || weights.contains(kEmbedding)) return;
   if (tied == description.configuration.end() || tied->second.value != true) return;
   for (auto& parameter : description.parameters)
-    if (parameter.name == head->first) parameter.name = embedding;
-  weights[embedding] = head->second;
+    if (parameter.name == head->first) parameter.name = kEmbedding;
+  weights[kEmbedding] = head->second;
   weights.erase(head);
   description.notes.push_back(
-      fmt::format("the tied matrix is stored as lm_head.weight alone; it was judged as {}", embedding));
+      fmt::format("the tied matrix is stored as lm_head.weight alone; it was judged as {}", kEmbedding));
 }
 
 }  // namespace
@@ -115,7 +114,7 @@ void export_checkpoint(const Specification& specification, const std::filesystem
   std::vector<std::pair<std::string, at::Tensor>> tensors(weights.begin(), weights.end());
   // The weights first: a directory with a config.json is complete.
   write_safetensors(directory / "model.safetensors", tensors, {{"format", "pt"}});
-  write_atomically(directory / "config.json", config.dump(2) + "\n");
+  write_atomically(directory / "config.json", config.dump({.indent = 2}) + "\n");
 }
 
 }  // namespace plumbline

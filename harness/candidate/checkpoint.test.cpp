@@ -47,9 +47,9 @@ struct StateDict {
     write_safetensors(file, tensors);
     candidate = open(file);
   }
-  nlohmann::json setting(const std::string& key) const {
+  Json setting(const std::string& key) const {
     const auto& settings = candidate->describe().configuration;
-    return settings.contains(key) ? settings.at(key).value : nlohmann::json();
+    return settings.contains(key) ? settings.at(key).value : Json();
   }
 };
 

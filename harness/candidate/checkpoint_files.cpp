@@ -20,8 +20,6 @@ namespace plumbline {
 namespace {
 
 namespace fs = std::filesystem;
-using nlohmann::json;
-
 constexpr std::uint64_t mebibyte = 1u << 20;
 constexpr std::uint64_t most_config_bytes = 16 * mebibyte;
 constexpr std::uint64_t most_index_bytes = 64 * mebibyte;
@@ -98,7 +96,7 @@ std::map<std::string, std::string> read_index(Reading& reading) {
   const fs::path path = reading.root / index_name;
   const std::string text = read_text(path, most_index_bytes);
   const std::string file = printable(path.string(), 1000);
-  const json index = parse_json(text, file);
+  const Json index = parse_json(text, file);
   if (!index.is_object() || !index.contains("weight_map") || !index["weight_map"].is_object() ||
       index["weight_map"].empty()) {
     throw InputError(file +
@@ -185,12 +183,12 @@ std::string last_line(std::string text) {
 }
 
 // What the child said of its work; all of it is of unknown origin.
-json report_of(const ChildResult& child, const std::string& file, const ChildLimits& limits) {
+Json report_of(const ChildResult& child, const std::string& file, const ChildLimits& limits) {
   if (child.timed_out) {
     throw InputError(fmt::format("{}: the process that reads it did not end within {} s", file,
                                  std::chrono::duration_cast<std::chrono::seconds>(limits.time).count()));
   }
-  json report;
+  Json report;
   try {
     report = parse_json(last_line(child.output), file);
   } catch (const InputError&) {
@@ -223,12 +221,12 @@ void read_pickle(const fs::path& path, Reading& reading) {
   const ChildResult child =
       run_child({reading.python, script, fs::absolute(path).string(), converted.string()}, limits,
                 {{"OMP_NUM_THREADS", "1"}, {"CUDA_VISIBLE_DEVICES", ""}});
-  const json report = report_of(child, file, limits);
+  const Json report = report_of(child, file, limits);
   if (sha256_of_file(path) != hash) throw InputError(file + ": changed while it was read");
   reading.files.notes.push_back(
       path.filename().string() +
       " is a pickle; it was read in a process of its own, running none of its code");
-  for (const json& note : report["notes"]) {
+  for (const Json& note : report["notes"]) {
     if (note.is_string()) reading.files.notes.push_back(printable(note.get<std::string>(), 1000));
   }
   add(read_counted(converted, reading), reading);

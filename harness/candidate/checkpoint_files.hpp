@@ -4,10 +4,10 @@
 #include <ATen/ATen.h>
 
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <vector>
+#include "harness/system/json.hpp"
 
 namespace plumbline {
 
@@ -19,10 +19,10 @@ struct NamedTensor {
 };
 
 struct CheckpointFiles {
-  std::optional<nlohmann::json> config;  // an object; none for a lone weight file
-  std::string config_path;               // empty without a config
-  std::vector<NamedTensor> tensors;      // sorted by name, no name twice
-  std::vector<std::string> notes;        // one line each: what a reader of the verdict should know
+  std::optional<Json> config;        // an object; none for a lone weight file
+  std::string config_path;           // empty without a config
+  std::vector<NamedTensor> tensors;  // sorted by name, no name twice
+  std::vector<std::string> notes;    // one line each: what a reader of the verdict should know
   std::string sha256;  // over "relative name\0sha256 of the content\n" of every file read, sorted by name
 };
 

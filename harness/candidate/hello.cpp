@@ -16,8 +16,6 @@
 namespace plumbline {
 namespace {
 
-using nlohmann::json;
-
 constexpr std::size_t kMostAxes = 8;
 
 std::optional<at::ScalarType> type_named(const std::string& name) {
@@ -30,7 +28,7 @@ std::optional<at::ScalarType> type_named(const std::string& name) {
 class Reader {
  public:
   // `known`: the settings that there are, and what a value of each looks like.
-  Reader(const json& fields, std::map<std::string, Setting> known, const std::string& name)
+  Reader(const Json& fields, std::map<std::string, Setting> known, const std::string& name)
       : fields_(fields), known_(std::move(known)), name_(name) {}
 
   [[noreturn]] void refuse(const std::string& complaint) const {
@@ -51,7 +49,7 @@ class Reader {
           !setting["where"].is_string())
         refuse(fmt::format("configuration.{}: expected an object with 'value' and 'where'", printable(key)));
       const auto& value = setting["value"];
-      if (!value.is_primitive() || value.is_null())
+      if (value.is_array() || value.is_object() || value.is_null())
         refuse(fmt::format("configuration.{}: expected a number, a text, true or false", printable(key)));
       const auto known = known_.find(key);
       if (known == known_.end())
@@ -60,7 +58,7 @@ class Reader {
       const auto& example = known->second.value;
       if (!is_like(value, example))
         refuse(fmt::format("configuration.{} is {}, expected something like {}", key,
-                           printable(value.dump(-1, ' ', true), 80), example.dump()));
+                           printable(value.dump({.ascii = true}), 80), example.dump()));
       settings[key] = {value, printable(setting["where"].get<std::string>())};
     }
     return settings;
@@ -87,7 +85,7 @@ class Reader {
         refuse(fmt::format("parameter '{}' has {} axes; expected {} at most", shown, item["shape"].size(),
                            kMostAxes));
       for (const auto& size : item["shape"]) {
-        if (!size.is_number_integer() || size < 1 || size > (std::int64_t{1} << 31) / elements)
+        if (!size.is_integer_from(1, (std::int64_t{1} << 31) / elements))
           refuse(fmt::format("parameter '{}' has shape {}", shown, printable(item["shape"].dump(), 80)));
         parameter.shape.push_back(size.get<std::int64_t>());
         elements *= parameter.shape.back();
@@ -130,13 +128,13 @@ class Reader {
     if (!can["stages"].is_array()) refuse("can: 'stages' is no list");
     for (const auto& stage : can["stages"]) {
       if (!stage.is_string())
-        refuse(fmt::format("can: 'stages' lists {}", printable(stage.dump(-1, ' ', true), 60)));
+        refuse(fmt::format("can: 'stages' lists {}", printable(stage.dump({.ascii = true}), 60)));
       all.push_back(printable(stage.get<std::string>(), 60));
     }
     return all;
   }
 
-  json mapping() const { return fields_.contains("mapping") ? fields_["mapping"] : json(); }
+  Json mapping() const { return fields_.contains("mapping") ? fields_["mapping"] : Json(); }
 
   // What it can do, in the words of requirements.json.
   std::set<std::string> capabilities() const {
@@ -163,7 +161,7 @@ class Reader {
     return all;
   }
 
-  std::set<std::string> generation(const json& can) const {
+  std::set<std::string> generation(const Json& can) const {
     if (!can.contains("generate") || can["generate"].is_null()) return {};
     if (!can["generate"].is_object()) refuse("can.generate is neither an object nor null");
     const auto& generate = can["generate"];
@@ -179,52 +177,55 @@ class Reader {
 
   // Where batch, position, head and size stand among the axes of the cache's tensors; empty: it shows none.
   std::vector<std::int64_t> axes() const {
-    const auto& cache = fields_.at("can").value("cache", json());
+    const auto& cache = fields_.at("can").value("cache", Json());
     if (!cache.is_object() || !cache.contains("axes") || cache["axes"].is_null()) return {};
     const auto& names = cache["axes"];
+    const auto refuse_axes = [&] {
+      refuse("can.cache.axes does not name batch, position, head and size, each once");
+    };
+    if (!names.is_array() || names.size() != 4) refuse_axes();
     std::vector<std::int64_t> order;
     for (const auto* axis : {"batch", "position", "head", "size"}) {
       const auto found = std::find(names.begin(), names.end(), axis);
-      if (!names.is_array() || names.size() != 4 || found == names.end())
-        refuse("can.cache.axes does not name batch, position, head and size, each once");
+      if (found == names.end()) refuse_axes();
       order.push_back(found - names.begin());
     }
     return order;
   }
 
  private:
-  static bool is_like(const json& value, const json& example) {
-    if (example.is_number_integer()) return value.is_number_integer() && value >= 1 && value <= (1 << 30);
+  static bool is_like(const Json& value, const Json& example) {
+    if (example.is_integer()) return value.is_integer_from(1, 1 << 30);
     if (example.is_number()) return value.is_number();
-    return value.type() == example.type();
+    return value.kind() == example.kind();
   }
-  bool truth(const json& object, const char* key) const {
+  bool truth(const Json& object, const char* key) const {
     if (!object.contains(key)) return false;
     if (!object[key].is_boolean()) refuse(fmt::format("can: '{}' is neither true nor false", key));
     return object[key].get<bool>();
   }
-  std::vector<std::string> words(const json& object, const char* key,
+  std::vector<std::string> words(const Json& object, const char* key,
                                  const std::vector<std::string>& known) const {
     std::vector<std::string> all;
     if (!object.contains(key) || object[key].is_null()) return all;
     if (!object[key].is_array()) refuse(fmt::format("can: '{}' is no list", key));
     for (const auto& word : object[key]) {
       if (!word.is_string() || std::find(known.begin(), known.end(), word.get<std::string>()) == known.end())
-        refuse(fmt::format("can: '{}' lists {}; known are {}", key, printable(word.dump(-1, ' ', true), 60),
+        refuse(fmt::format("can: '{}' lists {}; known are {}", key, printable(word.dump({.ascii = true}), 60),
                            fmt::join(known, ", ")));
       all.push_back(word.get<std::string>());
     }
     return all;
   }
 
-  const json& fields_;
+  const Json& fields_;
   std::map<std::string, Setting> known_;
   std::string name_;
 };
 
 }  // namespace
 
-Hello read_hello(const json& fields, const Specification& specification, at::ScalarType type,
+Hello read_hello(const Json& fields, const Specification& specification, at::ScalarType type,
                  const std::string& name) {
   const Reader reader(fields, settings_of(specification, ""), name);
   if (!fields.contains("protocol") || fields["protocol"] != 1) reader.refuse("expected protocol 1");

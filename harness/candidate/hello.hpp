@@ -1,10 +1,10 @@
 // What a live candidate says of itself when it is greeted (protocol.md, "hello"), read strictly.
 #pragma once
 
-#include <nlohmann/json.hpp>
 #include <set>
 #include <string>
 #include <vector>
+#include "harness/system/json.hpp"
 
 #include "harness/candidate/candidate.hpp"
 
@@ -15,7 +15,7 @@ struct Hello {
   std::map<std::string, Setting> configuration;
   std::vector<ParameterDescription> parameters;  // under the candidate's own names
   std::vector<std::vector<std::string>> tied;    // names that are one tensor
-  nlohmann::json mapping;                        // null: its names are canonical
+  Json mapping;                                  // null: its names are canonical
   std::vector<std::string> stages;               // that it means to show
   std::set<std::string> capabilities;            // see Candidate::capabilities
   // Where batch, position, head and size stand among the axes of the cache's tensors; empty: it shows none.
@@ -24,7 +24,7 @@ struct Hello {
 
 // `type`: what the candidate was asked to run in; `name`: what the user called it. Errors: InputError naming
 // the field.
-Hello read_hello(const nlohmann::json& fields, const Specification& specification, at::ScalarType type,
+Hello read_hello(const Json& fields, const Specification& specification, at::ScalarType type,
                  const std::string& name);
 
 }  // namespace plumbline

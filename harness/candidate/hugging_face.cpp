@@ -10,37 +10,35 @@
 namespace plumbline {
 namespace {
 
-using nlohmann::json;
-
 class Config {
  public:
-  Config(const json& config, std::string file) : config_(config), file_(std::move(file)) {}
+  Config(const Json& config, std::string file) : config_(config), file_(std::move(file)) {}
 
   [[noreturn]] void refuse(const std::string& complaint) const {
     throw InputError(fmt::format("{}: {}", file_, complaint));
   }
 
-  const json* at(const std::string& key) const {
+  const Json* at(const std::string& key) const {
     const auto found = config_.find(key);
-    return found == config_.end() || found->is_null() ? nullptr : &*found;
+    return found == nullptr || found->is_null() ? nullptr : found;
   }
 
   // Takes config[key] over as `setting`, if it is there.
-  void take(const std::string& key, const std::string& setting, bool (json::*is)() const noexcept,
+  void take(const std::string& key, const std::string& setting, bool (Json::*is)() const noexcept,
             const char* expected) {
     const auto* value = at(key);
     if (value == nullptr) return;
     if (!(value->*is)())
       refuse(
-          fmt::format("'{}' is {}, expected {}", key, printable(value->dump(-1, ' ', true), 80), expected));
+          fmt::format("'{}' is {}, expected {}", key, printable(value->dump({.ascii = true}), 80), expected));
     settings[setting] = {*value, place(key)};
   }
   void take_size(const std::string& key) {
-    take(key, key, &json::is_number_integer, "a whole number");
+    take(key, key, &Json::is_integer, "a whole number");
     const auto found = settings.find(key);
     if (found == settings.end()) return;
     const auto& value = found->second.value;
-    if (value.is_number_unsigned() && value.get<std::uint64_t>() > (1u << 30))
+    if (value.is_unsigned() && value.get<std::uint64_t>() > (1u << 30))
       refuse(fmt::format("'{}' is {}: no such model exists", key, value.dump()));
     if (value.get<std::int64_t>() < 1)
       refuse(fmt::format("'{}' is {}, expected at least 1: no such model exists", key, value.dump()));
@@ -51,19 +49,19 @@ class Config {
     return found == settings.end() ? std::nullopt : std::optional(found->second.value.get<std::int64_t>());
   }
 
-  const json& raw() const { return config_; }
+  const Json& raw() const { return config_; }
   std::string place(const std::string& key) const { return fmt::format("{}: {}", file_, key); }
 
   std::map<std::string, Setting> settings;
 
  private:
-  const json& config_;
+  const Json& config_;
   std::string file_;
 };
 
 // rope_theta stands at the top (transformers 4) or in rope_parameters (5); scaling in rope_scaling or there.
 void take_rotary(Config& config) {
-  config.take("rope_theta", "rope_theta", &json::is_number, "a number");
+  config.take("rope_theta", "rope_theta", &Json::is_number, "a number");
   std::string type = "default";
   std::string where = "no scaling is configured";
   // Anything but the default decides, wherever it stands: what two places say differently is not taken as
@@ -73,7 +71,7 @@ void take_rotary(Config& config) {
     type = found;
     where = config.place(place);
   };
-  const auto departs_unless = [&](const json& section, const char* name, const json& neutral,
+  const auto departs_unless = [&](const Json& section, const char* name, const Json& neutral,
                                   const std::string& place) {
     if (section.contains(name) && !section[name].is_null() && section[name] != neutral)
       departs(name, place + name);
@@ -140,7 +138,7 @@ void refuse_impossible(const Config& config) {
 
 }  // namespace
 
-std::map<std::string, Setting> read_settings(const json& raw, const std::string& file) {
+std::map<std::string, Setting> read_settings(const Json& raw, const std::string& file) {
   if (!raw.is_object()) throw InputError(fmt::format("{}: expected a JSON object", file));
   Config config(raw, file);
   const auto* type = config.at("model_type");
@@ -159,12 +157,12 @@ std::map<std::string, Setting> read_settings(const json& raw, const std::string&
   for (const auto* key : {"vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads",
                           "num_key_value_heads", "intermediate_size", "max_position_embeddings", "head_dim"})
     config.take_size(key);
-  config.take("hidden_act", "hidden_act", &json::is_string, "a string");
-  config.take("rms_norm_eps", "rms_norm_eps", &json::is_number, "a number");
-  config.take("attention_bias", "attention_bias", &json::is_boolean, "true or false");
-  config.take("mlp_bias", "mlp_bias", &json::is_boolean, "true or false");
-  config.take("tie_word_embeddings", "tie_word_embeddings", &json::is_boolean, "true or false");
-  config.take(model_type == "llama" ? "attention_dropout" : "dropout", "dropout", &json::is_number,
+  config.take("hidden_act", "hidden_act", &Json::is_string, "a string");
+  config.take("rms_norm_eps", "rms_norm_eps", &Json::is_number, "a number");
+  config.take("attention_bias", "attention_bias", &Json::is_boolean, "true or false");
+  config.take("mlp_bias", "mlp_bias", &Json::is_boolean, "true or false");
+  config.take("tie_word_embeddings", "tie_word_embeddings", &Json::is_boolean, "true or false");
+  config.take(model_type == "llama" ? "attention_dropout" : "dropout", "dropout", &Json::is_number,
               "a number");
   take_rotary(config);
   refuse_impossible(config);
@@ -183,7 +181,7 @@ std::map<std::string, Setting> read_settings(const json& raw, const std::string&
   return settings;
 }
 
-json llama_config(const Specification& s) {
+Json llama_config(const Specification& s) {
   if (s.rotary != Rotary::halves)
     throw InputError(
         fmt::format("export {}: it turns neighbouring pairs, and LlamaForCausalLM turns halves; no "

@@ -2,8 +2,8 @@
 #pragma once
 
 #include <map>
-#include <nlohmann/json.hpp>
 #include <string>
+#include "harness/system/json.hpp"
 
 #include "harness/candidate/candidate.hpp"
 #include "harness/model/specification.hpp"
@@ -14,10 +14,10 @@ namespace plumbline {
 // Reads what transformers 4 (`rope_theta`) and 5 (`rope_parameters`) write for model types "llama" and
 // "minimind". Errors: InputError naming file and key for another architecture, a value of the wrong type, two
 // values that contradict each other, and numbers that describe no possible model.
-std::map<std::string, Setting> read_settings(const nlohmann::json& config, const std::string& file);
+std::map<std::string, Setting> read_settings(const Json& config, const std::string& file);
 
 // config.json as transformers 4 and 5 both read it, for LlamaForCausalLM.
 // Errors: InputError for what that class cannot be: neighbouring pairs.
-nlohmann::json llama_config(const Specification& specification);
+Json llama_config(const Specification& specification);
 
 }  // namespace plumbline

@@ -12,12 +12,10 @@
 
 using namespace plumbline;
 using Catch::Matchers::ContainsSubstring;
-using nlohmann::json;
-
 namespace {
 
 // As transformers 5 writes MiniMind2-Small as a Llama.
-json llama5() {
+Json llama5() {
   return parse_json(R"({
     "architectures": ["LlamaForCausalLM"], "attention_bias": false, "attention_dropout": 0.0, "bos_token_id": 1,
     "dtype": "float32", "eos_token_id": 2, "head_dim": 64, "hidden_act": "silu", "hidden_size": 512,
@@ -30,7 +28,7 @@ json llama5() {
 }
 
 // As transformers 4 does.
-json llama4() {
+Json llama4() {
   auto config = llama5();
   config.erase("rope_parameters");
   config.erase("dtype");
@@ -41,7 +39,7 @@ json llama4() {
 }
 
 // As MiniMind's own class is saved (commit c090b69).
-json minimind() {
+Json minimind() {
   return parse_json(R"({
     "architectures": ["MiniMindForCausalLM"], "dropout": 0.0, "flash_attn": true, "hidden_act": "silu",
     "hidden_size": 512, "intermediate_size": null, "max_position_embeddings": 32768, "model_type": "minimind",
@@ -51,8 +49,8 @@ json minimind() {
 }
 
 // The settings without where they were read.
-std::map<std::string, json> values(const json& config) {
-  std::map<std::string, json> all;
+std::map<std::string, Json> values(const Json& config) {
+  std::map<std::string, Json> all;
   for (const auto& [key, setting] : read_settings(config, "config.json")) {
     all[key] = setting.value;
     CHECK_FALSE(setting.where.empty());
@@ -60,7 +58,7 @@ std::map<std::string, json> values(const json& config) {
   return all;
 }
 
-std::string refusal(const json& config) {
+std::string refusal(const Json& config) {
   try {
     read_settings(config, "config.json");
   } catch (const InputError& error) {
@@ -72,7 +70,7 @@ std::string refusal(const json& config) {
   return "accepted";
 }
 
-std::string refusal_with(const std::string& key, const json& value, json config = llama5()) {
+std::string refusal_with(const std::string& key, const Json& value, Json config = llama5()) {
   config[key] = value;
   return refusal(config);
 }
@@ -86,7 +84,7 @@ Specification specification(const std::string& name) {
 TEST_CASE("hugging_face: a config of transformers 4 or 5 says all that the specification has",
           "[candidate][config]") {
   const auto expected = [] {
-    std::map<std::string, json> all;
+    std::map<std::string, Json> all;
     for (const auto& [key, setting] : settings_of(specification("minimind2-small"), ""))
       all[key] = setting.value;
     return all;
@@ -144,8 +142,8 @@ TEST_CASE("hugging_face: what a config does not say, or says as null, is left ou
   less.erase("rope_parameters");
   CHECK_FALSE(values(less).contains("rope_theta"));
   CHECK(values(less).at("rope_type") == "default");
-  CHECK(values(json{{"model_type", "llama"}}) ==
-        std::map<std::string, json>{{"rotary", "halves"}, {"rope_type", "default"}});
+  CHECK(values(Json{{"model_type", "llama"}}) ==
+        std::map<std::string, Json>{{"rotary", "halves"}, {"rope_type", "default"}});
 }
 
 TEST_CASE("hugging_face: a value of the wrong type is refused by its key", "[candidate][config]") {
@@ -172,7 +170,7 @@ TEST_CASE("hugging_face: a value of the wrong type is refused by its key", "[can
       CHECK_THAT(refusal_with(key, raw(text), llama4()),
                  ContainsSubstring("'" + key + "' is " + text + ", expected a number"));
   CHECK(refusal_with("hidden_act", 5) == "'hidden_act' is 5, expected a string");
-  CHECK(refusal_with("hidden_act", json::array({std::string(5000, 'x')})).size() < 200);
+  CHECK(refusal_with("hidden_act", Json::array({std::string(5000, 'x')})).size() < 200);
   CHECK(refusal_with("vocab_size", "\x1b[2J\n\u202e").find('\x1b') == std::string::npos);
 }
 
@@ -188,22 +186,22 @@ TEST_CASE("hugging_face: numbers that describe no model are refused with the num
   CHECK(refusal_with("head_dim", 63).starts_with("head size 63 is odd"));
   CHECK(refusal_with("head_dim", 32) == "accepted");  // possible, and for the suites to judge
   const double nan = std::numeric_limits<double>::quiet_NaN(), inf = std::numeric_limits<double>::infinity();
-  for (const auto& eps : {json(0.0), json(-1e-5), json(1.0), json(5), json(nan), json(inf)})
+  for (const auto& eps : {Json(0.0), Json(-1e-5), Json(1.0), Json(5), Json(nan), Json(inf)})
     CHECK(
         refusal_with("rms_norm_eps", eps) ==
         fmt::format("'rms_norm_eps' is {}, expected above 0 and below 1: no such model exists", eps.dump()));
-  for (const auto& theta : {json(1.0), json(0), json(-1e6), json(nan), json(inf), json(-inf)})
+  for (const auto& theta : {Json(1.0), Json(0), Json(-1e6), Json(nan), Json(inf), Json(-inf)})
     CHECK_THAT(refusal_with("rope_theta", theta, llama4()),
                ContainsSubstring("'rope_theta' is " + theta.dump() + ", expected above 1"));
 }
 
 TEST_CASE("hugging_face: a dropout that is no probability is refused", "[candidate][config]") {
-  for (const auto& dropout : {json(1.0), json(-0.1), json(7), json(std::nan(""))})
+  for (const auto& dropout : {Json(1.0), Json(-0.1), Json(7), Json(std::nan(""))})
     CHECK(refusal_with("attention_dropout", dropout) ==
           fmt::format(
               "dropout ('attention_dropout') is {}, expected at least 0 and below 1: no such model exists",
               dropout.dump()));
-  for (const auto& dropout : {json(0), json(0.99)})
+  for (const auto& dropout : {Json(0), Json(0.99)})
     CHECK(refusal_with("attention_dropout", dropout) == "accepted");  // possible, and for the suites to judge
 }
 
@@ -213,14 +211,14 @@ TEST_CASE("hugging_face: rotary settings that contradict each other are refused"
                  "'rope_theta' is 10000.0 and 'rope_parameters.rope_theta' is 1000000.0: they contradict"));
   CHECK(refusal_with("rope_theta", 1000000) == "accepted");
   CHECK(refusal_with("rope_parameters", "default") == "'rope_parameters' is no object");
-  CHECK(refusal_with("rope_scaling", json::array()) == "'rope_scaling' is no object");
+  CHECK(refusal_with("rope_scaling", Json::array()) == "'rope_scaling' is no object");
   CHECK(refusal_with("rope_parameters", {{"rope_type", 5}}) == "'rope_parameters.rope_type' is no string");
   CHECK(refusal_with("rope_parameters", {{"rope_theta", "1e6"}}) ==
         "'rope_parameters.rope_theta' is no number");
 }
 
 TEST_CASE("hugging_face: any scaling of positions is seen, wherever it stands", "[candidate][config]") {
-  const auto type = [](const std::string& key, const json& value, json config) {
+  const auto type = [](const std::string& key, const Json& value, Json config) {
     config[key] = value;
     return values(config).at("rope_type");
   };
@@ -241,11 +239,11 @@ TEST_CASE("hugging_face: any scaling of positions is seen, wherever it stands", 
 
 TEST_CASE("hugging_face: another architecture, a quantised or a sparse model is refused",
           "[candidate][config]") {
-  for (const json& wrong : {json(), json::array({llama5()}), json("llama"), json(5)})
+  for (const Json& wrong : {Json(), Json::array({llama5()}), Json("llama"), Json(5)})
     CHECK(refusal(wrong) == "expected a JSON object");
-  for (const json& wrong : {json(), json(5), json::array({"llama"})})
+  for (const Json& wrong : {Json(), Json(5), Json::array({"llama"})})
     CHECK(refusal_with("model_type", wrong) == "'model_type' is missing; expected \"llama\" or \"minimind\"");
-  CHECK(refusal(json::object()) == "'model_type' is missing; expected \"llama\" or \"minimind\"");
+  CHECK(refusal(Json::object()) == "'model_type' is missing; expected \"llama\" or \"minimind\"");
   for (const std::string name : {"qwen2", "Llama", "llama4", ""})
     CHECK_THAT(refusal_with("model_type", name), ContainsSubstring("unknown architecture '" + name + "'"));
   CHECK(refusal_with("model_type", "a\nb" + std::string(5000, 'x')).size() < 200);
@@ -259,7 +257,7 @@ TEST_CASE("hugging_face: a config that we write reads back as its specification"
   for (const auto& name : {"minimind2-small", "minimind2", "tiny", "diy-before"}) {
     INFO(name);
     const auto s = specification(name);
-    std::map<std::string, json> expected;
+    std::map<std::string, Json> expected;
     for (const auto& [key, setting] : settings_of(s, "")) expected[key] = setting.value;
     CHECK(values(parse_json(llama_config(s).dump(), "test")) == expected);
   }

@@ -17,8 +17,6 @@
 namespace plumbline {
 namespace {
 
-using nlohmann::json;
-
 constexpr int kMostStarts = 4;
 
 const char* name_of(Padding padding) {
@@ -27,16 +25,16 @@ const char* name_of(Padding padding) {
 
 // One run of the program, from hello to its end.
 struct Session {
-  Session(const LiveOptions& options, const json& greeting)
+  Session(const LiveOptions& options, const Json& greeting)
       : channel(options.name, options.command, options.limits, options.environment, options.recording) {
     reply = channel.ask("hello", greeting).fields;
   }
   Channel channel;
-  json reply;
+  Json reply;
 };
 
 // Whether a line of a mapping stands for a parameter.
-bool proposed(const json& lines, std::string name) {
+bool proposed(const Json& lines, std::string name) {
   if (lines.contains(name)) return true;
   const std::string layers = "model.layers.";
   if (name.starts_with(layers))
@@ -44,7 +42,7 @@ bool proposed(const json& lines, std::string name) {
   return lines.contains(name);
 }
 
-std::string as_python(const json& value) {
+std::string as_python(const Json& value) {
   auto text = value.dump();
   for (auto at = text.find(":true"); at != std::string::npos; at = text.find(":true"))
     text.replace(at, 5, ":True");
@@ -64,7 +62,7 @@ class LiveDecoding : public Decoding {
   void fill_unwritten(double value) override;
 
  private:
-  json fields() const;
+  Json fields() const;
 
   Live& live_;
   int start_;  // the run of the program that holds the cache
@@ -131,8 +129,7 @@ class Live : public Candidate {
   // Of the tokens that it knows, whatever the specification says.
   std::int64_t own_vocabulary() const {
     for (const auto& parameter : description_.parameters)
-      if (parameter.name == "model.embed_tokens.weight" && parameter.shape.size() == 2)
-        return parameter.shape[0];
+      if (parameter.name == kEmbedding && parameter.shape.size() == 2) return parameter.shape[0];
     return specification_.vocab_size;
   }
 
@@ -186,7 +183,7 @@ class Live : public Candidate {
     const auto absent = missing();
     const bool none = absent.size() == specification_.parameters().size();
     const auto proposal =
-        absent.empty() ? json::object() : propose_mapping(hello_.parameters, specification_);
+        absent.empty() ? Json::object() : propose_mapping(hello_.parameters, specification_);
     for (const auto& name : absent)
       if (!none || !proposed(proposal, name)) say(fmt::format("nothing is mapped to {}", name));
     for (const auto& parameter : mapping_->parameters())
@@ -214,13 +211,13 @@ class Live : public Candidate {
 
   void load(const Weights& given) override {
     loaded_ = mapping_->own(given, initial_);
-    ask("load", json::object(), *loaded_);
+    ask("load", Json::object(), *loaded_);
   }
 
   Weights initialise(std::uint32_t seed) override {
     ask("initialise", {{"seed", seed}});
     auto fresh = mapping_->canonical(own_weights());
-    if (loaded_) ask("load", json::object(), *loaded_);
+    if (loaded_) ask("load", Json::object(), *loaded_);
     return fresh;
   }
 
@@ -279,7 +276,7 @@ class Live : public Candidate {
                             {"top_k", s.top_k},
                             {"top_p", s.top_p},
                             {"repetition_penalty", s.repetition_penalty},
-                            {"end", request.end ? json(*request.end) : json()},
+                            {"end", request.end ? Json(*request.end) : Json()},
                             {"seed", request.seed},
                             {"padding", name_of(prompts.padding)},
                             {"lengths", prompts.lengths}},
@@ -329,7 +326,7 @@ class Live : public Candidate {
   }
 
   // Starts the program anew where it is gone, with the weights that were loaded.
-  Reply ask(const std::string& request, json fields = json::object(), const NamedTensors& tensors = {},
+  Reply ask(const std::string& request, Json fields = Json::object(), const NamedTensors& tensors = {},
             bool as_moved = false) {
     if (const auto untold = std::exchange(untold_, ""); !untold.empty()) throw CandidateFailed(untold);
     if (!session_->channel.usable()) {
@@ -342,15 +339,15 @@ class Live : public Candidate {
       most_bytes_ = std::max(most_bytes_, session_->channel.most_bytes());
       log_ += session_->channel.said();
       session_ = std::make_unique<Session>(options_, greeting_);
-      if (loaded_ && request != "load") session_->channel.ask("load", json::object(), *loaded_);
+      if (loaded_ && request != "load") session_->channel.ask("load", Json::object(), *loaded_);
       moved_ = false;
     }
-    if (moved_ && request != "load" && !as_moved) session_->channel.ask("load", json::object(), *loaded_);
+    if (moved_ && request != "load" && !as_moved) session_->channel.ask("load", Json::object(), *loaded_);
     moved_ = request == "train" || as_moved;
     return session_->channel.ask(request, std::move(fields), tensors);
   }
 
-  at::Tensor pass(const std::string& request, json fields, const Tokens& tokens, const PassOptions& options) {
+  at::Tensor pass(const std::string& request, Json fields, const Tokens& tokens, const PassOptions& options) {
     const auto reply = ask(request, std::move(fields), {{"tokens", tokens.ids.contiguous()}});
     const auto logits = tensor(reply, "logits");
     const auto batch = tokens.ids.size(0), length = tokens.ids.size(1);
@@ -367,8 +364,8 @@ class Live : public Candidate {
     return logits;
   }
 
-  static json fields_of(const Tokens& tokens, const PassOptions& options) {
-    json observe = json::array();
+  static Json fields_of(const Tokens& tokens, const PassOptions& options) {
+    Json observe = Json::array();
     if (options.observe)
       for (const auto& stage : stage_names(1)) observe.push_back(stage.substr(stage.rfind('.') + 1));
     return {{"mode", options.training ? "training" : "evaluation"},
@@ -393,8 +390,8 @@ class Live : public Candidate {
   bool usable() const { return session_->channel.usable(); }
 
  private:
-  json settings_as_json() const {
-    json specification = {{"name", specification_.name},
+  Json settings_as_json() const {
+    Json specification = {{"name", specification_.name},
                           {"norm_precision", to_string(specification_.norm_precision)},
                           {"initialization", to_string(specification_.initialization)}};
     for (const auto& [key, setting] : settings_of(specification_, "")) specification[key] = setting.value;
@@ -461,7 +458,7 @@ class Live : public Candidate {
 
   // `as_moved`: as training left them.
   Weights own_weights(bool as_moved = false) {
-    auto reply = ask("weights", json::object(), {}, as_moved);
+    auto reply = ask("weights", Json::object(), {}, as_moved);
     try {
       require_parameters(reply.tensors, "its weights lack");
     } catch (const CandidateFailed& failed) {
@@ -482,7 +479,7 @@ class Live : public Candidate {
 
   LiveOptions options_;
   Specification specification_;
-  json greeting_;
+  Json greeting_;
   std::unique_ptr<Session> session_;
   int starts_ = 0;
   std::chrono::duration<double> waited_{0}, computed_{0};  // in sessions that are over
@@ -501,7 +498,7 @@ class Live : public Candidate {
 LiveDecoding::LiveDecoding(Live& live, std::int64_t batch, std::int64_t capacity) : live_(live) {
   const auto reply = live_.ask("open_cache", {{"batch", batch}, {"capacity", capacity}});
   const auto found = reply.fields.find("cache");
-  if (found == reply.fields.end() || !found->is_number_integer())
+  if (found == nullptr || !found->is_int64())
     throw CandidateFailed(fmt::format("{}: its reply to open_cache has no number 'cache'", live_.name()));
   handle_ = found->get<std::int64_t>();
   start_ = live_.starts();
@@ -516,7 +513,7 @@ LiveDecoding::~LiveDecoding() {
   }
 }
 
-json LiveDecoding::fields() const {
+Json LiveDecoding::fields() const {
   if (start_ != live_.starts())
     throw CandidateFailed(fmt::format("{}: its cache was lost when it ended", live_.name()));
   return {{"cache", handle_}};
@@ -533,7 +530,7 @@ CacheView LiveDecoding::show() {
   CacheView view;
   const auto number = [&](const char* key) {
     const auto found = reply.fields.find(key);
-    if (found == reply.fields.end() || !found->is_number_integer() || *found < 0)
+    if (found == nullptr || !found->is_integer_from(0, std::numeric_limits<std::int64_t>::max()))
       throw CandidateFailed(fmt::format("{}: its reply to show_cache has no number '{}'", live_.name(), key));
     return found->get<std::int64_t>();
   };

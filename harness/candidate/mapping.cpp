@@ -12,10 +12,6 @@
 namespace plumbline {
 namespace {
 
-using nlohmann::json;
-
-constexpr const char* kEmbedding = "model.embed_tokens.weight";
-constexpr const char* kHead = "lm_head.weight";
 constexpr std::string_view kLayer = "{layer}";
 constexpr std::int64_t kMostLayers = 4096;
 
@@ -28,17 +24,13 @@ bool names_layer(const std::string& text) {
   return text.find(kLayer) != std::string::npos;
 }
 
-std::string shape_of(at::IntArrayRef shape) {
-  return fmt::format("[{}]", fmt::join(shape, ", "));
-}
-
-bool whole_numbers(const json& value, std::size_t count) {
+bool whole_numbers(const Json& value, std::size_t count) {
   return value.is_array() && value.size() == count &&
-         std::all_of(value.begin(), value.end(), [](const json& item) { return item.is_number_integer(); });
+         std::all_of(value.begin(), value.end(), [](const Json& item) { return item.is_int64(); });
 }
 
 // One step of a line, as at::Tensor's own views; c10::Error where it does not fit.
-at::Tensor step(const at::Tensor& tensor, const std::string& name, const json& value) {
+at::Tensor step(const at::Tensor& tensor, const std::string& name, const Json& value) {
   if (name == "view") return tensor.view(value.get<std::vector<std::int64_t>>());
   if (name == "select") return tensor.select(value[0].get<std::int64_t>(), value[1].get<std::int64_t>());
   if (name == "slice")
@@ -58,11 +50,11 @@ at::Tensor step(const at::Tensor& tensor, const std::string& name, const json& v
   return tensor.transpose(-1, -2);
 }
 
-bool well_formed(const std::string& name, const json& value) {
+bool well_formed(const std::string& name, const Json& value) {
   if (name == "view")
     return value.is_array() && !value.empty() && value.size() <= 8 && whole_numbers(value, value.size());
   if (name == "select" || name == "flatten") return whole_numbers(value, 2);
-  if (name == "slice") return whole_numbers(value, 3) && value[2] >= 1;
+  if (name == "slice") return whole_numbers(value, 3) && value[2].get<std::int64_t>() >= 1;
   return name == "transpose" && value == true;
 }
 
@@ -84,22 +76,22 @@ const ParameterDescription* Mapping::find(const std::string& name) const {
 
 at::Tensor Mapping::view(at::Tensor tensor, const Part& part) {
   for (const auto& one : part.steps) {
-    const auto& name = one.begin().key();
+    const auto& [name, value] = *one.items().begin();
     try {
-      tensor = step(tensor, name, one.begin().value());
+      tensor = step(tensor, name, value);
     } catch (const c10::Error&) {
-      throw InputError(fmt::format("{}: step {} {} does not fit the shape {}", part.own, name,
-                                   one.begin().value().dump(), shape_of(tensor.sizes())));
+      throw InputError(fmt::format("{}: step {} {} does not fit the shape {}", part.own, name, value.dump(),
+                                   shape_of(tensor.sizes())));
     }
   }
   return tensor;
 }
 
 // Whether the candidate has what the line names for this layer.
-bool Mapping::add_layer(const std::string& canonical, const json& value, std::int64_t layer) {
+bool Mapping::add_layer(const std::string& canonical, const Json& value, std::int64_t layer) {
   Entry entry{with_layer(canonical, layer), {}};
-  for (const auto& item : value.is_array() ? value : json::array({value})) {
-    const auto object = item.is_string() ? json{{"from", item}} : item;
+  for (const auto& item : value.is_array() ? value : Json::array({value})) {
+    const auto object = item.is_string() ? Json{{"from", item}} : item;
     if (!object.is_object() || !object.contains("from") || !object["from"].is_string())
       refuse(canonical, "expected the candidate's name, or an object with 'from'");
     const auto* own = find(with_layer(object["from"].get<std::string>(), layer));
@@ -115,16 +107,17 @@ bool Mapping::add_layer(const std::string& canonical, const json& value, std::in
       if (key == std::string("select") && given.is_array() &&
           std::find(given.begin(), given.end(), kLayer) != given.end()) {
         // A stack of all layers in one tensor: it ends where the axis does.
-        const auto sizes = object.value("view", json(own->shape));
-        const auto axis = given[0].is_number_integer() ? given[0].get<std::int64_t>() : 0;
+        const auto sizes = object.value("view", Json(own->shape));
+        const auto axis = given[0].is_int64() ? given[0].get<std::int64_t>() : 0;
         const auto dims = static_cast<std::int64_t>(sizes.size());
-        if (axis < -dims || axis >= dims || !sizes[0].is_number_integer())
+        const auto layers = axis < 0 ? axis + dims : axis;
+        if (layers < 0 || layers >= dims || !sizes[layers].is_int64())
           refuse(canonical, fmt::format("axis {} is none of {}", axis, printable(sizes.dump(), 80)));
-        if (layer >= sizes[static_cast<std::size_t>(axis < 0 ? axis + dims : axis)]) return false;
-        std::replace(given.begin(), given.end(), json(kLayer), json(layer));
+        if (layer >= sizes[layers].get<std::int64_t>()) return false;
+        std::replace(given.begin(), given.end(), Json(kLayer), Json(layer));
       }
       if (!well_formed(key, given))
-        refuse(canonical, fmt::format("'{}' is {}", key, printable(given.dump(-1, ' ', true))));
+        refuse(canonical, fmt::format("'{}' is {}", key, printable(given.dump({.ascii = true}))));
       part.steps.push_back({{key, given}});
     }
     entry.parts.push_back(std::move(part));
@@ -134,8 +127,8 @@ bool Mapping::add_layer(const std::string& canonical, const json& value, std::in
   return true;
 }
 
-void Mapping::add(const std::string& canonical, const json& value) {
-  const auto text = value.dump(-1, ' ', true);
+void Mapping::add(const std::string& canonical, const Json& value) {
+  const auto text = value.dump({.ascii = true});
   std::int64_t layers = 0;
   if (!names_layer(canonical)) {
     if (names_layer(text)) refuse(canonical, "what it is mapped to has {layer}, its own name has none");
@@ -148,7 +141,7 @@ void Mapping::add(const std::string& canonical, const json& value) {
   if (layers == 0) refuse(canonical, fmt::format("the candidate has no parameter {}", printable(text)));
 }
 
-Mapping::Mapping(const json& lines, std::vector<ParameterDescription> own,
+Mapping::Mapping(const Json& lines, std::vector<ParameterDescription> own,
                  const std::vector<std::vector<std::string>>& tied, const std::string& where)
     : own_(std::move(own)), where_(where) {
   for (const auto& group : tied)

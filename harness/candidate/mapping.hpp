@@ -1,9 +1,9 @@
 // Where canonical parameters lie in a candidate's own tensors (protocol.md, "Mapping parameters").
 #pragma once
 
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
+#include "harness/system/json.hpp"
 
 #include "harness/candidate/candidate.hpp"
 
@@ -15,7 +15,7 @@ class Mapping {
   // `lines`: the mapping, or null where the candidate's names are canonical. Errors: InputError naming the
   // line, for a name that the candidate does not have, a step that does not fit its shape, elements that two
   // lines name.
-  Mapping(const nlohmann::json& lines, std::vector<ParameterDescription> own,
+  Mapping(const Json& lines, std::vector<ParameterDescription> own,
           const std::vector<std::vector<std::string>>& tied, const std::string& where);
 
   // What the candidate has: canonical names, and under its own names what no line names.
@@ -35,7 +35,7 @@ class Mapping {
   // A canonical parameter: parts of the candidate's tensors, one after the other along axis 0.
   struct Part {
     std::string own;
-    std::vector<nlohmann::json> steps;  // validated, {layer} replaced
+    std::vector<Json> steps;  // validated, {layer} replaced
   };
   struct Entry {
     std::string canonical;
@@ -44,8 +44,8 @@ class Mapping {
 
   [[noreturn]] void refuse(const std::string& canonical, const std::string& complaint) const;
   static at::Tensor view(at::Tensor tensor, const Part& part);
-  void add(const std::string& canonical, const nlohmann::json& value);
-  bool add_layer(const std::string& canonical, const nlohmann::json& value, std::int64_t layer);
+  void add(const std::string& canonical, const Json& value);
+  bool add_layer(const std::string& canonical, const Json& value, std::int64_t layer);
   const ParameterDescription* find(const std::string& name) const;
   void describe();
   std::optional<std::string> unmapped_head(const Weights& given) const;
@@ -60,7 +60,6 @@ class Mapping {
 
 // A first mapping, guessed from names and shapes, for a person to confirm: as protocol.md has it, with
 // {layer}. Canonical names that nothing resembles are left out.
-nlohmann::json propose_mapping(const std::vector<ParameterDescription>& own,
-                               const Specification& specification);
+Json propose_mapping(const std::vector<ParameterDescription>& own, const Specification& specification);
 
 }  // namespace plumbline

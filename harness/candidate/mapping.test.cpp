@@ -12,8 +12,6 @@
 using namespace plumbline;
 using Catch::Matchers::ContainsSubstring;
 using Catch::Matchers::MessageMatches;
-using nlohmann::json;
-
 namespace {
 
 const Specification& tiny() {
@@ -43,7 +41,7 @@ std::vector<ParameterDescription> fused() {
   return own;
 }
 
-json fused_lines() {
+Json fused_lines() {
   const std::string layer = "model.layers.{layer}.";
   return {{"model.embed_tokens.weight", "tok.weight"},
           {"model.norm.weight", "ln_f.weight"},
@@ -73,7 +71,7 @@ Weights by_name(const NamedTensors& tensors) {
   return {tensors.begin(), tensors.end()};
 }
 
-std::string refusal(const json& lines, const std::vector<ParameterDescription>& own = fused()) {
+std::string refusal(const Json& lines, const std::vector<ParameterDescription>& own = fused()) {
   try {
     Mapping(lines, own, {}, "x.py");
   } catch (const InputError& error) {
@@ -82,7 +80,7 @@ std::string refusal(const json& lines, const std::vector<ParameterDescription>& 
   return "accepted";
 }
 
-json changed(const std::string& name, const json& value) {
+Json changed(const std::string& name, const Json& value) {
   auto lines = fused_lines();
   lines[name] = value;
   return lines;
@@ -126,7 +124,7 @@ TEST_CASE("mapping: parts, stacks of layers and heads that are interleaved are v
                                         {"q.second", {5, 24, 48}, at::kFloat},
                                         {"kv", {5, 32, 48}, at::kFloat}};
   const std::string layer = "model.layers.{layer}.self_attn.";
-  const json lines = {
+  const Json lines = {
       {layer + "q_proj.weight",
        {{{"from", "q.first"}, {"select", {0, "{layer}"}}},
         {{"from", "q.second"}, {"select", {0, "{layer}"}}}}},
@@ -147,7 +145,7 @@ TEST_CASE("mapping: parts, stacks of layers and heads that are interleaved are v
   for (const auto& [name, values] : some) CHECK(back.at(name).equal(values));
 
   // (head, key or value, Dh) as one axis of rows.
-  const json interleaved = {{"model.layers.0.self_attn.k_proj.weight",
+  const Json interleaved = {{"model.layers.0.self_attn.k_proj.weight",
                              {{"from", "kv"}, {"view", {2, 2, 8, 48}}, {"select", {1, 0}}}},
                             {"model.layers.0.self_attn.v_proj.weight",
                              {{"from", "kv"}, {"view", {2, 2, 8, 48}}, {"select", {1, 1}}}}};
@@ -217,14 +215,14 @@ TEST_CASE("mapping: weights that have no place, or another shape, are not loaded
 
 TEST_CASE("mapping: lines that do not fit are refused by name", "[candidate][mapping]") {
   CHECK(refusal(fused_lines()) == "accepted");
-  CHECK_THAT(refusal(json::array()), ContainsSubstring("x.py: 'mapping' is neither an object nor null"));
+  CHECK_THAT(refusal(Json::array()), ContainsSubstring("x.py: 'mapping' is neither an object nor null"));
   const std::string q = "model.layers.{layer}.self_attn.q_proj.weight";
-  const auto with = [&](const json& value) { return refusal(changed(q, value)); };
+  const auto with = [&](const Json& value) { return refusal(changed(q, value)); };
   CHECK_THAT(refusal(changed("model.norm.weight", 5)),
              ContainsSubstring("mapping of 'model.norm.weight': expected the candidate's name"));
   CHECK_THAT(with("nothing.{layer}"), ContainsSubstring("has no parameter \"nothing.{layer}\""));
   CHECK_THAT(with("tok.weight"), ContainsSubstring("its name has {layer}, what it is mapped to has none"));
-  CHECK_THAT(with(json::array()), ContainsSubstring("has none"));
+  CHECK_THAT(with(Json::array()), ContainsSubstring("has none"));
   const std::string from = "blocks.{layer}.attn.qkv.weight";
   CHECK_THAT(with({{"from", from}, {"rows", {0, 48}}}),
              ContainsSubstring("unknown step 'rows'; known are view"));

@@ -8,7 +8,6 @@
 namespace plumbline {
 namespace {
 
-using nlohmann::json;
 using Words = std::vector<std::string>;
 
 // What a tensor may be, by the last words of its name.
@@ -98,25 +97,25 @@ class Proposal {
 
   void take(const Named& named) {
     if (named.layer) {
-      if (*named.layer == 0) take_in_layer(named, named.parameter->shape, json::object());
+      if (*named.layer == 0) take_in_layer(named, named.parameter->shape, Json::object());
       return;
     }
     const auto& shape = named.parameter->shape;
     const std::string kind = named.bias ? ".bias" : ".weight";
     if (among(named.last(), kEmbeddingNames))
-      add("model.embed_tokens" + kind, named, json::object());
+      add("model.embed_tokens" + kind, named, Json::object());
     else if (among(named.last(), kHeadNames))
-      add("lm_head" + kind, named, json::object());
+      add("lm_head" + kind, named, Json::object());
     else if (among(named.last(), kNormNames) && shape.size() == 1)
-      add("model.norm" + kind, named, json::object());
+      add("model.norm" + kind, named, Json::object());
     else if (shape.size() > 1 && shape[0] == s_.num_hidden_layers)  // all layers in one tensor
       take_in_layer(named, {shape.begin() + 1, shape.end()}, {{"select", {0, "{layer}"}}});
   }
 
-  json lines = json::object();
+  Json lines = Json::object();
 
  private:
-  void add(const std::string& canonical, const Named& named, json steps) {
+  void add(const std::string& canonical, const Named& named, Json steps) {
     if (lines.contains(canonical)) return;  // the first that fits
     if (steps.empty()) {
       lines[canonical] = named.pattern;
@@ -131,7 +130,7 @@ class Proposal {
   }
 
   // Rows `first` to `first + count` of a matrix (out, in) or a bias, which may be stored the other way round.
-  void add_rows(const char* role, const Named& named, const std::vector<std::int64_t>& shape, json steps,
+  void add_rows(const char* role, const Named& named, const std::vector<std::int64_t>& shape, Json steps,
                 std::int64_t first, std::int64_t count, std::int64_t rows, std::int64_t columns) {
     const bool turned = shape.size() == 2 && shape[0] == columns && shape[1] == rows && rows != columns;
     if (count != rows) steps["slice"] = {turned ? 1 : 0, first, count};
@@ -139,7 +138,7 @@ class Proposal {
     add(in_layer(role, named), named, std::move(steps));
   }
 
-  void take_in_layer(const Named& named, const std::vector<std::int64_t>& shape, const json& steps) {
+  void take_in_layer(const Named& named, const std::vector<std::int64_t>& shape, const Json& steps) {
     const auto width = s_.hidden_size, small = s_.key_value_size(), wide = s_.intermediate_size;
     const auto& last = named.last();
     if (among(last, kQkvNames)) {
@@ -180,7 +179,7 @@ class Proposal {
 
 }  // namespace
 
-json propose_mapping(const std::vector<ParameterDescription>& own, const Specification& specification) {
+Json propose_mapping(const std::vector<ParameterDescription>& own, const Specification& specification) {
   Proposal proposal(specification);
   for (const auto& parameter : own) proposal.take(parted(parameter));
   return proposal.lines;

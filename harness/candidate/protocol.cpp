@@ -9,7 +9,6 @@
 namespace plumbline {
 namespace {
 
-using nlohmann::json;
 using Clock = std::chrono::steady_clock;
 
 constexpr std::uint64_t kLongestLine = 1 << 20;
@@ -30,10 +29,9 @@ std::string last_words(const std::string& errors) {
   return printable(errors.substr(begin == std::string::npos ? 0 : begin + 1, end - begin), kShownErrors);
 }
 
-std::string text_of(const json& object, const char* key) {
+std::string text_of(const Json& object, const char* key) {
   const auto found = object.find(key);
-  return found != object.end() && found->is_string() ? printable(found->get<std::string>(), kShownErrors)
-                                                     : "";
+  return found != nullptr && found->is_string() ? printable(found->get<std::string>(), kShownErrors) : "";
 }
 
 }  // namespace
@@ -50,7 +48,7 @@ void Channel::broken(const std::string& how) {
   throw CandidateFailed(fmt::format("{} {}{}", name_, how, words.empty() ? "" : "; it last wrote: " + words));
 }
 
-Reply Channel::ask(const std::string& request, json fields, const NamedTensors& tensors) {
+Reply Channel::ask(const std::string& request, Json fields, const NamedTensors& tensors) {
   fields["request"] = request;
   if (!recording_) return exchange(std::move(fields), tensors);
   const auto failed = [&](const char* kind, const std::exception& error) {
@@ -72,10 +70,10 @@ Reply Channel::ask(const std::string& request, json fields, const NamedTensors& 
   }
 }
 
-Reply Channel::exchange(json fields, const NamedTensors& tensors) {
+Reply Channel::exchange(Json fields, const NamedTensors& tensors) {
   if (!usable_) throw CandidateFailed(fmt::format("{} is not running any more", name_));
   const auto id = ++requests_;
-  const std::string request = fields.at("request");
+  const std::string request = fields.at("request").text();
   fields["id"] = id;
   if (request == "hello") fields["directory"] = directory_.path().string();
   if (!tensors.empty()) {
@@ -105,7 +103,7 @@ Reply Channel::read(const std::string& line, std::int64_t id) {
   const auto& fields = reply.fields;
   if (!fields.is_object() || !fields.contains("id") || fields["id"] != id)
     broken(fmt::format("answered '{}', expected a reply to request {}", printable(line, 80), id));
-  if (const auto error = fields.find("error"); error != fields.end()) {
+  if (const auto error = fields.find("error"); error != nullptr) {
     const auto kind = error->is_object() ? text_of(*error, "kind") : "";
     const auto message = error->is_object() ? text_of(*error, "message") : "";
     const auto where = error->is_object() ? text_of(*error, "where") : "";
@@ -115,15 +113,15 @@ Reply Channel::read(const std::string& line, std::int64_t id) {
     throw CandidateFailed(where.empty() ? fmt::format("{}: {}", name_, message)
                                         : fmt::format("{}: {}", where, message));
   }
-  if (const auto seconds = fields.find("seconds"); seconds != fields.end() && seconds->is_number())
+  if (const auto seconds = fields.find("seconds"); seconds != nullptr && seconds->is_number())
     computed_ += std::chrono::duration<double>(std::max(0.0, seconds->get<double>()));
   reply.tensors = take_tensors(fields);
   return reply;
 }
 
-Weights Channel::take_tensors(const json& reply) {
+Weights Channel::take_tensors(const Json& reply) {
   const auto named = reply.find("tensors");
-  if (named == reply.end() || named->is_null()) return {};
+  if (named == nullptr || named->is_null()) return {};
   const auto file = named->is_string() ? named->get<std::string>() : "";
   if (file.empty() || file.find('/') != std::string::npos || file == "." || file == ".." ||
       file.find('\0') != std::string::npos)
@@ -144,7 +142,7 @@ Weights Channel::take_tensors(const json& reply) {
 void Channel::close() {
   if (!usable_) return;
   try {
-    conversation_.ask(json{{"id", ++requests_}, {"request", "bye"}}.dump(), kLeave);
+    conversation_.ask(Json{{"id", ++requests_}, {"request", "bye"}}.dump(), kLeave);
     conversation_.ends_within(kLeave);
   } catch (const std::exception&) {
     // Its verdict stands; how it takes leave changes nothing.

@@ -4,10 +4,10 @@
 #include <chrono>
 #include <map>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <stdexcept>
 #include <string>
 #include <vector>
+#include "harness/system/json.hpp"
 
 #include "harness/candidate/candidate.hpp"
 #include "harness/candidate/recording.hpp"
@@ -24,7 +24,7 @@ class CandidateFailed : public std::runtime_error {
 };
 
 struct Reply {
-  nlohmann::json fields;
+  Json fields;
   Weights tensors;  // by name
 };
 
@@ -38,8 +38,7 @@ class Channel {
   // Sends a request and its tensors and takes the reply. Errors: NotShown ("cannot"), CacheOverrun
   // ("overrun"), CandidateFailed for everything else, with the end of the candidate's standard error where it
   // died.
-  Reply ask(const std::string& request, nlohmann::json fields = nlohmann::json::object(),
-            const NamedTensors& tensors = {});
+  Reply ask(const std::string& request, Json fields = Json::object(), const NamedTensors& tensors = {});
 
   // The last that the program wrote to its standard error; of unknown origin.
   const std::string& said() const { return conversation_.errors(); }
@@ -55,10 +54,10 @@ class Channel {
   std::chrono::duration<double> computed() const { return computed_; }  // by the model, as far as it said so
 
  private:
-  Reply exchange(nlohmann::json fields, const NamedTensors& tensors);
+  Reply exchange(Json fields, const NamedTensors& tensors);
   [[noreturn]] void broken(const std::string& how);
   Reply read(const std::string& line, std::int64_t id);
-  Weights take_tensors(const nlohmann::json& reply);
+  Weights take_tensors(const Json& reply);
 
   std::string name_;
   std::shared_ptr<RecordingWriter> recording_;

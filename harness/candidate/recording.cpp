@@ -22,8 +22,6 @@ namespace plumbline {
 namespace {
 
 namespace fs = std::filesystem;
-using nlohmann::json;
-
 constexpr std::int64_t kVersion = 1;
 constexpr std::uint64_t kMostExchanges = 256 << 20;  // bytes of their text
 constexpr std::uint64_t kLargestTensor = 4ull << 30;
@@ -62,13 +60,13 @@ std::string hash_of(const at::Tensor& given) {
   return sum.hex();
 }
 
-std::string request_of(const json& request) {
+std::string request_of(const Json& request) {
   return request.value("request", "");
 }
 
 }  // namespace
 
-std::string Dependence::key(const json& request, const NamedTensors& tensors) const {
+std::string Dependence::key(const Json& request, const NamedTensors& tensors) const {
   auto said = request;
   const auto cache = said.value("cache", std::int64_t{-1});
   // Where and how fast it runs changes nothing of what it says; neither do names that were made up on the
@@ -84,12 +82,12 @@ std::string Dependence::key(const json& request, const NamedTensors& tensors) co
   return sha256(all);
 }
 
-void Dependence::answered(const json& request, const std::string& key, const json& reply) {
+void Dependence::answered(const Json& request, const std::string& key, const Json& reply) {
   const auto name = request_of(request);
   if (name == "hello") *this = {};
   if (name == "load" || name == "initialise" || name == "train") weights_ = key;
-  if (name == "open_cache" && reply.contains("cache") && reply["cache"].is_number_integer())
-    caches_[reply["cache"]] = key;
+  if (name == "open_cache" && reply.contains("cache") && reply["cache"].is_int64())
+    caches_[reply["cache"].get<std::int64_t>()] = key;
   if (name == "extend" || name == "fill_cache") caches_[request.value("cache", std::int64_t{-1})] = key;
   if (name == "close_cache") caches_.erase(request.value("cache", std::int64_t{-1}));
 }
@@ -99,8 +97,8 @@ struct RecordingWriter::State {
   std::optional<Hdf5Handle> file;
   std::optional<OnInterruption> on_interruption;
   Dependence dependence;
-  json exchanges = json::array();
-  std::map<std::string, json> last;  // answer by key
+  Json exchanges = Json::array();
+  std::map<std::string, Json> last;  // answer by key
   std::set<std::string> stored;      // tensors, by hash
   std::uint64_t bytes = 0;
 
@@ -187,14 +185,14 @@ RecordingWriter::~RecordingWriter() {
   if (!state_->partial.empty()) ::unlink(state_->partial.c_str());
 }
 
-void RecordingWriter::add(const json& request, const NamedTensors& tensors, const json& reply,
+void RecordingWriter::add(const Json& request, const NamedTensors& tensors, const Json& reply,
                           const Weights& answer) {
   auto& s = *state_;
   const auto key = s.dependence.key(request, tensors);
   if (!reply.contains("error")) s.dependence.answered(request, key, reply);
-  json said = reply;
+  Json said = reply;
   for (const auto* own : {"id", "tensors", "seconds"}) said.erase(own);
-  json exchange = {{"key", key}, {"request", request_of(request)}, {"reply", said}};
+  Json exchange = {{"key", key}, {"request", request_of(request)}, {"reply", said}};
   if (request_of(request) == "hello")
     exchange["asked"] = {{"specification", request.at("specification")}, {"dtype", request.at("dtype")}};
   for (const auto& [name, tensor] : answer) exchange["tensors"][name] = s.store(tensor);
@@ -206,7 +204,7 @@ void RecordingWriter::add(const json& request, const NamedTensors& tensors, cons
 
 std::string RecordingWriter::commit() {
   auto& s = *state_;
-  const auto text = s.exchanges.dump(-1, ' ', true);
+  const auto text = s.exchanges.dump({.ascii = true});
   s.dataset("exchanges", H5T_STD_U8LE, {text.size()}, text.data(), nullptr);
   s.attribute(s.file->get(), "format", "plumbline-recording");
   s.attribute(s.file->get(), "version", std::to_string(kVersion));
@@ -240,19 +238,19 @@ class Recording {
     if (sha256(text) != attribute(file_.get(), "sha256")) refuse("was changed after it was recorded");
     const auto all = parse_json(text, "its exchanges");
     for (const auto& exchange : all) {
-      if (!exchange.is_object() || !exchange.value("key", json()).is_string() ||
-          !exchange.value("reply", json()).is_object())
+      if (!exchange.is_object() || !exchange.value("key", Json()).is_string() ||
+          !exchange.value("reply", Json()).is_object())
         refuse("holds an exchange that is none");
-      if (exchange.value("request", "") == "hello") hello_ = exchange.value("asked", json());
-      answers_[exchange["key"]].push_back(exchange);
+      if (exchange.value("request", "") == "hello") hello_ = exchange.value("asked", Json());
+      answers_[exchange["key"].text()].push_back(exchange);
     }
     if (!hello_.is_object()) refuse("holds no beginning");
   }
 
-  const json& asked() const { return hello_; }
+  const Json& asked() const { return hello_; }
 
   // The answer to what has this key, the n-th to the n-th question; nullptr where it was never asked.
-  const json* answer(const std::string& key) {
+  const Json* answer(const std::string& key) {
     const auto found = answers_.find(key);
     if (found == answers_.end()) return nullptr;
     auto& next = asked_[key];
@@ -343,12 +341,12 @@ class Recording {
   }
 
   Hdf5Handle file_;
-  json hello_;
-  std::map<std::string, std::vector<json>> answers_;
+  Json hello_;
+  std::map<std::string, std::vector<Json>> answers_;
   std::map<std::string, std::size_t> asked_;
 };
 
-json failure(const std::string& kind, const std::string& message) {
+Json failure(const std::string& kind, const std::string& message) {
   return {{"error", {{"kind", kind}, {"message", message}}}};
 }
 
@@ -369,16 +367,16 @@ void play_recording(const fs::path& path) {
   for (std::string line; std::getline(std::cin, line);) {
     const auto request = parse_json(line, "request");
     const auto name = request_of(request);
-    json reply = json::object();
+    Json reply = Json::object();
     if (name == "hello") directory = request.value("directory", "");
     try {
       if (!recording) throw InputError(unusable);
       const auto& asked = recording->asked();
-      if (name == "hello" && asked.value("specification", json()) != request.value("specification", json()))
+      if (name == "hello" && asked.value("specification", Json()) != request.value("specification", Json()))
         throw InputError(fmt::format(
             "was recorded to be judged against '{}', not '{}'; use --spec with the one of the recording",
-            printable(asked.value("specification", json::object()).value("name", "?"), 60),
-            printable(request.value("specification", json::object()).value("name", "?"), 60)));
+            printable(asked.value("specification", Json::object()).value("name", "?"), 60),
+            printable(request.value("specification", Json::object()).value("name", "?"), 60)));
       if (name == "hello" && asked.value("dtype", "") != request.value("dtype", ""))
         throw InputError(fmt::format("was recorded in {}, not in {}; use --dtype with that of the recording",
                                      printable(asked.value("dtype", "?"), 20), request.value("dtype", "?")));
@@ -410,7 +408,7 @@ void play_recording(const fs::path& path) {
       reply = failure("failed", error.what());
     }
     reply["id"] = request.value("id", 0);
-    std::cout << reply.dump(-1, ' ', true) << std::endl;
+    std::cout << reply.dump({.ascii = true}) << std::endl;
     if (name == "bye") return;
   }
 }

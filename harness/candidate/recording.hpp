@@ -8,9 +8,9 @@
 #include <filesystem>
 #include <map>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
+#include "harness/system/json.hpp"
 
 #include "harness/model/weights.hpp"
 
@@ -22,9 +22,9 @@ namespace plumbline {
 class Dependence {
  public:
   // `request` without its id and without names of files. 64 hexadecimal digits.
-  std::string key(const nlohmann::json& request, const NamedTensors& tensors) const;
+  std::string key(const Json& request, const NamedTensors& tensors) const;
   // To be told of every request that was answered without an error, with its key and the answer.
-  void answered(const nlohmann::json& request, const std::string& key, const nlohmann::json& reply);
+  void answered(const Json& request, const std::string& key, const Json& reply);
 
  private:
   std::string weights_;
@@ -39,8 +39,7 @@ class RecordingWriter {
   RecordingWriter(const RecordingWriter&) = delete;
   RecordingWriter& operator=(const RecordingWriter&) = delete;
 
-  void add(const nlohmann::json& request, const NamedTensors& tensors, const nlohmann::json& reply,
-           const Weights& answer);
+  void add(const Json& request, const NamedTensors& tensors, const Json& reply, const Weights& answer);
   std::string commit();  // how much it holds, as a sentence
 
  private:

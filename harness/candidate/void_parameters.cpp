@@ -8,9 +8,6 @@
 namespace plumbline {
 namespace {
 
-constexpr const char* kEmbedding = "model.embed_tokens.weight";
-constexpr const char* kHead = "lm_head.weight";
-
 // The block that a parameter belongs to, "model.layers.3.mlp."; empty: none.
 std::string block_of(const std::string& name) {
   for (const std::string inside : {".self_attn.", ".mlp."})
@@ -43,10 +40,6 @@ std::set<std::string> whole_blocks(const Weights& weights, const std::set<std::s
       (names.contains(name) ? whole : broken).insert(block);
   std::erase_if(whole, [&](const std::string& block) { return broken.contains(block); });
   return whole;
-}
-
-std::string shape_of(at::IntArrayRef shape) {
-  return fmt::format("[{}]", fmt::join(shape, ", "));
 }
 
 }  // namespace

@@ -4,7 +4,6 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 
 #include "harness/evidence/hdf5_handle.hpp"
 #include "harness/system/error.hpp"
@@ -156,7 +155,7 @@ Shape shape_of(const std::string& stage, const GoldenProbe& probe, const Specifi
 struct Golden::State {
   File file;
   Specification specification;
-  nlohmann::json errors;  // manifest: float32_error
+  Json errors;  // manifest: float32_error
   std::vector<GoldenProbe> probes;
   std::uint32_t seed;
 };
@@ -169,9 +168,8 @@ std::optional<Golden> Golden::open(const std::filesystem::path& directory,
     throw InputError(
         fmt::format("{}: {}; run `./plumbline golden check`", manifest_path.string(), complaint));
   };
-  if (!manifest.is_object() || manifest.value("format", nlohmann::json()) != "plumbline-golden-manifest" ||
-      manifest.value("version", nlohmann::json()) != 1 || !manifest.contains("files") ||
-      !manifest["files"].is_array())
+  if (!manifest.is_object() || manifest.value("format", Json()) != "plumbline-golden-manifest" ||
+      manifest.value("version", Json()) != 1 || !manifest.contains("files") || !manifest["files"].is_array())
     refuse("expected a golden manifest of version 1");
   for (const auto& entry : manifest["files"]) {
     if (!entry.is_object() || !entry.contains("file") || !entry["file"].is_string() ||
@@ -321,9 +319,9 @@ std::optional<Golden::Slopes> Golden::slopes() const {
 Golden::Float32Error Golden::float32_error(const std::string& name) const {
   const auto found = state_->errors.find(name);
   const auto measured = [&](const char* key) {
-    return found->contains(key) && (*found)[key].is_number() && (*found)[key] >= 0.0;
+    return found->contains(key) && (*found)[key].is_number() && (*found)[key].get<double>() >= 0;
   };
-  if (found == state_->errors.end() || !found->is_object() || !measured("error") || !measured("largest"))
+  if (found == nullptr || !found->is_object() || !measured("error") || !measured("largest"))
     throw InputError(
         fmt::format("{}: the manifest records no float32 error for '{}'; run `./plumbline golden record`",
                     state_->file.path().string(), name));

@@ -7,13 +7,12 @@
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>
 #include <fstream>
-#include <nlohmann/json.hpp>
 
 #include "harness/evidence/replay.hpp"
 #include "harness/system/child.hpp"
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
-#include "harness/system/json.hpp"
+#include "harness/system/json.test.hpp"
 
 using namespace plumbline;
 using Catch::Matchers::ContainsSubstring;
@@ -50,7 +49,7 @@ struct Place {
   const fs::path& directory = root.path();
 
   explicit Place(const std::vector<std::pair<std::string, std::string>>& variants) {
-    nlohmann::json changes = nlohmann::json::object();
+    Json changes = Json::object();
     for (const auto& [name, change] : variants) changes[name] = change;
     const std::string script = R"(
 import hashlib, json, os, sys
@@ -102,11 +101,11 @@ TEST_CASE("golden: the recorded tensors of the tiny specification open, with eve
   REQUIRE(golden);
   CHECK(golden->seed() == 1);
   const auto file = fs::path(PLUMBLINE_SOURCE_DIR) / "fixtures" / "probes.json";
-  std::map<std::string, nlohmann::json> listed;
+  std::map<std::string, Json> listed;
   const auto probes = parse_json(read_text(file, 1 << 20), file.string());
   for (const auto& probe : probes.at("probes"))
     for (const auto& specification : probe.at("specifications"))
-      if (specification == "tiny") listed[probe.at("name")] = probe;
+      if (specification == "tiny") listed[probe.at("name").text()] = probe;
   CHECK(golden->probes().size() == listed.size());
   std::int64_t tokens_before = 0;
   for (const auto& probe : golden->probes()) {
@@ -459,22 +458,20 @@ TEST_CASE("golden: a malformed manifest is refused by name", "[evidence][golden]
     if (message != "accepted") CHECK_THAT(message, ContainsSubstring(directory.string()));
     return message;
   };
-  const auto changed = [&](const std::string& pointer, const nlohmann::json& value) {
+  const auto changed = [&](const std::string& pointer, const Json& value) {
     auto manifest = good;
-    manifest[nlohmann::json::json_pointer(pointer)] = value;
+    at_pointer(manifest, pointer) = value;
     return with(manifest.dump());
   };
   CHECK(with(good.dump()) == "accepted");
   for (const auto& text : {"", "{", "[]", "null", "7", "\"x\"", "{}"})
     CHECK_THAT(with(text), ContainsSubstring("manifest.json: "));
-  for (const nlohmann::json& wrong : {nlohmann::json(), nlohmann::json(7), nlohmann::json({1}),
-                                      nlohmann::json("x"), nlohmann::json::object()}) {
+  for (const Json& wrong : {Json(), Json(7), Json({1}), Json("x"), Json::object()}) {
     INFO(wrong.dump());
     for (const auto& key : {"/format", "/version", "/files/0"})
       CHECK_THAT(changed(key, wrong), ContainsSubstring("manifest.json: "));
     if (!wrong.is_array()) CHECK_THAT(changed("/files", wrong), ContainsSubstring("manifest of version 1"));
-    CHECK_THAT(changed("/files", nlohmann::json::array({wrong})),
-               ContainsSubstring("an entry of 'files' lacks"));
+    CHECK_THAT(changed("/files", Json::array({wrong})), ContainsSubstring("an entry of 'files' lacks"));
     CHECK_THAT(changed("/files/0/sha256", wrong), ContainsSubstring("manifest.json"));
     if (!wrong.is_string()) {
       CHECK_THAT(changed("/files/0/file", wrong), ContainsSubstring("an entry of 'files' lacks"));

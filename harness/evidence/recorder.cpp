@@ -4,7 +4,6 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
@@ -15,21 +14,21 @@ namespace {
 
 constexpr std::uint64_t kLargestFile = 4 << 20;
 
-std::string text_of(const nlohmann::json& object, const char* key, const std::string& where) {
+std::string text_of(const Json& object, const char* key, const std::string& where) {
   if (!object.is_object() || !object.contains(key) || !object[key].is_string())
     throw InputError(fmt::format("{}: expected '{}' to be a string", where, key));
   return object[key].get<std::string>();
 }
 
-int chapter_of(const nlohmann::json& object, const char* key, const std::string& where) {
+int chapter_of(const Json& object, const char* key, const std::string& where) {
   constexpr unsigned kMost = 99;
-  if (!object.is_object() || !object.contains(key) || !object[key].is_number_unsigned() ||
+  if (!object.is_object() || !object.contains(key) || !object[key].is_unsigned() ||
       object[key].get<std::uint64_t>() < 1 || object[key].get<std::uint64_t>() > kMost)
     throw InputError(fmt::format("{}: expected '{}' to be a whole number from 1 to {}", where, key, kMost));
   return object[key].get<int>();
 }
 
-const nlohmann::json& list_of(const nlohmann::json& object, const char* key, const std::string& where) {
+const Json& list_of(const Json& object, const char* key, const std::string& where) {
   if (!object.is_object() || !object.contains(key) || !object[key].is_array() || object[key].empty())
     throw InputError(fmt::format("{}: expected '{}' to be a list, not empty", where, key));
   return object[key];

@@ -5,8 +5,8 @@
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>
 #include <fstream>
-#include <nlohmann/json.hpp>
 #include <regex>
+#include "harness/system/json.test.hpp"
 
 #include "harness/evidence/compare.hpp"
 #include "harness/system/error.hpp"
@@ -51,13 +51,14 @@ reports::Requirement judged(const std::function<void(Recorder&)>& body) {
   return recorder.requirements()[0];
 }
 
-nlohmann::json requirements() {
-  return nlohmann::json::parse(R"({
+Json requirements() {
+  return parse_json(R"({
     "chapters": [{"number": 3, "title": "Grouped-query attention"}],
     "requirements": [
       {"id": "GQA-1", "statement": "s", "source": "x", "chapter": 3, "level": "must", "applicable": ["reference"]},
       {"id": "GQA-2", "statement": "s", "source": "x", "chapter": 3, "level": "should",
-       "applicable": ["reference", "checkpoint"]}]})");
+       "applicable": ["reference", "checkpoint"]}]})",
+                    "test");
 }
 
 std::string refusal(const std::string& text) {
@@ -75,9 +76,9 @@ std::string refusal(const std::string& text) {
   return "accepted";
 }
 
-std::string refusal_with(const std::string& pointer, const nlohmann::json& value) {
+std::string refusal_with(const std::string& pointer, const Json& value) {
   auto json = requirements();
-  json[nlohmann::json::json_pointer(pointer)] = value;
+  at_pointer(json, pointer) = value;
   return refusal(json.dump());
 }
 
@@ -235,18 +236,17 @@ TEST_CASE("recorder: a list of requirements is read in its order", "[evidence][r
 }
 
 TEST_CASE("recorder: a malformed list of requirements is refused, naming the entry", "[evidence][recorder]") {
-  using nlohmann::json;
   for (const auto& text :
        {"", "{", "[]", "null", "7", "{}", R"({"chapters": []})", R"({"requirements": []})"})
     CHECK(refusal(text) != "accepted");
-  for (const json& wrong : {json(), json(7), json("x"), json::object(), json::array(), json::array({7}),
-                            json::array({json::array()})}) {
+  for (const Json& wrong : {Json(), Json(7), Json("x"), Json::object(), Json::array(), Json::array({7}),
+                            Json::array({Json::array()})}) {
     INFO(wrong.dump());
     CHECK(refusal_with("/chapters", wrong) != "accepted");
     CHECK(refusal_with("/requirements", wrong) != "accepted");
     CHECK_THAT(refusal_with("/requirements/1/applicable", wrong),
                ContainsSubstring("GQA-2: expected 'applicable' to"));
-    CHECK_THAT(refusal_with("/requirements/1/chapter", wrong == json(7) ? json(-7) : wrong),
+    CHECK_THAT(refusal_with("/requirements/1/chapter", wrong == Json(7) ? Json(-7) : wrong),
                ContainsSubstring("GQA-2: expected 'chapter' to be a whole number"));
     if (wrong.is_string()) continue;
     CHECK_THAT(refusal_with("/requirements/1/id", wrong), ContainsSubstring("expected 'id' to be a string"));
@@ -265,7 +265,7 @@ TEST_CASE("recorder: a malformed list of requirements is refused, naming the ent
   CHECK_THAT(refusal_with("/requirements/1/level", "may"),
              ContainsSubstring("GQA-2: 'level' is neither must nor should"));
   CHECK_THAT(refusal_with("/requirements/1/chapter", 4), ContainsSubstring("GQA-2: there is no chapter 4"));
-  for (const json& huge : {json(4294967299), json(18446744073709551615u), json(3.0), json(0)})
+  for (const Json& huge : {Json(4294967299), Json(18446744073709551615u), Json(3.0), Json(0)})
     CHECK_THAT(refusal_with("/requirements/1/chapter", huge),
                ContainsSubstring("GQA-2: expected 'chapter' to be"));
   CHECK_THAT(refusal_with("/chapters/1", requirements()["chapters"][0]),

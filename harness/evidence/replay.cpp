@@ -34,7 +34,7 @@ class Replay {
     }
     if (name == "final_norm") return norm(residual(s_.num_hidden_layers), "model.norm");
     if (name == "logits") {
-      const auto untied = weights_.find("lm_head.weight");
+      const auto untied = weights_.find(kHead);
       return linear(shown("final_norm"), untied == weights_.end() ? "model.embed_tokens" : "lm_head");
     }
     const auto dot = name.find('.', 7);

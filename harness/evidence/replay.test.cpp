@@ -6,7 +6,8 @@
 
 #include <catch2/catch_test_macros.hpp>
 #include <cstdio>
-#include <nlohmann/json.hpp>
+#include "harness/system/json.hpp"
+#include "harness/system/output.hpp"
 
 using namespace plumbline;
 
@@ -68,7 +69,7 @@ double expect_within(const Pass& pass, const std::string& what) {
     const double share = *check.worst_difference == 0 ? 0 : *check.worst_difference / *check.tolerance;
     if (share > worst) worst = share, where = stage;
   }
-  fmt::print("replay of {}: the largest error takes {:.2f} of its bound, at {}\n", what, worst, where);
+  print_out("replay of {}: the largest error takes {:.2f} of its bound, at {}\n", what, worst, where);
   std::fflush(stdout);
   return worst;
 }

@@ -12,7 +12,6 @@
 #include <cstring>
 #include <limits>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <numeric>
 #include <set>
 
@@ -22,8 +21,6 @@
 
 namespace plumbline {
 namespace {
-
-using nlohmann::json;
 
 static_assert(std::endian::native == std::endian::little, "the format is little-endian, and so are we");
 
@@ -58,15 +55,15 @@ std::string place(const std::string& file, const std::string& tensor) {
   return fmt::format("{}: tensor \"{}\"", file, printable(tensor, 120));
 }
 
-const json& member(const json& object, const char* key, const std::string& where) {
+const Json& member(const Json& object, const char* key, const std::string& where) {
   const auto found = object.find(key);
-  if (found == object.end()) throw InputError(fmt::format("{} has no \"{}\"", where, key));
+  if (found == nullptr) throw InputError(fmt::format("{} has no \"{}\"", where, key));
   return *found;
 }
 
-Type type_of(const json& dtype, const std::string& where) {
+Type type_of(const Json& dtype, const std::string& where) {
   if (!dtype.is_string()) throw InputError(where + ": dtype is not a string");
-  const auto& name = dtype.get_ref<const std::string&>();
+  const auto& name = dtype.text();
   const auto found =
       std::find_if(types.begin(), types.end(), [&](const Type& type) { return type.name == name; });
   if (found == types.end()) {
@@ -76,14 +73,14 @@ Type type_of(const json& dtype, const std::string& where) {
   return *found;
 }
 
-std::vector<std::int64_t> shape_of(const json& shape, const std::string& where) {
+std::vector<std::int64_t> shape_of(const Json& shape, const std::string& where) {
   if (!shape.is_array()) throw InputError(where + ": shape is not an array");
   if (shape.size() > most_axes) {
     throw InputError(fmt::format("{}: shape has {} axes, more than {}", where, shape.size(), most_axes));
   }
   std::vector<std::int64_t> result;
-  for (const json& axis : shape) {
-    if (!axis.is_number_unsigned() || axis.get<std::uint64_t>() > std::numeric_limits<std::int64_t>::max()) {
+  for (const Json& axis : shape) {
+    if (!axis.is_unsigned() || axis.get<std::uint64_t>() > std::numeric_limits<std::int64_t>::max()) {
       throw InputError(fmt::format("{}: shape[{}] is {}, expected an integer from 0 to 2^63-1", where,
                                    result.size(), printable(axis.dump(), 40)));
     }
@@ -107,9 +104,8 @@ std::uint64_t bytes_of(const Entry& entry, const std::string& where) {
   return empty ? 0 : static_cast<std::uint64_t>(product);
 }
 
-void read_offsets(const json& offsets, std::uint64_t data_bytes, const std::string& where, Entry& entry) {
-  if (!offsets.is_array() || offsets.size() != 2 || !offsets[0].is_number_unsigned() ||
-      !offsets[1].is_number_unsigned()) {
+void read_offsets(const Json& offsets, std::uint64_t data_bytes, const std::string& where, Entry& entry) {
+  if (!offsets.is_array() || offsets.size() != 2 || !offsets[0].is_unsigned() || !offsets[1].is_unsigned()) {
     throw InputError(where + ": data_offsets is not a pair of non-negative integers");
   }
   entry.begin = offsets[0].get<std::uint64_t>();
@@ -121,7 +117,7 @@ void read_offsets(const json& offsets, std::uint64_t data_bytes, const std::stri
   }
 }
 
-Entry read_entry(const std::string& name, const json& said, std::uint64_t data_bytes,
+Entry read_entry(const std::string& name, const Json& said, std::uint64_t data_bytes,
                  const std::string& file) {
   const std::string where = place(file, name);
   if (name.empty() || printable(name, most_name_bytes) != name) {
@@ -147,7 +143,7 @@ Entry read_entry(const std::string& name, const json& said, std::uint64_t data_b
   return entry;
 }
 
-std::map<std::string, std::string> read_metadata(const json& said, const std::string& file) {
+std::map<std::string, std::string> read_metadata(const Json& said, const std::string& file) {
   std::map<std::string, std::string> result;
   if (!said.is_object()) throw InputError(file + ": __metadata__ is not an object");
   for (const auto& [key, value] : said.items()) {
@@ -179,7 +175,7 @@ void require_tiling(const std::vector<Entry>& entries, std::uint64_t data_bytes,
   }
 }
 
-std::vector<Entry> read_entries(const json& header, std::uint64_t data_bytes, const std::string& file) {
+std::vector<Entry> read_entries(const Json& header, std::uint64_t data_bytes, const std::string& file) {
   std::vector<Entry> entries;
   for (const auto& [name, said] : header.items()) {
     if (name != "__metadata__") entries.push_back(read_entry(name, said, data_bytes, file));
@@ -308,7 +304,7 @@ SafetensorsFile read_safetensors(const std::filesystem::path& path, std::uint64_
   sum.update(header);
   if (!header.starts_with('{')) throw InputError(file + ": the header does not begin with '{'");
   const std::uint64_t data_bytes = input.size() - 8 - header.size();
-  const json said = parse_json(header, file + ": header");
+  const Json said = parse_json(header, file + ": header");
   if (!said.is_object()) throw InputError(file + ": the header is not an object");
 
   SafetensorsFile result;
@@ -327,14 +323,14 @@ void write_safetensors(const std::filesystem::path& path,
                        const std::map<std::string, std::string>& metadata) {
   const std::string file = printable(path.string(), 1000);
   const auto laid = laid_out(tensors, file);
-  json said = json::object();
+  Json said = Json::object();
   if (!metadata.empty()) said["__metadata__"] = metadata;
   for (const auto& [entry, tensor] : laid) {
     said[entry.name] = {
         {"dtype", entry.type.name}, {"shape", entry.shape}, {"data_offsets", {entry.begin, entry.end}}};
   }
   // Bytes of the metadata that are not UTF-8 are replaced; names have been looked at.
-  std::string header = said.dump(-1, ' ', false, json::error_handler_t::replace);
+  std::string header = said.dump({.replace = true});
   header.resize((header.size() + 7) / 8 * 8, ' ');
   const std::uint64_t length = header.size();
   if (length > most_header_bytes) {

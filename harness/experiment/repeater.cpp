@@ -24,7 +24,6 @@ namespace plumbline {
 namespace {
 
 namespace fs = std::filesystem;
-using nlohmann::json;
 using Clock = std::chrono::steady_clock;
 
 constexpr auto kBetweenStates = std::chrono::seconds(15);
@@ -33,18 +32,18 @@ constexpr std::size_t kCurvePoints = 160;
 constexpr std::uint64_t kLargestRun = 16 << 20;  // bytes of a run's results
 
 template <typename T>
-T value_of(const json& object, const char* key, const std::string& where) {
+T value_of(const Json& object, const char* key, const std::string& where) {
   if (!object.is_object() || !object.contains(key))
     throw InputError(fmt::format("{}: has no '{}'", where, key));
   try {
     return object[key].get<T>();
-  } catch (const json::exception&) {
+  } catch (const JsonError&) {
     throw InputError(fmt::format("{}: '{}' has another type than expected", where, key));
   }
 }
 
 // What makes a run what it is: whoever changes any of it has another experiment.
-json settings_of(const RepeaterOptions& options, const Corpus& corpus) {
+Json settings_of(const RepeaterOptions& options, const Corpus& corpus) {
   const auto& s = options.scale;
   return {{"scale", s.name},
           {"after", s.after.sha256},
@@ -71,7 +70,7 @@ json settings_of(const RepeaterOptions& options, const Corpus& corpus) {
           {"dtype", s.compute == at::kFloat ? "f32" : "bf16"}};
 }
 
-json measured(const std::vector<std::vector<Token>>& texts) {
+Json measured(const std::vector<std::vector<Token>>& texts) {
   Samples samples;
   samples.unit = "token ids";
   for (const auto& tokens : texts) {
@@ -80,10 +79,10 @@ json measured(const std::vector<std::vector<Token>>& texts) {
     samples.all.push_back(std::move(sample));
   }
   const auto repetition = measure_repetition(samples);
-  json all = json::object();
+  Json all = Json::object();
   for (const auto* id : {"looping", "loop-share", "seq-rep-2", "seq-rep-4", "distinct-1", "longest-repeat"}) {
     const auto& metric = find_metric(repetition, id);
-    all[id] = {{"value", metric.value ? json(*metric.value) : json()}};
+    all[id] = {{"value", metric.value ? Json(*metric.value) : Json()}};
     if (!metric.value || metric.kind == Kind::whole) continue;
     if (const auto interval = interval_of(metric.shares, metric.kind == Kind::rate, 0.95, 1))
       all[id].update({{"low", interval->low}, {"high", interval->high}});
@@ -98,8 +97,8 @@ double mean_of(const std::vector<double>& values, std::size_t first, std::size_t
 }
 
 // So many means of stretches as the curve is to have points.
-json curve_of(const std::vector<double>& values) {
-  json points = json::array();
+Json curve_of(const std::vector<double>& values) {
+  Json points = Json::array();
   const auto count = std::min(kCurvePoints, values.size());
   for (std::size_t i = 0; i < count; ++i)
     points.push_back(
@@ -134,7 +133,7 @@ class Experiment {
       prompts_.push_back(corpus_->text(i, static_cast<std::size_t>(options_.scale.prompt_tokens)));
   }
 
-  json run() {
+  Json run() {
     const auto& s = options_.scale;
     const auto folder = options_.out / "runs";
     std::error_code why;
@@ -143,14 +142,14 @@ class Experiment {
       throw InputError(fmt::format("{}: cannot be made: {}", printable(folder.string()), why.message()));
     require_writable(folder, "--out");
     const DirectoryLock alone(folder, "--out");
-    json document = {{"format", "plumbline-experiment"},
+    Json document = {{"format", "plumbline-experiment"},
                      {"version", 1},
                      {"experiment", "repeater"},
                      {"settings", settings_},
                      {"text", {{"sentence", corpus_->sentence()}}}};
     if (const auto rate = corpus_->entropy_rate()) document["text"]["entropy_rate"] = *rate;
     document["text"]["vocabulary"] = corpus_->vocabulary();
-    results_.assign(runs_.size(), json());
+    results_.assign(runs_.size(), Json());
     steps_.assign(runs_.size(), 0);
     for (std::size_t i = 0; i < runs_.size(); ++i) take_up(i);
     const auto begin = Clock::now();
@@ -163,7 +162,7 @@ class Experiment {
   }
 
  private:
-  static json describe(const Specification& s) {
+  static Json describe(const Specification& s) {
     return {{"name", s.name},
             {"layers", s.num_hidden_layers},
             {"width", s.hidden_size},
@@ -197,12 +196,12 @@ class Experiment {
   }
 
   // That a file of results is one: it may have been edited.
-  static void require_run(const json& result, const Run& run, const std::string& where) {
+  static void require_run(const Json& result, const Run& run, const std::string& where) {
     const auto require = [&](bool holds, const std::string& what) {
       if (!holds) throw InputError(fmt::format("{}: {}; remove it, and the run is made again", where, what));
     };
     require(value_of<std::string>(result, "name", where) == run.name(), "names another run");
-    const auto levels = value_of<json>(result, "levels", where);
+    const auto levels = value_of<Json>(result, "levels", where);
     for (std::size_t i = 0; i < kFactors; ++i)
       require(value_of<std::string>(levels, factors()[i].id.c_str(), where) ==
                   (run.before[i] ? "before" : "after"),
@@ -213,11 +212,11 @@ class Experiment {
       value_of<double>(result, key, where);
     value_of<std::int64_t>(result, "parameters", where);
     for (const auto* key : {"median", "unsteadiness"})
-      value_of<double>(value_of<json>(result, "gradient_norm", where), key, where);
+      value_of<double>(value_of<Json>(result, "gradient_norm", where), key, where);
     for (const auto* strategy : {"greedy", "sampled"})
       for (const auto* id : {"looping", "seq-rep-4"})
         value_of<double>(
-            value_of<json>(value_of<json>(value_of<json>(result, "writes", where), strategy, where), id,
+            value_of<Json>(value_of<Json>(value_of<Json>(result, "writes", where), strategy, where), id,
                            where),
             "value", where);
   }
@@ -258,7 +257,7 @@ class Experiment {
       all += options_.scale.steps * parameters_[i];
     }
     const auto finished = static_cast<std::size_t>(
-        std::count_if(results_.begin(), results_.end(), [](const json& one) { return !one.is_null(); }));
+        std::count_if(results_.begin(), results_.end(), [](const Json& one) { return !one.is_null(); }));
     progress_(static_cast<double>(done) / static_cast<double>(all), finished, runs_.size());
   }
 
@@ -282,7 +281,7 @@ class Experiment {
     return recipe;
   }
 
-  json train_and_measure(std::size_t index) {
+  Json train_and_measure(std::size_t index) {
     const auto& s = options_.scale;
     const auto& run = runs_[index];
     const auto begin = Clock::now();
@@ -333,14 +332,14 @@ class Experiment {
     return result;
   }
 
-  json measure(const Trainer& trainer, const Recipe& recipe, std::size_t index) const {
+  Json measure(const Trainer& trainer, const Recipe& recipe, std::size_t index) const {
     const auto& s = options_.scale;
     const auto& run = runs_[index];
     const auto& course = trainer.course();
     const auto steps = course.losses.size();
-    json levels = json::object();
+    Json levels = Json::object();
     for (std::size_t i = 0; i < kFactors; ++i) levels[factors()[i].id] = run.before[i] ? "before" : "after";
-    json result = {{"name", run.name()},
+    Json result = {{"name", run.name()},
                    {"levels", levels},
                    {"seed", run.seed},
                    {"designed", run.designed},
@@ -392,7 +391,7 @@ class Experiment {
   }
 
   // The text itself, after the same prompts: its next tokens, and what is likeliest by its own probabilities.
-  json own_text() const {
+  Json own_text() const {
     const auto& s = options_.scale;
     std::vector<std::vector<Token>> next, likeliest;
     for (std::int64_t i = 0; i < s.prompts; ++i) {
@@ -403,7 +402,7 @@ class Experiment {
           corpus_->likeliest(prompts_[static_cast<std::size_t>(i)], static_cast<std::size_t>(s.new_tokens));
       if (!best.empty()) likeliest.push_back(std::move(best));
     }
-    json all = {{"sampled", measured(next)}};
+    Json all = {{"sampled", measured(next)}};
     if (!likeliest.empty()) all["greedy"] = measured(likeliest);
     return all;
   }
@@ -413,10 +412,10 @@ class Experiment {
   std::unique_ptr<Corpus> corpus_;
   std::vector<Run> runs_;
   std::vector<std::int64_t> parameters_;  // of each run's model
-  json settings_;
+  Json settings_;
   std::vector<std::vector<Token>> prompts_;
   std::mutex mutex_;  // of what follows
-  std::vector<json> results_;
+  std::vector<Json> results_;
   std::vector<std::int64_t> steps_;
   std::atomic<bool> stopped_{false};
 };
@@ -454,8 +453,8 @@ Scale read_scale(const std::string& name, const fs::path& fixtures) {
   s.name = name;
   s.after = read_specification(fixtures / value_of<std::string>(given, "after", where));
   s.before = read_specification(fixtures / value_of<std::string>(given, "before", where));
-  const auto source = value_of<json>(given, "source", where),
-             training = value_of<json>(given, "training", where), text = value_of<json>(given, "text", where);
+  const auto source = value_of<Json>(given, "source", where),
+             training = value_of<Json>(given, "training", where), text = value_of<Json>(given, "text", where);
   s.source.vocabulary = static_cast<Token>(s.after.vocab_size);
   s.source.successors = value_of<std::uint32_t>(source, "successors", where);
   s.source.loose = value_of<double>(source, "loose", where);
@@ -481,7 +480,7 @@ Scale read_scale(const std::string& name, const fs::path& fixtures) {
   return s;
 }
 
-json run_repeater(const RepeaterOptions& options,
+Json run_repeater(const RepeaterOptions& options,
                   const std::function<void(double done, std::size_t runs, std::size_t all)>& progress) {
   return Experiment(options, progress).run();
 }

@@ -5,9 +5,9 @@
 
 #include <filesystem>
 #include <functional>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include "harness/system/json.hpp"
 
 #include "harness/experiment/corpus.hpp"
 #include "harness/experiment/design.hpp"
@@ -44,19 +44,18 @@ struct RepeaterOptions {
 };
 
 // Runs what is not done yet, and tells `progress` what part of the work is, and how many runs. What was
-// begun is taken up where its state was last written; one call at a time is at work in `out`. Returns what was seen, run by run, and of the source.
-// Errors: InputError: another experiment's results in `out`, what cannot be written, a loss that is no number
-// with run, step and parameter.
-nlohmann::json run_repeater(
-    const RepeaterOptions& options,
-    const std::function<void(double done, std::size_t runs, std::size_t all)>& progress);
+// begun is taken up where its state was last written; one call at a time is at work in `out`. Returns what
+// was seen, run by run, and of the source. Errors: InputError: another experiment's results in `out`, what
+// cannot be written, a loss that is no number with run, step and parameter.
+Json run_repeater(const RepeaterOptions& options,
+                  const std::function<void(double done, std::size_t runs, std::size_t all)>& progress);
 
 // Effects, answers and claims, from what was seen (repeater.schema.json has all of it).
-void conclude_repeater(nlohmann::json& document);
+void conclude_repeater(Json& document);
 // What the terminal shows, the report in Markdown, and its pictures.
-std::string repeater_summary(const nlohmann::json& document);
-std::string repeater_report(const nlohmann::json& document);
-std::string repeater_curves(const nlohmann::json& document);
-std::string repeater_effects(const nlohmann::json& document);
+std::string repeater_summary(const Json& document);
+std::string repeater_report(const Json& document);
+std::string repeater_curves(const Json& document);
+std::string repeater_effects(const Json& document);
 
 }  // namespace plumbline

@@ -8,14 +8,12 @@
 
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
-#include "harness/system/json.hpp"
+#include "harness/system/json.test.hpp"
 #include "harness/text/training_log.hpp"
 
 using namespace plumbline;
 using Catch::Matchers::ContainsSubstring;
 using Catch::Matchers::MessageMatches;
-using nlohmann::json;
-
 namespace {
 
 const std::filesystem::path fixtures = PLUMBLINE_SOURCE_DIR "/fixtures";
@@ -40,7 +38,7 @@ RepeaterOptions shortest(const std::filesystem::path& out) {
 
 const auto silent = [](double, std::size_t, std::size_t) {};
 
-json without_times(json document) {
+Json without_times(Json document) {
   document.erase("seconds");
   for (auto& run : document["runs"]) run.erase("seconds");
   return document;
@@ -49,9 +47,9 @@ json without_times(json document) {
 void write_tokens(const std::filesystem::path& file, int lines) {
   std::ofstream out(file);
   for (int i = 0; i < lines; ++i) {
-    json ids = json::array();
+    Json ids = Json::array();
     for (int t = 0; t < 100; ++t) ids.push_back((i * 31 + t * 7) % 80);
-    out << json{{"ids", ids}}.dump() << "\n";
+    out << Json{{"ids", ids}}.dump() << "\n";
   }
 }
 
@@ -109,7 +107,7 @@ TEST_CASE("repeater: it goes on where it was, and comes to the same", "[experime
   for (const auto& path :
        {"/writes/greedy/looping/value", "/gradient_norm/median", "/curve", "/levels/mask", "/name"}) {
     auto edited = good;
-    edited[json::json_pointer(path)] = nullptr;
+    at_pointer(edited, path) = nullptr;
     std::ofstream(place) << edited.dump();
     CAPTURE(path);
     CHECK_THROWS_MATCHES(run_repeater(options, silent), InputError,

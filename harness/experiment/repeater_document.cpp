@@ -12,34 +12,32 @@
 namespace plumbline {
 namespace {
 
-using nlohmann::json;
-
 // What is measured of a run, and from which difference on it matters to a reader.
 struct Response {
   const char* id;
   const char* title;
   double matters;
-  double (*of)(const json& run);
+  double (*of)(const Json& run);
 };
 
-double written(const json& run, const char* strategy, const char* metric) {
+double written(const Json& run, const char* strategy, const char* metric) {
   return run.at("writes").at(strategy).at(metric).at("value").get<double>();
 }
 
 const std::vector<Response>& responses() {
   static const std::vector<Response> all = {
       {"greedy-looping", "looping of greedy text", 0.1,
-       [](const json& run) { return written(run, "greedy", "looping"); }},
+       [](const Json& run) { return written(run, "greedy", "looping"); }},
       {"greedy-seq-rep-4", "seq-rep-4 of greedy text", 0.05,
-       [](const json& run) { return written(run, "greedy", "seq-rep-4"); }},
+       [](const Json& run) { return written(run, "greedy", "seq-rep-4"); }},
       {"sampled-seq-rep-4", "seq-rep-4 of sampled text", 0.05,
-       [](const json& run) { return written(run, "sampled", "seq-rep-4"); }},
+       [](const Json& run) { return written(run, "sampled", "seq-rep-4"); }},
       {"held-out-loss", "held-out loss", 0.1,
-       [](const json& run) { return run.at("held_out_loss").get<double>(); }},
+       [](const Json& run) { return run.at("held_out_loss").get<double>(); }},
       {"training-loss", "training loss at the end", 0.1,
-       [](const json& run) { return run.at("training_loss").get<double>(); }},
+       [](const Json& run) { return run.at("training_loss").get<double>(); }},
       {"unsteadiness", "unsteadiness of the gradient norm", 0.05,
-       [](const json& run) { return run.at("gradient_norm").at("unsteadiness").get<double>(); }}};
+       [](const Json& run) { return run.at("gradient_norm").at("unsteadiness").get<double>(); }}};
   return all;
 }
 
@@ -52,21 +50,21 @@ const char* among(std::optional<bool> mask) {
 }
 
 // A family of effects is read at one error rate together (Bonferroni).
-bool shows(const json& effect, std::size_t family) {
+bool shows(const Json& effect, std::size_t family) {
   return effect["chance"].get<double>() * static_cast<double>(family) < 0.05;
 }
 
-std::vector<json> effects_among(const json& document, const std::string& response, const std::string& runs) {
-  std::vector<json> all;
+std::vector<Json> effects_among(const Json& document, const std::string& response, const std::string& runs) {
+  std::vector<Json> all;
   for (const auto& effect : document["effects"])
     if (effect["response"] == response && effect["among"] == runs) all.push_back(effect);
   return all;
 }
 
-json effect_of(const json& document, const std::string& response, const std::string& runs,
+Json effect_of(const Json& document, const std::string& response, const std::string& runs,
                const char* factor) {
   for (const auto& effect : effects_among(document, response, runs))
-    if (effect["factors"] == json::array({factor})) return effect;
+    if (effect["factors"] == Json::array({factor})) return effect;
   return {};
 }
 
@@ -74,13 +72,13 @@ std::string signed_number(double value) {
   return fmt::format("{:+.{}f}", value == 0 ? 0.0 : value, std::abs(value) < 0.1 ? 3 : 2);
 }
 
-std::string with_interval(const json& effect) {
-  return fmt::format("{} ({} to {})", signed_number(effect["value"]), signed_number(effect["low"]),
-                     signed_number(effect["high"]));
+std::string with_interval(const Json& effect) {
+  return fmt::format("{} ({} to {})", signed_number(effect["value"].get<double>()),
+                     signed_number(effect["low"].get<double>()), signed_number(effect["high"].get<double>()));
 }
 
 // A response over the runs with these levels, by factor.
-std::vector<double> values_where(const json& document, const std::string& id,
+std::vector<double> values_where(const Json& document, const std::string& id,
                                  const std::map<std::string, std::string>& levels) {
   std::vector<double> values;
   for (const auto& run : document["runs"])
@@ -91,7 +89,7 @@ std::vector<double> values_where(const json& document, const std::string& id,
   return values;
 }
 
-std::string scale_sentence(const json& document) {
+std::string scale_sentence(const Json& document) {
   const auto& settings = document["settings"];
   const double tokens =
       settings["steps"].get<double>() * settings["batch"].get<double>() * settings["length"].get<double>();
@@ -101,7 +99,7 @@ std::string scale_sentence(const json& document) {
       document["models"]["before"]["parameters"].get<double>() / 1e6, tokens / 1e6, document["runs"].size());
 }
 
-std::string name_of(const json& factors_of_effect) {
+std::string name_of(const Json& factors_of_effect) {
   std::vector<std::string> names;
   for (const auto& id : factors_of_effect)
     for (const auto& factor : factors())
@@ -111,12 +109,14 @@ std::string name_of(const json& factors_of_effect) {
 
 // Whether an effect is more than what matters, less, or neither can be told.
 enum class Size { more, less, open };
-Size size_of(const json& effect, double matters) {
-  return effect["low"] > matters ? Size::more : effect["high"] < matters ? Size::less : Size::open;
+Size size_of(const Json& effect, double matters) {
+  return effect["low"].get<double>() > matters    ? Size::more
+         : effect["high"].get<double>() < matters ? Size::less
+                                                  : Size::open;
 }
 
 // The difference of two groups of runs' means, and its 95 % interval.
-json difference(const json& document, const std::string& id, const std::map<std::string, std::string>& more,
+Json difference(const Json& document, const std::string& id, const std::map<std::string, std::string>& more,
                 const std::map<std::string, std::string>& less) {
   std::vector<Variance> variances;
   const auto mean_of = [&](const std::map<std::string, std::string>& levels) {
@@ -132,7 +132,7 @@ json difference(const json& document, const std::string& id, const std::map<std:
 }
 
 // (g) dropout 0.1 may be kept, where the mask is right: neither more repetition nor more loss.
-json claim_of_dropout(const json& document) {
+Json claim_of_dropout(const Json& document) {
   const auto greedy = effect_of(document, "greedy-seq-rep-4", "right mask", "dropout"),
              sampled = effect_of(document, "sampled-seq-rep-4", "right mask", "dropout"),
              loss = effect_of(document, "held-out-loss", "right mask", "dropout");
@@ -155,7 +155,7 @@ json claim_of_dropout(const json& document) {
 
 // (h) fewer layers and grouped queries end the repeating. Of sampled text, in which models of a right mask
 // hardly repeat themselves: refuted where models that are so aligned still repeat under the other mask.
-json claim_of_layers_and_heads(const json& document) {
+Json claim_of_layers_and_heads(const Json& document) {
   const auto* id = "sampled-seq-rep-4";
   const double matters = response(id).matters;
   const auto aligned = difference(document, id, {{"layers", "after"}, {"heads", "after"}, {"mask", "before"}},
@@ -180,7 +180,7 @@ json claim_of_layers_and_heads(const json& document) {
 }
 
 // (i) training gets steadier with fewer layers, where the mask is right.
-json claim_of_steadiness(const json& document) {
+Json claim_of_steadiness(const Json& document) {
   const auto right = effect_of(document, "unsteadiness", "right mask", "layers");
   const double matters = response("unsteadiness").matters;
   const auto size = size_of(right, matters);
@@ -196,15 +196,15 @@ json claim_of_steadiness(const json& document) {
                        with_interval(right), matters)}};
 }
 
-std::vector<json> strongest_first(std::vector<json> effects) {
-  std::stable_sort(effects.begin(), effects.end(), [](const json& one, const json& other) {
+std::vector<Json> strongest_first(std::vector<Json> effects) {
+  std::stable_sort(effects.begin(), effects.end(), [](const Json& one, const Json& other) {
     return std::abs(one["value"].get<double>()) > std::abs(other["value"].get<double>());
   });
   return effects;
 }
 
 // Which differences make text more repetitive by more than what matters, and which do not.
-std::string verdict_on(const json& document, const std::string& strategy) {
+std::string verdict_on(const Json& document, const std::string& strategy) {
   const auto& measure = response(strategy + "-seq-rep-4");
   std::vector<std::string> guilty, innocent, open;
   for (const auto& effect : strongest_first(effects_among(document, measure.id, "all"))) {
@@ -221,8 +221,8 @@ std::string verdict_on(const json& document, const std::string& strategy) {
 }
 
 // The answer, from what matters most to what stands beside it.
-json answers(const json& document) {
-  json all = json::array({verdict_on(document, "sampled"), verdict_on(document, "greedy")});
+Json answers(const Json& document) {
+  Json all = Json::array({verdict_on(document, "sampled"), verdict_on(document, "greedy")});
   const auto level_of = [&](const char* level, const char* id) {
     std::map<std::string, std::string> levels;
     for (const auto& factor : factors()) levels[factor.id] = level;
@@ -257,7 +257,7 @@ json answers(const json& document) {
 
 }  // namespace
 
-void conclude_repeater(json& document) {
+void conclude_repeater(Json& document) {
   const auto seeds = document["settings"]["seeds"].get<std::uint32_t>();
   const auto runs = designed_runs(seeds);
   const auto& made = document["runs"];
@@ -265,17 +265,17 @@ void conclude_repeater(json& document) {
     if (i >= runs.size() || i >= made.size() || made[i].at("name") != runs[i].name())
       throw InputError(fmt::format(
           "the experiment's run {} is not the design's; expected {} runs in its order", i + 1, runs.size()));
-  document["factors"] = json::array();
+  document["factors"] = Json::array();
   for (const auto& factor : factors())
     document["factors"].push_back(
         {{"id", factor.id}, {"name", factor.name}, {"before", factor.before}, {"after", factor.after}});
-  document["effects"] = json::array();
+  document["effects"] = Json::array();
   for (const auto& one : responses()) {
     std::vector<double> values;
     for (const auto& run : document["runs"]) values.push_back(one.of(run));
     for (const auto mask : {std::optional<bool>{}, std::optional(false), std::optional(true)})
       for (const auto& effect : effects_of(runs, values, mask)) {
-        json ids = json::array();
+        Json ids = Json::array();
         for (const auto factor : effect.factors) ids.push_back(factors()[factor].id);
         document["effects"].push_back({{"response", one.id},
                                        {"among", among(mask)},
@@ -286,7 +286,7 @@ void conclude_repeater(json& document) {
                                        {"chance", effect.chance}});
       }
   }
-  document["responses"] = json::array();
+  document["responses"] = Json::array();
   for (const auto& one : responses())
     document["responses"].push_back({{"id", one.id}, {"title", one.title}, {"matters", one.matters}});
   document["scale"] = scale_sentence(document);

@@ -11,8 +11,6 @@
 namespace plumbline {
 namespace {
 
-using nlohmann::json;
-
 constexpr const char* kStyle = R"(<style>
 text { font: 13px sans-serif; fill: #222 } path, line { fill: none } .back { fill: #fff } .axis { stroke: #888 } .known { stroke: #888; stroke-dasharray: 5 4 }
 .right { stroke: #1f5fa8 } .inverted { stroke: #c2410c } .all { stroke: #222 } .curve { stroke-width: 1.2; opacity: .75 } .normal { stroke-dasharray: 3 3 }
@@ -25,23 +23,23 @@ std::string shown(double value) {
   return fmt::format("{:+.2f}", std::abs(value) < 0.005 ? 0.0 : value);
 }
 
-const json* effect_of(const json& document, const std::string& response, const std::string& among,
+const Json* effect_of(const Json& document, const std::string& response, const std::string& among,
                       const std::string& factor) {
   for (const auto& effect : document["effects"])
     if (effect["response"] == response && effect["among"] == among &&
-        effect["factors"] == json::array({factor}))
+        effect["factors"] == Json::array({factor}))
       return &effect;
   return nullptr;
 }
 
-std::string value_with_interval(const json& metric) {
+std::string value_with_interval(const Json& metric) {
   if (metric["value"].is_null()) return "not measurable";
   if (!metric.contains("low")) return fmt::format("{:.2f}", metric["value"].get<double>());
   return fmt::format("{:.2f} ({:.2f} to {:.2f})", metric["value"].get<double>(), metric["low"].get<double>(),
                      metric["high"].get<double>());
 }
 
-std::string table_of_effects(const json& document, const std::string& among) {
+std::string table_of_effects(const Json& document, const std::string& among) {
   std::string table = "| as before instead of as after |";
   for (const auto& response : document["responses"])
     table += fmt::format(" {} |", response["title"].get<std::string>());
@@ -51,9 +49,9 @@ std::string table_of_effects(const json& document, const std::string& among) {
   for (const auto& factor : document["factors"]) {
     std::string row;
     for (const auto& response : document["responses"])
-      if (const auto* effect = effect_of(document, response["id"], among, factor["id"]))
-        row += fmt::format(" {} ({} to {}) |", shown((*effect)["value"]), shown((*effect)["low"]),
-                           shown((*effect)["high"]));
+      if (const auto* effect = effect_of(document, response["id"].text(), among, factor["id"].text()))
+        row += fmt::format(" {} ({} to {}) |", shown((*effect)["value"].get<double>()),
+                           shown((*effect)["low"].get<double>()), shown((*effect)["high"].get<double>()));
     if (!row.empty()) table += fmt::format("| {} |{}\n", factor["name"].get<std::string>(), row);
   }
   return table;
@@ -61,7 +59,7 @@ std::string table_of_effects(const json& document, const std::string& among) {
 
 }  // namespace
 
-std::string repeater_summary(const json& document) {
+std::string repeater_summary(const Json& document) {
   std::string text = "\n";
   for (const auto& answer : document["answers"]) text += fmt::format("{}\n", answer.get<std::string>());
   text += "\n";
@@ -74,7 +72,7 @@ std::string repeater_summary(const json& document) {
                             document["scale"].get<std::string>());
 }
 
-std::string repeater_report(const json& document) {
+std::string repeater_report(const Json& document) {
   std::string text = "# Which difference makes the model repeat itself?\n\n";
   for (const auto& answer : document["answers"]) text += fmt::format("- {}\n", answer.get<std::string>());
   text += fmt::format(
@@ -126,7 +124,7 @@ std::string repeater_report(const json& document) {
   return text;
 }
 
-std::string repeater_curves(const json& document) {
+std::string repeater_curves(const Json& document) {
   constexpr double kWidth = 900, kHeight = 460, kLeft = 56, kRight = 150, kTop = 34, kBottom = 48;
   const double even = std::log(document["text"]["vocabulary"].get<double>());
   const double steps = document["settings"]["steps"].get<double>(), most = even * 1.3;
@@ -141,11 +139,11 @@ std::string repeater_curves(const json& document) {
     for (std::size_t i = 0; i < curve.size(); ++i)
       path += fmt::format("{}{:.1f} {:.1f}", i == 0 ? "M" : "L",
                           x((static_cast<double>(i) + 0.5) / static_cast<double>(curve.size()) * steps),
-                          y(curve[i]));
+                          y(curve[i].get<double>()));
     curves += fmt::format("<path class=\"curve {}{}\" d=\"{}\"><title>{}: {:.2f} at the end</title></path>\n",
                           run["levels"]["mask"] == "before" ? "inverted" : "right",
                           run["levels"]["initialisation"] == "before" ? " normal" : "", path,
-                          escaped(run["name"]), run["training_loss"].get<double>());
+                          escaped(run["name"].text()), run["training_loss"].get<double>());
   }
   for (const double loss : round_numbers(0, most))
     ticks += fmt::format("<text x=\"{:.0f}\" y=\"{:.1f}\" text-anchor=\"end\">{:g}</text>", kLeft - 8,
@@ -191,7 +189,7 @@ std::string repeater_curves(const json& document) {
       right + 8, right + 32, right + 38);
 }
 
-std::string repeater_effects(const json& document) {
+std::string repeater_effects(const Json& document) {
   constexpr double kPanel = 270, kLeft = 240, kRow = 46, kTop = 66;
   const std::vector<std::string> which = {"sampled-seq-rep-4", "greedy-seq-rep-4", "held-out-loss"};
   const std::vector<std::pair<std::string, std::string>> among = {
@@ -203,7 +201,7 @@ std::string repeater_effects(const json& document) {
     double most = 0;
     std::string title;
     for (const auto& response : document["responses"])
-      if (response["id"] == which[panel]) title = response["title"];
+      if (response["id"] == which[panel]) title = response["title"].text();
     for (const auto& effect : document["effects"])
       if (effect["response"] == which[panel] && effect["factors"].size() == 1)
         most =
@@ -222,19 +220,21 @@ std::string repeater_effects(const json& document) {
     for (const auto& factor : document["factors"]) {
       if (panel == 0)
         body += fmt::format("<text x=\"{:.0f}\" y=\"{:.0f}\" text-anchor=\"end\">{}</text>", kLeft - 14,
-                            row + 14, escaped(factor["name"]));
+                            row + 14, escaped(factor["name"].text()));
       for (std::size_t i = 0; i < among.size(); ++i) {
-        const auto* effect = effect_of(document, which[panel], among[i].first, factor["id"]);
+        const auto* effect = effect_of(document, which[panel], among[i].first, factor["id"].text());
         if (effect == nullptr) continue;
         const double line = row + 11 * static_cast<double>(i);
         body += fmt::format(
             "<line class=\"bar {3}\" x1=\"{0:.1f}\" x2=\"{1:.1f}\" y1=\"{2:.1f}\" y2=\"{2:.1f}\"/><circle "
             "class=\"{3}\" "
             "cx=\"{4:.1f}\" cy=\"{2:.1f}\" r=\"4\"><title>{5}</title></circle>\n",
-            x((*effect)["low"]), x((*effect)["high"]), line, among[i].second, x((*effect)["value"]),
+            x((*effect)["low"].get<double>()), x((*effect)["high"].get<double>()), line, among[i].second,
+            x((*effect)["value"].get<double>()),
             escaped(fmt::format("{}, {}: {} ({} to {})", factor["name"].get<std::string>(), among[i].first,
-                                shown((*effect)["value"]), shown((*effect)["low"]),
-                                shown((*effect)["high"]))));
+                                shown((*effect)["value"].get<double>()),
+                                shown((*effect)["low"].get<double>()),
+                                shown((*effect)["high"].get<double>()))));
       }
       row += kRow;
     }

@@ -44,7 +44,7 @@ Trainer::Trainer(Recipe recipe) : state_(std::make_unique<State>()) {
     return x * (at::empty_like(x.detach()).bernoulli_(1 - p, random) / (1 - p));
   };
   auto weights = initial_weights(recipe.model.specification, recipe.seed);
-  auto& embedding = weights.at("model.embed_tokens.weight");
+  auto& embedding = weights.at(kEmbedding);
   embedding = recipe.model.formulas.initial_embedding(embedding);
   for (const auto& [name, value] : weights) {
     s.names.push_back(name);

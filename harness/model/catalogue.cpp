@@ -2,8 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <nlohmann/json.hpp>
-
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
 #include "harness/system/json.hpp"
@@ -19,23 +17,23 @@ std::vector<Defect> read_catalogue(const std::filesystem::path& fixtures) {
   try {
     for (const auto& entry : all) {
       Defect defect;
-      defect.name = entry.at("name");
-      defect.chapter = entry.at("chapter");
-      defect.severity = entry.at("severity");
-      defect.departure = entry.at("departure");
-      defect.arises = entry.at("arises");
-      defect.looks_like = entry.at("looks_like");
+      defect.name = entry.at("name").text();
+      defect.chapter = entry.at("chapter").get<int>();
+      defect.severity = entry.at("severity").text();
+      defect.departure = entry.at("departure").text();
+      defect.arises = entry.at("arises").text();
+      defect.looks_like = entry.at("looks_like").text();
       defect.seen_by = entry.at("seen_by").get<std::vector<std::string>>();
       defect.stage = entry.value("stage", "");
       defect.decides = entry.value("decides", true);
       if (!advice.contains(defect.name))
         throw InputError(
             fmt::format("{}: no advice on '{}'", advice_file.string(), printable(defect.name, 60)));
-      defect.advice = advice.at(defect.name).at("en");
-      defect.advice_in_chinese = advice.at(defect.name).at("zh");
+      defect.advice = advice.at(defect.name).at("en").text();
+      defect.advice_in_chinese = advice.at(defect.name).at("zh").text();
       defects.push_back(std::move(defect));
     }
-  } catch (const nlohmann::json::exception& error) {
+  } catch (const JsonError& error) {
     throw InputError(fmt::format("{}: entry {}: {}", file.string(), defects.size(), error.what()));
   }
   return defects;

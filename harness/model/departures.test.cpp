@@ -8,7 +8,6 @@
 
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>
-#include <nlohmann/json.hpp>
 #include <set>
 
 #include "harness/model/training.hpp"
@@ -140,7 +139,7 @@ TEST_CASE("departures: names are unique, and those of the catalogue in its order
   const auto file = std::filesystem::path(PLUMBLINE_SOURCE_DIR) / "fixtures" / "defects.json";
   std::vector<std::string> catalogued;
   for (const auto& defect : parse_json(read_text(file, 1 << 20), file.string()))
-    catalogued.push_back(defect.at("name"));
+    catalogued.push_back(defect.at("name").text());
   CHECK(names == catalogued);
 }
 

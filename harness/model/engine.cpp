@@ -79,7 +79,7 @@ Engine::Engine(const Specification& specification, const Weights& weights) : spe
       heavy.push_back(prefix + name + ".weight"), biases.push_back(prefix + name + ".bias");
     return Matrix{arena.join(weights, heavy), arena.join(weights, biases)};
   };
-  embedding_ = arena.join(weights, {"model.embed_tokens.weight"});
+  embedding_ = arena.join(weights, {kEmbedding});
   for (std::int64_t layer = 0; layer < specification.num_hidden_layers; ++layer) {
     const auto prefix = fmt::format("model.layers.{}.", layer);
     Layer packed;
@@ -92,7 +92,7 @@ Engine::Engine(const Specification& specification, const Weights& weights) : spe
     layers_.push_back(std::move(packed));
   }
   norm_ = arena.join(weights, {"model.norm.weight"});
-  head_.weight = specification.tie_word_embeddings ? embedding_ : arena.join(weights, {"lm_head.weight"});
+  head_.weight = specification.tie_word_embeddings ? embedding_ : arena.join(weights, {kHead});
 
   frequencies_ = rotary_frequencies(specification, checked.type(), checked.device());
   const auto positions =

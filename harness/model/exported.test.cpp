@@ -12,6 +12,7 @@
 #include "harness/evidence/compare.hpp"
 #include "harness/evidence/safetensors.hpp"
 #include "harness/model/model.hpp"
+#include "harness/system/output.hpp"
 
 namespace plumbline {
 
@@ -32,8 +33,8 @@ TEST_CASE("exported weights give the same logits elsewhere", "[.exported]") {
     // Rotary angles in float32 err in proportion to the position, on both sides.
     const double allowed = length <= 33 ? 2e-5 : 1e-4;
     const double relative = largest(ours - theirs) / largest(theirs);
-    fmt::print("{} {:4} tokens: logits differ by {:.1e} of the largest, allowed {:.0e}\n", name, length,
-               relative, allowed);
+    print_out("{} {:4} tokens: logits differ by {:.1e} of the largest, allowed {:.0e}\n", name, length,
+              relative, allowed);
     CHECK(relative <= allowed);
   }
 }

@@ -62,6 +62,10 @@ const at::Tensor& any_of(const Weights& weights, const std::string& name) {
 
 }  // namespace
 
+std::string shape_of(at::IntArrayRef shape) {
+  return fmt::format("[{}]", fmt::join(shape, ", "));
+}
+
 std::vector<std::string> stage_names(std::int64_t layers) {
   std::vector<std::string> names{"embedding"};
   for (std::int64_t layer = 0; layer < layers; ++layer)
@@ -81,8 +85,7 @@ at::Tensor real_tokens(const Tokens& tokens) {
 }
 
 Model::Model(Specification specification, Weights weights, Formulas formulas, std::vector<LocalRules> local)
-    : type_(any_of(weights, "model.embed_tokens.weight").scalar_type()),
-      device_(any_of(weights, "model.embed_tokens.weight").device()) {
+    : type_(any_of(weights, kEmbedding).scalar_type()), device_(any_of(weights, kEmbedding).device()) {
   local.push_back({{}, std::move(specification), std::move(formulas)});
   for (auto& rules : local) {
     auto frequencies = rules.formulas.frequencies(rules.specification, type_, device_);
@@ -91,8 +94,8 @@ Model::Model(Specification specification, Weights weights, Formulas formulas, st
   for (const auto& expected : this->specification().parameters()) {
     const auto& actual = any_of(weights, expected.name);
     if (actual.sizes() != at::IntArrayRef(expected.shape))
-      throw InputError(fmt::format("parameter '{}' has shape [{}], expected [{}]", expected.name,
-                                   fmt::join(actual.sizes(), ", "), fmt::join(expected.shape, ", ")));
+      throw InputError(fmt::format("parameter '{}' has shape {}, expected {}", expected.name,
+                                   shape_of(actual.sizes()), shape_of(expected.shape)));
     weights_.emplace(expected.name, actual);
   }
 }
@@ -181,7 +184,7 @@ at::Tensor Model::run(const Tokens& tokens, KVCache* cache, const PassOptions& o
   };
   const auto outside = pass_by(rules_of({}));
 
-  const auto embedding = formulas.read(weights_, "model.embed_tokens.weight");            // (V, D)
+  const auto embedding = formulas.read(weights_, kEmbedding);                             // (V, D)
   auto x = outside.see("embedding", formulas.embed(at::embedding(embedding, ids), ids));  // (B, T, D)
   x = formulas.drop(x, outside.dropout);
   for (std::int64_t layer = 0; layer < s.num_hidden_layers; ++layer) {
@@ -201,7 +204,7 @@ at::Tensor Model::run(const Tokens& tokens, KVCache* cache, const PassOptions& o
     cache->length += queries;
     cache->seen += real.sum(1);
   }
-  const auto head = s.tie_word_embeddings ? embedding : formulas.read(weights_, "lm_head.weight");
+  const auto head = s.tie_word_embeddings ? embedding : formulas.read(weights_, kHead);
   const auto bias = s.head_bias ? formulas.read(weights_, "lm_head.bias") : at::Tensor();
   return outside.see("logits", formulas.head(formulas.product(x, head, bias)));  // (B, T, V)
 }

@@ -18,6 +18,9 @@ namespace plumbline {
 enum class Padding { none, right, left };
 
 // A batch of token sequences; row b has lengths[b] real tokens at its start (right padding) or end (left).
+// "[2, 3]"
+std::string shape_of(at::IntArrayRef shape);
+
 struct Tokens {
   at::Tensor ids;                     // (B, T) int64
   std::vector<std::int64_t> lengths;  // B entries, or empty: every token is real

@@ -6,7 +6,7 @@
 
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>
-#include <nlohmann/json.hpp>
+#include "harness/system/json.hpp"
 
 #include "harness/model/departures.hpp"
 #include "harness/system/error.hpp"

@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <set>
 
 #include "harness/system/error.hpp"
@@ -37,7 +36,7 @@ std::string name_of(const std::map<std::string, Value>& names, Value value) {
 // Reads the keys of one JSON object, naming file and key in every complaint.
 class Keys {
  public:
-  Keys(const nlohmann::json& object, std::string where) : object_(object), where_(std::move(where)) {
+  Keys(const Json& object, std::string where) : object_(object), where_(std::move(where)) {
     if (!object_.is_object()) throw InputError(where_ + ": expected a JSON object");
   }
 
@@ -48,7 +47,7 @@ class Keys {
   }
   std::int64_t size(const std::string& key, std::int64_t largest = kLargestSize) {
     const auto& value = at(key);
-    if (!value.is_number_integer() || (value.is_number_unsigned() && value.get<std::uint64_t>() > INT64_MAX))
+    if (!value.is_integer() || (value.is_unsigned() && value.get<std::uint64_t>() > INT64_MAX))
       refuse(key, "expected a whole number");
     const auto number = value.get<std::int64_t>();
     if (number < 1 || number > largest)
@@ -87,12 +86,12 @@ class Keys {
   }
 
  private:
-  const nlohmann::json& at(const std::string& key) {
+  const Json& at(const std::string& key) {
     seen_.insert(key);
     if (!object_.contains(key)) refuse(key, "is missing");
     return object_.at(key);
   }
-  const nlohmann::json& object_;
+  const Json& object_;
   std::string where_;
   std::set<std::string> seen_;
 };
@@ -118,7 +117,7 @@ std::int64_t derived_intermediate_size(std::int64_t hidden_size) {
 }
 
 std::vector<ParameterShape> Specification::parameters() const {
-  std::vector<ParameterShape> all{{"model.embed_tokens.weight", {vocab_size, hidden_size}}};
+  std::vector<ParameterShape> all{{kEmbedding, {vocab_size, hidden_size}}};
   const auto norm = [&](const std::string& name_of_weight) {
     if (norm_weights) all.push_back({name_of_weight, {hidden_size}});
   };
@@ -142,7 +141,7 @@ std::vector<ParameterShape> Specification::parameters() const {
     linear("mlp.down_proj", hidden_size, intermediate_size, mlp_bias);
   }
   norm("model.norm.weight");
-  if (!tie_word_embeddings) all.push_back({"lm_head.weight", {vocab_size, hidden_size}});
+  if (!tie_word_embeddings) all.push_back({kHead, {vocab_size, hidden_size}});
   if (head_bias) all.push_back({"lm_head.bias", {vocab_size}});
   return all;
 }

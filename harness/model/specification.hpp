@@ -18,6 +18,9 @@ std::string to_string(Activation activation);  // in Hugging Face's words: silu,
 std::string to_string(NormPrecision precision);
 std::string to_string(Initialization initialization);
 
+inline constexpr const char* kEmbedding = "model.embed_tokens.weight";
+inline constexpr const char* kHead = "lm_head.weight";
+
 struct ParameterShape {
   std::string name;                 // canonical: Hugging Face Llama's
   std::vector<std::int64_t> shape;  // (out, in) for matrices

@@ -6,7 +6,6 @@
 #include <catch2/matchers/catch_matchers_string.hpp>
 #include <fstream>
 #include <limits>
-#include <nlohmann/json.hpp>
 
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
@@ -24,7 +23,7 @@ Specification fixture(const std::string& name) {
   return read_specification(fixtures / (name + ".json"));
 }
 
-nlohmann::json tiny() {
+Json tiny() {
   return parse_json(read_text(fixtures / "tiny.json", 1 << 20), "tiny");
 }
 

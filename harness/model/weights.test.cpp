@@ -5,8 +5,8 @@
 
 #include <catch2/catch_test_macros.hpp>
 #include <cmath>
-#include <nlohmann/json.hpp>
 #include <sstream>
+#include "harness/system/json.hpp"
 
 #include "harness/system/child.hpp"
 #include "harness/system/files.hpp"
@@ -41,7 +41,7 @@ double off(double actual, double expected) {
 }
 
 // The same tensors as numpy makes them, a line "name: hash" each.
-std::vector<std::string> hashes_of_numpy(const nlohmann::json& requests) {
+std::vector<std::string> hashes_of_numpy(const Json& requests) {
   const std::string script = R"(
 import hashlib, json, sys
 sys.dont_write_bytecode = True
@@ -71,7 +71,7 @@ TEST_CASE("weights: every tensor and every probe has numpy's bits", "[model][wei
   auto specification = tiny();
   specification.attention_bias = specification.mlp_bias = true;
   specification.tie_word_embeddings = false;
-  nlohmann::json requests = nlohmann::json::array();
+  Json requests = Json::array();
   std::vector<std::string> ours;
   const auto weight = [&](const std::string& name, const std::vector<std::int64_t>& shape,
                           std::uint32_t seed) {

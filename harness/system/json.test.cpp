@@ -3,14 +3,14 @@
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_exception.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>
+#include <nlohmann/json.hpp>
 
 #include "harness/system/error.hpp"
 
 using namespace plumbline;
 using Catch::Matchers::ContainsSubstring;
+using Catch::Matchers::Message;
 using Catch::Matchers::MessageMatches;
-using nlohmann::json;
-
 namespace {
 
 std::string refusal(std::string_view text) {
@@ -30,13 +30,71 @@ std::string repeated(std::string_view text, std::size_t times) {
 
 }  // namespace
 
-TEST_CASE("json: what is valid is read as the library reads it", "[system][json]") {
-  for (const char* text :
-       {"{}", "[]", "null", " [1, -2, 3.5e2, true, false, null, \"x\\u00e9\\ud83d\\ude42\"] \n",
-        R"({"a": {"b": [{"c": 1}, {"c": 2}], "d": {}}, "e": 18446744073709551615})", "1e300", "\"\""}) {
+TEST_CASE("json: what is valid is read and written as the library does it", "[system][json]") {
+  for (
+      const char* text :
+      {"{}", "[]", "null", " [1, -2, 3.5e2, true, false, null, \"x\\u00e9\\ud83d\\ude42\"] \n",
+       R"({"a": {"b": [{"c": 1}, {"c": 2}], "d": {}}, "e": 18446744073709551615})", "1e300", "\"\"",
+       R"([[], {}, [[]], {"": {"\n": "\u0001\u2028"}}, 0.1, -0.0, 1e-7, 123456789012.5, 5e-324, 1e16, -9223372036854775808])"}) {
     INFO(text);
-    CHECK(parse_json(text, "a.json") == json::parse(text));
+    const Json ours = parse_json(text, "a.json");
+    const auto theirs = nlohmann::json::parse(text);
+    const auto as_written = nlohmann::ordered_json::parse(text);
+    CHECK(ours.dump() == theirs.dump());
+    CHECK(ours.dump({.indent = 1}) == theirs.dump(1));
+    CHECK(ours.dump({.ascii = true}) == theirs.dump(-1, ' ', true));
+    CHECK(ours.dump({.indent = 2, .members = Json::Order::as_written}) == as_written.dump(2));
   }
+}
+
+TEST_CASE("json: braces make the values that the library makes of them", "[system][json]") {
+  const Json ours = {
+      {"b", 1}, {"a", {{"x", 0.5}, {"y", {"one", "two", "three"}}}}, {"c", {1, "x", nullptr}}, {"b", 2}};
+  CHECK(ours.dump() == R"({"a":{"x":0.5,"y":["one","two","three"]},"b":1,"c":[1,"x",null]})");
+  CHECK(Json::array({{"a", 1}}).dump() == R"([["a",1]])");
+  CHECK(Json::array({Json{{"a", 1}}}).dump() == R"([{"a":1}])");
+  CHECK(Json(std::vector<int>{1, 2}).dump() == "[1,2]");
+  CHECK(Json(std::map<std::string, double>{{"k", 0.5}}).dump() == R"({"k":0.5})");
+  CHECK(Json({1, 2}) == Json({1.0, 2u}));
+  CHECK(Json(-1) != Json(18446744073709551615u));
+}
+
+TEST_CASE("json: members stay where they are, and keep the order in which they were written",
+          "[system][json]") {
+  Json document;
+  Json& first = document["z"];
+  for (const char* key : {"m", "a", "q"}) document[key] = key;
+  first = 7;
+  CHECK(document.keys() == std::vector<std::string>{"z", "m", "a", "q"});
+  Json copy = document;
+  copy.erase("m");
+  copy["m"] = nullptr;
+  CHECK(copy.keys() == std::vector<std::string>{"z", "a", "q", "m"});
+  CHECK(document.dump({.members = Json::Order::as_written}) == R"({"z":7,"m":"m","a":"a","q":"q"})");
+  const Json moved = std::move(copy);
+  CHECK(moved.dump() == R"({"a":"a","m":null,"q":"q","z":7})");
+}
+
+TEST_CASE("json: what a value is not, or does not have, is said", "[system][json]") {
+  const Json document =
+      parse_json(R"({"text": "x", "list": [1], "large": 18446744073709551615, "half": 0.5})", "a.json");
+  CHECK_THROWS_MATCHES(document["none"], JsonError, Message("expected a member 'none'"));
+  CHECK_THROWS_MATCHES(document["list"][1], JsonError, Message("expected an element 1, found 1 of them"));
+  CHECK_THROWS_MATCHES(document["text"].get<int>(), JsonError,
+                       Message("expected an integer, found a string"));
+  CHECK_THROWS_MATCHES(document["half"].get<int>(), JsonError,
+                       Message("expected an integer, found a number"));
+  CHECK_THROWS_AS(document["large"].get<std::int64_t>(), JsonError);
+  CHECK_THROWS_AS(document["list"].text(), JsonError);
+  CHECK_THROWS_AS(document["text"].begin(), JsonError);
+  CHECK_THROWS_AS(document["text"]["x"], JsonError);
+  CHECK_THROWS_AS(Json("\xff").dump(), JsonError);
+  CHECK(Json("\xff").dump({.replace = true}) == "\"\xef\xbf\xbd\"");
+  CHECK(document["large"].get<std::uint64_t>() == 18446744073709551615u);
+  CHECK_FALSE(document["large"].is_int64());
+  CHECK(document.find("none") == nullptr);
+  CHECK(document["text"].find("x") == nullptr);
+  for (const Json& none : Json()) FAIL(none);
 }
 
 TEST_CASE("json: a key that stands twice in one object is refused at every depth", "[system][json]") {

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <functional>
-#include <nlohmann/json.hpp>
 #include <unordered_map>
 
 #include "harness/system/error.hpp"
@@ -15,8 +14,6 @@
 
 namespace plumbline {
 namespace {
-
-using nlohmann::json;
 
 constexpr std::size_t kMostTokens = std::size_t{1} << 27;
 
@@ -69,9 +66,9 @@ constexpr Range kMarks[] = {{0x00, 0x26},     {0x28, 0x2f},     {0x3a, 0x40},   
                             {0xfe10, 0xfe1f}, {0xfe30, 0xfe6f}, {0xff00, 0xff0f},  {0xff1a, 0xff20},
                             {0xff3b, 0xff40}, {0xff5b, 0xff65}, {0x1f000, 0x1faff}};
 
-const json* first_of(const json& object, std::span<const char* const> names) {
+const Json* first_of(const Json& object, std::span<const char* const> names) {
   for (const auto* name : names)
-    if (const auto found = object.find(name); found != object.end() && !found->is_null()) return &*found;
+    if (const auto found = object.find(name); found != nullptr && !found->is_null()) return found;
   return nullptr;
 }
 
@@ -141,7 +138,7 @@ class Reader {
     return tokens;
   }
 
-  std::vector<Token> ids(const json& values, const char* what) const {
+  std::vector<Token> ids(const Json& values, const char* what) const {
     return token_ids(values, here(), what, options_.vocabulary);
   }
 
@@ -156,7 +153,7 @@ class Reader {
     }
   }
 
-  void object_of(const json& object) {
+  void object_of(const Json& object) {
     Sample sample;
     const auto* given = first_of(object, kIds);
     // A number of tokens is none of their ids.
@@ -172,29 +169,29 @@ class Reader {
           by_ids ? fmt::format("{}", fmt::join(kIds, ", ")) : fmt::format("{}", fmt::join(kTexts, ", "))));
     settle(by_ids ? "ids" : options_.unit == "characters" ? "characters" : "words");
     sample.tokens = by_ids ? ids(*given, "ids") : numbered(sample.text);
-    if (const auto prompt = object.find("prompt"); prompt != object.end() && !prompt->is_null())
-      sample.prompt = prompt->dump(-1, ' ', true);
-    if (const auto prompt = object.find("prompt_ids"); sample.prompt.empty() && prompt != object.end())
+    if (const auto prompt = object.find("prompt"); prompt != nullptr && !prompt->is_null())
+      sample.prompt = prompt->dump({.ascii = true});
+    if (const auto prompt = object.find("prompt_ids"); sample.prompt.empty() && prompt != nullptr)
       sample.prompt = prompt->dump();
-    if (const auto ended = object.find("ended"); ended != object.end() && ended->is_boolean())
+    if (const auto ended = object.find("ended"); ended != nullptr && ended->is_boolean())
       sample.ended = ended->get<bool>();
-    if (const auto reason = object.find("finish_reason"); reason != object.end() && reason->is_string())
+    if (const auto reason = object.find("finish_reason"); reason != nullptr && reason->is_string())
       sample.ended = ended_by(lowered(reason->get<std::string>()));
-    if (const auto predicted = object.find("predicted"); by_ids && predicted != object.end()) {
+    if (const auto predicted = object.find("predicted"); by_ids && predicted != nullptr) {
       sample.predicted = ids(*predicted, "predicted");
       if (sample.predicted.size() != sample.tokens.size())
         throw InputError(fmt::format("{}: 'predicted' has {} tokens, 'ids' {}; expected one for each", here(),
                                      sample.predicted.size(), sample.tokens.size()));
     }
     std::string strategy;
-    if (const auto stated = object.find("strategy"); stated != object.end() && stated->is_string()) {
+    if (const auto stated = object.find("strategy"); stated != nullptr && stated->is_string()) {
       strategy = stated->get<std::string>();
       if (strategy != "greedy" && strategy != "sampled")
         throw InputError(
             fmt::format("{}: strategy '{}', expected greedy or sampled", here(), printable(strategy, 40)));
     }
     const auto settings = object.find("sampling");
-    const auto set = settings == object.end() ? "" : settings->dump(-1, ' ', true);
+    const auto set = settings == nullptr ? "" : settings->dump({.ascii = true});
     if (samples_.all.empty()) {
       samples_.strategy = strategy;
       samples_.settings = set;
@@ -228,7 +225,7 @@ class Reader {
         paragraph += line + "\n";
     }
     finish();
-    samples_.notes.push_back("samples of plain text are what empty lines separate");
+    samples_.notes.emplace_back("samples of plain text are what empty lines separate");
   }
 
   Lines lines_;
@@ -246,16 +243,16 @@ void require_utf8(std::string_view text, const std::string& where) {
     if (!decode(text, at)) throw InputError(fmt::format("{}: byte {} is no UTF-8", where, at + 1));
 }
 
-std::vector<Token> token_ids(const json& values, const std::string& where, const std::string& what,
+std::vector<Token> token_ids(const Json& values, const std::string& where, const std::string& what,
                              std::optional<Token> vocabulary) {
   if (!values.is_array()) throw InputError(fmt::format("{}: '{}' is no array of token ids", where, what));
   std::vector<Token> tokens;
   tokens.reserve(values.size());
   for (const auto& value : values) {
-    const bool whole = value.is_number_unsigned() && value.get<std::uint64_t>() < 0xffffffff;
+    const bool whole = value.is_unsigned() && value.get<std::uint64_t>() < 0xffffffff;
     if (!whole || (vocabulary && value.get<std::uint64_t>() >= *vocabulary))
       throw InputError(fmt::format("{}: {}[{}] is {}, expected a token id{}", where, what, tokens.size(),
-                                   printable(value.dump(-1, ' ', true), 40),
+                                   printable(value.dump({.ascii = true}), 40),
                                    vocabulary ? fmt::format(" below {}", *vocabulary) : ""));
     tokens.push_back(value.get<Token>());
   }

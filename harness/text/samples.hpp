@@ -2,11 +2,11 @@
 #pragma once
 
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
+#include "harness/system/json.hpp"
 
 #include "harness/text/substrings.hpp"
 
@@ -45,7 +45,7 @@ Samples read_samples(const std::filesystem::path& file, const ReadingOptions& op
 
 // The ids of a JSON array that is called `what`, each below `vocabulary` where that is given. Errors:
 // InputError naming the first that is none.
-std::vector<Token> token_ids(const nlohmann::json& values, const std::string& where, const std::string& what,
+std::vector<Token> token_ids(const Json& values, const std::string& where, const std::string& what,
                              std::optional<Token> vocabulary = std::nullopt);
 
 // Errors: InputError naming the first byte that is no UTF-8.

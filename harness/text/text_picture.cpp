@@ -8,24 +8,22 @@
 namespace plumbline {
 namespace {
 
-using nlohmann::json;
-
 constexpr double kWidth = 900, kRow = 30, kNames = 190, kNumbers = 250, kTop = 62;
 
 // A text or its baseline in one metric.
 struct Side {
   const char* name;
-  const json& measured;
+  const Json& measured;
   double lower;  // how far below the row's middle it is drawn
 };
 
-std::string in_words(const json& side) {
+std::string in_words(const Json& side) {
   if (side["value"].is_null()) return "not measurable: " + side["reason"].get<std::string>();
   const auto& interval = side["interval"];
-  return shown_number(side["value"]) +
-         (interval.is_null()
-              ? ""
-              : fmt::format(" ({} to {})", shown_number(interval["low"]), shown_number(interval["high"])));
+  return shown_number(side["value"].get<double>()) +
+         (interval.is_null() ? ""
+                             : fmt::format(" ({} to {})", shown_number(interval["low"].get<double>()),
+                                           shown_number(interval["high"].get<double>())));
 }
 
 std::string drawn(const Side& side, const std::string& metric, double y, double most) {
@@ -36,14 +34,14 @@ std::string drawn(const Side& side, const std::string& metric, double y, double 
                                   side.name, escaped(in_words(side.measured)));
   if (!interval.is_null())
     marks += fmt::format("<path d=\"M{0:.1f} {2:.1f}H{1:.1f}M{0:.1f} {3:.1f}v8M{1:.1f} {3:.1f}v8\"/>",
-                         x(interval["low"]), x(interval["high"]), y, y - 4);
-  return marks +
-         fmt::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"4\"/></g>\n", x(side.measured["value"]), y);
+                         x(interval["low"].get<double>()), x(interval["high"].get<double>()), y, y - 4);
+  return marks + fmt::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"4\"/></g>\n",
+                             x(side.measured["value"].get<double>()), y);
 }
 
 }  // namespace
 
-std::string text_picture(const json& document) {
+std::string text_picture(const Json& document) {
   const bool compared = !document["baseline"].is_null();
   const auto& metrics = document["metrics"];
   const double height = kTop + kRow * static_cast<double>(metrics.size()) + 12, right = kWidth - kNumbers;
@@ -96,8 +94,9 @@ text {{ font: 13px sans-serif; fill: #222 }} .dim {{ fill: #666 }} .title {{ fon
 {rows}</svg>
 )",
       fmt::arg("width", kWidth), fmt::arg("height", height),
-      fmt::arg("file", escaped(document["text"]["file"])), fmt::arg("said", escaped(text_summary(document))),
-      fmt::arg("verdict", escaped(document["verdict"]["sentence"])), fmt::arg("key", key),
+      fmt::arg("file", escaped(document["text"]["file"].text())),
+      fmt::arg("said", escaped(text_summary(document))),
+      fmt::arg("verdict", escaped(document["verdict"]["sentence"].text())), fmt::arg("key", key),
       fmt::arg("right", kWidth - 12), fmt::arg("rows", rows));
 }
 

@@ -14,8 +14,6 @@
 namespace plumbline {
 namespace {
 
-using nlohmann::json;
-
 constexpr double kShownConfidence = 0.95;
 constexpr std::size_t kMostLoopsListed = 100;
 
@@ -69,7 +67,7 @@ std::vector<Share> by_prompt(const Metric& metric, const Prompts& prompts) {
   return all;
 }
 
-json to_json(const std::optional<Interval>& interval, double confidence, const std::string& method) {
+Json to_json(const std::optional<Interval>& interval, double confidence, const std::string& method) {
   if (!interval) return nullptr;
   return {{"low", interval->low}, {"high", interval->high}, {"confidence", confidence}, {"method", method}};
 }
@@ -77,8 +75,8 @@ json to_json(const std::optional<Interval>& interval, double confidence, const s
 constexpr const char* kBca = "BCa bootstrap over prompts, 2000 to 10000 resamples";
 constexpr const char* kBinomial = "exact binomial (Clopper and Pearson)";
 
-json measured(const Metric& metric, const Prompts& prompts, std::uint32_t seed) {
-  json out = {{"value", metric.value ? json(*metric.value) : json(nullptr)},
+Json measured(const Metric& metric, const Prompts& prompts, std::uint32_t seed) {
+  Json out = {{"value", metric.value ? Json(*metric.value) : Json(nullptr)},
               {"reason", metric.value ? "" : metric.reason},
               {"samples", metric.measured},
               {"interval", nullptr}};
@@ -151,7 +149,7 @@ Rates rates_of(const Sides& sides) {
   return rates;
 }
 
-json difference(const Metric& one, const Metric& other, const Pairing& pairing, double confidence,
+Json difference(const Metric& one, const Metric& other, const Pairing& pairing, double confidence,
                 std::uint32_t seed) {
   // Of other definitions on the two sides: choices against text, ids of other widths.
   if (!one.value || !other.value || one.variant != other.variant) return nullptr;
@@ -159,7 +157,7 @@ json difference(const Metric& one, const Metric& other, const Pairing& pairing, 
     return {{"value", *other.value - *one.value}, {"interval", nullptr}, {"prompts", nullptr}};
   const auto sides = pairing.sides(one, other);
   if (sides.one.empty() || sides.other.empty()) return nullptr;
-  json out = {{"value", estimate(sides.other) - estimate(sides.one)},
+  Json out = {{"value", estimate(sides.other) - estimate(sides.one)},
               {"of", {estimate(sides.other), estimate(sides.one)}},
               {"prompts", {sides.one.size(), sides.other.size()}},
               {"paired", sides.paired}};
@@ -172,7 +170,7 @@ json difference(const Metric& one, const Metric& other, const Pairing& pairing, 
     out["test"] = sides.paired ? "McNemar, exact" : "Fisher, exact";
     const auto least =
         least_rate_difference(estimate(sides.one), rates.prompts_one, rates.prompts_other, confidence);
-    out["shows_from"] = least ? json(*least) : json(nullptr);
+    out["shows_from"] = least ? Json(*least) : Json(nullptr);
     return out;
   }
   if (one.kind != Kind::ratio) {
@@ -181,11 +179,11 @@ json difference(const Metric& one, const Metric& other, const Pairing& pairing, 
   }
   const auto interval = bca_interval_of_difference(sides.one, sides.other, sides.paired, confidence, seed);
   out["interval"] = to_json(interval, confidence, sides.paired ? "BCa bootstrap over pairs" : kBca);
-  out["shows_from"] = interval ? json(least_difference(*interval, confidence)) : json(nullptr);
+  out["shows_from"] = interval ? Json(least_difference(*interval, confidence)) : Json(nullptr);
   return out;
 }
 
-json about(const MeasuredText& text) {
+Json about(const MeasuredText& text) {
   const auto& samples = text.samples;
   return {{"file", printable(samples.file)},
           {"sha256", samples.sha256},
@@ -197,14 +195,14 @@ json about(const MeasuredText& text) {
           {"notes", samples.notes}};
 }
 
-json loops_of(const MeasuredText& text) {
+Json loops_of(const MeasuredText& text) {
   std::vector<std::size_t> looping;
   for (std::size_t i = 0; i < text.repetition.loops.size(); ++i)
     if (text.repetition.loops[i].longest) looping.push_back(i);
   std::stable_sort(looping.begin(), looping.end(), [&](std::size_t a, std::size_t b) {
     return text.repetition.loops[a].longest->tokens() > text.repetition.loops[b].longest->tokens();
   });
-  json listed = json::array();
+  Json listed = Json::array();
   for (const auto i : looping) {
     if (listed.size() == kMostLoopsListed) break;
     const auto& sample = text.samples.all[i];
@@ -243,7 +241,7 @@ void require_comparable(const Samples& one, const Samples& other) {
         printable(one.file), one.strategy, printable(other.file), other.strategy));
 }
 
-const json& metric_of(const json& document, const std::string& id) {
+const Json& metric_of(const Json& document, const std::string& id) {
   for (const auto& metric : document["metrics"])
     if (metric["id"] == id && metric["kind"] != name_of(Kind::ratio) &&
         metric["kind"] != name_of(Kind::whole))
@@ -253,12 +251,12 @@ const json& metric_of(const json& document, const std::string& id) {
 }
 
 // What one deciding metric says: more, less, no more, or why nothing.
-json decided(const json& metric, double margin, double alpha) {
+Json decided(const Json& metric, double margin, double alpha) {
   const auto& seen = metric["difference"];
   const auto say = [&](const char* finding, const std::string& sentence) {
-    return json{{"metric", metric["id"]}, {"margin", margin}, {"finding", finding}, {"sentence", sentence}};
+    return Json{{"metric", metric["id"]}, {"margin", margin}, {"finding", finding}, {"sentence", sentence}};
   };
-  const std::string title = metric["title"];
+  const std::string title = metric["title"].text();
   if (seen.is_null()) {
     const auto& which = metric["value"].is_null() ? metric : metric["baseline"];
     return say(
@@ -275,11 +273,13 @@ json decided(const json& metric, double margin, double alpha) {
   if (interval.is_null())
     return say("not assessed", fmt::format("{}: too few prompts ({}), at least {} are needed", title, prompts,
                                            kLeastPrompts));
-  const double low = interval["low"], high = interval["high"], value = seen["value"];
-  const auto sides =
-      fmt::format("{}: {} against {}", title, shown_number(seen["of"][0]), shown_number(seen["of"][1]));
-  const auto figures = fmt::format("{}, a difference of {} ({} to {}; p {})", sides, shown_number(value),
-                                   shown_number(low), shown_number(high), shown_number(seen["p"]));
+  const double low = interval["low"].get<double>(), high = interval["high"].get<double>(),
+               value = seen["value"].get<double>();
+  const auto sides = fmt::format("{}: {} against {}", title, shown_number(seen["of"][0].get<double>()),
+                                 shown_number(seen["of"][1].get<double>()));
+  const auto figures =
+      fmt::format("{}, a difference of {} ({} to {}; p {})", sides, shown_number(value), shown_number(low),
+                  shown_number(high), shown_number(seen["p"].get<double>()));
   const bool significant = seen["p"].get<double>() < alpha;
   // A difference that does not matter is none, however sure it is.
   if (high < margin) return say(significant && value < 0 ? "less" : "no more", figures);
@@ -287,24 +287,25 @@ json decided(const json& metric, double margin, double alpha) {
   const auto from = seen["shows_from"];
   return say(
       "not assessed",
-      fmt::format("{}; {} prompts leave a difference of up to {} open, and {} would matter{}", sides, prompts,
-                  shown_number(high), shown_number(margin),
-                  from.is_null() ? "" : fmt::format("; they show one from {} on", shown_number(from))));
+      fmt::format(
+          "{}; {} prompts leave a difference of up to {} open, and {} would matter{}", sides, prompts,
+          shown_number(high), shown_number(margin),
+          from.is_null() ? "" : fmt::format("; they show one from {} on", shown_number(from.get<double>()))));
 }
 
-json verdict(const json& document, const TextThresholds& thresholds) {
+Json verdict(const Json& document, const TextThresholds& thresholds) {
   const auto& metrics = document["metrics"];
   if (std::all_of(metrics.begin(), metrics.end(),
-                  [](const json& metric) { return metric["value"].is_null() || metric["id"] == "ended"; }))
+                  [](const Json& metric) { return metric["value"].is_null() || metric["id"] == "ended"; }))
     return {{"finding", "not assessed"},
             {"sentence", "not assessed: there is nothing in it that could be measured"},
-            {"deciding", json::array()}};
+            {"deciding", Json::array()}};
   if (document["baseline"].is_null())
     return {{"finding", "measured"},
             {"sentence", "measured, and not judged: there is no baseline to hold it against"},
-            {"deciding", json::array()}};
+            {"deciding", Json::array()}};
   const double alpha = (1 - thresholds.confidence) / static_cast<double>(thresholds.deciding.size());
-  json deciding = json::array();
+  Json deciding = Json::array();
   int more = 0, open = 0, less = 0;
   for (const auto& [metric, margin] : thresholds.deciding) {
     deciding.push_back(decided(metric_of(document, metric), margin, alpha));
@@ -314,7 +315,7 @@ json verdict(const json& document, const TextThresholds& thresholds) {
     less += finding == "less" ? 1 : 0;
   }
   const auto with = [&](const char* finding, const std::string& sentence) {
-    return json{{"finding", finding}, {"sentence", sentence}, {"deciding", deciding}};
+    return Json{{"finding", finding}, {"sentence", sentence}, {"deciding", deciding}};
   };
   const auto sure = fmt::format("at {:.0f} % confidence", 100 * thresholds.confidence);
   if (more > 0) return with("more repetitive", fmt::format("more repetitive than the baseline, {}", sure));
@@ -324,13 +325,13 @@ json verdict(const json& document, const TextThresholds& thresholds) {
               fmt::format("not more repetitive than the baseline by what would matter, {}", sure));
 }
 
-std::string interval_of(const json& interval) {
-  return interval.is_null()
-             ? ""
-             : fmt::format("{} to {}", shown_number(interval["low"]), shown_number(interval["high"]));
+std::string interval_of(const Json& interval) {
+  return interval.is_null() ? ""
+                            : fmt::format("{} to {}", shown_number(interval["low"].get<double>()),
+                                          shown_number(interval["high"].get<double>()));
 }
 
-std::string side_line(const char* what, const json& side) {
+std::string side_line(const char* what, const Json& side) {
   return fmt::format("{}: {}, {} samples of {} prompts, {} {}, {} text\n", what,
                      side["file"].get<std::string>(), side["samples"].dump(), side["prompts"].dump(),
                      side["tokens"].dump(), side["unit"].get<std::string>(),
@@ -353,7 +354,7 @@ TextThresholds read_text_thresholds(const std::filesystem::path& file) {
     thresholds.confidence = given.at("confidence").get<double>();
     for (const auto& one : given.at("deciding"))
       thresholds.deciding.push_back({one.at("metric").get<std::string>(), one.at("margin").get<double>()});
-  } catch (const json::exception&) {
+  } catch (const JsonError&) {
     throw InputError(
         fmt::format("{}: expected a confidence and deciding metrics, each with its margin", where));
   }
@@ -363,15 +364,15 @@ TextThresholds read_text_thresholds(const std::filesystem::path& file) {
   return thresholds;
 }
 
-json text_document(const MeasuredText& text, const MeasuredText* baseline, const TextThresholds& thresholds,
+Json text_document(const MeasuredText& text, const MeasuredText* baseline, const TextThresholds& thresholds,
                    std::uint32_t seed) {
   if (baseline != nullptr) require_comparable(baseline->samples, text.samples);
-  json document = {{"document", "plumbline text"},
+  Json document = {{"document", "plumbline text"},
                    {"version", 1},
                    {"seed", seed},
                    {"text", about(text)},
-                   {"baseline", baseline == nullptr ? json(nullptr) : about(*baseline)},
-                   {"metrics", json::array()},
+                   {"baseline", baseline == nullptr ? Json(nullptr) : about(*baseline)},
+                   {"metrics", Json::array()},
                    {"loops", loops_of(text)}};
   const Prompts prompts(text.samples);
   std::optional<Pairing> pairing;
@@ -391,7 +392,7 @@ json text_document(const MeasuredText& text, const MeasuredText* baseline, const
   const double confidence = 1 - (1 - thresholds.confidence) /
                                     static_cast<double>(std::max<std::size_t>(thresholds.deciding.size(), 1));
   for (const auto& metric : text.repetition.metrics) {
-    json out = {{"id", metric.id},
+    Json out = {{"id", metric.id},
                 {"title", metric.title},
                 {"source", metric.source},
                 {"variant", metric.variant},
@@ -413,35 +414,35 @@ json text_document(const MeasuredText& text, const MeasuredText* baseline, const
 
 std::string text_of_each_sample(const MeasuredText& text) {
   const auto whole = [](const std::optional<Loop>& loop) {
-    return loop ? json{{"period", loop->period}, {"begin", loop->begin}, {"end", loop->end}} : json(nullptr);
+    return loop ? Json{{"period", loop->period}, {"begin", loop->begin}, {"end", loop->end}} : Json(nullptr);
   };
   std::string lines;
   for (std::size_t i = 0; i < text.samples.all.size(); ++i) {
     const auto& sample = text.samples.all[i];
-    json out = {{"sample", i + 1},
+    Json out = {{"sample", i + 1},
                 {"line", sample.line},
                 {"tokens", sample.tokens.size()},
                 {"longest_loop", whole(text.repetition.loops[i].longest)},
                 {"last_loop", whole(text.repetition.loops[i].last)},
-                {"values", json::object()}};
+                {"values", Json::object()}};
     for (const auto& metric : text.repetition.metrics) {
       if (metric.shares.empty()) continue;
       const auto& share = metric.shares[i];
-      out["values"][metric.id] = share.under > 0 ? json(share.over / share.under) : json(nullptr);
+      out["values"][metric.id] = share.under > 0 ? Json(share.over / share.under) : Json(nullptr);
     }
     lines += out.dump() + "\n";
   }
   return lines;
 }
 
-int text_status(const json& document) {
+int text_status(const Json& document) {
   const auto& finding = document.at("verdict").at("finding");
   return finding == "more repetitive" ? kMoreRepetitive
          : finding == "not assessed"  ? kTextNotAssessed
                                       : kNotMoreRepetitive;
 }
 
-std::string text_summary(const json& document) {
+std::string text_summary(const Json& document) {
   std::string out = side_line("text", document["text"]);
   const bool compared = !document["baseline"].is_null();
   if (compared) out += side_line("baseline", document["baseline"]);
@@ -451,8 +452,8 @@ std::string text_summary(const json& document) {
   if (compared) out += fmt::format("{:>10}{:>12}  {:<20}", "baseline", "difference", "interval");
   out += '\n';
   for (const auto& metric : document["metrics"]) {
-    const auto value = [](const json& side) {
-      return side["value"].is_null() ? std::string("-") : shown_number(side["value"]);
+    const auto value = [](const Json& side) {
+      return side["value"].is_null() ? std::string("-") : shown_number(side["value"].get<double>());
     };
     std::string line =
         fmt::format("{:<22}{:>10}  {:<20}", metric["id"].get<std::string>(), value(metric),
@@ -462,7 +463,7 @@ std::string text_summary(const json& document) {
     if (compared) {
       const auto& seen = metric["difference"];
       line += fmt::format("{:>10}{:>12}  {:<20}", value(metric["baseline"]),
-                          seen.is_null() ? "-" : shown_number(seen["value"]),
+                          seen.is_null() ? "-" : shown_number(seen["value"].get<double>()),
                           seen.is_null() ? "" : interval_of(seen["interval"]));
     }
     line.erase(line.find_last_not_of(' ') + 1);

@@ -1,9 +1,9 @@
 // What is said of texts: one document, and what a reader sees of it.
 #pragma once
 
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include "harness/system/json.hpp"
 
 #include "harness/text/repetition.hpp"
 
@@ -31,8 +31,8 @@ constexpr int kNotMoreRepetitive = 0, kMoreRepetitive = 1, kTextNotAssessed = 3;
 // The document (text.schema.json): every metric with its interval, and beside a baseline the differences and
 // the verdict. Errors: InputError where the two cannot be compared: token ids against words, greedy against
 // sampled text.
-nlohmann::json text_document(const MeasuredText& text, const MeasuredText* baseline,
-                             const TextThresholds& thresholds, std::uint32_t seed);
+Json text_document(const MeasuredText& text, const MeasuredText* baseline, const TextThresholds& thresholds,
+                   std::uint32_t seed);
 
 // A JSON line for each sample: its own value of every metric that has one (null: too short), and its loops.
 std::string text_of_each_sample(const MeasuredText& text);
@@ -40,12 +40,12 @@ std::string text_of_each_sample(const MeasuredText& text);
 // "0.1931": four digits.
 std::string shown_number(double value);
 
-int text_status(const nlohmann::json& document);
+int text_status(const Json& document);
 
 // The document as a terminal shows it.
-std::string text_summary(const nlohmann::json& document);
+std::string text_summary(const Json& document);
 
 // Every metric with its interval, beside the baseline's: a picture (SVG) that stands alone.
-std::string text_picture(const nlohmann::json& document);
+std::string text_picture(const Json& document);
 
 }  // namespace plumbline

@@ -12,8 +12,6 @@
 namespace plumbline {
 namespace {
 
-using nlohmann::json;
-
 constexpr std::size_t kLeastPoints = 10;
 constexpr double kEarly = 10;          // steps: training has changed nothing yet
 constexpr double kMostAboveStart = 1;  // nats over ln V
@@ -29,8 +27,8 @@ std::string step_of(const LogPoint& point) {
   return fmt::format("step {:.0f} (line {})", point.step, point.line);
 }
 
-json finite_number(double value) {
-  return std::isfinite(value) ? json(value) : json(shown_loss(value));
+Json finite_number(double value) {
+  return std::isfinite(value) ? Json(value) : Json(shown_loss(value));
 }
 
 class Judgement {
@@ -42,10 +40,10 @@ class Judgement {
     smooth();
   }
 
-  json all() {
-    json findings = json::array();
-    const auto add = [&](const char* id, const char* level, const char* statement, const json& finding) {
-      json out = {{"id", id}, {"level", level}, {"statement", statement}};
+  Json all() {
+    Json findings = Json::array();
+    const auto add = [&](const char* id, const char* level, const char* statement, const Json& finding) {
+      Json out = {{"id", id}, {"level", level}, {"statement", statement}};
       out.update(finding);
       findings.push_back(std::move(out));
     };
@@ -59,9 +57,9 @@ class Judgement {
   }
 
  private:
-  static json say(const char* verdict, const std::string& sentence,
+  static Json say(const char* verdict, const std::string& sentence,
                   const std::vector<LogPoint>& evidence = {}) {
-    json points = json::array();
+    Json points = Json::array();
     for (const auto& point : evidence)
       points.push_back({{"line", point.line}, {"step", point.step}, {"loss", finite_number(point.loss)}});
     return {{"verdict", verdict}, {"sentence", sentence}, {"evidence", points}};
@@ -78,7 +76,7 @@ class Judgement {
     }
   }
 
-  json start() const {
+  Json start() const {
     if (finite_.empty()) return say("not assessed", "no loss is a number");
     const auto& first = finite_.front();
     const auto words = fmt::format("it starts at {} at {}, where ln V is {}", shown_loss(first.loss),
@@ -115,7 +113,7 @@ class Judgement {
     return say("pass", words, {first});
   }
 
-  json finite() const {
+  Json finite() const {
     for (std::size_t i = 0; i < log_.points.size(); ++i) {
       const auto& point = log_.points[i];
       if (std::isfinite(point.loss)) continue;
@@ -135,7 +133,7 @@ class Judgement {
   }
 
   bool few() const { return finite_.size() < kLeastPoints; }
-  json too_few() const {
+  Json too_few() const {
     return say("not assessed",
                fmt::format("{} entries are too few, {} at least are needed", finite_.size(), kLeastPoints));
   }
@@ -150,7 +148,7 @@ class Judgement {
     return static_cast<std::size_t>(std::min_element(smooth_.begin(), smooth_.end()) - smooth_.begin());
   }
 
-  json falls() const {
+  Json falls() const {
     if (few()) return too_few();
     const double first = smooth_.front(), low = smooth_[lowest()];
     const auto words = fmt::format("from {} to {} at its lowest ({})", shown_loss(first), shown_loss(low),
@@ -166,7 +164,7 @@ class Judgement {
     return say("pass", words, evidence);
   }
 
-  json stays_down() const {
+  Json stays_down() const {
     if (few()) return too_few();
     const double low = smooth_[lowest()], end = last();
     const auto words = fmt::format("{} at its lowest ({}), {} at the end", shown_loss(low),
@@ -180,7 +178,7 @@ class Judgement {
     return say("pass", words, evidence);
   }
 
-  json spikes() const {
+  Json spikes() const {
     if (few()) return too_few();
     std::vector<double> distances;
     for (std::size_t i = 0; i < finite_.size(); ++i)
@@ -208,7 +206,7 @@ class Judgement {
            std::abs(finite_.front().loss - nothing_) <= std::max(kMostAboveStart, kMostBelowStart);
   }
 
-  json speed() const {
+  Json speed() const {
     if (few()) return too_few();
     const auto& c = kSpeedCalibration;
     const auto below = [&](double part) {
@@ -271,8 +269,8 @@ std::string shown_loss(double value) {
                                                                             : fmt::format("{:.4g}", value);
 }
 
-json log_document(const TrainingLog& log, std::int64_t vocabulary) {
-  json document = {{"document", "plumbline log"},
+Json log_document(const TrainingLog& log, std::int64_t vocabulary) {
+  Json document = {{"document", "plumbline log"},
                    {"version", 1},
                    {"file", printable(log.file)},
                    {"sha256", log.sha256},
@@ -286,8 +284,8 @@ json log_document(const TrainingLog& log, std::int64_t vocabulary) {
   std::vector<std::string> wrong, open;
   for (const auto& finding : document["findings"]) {
     if (finding["level"] != "must") continue;
-    if (finding["verdict"] == "fail") wrong.push_back(finding["id"]);
-    if (finding["verdict"] == "not assessed") open.push_back(finding["id"]);
+    if (finding["verdict"] == "fail") wrong.push_back(finding["id"].text());
+    if (finding["verdict"] == "not assessed") open.push_back(finding["id"].text());
   }
   document["verdict"] = !wrong.empty()  ? fmt::format("something is wrong: {}", fmt::join(wrong, ", "))
                         : !open.empty() ? fmt::format("incomplete: not assessed: {}", fmt::join(open, ", "))
@@ -296,11 +294,11 @@ json log_document(const TrainingLog& log, std::int64_t vocabulary) {
   return document;
 }
 
-int log_status(const json& document) {
+int log_status(const Json& document) {
   return document.at("status").get<int>();
 }
 
-std::string log_summary(const json& document) {
+std::string log_summary(const Json& document) {
   auto out =
       fmt::format("{}: {} entries, steps {:.0f} to {:.0f}, read as {}\n", document["file"].get<std::string>(),
                   document["entries"].dump(), document["steps"][0].get<double>(),

@@ -3,9 +3,9 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
+#include "harness/system/json.hpp"
 
 namespace plumbline {
 
@@ -47,13 +47,13 @@ struct LogReading {
 TrainingLog read_training_log(const std::filesystem::path& file, const LogReading& reading);
 
 // The document (training_log.schema.json): the findings, each with its evidence, and the verdict.
-nlohmann::json log_document(const TrainingLog& log, std::int64_t vocabulary);
+Json log_document(const TrainingLog& log, std::int64_t vocabulary);
 // 0: nothing is wrong; 1: something is; 3: not assessed, there are too few points.
-int log_status(const nlohmann::json& document);
-std::string log_summary(const nlohmann::json& document);
+int log_status(const Json& document);
+std::string log_summary(const Json& document);
 // Four digits, or the word for what is no number.
 std::string shown_loss(double value);
 // The curve as a picture that stands alone.
-std::string log_picture(const TrainingLog& log, const nlohmann::json& document);
+std::string log_picture(const TrainingLog& log, const Json& document);
 
 }  // namespace plumbline

@@ -9,7 +9,7 @@
 #include "harness/text/training_log.hpp"
 
 namespace plumbline {
-std::string log_picture(const TrainingLog& log, const nlohmann::json& document) {
+std::string log_picture(const TrainingLog& log, const Json& document) {
   constexpr double kWidth = 860, kHeight = 420, kLeft = 60, kRight = 20, kTop = 30, kBottom = 45;
   constexpr std::size_t kColumns = 800;
   const double nothing = std::log(document["vocabulary"].get<double>());
@@ -45,11 +45,13 @@ std::string log_picture(const TrainingLog& log, const nlohmann::json& document) 
       const bool number = point["loss"].is_number();
       if (!number)
         marks += fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"end\">{}</text>",
-                             x(point["step"]) - 9, kTop + 4, point["loss"].get<std::string>());
+                             x(point["step"].get<double>()) - 9, kTop + 4, point["loss"].get<std::string>());
       marks += fmt::format(
           "<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"5\"><title>{}: {} at step {:.0f}</title></circle>",
-          x(point["step"]), number ? y(point["loss"]) : kTop, escaped(finding["id"]),
-          number ? shown_loss(point["loss"]) : point["loss"].get<std::string>(), point["step"].get<double>());
+          x(point["step"].get<double>()), number ? y(point["loss"].get<double>()) : kTop,
+          escaped(finding["id"].text()),
+          number ? shown_loss(point["loss"].get<double>()) : point["loss"].get<std::string>(),
+          point["step"].get<double>());
     }
   }
   for (const double loss : round_numbers(least, most))
@@ -76,12 +78,12 @@ text {{ font: 13px sans-serif; fill: #222 }} path, line {{ fill: none }} .back {
 <text x="{middle:.0f}" y="{foot:.0f}" text-anchor="middle">step</text><text x="{left:.0f}" y="18">loss, nats a token</text>
 </svg>
 )",
-      fmt::arg("width", kWidth), fmt::arg("height", kHeight), fmt::arg("file", escaped(document["file"])),
-      fmt::arg("said", escaped(log_summary(document))), fmt::arg("left", kLeft), fmt::arg("top", kTop),
-      fmt::arg("right", kWidth - kRight), fmt::arg("bottom", kHeight - kBottom),
-      fmt::arg("start", y(nothing)), fmt::arg("label", y(nothing) - 6), fmt::arg("middle", kWidth / 2),
-      fmt::arg("foot", kHeight - 6), fmt::arg("nothing", shown_loss(nothing)), fmt::arg("curve", path),
-      fmt::arg("marks", marks), fmt::arg("ticks", ticks));
+      fmt::arg("width", kWidth), fmt::arg("height", kHeight),
+      fmt::arg("file", escaped(document["file"].text())), fmt::arg("said", escaped(log_summary(document))),
+      fmt::arg("left", kLeft), fmt::arg("top", kTop), fmt::arg("right", kWidth - kRight),
+      fmt::arg("bottom", kHeight - kBottom), fmt::arg("start", y(nothing)), fmt::arg("label", y(nothing) - 6),
+      fmt::arg("middle", kWidth / 2), fmt::arg("foot", kHeight - 6), fmt::arg("nothing", shown_loss(nothing)),
+      fmt::arg("curve", path), fmt::arg("marks", marks), fmt::arg("ticks", ticks));
 }
 
 }  // namespace plumbline

@@ -18,8 +18,6 @@
 namespace plumbline {
 namespace {
 
-using nlohmann::json;
-
 constexpr std::size_t kMostPoints = 10'000'000;
 // libstdc++ matches regular expressions recursively.
 constexpr std::size_t kLongestMatched = 4096;
@@ -151,16 +149,16 @@ class Reader {
     log_.points.push_back({line, at, loss});
   }
 
-  static std::optional<double> value_of(const json& value) {
+  static std::optional<double> value_of(const Json& value) {
     if (value.is_number()) return value.get<double>();
     if (value.is_string()) return number_at(lowered(value.get<std::string>()));
     return std::nullopt;
   }
 
-  bool object(const json& entry, std::size_t line) {
+  bool object(const Json& entry, std::size_t line) {
     const auto one_of = [&](const auto& names) -> std::optional<double> {
       for (const auto& name : names)
-        if (const auto found = entry.find(name); found != entry.end())
+        if (const auto found = entry.find(name); found != nullptr)
           if (const auto value = value_of(*found)) return value;
       return std::nullopt;
     };
@@ -195,14 +193,14 @@ class Reader {
     log_.read_as = "JSON";
     const auto text = read_text(path_, 256ull << 20);
     log_.sha256 = plumbline::sha256(text);
-    json whole;
+    Json whole;
     try {
       whole = parse_json(text, log_.file);
     } catch (const InputError&) {
       return lines(true);  // lines of JSON by another name, or NaN in it
     }
     if (whole.is_object() && whole.contains("log_history")) whole = whole["log_history"];
-    if (whole.is_object()) whole = json::array({whole});
+    if (whole.is_object()) whole = Json::array({whole});
     if (!whole.is_array())
       throw InputError(fmt::format("{}: expected entries with a loss", printable(log_.file)));
     std::size_t number = 0;

@@ -14,6 +14,7 @@
 
 #include "harness/candidate/checkpoint.hpp"
 #include "harness/system/error.hpp"
+#include "harness/system/output.hpp"
 #include "suites/benchmarks/fixtures.hpp"
 
 namespace plumbline::benchmarks {
@@ -75,7 +76,7 @@ int main(int count, char** values) {
     return plumbline::benchmarks::run(count, values);
   } catch (const std::exception& error) {
     const std::string reason = error.what();
-    fmt::print(stderr, "plumbline_benchmarks: {}\n", reason.substr(0, reason.find('\n')));
+    plumbline::print_error("plumbline_benchmarks: {}\n", reason.substr(0, reason.find('\n')));
     return plumbline::benchmarks::kBadUsage;
   }
 }
