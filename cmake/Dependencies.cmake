@@ -46,8 +46,17 @@ find_path(BOOST_MATH_INCLUDE_DIR boost/math/distributions/binomial.hpp REQUIRED)
 add_library(plumbline::boost INTERFACE IMPORTED)
 target_include_directories(plumbline::boost SYSTEM INTERFACE ${BOOST_MATH_INCLUDE_DIR})
 
-# fmt is used from its headers alone: LibTorch's wheel brings headers of another fmt without the library.
+# fmt's library, so that no other file compiles what formats. LibTorch's wheel brings headers of another fmt without its
+# library: a folder that holds none but the right ones stands before all others.
 find_package(fmt 8 REQUIRED)
+get_target_property(fmt_include_dir fmt::fmt INTERFACE_INCLUDE_DIRECTORIES)
+file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/fmt)
+file(CREATE_LINK ${fmt_include_dir}/fmt ${PROJECT_BINARY_DIR}/fmt/fmt SYMBOLIC)
+string(REGEX MATCH "([0-9]+)\\.([0-9]+)\\.([0-9]+)" version ${fmt_VERSION})
+math(EXPR PLUMBLINE_FMT_VERSION "${CMAKE_MATCH_1} * 10000 + ${CMAKE_MATCH_2} * 100 + ${CMAKE_MATCH_3}")
+add_library(plumbline::fmt INTERFACE IMPORTED)
+target_include_directories(plumbline::fmt SYSTEM INTERFACE ${PROJECT_BINARY_DIR}/fmt)
+target_link_libraries(plumbline::fmt INTERFACE fmt::fmt)
 
 # Catch2 before version 3 has other headers; where a system has none, CMake fetches the release.
 include(FetchContent)

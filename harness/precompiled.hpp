@@ -1,9 +1,18 @@
-// What nearly every file includes and no file of ours changes.
+// What nearly every file includes and is rarely changed.
 #pragma once
 
-#include <ATen/ATen.h>
 #include <fmt/format.h>
 
-#include <nlohmann/json.hpp>
+#include <algorithm>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
+
+#include "harness/system/json.hpp"

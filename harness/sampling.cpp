@@ -5,15 +5,15 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <nlohmann/json.hpp>
 
 #include "harness/candidate/protocol.hpp"
-#include "harness/evidence/safetensors.hpp"
 #include "harness/cli/progress.hpp"
+#include "harness/evidence/safetensors.hpp"
 #include "harness/system/child.hpp"
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
 #include "harness/system/json.hpp"
+#include "harness/system/output.hpp"
 #include "harness/text/lines.hpp"
 #include "harness/text/samples.hpp"
 
@@ -21,13 +21,11 @@ namespace plumbline {
 namespace {
 
 namespace fs = std::filesystem;
-using nlohmann::json;
-
 constexpr std::uint64_t kMostPromptBytes = 256ull << 20;
 
 // What stands in the file, and its ids.
 struct Prompt {
-  json given;  // a string, or null where the prompt is ids alone
+  Json given;  // a string, or null where the prompt is ids alone
   std::vector<Token> ids;
 };
 
@@ -36,16 +34,16 @@ class Tokenizer {
  public:
   explicit Tokenizer(const SamplingRun& run) : run_(run) {}
 
-  json encode(const json& texts) const { return converted("encode", texts); }
-  json decode(const json& ids) const { return converted("decode", ids); }
+  Json encode(const Json& texts) const { return converted("encode", texts); }
+  Json decode(const Json& ids) const { return converted("decode", ids); }
 
  private:
-  json converted(const std::string& action, const json& values) const {
+  Json converted(const std::string& action, const Json& values) const {
     const auto file = printable(run_.tokenizer);
     sha256_of_file(run_.tokenizer);  // says what is wrong where it is no file that can be read
     const TemporaryDirectory place;
     const auto in = place.path() / "in.json", out = place.path() / "out.json";
-    write_atomically(in, values.dump(-1, ' ', true));
+    write_atomically(in, values.dump({.ascii = true}));
     ChildLimits limits;
     limits.address_space_bytes = 16ull << 30;
     // A package that the launcher brings, after whatever the user has.
@@ -58,7 +56,7 @@ class Tokenizer {
     const auto child = run_child({run_.python, (run_.scripts / "tokenize_text.py").string(), action,
                                   fs::absolute(run_.tokenizer).string(), in.string(), out.string()},
                                  limits, environment);
-    json report;
+    Json report;
     try {
       report = parse_json(child.output, file);
     } catch (const InputError&) {
@@ -82,7 +80,7 @@ class Tokenizer {
   const SamplingRun& run_;
 };
 
-Prompt prompt_of(const json& object, const std::string& where) {
+Prompt prompt_of(const Json& object, const std::string& where) {
   if (!object.is_object())
     throw InputError(fmt::format("{}: expected a JSON object with 'ids' or 'prompt'", where));
   Prompt prompt;
@@ -102,7 +100,7 @@ std::vector<Prompt> read_prompts(const SamplingRun& run) {
   Lines lines(run.prompts);
   const bool objects = run.prompts.ends_with(".jsonl") || run.prompts.ends_with(".json");
   std::vector<Prompt> prompts;
-  json texts = json::array();
+  Json texts = Json::array();
   std::string line, wanting;
   while (lines.next(line)) {
     if (line.find_first_not_of(" \t") == std::string::npos) continue;
@@ -152,7 +150,7 @@ void require_room(const std::vector<Prompt>& prompts, const GenerationOptions& o
 std::int64_t stated(const Candidate& candidate, const char* key, std::int64_t otherwise) {
   const auto& configuration = candidate.describe().configuration;
   const auto found = configuration.find(key);
-  return found != configuration.end() && found->second.value.is_number_integer()
+  return found != configuration.end() && found->second.value.is_int64()
              ? found->second.value.get<std::int64_t>()
              : otherwise;
 }
@@ -167,7 +165,7 @@ int sample(SamplingRun run, std::unique_ptr<Candidate> candidate, const Specific
     throw InputError(
         fmt::format("--end {}: expected an id below {}", *run.options.end, run.options.vocabulary));
   auto prompts = read_prompts(run);
-  if (!run.tokenizer.empty()) Tokenizer(run).encode(json::array());  // not at the end of a long run
+  if (!run.tokenizer.empty()) Tokenizer(run).encode(Json::array());  // not at the end of a long run
   require_room(prompts, run.options, specification);
   std::vector<std::vector<Token>> ids;
   for (const auto& prompt : prompts) ids.push_back(prompt.ids);
@@ -188,14 +186,14 @@ int sample(SamplingRun run, std::unique_ptr<Candidate> candidate, const Specific
     throw InputError(fmt::format("{}: its cache is too small: {}", candidate->describe().name, why.what()));
   }
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  json texts;
+  Json texts;
   if (!run.tokenizer.empty()) {
-    json all = json::array();
+    Json all = Json::array();
     for (const auto& one : generated) all.push_back(one.tokens);
     texts = Tokenizer(run).decode(all);
   }
   const auto& sampling = run.options.sampling;
-  const json settings = {{"temperature", sampling.temperature},
+  const Json settings = {{"temperature", sampling.temperature},
                          {"top_k", sampling.top_k},
                          {"top_p", sampling.top_p},
                          {"repetition_penalty", sampling.repetition_penalty},
@@ -205,7 +203,7 @@ int sample(SamplingRun run, std::unique_ptr<Candidate> candidate, const Specific
   std::size_t tokens = 0, ended = 0;
   for (std::size_t i = 0; i < generated.size(); ++i) {
     const auto& prompt = prompts[i / static_cast<std::size_t>(run.options.samples)];
-    json line = {{"prompt_ids", prompt.ids},
+    Json line = {{"prompt_ids", prompt.ids},
                  {"ids", generated[i].tokens},
                  {"strategy", sampling.strategy()},
                  {"sampling", settings},
@@ -214,14 +212,14 @@ int sample(SamplingRun run, std::unique_ptr<Candidate> candidate, const Specific
     if (!prompt.given.is_null()) line["prompt"] = prompt.given;
     if (run.options.end) line["ended"] = generated[i].ended;
     if (!texts.is_null()) line["text"] = texts[i];
-    file.write(line.dump(-1, ' ', false, json::error_handler_t::replace) + "\n");
+    file.write(line.dump({.replace = true}) + "\n");
     tokens += generated[i].tokens.size();
     ended += generated[i].ended ? 1 : 0;
   }
   file.commit();
-  fmt::print("{} samples of {} prompts, {} tokens in {:.1f} s, {:.0f} a second{}\n   {}\n", generated.size(),
-             prompts.size(), tokens, seconds, static_cast<double>(tokens) / std::max(seconds, 1e-9),
-             run.options.end ? fmt::format("; {} ended of themselves", ended) : "", printable(run.output));
+  print_out("{} samples of {} prompts, {} tokens in {:.1f} s, {:.0f} a second{}\n   {}\n", generated.size(),
+            prompts.size(), tokens, seconds, static_cast<double>(tokens) / std::max(seconds, 1e-9),
+            run.options.end ? fmt::format("; {} ended of themselves", ended) : "", printable(run.output));
   return 0;
 }
 

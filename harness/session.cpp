@@ -20,13 +20,14 @@
 #include <cstdio>
 #include <ctime>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <set>
 #include <tuple>
 #include <utility>
+#include "harness/system/json.hpp"
 
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
+#include "harness/system/output.hpp"
 #include "harness/system/processors.hpp"
 #include "reports/bundle.hpp"
 #include "reports/localisation.hpp"
@@ -222,7 +223,7 @@ void look_at_the_rest(Catch::Session& session, Recorder& recorder, const std::se
       rest.push_back(requirement.id);
   const std::unique_ptr<std::FILE, int (*)(std::FILE*)> nowhere(std::fopen("/dev/null", "w"), std::fclose);
   if (nowhere == nullptr) throw InputError("/dev/null cannot be written to");
-  fmt::print("   what other shards judge is looked at for the diagnosis, too (not with --no-diagnosis)\n");
+  print_out("   what other shards judge is looked at for the diagnosis, too (not with --no-diagnosis)\n");
   std::fflush(stdout);
   reports::Terminal silent(nowhere.get());
   auto* const shown = std::exchange(running.terminal, &silent);
@@ -320,7 +321,7 @@ int verify(Verification verification) {
   reports::conclude(result);
   reports::write(result, verification.out.string(), logs_of({&candidate}));
   terminal.end(result, verification.out.string());
-  if (!closing.empty()) fmt::print("   {}\n", closing);
+  if (!closing.empty()) print_out("   {}\n", closing);
   return result.footer.status;
 }
 

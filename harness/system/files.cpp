@@ -327,6 +327,26 @@ std::string sha256_of_file(const fs::path& path) {
   return sum.hex();
 }
 
+void require_output(const std::string& file, const std::string& option,
+                    const std::vector<std::string>& inputs) {
+  if (file.empty()) return;
+  std::error_code ignored;
+  if (fs::is_directory(file, ignored))
+    throw InputError(fmt::format("{} {}: is a directory; name a file", option, printable(file)));
+  const auto place = fs::weakly_canonical(file, ignored);
+  for (const auto& input : inputs) {
+    if (input.empty()) continue;
+    const auto given = fs::weakly_canonical(input, ignored);
+    if (given == place || fs::equivalent(input, file, ignored))
+      throw InputError(
+          fmt::format("{} {}: is {} itself; name another file", option, printable(file), printable(input)));
+    if (fs::is_directory(input, ignored) && place.parent_path() == given)
+      throw InputError(fmt::format("{} {}: lies among the files of {}; name another place", option,
+                                   printable(file), printable(input)));
+  }
+  require_writable(fs::absolute(file).parent_path(), option);
+}
+
 std::string printable(std::string_view text, std::size_t limit) {
   std::string result;
   while (!text.empty()) {

@@ -121,6 +121,10 @@ std::string read_text(const std::filesystem::path& path, std::uint64_t limit_byt
 void require_writable(const std::filesystem::path& directory, const std::string& option);
 // The same of a folder that need not be there yet: makes it.
 void make_writable(const std::filesystem::path& directory, const std::string& option);
+// Refuses an output that cannot be written, or that is one of the inputs or lies in one. Empty: none is
+// wanted. Errors: InputError.
+void require_output(const std::string& file, const std::string& option,
+                    const std::vector<std::string>& inputs);
 
 // See AtomicFile.
 void write_atomically(const std::filesystem::path& path, std::string_view content);

@@ -1,0 +1,25 @@
+// What the program says.
+#pragma once
+
+#include <fmt/core.h>
+
+#include <cstdio>
+#include <string_view>
+
+namespace plumbline {
+
+// fmt's own print, from version 11 on, writes past the end of a stream's buffer when the stream cannot be
+// emptied (a full disk): text is made first and written afterwards. A failure shows in std::ferror(stream).
+void write_text(std::FILE* stream, std::string_view text);
+
+template <typename... Values>
+void print_out(fmt::format_string<Values...> text, Values&&... values) {
+  write_text(stdout, fmt::format(text, std::forward<Values>(values)...));
+}
+
+template <typename... Values>
+void print_error(fmt::format_string<Values...> text, Values&&... values) {
+  write_text(stderr, fmt::format(text, std::forward<Values>(values)...));
+}
+
+}  // namespace plumbline
