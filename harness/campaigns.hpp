@@ -1,13 +1,10 @@
 // `plumbline campaign`: what the suites see, measured.
 #pragma once
 
-#include <CLI/CLI.hpp>
-#include <functional>
-
-#include "harness/text_commands.hpp"
+#include "harness/cli/command.hpp"
 
 namespace plumbline {
 
-void add_campaign(CLI::App& app, std::function<int(const Circumstance&)>& chosen);
+void add_campaign(Command& all);
 
 }  // namespace plumbline

@@ -14,6 +14,7 @@
 #include "harness/model/departures.hpp"
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
+#include "harness/system/output.hpp"
 
 namespace plumbline {
 namespace {
@@ -33,26 +34,26 @@ void list(const std::vector<Defect>& catalogue, const std::filesystem::path& fix
     bool first = true;
     for (const auto& defect : catalogue) {
       if (defect.chapter != chapter.number) continue;
-      if (std::exchange(first, false)) fmt::print("{} {}\n", chapter.number, chapter.title);
-      fmt::print("  {:{}}  {:6}  {}\n", defect.name, longest, defect.severity, defect.departure);
+      if (std::exchange(first, false)) print_out("{} {}\n", chapter.number, chapter.title);
+      print_out("  {:{}}  {:6}  {}\n", defect.name, longest, defect.severity, defect.departure);
     }
-    if (!first) fmt::print("\n");
+    if (!first) print_out("\n");
   }
-  fmt::print("Honest variants, which nothing may fail\n");
-  for (const auto& [name, what] : variants()) fmt::print("  variant:{:{}}  {}\n", name, longest - 1, what);
-  fmt::print("\n{} defects and {} variants; `plumbline defects NAME` tells more of a defect\n",
-             catalogue.size(), variants().size());
+  print_out("Honest variants, which nothing may fail\n");
+  for (const auto& [name, what] : variants()) print_out("  variant:{:{}}  {}\n", name, longest - 1, what);
+  print_out("\n{} defects and {} variants; `plumbline defects NAME` tells more of a defect\n",
+            catalogue.size(), variants().size());
 }
 
 void tell(const Defect& defect) {
-  fmt::print("{} ({})\n  {}\n\n", defect.name, defect.severity, defect.departure);
-  fmt::print("  arises from     {}\n  looks like      {}\n  seen by         {}\n", defect.arises,
-             defect.looks_like, fmt::join(defect.seen_by, ", "));
-  if (!defect.stage.empty()) fmt::print("  first wrong     {}\n", defect.stage);
+  print_out("{} ({})\n  {}\n\n", defect.name, defect.severity, defect.departure);
+  print_out("  arises from     {}\n  looks like      {}\n  seen by         {}\n", defect.arises,
+            defect.looks_like, fmt::join(defect.seen_by, ", "));
+  if (!defect.stage.empty()) print_out("  first wrong     {}\n", defect.stage);
   if (const auto* number = number_of(defect.name); number != nullptr)
-    fmt::print("  other numbers   {}=NUMBER: {}\n", defect.name, describe(*number, "NUMBER"));
-  fmt::print("\n{}\n\n{}\n\n  ./plumbline verify defect:{}\n", defect.advice, defect.advice_in_chinese,
-             defect.name);
+    print_out("  other numbers   {}=NUMBER: {}\n", defect.name, describe(*number, "NUMBER"));
+  print_out("\n{}\n\n{}\n\n  ./plumbline verify defect:{}\n", defect.advice, defect.advice_in_chinese,
+            defect.name);
 }
 
 int show(const std::string& name, const Circumstance& circumstance) {
@@ -74,15 +75,12 @@ int show(const std::string& name, const Circumstance& circumstance) {
 
 }  // namespace
 
-void add_defects(CLI::App& app, std::function<int(const Circumstance&)>& chosen) {
-  auto* command =
-      app.add_subcommand("defects", "Known mistakes that models are tried for, and what each does");
+void add_defects(Command& all) {
+  auto command = all.command("defects", "Known mistakes that models are tried for, and what each does");
   const auto name = std::make_shared<std::string>();
-  command->add_option("name", *name, "one of them, to be told more of");
-  command->footer(kHelp);
-  command->callback([name, &chosen] {
-    chosen = [name](const Circumstance& circumstance) { return show(*name, circumstance); };
-  });
+  command.option("name", *name, "one of them, to be told more of");
+  command.footer(kHelp);
+  command.runs([name](const Circumstance& circumstance) { return show(*name, circumstance); });
 }
 
 }  // namespace plumbline

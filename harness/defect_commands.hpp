@@ -1,13 +1,10 @@
 // `plumbline defects`: the catalogue, to read.
 #pragma once
 
-#include <CLI/CLI.hpp>
-#include <functional>
-
-#include "harness/text_commands.hpp"
+#include "harness/cli/command.hpp"
 
 namespace plumbline {
 
-void add_defects(CLI::App& app, std::function<int(const Circumstance&)>& chosen);
+void add_defects(Command& all);
 
 }  // namespace plumbline

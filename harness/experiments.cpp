@@ -8,11 +8,12 @@
 #include <thread>
 #include <utility>
 
-#include "harness/model/device.hpp"
-#include "harness/experiment/repeater.hpp"
 #include "harness/cli/progress.hpp"
+#include "harness/experiment/repeater.hpp"
+#include "harness/model/device.hpp"
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
+#include "harness/system/output.hpp"
 
 namespace plumbline {
 namespace {
@@ -63,8 +64,8 @@ int run_repeater_command(const RepeaterArguments& arguments, const Circumstance&
   bool silent = true;  // until it is known that there is something to do
   auto document = run_repeater(options, [&](double done, std::size_t runs, std::size_t all) {
     if (std::exchange(silent, false))
-      fmt::print("Which difference makes the model repeat itself? Scale '{}', {}, {} at a time\n",
-                 options.scale.name, device_name(options.device), options.workers);
+      print_out("Which difference makes the model repeat itself? Scale '{}', {}, {} at a time\n",
+                options.scale.name, device_name(options.device), options.workers);
     std::fflush(stdout);
     if (before < 0) before = done;
     progress.tell(done, told(done, before, runs, all, progress.seconds()));
@@ -74,39 +75,36 @@ int run_repeater_command(const RepeaterArguments& arguments, const Circumstance&
   document["device"] = device_name(options.device);
   conclude_repeater(document);
   for (const auto& [file, content] :
-       {std::pair<std::string, std::string>{"result.json", document.dump(1) + "\n"},
+       {std::pair<std::string, std::string>{"result.json", document.dump({.indent = 1}) + "\n"},
         {"loss.svg", repeater_curves(document)},
         {"effects.svg", repeater_effects(document)},
         {"report.md", repeater_report(document)}})
     write_atomically(options.out / file, content);
-  fmt::print("{}\n   {}\n   {}\n", repeater_summary(document),
-             printable((options.out / "report.md").string()),
-             printable((options.out / "result.json").string()));
+  print_out("{}\n   {}\n   {}\n", repeater_summary(document), printable((options.out / "report.md").string()),
+            printable((options.out / "result.json").string()));
   return 0;
 }
 
 }  // namespace
 
-void add_experiments(CLI::App& app, std::function<int(const Circumstance&)>& chosen) {
-  auto* command = app.add_subcommand("experiment", "Find out by training: experiment repeater");
-  command->require_subcommand(1);
+void add_experiments(Command& all) {
+  auto command = all.command("experiment", "Find out by training: experiment repeater");
+  command.required();
   const auto given = std::make_shared<RepeaterArguments>();
-  auto* repeater = command->add_subcommand(
-      "repeater", "Which difference between before and after makes it repeat itself?");
-  repeater->add_option("--scale", given->scale, "small (two processors, about ten minutes) or full (a GPU)")
-      ->capture_default_str();
-  repeater
-      ->add_option("--out", given->out, "directory for the report, the results and what is needed to go on")
-      ->capture_default_str();
-  repeater->add_option("--tokens", given->tokens,
-                       "a file of token ids to train on instead (.jsonl with 'ids' in each line)");
-  repeater->add_option("--device", given->device, "auto, cpu or cuda[:N] (default: cpu; of full, auto)");
-  repeater->add_option("--workers", given->workers, "runs at a time (default: one for each processor)")
-      ->check(CLI::Range(1, 256));
-  repeater->footer(kHelp);
-  repeater->callback([given, &chosen] {
-    chosen = [given](const Circumstance& circumstance) { return run_repeater_command(*given, circumstance); };
-  });
+  auto repeater =
+      command.command("repeater", "Which difference between before and after makes it repeat itself?");
+  repeater.option("--scale", given->scale, "small (two processors, about ten minutes) or full (a GPU)")
+      .shows_default();
+  repeater.option("--out", given->out, "directory for the report, the results and what is needed to go on")
+      .shows_default();
+  repeater.option("--tokens", given->tokens,
+                  "a file of token ids to train on instead (.jsonl with 'ids' in each line)");
+  repeater.option("--device", given->device, "auto, cpu or cuda[:N] (default: cpu; of full, auto)");
+  repeater.option("--workers", given->workers, "runs at a time (default: one for each processor)")
+      .between(1, 256);
+  repeater.footer(kHelp);
+  repeater.runs(
+      [given](const Circumstance& circumstance) { return run_repeater_command(*given, circumstance); });
 }
 
 }  // namespace plumbline

@@ -1,13 +1,10 @@
 // `plumbline experiment`: what is found out by training, and not by looking at one model.
 #pragma once
 
-#include <CLI/CLI.hpp>
-#include <functional>
-
-#include "harness/text_commands.hpp"
+#include "harness/cli/command.hpp"
 
 namespace plumbline {
 
-void add_experiments(CLI::App& app, std::function<int(const Circumstance&)>& chosen);
+void add_experiments(Command& all);
 
 }  // namespace plumbline

@@ -16,6 +16,7 @@
 #include "harness/model/catalogue.hpp"
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
+#include "harness/system/output.hpp"
 #include "reports/bundle.hpp"
 #include "reports/check.hpp"
 #include "reports/collection.hpp"
@@ -172,7 +173,7 @@ int render(const fs::path& named, const std::string& out, const std::string& lan
   const fs::path directory = out.empty() ? directory_of(document.file) : fs::path(out);
   write_document(document, directory, logs_beside(document.file));
   const fs::path page = directory / (language == "zh" ? "report.zh.html" : "report.html");
-  fmt::print("{}\nWritten to {}\n", verdict(document), shown(is_there(page) ? page : directory));
+  print_out("{}\nWritten to {}\n", verdict(document), shown(is_there(page) ? page : directory));
   return 0;
 }
 
@@ -203,7 +204,7 @@ int merge(const std::vector<std::string>& names, const std::string& out, const E
     if (const std::string why = incompleteness(one.result, examiner); !why.empty())
       throw InputError(fmt::format("{}: {}; it was edited or damaged", printable(one.name), why));
     if (const std::string what = not_looked_at(one.result, examiner); !what.empty())
-      fmt::print("note: {}: {}\n", printable(one.name), what);
+      print_out("note: {}: {}\n", printable(one.name), what);
   }
   const bool shards = std::any_of(sources.begin(), sources.end(),
                                   [](const Source& one) { return one.result.header.shard.has_value(); });
@@ -213,7 +214,7 @@ int merge(const std::vector<std::string>& names, const std::string& out, const E
   else
     merged.collection = collect(std::move(sources));
   write_document(merged, out, {});
-  fmt::print("{}\nWritten to {}\n", verdict(merged), shown(out));
+  print_out("{}\nWritten to {}\n", verdict(merged), shown(out));
   return merged.result ? merged.result->footer.status : status_of(merged.collection);
 }
 
@@ -223,7 +224,7 @@ int diff(const std::string& before, const std::string& after, const std::string&
     require_output(file, "-o", {before, after});
     write_atomically(file, to_markdown(found));
   }
-  fmt::print("{}", to_text(found));
+  print_out("{}", to_text(found));
   return found.worse.empty() ? 0 : 1;
 }
 
@@ -233,23 +234,23 @@ int check(const fs::path& directory, const Examiner& examiner) {
         fmt::format("{}: is no directory; expected a bundle as `plumbline verify --out DIR` writes it",
                     shown(directory)));
   const Examined found = examine(directory, examiner);
-  for (const std::string& finding : found.findings) fmt::print("{}\n", finding);
-  for (const std::string& note : found.notes) fmt::print("note: {}\n", note);
-  if (!found.verdict.empty()) fmt::print("The verdict in it: {}\n", found.verdict);
-  fmt::print(
+  for (const std::string& finding : found.findings) print_out("{}\n", finding);
+  for (const std::string& note : found.notes) print_out("note: {}\n", note);
+  if (!found.verdict.empty()) print_out("The verdict in it: {}\n", found.verdict);
+  print_out(
       "{} files have the SHA-256 that the manifest says; {} checks were held against their numbers and "
       "tolerances, {} "
       "have none and were taken as recorded\n",
       found.files, found.recomputed, found.facts);
   if (found.findings.empty())
-    fmt::print(
+    print_out(
         "The bundle is {}. This shows no accident; who could have made it anew only a "
         "signature "
         "shows: see report check --help\n",
         found.knows_all ? "complete and consistent" : "consistent; whether it is complete was not looked at");
   else
-    fmt::print("The bundle is not as it should be: {} {}\n", found.findings.size(),
-               found.findings.size() == 1 ? "finding" : "findings");
+    print_out("The bundle is not as it should be: {} {}\n", found.findings.size(),
+              found.findings.size() == 1 ? "finding" : "findings");
   return found.findings.empty() ? 0 : 1;
 }
 
@@ -260,49 +261,40 @@ struct Arguments {
 
 }  // namespace
 
-void add_report(CLI::App& app, std::function<int(const Circumstance&)>& chosen) {
-  auto* command = app.add_subcommand("report", "Render, merge, compare and check result documents");
-  command->require_subcommand(1);
+void add_report(Command& all) {
+  auto command = all.command("report", "Render, merge, compare and check result documents");
+  command.required();
   const auto given = std::make_shared<Arguments>();
 
-  auto* rendering = command->add_subcommand("render", "Make every rendering again from the document");
-  rendering->add_option("document", given->before, "result.json, collection.json, or a bundle")->required();
-  rendering->add_option("--out", given->out, "directory to write to (default: that of the document)")
-      ->check([](const std::string& name) { return name.empty() ? "is empty; name a directory" : ""; });
-  rendering->footer(kRenderHelp);
+  auto rendering = command.command("render", "Make every rendering again from the document");
+  rendering.option("document", given->before, "result.json, collection.json, or a bundle").required();
+  rendering.option("--out", given->out, "directory to write to (default: that of the document)")
+      .not_empty("is empty; name a directory");
+  rendering.footer(kRenderHelp);
   rendering
-      ->add_option("--lang", given->language,
-                   "language of the page that is named: en or zh; both are written")
-      ->check(CLI::IsMember({"en", "zh"}))
-      ->capture_default_str();
-  rendering->callback([given, &chosen] {
-    chosen = [given](const Circumstance&) { return render(given->before, given->out, given->language); };
-  });
+      .option("--lang", given->language, "language of the page that is named: en or zh; both are written")
+      .one_of({"en", "zh"})
+      .shows_default();
+  rendering.runs([given](const Circumstance&) { return render(given->before, given->out, given->language); });
 
-  auto* merging =
-      command->add_subcommand("merge", "Make one of several runs: shards, or candidates side by side");
-  merging->add_option("documents", given->names, "bundles, or their result.json")->required();
-  merging->add_option("--out", given->out, "directory to write to")->required();
-  merging->footer(kMergeHelp);
-  merging->callback([given, &chosen] {
-    chosen = [given](const Circumstance& run) { return merge(given->names, given->out, examiner_of(run)); };
-  });
+  auto merging = command.command("merge", "Make one of several runs: shards, or candidates side by side");
+  merging.option("documents", given->names, "bundles, or their result.json").required();
+  merging.option("--out", given->out, "directory to write to").required();
+  merging.footer(kMergeHelp);
+  merging.runs(
+      [given](const Circumstance& run) { return merge(given->names, given->out, examiner_of(run)); });
 
-  auto* differing = command->add_subcommand("diff", "What changed between two commits or two models");
-  differing->add_option("old", given->before, "a bundle, or its result.json")->required();
-  differing->add_option("new", given->after, "likewise")->required();
-  differing->add_option("-o,--output", given->out, "write it to this file, too, as Markdown");
-  differing->footer(kDiffHelp);
-  differing->callback([given, &chosen] {
-    chosen = [given](const Circumstance&) { return diff(given->before, given->after, given->out); };
-  });
+  auto differing = command.command("diff", "What changed between two commits or two models");
+  differing.option("old", given->before, "a bundle, or its result.json").required();
+  differing.option("new", given->after, "likewise").required();
+  differing.option("-o,--output", given->out, "write it to this file, too, as Markdown");
+  differing.footer(kDiffHelp);
+  differing.runs([given](const Circumstance&) { return diff(given->before, given->after, given->out); });
 
-  auto* checking = command->add_subcommand("check", "Whether a bundle is complete, untouched and consistent");
-  checking->add_option("directory", given->before, "a bundle")->required();
-  checking->footer(kCheckHelp);
-  checking->callback([given, &chosen] {
-    chosen = [given](const Circumstance& run) { return check(given->before, examiner_of(run)); };
-  });
+  auto checking = command.command("check", "Whether a bundle is complete, untouched and consistent");
+  checking.option("directory", given->before, "a bundle").required();
+  checking.footer(kCheckHelp);
+  checking.runs([given](const Circumstance& run) { return check(given->before, examiner_of(run)); });
 }
 
 }  // namespace plumbline

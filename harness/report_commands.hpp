@@ -1,13 +1,10 @@
 // `plumbline report`: documents rendered again, merged, compared and checked.
 #pragma once
 
-#include <CLI/CLI.hpp>
-#include <functional>
-
-#include "harness/text_commands.hpp"
+#include "harness/cli/command.hpp"
 
 namespace plumbline {
 
-void add_report(CLI::App& app, std::function<int(const Circumstance&)>& chosen);
+void add_report(Command& all);
 
 }  // namespace plumbline

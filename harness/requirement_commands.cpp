@@ -17,6 +17,7 @@
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
 #include "harness/system/json.hpp"
+#include "harness/system/output.hpp"
 
 namespace plumbline {
 namespace {
@@ -116,7 +117,7 @@ std::unique_ptr<Traces> trace(const std::filesystem::path& fixtures) {
 void list(const Traces& traces) {
   std::size_t tests = 0, failed = 0;
   for (const auto& chapter : traces.list.chapters) {
-    fmt::print("{} {}\n", chapter.number, chapter.title);
+    print_out("{} {}\n", chapter.number, chapter.title);
     for (const auto& [entry, places, failed_by, why] : traces.all) {
       if (entry->requirement.chapter != chapter.number) continue;
       tests += places.size();
@@ -124,13 +125,13 @@ void list(const Traces& traces) {
       const auto counted = [](std::size_t count, const char* what) {
         return fmt::format("{} {}{}", count, what, count == 1 ? "" : "s");
       };
-      fmt::print("  {:<8}{:<7}{:<8} {:<12}{}\n", entry->requirement.id,
-                 reports::to_string(entry->requirement.level), counted(places.size(), "test"),
-                 counted(failed_by.size(), "defect"), entry->requirement.statement);
+      print_out("  {:<8}{:<7}{:<8} {:<12}{}\n", entry->requirement.id,
+                reports::to_string(entry->requirement.level), counted(places.size(), "test"),
+                counted(failed_by.size(), "defect"), entry->requirement.statement);
     }
-    fmt::print("\n");
+    print_out("\n");
   }
-  fmt::print(
+  print_out(
       "{} requirements, {} tests, {} defects; {} requirements are failed by a defect, {} by none and say "
       "why\n",
       traces.all.size(), tests, traces.catalogue.size(), failed,
@@ -141,20 +142,20 @@ void list(const Traces& traces) {
 void tell(const Traced& of) {
   const auto& [entry, tests, failed_by, why] = of;
   const auto& requirement = entry->requirement;
-  fmt::print("{} ({})\n  {}\n\n", requirement.id, reports::to_string(requirement.level),
-             requirement.statement);
-  fmt::print("  source          {}\n  shown by        {}{}\n", requirement.source,
-             fmt::join(entry->applicable, ", "),
-             entry->needs.empty() ? "" : fmt::format(", that can: {}", fmt::join(entry->needs, ", ")));
-  fmt::print("  tested at       {}\n", tests.empty() ? "nowhere" : fmt::format("{}", fmt::join(tests, ", ")));
+  print_out("{} ({})\n  {}\n\n", requirement.id, reports::to_string(requirement.level),
+            requirement.statement);
+  print_out("  source          {}\n  shown by        {}{}\n", requirement.source,
+            fmt::join(entry->applicable, ", "),
+            entry->needs.empty() ? "" : fmt::format(", that can: {}", fmt::join(entry->needs, ", ")));
+  print_out("  tested at       {}\n", tests.empty() ? "nowhere" : fmt::format("{}", fmt::join(tests, ", ")));
   if (failed_by.empty())
-    fmt::print("  failed by       no defect: {}\n", why.empty() ? "and nothing says why" : why);
+    print_out("  failed by       no defect: {}\n", why.empty() ? "and nothing says why" : why);
   std::size_t longest = 0;
   for (const auto* defect : failed_by) longest = std::max(longest, defect->name.size());
   for (const auto* defect : failed_by)
-    fmt::print("  {:<15} {:<{}}  {}\n", defect == failed_by.front() ? "failed by" : "", defect->name, longest,
-               defect->departure);
-  fmt::print("\n  ./plumbline verify CANDIDATE --only {}\n", requirement.chapter);
+    print_out("  {:<15} {:<{}}  {}\n", defect == failed_by.front() ? "failed by" : "", defect->name, longest,
+              defect->departure);
+  print_out("\n  ./plumbline verify CANDIDATE --only {}\n", requirement.chapter);
 }
 
 int show(const std::string& id, const Circumstance& circumstance) {
@@ -168,20 +169,19 @@ int show(const std::string& id, const Circumstance& circumstance) {
     return 0;
   }
   list(*traces);
-  for (const auto& problem : traces->problems) fmt::print("! {}\n", problem);
+  for (const auto& problem : traces->problems) print_out("! {}\n", problem);
   return traces->problems.empty() ? 0 : 1;
 }
 
 }  // namespace
 
-void add_requirements(CLI::App& app, std::function<int(const Circumstance&)>& chosen) {
-  auto* command =
-      app.add_subcommand("requirements", "What is required, and from where; what tests it and what fails it");
+void add_requirements(Command& all) {
+  auto command =
+      all.command("requirements", "What is required, and from where; what tests it and what fails it");
   const auto id = std::make_shared<std::string>();
-  command->add_option("id", *id, "one of them, to be told all of");
-  command->footer(kHelp);
-  command->callback(
-      [id, &chosen] { chosen = [id](const Circumstance& circumstance) { return show(*id, circumstance); }; });
+  command.option("id", *id, "one of them, to be told all of");
+  command.footer(kHelp);
+  command.runs([id](const Circumstance& circumstance) { return show(*id, circumstance); });
 }
 
 }  // namespace plumbline

@@ -7,13 +7,12 @@
 
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
+#include "harness/system/output.hpp"
 #include "harness/text/text_report.hpp"
 #include "harness/text/training_log.hpp"
 
 namespace plumbline {
 namespace {
-
-namespace fs = std::filesystem;
 
 constexpr const char* kTextHelp =
     "Exit status: 0 measured; with a baseline: not more repetitive.\n"
@@ -43,7 +42,7 @@ struct LogArguments {
 void write(const std::string& file, const std::string& content) {
   if (file.empty()) return;
   write_atomically(file, content);
-  fmt::print("   {}\n", printable(file));
+  print_out("   {}\n", printable(file));
 }
 
 int run_text(const TextArguments& arguments, const Circumstance& circumstance) {
@@ -66,8 +65,8 @@ int run_text(const TextArguments& arguments, const Circumstance& circumstance) {
   auto document = text_document(text, baseline ? &*baseline : nullptr, thresholds, arguments.seed);
   document["program"] = circumstance.version;
   document["command"] = printable(circumstance.command, 2000);
-  fmt::print("{}", text_summary(document));
-  write(arguments.output, document.dump(1) + "\n");
+  print_out("{}", text_summary(document));
+  write(arguments.output, document.dump({.indent = 1}) + "\n");
   if (!arguments.each.empty()) write(arguments.each, text_of_each_sample(text));
   if (!arguments.picture.empty()) write(arguments.picture, text_picture(document));
   return text_status(document);
@@ -80,88 +79,61 @@ int run_log(const LogArguments& arguments, const Circumstance& circumstance) {
   auto document = log_document(log, arguments.vocabulary);
   document["program"] = circumstance.version;
   document["command"] = printable(circumstance.command, 2000);
-  fmt::print("{}", log_summary(document));
-  write(arguments.output, document.dump(1) + "\n");
+  print_out("{}", log_summary(document));
+  write(arguments.output, document.dump({.indent = 1}) + "\n");
   if (!arguments.picture.empty()) write(arguments.picture, log_picture(log, document));
   return log_status(document);
 }
 
-void add_text(CLI::App& app, std::function<int(const Circumstance&)>& chosen) {
+void add_text(Command& all) {
   const auto text = std::make_shared<TextArguments>();
-  auto* command =
-      app.add_subcommand("text", "Measure how repetitive texts are: a model's samples, or anyone's");
+  auto command = all.command("text", "Measure how repetitive texts are: a model's samples, or anyone's");
   command
-      ->add_option("file", text->file,
-                   "samples: .jsonl with 'ids' or 'text' in each line, else plain text, samples separated by "
-                   "empty lines")
-      ->required();
-  command->add_option("--baseline", text->baseline, "what it is to be held against: another such file");
-  command->add_option("--unit", text->unit, "what is counted (default: ids where they are given, else words)")
-      ->check(CLI::IsMember({"ids", "words", "characters"}));
-  command->add_option("--vocabulary", text->vocabulary, "ids have to be below this number")
-      ->check(CLI::Range(1u, 0xfffffffeu));
-  command
-      ->add_option("--sentence-ends", text->sentence_ends,
-                   "token ids that end a sentence, separated by commas")
-      ->delimiter(',');
-  command->add_option("--seed", text->seed, "of the bootstrap")->capture_default_str();
-  command->add_option("-o,--output", text->output, "a JSON file with everything, by text.schema.json");
-  command->add_option("--each", text->each, "a .jsonl file with the values of each sample on its own");
-  command->add_option("--picture", text->picture, "every metric with its interval, as an SVG file");
-  command->footer(kTextHelp);
-  command->callback([text, &chosen] {
-    chosen = [text](const Circumstance& circumstance) { return run_text(*text, circumstance); };
-  });
+      .option("file", text->file,
+              "samples: .jsonl with 'ids' or 'text' in each line, else plain text, samples separated by "
+              "empty lines")
+      .required();
+  command.option("--baseline", text->baseline, "what it is to be held against: another such file");
+  command.option("--unit", text->unit, "what is counted (default: ids where they are given, else words)")
+      .one_of({"ids", "words", "characters"});
+  command.option("--vocabulary", text->vocabulary, "ids have to be below this number")
+      .between(1u, 0xfffffffeu);
+  command.option("--sentence-ends", text->sentence_ends, "token ids that end a sentence, separated by commas")
+      .separated_by_commas();
+  command.option("--seed", text->seed, "of the bootstrap").shows_default();
+  command.option("-o,--output", text->output, "a JSON file with everything, by text.schema.json");
+  command.option("--each", text->each, "a .jsonl file with the values of each sample on its own");
+  command.option("--picture", text->picture, "every metric with its interval, as an SVG file");
+  command.footer(kTextHelp);
+  command.runs([text](const Circumstance& circumstance) { return run_text(*text, circumstance); });
 }
 
-void add_log(CLI::App& app, std::function<int(const Circumstance&)>& chosen) {
+void add_log(Command& all) {
   const auto log = std::make_shared<LogArguments>();
-  auto* command = app.add_subcommand("log", "Judge the loss curve of anyone's training run");
+  auto command = all.command("log", "Judge the loss curve of anyone's training run");
   command
-      ->add_option("file", log->file,
-                   "the log: .jsonl, .json (a trainer_state.json), .csv or .tsv, anything else as text")
-      ->required();
-  command->add_option("--vocabulary", log->vocabulary, "of the model: a loss starts near its logarithm")
-      ->check(CLI::Range(std::int64_t{2}, std::int64_t{1} << 31))
-      ->capture_default_str();
-  command->add_option("--column", log->reading.column,
-                      "the name of the loss in JSON or CSV (default: loss and the like)");
-  command->add_option(
+      .option("file", log->file,
+              "the log: .jsonl, .json (a trainer_state.json), .csv or .tsv, anything else as text")
+      .required();
+  command.option("--vocabulary", log->vocabulary, "of the model: a loss starts near its logarithm")
+      .between(std::int64_t{2}, std::int64_t{1} << 31)
+      .shows_default();
+  command.option("--column", log->reading.column,
+                 "the name of the loss in JSON or CSV (default: loss and the like)");
+  command.option(
       "--pattern", log->reading.pattern,
       "of text: a regular expression with a group for the loss, or one for the step and one for the loss");
-  command->add_option("-o,--output", log->output, "a JSON file with everything, by training_log.schema.json");
-  command->add_option("--picture", log->picture, "the curve as an SVG file");
-  command->footer(kLogHelp);
-  command->callback([log, &chosen] {
-    chosen = [log](const Circumstance& circumstance) { return run_log(*log, circumstance); };
-  });
+  command.option("-o,--output", log->output, "a JSON file with everything, by training_log.schema.json");
+  command.option("--picture", log->picture, "the curve as an SVG file");
+  command.footer(kLogHelp);
+  command.runs([log](const Circumstance& circumstance) { return run_log(*log, circumstance); });
 }
 
 }  // namespace
 
-void add_text_commands(CLI::App& app, std::function<int(const Circumstance&)>& chosen) {
-  add_text(app, chosen);
-  add_log(app, chosen);
-}
-
-void require_output(const std::string& file, const std::string& option,
-                    const std::vector<std::string>& inputs) {
-  if (file.empty()) return;
-  std::error_code ignored;
-  if (fs::is_directory(file, ignored))
-    throw InputError(fmt::format("{} {}: is a directory; name a file", option, printable(file)));
-  const auto place = fs::weakly_canonical(file, ignored);
-  for (const auto& input : inputs) {
-    if (input.empty()) continue;
-    const auto given = fs::weakly_canonical(input, ignored);
-    if (given == place || fs::equivalent(input, file, ignored))
-      throw InputError(
-          fmt::format("{} {}: is {} itself; name another file", option, printable(file), printable(input)));
-    if (fs::is_directory(input, ignored) && place.parent_path() == given)
-      throw InputError(fmt::format("{} {}: lies among the files of {}; name another place", option,
-                                   printable(file), printable(input)));
-  }
-  require_writable(fs::absolute(file).parent_path(), option);
+void add_text_commands(Command& all) {
+  add_text(all);
+  add_log(all);
 }
 
 }  // namespace plumbline

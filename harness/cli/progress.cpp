@@ -1,4 +1,5 @@
 #include "harness/cli/progress.hpp"
+#include "harness/system/output.hpp"
 
 #include <fmt/format.h>
 #include <unistd.h>
@@ -8,7 +9,7 @@
 namespace plumbline {
 
 Progress::~Progress() {
-  if (shown_) fmt::print(stderr, "\n");
+  if (shown_) print_error("\n");
 }
 
 double Progress::seconds() const {
@@ -26,13 +27,13 @@ void Progress::tell(double done, const std::string& words) {
   tenth_ = tenth;
   const auto text = fmt::format("{:>3} %{}", static_cast<int>(done * 100), words);
   if (!seen) {
-    fmt::print(stderr, "{}\n", text);
+    print_error("{}\n", text);
     std::fflush(stderr);
     return;
   }
   constexpr std::size_t kWidth = 30;
   const auto filled = static_cast<std::size_t>(done * kWidth);
-  fmt::print(stderr, "\r[{}{}] {:<44}", std::string(filled, '='), std::string(kWidth - filled, ' '), text);
+  print_error("\r[{}{}] {:<44}", std::string(filled, '='), std::string(kWidth - filled, ' '), text);
   shown_ = true;
   std::fflush(stderr);
 }

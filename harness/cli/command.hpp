@@ -1,0 +1,77 @@
+// What a command takes, and what runs it. One file knows the library that reads the command line.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace CLI {
+class App;
+class Option;
+}  // namespace CLI
+
+namespace plumbline {
+
+// What every command is told when it runs.
+struct Circumstance {
+  std::string command;  // as it was typed
+  std::string version;
+  std::filesystem::path data;  // holds fixtures/ and golden/
+};
+
+// An option or an argument; what stands in its variable is its default.
+class Option {
+ public:
+  explicit Option(CLI::Option* option) : option_(option) {}
+  Option& required();
+  Option& shows_default();  // in the help
+  Option& hidden();         // not in the help
+  Option& separated_by_commas();
+  Option& one_of(const std::vector<std::string>& words);
+  Option& between(int least, int most);
+  Option& between(std::uint32_t least, std::uint32_t most);
+  Option& between(std::int64_t least, std::int64_t most);
+  Option& between(double least, double most);
+  Option& not_empty(const std::string& complaint);  // "is empty; name a directory"
+  Option& excludes(const std::string& other);
+
+ private:
+  CLI::Option* option_;
+};
+
+class Command {
+ public:
+  explicit Command(CLI::App* app) : app_(app) {}
+  Command command(const std::string& name, const std::string& what);
+  // One of its own commands has to be given.
+  Command& required();
+  Command& footer(const std::string& text);
+  // The value has to outlive the command line. `names`: "file" or "-o,--output".
+  Option option(const std::string& names, std::string& value, const std::string& what);
+  Option option(const std::string& names, std::vector<std::string>& value, const std::string& what);
+  Option option(const std::string& names, std::vector<std::uint32_t>& value, const std::string& what);
+  Option option(const std::string& names, int& value, const std::string& what);
+  Option option(const std::string& names, std::uint32_t& value, const std::string& what);
+  Option option(const std::string& names, std::int64_t& value, const std::string& what);
+  Option option(const std::string& names, double& value, const std::string& what);
+  Option option(const std::string& names, std::optional<std::uint32_t>& value, const std::string& what);
+  void flag(const std::string& names, bool& value, const std::string& what);
+  // A command that another program beside this one runs.
+  void elsewhere(const std::string& name, const std::string& what, const std::string& program);
+  // Returns the exit status.
+  void runs(std::function<int(const Circumstance&)> action);
+
+ private:
+  CLI::App* app_;
+};
+
+// Reads the command line, runs what was chosen and returns its exit status; 2 where there is no such thing.
+// `add` says what there is. Errors: InputError, and whatever the command throws.
+int run_command_line(int count, char** values, const std::string& version,
+                     const std::function<std::filesystem::path()>& data, const std::string& footer,
+                     const std::function<void(Command&)>& add);
+
+}  // namespace plumbline

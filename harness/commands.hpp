@@ -1,0 +1,27 @@
+// The commands of this program: of plumbline (commands.cpp) or of plumbline-studies (studies.cpp).
+#pragma once
+
+#include <array>
+#include <utility>
+
+#include "harness/cli/command.hpp"
+
+namespace plumbline {
+
+void add_commands(Command& all);
+
+constexpr const char* status_help =
+    "Exit status: 0 conforms: every applicable must was assessed and passed.\n"
+    "             1 does not conform: at least one failed.\n"
+    "             2 could not be judged: bad usage, unreadable or impossible input, broken evidence.\n"
+    "             3 incomplete: nothing failed, but an applicable must was not assessed (so with --only).";
+
+// What needs no verification, in a program of its own: who only verifies need not build it.
+constexpr std::array<std::pair<const char*, const char*>, 4> studies{{
+    {"text", "Measure how repetitive texts are: a model's samples, or anyone's"},
+    {"log", "Judge the loss curve of anyone's training run"},
+    {"experiment", "Find out by training: experiment repeater"},
+    {"campaign", "Whether the suites see every known defect, and leave honest variants in peace"},
+}};
+
+}  // namespace plumbline

@@ -1,0 +1,14 @@
+#include "harness/campaigns.hpp"
+#include "harness/commands.hpp"
+#include "harness/experiments.hpp"
+#include "harness/text_commands.hpp"
+
+namespace plumbline {
+
+void add_commands(Command& all) {
+  add_text_commands(all);
+  add_experiments(all);
+  add_campaign(all);
+}
+
+}  // namespace plumbline
