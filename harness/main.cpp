@@ -68,6 +68,7 @@ int main(int count, char** values) {
   } catch (const std::exception& error) {
     reason = std::string("internal error: ") + error.what();
   }
+  plumbline::wait_if_ending();
   plumbline::print_error("plumbline: {}\n", plumbline::printable(reason.substr(0, reason.find('\n')), 8000));
   return plumbline::kCannotJudge;
 }

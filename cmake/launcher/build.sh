@@ -86,12 +86,12 @@ build_jobs() {
   echo "${CMAKE_BUILD_PARALLEL_LEVEL:-$jobs}"
 }
 
-ensure_built() { # TARGET
+ensure_built() { # TARGET...
   if ! is_configured; then
     find_tools
     check_compiler
     step "configuring build/release" "a missing or too old library is named above" configure
   fi
-  step "building $1 in build/release" "if nothing explains it, remove $build and try again" \
-    "$ninja" -C "$build" -j "$(build_jobs)" "$1"
+  step "building $* in build/release" "if nothing explains it, remove $build and try again" \
+    "$ninja" -C "$build" -j "$(build_jobs)" "$@"
 }

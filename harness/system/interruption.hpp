@@ -28,7 +28,10 @@ class Uninterrupted {
 
 // To be called once, before the program has threads: signals are then taken by a thread of their own, which
 // may do what a signal handler must not. It undoes what is pending and lets the signal end the program as it
-// would have; a broken pipe ends it like a termination. A signal that was ignored stays so.
+// would have, that of a closed pipe too (status 141 in a shell). A signal that was ignored stays so.
 void clean_up_when_interrupted();
+
+// Where a closed pipe is ending the program, does not return: what fails because of it is not to be said.
+void wait_if_ending();
 
 }  // namespace plumbline
