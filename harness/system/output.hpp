@@ -8,8 +8,9 @@
 
 namespace plumbline {
 
-// fmt's own print, from version 11 on, writes past the end of a stream's buffer when the stream cannot be
-// emptied (a full disk): text is made first and written afterwards. A failure shows in std::ferror(stream).
+// Text is made first and written afterwards: fmt's own print, from version 11 on, puts a byte into a full
+// buffer and takes it back whether or not it went in, so that on a full device it writes before the buffer. A
+// failure shows in std::ferror(stream).
 void write_text(std::FILE* stream, std::string_view text);
 
 template <typename... Values>
