@@ -4,6 +4,8 @@ execute_process(COMMAND ${CMAKE_COMMAND} --install ${BUILD} --prefix ${PREFIX} O
 # The program looks for its data beside itself before it looks into the tree it was built from: without the installed
 # requirements it must not find the others.
 execute_process(COMMAND ${PREFIX}/bin/plumbline verify --spec tiny --out ${PREFIX}/out COMMAND_ERROR_IS_FATAL ANY)
+# What it hands over to another program, that one finds, too.
+execute_process(COMMAND ${PREFIX}/bin/plumbline log --help OUTPUT_QUIET COMMAND_ERROR_IS_FATAL ANY)
 file(RENAME ${PREFIX}/share/plumbline/fixtures/requirements.json ${PREFIX}/requirements.json)
 execute_process(COMMAND ${PREFIX}/bin/plumbline verify --spec tiny --out ${PREFIX}/out RESULT_VARIABLE status
                 ERROR_VARIABLE complaint OUTPUT_QUIET)
