@@ -50,6 +50,9 @@ target_include_directories(plumbline::boost SYSTEM INTERFACE ${BOOST_MATH_INCLUD
 # library: a folder that holds none but the right ones stands before all others.
 find_package(fmt 8 REQUIRED)
 get_target_property(fmt_include_dir fmt::fmt INTERFACE_INCLUDE_DIRECTORIES)
+if(NOT EXISTS ${fmt_include_dir}/fmt/format.h)
+  message(FATAL_ERROR "fmt ${fmt_VERSION}: its headers are not in '${fmt_include_dir}', where its package says they are; install fmt again")
+endif()
 file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/fmt)
 file(CREATE_LINK ${fmt_include_dir}/fmt ${PROJECT_BINARY_DIR}/fmt/fmt SYMBOLIC)
 string(REGEX MATCH "([0-9]+)\\.([0-9]+)\\.([0-9]+)" version ${fmt_VERSION})

@@ -11,6 +11,7 @@
 
 #include "harness/campaign/campaign.hpp"
 #include "harness/cli/progress.hpp"
+#include "harness/commands.hpp"
 #include "harness/evidence/recorder.hpp"
 #include "harness/model/device.hpp"
 #include "harness/system/error.hpp"
@@ -79,8 +80,7 @@ int run(const CampaignArguments& arguments, const Circumstance& circumstance) {
 }  // namespace
 
 void add_campaign(Command& all) {
-  auto command = all.command("campaign",
-                             "Whether the suites see every known defect, and leave honest variants in peace");
+  auto command = all.command(campaign_study.name, campaign_study.what);
   const auto given = std::make_shared<CampaignArguments>();
   command.option("names", given->names, "of defects, or variant:NAME (default: all)");
   command.option("--out", given->out, "directory for the report, the matrix and every run's result")

@@ -451,7 +451,8 @@ void add_commands(Command& all) {
   add_play(all);
   add_adapter(all);
   add_sample(all);
-  for (const auto& [name, what] : studies) all.elsewhere(name, what, "plumbline-studies");
+  for (const auto& study : {text_study, log_study, experiment_study, campaign_study})
+    all.elsewhere(study.name, study.what, "plumbline-studies");
   add_requirements(all);
   add_defects(all);
   add_report(all);

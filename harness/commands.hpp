@@ -1,9 +1,6 @@
 // The commands of this program: of plumbline (commands.cpp) or of plumbline-studies (studies.cpp).
 #pragma once
 
-#include <array>
-#include <utility>
-
 #include "harness/cli/command.hpp"
 
 namespace plumbline {
@@ -17,11 +14,14 @@ constexpr const char* status_help =
     "             3 incomplete: nothing failed, but an applicable must was not assessed (so with --only).";
 
 // What needs no verification, in a program of its own: who only verifies need not build it.
-constexpr std::array<std::pair<const char*, const char*>, 4> studies{{
-    {"text", "Measure how repetitive texts are: a model's samples, or anyone's"},
-    {"log", "Judge the loss curve of anyone's training run"},
-    {"experiment", "Find out by training: experiment repeater"},
-    {"campaign", "Whether the suites see every known defect, and leave honest variants in peace"},
-}};
+struct Study {
+  const char* name;
+  const char* what;
+};
+constexpr Study text_study{"text", "Measure how repetitive texts are: a model's samples, or anyone's"};
+constexpr Study log_study{"log", "Judge the loss curve of anyone's training run"};
+constexpr Study experiment_study{"experiment", "Find out by training: experiment repeater"};
+constexpr Study campaign_study{
+    "campaign", "Whether the suites see every known defect, and leave honest variants in peace"};
 
 }  // namespace plumbline

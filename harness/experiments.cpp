@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "harness/cli/progress.hpp"
+#include "harness/commands.hpp"
 #include "harness/experiment/repeater.hpp"
 #include "harness/model/device.hpp"
 #include "harness/system/error.hpp"
@@ -88,7 +89,7 @@ int run_repeater_command(const RepeaterArguments& arguments, const Circumstance&
 }  // namespace
 
 void add_experiments(Command& all) {
-  auto command = all.command("experiment", "Find out by training: experiment repeater");
+  auto command = all.command(experiment_study.name, experiment_study.what);
   command.required();
   const auto given = std::make_shared<RepeaterArguments>();
   auto repeater =

@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 
+#include "harness/commands.hpp"
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
 #include "harness/system/output.hpp"
@@ -87,7 +88,7 @@ int run_log(const LogArguments& arguments, const Circumstance& circumstance) {
 
 void add_text(Command& all) {
   const auto text = std::make_shared<TextArguments>();
-  auto command = all.command("text", "Measure how repetitive texts are: a model's samples, or anyone's");
+  auto command = all.command(text_study.name, text_study.what);
   command
       .option("file", text->file,
               "samples: .jsonl with 'ids' or 'text' in each line, else plain text, samples separated by "
@@ -110,7 +111,7 @@ void add_text(Command& all) {
 
 void add_log(Command& all) {
   const auto log = std::make_shared<LogArguments>();
-  auto command = all.command("log", "Judge the loss curve of anyone's training run");
+  auto command = all.command(log_study.name, log_study.what);
   command
       .option("file", log->file,
               "the log: .jsonl, .json (a trainer_state.json), .csv or .tsv, anything else as text")

@@ -100,6 +100,7 @@ class Build:
         print(f"building the unmutated program in {self.base}", flush=True)
         self.must([self.cmake, "-G", "Ninja", "-S", str(self.tree), "-B", str(self.base), f"-DCMAKE_MAKE_PROGRAM={shutil.which(self.ninja)}",
                    "-DCMAKE_BUILD_TYPE=", "-DCMAKE_CXX_FLAGS=-O0", "-DPLUMBLINE_TESTS=OFF", "-DPLUMBLINE_BENCHMARKS=OFF",
+                   "-DPLUMBLINE_BATCHES=OFF",
                    f"-DPLUMBLINE_PYTHON={self.python}", f"-DCMAKE_PREFIX_PATH={prefix}"])
         self.must([self.ninja, "-C", str(self.base), "-j1", "plumbline"])
 
@@ -124,7 +125,7 @@ class Build:
         header = self.work / "optimised" / "precompiled.hpp"
         if not header.with_suffix(".hpp.gch").exists():
             header.parent.mkdir(exist_ok=True)
-            shutil.copy2(self.tree / "harness/precompiled.hpp", header)
+            header.write_text('#include "harness/precompiled.hpp"\n#include "harness/model/precompiled.hpp"\n')
             self.must([*command.split(), "-w", "-x", "c++-header", "-o", str(header.with_suffix(".hpp.gch")), "-c", str(header)])
         return header
 

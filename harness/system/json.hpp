@@ -56,8 +56,8 @@ class Json {
   Json(std::initializer_list<JsonItem> items);
   // A vector or set becomes an array, a map an object.
   template <std::ranges::input_range Range>
-  requires(!std::convertible_to<Range, std::string_view> && !std::same_as<std::remove_cvref_t<Range>, Json>)
-      Json(const Range& values) {
+  requires(!std::convertible_to<Range, std::string> && !std::convertible_to<Range, std::string_view> &&
+           !std::same_as<std::remove_cvref_t<Range>, Json>) Json(const Range& values) {
     if constexpr (requires { typename Range::mapped_type; }) {
       *this = object();
       for (const auto& [key, value] : values) (*this)[key] = value;

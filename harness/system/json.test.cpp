@@ -3,6 +3,7 @@
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_exception.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "harness/system/error.hpp"
@@ -55,6 +56,7 @@ TEST_CASE("json: braces make the values that the library makes of them", "[syste
   CHECK(Json::array({Json{{"a", 1}}}).dump() == R"([{"a":1}])");
   CHECK(Json(std::vector<int>{1, 2}).dump() == "[1,2]");
   CHECK(Json(std::map<std::string, double>{{"k", 0.5}}).dump() == R"({"k":0.5})");
+  CHECK(Json(std::filesystem::path("a/b")).dump() == R"("a/b")");
   CHECK(Json({1, 2}) == Json({1.0, 2u}));
   CHECK(Json(-1) != Json(18446744073709551615u));
 }
