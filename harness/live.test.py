@@ -1,6 +1,6 @@
 """Live models, right, wrong and misbehaving, judged by the real program.
 
-Run by CTest as `python live.test.py PROGRAM [--long | --kills [SEED]]`. With --long, the edits of harness/python/tests/edits.py
+Run by CTest as `python live.test.py PROGRAM [--long | --kills [SEED]] [-k transformers]`. With --long, the edits of harness/python/tests/edits.py
 that a diagnosis cannot be asked about and models without a parameter; with --kills, candidates that are killed or stopped at every step and at random moments, which
 take three. Models run in the interpreter that runs this file.
 """
@@ -493,7 +493,7 @@ class Parameters(Runs):
 
 class Losses(Runs):
     @unittest.skipUnless(importlib.util.find_spec("transformers"), "transformers cannot be imported here")
-    def test_labels_that_the_model_does_not_shift(self):
+    def test_labels_that_a_model_of_transformers_does_not_shift(self):
         """A model's own loss is what training sees: its logits are right."""
         adapter = self.file("""
             import plumbline

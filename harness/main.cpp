@@ -2,6 +2,9 @@
 #include <c10/util/Exception.h>
 #include <fmt/core.h>
 #include <unistd.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 #include <csignal>
 #include <cstdio>
@@ -34,6 +37,16 @@ void wait_without_spinning(char** values) {
   execv("/proc/self/exe", values);  // where that is not to be had, the program goes on as it is
 }
 
+// A pass frees tensors that the next one wants again. By default most of that memory goes back to the system
+// in between, and each page is fetched anew: 190,000 pages in a verification of `tiny`, a sixth of its time.
+void keep_freed_memory() {
+#ifdef __GLIBC__
+  mallopt(M_MMAP_THRESHOLD, 32 << 20);
+  mallopt(M_TRIM_THRESHOLD, 256 << 20);
+  mallopt(M_TOP_PAD, 16 << 20);
+#endif
+}
+
 // Where fixtures/ and golden/ are: beside an installed program, or in the tree it was built from.
 fs::path data_directory() {
   std::error_code ignored;
@@ -50,6 +63,7 @@ fs::path data_directory() {
 
 int main(int count, char** values) {
   plumbline::wait_without_spinning(values);
+  plumbline::keep_freed_memory();
   plumbline::clean_up_when_interrupted();
   std::signal(SIGXFSZ, SIG_IGN);  // a file that may grow no further is an error like a full disk
   std::string reason;

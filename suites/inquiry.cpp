@@ -8,11 +8,12 @@
 #include "harness/candidate/reference.hpp"
 #include "harness/model/departures.hpp"
 #include "harness/system/error.hpp"
+#include "harness/system/processor_time.hpp"
 
 namespace plumbline {
 namespace {
 
-using Clock = std::chrono::steady_clock;
+using Clock = ProcessorTime;
 
 constexpr double kWorthMeasuring = 1e4;  // beyond this many times what is allowed, rounding is no explanation
 constexpr double kWorthRounding = 1e6;   // the same, of what one rounding allows

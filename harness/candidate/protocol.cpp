@@ -78,7 +78,7 @@ Reply Channel::exchange(Json fields, const NamedTensors& tensors) {
   if (request == "hello") fields["directory"] = directory_.path().string();
   if (!tensors.empty()) {
     const auto file = fmt::format("request-{}.safetensors", id);
-    write_safetensors(directory_.path() / file, tensors);
+    write_safetensors(directory_.path() / file, tensors, {}, AtomicFile::Kept::while_running);
     fields["tensors"] = file;
   }
   const auto begin = Clock::now();

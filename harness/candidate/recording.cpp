@@ -397,7 +397,7 @@ void play_recording(const fs::path& path) {
               answer.emplace_back(own, recording->tensor(hash.is_string() ? hash.get<std::string>() : ""));
           if (!answer.empty()) {
             const auto file = fmt::format("played-{}.safetensors", request.value("id", 0));
-            write_safetensors(directory / file, answer);
+            write_safetensors(directory / file, answer, {}, AtomicFile::Kept::while_running);
             reply["tensors"] = file;
           }
         }

@@ -320,7 +320,7 @@ SafetensorsFile read_safetensors(const std::filesystem::path& path, std::uint64_
 
 void write_safetensors(const std::filesystem::path& path,
                        const std::vector<std::pair<std::string, at::Tensor>>& tensors,
-                       const std::map<std::string, std::string>& metadata) {
+                       const std::map<std::string, std::string>& metadata, AtomicFile::Kept kept) {
   const std::string file = printable(path.string(), 1000);
   const auto laid = laid_out(tensors, file);
   Json said = Json::object();
@@ -337,7 +337,7 @@ void write_safetensors(const std::filesystem::path& path,
     throw InputError(fmt::format("{}: its header would have {} bytes, the format allows {}", file, length,
                                  most_header_bytes));
   }
-  AtomicFile output(path);
+  AtomicFile output(path, kept);
   output.write({reinterpret_cast<const char*>(&length), sizeof length});
   output.write(header);
   for (const auto& [entry, tensor] : laid) {

@@ -10,6 +10,8 @@
 #include <utility>
 #include <vector>
 
+#include "harness/system/files.hpp"
+
 namespace plumbline {
 
 struct SafetensorsFile {
@@ -34,6 +36,7 @@ SafetensorsFile read_safetensors(const std::filesystem::path& path,
 // written.
 void write_safetensors(const std::filesystem::path& path,
                        const std::vector<std::pair<std::string, at::Tensor>>& tensors,
-                       const std::map<std::string, std::string>& metadata = {});
+                       const std::map<std::string, std::string>& metadata = {},
+                       AtomicFile::Kept kept = AtomicFile::Kept::on_disk);
 
 }  // namespace plumbline

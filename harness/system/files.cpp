@@ -142,7 +142,7 @@ bool is_partial(const fs::path& path) {
   return path.filename().string().starts_with(".plumbline-") && path.extension() == ".partial";
 }
 
-AtomicFile::AtomicFile(const fs::path& path) : path_(path) {
+AtomicFile::AtomicFile(const fs::path& path, Kept kept) : path_(path), kept_(kept) {
   std::error_code ignored;
   const fs::file_status status = fs::status(path_, ignored);
   if (fs::exists(status) && !fs::is_regular_file(status)) {
@@ -182,12 +182,13 @@ void AtomicFile::write(std::string_view bytes) {
 }
 
 void AtomicFile::commit() {
-  synchronise(descriptor_.get(), path_);
+  if (kept_ == Kept::on_disk) synchronise(descriptor_.get(), path_);
   // Some network file systems report a failed write only here.
   if (::close(descriptor_.release()) != 0 && errno != EINTR) fail(errno);
   if (::rename(partial_.c_str(), path_.c_str()) != 0) fail(errno);
   on_interruption_.reset();
   partial_.clear();
+  if (kept_ != Kept::on_disk) return;
   const fs::path parent = path_.has_parent_path() ? path_.parent_path() : fs::path(".");
   const Descriptor directory(open_again_if_interrupted(parent.c_str(), O_RDONLY | O_DIRECTORY));
   // A directory that may be written but not read cannot be synchronised; the file is there all the same.

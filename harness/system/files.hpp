@@ -56,7 +56,11 @@ bool is_partial(const std::filesystem::path& path);
 // what is no regular file is refused.
 class AtomicFile {
  public:
-  explicit AtomicFile(const std::filesystem::path& path);
+  // For whom it is: for whoever comes after a crash, or for another program that runs now, which needs no
+  // disk.
+  enum class Kept { on_disk, while_running };
+
+  explicit AtomicFile(const std::filesystem::path& path, Kept kept = Kept::on_disk);
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;
   ~AtomicFile();
@@ -67,6 +71,7 @@ class AtomicFile {
   [[noreturn]] void fail(int reason) const;
 
   std::filesystem::path path_;
+  Kept kept_;
   std::filesystem::path partial_;  // empty once committed
   Descriptor descriptor_;
   std::optional<OnInterruption> on_interruption_;

@@ -3,6 +3,7 @@
 Requests come on standard input, replies go to standard output, a JSON object a line (harness/candidate/protocol.md).
 """
 
+import gc
 import json
 import os
 import signal
@@ -28,6 +29,8 @@ def answerer(file):
     """The function that answers requests for the adapter in `file`."""
     try:
         from plumbline.server import Server
+
+        gc.freeze()  # what torch has made stays: the collector need not look at it again and again
     except ImportError as error:  # an interpreter without torch or safetensors
         reason = failure.describe(error, file)
         return lambda request: {"id": request.get("id"), "error": reason}

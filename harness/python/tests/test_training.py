@@ -136,6 +136,23 @@ class Steps(Case):
             off = (shown[name] - w[name]).abs()
             self.assertTrue((off > 1e-5).double().mean() < 0.01 and off.max() < 4e-3, name)
 
+    def test_it_is_torchs_to_the_last_bit(self):
+        """And, as there, a parameter without a gradient is left as it is."""
+        starts = [torch.randn(3, 4, generator=GENERATOR), torch.randn(5, generator=GENERATOR), torch.randn(2, generator=GENERATOR)]
+        factors = torch.randn(3, 12, generator=GENERATOR)
+        ends = []
+        for optimiser in (training.AdamW, torch.optim.AdamW):
+            a, b, _ = parameters = [torch.nn.Parameter(start.clone()) for start in starts]
+            made = optimiser(parameters, 1e-3, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.1)
+            for factor in factors:
+                a.grad = b.grad = None
+                ((a.flatten() * factor).sin().sum() + (b ** 3).sum()).backward()
+                made.step()
+            ends.append(parameters)
+        for ours, theirs in zip(*ends):
+            self.assertTrue(torch.equal(ours, theirs))
+        self.assertTrue(torch.equal(ends[0][2], starts[2]))
+
 
 class Dropout(Case):
     def test_rate_is_set_for_the_call_and_restored(self):
