@@ -157,6 +157,26 @@ class Comparisons(Pairs):
                 self.assertIn(failed, self.failed(result))
                 self.assertIn("on the whole", json.dumps(result))
 
+    def test_what_one_of_the_two_alone_has_is_held_to_what_the_other_has(self):
+        """A refactor that adds a KV cache, padding, positions and a loop; the cache right, and rotating from 0 again."""
+        bare = self.model("bare")
+        bare.write_text(bare.read_text().replace("    return plumbline.Module(", "    made = plumbline.Module(") +
+                        "    made.cache = made.writes = made.positions = made.mask = None\n    return made\n")
+        restarting = {live.edits.POSITION: live.edits.POSITION.replace("slots.", "(slots - start).")}
+        models = {"right": (self.model("right"), 0), "restarting": (self.model("restarting", restarting), 1)}
+        for before in (bare, self.recorded(bare)):
+            for name, (after, status) in models.items():
+                with self.subTest(before=before.name, after=name):
+                    result, printed = self.compared(before, after, status)
+                    self.assertEqual(self.failed(result), ["SAME-8", "SAME-9"] if status else [])
+                    said = f"{after} alone has a KV cache, padding on the right, padding on the left, positions, a loop"
+                    self.assertIn(said, result["footer"]["verdict"])
+                    self.assertIn(said, result["header"]["baseline"]["alone"][0])
+                    if status:
+                        self.assertEqual(result["localisation"]["first_locally_wrong"], "layers.0.q_rotated")
+        result, _ = self.compared(models["restarting"][0], bare, 1)
+        self.assertEqual(self.failed(result), ["SAME-8", "SAME-9"])
+
     def test_what_shows_after_three_hundred_tokens(self):
         window = {live.edits.MASK: f"{live.edits.MASK}\n        allowed = allowed & (torch.arange(start + length, device=tokens.device) > slots.unsqueeze(1) - 300)"}
         before = self.recorded(self.model("plain"))

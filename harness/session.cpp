@@ -345,7 +345,7 @@ int compare(const Circumstances& circumstances, std::unique_ptr<Candidate> one,
   reports::Terminal terminal(stdout);
   terminal.begin(result.header);
   Comparison comparison(first, &second);
-  comparison.prepare();
+  result.header.baseline->alone = comparison.prepare();
   for (const auto& chapter : recorder.chapters()) {
     const auto own = of_chapter(recorder, chapter.number);
     terminal.chapter_begin(chapter, static_cast<int>(own.size()));

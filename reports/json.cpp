@@ -29,7 +29,12 @@ Json number(const std::optional<double>& value) {
 
 Json of(const std::optional<Baseline>& baseline) {
   if (!baseline) return nullptr;
-  return {{"name", text(baseline->name)}, {"kind", text(baseline->kind)}, {"sha256", text(baseline->sha256)}};
+  Json said = {
+      {"name", text(baseline->name)}, {"kind", text(baseline->kind)}, {"sha256", text(baseline->sha256)}};
+  Json alone = Json::array();
+  for (const std::string& sentence : baseline->alone) alone.push_back(text(sentence));
+  if (!baseline->alone.empty()) said["alone"] = std::move(alone);
+  return said;
 }
 
 Json of(const std::optional<Shard>& shard) {

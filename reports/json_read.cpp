@@ -150,8 +150,10 @@ Header header_at(const Place& place, int version) {
   header.candidate_kind = place.at("candidate_kind").text();
   header.candidate_sha256 = place.at("candidate_sha256").text();
   if (const Place baseline = place.at("baseline"); !baseline.value.is_null()) {
-    baseline.only({"name", "kind", "sha256"});
+    baseline.only({"name", "kind", "sha256", "alone"});
     header.baseline = {baseline.at("name").text(), baseline.at("kind").text(), baseline.at("sha256").text()};
+    if (baseline.value.contains("alone"))
+      baseline.at("alone").each([&](const Place& one) { header.baseline->alone.push_back(one.text()); });
   }
   place.at("notes").each([&](const Place& note) { header.notes.push_back(note.text()); });
   header.device = place.at("device").text();

@@ -56,7 +56,8 @@ struct Chapter {
 
 // What a candidate is compared with, where two are compared and neither is judged.
 struct Baseline {
-  std::string name, kind, sha256;  // as of the candidate
+  std::string name, kind, sha256;       // as of the candidate
+  std::vector<std::string> alone = {};  // what one of the two alone can do: "after.py alone has a KV cache"
 };
 
 // One of so many runs that share the requirements among them.

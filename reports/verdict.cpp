@@ -163,7 +163,7 @@ std::string incomplete(const Header& header, const Musts& musts) {
 }
 
 // Of two candidates that were compared.
-std::string comparison(const Result& result, const Musts& musts) {
+std::string compared(const Result& result, const Musts& musts) {
   const auto& header = result.header;
   const std::string one = visible(header.baseline->name, 80), other = visible(header.candidate, 80);
   std::int64_t compared = 0, identical = 0;
@@ -206,6 +206,13 @@ std::string comparison(const Result& result, const Musts& musts) {
                  : fmt::format("incomplete: no difference was found, but {} could not be made, first {}",
                                of(musts.counts.not_assessed), because(*musts.not_assessed));
   }
+}
+
+std::string comparison(const Result& result, const Musts& musts) {
+  std::string verdict = compared(result, musts);
+  for (const std::string& sentence : result.header.baseline->alone) verdict += "; " + visible(sentence, 200);
+  return verdict +
+         (result.header.baseline->alone.empty() ? "" : ", compared with what the other has instead");
 }
 
 std::string sentence(const Header& header, const Musts& musts, const Counts& all) {

@@ -133,6 +133,12 @@ struct Comparison::Pair {
     return capability.empty() || (one.can(capability) && (other == nullptr || other->can(capability)));
   }
 
+  // The one of the two that alone can do this; nullptr where both can, or neither.
+  Subject* alone(const std::string& capability) const {
+    if (other == nullptr || one.can(capability) == other->can(capability)) return nullptr;
+    return one.can(capability) ? &one : other;
+  }
+
   template <typename Ask>
   auto ask(Subject& whom, const Ask& question) {
     set_subject(&whom);
@@ -153,6 +159,22 @@ struct Comparison::Pair {
     if (other == nullptr) return;
     const auto second = ask(*other, question);
     set_subject(&one);  // whose type and weights the reference's rounding is measured in
+    judge(first, second);
+  }
+
+  // Asks each of the two what it has: the one that can do it in this way, and the other what stands for it.
+  template <typename Ask, typename Judge>
+  void both_or_stand_in(const std::string& needs, const Ask& question, const Ask& stand_in,
+                        const Judge& judge) {
+    if (other == nullptr) {  // a recording is to be compared with those that can, and with those that cannot
+      if (can(needs)) ask(one, question);
+      ask(one, stand_in);
+      return;
+    }
+    if (!one.can(needs) && !other->can(needs)) return;
+    const auto first = ask(one, one.can(needs) ? question : stand_in);
+    const auto second = ask(*other, other->can(needs) ? question : stand_in);
+    set_subject(&one);
     judge(first, second);
   }
 
@@ -394,38 +416,79 @@ struct Comparison::Pair {
     });
   }
 
+  // Where one of the two alone can be run in this way, it is held to the other's full pass of the same
+  // tokens.
+  void logits_or_full_pass(const std::string& what, const std::string& needs,
+                           const std::function<at::Tensor()>& question,
+                           const std::function<at::Tensor()>& full) {
+    const auto* who = alone(needs);
+    const auto name_of_way =
+        who == nullptr ? what : fmt::format("{} of {}, a full pass of the other", what, name(*who));
+    both_or_stand_in(needs, question, full, [&](const at::Tensor& first, const at::Tensor& second) {
+      same_logits(name_of_way, first, second, subject().noise("logits", first));
+    });
+  }
+
   // Where rounding of angles goes further than the noise that is measured near the start, it is measured
   // there.
+  Tolerance far_tolerance(const Tokens& tokens, const PassOptions& options, const at::Tensor& given) {
+    const at::NoGradGuard no_gradients;
+    const auto exact = subject().exact().forward(tokens, options).to(at::kCPU, at::kDouble);
+    const auto error =
+        largest(subject().rounded().forward(tokens, options).to(at::kCPU, at::kDouble) - exact) /
+        largest(exact);
+    return Tolerance::absolute(
+        kNoiseFactor * error * largest(finite(given)),
+        fmt::format("{} x the rounding error measured on the reference there, {} of the largest",
+                    kNoiseFactor, number(error)));
+  }
+
   void far_logits() {
     set_subject(&one);
     const auto tokens = standard_probe();
     for (const auto first_position : {std::int64_t{300}, one.specification().max_position_embeddings - 24}) {
-      if (first_position < 0 || !can("first_position")) continue;
+      if (first_position < 0) continue;
       PassOptions options;
       options.first_position = first_position;
+      if (const auto* who = alone("first_position")) {
+        held_to_the_start(*who, tokens, options);
+        continue;
+      }
+      if (!can("first_position")) continue;
       both([&] { return logits(tokens, options); },
            [&](const at::Tensor& first, const at::Tensor& second) {
-             const at::NoGradGuard no_gradients;
-             const auto exact = subject().exact().forward(tokens, options).to(at::kCPU, at::kDouble);
-             const auto error =
-                 largest(subject().rounded().forward(tokens, options).to(at::kCPU, at::kDouble) - exact) /
-                 largest(exact);
-             same_logits(
-                 fmt::format("24 tokens from position {}", first_position), first, second,
-                 Tolerance::absolute(
-                     kNoiseFactor * error * largest(finite(first)),
-                     fmt::format("{} x the rounding error measured on the reference there, {} of the largest",
-                                 kNoiseFactor, number(error))),
-                 /*far=*/true);
+             same_logits(fmt::format("24 tokens from position {}", first_position), first, second,
+                         far_tolerance(tokens, options, first), /*far=*/true);
            });
     }
+  }
+
+  // Rotary positions are relative: what begins elsewhere gives what the same tokens give at the start. Of a
+  // model that does otherwise, nothing that the other does tells whether it is right.
+  void held_to_the_start(const Subject& who, const Tokens& tokens, const PassOptions& options) {
+    const auto elsewhere = [&] { return logits(tokens, options); };
+    const auto at_the_start = [&] { return logits(tokens); };
+    const auto first = &who == &one ? ask(one, elsewhere) : ask(one, at_the_start);
+    const auto second = &who == &one ? ask(*other, at_the_start) : ask(*other, elsewhere);
+    set_subject(&one);
+    const auto tolerance = far_tolerance(tokens, options, first);
+    const auto what = fmt::format("24 tokens from position {} of {}, from the start of the other",
+                                  options.first_position, name(who));
+    if (compare_two(what, second, first, tolerance).within)
+      same_logits(what, first, second, tolerance, /*far=*/true);
+    else
+      one.recorder().not_assessed(fmt::format(
+          "{} alone can begin elsewhere than at position 0, and nothing tells whether it does that rightly",
+          name(who)));
   }
 
   // The ways to run it that serve a requirement, by what they need.
   void logits_where(const std::function<bool(const std::string& needs)>& belongs) {
     set_subject(&one);
     for (const auto& run : logits_runs())
-      if (belongs(run.needs)) logits_of(run.name, run.needs, [&] { return run.logits(run.tokens); });
+      if (belongs(run.needs))
+        logits_or_full_pass(
+            run.name, run.needs, [&] { return run.logits(run.tokens); }, [&] { return logits(run.tokens); });
   }
 
   void evaluation() {
@@ -442,22 +505,29 @@ struct Comparison::Pair {
 
   void training() {
     logits_where([](const std::string& needs) { return needs == "training"; });
-    logits_of("training mode, a batch", "training",
-              [] { return logits(probe("modes", 2, 24), in_training()); });
-    logits_of("training mode, 100 tokens", "training",
-              [] { return logits(probe("length", 1, 100), in_training()); });
+    logits_or_full_pass(
+        "training mode, a batch", "training", [] { return logits(probe("modes", 2, 24), in_training()); },
+        [] { return logits(probe("modes", 2, 24)); });
+    logits_or_full_pass(
+        "training mode, 100 tokens", "training",
+        [] { return logits(probe("length", 1, 100), in_training()); },
+        [] { return logits(probe("length", 1, 100)); });
   }
 
   void padding() {
     for (const auto side : {Padding::right, Padding::left}) {
       const std::string name = side == Padding::right ? "right" : "left";
-      if (!can("padding." + name)) continue;
+      const auto needs = "padding." + name;
       for (const std::int64_t length : {24, 9, 1}) {
         const auto what = fmt::format("{} padded {} to 31", reports::counted(length, "token"), name);
-        logits_of(what, "", [&] { return padded_logits(probe("padded", 1, length), 31, side); });
-        logits_of(what + ", alone in its batch", "", [&] { return padded_alone(length, side); });
-        logits_of(what + ", training", "training",
-                  [&] { return padded_logits(probe("padded", 1, length), 31, side, in_training()); });
+        const auto full = [length] { return logits(probe("padded", 1, length)); };
+        logits_or_full_pass(
+            what, needs, [&] { return padded_logits(probe("padded", 1, length), 31, side); }, full);
+        logits_or_full_pass(
+            what + ", alone in its batch", needs, [&] { return padded_alone(length, side); }, full);
+        if (can(needs))
+          logits_of(what + ", training", "training",
+                    [&] { return padded_logits(probe("padded", 1, length), 31, side, in_training()); });
       }
     }
     if (compared == 0 && other != nullptr) not_assessed("no side of padding could be looked at");
@@ -473,21 +543,30 @@ struct Comparison::Pair {
 
   void decoding() {
     logits_where([](const std::string& needs) { return needs.starts_with("cache"); });
-    logits_of("decoding of 5 sequences", "cache",
-              [] { return cached_logits(probe("five", 5, 21), one_by_one(13, 21)); });
-    if (can("cache.chunks"))
-      for (const double value : {3e4, -3e4})
-        logits_of(fmt::format("{} in every unwritten slot", number(value)), "cache.fill",
-                  [value] { return logits_beside(standard_probe(), value); });
+    logits_or_full_pass(
+        "decoding of 5 sequences", "cache",
+        [] { return cached_logits(probe("five", 5, 21), one_by_one(13, 21)); },
+        [] { return logits(probe("five", 5, 21)); });
+    for (const double value : {3e4, -3e4})
+      if (can("cache.chunks") || (alone("cache.fill") != nullptr && alone("cache.fill")->can("cache.chunks")))
+        logits_or_full_pass(
+            fmt::format("{} in every unwritten slot", number(value)), "cache.fill",
+            [value] { return logits_beside(standard_probe(), value); },
+            [] { return logits(standard_probe()); });
     for (const auto side : {Padding::right, Padding::left}) {
       const std::string name = side == Padding::right ? "right" : "left";
-      if (!can("cache.padding." + name)) continue;
-      both([side] { return padded_and_decoded(side); },
-           [&](const std::vector<at::Tensor>& first, const std::vector<at::Tensor>& second) {
-             for (std::size_t row = 0; row < first.size(); ++row)
-               same_logits(fmt::format("row {} of prompts padded {} and decoded", row, name), first[row],
-                           second[row], subject().noise("logits", first[row]));
-           });
+      const std::function<std::vector<at::Tensor>()> decoded = [side] { return padded_and_decoded(side); };
+      const std::function<std::vector<at::Tensor>()> rows_alone = [] {
+        std::vector<at::Tensor> all;
+        for (const auto& row : padded_and_decoded_alone()) all.push_back(logits(row));
+        return all;
+      };
+      both_or_stand_in("cache.padding." + name, decoded, rows_alone,
+                       [&](const std::vector<at::Tensor>& first, const std::vector<at::Tensor>& second) {
+                         for (std::size_t row = 0; row < first.size(); ++row)
+                           same_logits(fmt::format("row {} of prompts padded {} and decoded", row, name),
+                                       first[row], second[row], subject().noise("logits", first[row]));
+                       });
     }
   }
 
@@ -562,31 +641,32 @@ struct Comparison::Pair {
     set_subject(&one);
     std::vector<std::string> alone;
     for (const auto& run : stage_runs()) {
-      if (!can(run.needs)) continue;
-      both([&] { return run.show(run.tokens); },
-           [&](const Stages& first, const Stages& second) {
-             const at::NoGradGuard no_gradients;
-             auto all = differences(run, first, second);
-             for (const auto& [stage, value] : first)
-               if (!second.contains(stage)) alone.push_back(stage);
-             for (const auto& [stage, value] : second)
-               if (!first.contains(stage)) alone.push_back(stage);
-             for (const auto& entry : all) {
-               for (const auto* check : {&entry.inherited, &entry.local}) {
-                 if (!*check) continue;
-                 auto named = **check;
-                 const auto way =
-                     fmt::format(" ({}{})", run.name, check == &entry.local ? ", of its own inputs" : "");
-                 named.sentence.insert(named.what.size(), way);
-                 named.what += way;
-                 record(std::move(named));
-               }
-             }
-             const bool differ = std::any_of(all.begin(), all.end(), [](const auto& entry) {
-               return (entry.inherited && !entry.inherited->within) || (entry.local && !entry.local->within);
-             });
-             if (differ && place.mode.empty()) place.mode = run.name, place.stages = std::move(all);
-           });
+      if (run.first_position > 0 && !can(run.needs)) continue;
+      const std::function<Stages()> show = [&] { return run.show(run.tokens); };
+      const std::function<Stages()> full = [&] { return observe(run.tokens); };
+      both_or_stand_in(run.needs, show, full, [&](const Stages& first, const Stages& second) {
+        const at::NoGradGuard no_gradients;
+        auto all = differences(run, first, second);
+        for (const auto& [stage, value] : first)
+          if (!second.contains(stage)) alone.push_back(stage);
+        for (const auto& [stage, value] : second)
+          if (!first.contains(stage)) alone.push_back(stage);
+        for (const auto& entry : all) {
+          for (const auto* check : {&entry.inherited, &entry.local}) {
+            if (!*check) continue;
+            auto named = **check;
+            const auto way =
+                fmt::format(" ({}{})", run.name, check == &entry.local ? ", of its own inputs" : "");
+            named.sentence.insert(named.what.size(), way);
+            named.what += way;
+            record(std::move(named));
+          }
+        }
+        const bool differ = std::any_of(all.begin(), all.end(), [](const auto& entry) {
+          return (entry.inherited && !entry.inherited->within) || (entry.local && !entry.local->within);
+        });
+        if (differ && place.mode.empty()) place.mode = run.name, place.stages = std::move(all);
+      });
     }
     if (other == nullptr) return;
     if (!first_bits.empty()) one.recorder().finding(fmt::format("bits first differ at {}", first_bits));
@@ -658,16 +738,27 @@ struct Comparison::Pair {
   }
 
   void overrunning() {
-    both([] { return overrun(standard_probe()); },
+    both([] { return overrun(); },
          [&](const Overrun& first, const Overrun& second) {
-           expect_text("writing 13 tokens into a cache of 12", second.answer, first.answer);
-           if (first.logits.defined() && second.logits.defined())
+           const auto said = [](const Overrun& found) {
+             return found.answer.starts_with(std::to_string(found.capacity + 1))
+                        ? "one token too many was accepted"
+                        : found.answer;
+           };
+           expect_text("writing one token too many into a cache", said(second), said(first));
+           if (first.logits.defined() && second.logits.defined() && first.capacity == second.capacity)
              same_logits("the last two tokens that fit", first.logits, second.logits,
                          subject().noise("logits", first.logits));
          });
   }
 
+  void require_both(const std::string& capability, const std::string& what) {
+    if (const auto* who = alone(capability))
+      not_assessed(fmt::format("{} alone {}, and there is nothing to hold it to", name(*who), what));
+  }
+
   void gradients() {
+    require_both("gradients", "shows gradients");
     set_subject(&one);
     for_each_gradient_probe(
         [&](const std::string& need) { return can(need); },
@@ -696,6 +787,7 @@ struct Comparison::Pair {
 
   void training_steps() {
     if (one.candidate().type() == at::kBFloat16) not_assessed(kStepTooSmall);  // nor recorded
+    require_both("train", "can be trained");
     set_subject(&one);
     // The third step tells what the second kept of the first.
     const auto run = some_steps_with_ignored_labels(3);
@@ -749,8 +841,46 @@ struct Comparison::Pair {
          });
   }
 
+  // Its text is held to the other's logits.
+  void text_of_one(Subject& writer, Subject& judge) {
+    if (!writer.can("generate.greedy"))
+      not_assessed(fmt::format("{} alone writes text, and only greedy text can be held to the other's logits",
+                               name(writer)));
+    if (judge.candidate().usage()) {
+      const auto text = ask(writer, [] { return own_text(own_prompts(3), greedy(), 12).tokens; });
+      const bool follows = ask(judge, [&] { return follows_its_logits(own_prompts(3), text, 1); });
+      expect_text(
+          fmt::format("greedy text of {} is the likeliest by the logits of {}", name(writer), name(judge)),
+          follows ? "yes" : "no", "yes");
+    } else if (!writer.can("generate.probabilities")) {
+      not_assessed(
+          fmt::format("{} alone writes text, and {} is a recording: it cannot be asked about that text",
+                      name(writer), name(judge)));
+    }
+    if (!writer.can("generate.temperature")) return;
+    if (!writer.can("generate.probabilities")) {
+      one.recorder().finding(fmt::format(
+          "{} does not show what it draws from: its greedy text alone was compared", name(writer)));
+      return;
+    }
+    const auto [logits, off] = ask(judge, [] { return own_expected(own_prompts(1)); });
+    const auto after = logits[0][-1];
+    for (const auto& way : ways_of_sampling(after)) {
+      if (!writer.can(way.needs)) continue;
+      const auto right = next_probabilities(after, own_prompts(1).ids[0], way.sampling);
+      const auto drawn = ask(writer, [&] { return own_probabilities(way.sampling); });
+      record(compare_two(
+          fmt::format("probabilities of {} at {}, by the logits of {}", name(writer), way.name, name(judge)),
+          &writer == &one ? right : drawn, &writer == &one ? drawn : right,
+          drawn_within(right, way.sampling, off)));
+    }
+    set_subject(&one);
+  }
+
   void own_texts() {
     if (one.candidate().type() == at::kBFloat16) not_assessed(kRoundingDecides);  // nor recorded
+    if (auto* who = alone("generate")) return text_of_one(*who, who == &one ? *other : one);
+    if (other == nullptr) ask(one, [] { return own_expected(own_prompts(1)); });
     set_subject(&one);
     const double off = one.noise("logits", one.exact().forward(own_prompts(1))).bound.max().item<double>();
     for (const auto& observation : observations_of_own_text()) {
@@ -864,32 +994,60 @@ Comparison::~Comparison() {
   set_subject(nullptr);
 }
 
-void Comparison::prepare() {
+std::vector<std::string> Comparison::prepare() {
   auto& p = *pair_;
   auto& recorder = p.one.recorder();
-  if (p.other == nullptr) return;
+  if (p.other == nullptr) return {};
   const auto &first = p.one.description().configuration, &second = p.other->description().configuration;
   if (std::none_of(first.begin(), first.end(),
                    [&](const auto& entry) { return second.contains(entry.first); }))
     recorder.exclude("SAME-1", "there is no setting that both state");
-  for (auto* subject : {&p.one, p.other})
-    recorder.declare(subject->candidate().capabilities(), p.name(*subject));
   const bool run = p.can("code");
+  // What one alone can do is held to what the other does have; these say themselves where nothing stands for
+  // it.
+  static const std::vector<std::pair<std::string, std::string>> ways = {
+      {"cache", "a KV cache"},
+      {"padding.right", "padding on the right"},
+      {"padding.left", "padding on the left"},
+      {"training", "a training mode"},
+      {"first_position", "positions"},
+      {"generate", "a loop that writes text"},
+      {"gradients", "gradients"},
+      {"train", "steps of training"}};
+  std::vector<std::string> alone;
+  for (auto* subject : {&p.one, p.other}) {
+    auto capabilities = subject->candidate().capabilities();
+    std::vector<std::string> own;
+    for (const auto& [way, words] : ways) {
+      const auto* who = run ? p.alone(way) : nullptr;
+      if (who == subject) own.push_back(words);
+      if (who != nullptr) capabilities.insert(way);
+    }
+    recorder.declare(capabilities, p.name(*subject));
+    if (!own.empty()) alone.push_back(fmt::format("{} alone has {}", p.name(*subject), fmt::join(own, ", ")));
+  }
+  if (const auto* who = run ? p.alone("cache") : nullptr)
+    for (const auto* id : {"SAME-11", "SAME-12"})
+      recorder.exclude(
+          id, fmt::format("{} alone has a KV cache; what it gives is held to full passes", p.name(*who)));
   if (run && (p.one.can("load") || p.other->can("load")))
     recorder.exclude(
         "SAME-3", p.both_load() ? "both were given the same weights" : "one was given the other's weights");
   for (auto* subject : {&p.one, p.other})
     if (!run && subject->can("load"))
       recorder.exclude("SAME-3", fmt::format("{} holds whatever weights it is given", p.name(*subject)));
-  if (!p.can("padding.right") && !p.can("padding.left"))
-    recorder.exclude("SAME-7", "there is no side of padding that both declare");
+  const auto either = [&](const char* capability) {
+    return p.one.can(capability) || p.other->can(capability);
+  };
+  if (!either("padding.right") && !either("padding.left"))
+    recorder.exclude("SAME-7", "neither of the two takes padding");
   if (!p.can("repeat_kv") && !p.can("rotate"))
     recorder.exclude("SAME-10", "there is no operation that both show");
   for (auto* subject : {&p.one, p.other})
     if (run && !subject->candidate().usage())
       for (const auto* id : {"SAME-14", "SAME-15"})
         recorder.exclude(id, fmt::format("{} is a recording, of which nothing is run", p.name(*subject)));
-  if (!run) return;
+  if (!run) return alone;
   if (p.one.candidate().type() == at::kBFloat16) {
     recorder.exclude("SAME-16", kStepTooSmall);
     recorder.exclude("SAME-17", kRoundingDecides);
@@ -904,9 +1062,10 @@ void Comparison::prepare() {
              in_common = common > 1;
            });
   } catch (const std::exception&) {
-    return;  // whoever looks will say it
+    return alone;  // whoever looks will say it
   }
   if (!in_common) recorder.exclude("SAME-9", "the two have no stage in common that both show but the logits");
+  return alone;
 }
 
 struct Comparison::Entry {

@@ -19,8 +19,9 @@ class Comparison {
   Comparison(Subject& one, Subject* other);
   ~Comparison();
 
-  // Excludes what one of the two does not offer, with the reason; before the first look. Errors: as look().
-  void prepare();
+  // Excludes what cannot be compared, with the reason; before the first look. Returns what one of the two
+  // alone can do, a sentence for each of them. Errors: as look().
+  std::vector<std::string> prepare();
   // Looks at one requirement. Errors: NotShown, CandidateFailed and InputError, as the candidates throw them.
   void look(const std::string& requirement);
   // Where they first differ, of two whose code was run.

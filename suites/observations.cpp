@@ -174,7 +174,7 @@ Weights ended_text() {
 
 std::vector<Observation> observations_of_own_text() {
   std::vector<Observation> all = {
-      {"its own greedy text", "generate.temperature", [] { return greedy_text(own_prompts(3)); }},
+      {"its own greedy text", "generate.greedy", [] { return greedy_text(own_prompts(3)); }},
       {"its own greedy text with a penalty", "generate.repetition_penalty",
        [] { return greedy_text(own_prompts(3), 1.5); }},
       {"its own text with an end", "generate.end", ended_text},
@@ -253,8 +253,8 @@ std::vector<Observation> observations() {
   const std::vector<Observation> others = {
       {"a full cache",
        "cache.capacity",
-       [standard] {
-         return Weights{{"answer", fact(overrun(standard).answer)}};
+       [] {
+         return Weights{{"answer", fact(overrun().answer)}};
        },
        Observation::Kind::judged,
        0,

@@ -166,26 +166,40 @@ at::Tensor logits_beside(const Tokens& tokens, double value) {
   return at::cat(all, 1);
 }
 
-Overrun overrun(const Tokens& tokens) {
+Overrun overrun() {
   const at::NoGradGuard no_gradients;
-  const auto decoding = subject().running().decode(1, 12);
+  constexpr std::int64_t asked = 12, most = 4096;
+  const auto decoding = subject().running().decode(1, asked);
+  Overrun found;
+  found.capacity = std::max(asked, subject().can("cache.show") ? decoding->show().capacity : 0);
+  if (found.capacity > std::min(most, subject().specification().max_position_embeddings - 1))
+    not_assessed(fmt::format("it has room for {} tokens where {} were asked for, too many to fill",
+                             found.capacity, asked));
+  found.tokens = found.capacity < 24 ? standard_probe() : probe("overrun", 1, found.capacity + 1);
   const auto take = [&](std::int64_t begin, std::int64_t count) {
-    return decoding->extend({tokens.ids.narrow(1, begin, count), {}, Padding::none}, {}).to(at::kCPU);
+    return decoding->extend({found.tokens.ids.narrow(1, begin, count), {}, Padding::none}, {}).to(at::kCPU);
   };
-  std::int64_t held = 0;
+  const auto first = found.capacity - 2;
+  bool fits = true;
   try {
-    take(0, held = 10);
-    held = 13;
-    take(10, 3);
-    return {"13 tokens were accepted", {}};
+    take(0, first);
+    fits = false;
+    take(first, 3);
+    found.answer = fmt::format("{} tokens were accepted", found.capacity + 1);
+    return found;
   } catch (const CacheOverrun&) {
-    if (held == 10) return {"10 tokens that fit were refused", {}};
+    if (fits) {
+      found.answer = fmt::format("{} tokens that fit were refused", first);
+      return found;
+    }
   }
+  found.answer = "refused";
   try {
-    return {"refused", take(10, 2)};
+    found.logits = take(first, 2);
   } catch (const CacheOverrun&) {
-    return {"refused, and then 2 tokens that fit", {}};
+    found.answer = "refused, and then 2 tokens that fit";
   }
+  return found;
 }
 
 Filled fill_cache() {

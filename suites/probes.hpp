@@ -49,13 +49,15 @@ std::vector<Tokens> padded_and_decoded_alone();
 // Logits through the cache with a value in every slot that was not written.
 at::Tensor logits_beside(const Tokens& tokens, double value);
 
-// What writing 13 tokens into a cache of 12 comes to, after 10 that fit, and the logits of the two that still
-// fit.
+// What writing one token too many into a cache comes to, after all but two that fit, and the logits of these
+// two.
 struct Overrun {
-  std::string answer;  // "refused", "13 tokens were accepted"
-  at::Tensor logits;   // undefined unless it was refused
+  std::int64_t capacity = 0;  // 12 were asked for; the cache may have room for more, and shows it
+  Tokens tokens;              // (1, capacity + 1) or more
+  std::string answer;         // "refused", "13 tokens were accepted"
+  at::Tensor logits;          // undefined unless it was refused
 };
-Overrun overrun(const Tokens& tokens);
+Overrun overrun();
 
 // What a cache of capacity 29 holds of the first 24 positions of a batch of 3.
 struct Filled {

@@ -257,7 +257,8 @@ REQUIREMENT("TXT-6", "top-p keeps the fewest tokens that reach p, after the temp
 
 REQUIREMENT("TXT-7", "the repetition penalty makes what was said less likely, once") {
   const at::NoGradGuard no_gradients;
-  if (subject().can("generate.probabilities")) expect_sampled("generate.repetition_penalty");
+  if (subject().can("generate.probabilities") && subject().can("generate.temperature"))
+    expect_sampled("generate.repetition_penalty");
   expect_own_greedy("its own greedy text with penalty 1.5", own_prompts(3), greedy(1.5));
 }
 

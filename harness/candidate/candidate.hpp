@@ -55,7 +55,8 @@ struct CacheView {
   std::vector<Layer> layers;
   std::int64_t length = 0;    // positions written
   std::int64_t capacity = 0;  // positions there is room for
-  std::int64_t bytes = 0;     // of the distinct memory that is held, views and shared storage counted once
+  std::int64_t bytes = 0;     // of keys and values, shared storage counted once
+  std::int64_t held = 0;      // of all that they keep from being freed: more where they are views of it
 };
 
 // One decoding in progress: a cache and the model that extends it.
@@ -88,7 +89,7 @@ class Candidate {
   // "training", "dropout", "first_position", "padding.right", "padding.left", "cache", "cache.chunks",
   // "cache.capacity", "cache.fill", "cache.show", "cache.padding" (on either side),
   // "cache.padding.right", "cache.padding.left", "gradients", "train", "repeat_kv", "rotate", "generate",
-  // "generate.temperature", "generate.top_k", "generate.top_p", "generate.repetition_penalty",
+  // "generate.greedy", "generate.temperature", "generate.top_k", "generate.top_p", "generate.repetition_penalty",
   // "generate.end", "generate.seed", "generate.padding.right", "generate.padding.left",
   // "generate.probabilities". Requirements name what they need; what a candidate does not declare is not
   // applicable to it.

@@ -17,6 +17,7 @@ namespace plumbline {
 namespace {
 
 constexpr std::size_t kMostAxes = 8;
+constexpr std::size_t kMostNotes = 20, kLongestNote = 400;
 
 std::optional<at::ScalarType> type_named(const std::string& name) {
   for (const auto type : {at::kFloat, at::kBFloat16, at::kHalf, at::kDouble})
@@ -134,6 +135,19 @@ class Reader {
     return all;
   }
 
+  // Sentences for the reader of the verdict.
+  std::vector<std::string> notes() const {
+    std::vector<std::string> all;
+    if (!fields_.contains("notes") || fields_["notes"].is_null()) return all;
+    if (!fields_["notes"].is_array() || fields_["notes"].size() > kMostNotes)
+      refuse(fmt::format("'notes' is no list of {} sentences at most", kMostNotes));
+    for (const auto& note : fields_["notes"]) {
+      if (!note.is_string()) refuse("'notes' is no list of sentences");
+      all.push_back(printable(note.get<std::string>(), kLongestNote));
+    }
+    return all;
+  }
+
   Json mapping() const { return fields_.contains("mapping") ? fields_["mapping"] : Json(); }
 
   // What it can do, in the words of requirements.json.
@@ -172,6 +186,7 @@ class Reader {
     for (const auto& side : words(generate, "padding", {"right", "left"}))
       all.insert("generate.padding." + side);
     if (truth(generate, "probabilities")) all.insert("generate.probabilities");
+    if (truth(generate, "greedy") || all.contains("generate.temperature")) all.insert("generate.greedy");
     return all;
   }
 
@@ -247,6 +262,7 @@ Hello read_hello(const Json& fields, const Specification& specification, at::Sca
   hello.mapping = reader.mapping();
   hello.configuration = reader.configuration();
   hello.stages = reader.stages();
+  hello.notes = reader.notes();
   hello.name = reader.text("name");
   hello.framework = reader.text("framework");
   return hello;

@@ -17,6 +17,7 @@ struct Hello {
   std::vector<std::vector<std::string>> tied;    // names that are one tensor
   Json mapping;                                  // null: its names are canonical
   std::vector<std::string> stages;               // that it means to show
+  std::vector<std::string> notes;                // what trying the adapter has shown, for the reader
   std::set<std::string> capabilities;            // see Candidate::capabilities
   // Where batch, position, head and size stand among the axes of the cache's tensors; empty: it shows none.
   std::vector<std::int64_t> cache_axes;

@@ -95,6 +95,7 @@ class Live : public Candidate {
     description_ = {options_.name, "live", options_.sha256, hello_.configuration, mapping_->parameters(), {}};
     description_.notes.push_back(fmt::format("{}, {}", hello_.name, hello_.framework));
     if (!options_.note.empty()) description_.notes.push_back(options_.note);
+    description_.notes.insert(description_.notes.end(), hello_.notes.begin(), hello_.notes.end());
     or_refuse(options_.name, [&] { initial_ = own_weights(); });
     weights_ = mapping_->canonical(initial_);
   }
@@ -537,6 +538,7 @@ CacheView LiveDecoding::show() {
   view.length = number("length");
   view.capacity = number("capacity");
   view.bytes = number("bytes");
+  view.held = reply.fields.contains("held") ? number("held") : view.bytes;
   for (std::int64_t layer = 0; reply.tensors.contains(fmt::format("layers.{}.keys", layer)); ++layer) {
     CacheView::Layer kept;
     for (auto [side, into] : {std::pair{"keys", &kept.keys}, {"values", &kept.values}}) {

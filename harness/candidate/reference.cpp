@@ -128,6 +128,7 @@ std::set<std::string> everything_that_code_can_show() {
           "gradients",
           "train",
           "generate",
+          "generate.greedy",
           "generate.temperature",
           "generate.top_k",
           "generate.top_p",

@@ -104,6 +104,8 @@ def scores_in_shape(tokens, before, scores, probabilities):
     if not is_of_batch(scores, batch):
         return {}
     scores, probabilities = (unpacked(with_heads(x, batch), length) for x in (scores, probabilities))
+    if scores.shape[-2] != length and length > 1 and scores.shape[-2] == 1:
+        return {}  # one of many calls, each of a token of its own
     written = before + length
     # Slots of a preallocated cache that nothing was written to, where the mask hides them.
     if scores.shape[-1] > written and not probabilities[..., written:].any():
@@ -120,6 +122,8 @@ def rotated_in_shape(tokens, before, query, key, q, k):
     if not is_of_batch(query, batch) or not is_of_batch(key, batch):
         return {}
     query, key = unpacked(with_heads(query, batch), length), with_heads(key, batch)
+    if query.shape[-2] == 1 < length:
+        return {}
     key = key if k is None else unrepeated(key, k.shape[2])
     if key.shape[2] > length:
         key = key.narrow(2, min(before, key.shape[2] - length), length)

@@ -19,9 +19,10 @@ class Cache:
     argument: the keyword that takes it. result: where it stands in what the module returns, a name or a number; by default
     under the argument's name, or second in a tuple; where neither is there, the module changes in place what it was given.
     start: the keyword that takes the number of slots written before, if it needs one. keywords: others that go with it.
-    axes: their order in each layer's keys and values. new: function(model, batch, capacity) making an empty cache, None by
+    axes: their order in each layer's keys and values; found by trying where that tells, so seldom needed. new: function(model, batch, capacity) making an empty cache, None by
     default. show: function(cache) -> [(keys, values), ...], a pair for each layer, found by itself in tuples, lists, dicts
-    and objects of the usual names. fixed: `new` makes room for `capacity` tokens, and more make the module raise an error.
+    and objects of the usual names. fixed: `new` makes room for `capacity` tokens or some more, and what exceeds it makes the module
+    raise an error. preallocated: slots are there before they are written, the first being written first; found by trying, too.
     chunks: several tokens at a time may follow the first call. padding: sides on which a padded batch may be prefilled; by
     default what the module's mask and positions allow.
     """
@@ -34,8 +35,14 @@ class Cache:
     new: object = None
     show: object = None
     fixed: bool = False
+    preallocated: bool = False
     chunks: bool = True
     padding: tuple = None
+
+    @property
+    def has_slots(self):
+        """Whether there are slots that nothing was written to yet."""
+        return self.fixed or self.preallocated
 
     def __post_init__(self):
         if sorted(self.axes) != sorted(AXES):
@@ -98,9 +105,11 @@ def named_pair(holder):
 
 
 def bytes_held(pairs):
-    """Distinct memory: storages that several tensors view are counted once, and whole."""
-    storages = {}
+    """(bytes of the tensors themselves, bytes of what they keep from being freed), memory that several share counted once."""
+    whole, own = {}, {}
     for tensor in (part for pair in pairs for part in pair):
         storage = tensor.untyped_storage()
-        storages[storage.data_ptr()] = storage.nbytes()
-    return sum(storages.values())
+        place = storage.data_ptr()
+        whole[place] = storage.nbytes()
+        own[place] = min(own.get(place, 0) + tensor.numel() * tensor.element_size(), storage.nbytes())
+    return sum(own.values()), sum(whole.values())

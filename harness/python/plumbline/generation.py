@@ -35,6 +35,7 @@ class Loop:
         self.mask = mask if mask in self.parameters else None
         named = {OTHER_NAMES.get(name, name) for name in self.parameters} | {"seed"}
         self.settings = [setting for setting in SETTINGS if setting in named]
+        self.greedy = "temperature" in named or "do_sample" in self.parameters  # whether it can be
         known = [name for name in self.parameters if name in ("do_sample", "pad_token_id", self.mask)
                  or OTHER_NAMES.get(name, name) in SETTINGS]
         keywords = dict.fromkeys(["max_new_tokens", *known])
@@ -44,6 +45,10 @@ class Loop:
             words = ", ".join(f"{name}=" for name in keywords)
             raise Misused(f"`generate` is called as generate(module, tokens, {words}): {error}", line_of(function)) from None
 
+    def only_greedy(self):
+        self.settings = [setting for setting in self.settings if setting != "seed"]
+        self.greedy = True
+
     def __call__(self, module, tokens, settings, real):
         """The new tokens (B, at most n) int64 on the CPU. real: (B, T), 1 where a token is."""
         result = self.function(module, tokens, **self.keywords(settings, real))
@@ -52,7 +57,8 @@ class Loop:
     def keywords(self, settings, real):
         """Settings that are not named have to be neutral. Errors: Cannot."""
         for setting, neutral in NEUTRAL.items():
-            if setting not in self.settings and getattr(settings, setting) != neutral:
+            if setting not in self.settings and getattr(settings, setting) != neutral and not (
+                    setting == "temperature" and settings.temperature == 0 and self.greedy):
                 raise Cannot(f"its own generate takes no {setting}")
         if not self.mask and not real.all():
             raise Cannot("its own generate takes no padding mask")

@@ -25,12 +25,7 @@ class HuggingFace(Module):
         usual = {"initialises": False, "mask": "attention_mask", "positions": "position_ids",
                  "cache": Cache("past_key_values", keywords={"use_cache": True}, axes=("batch", "head", "position", "size"))}
         super().__init__(build, **{**usual, **keywords})
-
-    def placed(self, model):
-        # As from_pretrained(dtype=...) leaves a model: rotary frequencies stay in float32.
-        for parameter in model.parameters():
-            parameter.data = parameter.data.to(self.dtype)
-        return model.to(self.device)
+        self.assumed = {"mask", "positions"} - set(keywords)
 
     def loss_of(self, tokens, labels, keywords):
         if self.loss or "labels" not in inspect.signature(self.model.forward).parameters:
@@ -83,7 +78,7 @@ class HuggingFace(Module):
 
 
 def generated(model, tokens, *, max_new_tokens, do_sample, temperature, top_k, top_p, repetition_penalty, eos_token_id,
-              attention_mask):
+              attention_mask=None):
     """What transformers' own loop makes of the settings."""
     from transformers import GenerationConfig
     drawing = {"temperature": temperature, "top_k": top_k, "top_p": top_p} if do_sample else {}

@@ -1,12 +1,13 @@
 """The ready-made adapter for a torch.nn.Module."""
 
+import dataclasses
 import functools
 import time
 from collections.abc import Mapping
 
 import torch
 
-from plumbline import caches, generation, parameters, settings, stages, training
+from plumbline import caches, generation, parameters, settings, stages, training, trial
 from plumbline.adapter import Adapter, Cannot, Generation, Overrun, Pass
 from plumbline.keeping import surroundings
 from plumbline.tokens import positions, real_tokens
@@ -48,7 +49,7 @@ class Module(Adapter):
     top_k (0: all), top_p (1.0: all), repetition_penalty (1.0: none; of prompt and new tokens alike), eos_token_id or end (None:
     none), seed (torch, random and numpy are seeded as well), do_sample (False: greedy, with a temperature of 1.0), pad_token_id (the
     end token, or 0), and the mask, where prompts are padded. Of one that is to do nothing and is None by default, None is given.
-    One that names no temperature is taken to draw, at 1. What a loop cannot do, being greedy or anything else, it refuses by
+    One that names no temperature is taken to draw, at 1, unless it writes the same whatever the seed. What a loop cannot do, being greedy or anything else, it refuses by
     raising plumbline.Cannot. If it draws every token by one call of
     torch.multinomial over the vocabulary for all rows, what it draws from is judged as well.
     pad: the id that the loop fills a row with after its end token, if not that token itself; by default config.pad_token_id.
@@ -68,24 +69,79 @@ class Module(Adapter):
         self.initialises = initialises
         self.loss, self.repeat, self.rotation, self.name = loss, repeat_kv, rotate, name
         self.writes, self.pad, self.prompt_padding = generate, pad, prompt_padding
+        self.assumed = ()  # of mask and positions: what the user has not said
+        self.notes = []
         self.model = self.loop = None
 
     def start(self, specification, dtype, device):
         self.specification, self.dtype, self.device = specification, dtype, device
+        self.notes = []  # what trying the adapter has shown, for whoever reads the verdict
         self.model = self.built()
         self.plan = stages.Plan(self.model, self.stage_sources)
+        self.try_keywords()
         self.loop = self.own_loop()
         config = self.settings()
         self.head_size = config.get("head_dim", {}).get(
             "value", specification["hidden_size"] // specification["num_attention_heads"])
+        shown = self.tried_stages()
+        self.try_cache()
+        can = {"load": True, "initialise": self.initialises, "modes": ["evaluation", "training"],
+               "dropout": bool(training.rates(self.model)), "padding": ["right", "left"] if self.mask else [],
+               "first_position": self.positions is not None, "stages": shown, "cache": self.described_cache(), "gradients": True,
+               "train": True, "generate": self.described_loop(),
+               "operations": [name for name, function in self.operations().items() if function]}
         return {"name": self.name or type(self.model).__name__, "configuration": config, "mapping": self.mapping,
-                **parameters.described(self.model),
-                "can": {"load": True, "initialise": self.initialises, "modes": ["evaluation", "training"],
-                        "dropout": bool(training.rates(self.model)), "padding": ["right", "left"] if self.mask else [],
-                        "first_position": self.positions is not None, "stages": self.tried_stages(),
-                        "cache": self.described_cache(), "gradients": True, "train": True,
-                        "generate": self.described_loop(),
-                        "operations": [name for name, function in self.operations().items() if function]}}
+                **parameters.described(self.model), "can": can, "notes": self.notes}
+
+    # Trying what was declared
+
+    def try_keywords(self):
+        """Leaves out a mask and positions that the model does not take. Errors: Misused where forward would refuse one."""
+        tokens = torch.arange(6, device=self.device).unsqueeze(0) % self.specification["vocab_size"]
+        ones = torch.ones_like(tokens)
+        values = {"mask": (ones, (tokens > 1).long()), "positions": (torch.arange(6, device=self.device).unsqueeze(0),
+                                                                     2 * torch.arange(6, device=self.device).unsqueeze(0))}
+        for what, (one, other) in values.items():
+            keyword = getattr(self, what)
+            takes = trial.named(self.model, keyword) if keyword else True
+            if takes is False and what not in self.assumed:
+                raise Misused(f"forward() of {type(self.model).__name__} takes no {keyword!r}: name the keyword that it takes, "
+                              f"Module({what}=...), or leave it out", line_of(type(self.model).forward))
+            if takes is False or takes is None and self.ignores(tokens, keyword, one, other):
+                if takes is None:
+                    self.notes.append(f"it takes {keyword} among **keywords, and nothing in it depends on that: it was not given to "
+                                      "it, and what needs it is not applicable")
+                setattr(self, what, None)
+
+    def ignores(self, tokens, keyword, one, other):
+        with surroundings(), torch.no_grad():
+            return trial.does_nothing(lambda **keywords: self.logits_in(self.model(tokens, **keywords)), keyword, one, other)
+
+    def try_cache(self):
+        """Finds the order of the cache's axes, and whether its slots are there before they are written."""
+        for batch in trial.BATCHES if self.cache else ():
+            found = self.form_of_cache(batch)
+            if found is None:
+                continue
+            axes, preallocated = found
+            if axes != self.cache.axes:
+                self.notes.append(f"its cache holds ({', '.join(axes)}), as trying it shows")
+            self.cache = dataclasses.replace(self.cache, axes=axes, preallocated=preallocated and not self.cache.fixed)
+            return
+
+    def form_of_cache(self, batch):
+        """See trial.form. None for an error, too: it will be raised again where it is judged."""
+        tokens = torch.arange(batch * (trial.TOKENS + 1)).view(batch, -1) % self.specification["vocab_size"]
+        try:
+            with surroundings(), torch.no_grad():
+                opened = self.open_cache(batch, trial.TOKENS + 6)
+                seen = self.extend(opened, tokens[:, :trial.TOKENS], Pass(observe=frozenset(("v",))))
+                before = [tuple(part.clone() for part in pair) for pair in caches.layers(opened.held, self.cache.show)]
+                self.extend(opened, tokens[:, trial.TOKENS:], Pass())
+                after = caches.layers(opened.held, self.cache.show)
+                return trial.form(before, after, batch, self.head_size, self.cache.axes, seen.get("layers.0.v"))
+        except (Exception, SystemExit):
+            return None
 
     # Building
 
@@ -96,7 +152,26 @@ class Module(Adapter):
         return self.placed(model).eval()
 
     def placed(self, model):
-        return model.to(device=self.device, dtype=self.dtype)
+        """On the device, in the type. model.to(dtype) would round tables, too, and take complex ones' imaginary parts away."""
+        model = model.to(self.device).eval()
+        if cast(model.parameters(), self.dtype) and not self.runs(model):
+            cast_tables = [table for table in model.buffers() if table.is_floating_point() and table.dtype != self.dtype]
+            before = [table.data for table in cast_tables]
+            if cast(cast_tables, self.dtype) and self.runs(model):
+                self.notes.append(f"its buffers were converted to {name_of(self.dtype)}, without which it does not run in that type")
+            else:
+                for table, data in zip(cast_tables, before):
+                    table.data = data
+        return model
+
+    def runs(self, model):
+        """Whether a short pass raises nothing. What it raises will be raised again where it is judged."""
+        try:
+            with surroundings(), torch.no_grad():
+                model(torch.zeros(1, 2, dtype=torch.int64, device=self.device))
+        except (Exception, SystemExit):
+            return False
+        return True
 
     def settings(self):
         config = getattr(self.model, "config", None)
@@ -117,7 +192,7 @@ class Module(Adapter):
     def described_cache(self):
         if self.cache is None:
             return None
-        return {"axes": list(self.cache.axes), "chunks": self.cache.chunks, "capacity": self.cache.fixed, "fill": self.cache.fixed,
+        return {"axes": list(self.cache.axes), "chunks": self.cache.chunks, "capacity": self.cache.fixed, "fill": self.cache.has_slots,
                 "padding": self.padded_prefills()}
 
     def padded_prefills(self):
@@ -247,17 +322,18 @@ class Module(Adapter):
         pairs = caches.layers(cache.held, self.cache.show)
         axis = self.cache.axes.index("position")
         written = cache.real.shape[1]
-        # What a growing cache holds is its own word; a fixed one has its written slots first.
+        # What a growing cache holds is its own word; others have their written slots first.
         held = pairs[0][0].shape[axis] if pairs else 0
-        length = min(written, held) if self.cache.fixed else held
+        length = min(written, held) if self.cache.has_slots else held
         tensors = {}
         for layer, (keys, values) in enumerate(pairs if length else []):
             tensors[f"layers.{layer}.keys"] = keys.narrow(axis, 0, length)
             tensors[f"layers.{layer}.values"] = values.narrow(axis, 0, length)
-        return {"length": length, "capacity": held, "bytes": caches.bytes_held(pairs)}, tensors
+        own, kept_alive = caches.bytes_held(pairs)
+        return {"length": length, "capacity": held, "bytes": own, "held": kept_alive}, tensors
 
     def fill_cache(self, cache, value):
-        if not self.cache.fixed:
+        if not self.cache.has_slots:
             raise Cannot("its KV cache grows: it has no unwritten slots")
         axis = self.cache.axes.index("position")
         written = cache.real.shape[1]
@@ -296,13 +372,27 @@ class Module(Adapter):
     def described_loop(self):
         if self.loop is None:
             return None
-        return {"settings": self.loop.settings, "padding": self.padded_prompts(), "probabilities": self.tried_drawing()}
+        if not self.loop.greedy and "temperature" not in self.loop.settings and self.always_writes_the_same():
+            self.loop.only_greedy()
+            self.notes.append("its own loop writes the same whatever the seed: it is judged as a greedy one")
+        return {"settings": self.loop.settings, "greedy": self.loop.greedy, "padding": self.padded_prompts(),
+                "probabilities": self.tried_drawing()}
 
     def padded_prompts(self):
         """Sides on which prompts may be padded. Most loops go on from the last column."""
         if self.prompt_padding is not None:
             return list(self.prompt_padding)
         return ["left"] if self.loop.mask else []
+
+    def always_writes_the_same(self):
+        """Whether two seeds write the same four texts, on whatever weights it was built with."""
+        prompts = torch.arange(12).view(4, 3) % self.specification["vocab_size"]
+        try:
+            with surroundings():
+                one, other = (self.generate(prompts, Generation(most_tokens=8, seed=seed))["tokens"] for seed in (1, 2))
+        except (Exception, SystemExit):
+            return False
+        return one.shape[1] > 3 and torch.equal(one, other)
 
     def tried_drawing(self):
         """Whether a short text shows what it was drawn from. An error will be raised again where text is asked for."""
@@ -340,6 +430,18 @@ class Module(Adapter):
         if not function:
             return super().rotate(x, positions)
         return call(function, "rotate", module=self.model, x=x.to(self.device), positions=positions.to(self.device))
+
+
+def cast(tensors, dtype):
+    """Converts floating tensors in place; whether there were any of another type."""
+    others = [tensor for tensor in tensors if tensor.is_floating_point() and tensor.dtype != dtype]
+    for tensor in others:
+        tensor.data = tensor.data.to(dtype)
+    return bool(others)
+
+
+def name_of(dtype):
+    return str(dtype).replace("torch.", "")
 
 
 def part(result, place):

@@ -55,7 +55,7 @@ class Watch:
     def hook(self, source, layer, module):
         def keep(tensor):
             if tensor is not None:
-                self.seen.setdefault(full_name(source.stage, layer), source.taken(tensor).detach().clone())
+                self.seen.setdefault(full_name(source.stage, layer), []).append(source.taken(tensor).detach().clone())
 
         if source.of_input:
             return module.register_forward_pre_hook(
@@ -65,7 +65,10 @@ class Watch:
     def stages(self):
         """{name: tensor} of what was asked for and seen, "layers.0.q" and so on, in the protocol's shapes."""
         found = {}
-        for name, tensor in self.seen.items():
+        for name, pieces in self.seen.items():
+            tensor = whole(pieces, self.tokens.shape[1])
+            if tensor is None:
+                continue
             in_heads = name.rpartition(".")[2] in IN_HEADS and tensor.dim() == 3 and tensor.shape[-1] % self.head_size == 0
             found[name] = tensor.unflatten(-1, (-1, self.head_size)) if in_heads else tensor
         for layer, call in (self.attention.calls if self.attention else {}).items():
@@ -79,6 +82,18 @@ class Watch:
         """Of the queries that attention was called with, or None."""
         calls = self.attention.calls if self.attention else {}
         return next((call.query.shape[-1] for call in calls.values() if call.query is not None), None)
+
+
+def whole(pieces, length):
+    """(B, length, ...) from what the calls of one module showed: the first call's, or all of them where each took some of the
+    tokens, as in a model that runs one token at a time. None where they do not make up the pass.
+    """
+    if pieces[0].dim() < 2 or pieces[0].shape[1] == length:
+        return pieces[0]
+    joined = [piece for piece in pieces if piece.dim() == pieces[0].dim()]
+    if len(joined) < len(pieces) or sum(piece.shape[1] for piece in joined) != length:
+        return None if len(pieces) > 1 else pieces[0]
+    return torch.cat(joined, 1)
 
 
 def first_tensor(value):

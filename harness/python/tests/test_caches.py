@@ -227,8 +227,8 @@ class Forms(unittest.TestCase):
 
     def test_bytes(self):
         whole = torch.zeros(10, 4)
-        self.assertEqual(caches.bytes_held([(whole[:2], whole[2:4])]), 160)
-        self.assertEqual(caches.bytes_held([(whole, whole), (whole.clone(), torch.zeros(3))]), 160 + 160 + 12)
+        self.assertEqual(caches.bytes_held([(whole[:2], whole[2:4])]), (64, 160))
+        self.assertEqual(caches.bytes_held([(whole, whole), (whole.clone(), torch.zeros(3))]), (160 + 160 + 12,) * 2)
 
     def test_descriptions(self):
         with self.assertRaisesRegex(ValueError, "axes"):

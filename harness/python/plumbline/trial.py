@@ -1,0 +1,88 @@
+"""What an adapter says of its model, tried once before anything is judged: the adapter's mistakes are no verdict on the model.
+
+What a short trial cannot decide stays as it was declared, and what raises is judged later, where it is said whose error it is.
+"""
+
+import inspect
+
+import torch
+
+from plumbline.caches import AXES
+
+TOKENS = 7          # of the first call with a cache, then one more: as many as no other axis has
+BATCHES = (5, 3, 11)  # one of them is the size of no other axis
+
+
+# Keywords
+
+
+def named(module, keyword):
+    """Whether the module's forward has a parameter of that name; None where it takes keywords of any name."""
+    module = getattr(module, "_orig_mod", module)  # compiled
+    try:
+        parameters = inspect.signature(module.forward).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    if any(each.name == keyword and each.kind not in (each.POSITIONAL_ONLY, each.VAR_POSITIONAL, each.VAR_KEYWORD) for each in parameters):
+        return True
+    return None if any(each.kind is each.VAR_KEYWORD for each in parameters) else False
+
+
+def does_nothing(run, keyword, one, other):
+    """Whether a keyword changes nothing: two unlike values give the same logits, and what is no tensor is taken like one.
+
+    run: function(**keywords) -> logits.
+    """
+    try:
+        if not torch.equal(run(**{keyword: one}), run(**{keyword: other})):
+            return False
+        run(**{keyword: object()})
+    except (Exception, SystemExit):
+        return False  # it looks at it
+    return True
+
+
+# Caches
+
+
+def form(before, after, batch, head_size, declared, values=None):
+    """(axes, preallocated) of a cache, or None where it does not tell.
+
+    before, after: [(keys, values)] after TOKENS tokens and after one more; batch: the number of sequences; head_size: of the
+    keys, or None; values: (B, TOKENS, K, Dh) of the first layer, if they were seen. axes: AXES in the order that the tensors
+    have them, heads and sizes as `declared` where nothing tells them apart. preallocated: slots are there before they are written, the first ones being written first.
+    """
+    if not before or not after:
+        return None
+    (keys, kept), (later, _) = before[0], after[0]
+    if keys.dim() != 4 or later.dim() != 4:
+        return None
+    if keys.shape != later.shape:
+        position = [axis for axis in range(4) if later.shape[axis] == keys.shape[axis] + 1]
+        unlike = sum(one != other for one, other in zip(keys.shape, later.shape))
+        if len(position) != 1 or unlike != 1 or keys.shape[position[0]] != TOKENS:
+            return None
+    else:
+        changed = (keys != later).nonzero()
+        position = [axis for axis in range(4) if keys.shape[axis] > TOKENS and changed[:, axis].unique().tolist() == [TOKENS]]
+        if len(position) != 1:
+            return None
+    rest = [axis for axis in range(4) if axis != position[0]]
+    rows = [axis for axis in rest if keys.shape[axis] == batch]
+    if len(rows) != 1:
+        return None
+    head, size = [axis for axis in rest if axis != rows[0]]
+    by_value = [pair for pair in ((head, size), (size, head)) if values is not None and holds(kept, rows[0], position[0], *pair, values)]
+    if len(by_value) == 1:
+        head, size = by_value[0]
+    elif [keys.shape[axis] == head_size for axis in (head, size)].count(True) == 1:
+        head, size = sorted((head, size), key=lambda axis: keys.shape[axis] == head_size)
+    elif declared.index("size") < declared.index("head"):
+        head, size = size, head
+    places = dict(zip((rows[0], position[0], head, size), AXES))
+    return tuple(places[axis] for axis in range(4)), keys.shape == later.shape
+
+
+def holds(kept, batch, position, head, size, values):
+    shown = kept.permute(batch, position, head, size)[:, :TOKENS]
+    return shown.shape == values.shape and torch.equal(shown, values.to(shown))
