@@ -185,6 +185,12 @@ int run_verify(const Arguments& arguments, const Circumstance& circumstance) {
   return verify(std::move(verification));
 }
 
+int run_claims(const fs::path& data) {
+  const auto prepared = prepare({}, data);
+  const auto reference = make_reference("reference", {prepared.specification, {}}, prepared.type, at::kCPU);
+  return claims(prepared.specification, *reference, data);
+}
+
 int run_compare(Arguments arguments, const std::string& one, const std::string& other,
                 const Circumstance& circumstance) {
   const auto prepared = prepare(arguments, circumstance.data);
@@ -444,6 +450,11 @@ void add_export(Command& all) {
 
 }  // namespace
 
+void add_claims(Command& all) {
+  auto command = all.command("claims", "What becomes of nine claims about MiniMind2-Small, with the figures");
+  command.runs([](const Circumstance& circumstance) { return run_claims(circumstance.data); });
+}
+
 void add_commands(Command& all) {
   add_verify(all);
   add_record(all);
@@ -455,6 +466,7 @@ void add_commands(Command& all) {
     all.elsewhere(study.name, study.what, "plumbline-studies");
   add_requirements(all);
   add_defects(all);
+  add_claims(all);
   add_report(all);
   add_export(all);
 }

@@ -365,7 +365,7 @@ class Containment(Runs):
 
     def test_a_model_that_dies_once(self):
         adapter = self.plain("flag = pathlib.Path(__file__).with_suffix('.died')\n"
-                             "                    if Broken.calls == 12 and not flag.exists(): flag.touch(); print('good bye'); os._exit(3)")
+                             "                    if Broken.calls == 30 and not flag.exists(): flag.touch(); print('good bye'); os._exit(3)")
         requirements = self.judged(adapter, 2, "--only", "5,6")
         errors = self.verdicts(requirements, "error")
         self.assertEqual(len(errors), 1, errors)

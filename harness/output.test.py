@@ -41,6 +41,7 @@ def commands(root):
         "requirements ID": ["requirements", "GQA-2"],
         "defects": ["defects"],
         "defects NAME": ["defects", "mask-none"],
+        "claims": ["claims"],
         "report": ["report", "render", bundle],
         "report diff": ["report", "diff", bundle, bundle],
         "report check": ["report", "check", bundle],

@@ -34,6 +34,7 @@
 #include "reports/merge.hpp"
 #include "reports/result.hpp"
 #include "reports/terminal.hpp"
+#include "reports/text.hpp"
 #include "reports/waivers.hpp"
 #include "reports/words.hpp"
 #include "suites/comparison.hpp"
@@ -214,6 +215,15 @@ void run_tests(Catch::Session& session, const std::vector<std::string>& ids) {
   session.run();
 }
 
+void run_silently(Catch::Session& session, const std::vector<std::string>& ids) {
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> nowhere(std::fopen("/dev/null", "w"), std::fclose);
+  if (nowhere == nullptr) throw InputError("/dev/null cannot be written to");
+  reports::Terminal silent(nowhere.get());
+  auto* const shown = std::exchange(running.terminal, &silent);
+  run_tests(session, ids);
+  running.terminal = shown;
+}
+
 // A diagnosis asks what all that failed points to, in a shard as in one run: what other shards judge is
 // looked at before it, without a word.
 void look_at_the_rest(Catch::Session& session, Recorder& recorder, const std::set<std::string>& own) {
@@ -221,14 +231,9 @@ void look_at_the_rest(Catch::Session& session, Recorder& recorder, const std::se
   for (const auto& requirement : recorder.requirements())
     if (!own.contains(requirement.id) && requirement.verdict != reports::Verdict::not_applicable)
       rest.push_back(requirement.id);
-  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> nowhere(std::fopen("/dev/null", "w"), std::fclose);
-  if (nowhere == nullptr) throw InputError("/dev/null cannot be written to");
   print_out("   what other shards judge is looked at for the diagnosis, too (not with --no-diagnosis)\n");
   std::fflush(stdout);
-  reports::Terminal silent(nowhere.get());
-  auto* const shown = std::exchange(running.terminal, &silent);
-  run_tests(session, rest);
-  running.terminal = shown;
+  run_silently(session, rest);
 }
 
 }  // namespace
@@ -323,6 +328,30 @@ int verify(Verification verification) {
   terminal.end(result, verification.out.string());
   if (!closing.empty()) print_out("   {}\n", closing);
   return result.footer.status;
+}
+
+int claims(const Specification& specification, Candidate& reference, const std::filesystem::path& data) {
+  constexpr int chapter = 11, width = 96;
+  Recorder recorder(read_requirements(data / "fixtures" / "requirements.json"), "reference");
+  Subject subject(reference, specification, std::nullopt, data / "fixtures", recorder);
+  set_subject(&subject);
+  running = {&recorder, nullptr, {}};
+  std::vector<std::string> ids;
+  for (const auto& claim : of_chapter(recorder, chapter)) ids.push_back(claim.id);
+  Catch::Session session;
+  run_silently(session, ids);
+  set_subject(nullptr);
+  bool sound = true;
+  for (const auto& claim : of_chapter(recorder, chapter)) {
+    print_out("{}  {}\n", claim.id, claim.statement);
+    const auto said =
+        claim.verdict == reports::Verdict::pass
+            ? claim.finding
+            : fmt::format("not decided: {}", claim.reason.empty() ? claim.finding : claim.reason);
+    for (const auto& line : reports::wrap(said, width)) print_out("         {}\n", line);
+    sound = sound && claim.verdict == reports::Verdict::pass;
+  }
+  return sound ? 0 : 3;
 }
 
 int compare(const Circumstances& circumstances, std::unique_ptr<Candidate> one,

@@ -38,6 +38,9 @@ struct Verification : Circumstances {
 // Errors: InputError when nothing can be judged; nothing is written then.
 int verify(Verification verification);
 
+// Prints what becomes of the claims of chapter 11. Returns 0, or 3 where one could not be decided.
+int claims(const Specification& specification, Candidate& reference, const std::filesystem::path& data);
+
 // Asks two candidates the same and writes the same documents. Returns 0 where they are the same, 1 where they
 // differ, 2 or 3 as for verify(). Errors: as verify().
 int compare(const Circumstances& circumstances, std::unique_ptr<Candidate> one,

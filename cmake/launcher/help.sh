@@ -15,6 +15,7 @@ Judges language models against an architecture. The first run fetches what is mi
   experiment repeater  which difference makes a model repeat itself? trains small models and says
   requirements [ID]    what is required, and from where; what tests it and which defects fail it
   defects [NAME]       the known mistakes that a failing model is tried for
+  claims               what becomes of nine claims about MiniMind2-Small
   campaign [NAME...]   whether the suites see every known mistake and leave honest variants in peace
   report ACTION        render, merge, diff or check what verify wrote
   adapter ACTION       init: write what connects a live model; check: try it alone
@@ -40,6 +41,13 @@ Usage: plumbline verify [CANDIDATE] [--spec NAME|FILE] [--device auto|cpu|cuda[:
 CANDIDATE: nothing for the built-in reference, a live model's adapter.py or 'exec: COMMAND', a recording FILE.h5, a folder with
 config.json and *.safetensors, a FILE.pth (with --spec), or defect:NAME. --python: the interpreter that runs an adapter.
 A bundle goes to DIR (out): report.html to read, result.json, and what derives from it (JUnit XML, summary.md, SARIF, ...).
+END
+}
+
+help_claims() {
+  cat <<'END'
+Usage: plumbline claims
+Confirms or refutes nine claims that a document makes about MiniMind2-Small, with the exact figures. None is about anybody's model.
 END
 }
 
