@@ -483,6 +483,18 @@ class Parameters(Runs):
         self.assertEqual(self.verdicts(requirements, "error"), [])
         return requirements
 
+    def test_matrices_that_begin_as_the_specification_says(self):
+        """Normal with 0.02, what writes into the residual stream smaller; then one of its two matrices like the others."""
+        self.claims(initialization={"embedding": {"normal": 0.02}, "linear": {"normal": 0.02}, "residual": {"normal": 0.02 / 10 ** 0.5}})
+        begun = ("for name, values in model.named_parameters(): "
+                 "values.dim() == 2 and torch.nn.init.normal_(values, std=0.02 / 10 ** 0.5 if name.endswith(%s) else 0.02)")
+        for smaller, wrong in ((("o_proj.weight", "down_proj.weight"), []), (("o_proj.weight",), ["CFG-17"])):
+            requirements = self.judged(self.adapter({}, begun % (smaller,)), 3, "--only", "1,9")
+            self.assertEqual(self.verdicts(requirements, "fail"), wrong)
+            self.assertEqual({requirements[i]["verdict"] for i in ("CFG-14", "TRN-1")}, {"pass"})
+            self.assertEqual([r["what"] for r in requirements["CFG-17"]["checks"] if not r["within"]],
+                             ["mean square of the initial down_proj.weight"] if wrong else [])
+
     def test_biases_that_are_missing(self):
         biases = 5 * (2 * 128 + 48 + 2 * 48 + 2 * 16)
         self.claims(attention_bias=True, mlp_bias=True, parameter_count=128256 + biases)

@@ -15,6 +15,14 @@ const Setting& setting(const char* key) {
   return found->second;
 }
 
+// "q_proj.weight" of model.layers.3.self_attn.q_proj.weight.
+std::string without_place(const std::string& parameter) {
+  const auto last = parameter.rfind('.');
+  const auto before =
+      last == std::string::npos || last == 0 ? std::string::npos : parameter.rfind('.', last - 1);
+  return before == std::string::npos ? parameter : parameter.substr(before + 1);
+}
+
 void expect_setting(const char* key, const Json& expected) {
   const auto& actual = setting(key);
   expect_that(actual.value == expected, fmt::format("{} ({})", key, actual.where), actual.value.dump(),
@@ -112,8 +120,9 @@ REQUIREMENT("CFG-14", "the embedding matrix is initialised as the specification 
   const auto values = found->second.to(at::kCPU, at::kDouble);
   const auto n = static_cast<double>(values.numel());
   const double bound = 1 / std::sqrt(static_cast<double>(s.hidden_size));
-  const bool uniform = s.initialization == Initialization::linear;
-  const double variance = uniform ? bound * bound / 3 : 1;
+  const auto& distribution = s.initialization.embedding;
+  const bool uniform = distribution.uniform();
+  const double deviation = distribution.deviation(s.hidden_size), variance = deviation * deviation;
   // Of a model that is held in another type, each value may have been rounded to it.
   const auto rounding = unit_roundoff(found->second.scalar_type());
   if (uniform)
@@ -138,7 +147,8 @@ REQUIREMENT("CFG-14", "the embedding matrix is initialised as the specification 
   // 1990, the Dvoretzky-Kiefer-Wolfowitz inequality); values that depend on each other or have another shape
   // do so always.
   const auto sorted = std::get<0>(values.reshape(-1).sort());
-  const auto expected = uniform ? (sorted / (2 * bound) + 0.5).clamp(0, 1) : at::special_ndtr(sorted);
+  const auto expected =
+      uniform ? (sorted / (2 * bound) + 0.5).clamp(0, 1) : at::special_ndtr(sorted / deviation);
   const auto below = at::arange(values.numel(), at::kDouble) / n;
   const auto strays = at::maximum((expected - below).abs(), (expected - below - 1 / n).abs()).max();
   expect_close("largest distance of their distribution function from the specification's", strays,
@@ -146,6 +156,35 @@ REQUIREMENT("CFG-14", "the embedding matrix is initialised as the specification 
                Tolerance::absolute(
                    std::sqrt(std::log(2 / 1e-9) / (2 * n)) + rounding,
                    fmt::format("exceeded by chance once in 1e9 runs of {} samples; and one rounding", n)));
+}
+
+REQUIREMENT("CFG-17", "each kind of matrix is initialised as the specification says, in every layer alike") {
+  const auto& s = subject().specification();
+  struct Sample {
+    double squares = 0, count = 0;  // over all layers
+    double deviation = 0;           // by the specification
+    bool uniform = true;
+  };
+  std::map<std::string, Sample> kinds;
+  for (const auto& [name, given] : subject().candidate().initialise(1)) {
+    if (given.dim() != 2 || name == kEmbedding || (name == kHead && s.tie_word_embeddings)) continue;
+    const auto& distribution = s.initialization.of(name);
+    auto& kind = kinds[without_place(name)];
+    const auto values = given.to(at::kCPU, at::kDouble);
+    kind.squares += values.square().sum().item<double>();
+    kind.count += static_cast<double>(values.numel());
+    kind.deviation = distribution.deviation(given.size(1));
+    kind.uniform = distribution.uniform();
+  }
+  if (kinds.empty()) not_assessed("the candidate shows no initial matrices");
+  for (const auto& [kind, sample] : kinds) {
+    const double variance = sample.deviation * sample.deviation;
+    const double error = 6 * variance * std::sqrt((sample.uniform ? 0.8 : 2.0) / sample.count);
+    expect_close(fmt::format("mean square of the initial {}", kind),
+                 at::scalar_tensor(sample.squares / sample.count, at::kDouble),
+                 at::scalar_tensor(variance, at::kDouble),
+                 Tolerance::absolute(error, fmt::format("six standard errors of {} samples", sample.count)));
+  }
 }
 
 REQUIREMENT("CFG-15", "the model is made for as many positions as the specification's") {

@@ -42,6 +42,16 @@ bool proposed(const Json& lines, std::string name) {
   return lines.contains(name);
 }
 
+Json as_json(const Initialization& initialization) {
+  Json all = Json::object();
+  for (const auto& [key, distribution] : {std::pair{"embedding", initialization.embedding},
+                                          {"linear", initialization.linear},
+                                          {"residual", initialization.residual},
+                                          {"head", initialization.head}})
+    all[key] = distribution.uniform() ? Json("linear") : Json{{"normal", distribution.normal}};
+  return all;
+}
+
 std::string as_python(const Json& value) {
   auto text = value.dump();
   for (auto at = text.find(":true"); at != std::string::npos; at = text.find(":true"))
@@ -394,7 +404,7 @@ class Live : public Candidate {
   Json settings_as_json() const {
     Json specification = {{"name", specification_.name},
                           {"norm_precision", to_string(specification_.norm_precision)},
-                          {"initialization", to_string(specification_.initialization)}};
+                          {"initialization", as_json(specification_.initialization)}};
     for (const auto& [key, setting] : settings_of(specification_, "")) specification[key] = setting.value;
     return {{"protocol", 1},
             {"specification", specification},

@@ -49,8 +49,7 @@ class Reference : public Candidate {
 
   Weights initialise(std::uint32_t seed) override {
     auto weights = initial_weights(departed_.specification, seed);
-    auto& embedding = weights.at(kEmbedding);
-    embedding = departed_.formulas.initial_embedding(embedding);
+    for (auto& [name, values] : weights) values = departed_.formulas.initial(name, values);
     return weights;
   }
 

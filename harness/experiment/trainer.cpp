@@ -44,8 +44,7 @@ Trainer::Trainer(Recipe recipe) : state_(std::make_unique<State>()) {
     return x * (at::empty_like(x.detach()).bernoulli_(1 - p, random) / (1 - p));
   };
   auto weights = initial_weights(recipe.model.specification, recipe.seed);
-  auto& embedding = weights.at(kEmbedding);
-  embedding = recipe.model.formulas.initial_embedding(embedding);
+  for (auto& [name, values] : weights) values = recipe.model.formulas.initial(name, values);
   for (const auto& [name, value] : weights) {
     s.names.push_back(name);
     s.leaves.push_back(value.to(recipe.device, at::kFloat).clone().set_requires_grad(true));

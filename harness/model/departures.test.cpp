@@ -44,8 +44,8 @@ Seen look(const Departed& departed) {
   const auto& s = departed.specification;
   Seen seen{configuration_of(s), {}};
   auto& values = seen.values;
-  values["initial embedding"] =
-      departed.formulas.initial_embedding(initial_weights(s, 1).at("model.embed_tokens.weight"));
+  for (const auto& [name, initial] : initial_weights(s, 1))
+    values["initial " + name] = departed.formulas.initial(name, initial);
   auto weights = discriminating_weights(s.parameters(), 1);
   weights["model.layers.0.self_attn.k_proj.weight"].requires_grad_(true);
   const Model model(s, weights, departed.formulas, departed.local);
@@ -174,7 +174,7 @@ TEST_CASE("departures: one is called idle in a model exactly where it shows noth
       {"one head", variant([](auto& s) { s.num_attention_heads = s.num_key_value_heads = 1; })},
       {"like the model before", variant([](auto& s) {
          s.hidden_act = Activation::gelu, s.mlp_bias = s.attention_bias = true;
-         s.tie_word_embeddings = false, s.initialization = Initialization::standard_normal;
+         s.tie_word_embeddings = false, s.initialization = kStandardNormalEmbedding;
          s.intermediate_size = 4 * s.hidden_size, s.dropout = 0.5;
        })}};
   std::size_t idle = 0;

@@ -10,6 +10,15 @@ const char* where_one_is_repeated(const Specification& s) {
                                     : where_nothing_repeats(s);
 }
 
+// As GPT-2 begins what writes into the residual stream, but of these matrices alone.
+void begin_scaled(Departed& d, const std::vector<std::string>& endings) {
+  const double share = 1 / std::sqrt(2.0 * static_cast<double>(d.specification.num_hidden_layers));
+  d.formulas.initial = [endings, share](const std::string& name, const Tensor& values) {
+    const auto meant = [&](const std::string& ending) { return name.ends_with(ending); };
+    return std::any_of(endings.begin(), endings.end(), meant) ? values * share : values;
+  };
+}
+
 Tensor tiled(const Tensor& x, std::int64_t factor) {
   return x.repeat({1, 1, factor, 1});
 }
@@ -45,12 +54,12 @@ const std::vector<Departure>& of_parameters_and_attention() {
       {"dropout-0.5", [](Specification& s, double share) { s.dropout = share; }, nullptr,
        DepartureNumber{
            "dropout of {} is configured", [](const Specification&) { return 0.5; }, {0.1, 0.2}, "dropout"}},
-      {"embedding-standard-normal",
-       [](Specification& s) { s.initialization = Initialization::standard_normal; }},
+      {"embedding-standard-normal", [](Specification& s) { s.initialization.embedding = {1}; }},
       {"embedding-zero-row",
        [](Departed& d) {
-         d.formulas.initial_embedding = [](const Tensor& matrix) {
-           auto changed = matrix.clone();
+         d.formulas.initial = [](const std::string& name, const Tensor& values) {
+           if (name != kEmbedding) return values;
+           auto changed = values.clone();
            changed[0].zero_();
            return changed;
          };
@@ -78,11 +87,17 @@ const std::vector<Departure>& of_parameters_and_attention() {
                        "max_position_embeddings"}},
       {"initial-not-a-number",
        [](Departed& d) {
-         d.formulas.initial_embedding = [](const Tensor& matrix) {
-           auto changed = matrix.clone();
-           changed[matrix.size(0) - 1].fill_(std::numeric_limits<double>::quiet_NaN());
+         d.formulas.initial = [](const std::string& name, const Tensor& values) {
+           if (name != kEmbedding) return values;
+           auto changed = values.clone();
+           changed[values.size(0) - 1].fill_(std::numeric_limits<double>::quiet_NaN());
            return changed;
          };
+       }},
+      {"initial-one-output-scaled", [](Departed& d) { begin_scaled(d, {".o_proj.weight"}); }},
+      {"initial-scaled-elsewhere",
+       [](Departed& d) {
+         begin_scaled(d, {".v_proj.weight", ".up_proj.weight"});
        }},
       // 2 Parameters
       {"untied-head", [](Specification& s) { s.tie_word_embeddings = false; }},

@@ -149,9 +149,9 @@ struct Formulas {
       };
   std::function<at::Tensor(const at::Tensor& embedding, const at::Tensor& ids)> embed =
       [](const auto& embedding, const auto&) { return embedding; };
-  std::function<at::Tensor(const at::Tensor& matrix)> initial_embedding = [](const auto& matrix) {
-    return matrix;
-  };
+  // What a parameter, by canonical name, begins as.
+  std::function<at::Tensor(const std::string& name, const at::Tensor& values)> initial =
+      [](const auto&, const auto& values) { return values; };
   std::function<at::Tensor(const at::Tensor& logits)> head = [](const auto& logits) { return logits; };
   std::function<at::Tensor(const at::Tensor& x, double p)> drop = dropout;
   // Dropout is off outside training.

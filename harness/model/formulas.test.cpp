@@ -281,7 +281,7 @@ TEST_CASE("formulas: where nothing departs, every entry of the table does what i
   CHECK(formulas.gate(x, y, Activation::gelu).equal(gated_unit(x, y, Activation::gelu)));
   CHECK(formulas.add(x, 1000 * x, y).equal(x + y));
   CHECK(formulas.embed(x, at::arange(8)).is_same(x));
-  CHECK(formulas.initial_embedding(x).is_same(x));
+  CHECK(formulas.initial("lm_head.weight", x).is_same(x));
   CHECK(formulas.head(x).is_same(x));
   CHECK(formulas.dropout_rate(0.3, true) == 0.3);
   CHECK(formulas.dropout_rate(0.3, false) == 0);

@@ -25,7 +25,7 @@ const std::map<std::string, Activation> kActivations = {
 const std::map<std::string, NormPrecision> kNormPrecisions = {{"float32", NormPrecision::float32},
                                                               {"model", NormPrecision::model}};
 const std::map<std::string, Initialization> kInitializations = {
-    {"linear", Initialization::linear}, {"standard_normal", Initialization::standard_normal}};
+    {"linear", {}}, {"standard_normal", kStandardNormalEmbedding}};
 
 template <typename Value>
 std::string name_of(const std::map<std::string, Value>& names, Value value) {
@@ -76,6 +76,8 @@ class Keys {
     return found->second;
   }
   bool is_text(const std::string& key) { return at(key).is_string(); }
+  bool has(const std::string& key) const { return object_.contains(key); }
+  const Json& of(const std::string& key) { return at(key); }
 
   void refuse_others() const {
     for (const auto& [key, value] : object_.items())
@@ -107,8 +109,20 @@ std::string to_string(Activation activation) {
 std::string to_string(NormPrecision precision) {
   return name_of(kNormPrecisions, precision);
 }
-std::string to_string(Initialization initialization) {
-  return name_of(kInitializations, initialization);
+
+double Distribution::deviation(std::int64_t columns) const {
+  return uniform() ? 1 / std::sqrt(3 * static_cast<double>(columns)) : normal;
+}
+
+bool writes_residual(const std::string& parameter) {
+  return parameter.ends_with(".o_proj.weight") || parameter.ends_with(".down_proj.weight");
+}
+
+const Distribution& Initialization::of(const std::string& parameter) const {
+  return parameter == kEmbedding      ? embedding
+         : parameter == kHead         ? head
+         : writes_residual(parameter) ? residual
+                                      : linear;
 }
 
 std::int64_t derived_intermediate_size(std::int64_t hidden_size) {
@@ -191,6 +205,33 @@ void require_possible(const Specification& s, const std::string& where) {
     refuse(fmt::format("dropout is {}, expected at least 0 and below 1", s.dropout));
 }
 
+namespace {
+
+// {"embedding": "linear" | {"normal": 0.02}, ...}; `residual` and `head` are as `linear` where they are not
+// said.
+Initialization read_initialization(const Json& json, const std::string& where) {
+  Keys keys(json, where + ": 'initialization'");
+  const auto read = [&](const std::string& key) {
+    if (keys.is_text(key)) {
+      keys.one_of<Distribution>(key, {{"linear", {}}});
+      return Distribution{};
+    }
+    Keys distribution(keys.of(key), fmt::format("{}: 'initialization.{}'", where, key));
+    const double deviation = distribution.real("normal");
+    if (!(deviation > 0 && deviation < 1e3))
+      distribution.refuse("normal", "expected a standard deviation above 0");
+    distribution.refuse_others();
+    return Distribution{deviation};
+  };
+  Initialization found{read("embedding"), read("linear"), {}, {}};
+  found.residual = keys.has("residual") ? read("residual") : found.linear;
+  found.head = keys.has("head") ? read("head") : found.linear;
+  keys.refuse_others();
+  return found;
+}
+
+}  // namespace
+
 Specification read_specification(const std::filesystem::path& file) {
   const auto where = file.string();
   const auto text = read_text(file, kLargestFile);
@@ -222,7 +263,8 @@ Specification read_specification(const std::filesystem::path& file) {
   s.attention_bias = keys.truth("attention_bias");
   s.mlp_bias = keys.truth("mlp_bias");
   s.tie_word_embeddings = keys.truth("tie_word_embeddings");
-  s.initialization = keys.one_of("initialization", kInitializations);
+  s.initialization = keys.is_text("initialization") ? keys.one_of("initialization", kInitializations)
+                                                    : read_initialization(keys.of("initialization"), where);
   s.max_position_embeddings = keys.size("max_position_embeddings");
   const auto stated = keys.size("parameter_count", INT64_MAX);
   keys.refuse_others();

@@ -8,18 +8,40 @@
 
 namespace plumbline {
 
-enum class Rotary { halves, pairs };                    // which coordinates of a head turn together
-enum class Activation { silu, gelu, gelu_tanh };        // of the feed-forward's gate
-enum class NormPrecision { float32, model };            // the type RMSNorm computes in
-enum class Initialization { linear, standard_normal };  // of the embedding matrix
+enum class Rotary { halves, pairs };              // which coordinates of a head turn together
+enum class Activation { silu, gelu, gelu_tanh };  // of the feed-forward's gate
+enum class NormPrecision { float32, model };      // the type RMSNorm computes in
+
+// How a matrix begins: normal with this standard deviation; 0: as torch.nn.Linear's, uniform within
+// 1/sqrt(columns).
+struct Distribution {
+  double normal = 0;
+
+  bool uniform() const { return normal == 0; }
+  double deviation(std::int64_t columns) const;
+  bool operator==(const Distribution&) const = default;
+};
+
+// Of each kind of matrix. `residual`: of the two of a layer that write into the residual stream, the
+// attention's and the feed-forward's output; many models begin them smaller by 1/sqrt(2 layers) (Radford et
+// al. 2019).
+struct Initialization {
+  Distribution embedding, linear, residual, head;
+
+  const Distribution& of(const std::string& parameter) const;  // by canonical name
+  bool operator==(const Initialization&) const = default;
+};
+inline constexpr Initialization kStandardNormalEmbedding{{1}, {}, {}, {}};
 
 std::string to_string(Rotary rotary);
 std::string to_string(Activation activation);  // in Hugging Face's words: silu, gelu, gelu_pytorch_tanh
 std::string to_string(NormPrecision precision);
-std::string to_string(Initialization initialization);
 
 inline constexpr const char* kEmbedding = "model.embed_tokens.weight";
 inline constexpr const char* kHead = "lm_head.weight";
+
+// Whether a matrix, by canonical name, writes into the residual stream.
+bool writes_residual(const std::string& parameter);
 
 struct ParameterShape {
   std::string name;                 // canonical: Hugging Face Llama's
@@ -46,7 +68,7 @@ struct Specification {
   bool attention_bias = false;
   bool mlp_bias = false;
   bool tie_word_embeddings = true;
-  Initialization initialization = Initialization::linear;
+  Initialization initialization;
   std::int64_t max_position_embeddings = 0;
   std::string sha256;  // of the file it was read from
   // What no specification of the family has, and some models that resemble it: a bias of the output head, and

@@ -276,6 +276,32 @@ TEST_CASE("specification: it is found by name or by path, and the known names ar
   CHECK_THROWS_AS(find_specification("tiny", "/no/such"), InputError);
 }
 
+TEST_CASE("specification: it says how each kind of matrix begins", "[model][specification]") {
+  const auto read = [](const std::string& initialization) {
+    const TemporaryDirectory directory;
+    const auto file = directory.path() / "model.json";
+    std::ofstream(file) << tiny_with("initialization", initialization);
+    return read_specification(file).initialization;
+  };
+  CHECK(read("\"linear\"") == Initialization{});
+  CHECK(read("\"standard_normal\"") == kStandardNormalEmbedding);
+  const auto begun =
+      read(R"({"embedding": {"normal": 0.02}, "linear": {"normal": 0.03}, "residual": "linear"})");
+  CHECK(begun.of(kEmbedding) == Distribution{0.02});
+  CHECK(begun.of("model.layers.0.self_attn.q_proj.weight") == Distribution{0.03});
+  CHECK(begun.of("model.layers.1.self_attn.o_proj.weight") == Distribution{});
+  CHECK(begun.of("model.layers.1.mlp.down_proj.weight").deviation(48) == 1 / std::sqrt(144.0));
+  CHECK(begun.of(kHead) == Distribution{0.03});
+  CHECK_THAT(refusal(tiny_with("initialization", R"({"linear": "linear"})")),
+             ContainsSubstring("'embedding': is missing"));
+  CHECK_THAT(refusal(tiny_with("initialization", R"({"embedding": "xavier", "linear": "linear"})")),
+             ContainsSubstring("expected one of linear, found 'xavier'"));
+  CHECK_THAT(refusal(tiny_with("initialization", R"({"embedding": {"normal": 0}, "linear": "linear"})")),
+             ContainsSubstring("expected a standard deviation above 0"));
+  CHECK_THAT(refusal(tiny_with("initialization", R"({"embedding": "linear", "linear": "linear", "x": 1})")),
+             ContainsSubstring("'x': unknown key"));
+}
+
 TEST_CASE("specification: its words are those that the files use", "[model][specification]") {
   CHECK(to_string(Rotary::halves) == "halves");
   CHECK(to_string(Rotary::pairs) == "pairs");
@@ -283,5 +309,4 @@ TEST_CASE("specification: its words are those that the files use", "[model][spec
   CHECK(to_string(Activation::gelu) == "gelu");
   CHECK(to_string(Activation::gelu_tanh) == "gelu_pytorch_tanh");
   CHECK(to_string(NormPrecision::model) == "model");
-  CHECK(to_string(Initialization::standard_normal) == "standard_normal");
 }

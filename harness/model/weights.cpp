@@ -77,11 +77,11 @@ at::Tensor uniform_tensor(const ParameterShape& parameter, std::uint32_t seed, d
 }
 
 // Box and Muller 1958: statistically exact, and used only where no bits are promised.
-at::Tensor normal_tensor(const ParameterShape& parameter, std::uint32_t seed) {
+at::Tensor normal_tensor(const ParameterShape& parameter, std::uint32_t seed, double deviation) {
   const PhiloxStream stream(parameter.name, seed);
   return generate(parameter.shape, [=](std::int64_t element) {
     const auto words = stream.block(static_cast<std::uint64_t>(element));
-    const double radius = std::sqrt(-2.0 * std::log(1.0 - unit(words[0])));
+    const double radius = deviation * std::sqrt(-2.0 * std::log(1.0 - unit(words[0])));
     return static_cast<float>(radius * std::cos(6.283185307179586 * unit(words[1])));
   });
 }
@@ -100,12 +100,13 @@ Weights initial_weights(const Specification& specification, std::uint32_t seed) 
   Weights weights;
   for (const auto& parameter : specification.parameters()) {
     const double bound = 1.0 / std::sqrt(static_cast<double>(parameter.shape.back()));
+    const auto& distribution = specification.initialization.of(parameter.name);
     if (is_norm(parameter.name))
       weights[parameter.name] = at::ones(parameter.shape);
     else if (is_bias(parameter.name))
       weights[parameter.name] = at::zeros(parameter.shape);
-    else if (is_embedding(parameter.name) && specification.initialization == Initialization::standard_normal)
-      weights[parameter.name] = normal_tensor(parameter, seed);
+    else if (!distribution.uniform())
+      weights[parameter.name] = normal_tensor(parameter, seed, distribution.normal);
     else
       weights[parameter.name] = uniform_tensor(parameter, seed, -bound, 2 * bound);
   }

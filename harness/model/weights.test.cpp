@@ -165,7 +165,7 @@ TEST_CASE("weights: initial ones keep torch.nn.Linear's bounds, and fill them", 
       CHECK(off(deviation(values), bound / std::sqrt(3.0)) < 0.1);
     }
   }
-  specification.initialization = Initialization::standard_normal;
+  specification.initialization = kStandardNormalEmbedding;
   const auto normal = initial_weights(specification, 1);
   CHECK(off(deviation(normal.at("model.embed_tokens.weight")), 1) < 0.05);
   CHECK(most(normal.at("model.embed_tokens.weight")) > 3);

@@ -1,7 +1,7 @@
 """What edits.py leaves of the catalogue: every other defect, edited by hand into an independent model or its adapter.
 
-Where a defect has a number, it is another one here than the catalogue's. Of positions-2048 there is none: a `should` alone sees it, so
-that nothing is diagnosed.
+Where a defect has a number, it is another one here than the catalogue's. Of positions-2048 and of matrices that begin
+smaller than they should there is none: a `should` alone sees them, so that nothing is diagnosed.
 """
 
 from edits import (ATTENDED, BEGUN, BLOCK, EMBEDDED, FED, FULL, GATE_UP, GROUPED, HEAD, HIDDEN, LAST_NORM, LOGITS, MASK, NORM, OUT, POSITION, READ,
