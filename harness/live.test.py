@@ -301,6 +301,75 @@ class Honest(Runs):
     def test_a_model_like_minimind(self):
         self.conforms("minimind_adapter.py", "bf16")
 
+    def test_models_as_people_write_them(self):
+        """Each is right, and another way of building the same; what a model cannot be asked is not applicable."""
+        ways = {
+            "a table of complex numbers": ("""
+                class Attention(models.PlainAttention):
+                    def __init__(self, s):
+                        super().__init__(s)
+                        frequencies = self.theta ** -(torch.arange(0, self.size, 2).float() / self.size)
+                        angles = torch.outer(torch.arange(s["max_position_embeddings"]).float(), frequencies)
+                        self.register_buffer("table", torch.polar(torch.ones_like(angles), angles), persistent=False)
+                    def rotated(self, x, position):
+                        halves = torch.stack(x.float().chunk(2, -1), -1).contiguous()
+                        turned = torch.view_as_real(torch.view_as_complex(halves) * self.table[position].unsqueeze(-2))
+                        return torch.cat(turned.unbind(-1), -1).to(x.dtype)
+                models.PlainAttention = Attention
+                adapter = plain_adapter.adapter
+                """, "bf16", 70),
+            "checkpointed blocks": ("""
+                class Block(models.PlainBlock):
+                    def forward(self, *inputs):
+                        if not torch.is_grad_enabled():
+                            return super().forward(*inputs)
+                        return torch.utils.checkpoint.checkpoint(super().forward, *inputs, use_reentrant=False)
+                models.PlainBlock = Block
+                adapter = plain_adapter.adapter
+                """, "f32", 70),
+            "the library's norms, compiled": ("""
+                models.RMSNorm = lambda size, eps: torch.nn.RMSNorm(size, eps)
+                def adapter(s):
+                    made = plain_adapter.adapter(s)
+                    made.build = lambda s: torch.compile(models.Plain(s), backend="eager")
+                    prefixed = lambda value: {**value, "from": "_orig_mod." + value["from"]} if isinstance(value, dict) else "_orig_mod." + value
+                    made.mapping = {name: prefixed(value) for name, value in made.mapping.items()}
+                    made.stage_sources = {name: prefixed(value) for name, value in made.stage_sources.items()}
+                    made.writes = None
+                    return made
+                """, "f32", 60),
+            "a mask of ones, always": ("""
+                class Masked(models.Plain):
+                    def forward(self, tokens, pad_mask=None, position=None, cache=None, start=0):
+                        if pad_mask is None:
+                            pad_mask = torch.ones(len(tokens), start + tokens.shape[1], dtype=torch.bool)
+                        return super().forward(tokens, pad_mask, position, cache, start)
+                plain_adapter.Plain = Masked
+                adapter = plain_adapter.adapter
+                """, "f32", 70),
+            "neither mask nor cache, and a greedy loop": ("""
+                class Bare(models.Plain):
+                    def forward(self, idx):
+                        return super().forward(idx)[0]
+                    def generate(self, idx, max_new_tokens):
+                        for _ in range(max_new_tokens):
+                            idx = torch.cat([idx, self(idx)[:, -1:].argmax(-1)], 1)
+                        return idx
+                def adapter(s):
+                    made = plain_adapter.adapter(s)
+                    made.build, made.writes = Bare, Bare.generate
+                    made.mask = made.positions = made.cache = made.prompt_padding = None
+                    return made
+                """, "f32", 60),
+        }
+        for name, (text, dtype, most) in ways.items():
+            with self.subTest(name):
+                adapter = self.file("import models, plain_adapter, torch, torch.utils.checkpoint\n" + textwrap.dedent(text), "honest.py")
+                requirements = self.judged(adapter, 0, "--dtype", dtype)
+                for verdict in ("fail", "error", "not assessed"):
+                    self.assertEqual(self.verdicts(requirements, verdict), [], verdict)
+                self.assertGreaterEqual(len(self.verdicts(requirements, "pass")), most)
+
     @unittest.skipUnless(importlib.util.find_spec("transformers"), "transformers cannot be imported here")
     def test_transformers_llama(self):
         self.conforms("llama_adapter.py", "f32")
