@@ -23,9 +23,11 @@ constexpr const char* kTextHelp =
 
 constexpr const char* kLogHelp =
     "Exit status: 0 nothing wrong is seen in it.\n"
-    "             1 something is: it starts elsewhere than at ln V, holds NaN, is flat, or goes up again.\n"
+    "             1 something is: it starts above ln V, holds NaN, is flat, goes up again, or falls too "
+    "fast.\n"
     "             2 could not be judged: bad usage, unreadable input, no loss in it.\n"
-    "             3 not assessed: too few entries.";
+    "             3 incomplete: what decides could not be assessed, by too few entries or an unknown "
+    "beginning.";
 
 struct TextArguments {
   std::string file, baseline, unit, output, each, picture;
@@ -36,7 +38,8 @@ struct TextArguments {
 
 struct LogArguments {
   std::string file, output, picture;
-  std::int64_t vocabulary = 6400;
+  std::optional<std::uint32_t> vocabulary;  // empty: not said
+  bool from_checkpoint = false;
   LogReading reading;
 };
 
@@ -77,7 +80,7 @@ int run_log(const LogArguments& arguments, const Circumstance& circumstance) {
   require_output(arguments.output, "--output", {arguments.file});
   require_output(arguments.picture, "--picture", {arguments.file, arguments.output});
   const auto log = read_training_log(arguments.file, arguments.reading);
-  auto document = log_document(log, arguments.vocabulary);
+  auto document = log_document(log, {arguments.vocabulary, arguments.from_checkpoint});
   document["program"] = circumstance.version;
   document["command"] = printable(circumstance.command, 2000);
   print_out("{}", log_summary(document));
@@ -114,13 +117,18 @@ void add_log(Command& all) {
   auto command = all.command(log_study.name, log_study.what);
   command
       .option("file", log->file,
-              "the log: .jsonl, .json (a trainer_state.json), .csv or .tsv, anything else as text")
+              "the log: lines of text, progress bars, a table or JSON (a trainer_state.json, an export of a "
+              "tracker), also in gzip or UTF-16")
       .required();
-  command.option("--vocabulary", log->vocabulary, "of the model: a loss starts near its logarithm")
-      .between(std::int64_t{2}, std::int64_t{1} << 31)
-      .shows_default();
-  command.option("--column", log->reading.column,
-                 "the name of the loss in JSON or CSV (default: loss and the like)");
+  command
+      .option(
+          "--vocabulary", log->vocabulary,
+          "of the model: a loss starts near its logarithm (default: 6400, or what the first loss points to)")
+      .between(2u, 1u << 31);
+  command.flag("--from-checkpoint", log->from_checkpoint,
+               "it goes on from a trained model (fine-tuning, a run that was resumed): it may start low");
+  command.option("--loss,--column", log->reading.column,
+                 "the name of the loss in text, a table or JSON (default: loss and the like)");
   command.option(
       "--pattern", log->reading.pattern,
       "of text: a regular expression with a group for the loss, or one for the step and one for the loss");

@@ -88,9 +88,10 @@ END
 
 help_log() {
   cat <<'END'
-Usage: plumbline log FILE [--vocabulary N] [--column NAME] [--pattern REGEX] [-o FILE.json] [--picture FILE.svg]
-FILE: the log of a training run: .jsonl, .json (a trainer_state.json), .csv, .tsv, anything else as text.
-Exit status: 0 nothing wrong is seen; 1 something is; 2 could not be judged; 3 too few entries.
+Usage: plumbline log FILE [--vocabulary N] [--from-checkpoint] [--loss COLUMN] [--pattern REGEX] [-o FILE.json] [--picture FILE.svg]
+FILE: the log of a training run: lines of text, progress bars, a table or JSON (a trainer_state.json, an export of a tracker), also in
+gzip or UTF-16.
+Exit status: 0 nothing wrong is seen; 1 something is; 2 could not be judged; 3 what decides could not be assessed.
 END
 }
 

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 #include "harness/system/json.hpp"
@@ -24,31 +25,54 @@ struct LogPoint {
   std::size_t line = 0;  // of the file
   double step =
       0;  // as it is logged, counted on where it starts again; a running number where it is not logged
-  double loss = 0;  // nats a token; may be NaN or infinite
+  double loss = 0;   // nats a token; may be NaN or infinite
+  double epoch = 0;  // as it is logged; 0 where it is not
 };
+
+// One run's loss, in the order of the log.
+struct LogCurve {
+  std::string column;
+  bool steps_known = false;
+  std::vector<LogPoint> points;
+  std::size_t hidden = 0;                // losses of 0 beside a gradient that is no number: NaN, written as 0
+  std::size_t nan_gradients_at_end = 0;  // entries at the end whose gradient is no number
+};
+
+// What the loss is of.
+enum class Objective { cross_entropy, preference, reward };
 
 struct TrainingLog {
   std::string file, sha256;
   std::string read_as;  // "JSON lines", "CSV", "text"
-  bool steps_known = false;
-  std::vector<LogPoint> points;
+  std::size_t entries = 0;
+  Objective objective = Objective::cross_entropy;
+  bool in_bits = false;              // a byte: its start says nothing of the vocabulary
+  std::vector<LogCurve> curves;      // one at least, of at least one point each
+  std::vector<LogPoint> validation;  // the loss of held-out text, if there is one beside
   std::vector<std::string> notes;
 };
 
 struct LogReading {
-  std::string column;   // the name of the loss in JSON or CSV; empty: one of the usual ones
+  std::string column;   // the name of the loss; empty: one of the usual ones
   std::string pattern;  // of text: a regular expression with one group (the loss) or two (step, loss); empty:
                         // the usual
 };
 
-// .jsonl and .json (also the log_history of a trainer_state.json), .csv and .tsv with a header, anything else
-// as text: what stands behind "loss", unless it is that of a validation, and behind "step", "iter" and the
-// like, or as (100/2000). Errors: InputError where there is no loss at all, with what was looked for.
+// Lines of text, tables and JSON in every usual shape, told apart by what they say and not by their names;
+// also in gzip and UTF-16. Of more than a million entries as many are kept, evenly spread, and every first
+// NaN. Errors: InputError where there is no loss at all, with the columns that there are.
 TrainingLog read_training_log(const std::filesystem::path& file, const LogReading& reading);
 
+// What is known of the run beside its log.
+struct LogKnowledge {
+  std::optional<std::int64_t> vocabulary;
+  bool from_checkpoint = false;
+};
+constexpr std::int64_t kUsualVocabulary = 6400;
+
 // The document (training_log.schema.json): the findings, each with its evidence, and the verdict.
-Json log_document(const TrainingLog& log, std::int64_t vocabulary);
-// 0: nothing is wrong; 1: something is; 3: not assessed, there are too few points.
+Json log_document(const TrainingLog& log, const LogKnowledge& known);
+// 0: nothing is wrong; 1: something is; 3: something that decides could not be assessed.
 int log_status(const Json& document);
 std::string log_summary(const Json& document);
 // Four digits, or the word for what is no number.

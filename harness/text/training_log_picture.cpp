@@ -12,20 +12,17 @@ namespace plumbline {
 std::string log_picture(const TrainingLog& log, const Json& document) {
   constexpr double kWidth = 860, kHeight = 420, kLeft = 60, kRight = 20, kTop = 30, kBottom = 45;
   constexpr std::size_t kColumns = 800;
-  const double nothing = std::log(document["vocabulary"].get<double>());
+  const double nothing = document["nothing_known"].get<double>();
   double least = 0, most = nothing * 1.05;
-  const double first = log.points.front().step, last = std::max(log.points.back().step, first + 1);
-  // Of each column the least and the largest: no spike is lost.
-  std::map<std::size_t, std::pair<double, double>> columns;
-  for (const auto& point : log.points) {
-    if (!std::isfinite(point.loss)) continue;
-    const auto column = static_cast<std::size_t>((point.step - first) / (last - first) * (kColumns - 1));
-    auto& [low, high] = columns.try_emplace(column, point.loss, point.loss).first->second;
-    low = std::min(low, point.loss);
-    high = std::max(high, point.loss);
-    most = std::max(most, point.loss);
-    least = std::min(least, point.loss);
-  }
+  double first = log.curves.front().points.front().step, last = first + 1;
+  for (const auto& curve : log.curves)
+    for (const auto& point : curve.points) {
+      first = std::min(first, point.step);
+      last = std::max(last, point.step);
+      if (!std::isfinite(point.loss)) continue;
+      most = std::max(most, point.loss);
+      least = std::min(least, point.loss);
+    }
   const auto x = [&](double step) {
     return kLeft + (step - first) / (last - first) * (kWidth - kLeft - kRight);
   };
@@ -33,10 +30,24 @@ std::string log_picture(const TrainingLog& log, const Json& document) {
     return kTop + (most - loss) / (most - least) * (kHeight - kTop - kBottom);
   };
   std::string path;
-  for (const auto& [column, range] : columns) {
-    const double at = kLeft + static_cast<double>(column) / (kColumns - 1) * (kWidth - kLeft - kRight);
-    for (const double loss : {range.second, range.first})
-      path += fmt::format("{}{:.1f} {:.1f}", path.empty() ? "M" : "L", at, y(loss));
+  for (const auto& curve : log.curves) {
+    // Of each column the least and the largest: no spike is lost.
+    std::map<std::size_t, std::pair<double, double>> columns;
+    for (const auto& point : curve.points) {
+      if (!std::isfinite(point.loss)) continue;
+      const auto column = static_cast<std::size_t>((point.step - first) / (last - first) * (kColumns - 1));
+      auto& [low, high] = columns.try_emplace(column, point.loss, point.loss).first->second;
+      low = std::min(low, point.loss);
+      high = std::max(high, point.loss);
+    }
+    const char* command = "M";
+    for (const auto& [column, range] : columns) {
+      const double at = kLeft + static_cast<double>(column) / (kColumns - 1) * (kWidth - kLeft - kRight);
+      for (const double loss : {range.second, range.first}) {
+        path += fmt::format("{}{:.1f} {:.1f}", command, at, y(loss));
+        command = "L";
+      }
+    }
   }
   std::string marks, ticks;
   for (const auto& finding : document["findings"]) {
@@ -71,7 +82,7 @@ text {{ font: 13px sans-serif; fill: #222 }} path, line {{ fill: none }} .back {
 </style>
 <rect class="back" width="{width:.0f}" height="{height:.0f}"/>
 <path class="axis" d="M{left:.0f} {top:.0f}V{bottom:.0f}H{right:.0f}"/>
-<path class="start" d="M{left:.0f} {start:.1f}H{right:.0f}"/><text x="{middle:.0f}" y="{label:.1f}" text-anchor="middle">ln V = {nothing}</text>
+<path class="start" d="M{left:.0f} {start:.1f}H{right:.0f}"/><text x="{middle:.0f}" y="{label:.1f}" text-anchor="middle">nothing known: {nothing}</text>
 <path class="curve" d="{curve}"/>
 {marks}
 {ticks}

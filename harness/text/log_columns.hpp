@@ -1,0 +1,48 @@
+// What the columns of training logs mean: the words that trainers and trackers name them with.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+
+namespace plumbline {
+
+enum class Role {
+  other,
+  loss,
+  validation_loss,
+  reward_loss,      // of an actor or a critic: no cross-entropy
+  preference_loss,  // of DPO and the like: no cross-entropy
+  bits,             // a byte or a character
+  perplexity,
+  step,
+  epoch,
+  gradient_norm,
+  summary,     // stands in what is written when training has ended
+  reward,      // is logged by runs that learn from rewards
+  preference,  // by those that learn from pairs of answers
+  value,       // what a table calls it that has the name in another column, or nowhere
+  wall_time,
+  tag,  // holds that name
+};
+
+struct Meaning {
+  Role role = Role::other;
+  int rank = 0;  // of several columns of one role the one of the lowest is taken
+};
+
+// Of a whole name, as in a table or in JSON: "train/loss", "Run 3 - loss", "trainLoss".
+Meaning meaning_of_name(std::string_view name);
+
+// Of what stands before a number in a line of text: only the last words are its name.
+struct NameInText {
+  Meaning meaning;
+  std::string name;
+  bool speaks_of_validation = false;  // a word apart from the name does
+};
+NameInText name_in_text(std::string_view before);
+
+// Names that are the same but for case and the signs between words are equal.
+std::string comparable(std::string_view name);
+
+}  // namespace plumbline
