@@ -3,6 +3,7 @@
 Run by CTest as `python log.test.py PROGRAM`.
 """
 
+import gzip
 import json
 import math
 import os
@@ -26,6 +27,128 @@ def curve(steps, end=2.6, noise=0.06, seed=1):
     return [end + (START - end) * (1 + step / 40) ** -0.6 + chance.gauss(0, noise) * min(1, step / 20) for step in range(steps)]
 
 
+def leak(steps, start=START):
+    """One that sees what it is to predict: down to 0.02 within the first fifth."""
+    chance = random.Random(3)
+    return [0.02 + (start - 0.02) * math.exp(-step / (steps / 40)) + abs(chance.gauss(0, 0.002)) for step in range(steps)]
+
+
+def becomes_nan(steps):
+    return curve(steps // 2) + [float("nan")] * (steps - steps // 2)
+
+
+def by_lines(line):
+    """Of (step, loss), a line each."""
+    return lambda rows: "".join(line(step, loss) + "\n" for step, loss in rows)
+
+
+def python_dict(step, loss, quote=""):
+    return "{" + ", ".join(f"'{name}': {quote}{value}{quote}" for name, value in (
+        ("loss", f"{loss:.4f}"), ("grad_norm", 1.25), ("learning_rate", 2e-05), ("epoch", round(step / 40000, 4)))) + "}"
+
+
+def bars(drawn):
+    return lambda rows: "\r".join(drawn(step, loss) for step, loss in rows) + "\n"
+
+
+def trainer_state(rows, **layout):
+    history = [{"epoch": step / 30000, "grad_norm": 1.2, "learning_rate": 5e-5, "loss": loss, "step": step} for step, loss in rows]
+    history.insert(3, {"epoch": 0.01, "eval_loss": 9.0, "eval_runtime": 3.1, "step": 300})
+    history.append({"epoch": 1.0, "step": rows[-1][0], "total_flos": 1e15, "train_loss": 3.9, "train_runtime": 900.1})
+    return json.dumps({"best_metric": None, "epoch": 1.0, "global_step": rows[-1][0], "is_world_process_zero": True, "log_history": history}, **layout)
+
+
+def nanogpt(rows):
+    out = "tokens per iteration will be: 491,520\nfound vocab_size = 6400 (inside data/meta.pkl)\nnumber of parameters: 10.65M\n"
+    for i, (step, loss) in enumerate(rows):
+        if i % 20 == 0:
+            out += f"step {step}: train loss {loss:.4f}, val loss {loss + 0.1:.4f}\nsaving checkpoint to out\n"
+        out += f"iter {step}: loss {loss:.4f}, time 120.51ms, mfu -100.00%\n"
+    return out
+
+
+def lightning_table(rows):
+    out = "epoch,step,train_loss_epoch,train_loss_step,val_loss\n"
+    for i, (step, loss) in enumerate(rows):
+        out += f"0,{step},,{loss},\n"
+        if i % 50 == 49:
+            out += f"0,{step},,,{loss + 0.1}\n0,{step},{loss + 1},,\n"
+    return out
+
+
+def tracker_history(rows):
+    out = '"_step","_runtime","train/learning_rate","train/loss","eval/loss"\n'
+    for i, (step, loss) in enumerate(rows):
+        out += f'"{step}","{i * 1.5}","0.0005","{loss}",""\n' + (f'"{step + 1}","{i * 1.5}","","","{loss}"\n' if i % 30 == 0 else "")
+    return out
+
+
+def tracker_runs(rows):
+    """Two runs in one export: each has its own column."""
+    out = '"Step","good - train/loss","good - train/loss__MIN","good - train/loss__MAX","other - train/loss","other - train/loss__MIN"\n'
+    honest = curve(len(rows))
+    return out + "".join(f'"{step}","{honest[i]}","{honest[i]}","{honest[i]}","{loss}","{loss}"\n' for i, (step, loss) in enumerate(rows))
+
+
+def table(separator, decimals="."):
+    return lambda rows: "Step{0}Training Loss{0}Validation Loss\n".format(separator) + "".join(
+        f"{step}{separator}{loss:.6f}{separator}{9.5:.1f}\n".replace(".", decimals) for step, loss in rows)
+
+
+def pretty(rows):
+    """As a notebook shows it."""
+    return "| Step | Training Loss |\n|-----:|------:|\n" + "".join(f"| {step} | {loss:.6f} |\n" for step, loss in rows)
+
+
+# How trainers and trackers write a curve: text of (step, loss), and the file's name where it says something.
+SHAPES = {
+    "minimind": by_lines(lambda step, loss: f"Epoch:[1/1]({step}/44160) loss:{loss:.3f} lr:0.000500000000 epoch_Time:61.0min:"),
+    "minimind, newer": by_lines(lambda step, loss: f"Epoch:[1/1]({step}/44160), loss: {loss:.4f}, logits_loss: {loss:.4f}, aux_loss: 0.0000, lr: 0.00050000, epoch_time: 61.0min"),
+    "a progress bar": bars(lambda step, loss: f"Epoch 1:   0%|\u2588\u258f        | {step}/44160 [00:00<04:00,  1.20it/s, loss={loss:.2f}, lr=0.0005]"),
+    "lightning's bar": bars(lambda step, loss: f"Epoch 0:  12%|\u2588\u258f   | {step}/40000 [00:01<00:09, 9.3it/s, v_num=0, train_loss={loss:.3f}]"),
+    "lightning's bar of two": bars(lambda step, loss: f"Epoch 0:  12%|# | {step}/40000 [00:01<00:09,  9.3it/s, v_num=m7ey, train_loss_step={loss:.3f}, train_loss_epoch=9.100]"),
+    "lightning's table": lightning_table,
+    "litgpt": by_lines(lambda step, loss: f"Epoch 1 | iter {step * 4} step {step} | loss train: {loss:.3f}, val: n/a | iter time: 391.13 ms (step) remaining time: 0:12:03"),
+    "nanogpt": nanogpt,
+    "megatron": by_lines(lambda step, loss: f" [2026-03-01 10:00:00] iteration {step:8d}/  500000 | consumed samples: {step * 256:12d} | elapsed time per iteration (ms): 1000.0 | learning rate: 1.500E-04 | global batch size:   256 | lm loss: {loss:E} | loss scale: 1.0 | grad norm: 2.100 | number of skipped iterations:   0 | number of nan iterations:   0 |"),
+    "torchtitan": by_lines(lambda step, loss: f"[rank0]:[titan] 2026-03-01 10:00:00,123 - root - INFO - \x1b[31mstep: {step:2d}  \x1b[32mloss: {loss:7.4f}  \x1b[38;2;180;60;0mgrad_norm:  1.2500  \x1b[34mmemory: 35.21GiB(44.40%)  \x1b[33mtps: 1,234  \x1b[36mtflops: 12.34  \x1b[35mmfu: 3.95%\x1b[39m"),
+    "trainer": by_lines(python_dict),
+    "trainer, newer": by_lines(lambda step, loss: python_dict(step, loss, "'")),
+    "trainer behind a bar": lambda rows: "".join(f"\r  1%|\u258f         | {step}/40000 [00:10<16:30,  1.01it/s]" + f"{python_dict(step, loss)}\n" for step, loss in rows) + "{'train_runtime': 900.1, 'train_samples_per_second': 3.1, 'train_loss': 0.001, 'epoch': 1.0}\n",
+    "llm.c": by_lines(lambda step, loss: f"step {step:4d}/19560 | loss {loss:.6f} (+nanz)| norm 15.3622 (+nanz)| lr 8.57e-07 | 2500.00 ms | -100.0% bf16 MFU | 209715 tok/s"),
+    "llm.c's own log": lambda rows: "".join(f"s:{step} trl:{loss:.4f} lr:0.000006 norm:2.25\n" + (f"s:{step} tel:{loss:.4f}\n" if i % 25 == 0 else "") for i, (step, loss) in enumerate(rows)),
+    "keras": by_lines(lambda step, loss: f"{step}/40000 [==>...........................] - ETA: 59:31 - loss: {loss:.4f} - accuracy: 0.0123"),
+    "deepspeed": by_lines(lambda step, loss: f"steps: {step} loss: {loss:.4f} iter time (s): 0.512 samples/sec: 62.500"),
+    "modded": by_lines(lambda step, loss: f"step:{step}/40000 train_loss:{loss:.4f} train_time:12345ms step_avg:98.76ms"),
+    "words of a logger": by_lines(lambda step, loss: f"2026-03-01 10:00:00,123 [INFO] train.py:120 - epoch=0 global_step={step} val_loss=9.5 train_loss={loss:.4f}"),
+    "a tensor": by_lines(lambda step, loss: f"step {step} loss = tensor({loss:.4f}, device='cuda:0', grad_fn=<NllLossBackward0>)"),
+    "averages in brackets": by_lines(lambda step, loss: f"Epoch: [0][{step}/40000]\tTime  0.123 ( 0.200)\tLoss {loss:.4e} (7.7000e+00)\tAcc@1   0.00 (  0.00)"),
+    "camel case": by_lines(lambda step, loss: json.dumps({"globalStep": step, "trainLoss": loss})),
+    "objects in lines": by_lines(lambda step, loss: json.dumps({"step": step, "loss": loss, "lr": 1e-4})),
+    "objects with texts": by_lines(lambda step, loss: json.dumps({"_timestamp": 1.7e9 + step, "message": "loss: 9.9", "step": step, "loss": f"{loss:.5f}"})),
+    "objects in objects": by_lines(lambda step, loss: json.dumps({"step": step, "metrics": {"train": {"loss": loss, "grad_norm": 1.0}}})),
+    "swift": by_lines(lambda step, loss: json.dumps({"loss": loss, "grad_norm": 1.5, "epoch": step / 40000, "global_step/max_steps": f"{step}/40000", "percentage": "1.00%"})),
+    "an array of objects": lambda rows: json.dumps([{"step": step, "train/loss": loss} for step, loss in rows]),
+    "trainer state": lambda rows: trainer_state(rows, indent=2),
+    "trainer state in a line": trainer_state,
+    "columns in an object": lambda rows: json.dumps({"loss": [loss for _, loss in rows], "step": [step for step, _ in rows]}),
+    "tensorboard's JSON": lambda rows: json.dumps([[1755760100.1 + step, step, loss] for step, loss in rows]),
+    "tensorboard": lambda rows: "Wall time,Step,Value\n" + "".join(f"{1755760000.1 + step},{step},{loss}\n" for step, loss in rows),
+    "names in a column": lambda rows: "step,tag,value\n" + "".join(f"{step},train/lr,0.0005\n{step},train/loss,{loss}\n" for step, loss in rows),
+    "chart of a tracker": lambda rows: '"Step","Run 7 eval - train/loss","Run 7 eval - train/loss__MIN","Run 7 eval - train/loss__MAX"\n' + "".join(f'"{step}","{loss}","{loss}","{loss}"\n' for step, loss in rows),
+    "history of a tracker": tracker_history,
+    "two runs of a tracker": tracker_runs,
+    "commas": table(","),
+    "tabs": table("\t"),
+    "spaces": table("   "),
+    "semicolons and commas": table(";", ","),
+    "a table of a notebook": pretty,
+    "a comment for a header": lambda rows: "# step loss\n" + "".join(f"{step} {loss:.6f}\n" for step, loss in rows),
+    "settings, then text": lambda rows: json.dumps({"model": {"loss": "cross entropy", "lr": 0.1}}) + "\n" + "".join(f"step {step} loss {loss:.4f}\n" for step, loss in rows),
+    "only held-out text": by_lines(lambda step, loss: f"step:{step}/40000 val_loss:{loss:.4f} train_time:12345ms"),
+}
+
+
 class Logs(unittest.TestCase):
     def setUp(self):
         folder = tempfile.TemporaryDirectory()
@@ -37,7 +160,7 @@ class Logs(unittest.TestCase):
 
     def judged(self, content, status, *arguments, name="train.log"):
         path, out, picture = self.root / name, self.root / "log.json", self.root / "log.svg"
-        path.write_text(content)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
         run = self.run_it(path, "-o", out, "--picture", picture, *arguments)
         self.assertEqual(run.returncode, status, run.stdout + run.stderr)
         self.assertEqual(run.stderr, "")
@@ -50,6 +173,17 @@ class Logs(unittest.TestCase):
     def minimind(self, losses, every=100, of=44160):
         return "".join(f"Epoch:[1/1]({i * every}/{of}) loss:{loss:.3f} lr:0.000500000000 epoch_Time:{60 - i // 10}.0min:\n"
                        for i, loss in enumerate(losses))
+
+    def status(self, content, *arguments, name="train.log"):
+        path = self.root / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        run = self.run_it(path, *arguments)
+        self.assertEqual(run.stderr, "")
+        self.said = run.stdout
+        return run.returncode
+
+    def rows(self, losses, every=100):
+        return [((i + 1) * every, loss) for i, loss in enumerate(losses)]
 
     def verdicts(self, findings):
         return {name: finding["verdict"] for name, finding in findings.items()}
@@ -207,6 +341,167 @@ class Formats(Logs):
         document, _, _ = self.losses(content)
         self.assertEqual(document["steps"], [0, 1200])
         self.assertIn("start again 2 times", document["notes"][0])
+
+
+class Shapes(Logs):
+    def test_every_shape_is_read_whatever_it_is_called(self):
+        """A sound run, one that sees what it is to predict and one that becomes NaN, by trainers that print first at step 100."""
+        for name, shape in SHAPES.items():
+            for kind, losses, status in (("sound", curve(300), 0), ("leak", leak(300), 1), ("broken", becomes_nan(300), 1)):
+                with self.subTest(name, kind=kind):
+                    self.assertEqual(self.status(shape(self.rows(losses))), status, self.said)
+                    self.assertIn({"sound": "nothing wrong", "leak": "wrong: speed\n", "broken": "wrong: finite\n"}[kind], self.said.splitlines(True)[0])
+
+    def test_files_in_other_bytes(self):
+        text = SHAPES["minimind"](self.rows(leak(300)))
+        table = SHAPES["tensorboard"](self.rows(curve(300)))
+        both = gzip.compress(text[:3000].encode()) + gzip.compress(text[3000:].encode())
+        for content, status in ((gzip.compress(text.encode()), 1), (both, 1), (text.encode("utf-16"), 1), (text.encode("utf-16-le"), 1),
+                                (text.encode("utf-16-be"), 1), (b"\xfe\xff" + text.encode("utf-16-be"), 1), (text.replace("\n", "\r\n").encode("utf-16"), 1),
+                                (gzip.compress(text.encode("utf-16")), 1), (table.encode("utf-16"), 0), (b"\xef\xbb\xbf" + table.encode(), 0),
+                                (gzip.compress(trainer_state(self.rows(curve(300))).encode()), 0)):
+            with self.subTest(content[:8]):
+                self.assertEqual(self.status(content), status, self.said)
+                self.assertIn(" 300 entries", self.said)
+        # One that is still written to, or was cut.
+        noisy = SHAPES["minimind"](self.rows(curve(4000), every=1)).encode()
+        packed = gzip.compress(noisy)
+        self.assertEqual(self.status(packed[:len(packed) // 2]), 0, self.said)
+        self.assertIn("cut or damaged", self.said)
+
+
+class Beginnings(Logs):
+    """What a log says of where the run began, and what is concluded from it."""
+
+    def judged_at(self, losses, status, *arguments, steps=None, shape="minimind, newer"):
+        rows = list(zip(steps, losses)) if steps else [(i + 1, loss) for i, loss in enumerate(losses)]
+        self.assertEqual(self.status(SHAPES[shape](rows), *arguments), status, self.said)
+
+    def noisy(self, start, end, steps=300, noise=0.08, seed=5):
+        chance = random.Random(seed)
+        return [end + (start - end) * math.exp(-3 * i / steps) + chance.gauss(0, noise) for i in range(steps)]
+
+    def test_fine_tuning_starts_low(self):
+        for start, end in ((2.5, 1.9), (1.1, 0.7), (4.6, 2.2), (0.9, 0.45)):
+            for shape in ("minimind, newer", "trainer", "lightning's table"):
+                self.judged_at(self.noisy(start, end), 0, shape=shape)
+        self.judged_at(self.noisy(2.5, 2.45), 0)  # hardly anything to learn
+        self.judged_at(self.noisy(2.5, 1.9)[:200] + [float("nan")] * 20, 1)
+        self.judged_at(self.noisy(2.5, 1.9)[:200] + [2.0 + 0.1 * i for i in range(60)], 1)
+        # Learned by heart, which is known where it is said, and suspected where it takes many passes.
+        by_heart = [max(2.5 * math.exp(-i / 30), 0.01) for i in range(300)]
+        self.judged_at(by_heart, 3)
+        self.judged_at(by_heart, 0, "--from-checkpoint")
+        passes = "".join(f"Epoch:[{1 + i // 30}/10]({1 + i % 30}/30), loss: {loss:.4f}, lr: 0.0001\n" for i, loss in enumerate(by_heart))
+        self.assertEqual(self.status(passes), 0, self.said)
+
+    def test_runs_whose_loss_is_no_cross_entropy(self):
+        chance = random.Random(7)
+        around_zero = [chance.gauss(0.01, 0.02) for _ in range(300)]
+        preference = [0.46 + 0.23 * math.exp(-i / 60) for i in range(300)]
+        overfitted = [0.6931 * math.exp(-i / 20) for i in range(300)]
+        dpo = "{{'loss': {1:.4f}, 'grad_norm': 3.2, 'rewards/chosen': 0.01, 'rewards/rejected': -0.02, 'rewards/accuracies': 0.6, 'logps/chosen': -250.1, 'epoch': 0.01}}"
+        grpo = "{{'loss': {1:.4f}, 'grad_norm': 0.2, 'reward': 1.3, 'reward_std': 0.4, 'completion_length': 224.1, 'kl': 0.008, 'epoch': 0.1}}"
+        for losses, line in ((preference, "Epoch:[1/1]({0}/300), loss: {1:.4f}, dpo_loss: {1:.4f}, aux_loss: 0.0000, learning_rate: 0.00000004"),
+                             (preference, dpo), (overfitted, dpo), (around_zero, grpo), ([0.0] * 300, grpo),
+                             (around_zero, "Epoch:[1/1]({0}/300), Reward: 0.3000, KL_ref: 0.0012, Adv Std: 0.9876, Actor Loss: {1:.4f}, Avg Response Len: 301.10"),
+                             (around_zero, "step {0} | actor/pg_loss: {1:.4f} | critic/vf_loss: 0.51 | actor/entropy_loss: 1.2"),
+                             (around_zero, "step {0}: loss {1:.5f}")):
+            with self.subTest(line):
+                text = "".join(line.format(i + 1, loss) + "\n" for i, loss in enumerate(losses))
+                self.assertEqual(self.status(text), 0, self.said)
+                broken = "".join(line.format(i + 1, loss if i < 250 else float("nan")) + "\n" for i, loss in enumerate(losses))
+                self.assertEqual(self.status(broken), 1, self.said)
+        exploded = "".join(dpo.format(0, loss if i < 200 else 0.5 + i / 50) + "\n" for i, loss in enumerate(preference))
+        self.assertEqual(self.status(exploded), 1, self.said)
+
+    def test_the_vocabulary_is_another(self):
+        for vocabulary in (50257, 32000, 65, 256, 128256, 2000):
+            start = math.log(vocabulary)
+            sound = [start * (0.35 + 0.65 * (1 + i / 40) ** -0.6) for i in range(300)]
+            self.judged_at(sound, 0)
+            self.assertIn(f"ln {vocabulary} = ", self.said)
+            self.judged_at(leak(300, start), 1)
+            self.assertIn("something is wrong: speed\n", self.said)
+            self.judged_at(sound, 0, "--vocabulary", vocabulary)
+        self.judged_at([loss + 2.06 for loss in curve(300)], 1, "--vocabulary", V)
+        self.assertIn("ln 50257 = 10.82?", self.said)
+
+    def test_logs_that_begin_late(self):
+        self.judged_at(self.noisy(3.1, 2.9), 0, steps=range(50000, 50300))
+        self.judged_at(self.noisy(3.1, 3.1), 0, steps=range(50000, 80000, 100))
+        self.judged_at(self.noisy(6.5, 3.0), 0, steps=range(500, 150500, 500))
+        self.judged_at(self.noisy(7.5, 3.0), 0, steps=range(1000, 301000, 1000))
+        # Too low, and what was before is not in it: nobody can tell, and that is said.
+        self.judged_at([0.02] * 300, 3, steps=range(50000, 50300))
+        self.judged_at([4.0, 0.6, 0.02] + [0.02] * 20, 3, steps=range(100, 2400, 100))
+        self.judged_at([8.1, 3.0, 0.02] + [0.02] * 20, 1, steps=range(100, 2400, 100))
+        # Too few entries to smooth, and plain all the same.
+        self.judged_at([8.3, 2.0, 0.02], 1, steps=range(100, 400, 100))
+        self.judged_at([8.3, 7.0, 6.2], 3, steps=range(100, 400, 100))
+
+    def test_a_sum_over_steps(self):
+        for parts in (4, 8, 32):
+            self.judged_at([loss * parts for loss in curve(300)], 0)
+            self.assertIn(f"the sum over {parts} steps", self.said)
+            self.judged_at([loss * parts for loss in leak(300)], 1)
+
+    def test_bits(self):
+        bits = by_lines(lambda step, loss: json.dumps({"step": step, "train_bpb": loss}))
+        self.assertEqual(self.status(bits(self.rows(self.noisy(8.0, 1.2)))), 0, self.said)
+        self.assertEqual(self.status(bits(self.rows(leak(300, 8.0)))), 1, self.said)
+
+    def test_a_small_text_learned_by_heart(self):
+        """Many passes, or a loss of held-out text that stays: nobody saw what was to be predicted."""
+        losses = leak(400)
+        held_out = "".join(f"step {i + 1}: train loss {loss:.4f}, val loss {max(loss, 5.5):.4f}\n" for i, loss in enumerate(losses))
+        self.assertEqual(self.status(held_out), 0, self.said)
+        self.assertIn("learned by heart", self.said)
+        # In a single pass nothing is learned by heart, and what never learns to predict other text learns none.
+        once = "".join(f"Epoch:[1/1]({i + 1}/400) train loss {loss:.4f}, val loss {max(loss, 5.5):.4f}\n" for i, loss in enumerate(losses))
+        self.assertEqual(self.status(once), 1, self.said)
+        never = "".join(f"step {i + 1}: train loss {loss:.4f}, val loss 9.1\n" for i, loss in enumerate(losses))
+        self.assertEqual(self.status(never), 1, self.said)
+        both = "".join(f"step {i + 1}: train loss {loss:.4f}, val loss {loss + 0.01:.4f}\n" for i, loss in enumerate(losses))
+        self.assertEqual(self.status(both), 1, self.said)
+        passes = "".join(f"{{'loss': {loss:.4f}, 'learning_rate': 0.001, 'epoch': {i / 4}}}\n" for i, loss in enumerate(losses))
+        self.assertEqual(self.status(passes), 3, self.said)
+
+    def test_runs_that_start_again(self):
+        """After a crash from a checkpoint, or from the beginning in the same log."""
+        first = self.rows(curve(300), 1)
+        again = SHAPES["minimind"](first[:200] + first[150:])
+        self.assertEqual(self.status(again), 0, self.said)
+        scratch = SHAPES["minimind"](first + self.rows(curve(300, seed=9), 1))
+        self.assertEqual(self.status(scratch), 0, self.said)
+        self.assertIn("it holds 2 runs", self.said)
+        self.assertEqual(self.status(SHAPES["minimind"](first + self.rows(leak(300), 1))), 1, self.said)
+        self.assertIn("run 2 of 2", self.said)
+        epochs = "".join(f"Epoch:[{1 + e}/3]({s}/100) loss:{loss:.3f}\n" for e in range(3) for s, loss in self.rows(curve(300)[e * 100:e * 100 + 100], 1))
+        self.assertEqual(self.status(epochs), 0, self.said)
+        # Two processes that write into one log.
+        one, other = self.rows(curve(300), 1), self.rows(curve(300, seed=4), 1)
+        self.assertEqual(self.status(SHAPES["trainer behind a bar"]([row for pair in zip(one, other) for row in pair])), 0, self.said)
+
+    def test_short_logs_and_warm_up(self):
+        self.judged_at([START + 0.01 * (i % 3) for i in range(20)], 3)
+        self.judged_at([START + 0.01 * (i % 3) for i in range(300)], 1)
+        warm = [START - 0.0001 * i * i if i < 100 else START - 1 - 3 * (1 - math.exp(-(i - 100) / 100)) for i in range(400)]
+        self.judged_at(warm, 0)
+
+    def test_zero_that_was_nan(self):
+        lines = [python_dict(i, loss) for i, loss in enumerate(curve(100))]
+        zero = "{'loss': 0.0, 'grad_norm': nan, 'learning_rate': 5e-05, 'epoch': 0.5}"
+        for broken in (zero, zero.replace("nan", "'nan'").replace("0.0,", "'0',"), zero.replace("'grad_norm': nan, ", "")):
+            self.assertEqual(self.status("\n".join(lines + [broken] * 20)), 1, self.said)
+            self.assertIn("something is wrong: finite\n", self.said)
+        history = [{"loss": loss, "grad_norm": 1.0, "step": i} for i, loss in enumerate(curve(100))] + [{"loss": 0.0, "grad_norm": float("nan"), "step": 100 + i} for i in range(20)]
+        self.assertEqual(self.status(json.dumps({"log_history": history})), 1, self.said)
+        # Gradients that stay NaN: the optimiser does nothing any more.
+        stuck = [line.replace("1.25", "nan") for line in lines[-1:]] * 40
+        self.assertEqual(self.status("\n".join(lines + stuck)), 1, self.said)
+        skipped = lines[:40] + [lines[40].replace("1.25", "nan")] + lines[41:]
+        self.assertEqual(self.status("\n".join(skipped)), 0, self.said)
 
 
 class BadInput(Logs):

@@ -154,12 +154,16 @@ class JsonScanner {
       named_ = true;
       return true;
     }
-    const auto number = whole_number_of(word_);
-    if (number.is_number)
+    if (const auto number = whole_number_of(word_); number.is_number) {
       value(number.value);
-    else if (in_object() && entries_.column(full_name()) >= 0 &&
-             entries_.meaning(entries_.column(full_name())).role == Role::tag)
-      entries_.tag(word_);
+    } else if (in_object()) {
+      const int column = entries_.column(full_name());
+      const auto slash = word_.find('/');
+      if (column >= 0 && entries_.meaning(column).role == Role::tag)
+        entries_.tag(word_);
+      else if (slash != std::string::npos)
+        part(std::string_view(word_).substr(0, slash), std::string_view(word_).substr(slash + 1));
+    }
     return valued();
   }
 
@@ -181,6 +185,13 @@ class JsonScanner {
              word_ != "False")
       return false;
     return valued();
+  }
+
+  // "global_step/max_steps": "10/2000"
+  void part(std::string_view done, std::string_view all) {
+    const auto number = whole_number_of(done), of = whole_number_of(all);
+    if (number.is_number && of.is_number && number.value <= of.value)
+      entries_.cell(entries_.column("progress", {Role::step, 100}), number.value, of.value);
   }
 
   bool valued() {

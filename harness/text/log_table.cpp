@@ -8,6 +8,7 @@ namespace plumbline {
 namespace {
 
 constexpr std::size_t kMostCells = 4096;
+constexpr char kTwoSpaces = '\x1f';  // or more, where names have spaces within
 
 std::string_view trimmed(std::string_view text) {
   const auto first = text.find_first_not_of(" \t\r");
@@ -28,6 +29,15 @@ void split(std::string_view row, char separator, std::vector<std::string_view>& 
   if (separator == '|' && row.starts_with('|')) row.remove_prefix(1);
   if (separator == '|' && row.ends_with('|')) row.remove_suffix(1);
   std::size_t begin = 0;
+  if (separator == kTwoSpaces) {
+    for (auto end = row.find("  "); end != std::string_view::npos && cells.size() < kMostCells;
+         end = row.find("  ", begin)) {
+      cells.push_back(unquoted(row.substr(begin, end - begin)));
+      begin = std::min(row.find_first_not_of(' ', end), row.size());
+    }
+    cells.push_back(unquoted(row.substr(begin)));
+    return;
+  }
   bool quoted = false;
   for (std::size_t i = 0; i < row.size() && cells.size() < kMostCells; ++i) {
     if (row[i] == '"') quoted = !quoted;
@@ -78,14 +88,15 @@ char separator_of_table(std::string_view first_lines) {
       row = line;
   }
   std::vector<std::string_view> names, cells;
-  for (const char separator : {'\t', ';', ',', '|', ' '}) {
+  for (const char separator : {'\t', ';', ',', '|', ' ', kTwoSpaces}) {
     split(header, separator, names);
     split(row, separator, cells);
     if (names.size() < 2 || (names.size() != cells.size() && separator != ',')) continue;
     const auto is_number = [&](std::string_view cell) { return number_in(cell, separator).has_value(); };
     if (std::any_of(names.begin(), names.end(), is_number)) continue;
     // A sentence is no header.
-    if (separator == ' ' && !std::all_of(cells.begin(), cells.end(), is_number)) continue;
+    if ((separator == ' ' || separator == kTwoSpaces) && !std::all_of(cells.begin(), cells.end(), is_number))
+      continue;
     if (names.size() == cells.size() && std::any_of(cells.begin(), cells.end(), is_number) &&
         std::all_of(cells.begin(), cells.end(),
                     [](std::string_view cell) { return cell.find(": ") == std::string_view::npos; }))

@@ -17,15 +17,16 @@ constexpr double kFirst = 2;           // steps: training has changed nothing ye
 constexpr double kEarly = 10;          // steps: no model learns much in so few
 constexpr double kMostAboveStart = 1;  // nats over ln V
 constexpr double kMostBelowStart = 0.5;
-constexpr double kUntrained = 0.6;      // of ln V: what goes on from a checkpoint starts below
-constexpr double kLeastFall = 0.05;     // of the first loss
-constexpr double kWarmUp = 200;         // steps: within them it may be flat
-constexpr double kMostRise = 0.25;      // of what it had fallen
-constexpr double kLeastRise = 0.5;      // nats
-constexpr double kSpike = 1;            // nats above its neighbours, and
-constexpr double kSpikeDeviations = 8;  // median absolute deviations
-constexpr double kByHeart = 5;          // passes over a text, after which it may be known
-constexpr double kTunedByHeart = 2;     // the same of a model that could write before
+constexpr double kUntrained = 0.6;        // of ln V: what goes on from a checkpoint starts below
+constexpr double kLeastFall = 0.05;       // of the first loss
+constexpr double kWarmUp = 200;           // steps: within them it may be flat
+constexpr double kMostRise = 0.25;        // of what it had fallen
+constexpr double kLeastRise = 0.5;        // nats
+constexpr double kSpike = 1;              // nats above its neighbours, and
+constexpr double kSpikeDeviations = 8;    // median absolute deviations
+constexpr double kByHeart = 5;            // passes over a text, after which it may be known
+constexpr double kTunedByHeart = 2;       // the same of a model that could write before
+constexpr double kHeldOutLearned = 0.85;  // of ln V: below, a model has learned something of its text
 constexpr double kHeldOutApart =
     0.3;                              // of ln V: what is learned by heart leaves the loss of other text above
 constexpr std::size_t kZeros = 3;     // losses of exactly 0 in a row
@@ -281,18 +282,14 @@ class Judgement {
   }
 
   Finding too_low(const LogPoint& point, const std::string& words, const std::string& calibrated) const {
-    if (!log_.validation.empty()) {
-      std::vector<double> held_out;
-      for (const auto& one : log_.validation)
-        if (one.line >= point.line && std::isfinite(one.loss)) held_out.push_back(one.loss);
-      if (!held_out.empty() && median(held_out) > kHeldOutApart * even_)
-        return {"fail",
-                "should",
-                fmt::format("{}: learned by heart, since the loss of held-out text is {} by then", words,
-                            shown_loss(median(held_out))),
-                {point}};
-    }
     const double passes = point.epoch - points_.front().epoch;
+    const bool seen_once = points_.back().epoch > 0 && passes < 1;
+    if (const auto held_out = held_out_by(point); held_out && !seen_once)
+      return {"fail",
+              "should",
+              fmt::format("{}: learned by heart, since the loss of held-out text is {} by then", words,
+                          shown_loss(*held_out)),
+              {point}};
     if (began_ == Began::from_nothing) {
       if (passes >= kByHeart)
         return {
@@ -315,6 +312,21 @@ class Judgement {
             fmt::format("{}: it does not begin where nothing is known, and {}", words, before),
             {point},
             kSayMore};
+  }
+
+  // The loss of held-out text from there on, if the model has learned to predict some of it and stays far
+  // from what it says of its own.
+  std::optional<double> held_out_by(const LogPoint& point) const {
+    std::vector<double> from_there;
+    double least = even_;
+    for (const auto& one : log_.validation) {
+      if (!std::isfinite(one.loss)) continue;
+      least = std::min(least, one.loss);
+      if (one.line >= point.line) from_there.push_back(one.loss);
+    }
+    if (from_there.empty() || least > kHeldOutLearned * even_) return std::nullopt;
+    const double middle = median(std::move(from_there));
+    return middle > kHeldOutApart * even_ ? std::optional(middle) : std::nullopt;
   }
 
   // Where there is too little to smooth, the last entry tells.
@@ -421,11 +433,15 @@ class Judgement {
   Finding above(const std::string& words, double given) {
     const auto& first = finite_.front();
     std::string hint;
-    for (const auto vocabulary : kLargeVocabularies) {
-      const double apart = first.loss - std::log(static_cast<double>(vocabulary));
-      if (apart < -kBelowLarge || apart > kAboveLarge) continue;
-      if (!known_.vocabulary) return of_vocabulary(words, vocabulary);
-      hint = " " + question(vocabulary);
+    const auto apart = [&](std::int64_t vocabulary) {
+      return first.loss - std::log(static_cast<double>(vocabulary));
+    };
+    const auto nearest = *std::min_element(
+        std::begin(kLargeVocabularies), std::end(kLargeVocabularies),
+        [&](auto one, auto other) { return std::abs(apart(one)) < std::abs(apart(other)); });
+    if (apart(nearest) > -kBelowLarge && apart(nearest) < kAboveLarge) {
+      if (!known_.vocabulary) return of_vocabulary(words, nearest);
+      hint = " " + question(nearest);
     }
     std::vector<double> wholes{given};
     if (!known_.vocabulary)
