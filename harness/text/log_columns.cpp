@@ -196,6 +196,13 @@ struct KnownName {
   bool with_words_before = false;
 };
 constexpr KnownName kNames[] = {
+    {"损失", {Role::loss, 2}},
+    {"训练损失", {Role::loss, 2}},
+    {"验证损失", {Role::validation_loss, 0}},
+    {"步", {Role::step, 0}},
+    {"步数", {Role::step, 0}},
+    {"轮", {Role::epoch, 0}},
+    {"轮次", {Role::epoch, 0}},
     {"trl", {Role::loss, 0}},
     {"tel", {Role::validation_loss, 0}},
     {"bpb", {Role::bits, 50}, true},
@@ -227,8 +234,12 @@ constexpr KnownName kNames[] = {
 constexpr std::string_view kSteps[] = {"step", "steps", "update", "updates", "iteration", "iterations",
                                        "iter", "iters", "batch",  "batches", "it",        "s"};
 
+// Of any script: what is not ASCII belongs to a word.
 bool is_letter(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || static_cast<unsigned char>(c) >= 0x80;
+}
+bool is_capital(char c) {
+  return c >= 'A' && c <= 'Z';
 }
 bool is_digit(char c) {
   return c >= '0' && c <= '9';
@@ -264,14 +275,22 @@ struct Word {
 
 // "train/lossStep" -> train, loss, step.
 std::vector<Word> words_of(std::string_view name) {
+  constexpr std::string_view kWide = "\xef\xbc";
   std::vector<Word> words;
+  bool inside = false;
   for (std::size_t i = 0; i < name.size(); ++i) {
     const char c = name[i];
-    if (!is_letter(c) && !is_digit(c)) continue;
-    const bool inside = i > 0 && (is_letter(name[i - 1]) || is_digit(name[i - 1]));
-    const bool camel = inside && is_small(name[i - 1]) && !is_small(c) && !is_digit(c);
-    if (!inside || camel) words.push_back({"", inside ? '_' : i > 0 ? name[i - 1] : ' '});
-    words.back().text += is_letter(c) ? static_cast<char>(c | 0x20) : c;
+    if (name.substr(i).starts_with(kWide)) {  // a comma or a colon as wide as a Chinese character
+      i += 2;
+      inside = false;
+      continue;
+    }
+    const bool was_inside = inside;
+    inside = is_letter(c) || is_digit(c);
+    if (!inside) continue;
+    const bool camel = was_inside && is_small(name[i - 1]) && is_capital(c);
+    if (!was_inside || camel) words.push_back({"", was_inside ? '_' : i > 0 ? name[i - 1] : ' '});
+    words.back().text += is_capital(c) ? static_cast<char>(c | 0x20) : c;
   }
   std::vector<Word> split;
   for (auto& word : words) {

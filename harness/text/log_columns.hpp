@@ -31,6 +31,10 @@ struct Meaning {
   int rank = 0;  // of several columns of one role the one of the lowest is taken
 };
 
+// "10/2000", without a name.
+constexpr int kProgressRank = 100;
+constexpr Meaning kProgress{Role::step, kProgressRank};
+
 // Of a whole name, as in a table or in JSON: "train/loss", "Run 3 - loss", "trainLoss".
 Meaning meaning_of_name(std::string_view name);
 

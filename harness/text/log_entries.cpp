@@ -10,8 +10,10 @@
 namespace plumbline {
 namespace {
 
-constexpr std::size_t kMostPoints = std::size_t{1} << 20;
-constexpr std::size_t kMostColumns = 4096;
+constexpr std::size_t kMostPoints = std::size_t{1} << 19;  // of a curve
+constexpr std::size_t kMostColumns = 512;                  // that mean something
+constexpr std::size_t kMostLosses = 64;                    // of them, each of which has a curve
+constexpr std::size_t kMostOthers = 512;
 constexpr std::size_t kMostCells = 4096;
 constexpr std::size_t kMostCurves = 16;
 constexpr std::size_t kMostStarts = 4096;
@@ -76,21 +78,24 @@ NumberRead whole_number_of(std::string_view cell) {
 LogEntries::LogEntries(std::string loss) : loss_(comparable(loss)) {}
 
 int LogEntries::column(std::string_view name, const Meaning& meaning) {
-  const auto found = numbers_.find(std::string(name));
+  const auto found = numbers_.find(name);
   if (found != numbers_.end()) return found->second;
-  if (columns_.size() == kMostColumns) return -1;
-  auto& column = columns_.emplace_back();
-  column.name = name;
-  column.meaning = meaning;
+  auto role = meaning;
   if (!loss_.empty()) {
     if (comparable(name) == loss_ || comparable(without_run(name)) == loss_)
-      column.meaning = {Role::loss, 0};
-    else if (may_be_loss(meaning.role))
-      column.meaning.role = meaning.role == Role::validation_loss   ? Role::validation_loss
-                            : meaning.role == Role::preference_loss ? Role::preference
-                            : meaning.role == Role::reward_loss     ? Role::reward
-                                                                    : Role::other;
+      role = {Role::loss, 0};
+    else if (may_be_loss(meaning.role) && meaning.role != Role::validation_loss)
+      role.role = meaning.role == Role::preference_loss ? Role::preference
+                  : meaning.role == Role::reward_loss   ? Role::reward
+                                                        : Role::other;
   }
+  auto& count = role.role == Role::other ? others_ : may_be_loss(role.role) ? losses_ : known_;
+  const auto most = role.role == Role::other ? kMostOthers
+                    : may_be_loss(role.role) ? kMostLosses
+                                             : kMostColumns;
+  if (count == most) return -1;
+  ++count;
+  columns_.push_back({std::string(name), role, 0, {}});
   return numbers_.emplace(name, static_cast<int>(columns_.size()) - 1).first->second;
 }
 
@@ -237,11 +242,23 @@ std::string LogEntries::seen() const {
   std::string names;
   std::size_t shown = 0;
   for (const auto& column : columns_) {
-    if (column.name.empty()) continue;
+    if (column.name.empty() || column.meaning.rank == kProgressRank) continue;
     if (shown++ == most) return names + ", ...";
     names += (names.empty() ? "" : ", ") + printable(column.name, 40);
   }
   return names;
+}
+
+bool LogEntries::in_bits(const Column& loss) const {
+  if (loss.meaning.role != Role::loss || loss.curve.points.empty()) return false;
+  const auto& first = loss.curve.points.front();
+  for (const auto& column : columns_) {
+    if (column.meaning.role != Role::perplexity || column.curve.points.empty()) continue;
+    const auto& logarithm = column.curve.points.front();
+    if (logarithm.line == first.line && first.loss > 1)
+      return std::abs(logarithm.loss / first.loss - std::log(2.0)) < 0.02;
+  }
+  return false;
 }
 
 void LogEntries::give(TrainingLog& log) const {
@@ -276,6 +293,8 @@ void LogEntries::give(TrainingLog& log) const {
   else if (role == Role::reward_loss || with_reward_ * 2 >= std::max<std::size_t>(with_loss_, 1))
     log.objective = Objective::reward;
 
+  const double unit = in_bits(*chosen) ? std::log(2.0) : 1;
+  if (unit != 1) log.notes.emplace_back("its perplexity says that the loss is in bits; it is judged in nats");
   const auto metric = comparable(without_run(chosen->name));
   const bool of_tracker = without_run(chosen->name) != chosen->name;
   for (const auto& column : columns_) {
@@ -311,6 +330,7 @@ void LogEntries::give(TrainingLog& log) const {
         first = least = std::numeric_limits<double>::quiet_NaN();
       }
       point.step = known ? point.step - offset : static_cast<double>(number);
+      point.loss *= unit;
       if (std::isfinite(point.loss)) {
         if (std::isnan(first)) first = point.loss;
         if (!(least <= point.loss)) least = point.loss;

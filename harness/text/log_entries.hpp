@@ -3,7 +3,7 @@
 
 #include <cmath>
 #include <cstddef>
-#include <cstdint>
+#include <functional>
 #include <limits>
 #include <string>
 #include <string_view>
@@ -15,8 +15,8 @@
 
 namespace plumbline {
 
-// Takes a log record by record: a line of text, a row, an object. What it holds is bounded: of each curve a
-// million entries at most, evenly spread.
+// Takes a log record by record: a line of text, a row, an object. What it holds is bounded: of each curve
+// half a million entries at most, evenly spread.
 class LogEntries {
  public:
   // `loss`: the name of the loss, where it was given.
@@ -69,13 +69,22 @@ class LogEntries {
     double value, of;
   };
 
+  // Lets a name be looked up without a copy of it.
+  struct Hash {
+    using is_transparent = void;
+    std::size_t operator()(std::string_view name) const { return std::hash<std::string_view>()(name); }
+  };
+
+  // Whether the perplexity beside it is a power of 2 and not of e.
+  bool in_bits(const Column& loss) const;
   void add(Column& column, LogPoint point, bool has_step, double of, bool nan_gradient);
 
   std::string loss_;
   std::vector<Column> columns_;
-  std::unordered_map<std::string, int> numbers_;
+  std::unordered_map<std::string, int, Hash, std::equal_to<>> numbers_;
   std::vector<Cell> record_;
   std::string tag_;
+  std::size_t others_ = 0, losses_ = 0, known_ = 0;  // how many columns
   std::size_t records_ = 0, with_loss_ = 0, with_reward_ = 0, with_preference_ = 0;
 };
 

@@ -191,7 +191,7 @@ class JsonScanner {
   void part(std::string_view done, std::string_view all) {
     const auto number = whole_number_of(done), of = whole_number_of(all);
     if (number.is_number && of.is_number && number.value <= of.value)
-      entries_.cell(entries_.column("progress", {Role::step, 100}), number.value, of.value);
+      entries_.cell(entries_.column("progress", kProgress), number.value, of.value);
   }
 
   bool valued() {

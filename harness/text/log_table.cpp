@@ -93,6 +93,9 @@ char separator_of_table(std::string_view first_lines) {
     split(row, separator, cells);
     if (names.size() < 2 || (names.size() != cells.size() && separator != ',')) continue;
     const auto is_number = [&](std::string_view cell) { return number_in(cell, separator).has_value(); };
+    if (names.size() == cells.size() && std::all_of(names.begin(), names.end(), is_number) &&
+        std::all_of(cells.begin(), cells.end(), is_number))
+      return separator;  // without a header
     if (std::any_of(names.begin(), names.end(), is_number)) continue;
     // A sentence is no header.
     if ((separator == ' ' || separator == kTwoSpaces) && !std::all_of(cells.begin(), cells.end(), is_number))

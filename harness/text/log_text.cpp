@@ -8,8 +8,8 @@ namespace plumbline {
 namespace {
 
 constexpr std::size_t kMostNames = 4096;
-constexpr std::size_t kLongestName = 80;
-constexpr std::size_t kMostPairs = 512;  // of a line
+constexpr std::size_t kLongestName = 48;  // what is longer is prose
+constexpr std::size_t kMostPairs = 512;   // of a line
 
 bool is_digit(char c) {
   return c >= '0' && c <= '9';
@@ -53,7 +53,7 @@ class TextScanner {
  public:
   explicit TextScanner(LogEntries& entries)
       : entries_(entries),
-        progress_(entries.column("progress", {Role::step, 100})),
+        progress_(entries.column("progress", kProgress)),
         name_of_loss_(entries.given_loss().empty() ? -1 : entries.column(entries.given_loss())) {}
 
   void line(std::string_view line, std::size_t number) {
@@ -64,7 +64,8 @@ class TextScanner {
       const char c = line[i];
       if (c == ',' || c == '|' || c == ';' || c == '{' || c == '}') {
         // What has no number is no name.
-        if (i - name > 3) about_validation_ |= named(line.substr(name, i - name)).speaks_of_validation;
+        if (i - name > 3 && i - name < kLongestName)
+          about_validation_ |= named(line.substr(name, i - name)).speaks_of_validation;
         name = ++i;
         continue;
       }

@@ -17,6 +17,7 @@ constexpr double kFirst = 2;           // steps: training has changed nothing ye
 constexpr double kEarly = 10;          // steps: no model learns much in so few
 constexpr double kMostAboveStart = 1;  // nats over ln V
 constexpr double kMostBelowStart = 0.5;
+constexpr double kSurelyUntrained = 0.8;  // of ln V
 constexpr double kUntrained = 0.6;        // of ln V: what goes on from a checkpoint starts below
 constexpr double kLeastFall = 0.05;       // of the first loss
 constexpr double kWarmUp = 200;           // steps: within them it may be flat
@@ -37,6 +38,7 @@ constexpr std::size_t kWidestWindow = 501;
 // Vocabularies in use whose logarithms are far enough apart to be told by a first loss.
 constexpr std::int64_t kLargeVocabularies[] = {30522, 32000, 50257, 65536, 100277, 128256, 151936, 256000};
 constexpr double kBelowLarge = 0.12, kAboveLarge = 0.35;  // nats: an initialisation adds to ln V
+constexpr double kMostOfVocabulary = 13;                  // nats: the logarithm of 440,000
 constexpr std::int64_t kSmallVocabularies[] = {65, 256};
 constexpr double kNearSmall = 0.06;
 // Steps of gradient accumulation, whose losses some trainers add up, and some divide.
@@ -439,10 +441,10 @@ class Judgement {
     const auto nearest = *std::min_element(
         std::begin(kLargeVocabularies), std::end(kLargeVocabularies),
         [&](auto one, auto other) { return std::abs(apart(one)) < std::abs(apart(other)); });
-    if (apart(nearest) > -kBelowLarge && apart(nearest) < kAboveLarge) {
-      if (!known_.vocabulary) return of_vocabulary(words, nearest);
-      hint = " " + question(nearest);
-    }
+    const bool is_near = apart(nearest) > -kBelowLarge && apart(nearest) < kAboveLarge;
+    if (!known_.vocabulary && first.loss < kMostOfVocabulary)
+      return of_vocabulary(words, is_near ? nearest : std::llround(std::exp(first.loss)));
+    if (is_near) hint = " " + question(nearest);
     std::vector<double> wholes{given};
     if (!known_.vocabulary)
       for (const auto vocabulary : {32000, 50257}) wholes.push_back(std::log(vocabulary));
@@ -477,6 +479,7 @@ class Judgement {
         if (std::abs(first.loss - std::log(static_cast<double>(vocabulary))) < kNearSmall)
           return of_vocabulary(words, vocabulary);
     if (first.loss >= kUntrained * given) {
+      if (first.loss < kSurelyUntrained * given) began_ = Began::not_known;
       if (!at_first) return {"pass", "must", words, {first}};
       if (!known_.vocabulary) return of_vocabulary(words, std::llround(std::exp(first.loss)));
       return {
