@@ -28,6 +28,7 @@ struct Known {
 };
 constexpr Known kWords[] = {
     {"loss", Says::loss},
+    {"losses", Says::loss},
     {"lm", Says::pure},
     {"ce", Says::pure},
     {"nll", Says::pure},
@@ -125,6 +126,7 @@ constexpr Known kWords[] = {
     {"vq", Says::part},
     {"commit", Says::part},
     {"time", Says::part},
+    {"timestamp", Says::part},
     {"best", Says::part},
     {"final", Says::part},
     {"min", Says::part},
@@ -223,7 +225,9 @@ constexpr KnownName kNames[] = {
     {"value", {Role::value, 70}},
     {"wall time", {Role::wall_time, 0}},
     {"timestamp", {Role::wall_time, 0}},
+    {"metric value", {Role::value, 70}},
     {"tag", {Role::tag, 0}},
+    {"metric name", {Role::tag, 0}},
     {"metric", {Role::tag, 0}},
     {"key", {Role::tag, 0}},
     {"name", {Role::tag, 0}},

@@ -212,6 +212,9 @@ class JsonScanner {
     if (open_.empty()) return;
     auto& level = open_.back();
     if (level.is_object) {
+      // Tables by column: {"loss": {"0": 8.7, "1": 8.6}, "step": {...}}.
+      const bool is_row = !path_.empty() && name_.find_first_not_of("0123456789") == std::string::npos;
+      if (is_row) return add_to_array(number);
       entries_.cell(entries_.column(full_name()), number);
       return;
     }
@@ -219,6 +222,10 @@ class JsonScanner {
     ++level.numbers;
     // A column as an array: {"loss": [...], "step": [...]}.
     if (open_.size() < 2 || !open_[open_.size() - 2].is_object) return;
+    add_to_array(number);
+  }
+
+  void add_to_array(double number) {
     const auto found = arrays_.find(path_);
     if (found == arrays_.end() && arrays_.size() == kMostArrays) return;
     auto& all = found == arrays_.end() ? arrays_[path_] : found->second;

@@ -122,7 +122,19 @@ void scan_table(UnpackedFile& file, char separator, LogEntries& entries) {
   const bool names = std::none_of(cells.begin(), cells.end(), [&](std::string_view cell) {
     return number_in(cell, separator).has_value();
   });
+  const auto has = [&](std::string_view name) {
+    return std::find(cells.begin(), cells.end(), name) != cells.end();
+  };
   for (std::size_t i = 0; i < cells.size(); ++i) {
+    // SwanLab writes "loss", "loss_step" and "loss_timestamp": the second is no loss.
+    constexpr std::string_view step = "_step";
+    if (cells[i].ends_with(step)) {
+      const std::string metric(cells[i].substr(0, cells[i].size() - step.size()));
+      if (has(metric) && has(metric + "_timestamp")) {
+        columns.push_back(entries.column(cells[i], {Role::step, kProgressRank - 1}));
+        continue;
+      }
+    }
     columns.push_back(names ? entries.column(cells[i])
                             : entries.column("column " + std::to_string(i + 1), {}));
     if (columns.back() < 0) continue;

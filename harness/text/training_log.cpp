@@ -23,6 +23,7 @@ constexpr double kLeastFall = 0.05;       // of the first loss
 constexpr double kWarmUp = 200;           // steps: within them it may be flat
 constexpr double kMostRise = 0.25;        // of what it had fallen
 constexpr double kLeastRise = 0.5;        // nats
+constexpr double kMostNoise = 8;          // standard deviations of a running median
 constexpr double kSpike = 1;              // nats above its neighbours, and
 constexpr double kSpikeDeviations = 8;    // median absolute deviations
 constexpr double kByHeart = 5;            // passes over a text, after which it may be known
@@ -32,6 +33,7 @@ constexpr double kHeldOutApart =
     0.3;                              // of ln V: what is learned by heart leaves the loss of other text above
 constexpr std::size_t kZeros = 3;     // losses of exactly 0 in a row
 constexpr double kBeforeZeros = 0.5;  // nats: what falls to 0 from there has not learned to
+constexpr double kMostAroundZero = 2;  // nats
 constexpr std::size_t kMostEvidence = 10;
 constexpr std::size_t kWidestWindow = 501;
 
@@ -127,7 +129,8 @@ class Judgement {
     for (const auto& point : points_)
       if (std::isfinite(point.loss)) finite_.push_back(point);
     // Over a twenty-fifth of the entries, five at least.
-    smooth_ = running_median(finite_, std::clamp<std::size_t>(finite_.size() / 50, 2, kWidestWindow / 2));
+    half_ = std::clamp<std::size_t>(finite_.size() / 50, 2, kWidestWindow / 2);
+    smooth_ = running_median(finite_, half_);
     find_beginning();
   }
 
@@ -201,7 +204,7 @@ class Judgement {
                                    step_of(finite_[lowest()]), shown_loss(end));
     const std::vector<LogPoint> evidence{finite_[lowest()], finite_.back()};
     const double bound =
-        std::max({kLeastRise * scale_, kMostRise * (smooth_.front() - low), kSpikeDeviations / 2 * noise()});
+        std::max({kLeastRise * scale_, kMostRise * (smooth_.front() - low), kMostNoise * noise_of_median()});
     if (end - low > bound)
       return {
           "fail", "must",
@@ -349,6 +352,14 @@ class Judgement {
   }
   std::size_t lowest() const {
     return static_cast<std::size_t>(std::min_element(smooth_.begin(), smooth_.end()) - smooth_.begin());
+  }
+  // By how much a running median varies where nothing changes: normally distributed differences between
+  // neighbours have a median of 0.954 standard deviations, and a median of n values one of 1.25 / sqrt(n).
+  double noise_of_median() const {
+    std::vector<double> steps;
+    for (std::size_t i = 1; i < finite_.size(); ++i)
+      steps.push_back(std::abs(finite_[i].loss - finite_[i - 1].loss));
+    return 1.25 * median(std::move(steps)) / 0.954 / std::sqrt(static_cast<double>(2 * half_ + 1));
   }
   double noise() const {
     std::vector<double> distances;
@@ -521,6 +532,7 @@ class Judgement {
   Objective objective_;
   std::vector<LogPoint> points_, finite_;
   std::vector<bool> zeros_;  // of points_: those that were written as 0
+  std::size_t half_ = 0;     // of the window of the running median
   std::vector<double> smooth_;
   Finding start_;
   Began began_ = Began::not_known;
@@ -548,13 +560,16 @@ int weight(const Finding& finding) {
                                                                           : 1);
 }
 
-bool has_negative(const TrainingLog& log) {
+// Losses around 0 are no cross-entropy; one that falls below it from high above is a cross-entropy gone
+// wrong.
+bool is_around_zero(const TrainingLog& log) {
   std::size_t negative = 0, all = 0;
-  for (const auto& curve : log.curves)
-    for (const auto& point : curve.points) {
-      ++all;
-      negative += point.loss < 0;
-    }
+  for (const auto& curve : log.curves) {
+    if (curve.points.front().loss > kMostAroundZero) return false;
+    all += curve.points.size();
+    negative += static_cast<std::size_t>(std::count_if(curve.points.begin(), curve.points.end(),
+                                                       [](const LogPoint& point) { return point.loss < 0; }));
+  }
   return negative * 20 > all;
 }
 
@@ -575,7 +590,7 @@ std::string shown_loss(double value) {
 Json log_document(const TrainingLog& log, const LogKnowledge& known) {
   auto objective = log.objective;
   auto notes = log.notes;
-  if (objective == Objective::cross_entropy && has_negative(log)) {
+  if (objective == Objective::cross_entropy && is_around_zero(log)) {
     objective = Objective::reward;
     notes.push_back(
         "losses below 0 are in it: no cross-entropy, so it is taken for a run that learns from rewards");
