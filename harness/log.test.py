@@ -422,7 +422,7 @@ class Beginnings(Logs):
             self.judged_at(sound, 0)
             self.assertIn(f"ln {vocabulary} = ", self.said)
             self.judged_at(leak(300, start), 1)
-            self.assertIn("something is wrong: speed\n", self.said)
+            self.assertIn("something is wrong: speed (it starts at", self.said)
             self.judged_at(sound, 0, "--vocabulary", vocabulary)
         self.judged_at([loss + 2.06 for loss in curve(300)], 1, "--vocabulary", V)
         self.assertIn("ln 50257 = 10.82?", self.said)

@@ -221,6 +221,8 @@ constexpr KnownName kNames[] = {
     {"gradnorm", {Role::gradient_norm, 0}, true},
     {"total norm", {Role::gradient_norm, 1}},
     {"norm", {Role::gradient_norm, 2}},
+    {"lr", {Role::learning_rate, 0}, true},
+    {"learning rate", {Role::learning_rate, 0}, true},
     {"train runtime", {Role::summary, 0}, true},
     {"value", {Role::value, 70}},
     {"wall time", {Role::wall_time, 0}},
@@ -266,9 +268,9 @@ std::optional<Says> known(std::string_view word) {
 }
 
 bool is_in_a_name(std::string_view word) {
-  constexpr std::string_view words[] = {"trl",       "tel",   "bpb",      "bpc",       "bits", "byte",
-                                        "character", "char",  "ppl",      "grad",      "norm", "gradient",
-                                        "grads",     "gnorm", "gradnorm", "perplexity"};
+  constexpr std::string_view words[] = {
+      "trl",  "lr",  "learning", "rate", "tel",      "bpb",   "bpc",   "bits",     "byte",      "character",
+      "char", "ppl", "grad",     "norm", "gradient", "grads", "gnorm", "gradnorm", "perplexity"};
   return std::find(std::begin(words), std::end(words), word) != std::end(words);
 }
 

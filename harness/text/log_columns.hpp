@@ -18,6 +18,7 @@ enum class Role {
   step,
   epoch,
   gradient_norm,
+  learning_rate,
   summary,     // stands in what is written when training has ended
   reward,      // is logged by runs that learn from rewards
   preference,  // by those that learn from pairs of answers

@@ -16,6 +16,7 @@ constexpr std::size_t kMostLosses = 64;                    // of them, each of w
 constexpr std::size_t kMostOthers = 512;
 constexpr std::size_t kMostCells = 4096;
 constexpr std::size_t kMostCurves = 16;
+constexpr std::size_t kMostEmpty = 9;
 constexpr std::size_t kMostStarts = 4096;
 
 bool may_be_loss(Role role) {
@@ -59,6 +60,13 @@ NumberRead number_at(std::string_view text) {
     value = written.find("e-") != std::string_view::npos || written.find("E-") != std::string_view::npos
                 ? 0
                 : std::numeric_limits<double>::infinity();
+  }
+  // As Microsoft's library writes NaN and infinity: "1.#QNAN", "1.#INF".
+  if (text.substr(read.length).starts_with('#')) {
+    value = text.substr(read.length).starts_with("#INF") ? std::numeric_limits<double>::infinity()
+                                                         : std::numeric_limits<double>::quiet_NaN();
+    while (read.length < text.size() && (is_word(text[read.length]) || text[read.length] == '#'))
+      ++read.length;
   }
   read.value = value;
   // "nancy", "3rd": no numbers.
@@ -104,6 +112,10 @@ void LogEntries::cell(int column, double value, double of) {
   record_.push_back({column, value, of});
 }
 
+void LogEntries::empty_cell(int column) {
+  if (column >= 0 && empty_.size() < kMostCells) empty_.push_back(column);
+}
+
 void LogEntries::tag(std::string_view name) {
   tag_ = name;
 }
@@ -112,6 +124,8 @@ void LogEntries::end_record(std::size_t line) {
   LogPoint point;
   point.line = line;
   const Cell *step = nullptr, *epoch = nullptr;
+  // Whether it is of a step of training, and not of an evaluation at the end.
+  bool of_training = false, of_other = false;
   bool summary = false, nan_gradient = false, reward = false, preference = false, loss = false;
   const auto rank = [&](const Cell& cell) { return meaning(cell.column).rank; };
   for (auto& cell : record_) {
@@ -132,6 +146,12 @@ void LogEntries::end_record(std::size_t line) {
         break;
       case Role::gradient_norm:
         nan_gradient |= std::isnan(cell.value);
+        of_training = true;
+        break;
+      case Role::learning_rate:
+        of_training = true;
+        break;
+      case Role::wall_time:
         break;
       case Role::summary:
         summary = true;
@@ -144,11 +164,13 @@ void LogEntries::end_record(std::size_t line) {
         break;
       default:
         loss |= may_be_loss(role);
+        of_other = true;
         reward |= role == Role::reward_loss;
         preference |= role == Role::preference_loss;
     }
   }
   if (!record_.empty()) ++records_;
+  without_loss_ = loss ? 0 : without_loss_ + nan_gradient;
   if (loss && !summary) {
     if (step != nullptr) point.step = step->value;
     if (epoch != nullptr) point.epoch = epoch->value;
@@ -171,12 +193,17 @@ void LogEntries::end_record(std::size_t line) {
     with_reward_ += reward;
     with_preference_ += preference;
   }
+  if (of_training || !of_other)
+    for (const int column : empty_) ++columns_[static_cast<std::size_t>(column)].curve.empty_at_end;
   record_.clear();
+  empty_.clear();
   tag_.clear();
 }
 
 void LogEntries::add(Column& column, LogPoint point, bool has_step, double of, bool nan_gradient) {
   auto& curve = column.curve;
+  if (curve.count > 0) curve.most_empty = std::max(curve.most_empty, curve.empty_at_end);
+  curve.empty_at_end = 0;
   const bool hidden = point.loss == 0 && nan_gradient;
   if (hidden) point.loss = std::numeric_limits<double>::quiet_NaN();
   if (has_step) {
@@ -242,7 +269,10 @@ std::string LogEntries::seen() const {
   std::string names;
   std::size_t shown = 0;
   for (const auto& column : columns_) {
-    if (column.name.empty() || column.meaning.rank == kProgressRank) continue;
+    if (column.name.empty() ||
+        (column.curve.count == 0 && column.count == 0 && comparable(column.name) == loss_) ||
+        column.meaning.rank == kProgressRank)
+      continue;
     if (shown++ == most) return names + ", ...";
     names += (names.empty() ? "" : ", ") + printable(column.name, 40);
   }
@@ -341,7 +371,10 @@ void LogEntries::give(TrainingLog& log) const {
       run.column = column.name;
       run.steps_known = known;
     }
-    runs.back().nan_gradients_at_end = curve.nan_gradients_at_end;
+    runs.back().nan_gradients_at_end = curve.nan_gradients_at_end + without_loss_;
+    // Columns are empty now and then, where others are logged; but not for so long.
+    if (curve.empty_at_end > std::max(kMostEmpty, 3 * curve.most_empty))
+      runs.back().missing = curve.empty_at_end;
     runs.back().hidden = curve.hidden;
     for (auto& run : runs)
       if (log.curves.size() < kMostCurves) log.curves.push_back(std::move(run));

@@ -29,6 +29,8 @@ class LogEntries {
 
   // `of`: how many there are, as in 100/2000; 0: not said.
   void cell(int column, double value, double of = 0);
+  // A cell that is there and holds nothing: null, None, n/a.
+  void empty_cell(int column);
   // The record's loss goes by this name: of a table that holds several in one column.
   void tag(std::string_view name);
   void end_record(std::size_t line);
@@ -55,6 +57,7 @@ class LogEntries {
     std::size_t count = 0, stride = 1, with_step = 0, non_finite = 0, hidden = 0, restarts = 0;
     double last = 0, last_of = 0, offset = 0, last_epoch = 0;
     std::size_t nan_gradients_at_end = 0;
+    std::size_t empty_at_end = 0, most_empty = 0;  // cells in a row, at the end and before
     std::vector<Start> starts;
     LogPoint previous;
   };
@@ -83,9 +86,11 @@ class LogEntries {
   std::vector<Column> columns_;
   std::unordered_map<std::string, int, Hash, std::equal_to<>> numbers_;
   std::vector<Cell> record_;
+  std::vector<int> empty_;  // its columns that hold nothing
   std::string tag_;
   std::size_t others_ = 0, losses_ = 0, known_ = 0;  // how many columns
   std::size_t records_ = 0, with_loss_ = 0, with_reward_ = 0, with_preference_ = 0;
+  std::size_t without_loss_ = 0;  // records at the end whose gradient is NaN and whose loss is left out
 };
 
 // The number that a whole cell is: decimal, nan or inf. NaN and `is_number` false where it is none.

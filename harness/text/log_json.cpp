@@ -181,8 +181,9 @@ class JsonScanner {
     const auto number = whole_number_of(word_);
     if (number.is_number)
       value(number.value);
-    else if (word_ != "null" && word_ != "true" && word_ != "false" && word_ != "None" && word_ != "True" &&
-             word_ != "False")
+    else if (word_ == "null" || word_ == "None")
+      nothing();
+    else if (word_ != "true" && word_ != "false" && word_ != "True" && word_ != "False")
       return false;
     return valued();
   }
@@ -223,6 +224,10 @@ class JsonScanner {
     // A column as an array: {"loss": [...], "step": [...]}.
     if (open_.size() < 2 || !open_[open_.size() - 2].is_object) return;
     add_to_array(number);
+  }
+
+  void nothing() {
+    if (in_object()) entries_.empty_cell(entries_.column(full_name()));
   }
 
   void add_to_array(double number) {

@@ -145,8 +145,11 @@ void scan_table(UnpackedFile& file, char separator, LogEntries& entries) {
   const auto take = [&] {
     for (std::size_t i = 0; i < std::min(cells.size(), columns.size()); ++i) {
       if (tag == i && has_value) entries.tag(cells[i]);
-      if (columns[i] < 0 || cells[i].empty()) continue;
-      if (const auto value = number_in(cells[i], separator)) entries.cell(columns[i], *value);
+      if (columns[i] < 0) continue;
+      if (const auto value = number_in(cells[i], separator))
+        entries.cell(columns[i], *value);
+      else
+        entries.empty_cell(columns[i]);
     }
     entries.end_record(lines.number());
   };

@@ -95,7 +95,10 @@ class TextScanner {
         const auto word = word_for_number(line.substr(i));
         if (word.length > 0) {
           ++pairs;
-          if (word.is_number) pair(line, name, i, i + word.length, word.value);
+          if (word.is_number)
+            pair(line, name, i, i + word.length, word.value);
+          else
+            entries_.empty_cell(named(line.substr(name, i - name)).column);
           i += word.length;
           name = i;
           continue;

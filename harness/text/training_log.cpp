@@ -138,6 +138,8 @@ class Judgement {
   Began began() const { return began_; }
   // What it costs to know nothing, in nats.
   double nothing() const { return nothing_; }
+  // Which vocabulary it may be; empty: the one that was given, or the usual one.
+  const std::string& asked() const { return asked_; }
   // The same in what the log counts in.
   double even() const { return even_; }
 
@@ -165,6 +167,13 @@ class Judgement {
       return {"fail",
               "must",
               fmt::format("the gradient is NaN in the last {} entries: nothing is learned any more", at_end),
+              {points_.back()},
+              kGoBack};
+    if (curve_.missing > 0)
+      return {"fail",
+              "must",
+              fmt::format("the last {} entries hold no loss, after {}: NaN is often written so",
+                          curve_.missing, shown_loss(points_.back().loss)),
               {points_.back()},
               kGoBack};
     return {"pass", "must", fmt::format("{} entries, all of them numbers", points_.size()), {}};
@@ -436,11 +445,12 @@ class Judgement {
   // Takes it for a run of another vocabulary.
   Finding of_vocabulary(const std::string& words, std::int64_t vocabulary) {
     nothing_ = even_ = std::log(static_cast<double>(vocabulary));
-    return {"pass",
-            "must",
-            fmt::format("{}; {} The vocabulary is taken to be another; --vocabulary says which", words,
-                        question(vocabulary)),
-            {finite_.front()}};
+    asked_ = question(vocabulary);
+    return {
+        "pass",
+        "must",
+        fmt::format("{}; {} The vocabulary is taken to be that one; --vocabulary says which", words, asked_),
+        {finite_.front()}};
   }
 
   Finding above(const std::string& words, double given) {
@@ -526,6 +536,7 @@ class Judgement {
             {first}};
   }
 
+  std::string asked_;  // of the vocabulary
   const TrainingLog& log_;
   const LogCurve& curve_;
   const LogKnowledge& known_;
@@ -658,6 +669,8 @@ Json log_document(const TrainingLog& log, const LogKnowledge& known) {
   document["verdict"] = !wrong.empty()  ? fmt::format("something is wrong: {}", fmt::join(wrong, ", "))
                         : !open.empty() ? fmt::format("incomplete: not assessed: {}", fmt::join(open, ", "))
                                         : "nothing wrong is seen in this log";
+  if (!first.asked().empty())
+    document["verdict"] = fmt::format("{} ({})", document["verdict"].text(), first.asked());
   document["status"] = !wrong.empty() ? 1 : !open.empty() ? 3 : 0;
   return document;
 }

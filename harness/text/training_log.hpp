@@ -35,6 +35,7 @@ struct LogCurve {
   bool steps_known = false;
   std::vector<LogPoint> points;
   std::size_t hidden = 0;                // losses of 0 beside a gradient that is no number: NaN, written as 0
+  std::size_t missing = 0;               // entries at the end that hold no loss where others do
   std::size_t nan_gradients_at_end = 0;  // entries at the end whose gradient is no number
 };
 

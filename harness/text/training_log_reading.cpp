@@ -25,6 +25,9 @@ std::string beginning_of(const std::filesystem::path& path) {
     if (part.empty()) break;
     first.append(part.substr(0, kLooksAt - first.size()));
   }
+  if (first.empty() && file.ends_early())
+    throw InputError(
+        fmt::format("{}: is a gzip file that is damaged from its beginning on", printable(path.string())));
   return first;
 }
 
