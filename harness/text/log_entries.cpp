@@ -169,7 +169,6 @@ void LogEntries::end_record(std::size_t line) {
         preference |= role == Role::preference_loss;
     }
   }
-  if (!record_.empty()) ++records_;
   without_loss_ = loss ? 0 : without_loss_ + nan_gradient;
   if (loss && !summary) {
     if (step != nullptr) point.step = step->value;
@@ -251,17 +250,18 @@ void LogEntries::add(Column& column, LogPoint point, bool has_step, double of, b
   curve.points.push_back(point);
 }
 
-bool LogEntries::names_loss(std::string_view before) const {
-  if (loss_.empty()) return false;
+bool LogEntries::names_loss(std::string_view before, std::string_view name) const {
+  if (loss_.empty() || !loss_.ends_with(name)) return false;
   const auto words = comparable(before);
   return words.ends_with(loss_) &&
          (words.size() == loss_.size() || words[words.size() - loss_.size() - 1] == ' ');
 }
 
-bool LogEntries::has_loss() const {
-  return std::any_of(columns_.begin(), columns_.end(), [&](const Column& column) {
-    return column.curve.count > 0 && (loss_.empty() || column.meaning.role == Role::loss);
-  });
+std::size_t LogEntries::losses() const {
+  std::size_t most = 0;
+  for (const auto& column : columns_)
+    if (loss_.empty() || column.meaning.role == Role::loss) most = std::max(most, column.curve.count);
+  return most;
 }
 
 std::string LogEntries::seen() const {
@@ -335,7 +335,7 @@ void LogEntries::give(TrainingLog& log) const {
     const auto& curve = column.curve;
     log.entries += curve.count;
     if (curve.stride > 1)
-      log.notes.push_back(fmt::format("of {} entries every {}th is judged", curve.count, curve.stride));
+      log.notes.push_back(fmt::format("of {} entries one in {} is judged", curve.count, curve.stride));
     const bool known = curve.with_step == curve.count;
     if (!known)
       log.notes.emplace_back("it does not say its steps; entries are counted instead");

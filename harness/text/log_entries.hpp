@@ -35,12 +35,13 @@ class LogEntries {
   void tag(std::string_view name);
   void end_record(std::size_t line);
 
-  // Whether what stands before a number in a line of text ends with the name that was given for the loss.
-  bool names_loss(std::string_view before) const;
+  // Whether what stands before a number in a line of text ends with the name that was given for the loss;
+  // `name`: as much of it as is a name by itself.
+  bool names_loss(std::string_view before, std::string_view name) const;
   const std::string& given_loss() const { return loss_; }
 
-  bool has_loss() const;
-  std::size_t records() const { return records_; }
+  // How many entries the longest curve has that may be the loss.
+  std::size_t losses() const;
   // "step, lr, perte": the columns that were seen.
   std::string seen() const;
   // The curves to be judged: of the column that is most surely the loss, of several runs side by side each.
@@ -89,7 +90,7 @@ class LogEntries {
   std::vector<int> empty_;  // its columns that hold nothing
   std::string tag_;
   std::size_t others_ = 0, losses_ = 0, known_ = 0;  // how many columns
-  std::size_t records_ = 0, with_loss_ = 0, with_reward_ = 0, with_preference_ = 0;
+  std::size_t with_loss_ = 0, with_reward_ = 0, with_preference_ = 0;
   std::size_t without_loss_ = 0;  // records at the end whose gradient is NaN and whose loss is left out
 };
 

@@ -18,8 +18,7 @@ class LogLines {
   explicit LogLines(UnpackedFile& file) : file_(file) {}
   // The next line that is not empty, valid until the next call.
   bool next(std::string_view& line);
-  // Counted as an editor counts them: a line that a progress bar draws over and over is one. With numbers of
-  // its own for each drawing where there is no \n at all.
+  // From 1. What a progress bar draws over itself counts each time; "\r\n" is one end.
   std::size_t number() const { return number_; }
 
  private:

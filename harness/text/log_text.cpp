@@ -127,7 +127,7 @@ class TextScanner {
     Named one;
     one.speaks_of_validation = text.speaks_of_validation;
     one.has_name = !text.name.empty();
-    if (entries_.names_loss(before))
+    if (one.has_name && entries_.names_loss(before, text.name))
       one.column = name_of_loss_;
     else if (one.has_name)
       one.column = entries_.column(text.name, text.meaning);

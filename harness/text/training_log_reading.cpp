@@ -12,6 +12,7 @@ namespace {
 
 // libstdc++ matches regular expressions recursively.
 constexpr std::size_t kLongestMatched = 4096;
+constexpr std::size_t kEnough = 10;  // entries, not to look for others
 constexpr std::size_t kLooksAt = std::size_t{1} << 14;
 
 enum class Shape { json, table, text, pattern };
@@ -87,8 +88,6 @@ std::string shown_beginning(std::string_view text) {
 }  // namespace
 
 TrainingLog read_training_log(const std::filesystem::path& path, const LogReading& reading) {
-  TrainingLog log;
-  log.file = path.string();
   const auto beginning = beginning_of(path);
   const char separator = separator_of_table(beginning);
   std::vector<Shape> shapes;
@@ -99,10 +98,13 @@ TrainingLog read_training_log(const std::filesystem::path& path, const LogReadin
     if (separator != 0) shapes.push_back(Shape::table);
     shapes.push_back(Shape::text);
   }
+  TrainingLog best;
   std::string seen;
   for (const auto shape : shapes) {
     UnpackedFile file(path);
     LogEntries entries(reading.column);
+    TrainingLog log;
+    log.file = path.string();
     switch (shape) {
       case Shape::json:
         log.read_as = scan_json(file, entries) ? "JSON lines" : "JSON";
@@ -119,19 +121,19 @@ TrainingLog read_training_log(const std::filesystem::path& path, const LogReadin
         log.read_as = "text, by a pattern";
         scan_pattern(file, reading.pattern, entries);
     }
-    // What was taken for something else may be text, such as a log that begins with its settings.
-    if (!entries.has_loss()) {
-      if (seen.empty()) seen = entries.seen();
-      continue;
+    if (seen.empty()) seen = entries.seen();
+    if (entries.losses() > best.entries) {
+      entries.give(log);
+      if (file.ends_early())
+        log.notes.emplace_back("the gzip file is cut or damaged; what comes before is judged");
+      log.sha256 = file.sha256();
+      best = std::move(log);
     }
-    entries.give(log);
-    if (log.curves.empty()) continue;
-    if (file.ends_early())
-      log.notes.emplace_back("the gzip file is cut or damaged; what comes before is judged");
-    log.sha256 = file.sha256();
-    return log;
+    // What was taken for something else may be text: a log that begins with its settings, in JSON.
+    if (best.entries >= kEnough) break;
   }
-  refuse(log.file, reading, seen, beginning);
+  if (best.curves.empty()) refuse(path.string(), reading, seen, beginning);
+  return best;
 }
 
 }  // namespace plumbline
