@@ -3,6 +3,7 @@
 Run by CTest as `python log.test.py PROGRAM`.
 """
 
+import concurrent.futures
 import gzip
 import json
 import math
@@ -145,6 +146,15 @@ SHAPES = {
     "a table of a notebook": pretty,
     "a comment for a header": lambda rows: "# step loss\n" + "".join(f"{step} {loss:.6f}\n" for step, loss in rows),
     "settings, then text": lambda rows: json.dumps({"model": {"loss": "cross entropy", "lr": 0.1}}) + "\n" + "".join(f"step {step} loss {loss:.4f}\n" for step, loss in rows),
+    "fairseq, in bits": by_lines(lambda step, loss: f"2026-03-01 10:00:00 | INFO | train_inner | epoch 001:  {step:6d} / 40000 loss={loss / math.log(2):.3f}, nll_loss={loss / math.log(2):.3f}, ppl={math.exp(loss):.2f}, wps=1000, ups=0.5, num_updates={step}, lr=1e-4, gnorm=1.2, loss_scale=128"),
+    "rich's bar": by_lines(lambda step, loss: f"Epoch 0/9 \u2501\u2501\u2578\u2501\u2501 {step}/40000 0:00:01 \u2022 0:00:09 9.3it/s v_num: 0.000 train_loss: {loss:.3f}"),
+    "in Chinese": by_lines(lambda step, loss: f"\u7b2c1\u8f6e \u6b65\u6570\uff1a{step}\uff0c\u8bad\u7ec3\u635f\u5931\uff1a{loss:.4f}\uff0c\u5b66\u4e60\u7387\uff1a0.0001"),
+    "nemo": by_lines(lambda step, loss: f"Training epoch 0, iteration {step}/39999 | lr: 1e-05 | global_batch_size: 128 | global_step: {step} | reduced_train_loss: {loss:.4f} | train_step_timing in s: 1.23 | consumed_samples: {step * 128}"),
+    "olmo": by_lines(lambda step, loss: f"2026-03-01 10:00:00.123\tolmo.train:898\tINFO\t[step={step}/739328,epoch=0]\n    optim/total_grad_norm=0.5\n    train/CrossEntropyLoss={loss:.3f}\n    throughput/total_tokens=1,000,000"),
+    "lines of a container": by_lines(lambda step, loss: json.dumps({"log": f"step {step}: loss {loss:.4f}\n", "stream": "stdout", "time": "2026-03-01T10:00:00.123Z"})),
+    "a table by column": lambda rows: json.dumps({name: {str(i): row[k] for i, row in enumerate(rows)} for k, name in enumerate(("step", "loss"))}),
+    "swanlab": lambda rows: "step,train/loss_step,train/loss_timestamp,train/loss\n" + "".join(f"{step},{step},1755760100{step},{loss}\n" for step, loss in rows),
+    "comet": lambda rows: json.dumps([{"metricName": "loss", "metricValue": str(loss), "timestamp": 1755760100000 + step, "step": step, "runContext": "train"} for step, loss in rows]),
     "only held-out text": by_lines(lambda step, loss: f"step:{step}/40000 val_loss:{loss:.4f} train_time:12345ms"),
 }
 
@@ -346,11 +356,20 @@ class Formats(Logs):
 class Shapes(Logs):
     def test_every_shape_is_read_whatever_it_is_called(self):
         """A sound run, one that sees what it is to predict and one that becomes NaN, by trainers that print first at step 100."""
-        for name, shape in SHAPES.items():
-            for kind, losses, status in (("sound", curve(300), 0), ("leak", leak(300), 1), ("broken", becomes_nan(300), 1)):
-                with self.subTest(name, kind=kind):
-                    self.assertEqual(self.status(shape(self.rows(losses))), status, self.said)
-                    self.assertIn({"sound": "nothing wrong", "leak": "wrong: speed\n", "broken": "wrong: finite\n"}[kind], self.said.splitlines(True)[0])
+        kinds = {"sound": (curve(300), 0, "nothing wrong is seen"), "leak": (leak(300), 1, "something is wrong: speed"),
+                 "broken": (becomes_nan(300), 1, "something is wrong: finite")}
+        runs = {}
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            for i, (name, shape) in enumerate(SHAPES.items()):
+                for kind, (losses, _, _) in kinds.items():
+                    path = self.root / f"{i}-{kind}"
+                    path.write_bytes(shape(self.rows(losses)).encode())
+                    runs[name, kind] = pool.submit(self.run_it, path)
+        for (name, kind), run in runs.items():
+            with self.subTest(name, kind=kind):
+                run, (_, status, words) = run.result(), kinds[kind]
+                self.assertEqual(run.returncode, status, run.stdout + run.stderr)
+                self.assertIn(words, run.stdout.splitlines()[0])
 
     def test_files_in_other_bytes(self):
         text = SHAPES["minimind"](self.rows(leak(300)))
@@ -489,6 +508,27 @@ class Beginnings(Logs):
         warm = [START - 0.0001 * i * i if i < 100 else START - 1 - 3 * (1 - math.exp(-(i - 100) / 100)) for i in range(400)]
         self.judged_at(warm, 0)
 
+    def test_nan_that_is_left_out(self):
+        """Written as nothing for long, where training goes on; but what is evaluated at the end has no loss either."""
+        losses = curve(60)
+        objects = [{"step": i, "loss": loss, "lr": 0.1} for i, loss in enumerate(losses)]
+        lines = lambda entries: "".join(json.dumps(entry) + "\n" for entry in entries)
+        self.assertEqual(self.status(lines(objects + [{"step": 60 + i, "loss": None, "lr": 0.1} for i in range(20)])), 1, self.said)
+        self.assertEqual(self.status(lines(objects + [{"step": 60 + i, "loss": None, "accuracy": 0.4} for i in range(20)])), 0, self.said)
+        table = "step,loss,lr,accuracy\n" + "".join(f"{i},{loss},0.1,\n" for i, loss in enumerate(losses))
+        self.assertEqual(self.status(table + "".join(f"{60 + i},,0.1,\n" for i in range(20))), 1, self.said)
+        self.assertEqual(self.status(table + "".join(f"{60 + i},,,0.4\n" for i in range(20))), 0, self.said)
+        text = "".join(f"step {i} loss {loss:.4f}\n" for i, loss in enumerate(losses))
+        for nothing in ("None", "nan", "-nan(ind)", "1.#QNAN", "Infinity"):
+            self.assertEqual(self.status(text + f"step 60 loss {nothing}\n" * 20), 1, self.said)
+        megatron = "".join(f" iteration {i:8d}/ 500000 | lm loss: {loss:E} | grad norm: 2.1 |\n" for i, loss in enumerate(losses))
+        self.assertEqual(self.status(megatron + " iteration       60/ 500000 | loss scale: 1.0 | grad norm: nan |\n" * 20), 1, self.said)
+
+    def test_noise_is_no_rise(self):
+        for seed in range(4):
+            chance = random.Random(seed)
+            self.judged_at([max(0.05, 1.8 + 0.5 * math.exp(-i / 50) + chance.gauss(0, 0.6)) for i in range(25 if seed % 2 else 400)], 0)
+
     def test_zero_that_was_nan(self):
         lines = [python_dict(i, loss) for i, loss in enumerate(curve(100))]
         zero = "{'loss': 0.0, 'grad_norm': nan, 'learning_rate': 5e-05, 'epoch': 0.5}"
@@ -529,6 +569,29 @@ class BadInput(Logs):
         self.refused("loss 3\n", "one group", arguments=["--pattern", "loss"])
         self.refused("loss 3\n", "is train.log itself".replace("train.log", str(self.root / "train.log")), arguments=["-o", self.root / "train.log"])
         self.refused("loss 3\n", "is a directory", arguments=["-o", self.root])
+
+    def test_what_was_found_instead_is_said(self):
+        rows = "".join(f"{i},{loss},{loss}\n" for i, loss in enumerate(curve(60)))
+        self.refused("step,train,val\n" + rows, "its columns: step, train, val", "it begins 'step,train,val' / '0,8.76", "--loss COLUMN")
+        self.refused(rows, "its columns: column 1, column 2, column 3")
+        self.refused("perte 3.2 a 1\nperte 3.1 a 2\n", "its columns: perte, a", "it begins 'perte 3.2 a 1' / 'perte 3.1 a 2'")
+        self.refused("step 1 loss 3\n" * 20, "no column is called 'perte'", "its columns: step, loss", arguments=["--loss", "perte"])
+        self.refused("\x1b[31m\u202eloss\n", "it begins '?[31m?loss'")
+        for content, name, option in (("step,train,val\n" + rows, "train.csv", "train"), (rows, "rows", "column 2"),
+                                      ("".join(f"[{i}] ma perte = {loss}, aux perte = 1\n" for i, loss in enumerate(curve(60))), "a.log", "ma perte"),
+                                      ("".join(json.dumps({"at": {"perte": loss}}) + "\n" for loss in curve(60)), "a.jsonl", "at/perte"),
+                                      ("".join(f"\u6b65 {i} \u8bef\u5dee\uff1a{loss}\n" for i, loss in enumerate(curve(60))), "b.log", "\u8bef\u5dee")):
+            path = self.root / name
+            path.write_text(content)
+            run = self.run_it(path, "--loss", option)
+            self.assertEqual(run.returncode, 0, run.stdout + run.stderr)
+            self.assertIn("60 entries", run.stdout)
+
+    def test_what_is_no_text(self):
+        for content, words in ((b"\x28\xb5\x2f\xfd1234", "compressed by zstd"), (b"PK\x03\x04abcd", "a zip archive"), (b"\xfd7zXZ\0", "compressed by xz"),
+                               (b"\x1f\x8b\x08\x00garbage", "damaged"), (bytes(range(256)) * 1000, "no loss was found"), (b"\0" * 100000, "no loss was found"),
+                               (gzip.compress(b"\0" * 20_000_000), "no loss was found"), (b'{"a":' + b"[" * 500_000, "no loss was found")):
+            self.refused(content, words)
 
     def test_hostile_text(self):
         # Long lines, control characters, markup: nothing of it is shown, nothing takes long.
