@@ -17,6 +17,7 @@ import unittest
 import xml.etree.ElementTree
 
 PROGRAM = None
+STUDIES = None  # what PROGRAM runs for `log`: asked itself, since starting both takes most of the time
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 V = 6400
 START = math.log(V)
@@ -166,7 +167,7 @@ class Logs(unittest.TestCase):
         self.root = pathlib.Path(folder.name)
 
     def run_it(self, *arguments):
-        return subprocess.run([PROGRAM, "log", *map(str, arguments)], capture_output=True, text=True, timeout=60)
+        return subprocess.run([STUDIES, "log", *map(str, arguments)], capture_output=True, text=True, timeout=60)
 
     def judged(self, content, status, *arguments, name="train.log"):
         path, out, picture = self.root / name, self.root / "log.json", self.root / "log.svg"
@@ -401,9 +402,8 @@ class Beginnings(Logs):
         return [end + (start - end) * math.exp(-3 * i / steps) + chance.gauss(0, noise) for i in range(steps)]
 
     def test_fine_tuning_starts_low(self):
-        for start, end in ((2.5, 1.9), (1.1, 0.7), (4.6, 2.2), (0.9, 0.45)):
-            for shape in ("minimind, newer", "trainer", "lightning's table"):
-                self.judged_at(self.noisy(start, end), 0, shape=shape)
+        for start, end, shape in ((2.5, 1.9, "minimind, newer"), (1.1, 0.7, "trainer"), (4.6, 2.2, "lightning's table"), (0.9, 0.45, "trainer state")):
+            self.judged_at(self.noisy(start, end), 0, shape=shape)
         self.judged_at(self.noisy(2.5, 2.45), 0)  # hardly anything to learn
         self.judged_at(self.noisy(2.5, 1.9)[:200] + [float("nan")] * 20, 1)
         self.judged_at(self.noisy(2.5, 1.9)[:200] + [2.0 + 0.1 * i for i in range(60)], 1)
@@ -442,7 +442,7 @@ class Beginnings(Logs):
             self.assertIn(f"ln {vocabulary} = ", self.said)
             self.judged_at(leak(300, start), 1)
             self.assertIn("something is wrong: speed (it starts at", self.said)
-            self.judged_at(sound, 0, "--vocabulary", vocabulary)
+        self.judged_at(sound, 0, "--vocabulary", vocabulary)
         self.judged_at([loss + 2.06 for loss in curve(300)], 1, "--vocabulary", V)
         self.assertIn("ln 50257 = 10.82?", self.said)
 
@@ -606,6 +606,13 @@ class BadInput(Logs):
 
 
 class Documents(Logs):
+    def test_the_one_entry_judges_logs(self):
+        path = self.root / "train.log"
+        for losses, status in ((curve(300), 0), (leak(300), 1), (curve(3), 3)):
+            path.write_text(self.minimind(losses))
+            run = subprocess.run([PROGRAM, "log", path], capture_output=True, text=True, timeout=60)
+            self.assertEqual(run.returncode, status, run.stdout + run.stderr)
+
     def test_the_document_follows_its_schema(self):
         import jsonschema
         schema = json.loads((ROOT / "harness" / "text" / "training_log.schema.json").read_text())
@@ -618,5 +625,7 @@ class Documents(Logs):
 
 
 if __name__ == "__main__":
-    PROGRAM = str(pathlib.Path(sys.argv.pop(1)).resolve())
+    PROGRAM = pathlib.Path(sys.argv.pop(1)).resolve()
+    STUDIES = PROGRAM.with_name("plumbline-studies")
+    STUDIES = STUDIES if STUDIES.exists() else PROGRAM
     unittest.main(verbosity=1)
