@@ -460,10 +460,11 @@ class Beginnings(Logs):
         self.judged_at([8.3, 7.0, 6.2], 3, steps=range(100, 400, 100))
 
     def test_a_sum_over_steps(self):
-        for parts in (4, 8, 32):
+        for parts in (4, 8, 40):
             self.judged_at([loss * parts for loss in curve(300)], 0)
             self.assertIn(f"the sum over {parts} steps", self.said)
             self.judged_at([loss * parts for loss in leak(300)], 1)
+        self.judged_at([loss * 8 for loss in self.noisy(2.3, 1.8)], 0, "--from-checkpoint")
 
     def test_bits(self):
         bits = by_lines(lambda step, loss: json.dumps({"step": step, "train_bpb": loss}))

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <cstring>
 
 #include "harness/text/log_scanners.hpp"
 

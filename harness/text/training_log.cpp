@@ -44,7 +44,7 @@ constexpr double kMostOfVocabulary = 13;                  // nats: the logarithm
 constexpr std::int64_t kSmallVocabularies[] = {65, 256};
 constexpr double kNearSmall = 0.06;
 // Steps of gradient accumulation, whose losses some trainers add up, and some divide.
-constexpr int kAccumulations[] = {2, 4, 8, 16, 32, 64, 128};
+constexpr int kAccumulations[] = {2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64, 96, 128};
 constexpr double kNearAccumulated = 0.02;  // of the whole
 constexpr double kLeastOfSum = 0.15;       // of its start, that a sum of sound losses keeps
 
@@ -466,23 +466,24 @@ class Judgement {
     if (!known_.vocabulary && first.loss < kMostOfVocabulary)
       return of_vocabulary(words, is_near ? nearest : std::llround(std::exp(first.loss)));
     if (is_near) hint = " " + question(nearest);
-    std::vector<double> wholes{given};
-    if (!known_.vocabulary)
-      for (const auto vocabulary : {32000, 50257}) wholes.push_back(std::log(vocabulary));
-    for (const auto whole : wholes)
-      for (const int parts : kAccumulations)
-        if (std::abs(first.loss - parts * whole) < kNearAccumulated * parts * whole &&
-            smooth_[lowest()] > kLeastOfSum * first.loss) {
-          nothing_ = whole;
-          scale_ = parts;
-          even_ = whole * parts;
-          return {
-              "pass",
+    // What is too wide at its beginning falls much further than a sum of sound losses.
+    const bool falls_like_a_sum = smooth_[lowest()] > kLeastOfSum * first.loss;
+    for (const int parts : kAccumulations) {
+      if (!falls_like_a_sum || std::abs(first.loss - parts * given) > kNearAccumulated * parts * given)
+        continue;
+      scale_ = parts;
+      even_ = given * parts;
+      return {"pass",
               "must",
-              fmt::format("{}: {} times {}; it is taken for the sum over {} steps of gradient accumulation",
-                          words, parts, shown_loss(whole), parts),
+              fmt::format("{}: {} times that; it is taken for the sum over {} steps of gradient accumulation",
+                          words, parts, parts),
               {first}};
-        }
+    }
+    if (known_.from_checkpoint && falls_like_a_sum)
+      return {"pass",
+              "must",
+              fmt::format("{}; is it the sum over steps of gradient accumulation, or over tokens?", words),
+              {first}};
     return {"fail",
             "must",
             fmt::format("{}: worse than knowing nothing; is the initialisation too wide (a tied matrix drawn "

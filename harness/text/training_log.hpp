@@ -60,8 +60,8 @@ struct LogReading {
 };
 
 // Lines of text, tables and JSON in every usual shape, told apart by what they say and not by their names;
-// also in gzip and UTF-16. Of more than half a million entries as many are kept, evenly spread, and every first
-// NaN. Errors: InputError where there is no loss at all, with the columns that there are.
+// also in gzip and UTF-16. Of more than half a million entries as many are kept, evenly spread, and every
+// first NaN. Errors: InputError where there is no loss at all, with the columns that there are.
 TrainingLog read_training_log(const std::filesystem::path& file, const LogReading& reading);
 
 // What is known of the run beside its log.
