@@ -325,7 +325,8 @@ int verify(Verification verification) {
   if (kind == "reference" && name.starts_with("defect:") && notes.empty() && !reports::any_failed(result) &&
       !verification.shard)
     closing = fmt::format("nothing failed {}: it changes nothing there, or nothing that was asked", name);
-  if (!closing.empty()) result.header.notes.push_back(closing);
+  auto& said = result.header.notes;
+  if (!closing.empty() && std::find(said.begin(), said.end(), closing) == said.end()) said.push_back(closing);
   reports::conclude(result);
   reports::write(result, verification.out.string(), logs_of({&candidate}));
   terminal.end(result, verification.out.string());

@@ -16,14 +16,16 @@ namespace {
 
 class Checkpoint : public Candidate {
  public:
-  Checkpoint(Description description, Weights weights)
-      : description_(std::move(description)), weights_(std::move(weights)) {}
+  Checkpoint(Description description, Weights weights, std::string defaults)
+      : description_(std::move(description)), weights_(std::move(weights)), defaults_(std::move(defaults)) {}
   const Description& describe() const override { return description_; }
   const Weights& weights() const override { return weights_; }
+  std::string closing_note() const override { return defaults_; }
 
  private:
   Description description_;
   Weights weights_;
+  std::string defaults_;  // which settings were taken as its class's defaults; empty: none
 };
 
 // The layer that a name belongs to, or -1.
@@ -79,24 +81,20 @@ std::unique_ptr<Candidate> open_checkpoint(const std::filesystem::path& path, co
   description.kind = files.config ? "checkpoint" : "state_dict";
   description.sha256 = files.sha256;
   description.notes = files.notes;
-  description.configuration =
-      files.config ? read_settings(*files.config, files.config_path) : settings_from_shapes(files.tensors);
+  std::vector<std::string> defaults;
+  description.configuration = files.config ? read_settings(*files.config, files.config_path, &defaults)
+                                           : settings_from_shapes(files.tensors);
+  description.notes.insert(description.notes.end(), defaults.begin(), defaults.end());
   if (files.config) description.stated = *files.config;
   Weights weights;
   for (const auto& [name, values] : files.tensors) {
-    // Tables that older versions stored with the weights: computed, not learned.
-    if (name.ends_with("rotary_emb.inv_freq") || name == "freqs_cos" || name == "freqs_sin" ||
-        name == "model.freqs_cos" || name == "model.freqs_sin") {
-      description.notes.push_back(
-          fmt::format("{} is a table that the code computes itself; it was not judged", name));
-      continue;
-    }
     description.parameters.push_back({name, values.sizes().vec(), values.scalar_type()});
     weights[name] = values;
   }
   adopt_head_as_embedding(description, weights);
   if (weights.empty()) throw InputError(fmt::format("{}: holds no parameters", path.string()));
-  return std::make_unique<Checkpoint>(std::move(description), std::move(weights));
+  return std::make_unique<Checkpoint>(std::move(description), std::move(weights),
+                                      defaults.empty() ? "" : defaults.front());
 }
 
 void export_checkpoint(const Specification& specification, const std::filesystem::path& directory) {

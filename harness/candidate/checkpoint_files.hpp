@@ -11,8 +11,7 @@
 
 namespace plumbline {
 
-// As stored: dtype kept, contiguous, CPU. The name is without the prefixes "module." and "_orig_mod." that
-// wrappers add.
+// As stored: dtype kept, contiguous, CPU. The name is canonical, as far as checkpoint_names.hpp can tell.
 struct NamedTensor {
   std::string name;
   at::Tensor values;
@@ -26,10 +25,11 @@ struct CheckpointFiles {
   std::string sha256;  // over "relative name\0sha256 of the content\n" of every file read, sorted by name
 };
 
-// `path` is a directory (config.json, and model.safetensors, or model.safetensors.index.json and its shards,
-// or pytorch_model.bin), a .safetensors file, or a state dict in a .pth, .pt or .bin file. The latter two
-// kinds of pickle are read by `python` running read_state_dict.py from `script_directory`, in a child under
-// limits and with weights_only. InputError names the file and what was expected.
+// `path` is a directory (config.json, and model.safetensors or pytorch_model.bin, or the index of either and
+// its shards; or what torch.distributed.checkpoint writes, with or without config.json), a .safetensors file,
+// or a state dict in a .pth, .pt, .bin or .ckpt file. Pickles are read by `python` running read_state_dict.py
+// from `script_directory`, in a child under limits and with weights_only. InputError names the file and what
+// was expected, or what the file is instead.
 CheckpointFiles read_checkpoint(const std::filesystem::path& path, const std::string& python,
                                 const std::string& script_directory);
 

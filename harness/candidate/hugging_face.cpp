@@ -1,14 +1,138 @@
 #include "harness/candidate/hugging_face.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
+#include <array>
 #include <optional>
 
+#include "harness/candidate/checkpoint_names.hpp"
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
 
 namespace plumbline {
 namespace {
+
+// A class of models: what it takes for a setting that config.json leaves out, as one does that it would save
+// as its default. Sizes are none of these: they are always written, and never guessed.
+struct Family {
+  const char* model_type;
+  const char* rotary;
+  Json defaults;  // under config.json's keys; a setting that the class does not have is what it always does
+};
+
+const Json kQueryHeads =
+    "num_attention_heads";  // in place of a number of key/value heads: as many as queries
+
+const std::vector<Family>& families() {
+  static const std::vector<Family> all = {{"llama",
+                                           "halves",
+                                           {{"hidden_act", "silu"},
+                                            {"rms_norm_eps", 1e-6},
+                                            {"rope_theta", 10000.0},
+                                            {"attention_bias", false},
+                                            {"mlp_bias", false},
+                                            {"attention_dropout", 0.0},
+                                            {"tie_word_embeddings", false},
+                                            {"num_key_value_heads", kQueryHeads},
+                                            {"max_position_embeddings", 2048}}},
+                                          {"mistral",
+                                           "halves",
+                                           {{"hidden_act", "silu"},
+                                            {"rms_norm_eps", 1e-6},
+                                            {"rope_theta", 10000.0},
+                                            {"attention_bias", false},
+                                            {"mlp_bias", false},
+                                            {"attention_dropout", 0.0},
+                                            {"tie_word_embeddings", false},
+                                            {"num_key_value_heads", 8},
+                                            {"sliding_window", 4096},
+                                            {"max_position_embeddings", 131072}}},
+                                          {"qwen2",
+                                           "halves",
+                                           {{"hidden_act", "silu"},
+                                            {"rms_norm_eps", 1e-6},
+                                            {"rope_theta", 10000.0},
+                                            {"attention_bias", true},
+                                            {"mlp_bias", false},
+                                            {"attention_dropout", 0.0},
+                                            {"tie_word_embeddings", false},
+                                            {"num_key_value_heads", 32},
+                                            {"use_sliding_window", false},
+                                            {"sliding_window", 4096},
+                                            {"max_position_embeddings", 32768}}},
+                                          {"minimind",
+                                           "halves",
+                                           {{"hidden_act", "silu"},
+                                            {"rms_norm_eps", 1e-5},
+                                            {"rope_theta", 1e6},
+                                            {"attention_bias", false},
+                                            {"mlp_bias", false},
+                                            {"dropout", 0.0},
+                                            {"tie_word_embeddings", true},
+                                            {"num_key_value_heads", 2},
+                                            {"max_position_embeddings", 32768}}}};
+  return all;
+}
+
+// MiniMind's first version is of the same model_type, and calls its settings as Meta does.
+const Family kFirstMiniMind{"minimind",
+                            "pairs",
+                            {{"hidden_act", "silu"},
+                             {"rms_norm_eps", 1e-5},
+                             {"rope_theta", 10000.0},
+                             {"attention_bias", false},
+                             {"mlp_bias", false},
+                             {"dropout", 0.0},
+                             {"tie_word_embeddings", true},
+                             {"max_position_embeddings", 8192}}};
+constexpr std::array<std::pair<const char*, const char*>, 7> kFirstNames{
+    {{"dim", "hidden_size"},
+     {"n_layers", "num_hidden_layers"},
+     {"n_heads", "num_attention_heads"},
+     {"n_kv_heads", "num_key_value_heads"},
+     {"hidden_dim", "intermediate_size"},
+     {"norm_eps", "rms_norm_eps"},
+     {"max_seq_len", "max_position_embeddings"}}};
+
+constexpr const char* kExperts = "a mixture of experts";
+constexpr const char* kNormsOfHeads = "norms of queries and keys";
+const std::map<std::string, const char*> kOtherArchitectures{
+    {"gpt2", "learned positions, LayerNorm, no gate in the feed-forward"},
+    {"gpt_bigcode", "learned positions, LayerNorm, no gate in the feed-forward"},
+    {"gpt_neo", "learned positions, LayerNorm, no gate in the feed-forward"},
+    {"gpt_neox", "LayerNorm, no gate in the feed-forward"},
+    {"gptj", "LayerNorm, no gate in the feed-forward"},
+    {"opt", "learned positions, LayerNorm, no gate in the feed-forward"},
+    {"bloom", "ALiBi, LayerNorm, no gate in the feed-forward"},
+    {"falcon", "LayerNorm, no gate in the feed-forward"},
+    {"phi", "LayerNorm, no gate in the feed-forward"},
+    {"bert", "an encoder, LayerNorm"},
+    {"t5", "an encoder and a decoder"},
+    {"gemma", "a scaled embedding, norms that add one to their weight"},
+    {"gemma2", "a scaled embedding, norms that add one to their weight, capped logits"},
+    {"gemma3_text", "a scaled embedding, norms that add one to their weight"},
+    {"phi3", "one matrix for queries, keys and values"},
+    {"olmo2", kNormsOfHeads},
+    {"qwen3", kNormsOfHeads},
+    {"mixtral", kExperts},
+    {"qwen2_moe", kExperts},
+    {"qwen3_moe", kExperts},
+    {"deepseek_v2", kExperts},
+    {"deepseek_v3", kExperts},
+    {"gpt_oss", kExperts},
+    {"minimind_moe", kExperts},
+    {"mamba", "a state space instead of attention"}};
+
+// quantization_config.quant_method, in words.
+const std::map<std::string, const char*> kQuantisations{{"bitsandbytes", "bitsandbytes"},
+                                                        {"gptq", "GPTQ"},
+                                                        {"awq", "AWQ"},
+                                                        {"fp8", "fp8, 8-bit floating point"},
+                                                        {"fbgemm_fp8", "fp8, 8-bit floating point"},
+                                                        {"hqq", "HQQ"},
+                                                        {"aqlm", "AQLM"},
+                                                        {"mxfp4", "MXFP4"}};
 
 class Config {
  public:
@@ -33,15 +157,24 @@ class Config {
           fmt::format("'{}' is {}, expected {}", key, printable(value->dump({.ascii = true}), 80), expected));
     settings[setting] = {*value, place(key)};
   }
-  void take_size(const std::string& key) {
-    take(key, key, &Json::is_integer, "a whole number");
-    const auto found = settings.find(key);
+  void take_size(const std::string& key) { take_size(key, key); }
+  void take_size(const std::string& key, const std::string& setting) {
+    take(key, setting, &Json::is_integer, "a whole number");
+    const auto found = settings.find(setting);
     if (found == settings.end()) return;
     const auto& value = found->second.value;
     if (value.is_unsigned() && value.get<std::uint64_t>() > (1u << 30))
       refuse(fmt::format("'{}' is {}: no such model exists", key, value.dump()));
     if (value.get<std::int64_t>() < 1)
       refuse(fmt::format("'{}' is {}, expected at least 1: no such model exists", key, value.dump()));
+  }
+
+  // The same setting under another name.
+  void take_as(const char* key, const char* setting) {
+    if (setting == std::string("rms_norm_eps"))
+      take(key, setting, &Json::is_number, "a number");
+    else
+      take_size(key, setting);
   }
 
   std::optional<std::int64_t> size(const std::string& key) const {
@@ -102,6 +235,73 @@ void take_rotary(Config& config) {
   config.settings["rope_type"] = {type, where};
 }
 
+// What the family takes for what config.json leaves out, with a sentence that says so.
+void take_defaults(const Family& family, const char* dropout_key, Config& config,
+                   std::vector<std::string>* notes) {
+  std::vector<std::string> keys, values;
+  for (const auto& [key, usual] : family.defaults.items()) {
+    const auto setting = key == dropout_key ? std::string("dropout") : key;
+    if (key.find("sliding_window") != std::string::npos || config.settings.contains(setting)) continue;
+    auto value = usual;
+    if (key == "num_key_value_heads" && (usual == kQueryHeads || config.raw().contains(key))) {
+      const auto heads = config.size("num_attention_heads");
+      if (!heads) continue;
+      value = *heads;
+    }
+    config.settings[setting] = {
+        value,
+        fmt::format("the default of model_type {}, config.json does not say {}", family.model_type, key)};
+    keys.push_back(key);
+    values.push_back(fmt::format("{} {}", key, value.dump()));
+  }
+  if (notes != nullptr && !keys.empty())
+    notes->push_back(
+        fmt::format("config.json does not say {}; what model_type {} does by default was taken: {}",
+                    fmt::join(keys, ", "), family.model_type, fmt::join(values, ", ")));
+}
+
+// A window within which attention stays is no part of any specification.
+void refuse_window(const Family& family, const Config& config) {
+  const auto said = [&](const char* key) {
+    return config.raw().contains(key) ? config.raw()[key] : family.defaults.value(key, Json());
+  };
+  const auto window = said("sliding_window"), used = said("use_sliding_window");
+  const auto positions = config.size("max_position_embeddings");
+  if (!family.defaults.contains("sliding_window") || !window.is_number() || used == false) return;
+  if (positions && window.get<double>() >= static_cast<double>(*positions)) return;
+  config.refuse(fmt::format(
+      "'sliding_window' is {}: attention that stays within a window is another architecture", window.dump()));
+}
+
+void refuse_quantised(const Config& config) {
+  const auto* quantised = config.at("quantization_config");
+  if (quantised == nullptr) return;
+  const auto said = quantised->is_object() ? quantised->value("quant_method", Json()) : Json();
+  const auto method = said.is_string() ? said.get<std::string>() : "by a method that it does not name";
+  const auto known = kQuantisations.find(method);
+  std::string words = known == kQuantisations.end() ? printable(method, 60) : known->second;
+  for (const auto* key : {"load_in_8bit", "load_in_4bit"})
+    if (quantised->is_object() && quantised->value(key, Json()) == true)
+      words += key == std::string("load_in_8bit") ? ", 8 bits" : ", 4 bits";
+  config.refuse(fmt::format("the checkpoint is quantised ({}); {}", words, kDequantise));
+}
+
+const Family& family_of(const std::string& model_type, const Config& config) {
+  std::vector<std::string> known;
+  for (const auto& family : families()) {
+    if (family.model_type == model_type)
+      return model_type == "minimind" && config.at("dim") != nullptr ? kFirstMiniMind : family;
+    known.push_back(fmt::format("\"{}\"", family.model_type));
+  }
+  const auto other = kOtherArchitectures.find(model_type);
+  const auto advice = fmt::format("Plumbline reads model types {}", fmt::join(known, ", "));
+  if (other != kOtherArchitectures.end())
+    config.refuse(fmt::format("'{}' is another architecture ({}): {}", model_type, other->second, advice));
+  config.refuse(
+      fmt::format("unknown architecture '{}': {}; of one of your own judge the code, through an adapter",
+                  printable(model_type, 60), advice));
+}
+
 void refuse_impossible(const Config& config) {
   const auto hidden = config.size("hidden_size"), heads = config.size("num_attention_heads"),
              groups = config.size("num_key_value_heads");
@@ -138,19 +338,16 @@ void refuse_impossible(const Config& config) {
 
 }  // namespace
 
-std::map<std::string, Setting> read_settings(const Json& raw, const std::string& file) {
-  if (!raw.is_object()) throw InputError(fmt::format("{}: expected a JSON object", file));
-  Config config(raw, file);
+std::map<std::string, Setting> read_settings(const Json& said, const std::string& file,
+                                             std::vector<std::string>* notes) {
+  if (!said.is_object()) throw InputError(fmt::format("{}: expected a JSON object", file));
+  Config config(said, file);
   const auto* type = config.at("model_type");
   if (type == nullptr || !type->is_string())
     config.refuse("'model_type' is missing; expected \"llama\" or \"minimind\"");
   const auto model_type = type->get<std::string>();
-  if (model_type != "llama" && model_type != "minimind")
-    config.refuse(
-        fmt::format("unknown architecture '{}': Plumbline reads model types \"llama\" and \"minimind\"",
-                    printable(model_type, 60)));
-  if (config.at("quantization_config") != nullptr)
-    config.refuse("the checkpoint is quantised; expected float32, float16 or bfloat16 weights");
+  const auto& family = family_of(model_type, config);
+  refuse_quantised(config);
   if (config.at("use_moe") != nullptr && *config.at("use_moe") != false)
     config.refuse("'use_moe' is on: a mixture of experts is another architecture");
 
@@ -162,22 +359,27 @@ std::map<std::string, Setting> read_settings(const Json& raw, const std::string&
   config.take("attention_bias", "attention_bias", &Json::is_boolean, "true or false");
   config.take("mlp_bias", "mlp_bias", &Json::is_boolean, "true or false");
   config.take("tie_word_embeddings", "tie_word_embeddings", &Json::is_boolean, "true or false");
-  config.take(model_type == "llama" ? "attention_dropout" : "dropout", "dropout", &Json::is_number,
-              "a number");
+  const auto* dropout_key = family.defaults.contains("dropout") ? "dropout" : "attention_dropout";
+  config.take(dropout_key, "dropout", &Json::is_number, "a number");
+  if (&family == &kFirstMiniMind)
+    for (const auto& [theirs, ours] : kFirstNames) config.take_as(theirs, ours);
   take_rotary(config);
+  take_defaults(family, dropout_key, config, notes);
+  refuse_window(family, config);
   refuse_impossible(config);
 
   // What the named classes do without a setting of their own.
   auto& settings = config.settings;
-  settings["rotary"] = {"halves", fmt::format("model_type {} turns halves", model_type)};
+  settings["rotary"] = {family.rotary, fmt::format("model_type {} turns {}", model_type, family.rotary)};
   if (!settings.contains("head_dim") && settings.contains("hidden_size") &&
       settings.contains("num_attention_heads"))
     settings["head_dim"] = {*config.size("hidden_size") / *config.size("num_attention_heads"),
                             "hidden_size / num_attention_heads"};
-  if (model_type == "minimind" && !settings.contains("intermediate_size") &&
-      raw.contains("intermediate_size") && settings.contains("hidden_size"))
+  const auto* wide = &family == &kFirstMiniMind ? "hidden_dim" : "intermediate_size";
+  if (model_type == "minimind" && !settings.contains("intermediate_size") && said.contains(wide) &&
+      settings.contains("hidden_size"))
     settings["intermediate_size"] = {derived_intermediate_size(*config.size("hidden_size")),
-                                     "intermediate_size is null: model_type minimind derives it"};
+                                     fmt::format("{} is null: model_type minimind derives it", wide)};
   return settings;
 }
 

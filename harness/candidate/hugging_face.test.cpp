@@ -100,15 +100,16 @@ TEST_CASE("hugging_face: a config of transformers 4 or 5 says all that the speci
   CHECK(settings.at("rotary").where == "model_type llama turns halves");
 }
 
-TEST_CASE("hugging_face: MiniMind's own config leaves out what its class has no setting for",
+TEST_CASE("hugging_face: what MiniMind's own config leaves out is what its class does",
           "[candidate][config]") {
   const auto found = values(minimind());
   CHECK(found.at("intermediate_size") == 1408);
   CHECK(found.at("head_dim") == 64);
   CHECK(found.at("dropout") == 0.0);
   CHECK(found.at("rotary") == "halves");
-  for (const auto& key : {"attention_bias", "mlp_bias", "tie_word_embeddings"})
-    CHECK_FALSE(found.contains(key));
+  CHECK(found.at("attention_bias") == false);
+  CHECK(found.at("mlp_bias") == false);
+  CHECK(found.at("tie_word_embeddings") == true);
   auto wide = minimind();
   wide["intermediate_size"] = 2048;
   CHECK(values(wide).at("intermediate_size") == 2048);
@@ -118,15 +119,45 @@ TEST_CASE("hugging_face: MiniMind's own config leaves out what its class has no 
         "'use_moe' is on: a mixture of experts is another architecture");
 }
 
-TEST_CASE("hugging_face: what a config does not say, or says as null, is left out", "[candidate][config]") {
+TEST_CASE("hugging_face: what a config does not say, or says as null, is its class's default, and said",
+          "[candidate][config]") {
   const auto config = llama5();
-  for (const auto& key :
-       {"vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads",
-        "intermediate_size", "hidden_act", "rms_norm_eps", "attention_bias", "mlp_bias",
-        "tie_word_embeddings", "max_position_embeddings", "attention_dropout"}) {
+  for (const auto& [key, usual] : std::map<std::string, Json>{{"num_key_value_heads", 8},
+                                                              {"hidden_act", "silu"},
+                                                              {"rms_norm_eps", 1e-6},
+                                                              {"attention_bias", false},
+                                                              {"mlp_bias", false},
+                                                              {"tie_word_embeddings", false},
+                                                              {"max_position_embeddings", 2048},
+                                                              {"attention_dropout", 0.0}}) {
     INFO(key);
     auto expected = values(config);
-    expected.erase(std::string(key) == "attention_dropout" ? "dropout" : key);
+    expected[key == "attention_dropout" ? "dropout" : key] = usual;
+    auto less = config;
+    less.erase(key);
+    CHECK(values(less) == expected);
+    less[key] = nullptr;
+    CHECK(values(less) == expected);
+    std::vector<std::string> notes;
+    read_settings(less, "config.json", &notes);
+    CHECK(notes ==
+          std::vector<std::string>{fmt::format(
+              "config.json does not say {0}; what model_type llama does by default was taken: {0} {1}", key,
+              usual.dump())});
+  }
+  std::vector<std::string> notes;
+  read_settings(config, "config.json", &notes);
+  CHECK(notes.empty());
+}
+
+TEST_CASE("hugging_face: a size that a config does not say, or says as null, is left out",
+          "[candidate][config]") {
+  const auto config = llama5();
+  for (const auto& key :
+       {"vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"}) {
+    INFO(key);
+    auto expected = values(config);
+    expected.erase(key);
     auto less = config;
     less.erase(key);
     CHECK(values(less) == expected);
@@ -140,10 +171,36 @@ TEST_CASE("hugging_face: what a config does not say, or says as null, is left ou
   CHECK_FALSE(values(less).contains("head_dim"));
   less = config;
   less.erase("rope_parameters");
-  CHECK_FALSE(values(less).contains("rope_theta"));
+  CHECK(values(less).at("rope_theta") == 10000.0);
   CHECK(values(less).at("rope_type") == "default");
-  CHECK(values(Json{{"model_type", "llama"}}) ==
-        std::map<std::string, Json>{{"rotary", "halves"}, {"rope_type", "default"}});
+  CHECK_FALSE(values(Json{{"model_type", "llama"}}).contains("num_key_value_heads"));
+}
+
+TEST_CASE("hugging_face: MiniMind's first settings have other names, and turn neighbouring pairs",
+          "[candidate][config]") {
+  std::map<std::string, Json> expected;
+  const auto s = specification("minimind-v1-small");
+  for (const auto& [key, setting] : settings_of(s, "")) expected[key] = setting.value;
+  CHECK(values(parse_json(R"({"model_type": "minimind", "dim": 512, "n_layers": 8, "n_heads": 16,
+    "n_kv_heads": 8, "hidden_dim": null, "norm_eps": 1e-05, "vocab_size": 6400, "max_seq_len": 8192,
+    "dropout": 0.0, "use_moe": false})",
+                          "test")) == expected);
+}
+
+TEST_CASE("hugging_face: attention within a window is another architecture", "[candidate][config]") {
+  auto config = llama5();
+  config["model_type"] = "mistral";
+  CHECK_THAT(refusal(config), ContainsSubstring("'sliding_window' is 4096"));  // by default
+  config["sliding_window"] = nullptr;
+  CHECK(refusal(config) == "accepted");
+  config["sliding_window"] = 32768;
+  CHECK(refusal(config) == "accepted");
+  config["sliding_window"] = 16;
+  CHECK_THAT(refusal(config), ContainsSubstring("'sliding_window' is 16"));
+  config["model_type"] = "qwen2";
+  CHECK(refusal(config) == "accepted");
+  config["use_sliding_window"] = true;
+  CHECK_THAT(refusal(config), ContainsSubstring("'sliding_window' is 16"));
 }
 
 TEST_CASE("hugging_face: a value of the wrong type is refused by its key", "[candidate][config]") {
@@ -244,11 +301,19 @@ TEST_CASE("hugging_face: another architecture, a quantised or a sparse model is 
   for (const Json& wrong : {Json(), Json(5), Json::array({"llama"})})
     CHECK(refusal_with("model_type", wrong) == "'model_type' is missing; expected \"llama\" or \"minimind\"");
   CHECK(refusal(Json::object()) == "'model_type' is missing; expected \"llama\" or \"minimind\"");
-  for (const std::string name : {"qwen2", "Llama", "llama4", ""})
+  CHECK(refusal_with("model_type", "mixtral") ==
+        "'mixtral' is another architecture (a mixture of experts): Plumbline reads model types \"llama\", "
+        "\"mistral\", \"qwen2\", \"minimind\"");
+  for (const std::string name : {"Llama", "llama4", ""})
     CHECK_THAT(refusal_with("model_type", name), ContainsSubstring("unknown architecture '" + name + "'"));
-  CHECK(refusal_with("model_type", "a\nb" + std::string(5000, 'x')).size() < 200);
+  CHECK(refusal_with("model_type", "a\nb" + std::string(5000, 'x')).size() < 250);
   CHECK_THAT(refusal_with("quantization_config", {{"bits", 4}}),
-             ContainsSubstring("the checkpoint is quantised"));
+             ContainsSubstring("the checkpoint is quantised (by a method that it does not name)"));
+  CHECK_THAT(refusal_with("quantization_config", {{"quant_method", "bitsandbytes"}, {"load_in_8bit", true}}),
+             ContainsSubstring("the checkpoint is quantised (bitsandbytes, 8 bits); expected float32"));
+  CHECK_THAT(refusal_with("quantization_config", {{"quant_method", 5}}),
+             ContainsSubstring("the checkpoint is quantised (by a method"));
+  CHECK_THAT(refusal_with("quantization_config", true), ContainsSubstring("the checkpoint is quantised"));
   CHECK(refusal_with("quantization_config", nullptr) == "accepted");
   CHECK(refusal_with("use_moe", false) == "accepted");
 }

@@ -40,6 +40,8 @@ constexpr std::array types{Type{"F64", at::kDouble, 8}, Type{"F32", at::kFloat, 
                            Type{"I64", at::kLong, 8},   Type{"I32", at::kInt, 4},
                            Type{"I16", at::kShort, 2},  Type{"I8", at::kChar, 1},
                            Type{"U8", at::kByte, 1},    Type{"BOOL", at::kBool, 1}};
+// Kept beside weights as a table of rotations; nothing that is judged is of it.
+constexpr Type complex_type{"C64", at::kComplexFloat, 8};
 constexpr const char* types_read = "F64, F32, F16, BF16, I64, I32, I16, I8, U8 and BOOL";
 
 // What the header says of one tensor; offsets in bytes from the end of the header.
@@ -61,11 +63,18 @@ const Json& member(const Json& object, const char* key, const std::string& where
   return *found;
 }
 
-Type type_of(const Json& dtype, const std::string& where) {
+Type type_of(const Json& dtype, const std::string& where, bool with_complex) {
   if (!dtype.is_string()) throw InputError(where + ": dtype is not a string");
   const auto& name = dtype.text();
+  if (with_complex && name == complex_type.name) return complex_type;
   const auto found =
       std::find_if(types.begin(), types.end(), [&](const Type& type) { return type.name == name; });
+  if (found == types.end() && name.starts_with("F8_")) {
+    throw InputError(
+        fmt::format("{} has dtype \"{}\": the model is quantised (fp8, 8-bit floating point); expected "
+                    "float32, float16 or bfloat16 weights; pass the model that it was made from",
+                    where, printable(name, 40)));
+  }
   if (found == types.end()) {
     throw InputError(
         fmt::format("{} has dtype \"{}\"; only {} are read", where, printable(name, 40), types_read));
@@ -117,8 +126,8 @@ void read_offsets(const Json& offsets, std::uint64_t data_bytes, const std::stri
   }
 }
 
-Entry read_entry(const std::string& name, const Json& said, std::uint64_t data_bytes,
-                 const std::string& file) {
+Entry read_entry(const std::string& name, const Json& said, std::uint64_t data_bytes, const std::string& file,
+                 bool with_complex) {
   const std::string where = place(file, name);
   if (name.empty() || printable(name, most_name_bytes) != name) {
     throw InputError(where + ": a name must be 1 to 1024 bytes of text without control characters");
@@ -126,7 +135,7 @@ Entry read_entry(const std::string& name, const Json& said, std::uint64_t data_b
   if (!said.is_object()) throw InputError(where + " is not described by an object");
   Entry entry;
   entry.name = name;
-  entry.type = type_of(member(said, "dtype", where), where);
+  entry.type = type_of(member(said, "dtype", where), where, with_complex);
   entry.shape = shape_of(member(said, "shape", where), where);
   read_offsets(member(said, "data_offsets", where), data_bytes, where, entry);
   for (const auto& [key, value] : said.items()) {
@@ -175,10 +184,11 @@ void require_tiling(const std::vector<Entry>& entries, std::uint64_t data_bytes,
   }
 }
 
-std::vector<Entry> read_entries(const Json& header, std::uint64_t data_bytes, const std::string& file) {
+std::vector<Entry> read_entries(const Json& header, std::uint64_t data_bytes, const std::string& file,
+                                bool with_complex) {
   std::vector<Entry> entries;
   for (const auto& [name, said] : header.items()) {
-    if (name != "__metadata__") entries.push_back(read_entry(name, said, data_bytes, file));
+    if (name != "__metadata__") entries.push_back(read_entry(name, said, data_bytes, file, with_complex));
   }
   // An empty tensor goes before the one whose data begin where it stands.
   std::stable_sort(entries.begin(), entries.end(), [](const Entry& left, const Entry& right) {
@@ -218,8 +228,8 @@ std::shared_ptr<char> room_for(std::uint64_t bytes, const std::string& file) {
 }
 
 // Hashed piece by piece, while a piece is still in the processor's cache.
-std::shared_ptr<char> read_data(InputFile& input, std::uint64_t bytes, Sha256& sum) {
-  const std::shared_ptr<char> data = room_for(bytes, printable(input.path().string(), 1000));
+std::shared_ptr<char> read_data(InputFile& input, std::uint64_t bytes, Sha256& sum, const std::string& file) {
+  const std::shared_ptr<char> data = room_for(bytes, file);
   constexpr std::uint64_t piece = 1u << 20;
   for (std::uint64_t done = 0; done < bytes; done += piece) {
     const std::uint64_t count = std::min(piece, bytes - done);
@@ -285,8 +295,9 @@ std::uint64_t most_tensor_bytes() {
   return pages * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE)) / 4 * 3;
 }
 
-SafetensorsFile read_safetensors(const std::filesystem::path& path, std::uint64_t limit_bytes) {
-  const std::string file = printable(path.string(), 1000);
+SafetensorsFile read_safetensors(const std::filesystem::path& path, const SafetensorsOptions& options) {
+  const std::uint64_t limit_bytes = options.limit_bytes;
+  const std::string file = options.shown.empty() ? printable(path.string(), 1000) : options.shown;
   InputFile input(path);
   if (input.size() < 8) {
     throw InputError(fmt::format("{}: has {} bytes; a safetensors file has at least 8", file, input.size()));
@@ -309,8 +320,8 @@ SafetensorsFile read_safetensors(const std::filesystem::path& path, std::uint64_
 
   SafetensorsFile result;
   if (said.contains("__metadata__")) result.metadata = read_metadata(said["__metadata__"], file);
-  const std::vector<Entry> entries = read_entries(said, data_bytes, file);
-  const std::shared_ptr<char> data = read_data(input, data_bytes, sum);
+  const std::vector<Entry> entries = read_entries(said, data_bytes, file, options.with_complex);
+  const std::shared_ptr<char> data = read_data(input, data_bytes, sum, file);
   char more = 0;
   if (input.read_some(&more, 1) != 0) throw InputError(file + ": grew while it was read");
   for (const Entry& entry : entries) result.tensors.emplace_back(entry.name, tensor_of(entry, data, file));

@@ -24,12 +24,17 @@ struct SafetensorsFile {
 // What may be read on this machine at all: three quarters of its physical memory.
 std::uint64_t most_tensor_bytes();
 
+struct SafetensorsOptions {
+  std::uint64_t limit_bytes = most_tensor_bytes();  // a file of more is refused
+  std::string shown = {};                           // what messages call the file; empty: its path
+  bool with_complex = false;                        // C64 is read, too
+};
+
 // The file is read into memory, not mapped: a mapping of a file that shrinks meanwhile kills the process. The
 // tensors share that memory and keep it alive; it is private, so writing to one changes nothing on disk.
 // InputError names the file and the tensor: header shorter, longer or other than the format has it, a type
-// that is not read, data that overlap, leave holes or end early, a file of more than `limit_bytes`.
-SafetensorsFile read_safetensors(const std::filesystem::path& path,
-                                 std::uint64_t limit_bytes = most_tensor_bytes());
+// that is not read, data that overlap, leave holes or end early, a file that is too large.
+SafetensorsFile read_safetensors(const std::filesystem::path& path, const SafetensorsOptions& options = {});
 
 // Any device and strides; one tensor at a time is brought to the CPU. The file appears complete or not at
 // all. InputError for a name used twice or not printable, a type that the format lacks, a file that cannot be

@@ -225,7 +225,7 @@ TEST_CASE("safetensors: a file of more than may be read is refused before it is 
   std::filesystem::resize_file(place.path, std::uintmax_t{1} << 42);
   CHECK_THAT(place.refusal(), ContainsSubstring("has 4398046511104 bytes, more than the"));
   write_atomically(place.path, file_of(valid, 24));
-  CHECK_THROWS_AS(read_safetensors(place.path, 80), InputError);
+  CHECK_THROWS_AS(read_safetensors(place.path, {.limit_bytes = 80}), InputError);
 }
 
 TEST_CASE("safetensors: a header that is not the format's is refused", "[evidence][safetensors]") {
@@ -267,7 +267,7 @@ TEST_CASE("safetensors: a description that is not the format's is refused, with 
              ContainsSubstring("has the key \"x\""));
   CHECK_THAT(refusal(R"({"dtype":1,"shape":[6],"data_offsets":[0,24]})"),
              ContainsSubstring("dtype is not a string"));
-  for (const char* dtype : {"F8_E4M3", "U16", "U32", "U64", "C64", "f32", "", "F32 "}) {
+  for (const char* dtype : {"U16", "U32", "U64", "C64", "f32", "", "F32 "}) {
     CHECK_THAT(refusal(fmt::format(R"({{"dtype":"{}","shape":[6],"data_offsets":[0,24]}})", dtype)),
                ContainsSubstring(fmt::format("has dtype \"{}\"; only F64, F32", dtype)));
   }
