@@ -337,7 +337,7 @@ class Shapes(Judged):
 
     def test_the_reference_project_s_first_settings(self):
         config = {"model_type": "minimind", "dim": 48, "n_layers": 5, "n_heads": 6, "n_kv_heads": 2, "hidden_dim": None, "norm_eps": 1e-5,
-                  "max_seq_len": 8192, "vocab_size": 101, "rope_theta": 1e6, "dropout": 0.0, "flash_attn": True, "use_moe": False}
+                  "max_seq_len": 32768, "vocab_size": 101, "rope_theta": 1e6, "dropout": 0.0, "flash_attn": True, "use_moe": False}
         # Its first version turns neighbouring pairs, and this specification halves: nothing else differs.
         self.assertEqual(["CFG-9"], self.failed(self.place("first", config, renamed(self.weights, META)), "--spec", "tiny"))
 

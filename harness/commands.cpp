@@ -79,12 +79,17 @@ std::string users_python(const Arguments& arguments) {
   return "python3";
 }
 
+// A command may end in the name of a recording that it plays.
+bool is_command(const std::string& name) {
+  return name.starts_with("exec:");
+}
+
 bool is_recording(const std::string& name) {
-  return name.ends_with(".h5");
+  return name.ends_with(".h5") && !is_command(name);
 }
 
 bool is_program(const std::string& name) {
-  return name.starts_with("exec:") || name.ends_with(".py");
+  return is_command(name) || name.ends_with(".py");
 }
 
 LiveOptions live_options(const Arguments& arguments, const fs::path& data, at::ScalarType type,
@@ -105,7 +110,7 @@ LiveOptions live_options(const Arguments& arguments, const fs::path& data, at::S
     options.limits.resident_bytes = std::min(options.limits.resident_bytes, kMostOfRecording);
     options.sha256 = sha256_of_file(name);
     options.command = {fs::read_symlink("/proc/self/exe").string(), "play", fs::absolute(name).string()};
-  } else if (name.starts_with("exec:")) {
+  } else if (is_command(name)) {
     options.command = {"/bin/sh", "-c", name.substr(5)};
   } else {
     options.sha256 = sha256_of_file(name);
@@ -126,7 +131,7 @@ std::unique_ptr<Candidate> open_candidate(const Arguments& arguments, const Spec
   if (name.starts_with("defect:"))
     return make_reference(name, depart(specification, name.substr(7)), type, device);
   if (name.starts_with("variant:")) return make_variant(name.substr(8), specification, type, device);
-  if (name.starts_with("exec:")) return open_live(live_options(arguments, data, type, device), specification);
+  if (is_command(name)) return open_live(live_options(arguments, data, type, device), specification);
   std::error_code ignored;
   if (!fs::exists(name, ignored))
     throw InputError(fmt::format(

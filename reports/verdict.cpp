@@ -162,6 +162,15 @@ std::string incomplete(const Header& header, const Musts& musts) {
                      scope.starts_with("chapters ") ? "hold" : "holds");
 }
 
+// What was found out of stored weights that are not the same: how they are related.
+std::string findings_of_failed(const Result& result) {
+  std::string words;
+  for (const Requirement& requirement : result.requirements)
+    if (requirement.verdict == Verdict::fail && !requirement.finding.empty())
+      words += (words.empty() ? "" : "; ") + requirement.finding;
+  return words;
+}
+
 // Of two candidates that were compared.
 std::string compared(const Result& result, const Musts& musts) {
   const auto& header = result.header;
@@ -183,6 +192,12 @@ std::string compared(const Result& result, const Musts& musts) {
         return fmt::format(
             "no difference in what {} and {} declare; weights were not compared, and no code was run", other,
             one);
+      if (!ran && (header.candidate_kind == "state_dict") != (header.baseline->kind == "state_dict"))
+        return fmt::format(
+            "no difference in the weights: {} holds what {} holds; a lone weight file has no configuration "
+            "to "
+            "compare, and no code was run",
+            other, one);
       if (!ran) return fmt::format("no difference: {} holds what {} holds; no code was run", other, one);
       return compared == identical
                  ? fmt::format(
@@ -193,9 +208,12 @@ std::string compared(const Result& result, const Musts& musts) {
                        "bit "
                        "for bit",
                        other, one, identical, compared);
-    case 1:
-      return fmt::format("a difference: {} does not do what {} does: {} failed, first {}", other, one,
-                         of(musts.counts.failed), required(*musts.failed));
+    case 1: {
+      const std::string found = ran ? "" : visible(findings_of_failed(result), 300);
+      return fmt::format("a difference: {} does not {} what {} {}: {} failed, first {}{}", other,
+                         ran ? "do" : "hold", one, ran ? "does" : "holds", of(musts.counts.failed),
+                         required(*musts.failed), found.empty() ? found : "; " + found);
+    }
     case 2:
       if (musts.error == nullptr) return wrong_waivers(musts);
       return fmt::format("not compared: {} and {}: {} had no usable evidence, first {}", other, one,

@@ -10,6 +10,7 @@
 #include <set>
 
 #include "harness/candidate/void_parameters.hpp"
+#include "harness/evidence/relation.hpp"
 #include "harness/system/files.hpp"
 #include "reports/localisation.hpp"
 #include "reports/words.hpp"
@@ -23,13 +24,8 @@ namespace {
 
 constexpr int kRounds = 5;
 constexpr auto kStepTooSmall = "in bfloat16 a step is smaller than the rounding of what it changes";
+constexpr auto kCast = "a cast to ";  // as relation() has it
 constexpr auto kRoundingDecides = "in bfloat16 rounding decides between tokens that are about as likely";
-
-bool same_bits(const at::Tensor& one, const at::Tensor& other) {
-  if (one.scalar_type() != other.scalar_type() || one.sizes() != other.sizes()) return false;
-  const auto a = one.detach().to(at::kCPU).contiguous(), b = other.detach().to(at::kCPU).contiguous();
-  return a.numel() == 0 || std::memcmp(a.data_ptr(), b.data_ptr(), a.nbytes()) == 0;
-}
 
 // `other` against `one`. The same bits are the same whatever they are: a NaN, too, is one that both have.
 reports::Check compare_two(const std::string& what, const at::Tensor& other, const at::Tensor& one,
@@ -120,7 +116,8 @@ struct Comparison::Pair {
   Subject* other;
   reports::Localisation place;  // where they differ
   std::optional<bool> weights_agree;
-  bool shared = false;     // the one's weights are the other's already
+  bool shared = false;                                         // the one's weights are the other's already
+  std::optional<std::map<std::string, std::string>> renamed_;  // see renamed()
   std::string first_bits;  // the first stage whose bits differ, and in which mode
 
   // Of the requirement at hand.
@@ -274,8 +271,11 @@ struct Comparison::Pair {
       if (!first.contains(key)) alone.push_back(key);
     if (!alone.empty()) {
       one.recorder().finding(fmt::format("stated by one of the two alone: {}", fmt::join(alone, ", ")));
-      // Where code is run it shows what it does without being told.
-      if (!can("code"))
+      // Where code is run it shows what it does without being told. A lone weight file states nothing, which
+      // is no difference; the verdict says that there was nothing to compare.
+      const bool lone_file =
+          one.description().kind == "state_dict" || other->description().kind == "state_dict";
+      if (!can("code") && !lone_file)
         one.recorder().not_assessed(
             fmt::format("one of the two alone states {}, and what the other's loader would take "
                         "for it is not known",
@@ -332,18 +332,88 @@ struct Comparison::Pair {
     return shapes;
   }
 
+  // Stored weights that have another name in the other, and hold the same: names of the one to the other's.
+  const std::map<std::string, std::string>& renamed() {
+    if (renamed_) return *renamed_;
+    renamed_.emplace();
+    if (can("code")) return *renamed_;
+    const auto &first = one.candidate().weights(), &second = other->candidate().weights();
+    std::set<std::string> free;
+    for (const auto& [key, values] : second)
+      if (!first.contains(key)) free.insert(key);
+    for (const auto& [key, values] : first) {
+      if (second.contains(key)) continue;
+      // Norms of many layers may hold the same: that of the same layer comes first.
+      const auto number = number_in(key);
+      std::string best;
+      for (const auto& name : free) {
+        const auto& theirs = second.at(name);
+        const auto same = theirs.sizes() == values.sizes() &&
+                          (same_bits(theirs, values) || relation(theirs, values).starts_with(kCast) ||
+                           relation(values, theirs).starts_with(kCast));
+        if (same && (best.empty() || (number_in(name) == number && number_in(best) != number))) best = name;
+      }
+      if (best.empty()) continue;
+      free.erase(best);
+      renamed_->emplace(key, best);
+    }
+    return *renamed_;
+  }
+
+  // The first number in a name: its layer's.
+  static std::string number_in(const std::string& name) {
+    const auto begin = name.find_first_of("0123456789");
+    return begin == std::string::npos
+               ? ""
+               : name.substr(begin, name.find_first_not_of("0123456789", begin) - begin);
+  }
+
   void parameters() {
     if (other == nullptr) return;
     const auto first = shapes_of(one), second = shapes_of(*other);
     const auto shape = [](const std::vector<std::int64_t>& sizes) {
       return fmt::format("[{}]", fmt::join(sizes, ", "));
     };
+    std::set<std::string> found_elsewhere;
+    std::int64_t missing = 0;
     for (const auto& [key, sizes] : first) {
       const auto found = second.find(key);
+      if (const auto elsewhere = renamed().find(key); elsewhere != renamed().end()) {
+        found_elsewhere.insert(elsewhere->second);
+        expect_text(key, fmt::format("called {}", elsewhere->second), key);
+        continue;
+      }
+      missing += found == second.end() ? 1 : 0;
       expect_text(key, found == second.end() ? "missing" : shape(found->second), shape(sizes));
     }
-    for (const auto& [key, sizes] : second)
-      if (!first.contains(key)) expect_text(key, shape(sizes), "missing");
+    for (const auto& [key, sizes] : second) {
+      if (first.contains(key) || found_elsewhere.contains(key)) continue;
+      ++missing;
+      expect_text(key, shape(sizes), "missing");
+    }
+    if (!found_elsewhere.empty())
+      one.recorder().finding(
+          fmt::format("{} the same weights under other names, as {} is {}{}",
+                      reports::counted(static_cast<std::int64_t>(found_elsewhere.size()), "parameter") +
+                          (found_elsewhere.size() == 1 ? " is" : " are"),
+                      renamed().begin()->first, renamed().begin()->second,
+                      missing == 0 ? "" : fmt::format("; {} have no counterpart", missing)));
+  }
+
+  // In words, how a weight that is not bit for bit the other's is stored.
+  std::string stored_as(const std::string& key, const at::Tensor& second, const at::Tensor& first) {
+    const auto words = relation(second, first);
+    const bool queries = key.ends_with("self_attn.q_proj.weight");
+    if (words.empty() || first.dim() != 2 || (!queries && !key.ends_with("self_attn.k_proj.weight")))
+      return words;
+    const auto& s = one.specification();
+    const auto heads = queries ? s.num_attention_heads : s.num_key_value_heads;
+    if (first.size(0) % (2 * heads) != 0 || first.scalar_type() != second.scalar_type()) return words;
+    if (same_bits(rows_for_pairs(first, heads), second))
+      return words + ": for neighbouring pairs, where those before are for halves";
+    if (same_bits(rows_for_pairs(second, heads), first))
+      return words + ": for halves, where those before are for neighbouring pairs";
+    return words;
   }
 
   void stored_weights() {
@@ -354,9 +424,13 @@ struct Comparison::Pair {
       for (auto* weights : {&first, &second})
         if (const auto embedding = weights->find(kEmbedding); embedding != weights->end())
           weights->emplace(kHead, embedding->second);
+    std::map<std::string, std::vector<std::string>> related;  // how to which
+    std::int64_t seen = 0;
     for (const auto& [key, values] : first) {
-      const auto found = second.find(key);
+      const auto elsewhere = renamed().find(key);
+      const auto found = second.find(elsewhere == renamed().end() ? key : elsewhere->second);
       if (found == second.end()) continue;  // SAME-2 says so
+      ++seen;
       auto check = compare_two(key, found->second, values, Tolerance::exact("weights are not computed"));
       if (check.within && !*check.identical) {
         check.within = false;
@@ -364,8 +438,24 @@ struct Comparison::Pair {
             fmt::format("{}: the same values, but of type {}, {} before", key,
                         at::toString(found->second.scalar_type()), at::toString(values.scalar_type()));
       }
+      if (!*check.identical) {
+        const auto words = stored_as(key, found->second, values);
+        if (!words.empty()) check.sentence += fmt::format(" ({})", words);
+        related[words].push_back(key);
+      }
       record(std::move(check));
     }
+    for (const auto& [words, keys] : related)
+      if (!words.empty())
+        one.recorder().finding(fmt::format(
+            "{}: {}", keys.size() == static_cast<std::size_t>(seen) ? "each weight" : some_of(keys, seen),
+            words));
+    if (const auto unlike = related.find(""); unlike != related.end() && related.size() > 1)
+      one.recorder().finding(fmt::format("{}: of another content", some_of(unlike->second, seen)));
+  }
+
+  static std::string some_of(const std::vector<std::string>& keys, std::int64_t all) {
+    return fmt::format("{} of {}, the first {}", keys.size(), reports::counted(all, "weight"), keys.front());
   }
 
   void initialisation() {

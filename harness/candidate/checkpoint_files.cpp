@@ -185,17 +185,12 @@ std::map<std::string, std::string> read_index(const char* index_file, Reading& r
 }
 
 // Before a process is started for it: what needs none to be refused.
-void require_pickle(const fs::path& path, const Reading& reading) {
+void require_pickle(const fs::path& path) {
   const std::string first = first_bytes(path, 23);
-  const std::uint64_t bytes = InputFile(path).size();
   const std::string file = printable(path.string(), 1000);
   if (first.empty()) throw InputError(file + ": is empty, expected a state dict that torch.save wrote");
   if (first == "version https://git-lfs") {
     throw InputError(file + ": is a Git LFS pointer, not the file itself; fetch it with: git lfs pull");
-  }
-  if (bytes > reading.budget) {
-    throw InputError(
-        fmt::format("{}: has {} bytes, more than the {} that are read", file, bytes, reading.budget));
   }
 }
 
@@ -228,9 +223,17 @@ Json report_of(const ChildResult& child, const std::string& file, const ChildLim
   return report;
 }
 
-// What read_state_dict.py makes of a pickle, or of a folder of them.
-SafetensorsFile read_in_child(const fs::path& path, std::uint64_t bytes, Reading& reading) {
+// What read_state_dict.py makes of `path`, a pickle or a folder, which consists of these files.
+SafetensorsFile read_in_child(const fs::path& path, const std::vector<fs::path>& parts, Reading& reading) {
   const std::string file = printable(path.string(), 1000);
+  std::uint64_t bytes = 0;
+  for (const fs::path& part : parts) {
+    bytes += InputFile(part).size();
+    if (bytes > reading.budget)
+      throw InputError(
+          fmt::format("{}: has {} bytes, more than the {} that are read", file, bytes, reading.budget));
+  }
+  for (const fs::path& part : parts) reading.hashes[part.filename().string()] = sha256_of_file(part);
   const TemporaryDirectory place;
   const fs::path converted = place.path() / "state.safetensors";
   ChildLimits limits;
@@ -242,6 +245,9 @@ SafetensorsFile read_in_child(const fs::path& path, std::uint64_t bytes, Reading
       run_child({reading.python, script, fs::absolute(path).string(), converted.string()}, limits,
                 {{"OMP_NUM_THREADS", "1"}, {"CUDA_VISIBLE_DEVICES", ""}});
   const Json report = report_of(child, file, limits);
+  for (const fs::path& part : parts)
+    if (sha256_of_file(part) != reading.hashes[part.filename().string()])
+      throw InputError(printable(part.string(), 1000) + ": changed while it was read");
   for (const Json& note : report["notes"]) {
     if (note.is_string()) reading.files.notes.push_back(printable(note.get<std::string>(), 1000));
   }
@@ -251,23 +257,16 @@ SafetensorsFile read_in_child(const fs::path& path, std::uint64_t bytes, Reading
   return read_counted(converted, reading, file);
 }
 
-SafetensorsFile read_pickle(const fs::path& path, Reading& reading) {
-  require_pickle(path, reading);
-  const std::string hash = sha256_of_file(path);
-  reading.files.notes.push_back(
-      path.filename().string() +
-      " is a pickle; it was read in a process of its own, running none of its code");
-  SafetensorsFile read = read_in_child(path, fs::file_size(path), reading);
-  if (sha256_of_file(path) != hash)
-    throw InputError(printable(path.string(), 1000) + ": changed while it was read");
-  read.sha256 = hash;
-  return read;
-}
-
 SafetensorsFile read_weights(const fs::path& path, Reading& reading) {
   refuse_foreign(path);
-  SafetensorsFile read =
-      path.extension() == ".safetensors" ? read_counted(path, reading) : read_pickle(path, reading);
+  if (path.extension() != ".safetensors") {
+    require_pickle(path);
+    reading.files.notes.push_back(
+        path.filename().string() +
+        " is a pickle; it was read in a process of its own, running none of its code");
+    return read_in_child(path, {path}, reading);
+  }
+  SafetensorsFile read = read_counted(path, reading);
   reading.hashes[path.filename().string()] = read.sha256;
   return read;
 }
@@ -312,21 +311,13 @@ void read_shards(const char* index_file, const std::vector<std::string>& present
 
 // A folder that torch.distributed.checkpoint wrote: .metadata says what lies where in the .distcp files.
 void read_distributed(const std::vector<std::string>& names, Reading& reading) {
-  std::uint64_t bytes = 0;
-  for (const std::string& name : names) {
-    if (name != distributed_name && !name.ends_with(".distcp")) continue;
-    const fs::path path = reading.root / name;
-    bytes += InputFile(path).size();
-    if (bytes > reading.budget)
-      throw InputError(
-          fmt::format("{}: has more than the {} bytes that are read", reading.shown(), reading.budget));
-    reading.hashes[name] = sha256_of_file(path);
-  }
+  std::vector<fs::path> parts;
+  for (const std::string& name : names)
+    if (name == distributed_name || name.ends_with(".distcp")) parts.push_back(reading.root / name);
   reading.files.notes.push_back(
       "the folder is one of torch.distributed.checkpoint; it was read in a process of its own, running none "
-      "of "
-      "its code");
-  add(read_in_child(reading.root, bytes, reading), reading);
+      "of its code");
+  add(read_in_child(reading.root, parts, reading), reading);
 }
 
 // A directory without config.json: what in it can be passed instead, if anything can.

@@ -154,7 +154,7 @@ class Generation {
               choose({values + i * words, static_cast<std::size_t>(words)}, options_.sampling, before,
                      uniform_of(options_.seed, row, static_cast<std::uint64_t>(step)));
         } catch (const std::domain_error& error) {
-          throw InputError(
+          throw NoChoice(
               fmt::format("prompt {}, token {} of its text: {}; is the model sound? `plumbline verify` looks",
                           row / static_cast<std::size_t>(options_.samples) + 1, step + 1, error.what()));
         }

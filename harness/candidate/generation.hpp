@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "harness/candidate/candidate.hpp"
+#include "harness/system/error.hpp"
 #include "harness/text/sampler.hpp"
 
 namespace plumbline {
@@ -30,12 +31,18 @@ struct Generated {
   double least_margin = 0;
 };
 
+// The model's logits leave nothing to choose by.
+class NoChoice : public InputError {
+ public:
+  using InputError::InputError;
+};
+
 // `samples` of the first prompt, then of the second, ... Sample s of prompt p is drawn with the numbers of
 // row p * samples + s, whatever else is in its batch. The model runs with the weights that it has. Prompts of
 // unlike length share a batch where the candidate declares padded prompts before its cache; without a cache
 // each token takes a full pass. `progress` is told the tokens so far and how many there may be, about once a
-// step. Errors: InputError naming the prompt: empty, too long, an id that the vocabulary does not have; NaN
-// logits, with prompt and token; what the candidate throws.
+// step. Errors: InputError naming the prompt: empty, too long, an id that the vocabulary does not have;
+// NoChoice with prompt and token, as of NaN; what the candidate throws.
 std::vector<Generated> generate(Candidate& candidate, const std::vector<std::vector<Token>>& prompts,
                                 const GenerationOptions& options,
                                 const std::function<void(std::int64_t done, std::int64_t most)>& progress);
