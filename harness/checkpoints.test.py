@@ -460,6 +460,51 @@ class Shapes(Judged):
         self.conforms(self.saved(wrapped), "the base alone was judged")
         self.conforms(self.saved(self.weights | lora(wrapped="{}.lora.{}.weight")), "the base alone was judged")
 
+    # Two checkpoints.
+
+    def compared(self, one, other, status, *words):
+        out = self.root / "out"
+        shutil.rmtree(out, ignore_errors=True)
+        run = subprocess.run([PROGRAM, "compare", str(one), str(other), "--spec", "tiny", "--out", str(out)], capture_output=True, text=True, timeout=120)
+        self.assertEqual(run.returncode, status, run.stdout + run.stderr)
+        checked = subprocess.run([PROGRAM, "report", "check", str(out)], capture_output=True, text=True)
+        self.assertIn("The bundle is complete and consistent.", checked.stdout)
+        result = json.loads((out / "result.json").read_text())
+        for word in words:
+            self.assertIn(word, result["footer"]["verdict"])
+        return {requirement["id"]: requirement["verdict"] for requirement in result["requirements"]}
+
+    def test_a_cast_of_the_same_weights(self):
+        cast = self.place("cast", self.config, {k: v.bfloat16() for k, v in self.weights.items()})
+        verdicts = self.compared(self.right, cast, 1, "each weight: a cast to BFloat16 of what was before")
+        self.assertEqual((verdicts["SAME-1"], verdicts["SAME-2"], verdicts["SAME-3"]), ("pass", "pass", "fail"))
+        self.compared(cast, self.right, 1, "what was before is its cast to BFloat16")
+        half = {k: v.half() if "mlp" in k else v for k, v in self.weights.items()}
+        self.compared(self.right, self.place("partly", self.config, half), 1, "15 of 48 weights", "a cast to Half")
+
+    def test_the_same_weights_in_another_file(self):
+        for tensors in (self.weights, renamed(self.weights, META), inside(self.weights, "_orig_mod.")):
+            for one, other in ((self.right, self.saved(tensors)), (self.saved(tensors), self.right)):
+                self.compared(one, other, 0, "no difference in the weights", "no configuration to compare")
+        changed = {**self.weights, "model.norm.weight": self.weights["model.norm.weight"] + 1}
+        self.compared(self.right, self.saved(changed), 1, "SAME-3")
+
+    def test_the_same_weights_under_names_of_one_s_own(self):
+        own = renamed(self.weights, (("model.layers.", "blocks."), ("self_attn.q_proj", "sa.query")))
+        verdicts = self.compared(self.right, self.saved(own), 1, "45 parameters are the same weights under other names",
+                                 "as model.layers.0.input_layernorm.weight is blocks.0.input_layernorm.weight")
+        self.assertEqual((verdicts["SAME-2"], verdicts["SAME-3"]), ("fail", "pass"))
+
+    def test_the_same_rows_in_another_order(self):
+        def pairs(name, values):
+            heads = 6 if "q_proj" in name else 2 if "k_proj" in name else None
+            return values if heads is None else values.view(heads, 2, -1, 48).transpose(1, 2).reshape(values.shape).contiguous()
+        turned = self.place("pairs", self.config, {k: pairs(k, v) for k, v in self.weights.items()})
+        self.compared(self.right, turned, 1, "10 of 48 weights", "the same rows in another order: for neighbouring pairs, where those before are for halves")
+        self.compared(turned, self.right, 1, "for halves, where those before are for neighbouring pairs")
+        shuffled = {**self.weights, "model.embed_tokens.weight": self.weights["model.embed_tokens.weight"].flip(0).contiguous()}
+        self.compared(self.right, self.place("shuffled", self.config, shuffled), 1, "the same rows in another order")
+
     # What is something else, and said to be.
 
     def test_an_adapter_alone(self):

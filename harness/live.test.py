@@ -443,6 +443,15 @@ class Containment(Runs):
         self.assertEqual(self.verdicts(requirements, "fail"), [])
         self.assertGreaterEqual(len(self.verdicts(requirements, "pass")), 16)
 
+    def test_a_place_for_temporary_files_that_is_lost_is_no_failure_of_the_model(self):
+        """As a full disk is none: what cannot be asked was not answered wrongly."""
+        adapter = self.plain("import glob, shutil\n"
+                             "                    lost = glob.glob(os.environ['TMPDIR'] + '/plumbline-*') if Broken.calls == 20 else []\n"
+                             "                    for place in lost: shutil.rmtree(place)")
+        requirements = self.judged(adapter, 2, "--only", "text")
+        self.assertEqual(self.verdicts(requirements, "fail"), [])
+        self.assertGreater(len(self.verdicts(requirements, "error")), 3)
+
     def test_a_model_that_dies_where_nobody_waits_for_an_answer(self):
         adapter = self.file("""
             import os

@@ -69,6 +69,16 @@ class Recordings(live.Runs):
         shutil.copy(kept / self.recording.name, self.recording)
         return json.loads((kept / "out" / "result.json").read_text())
 
+    def test_a_command_that_ends_in_the_name_of_a_recording_is_a_command(self):
+        self.right()
+        run, result = self.verify(f"exec: {os.path.abspath(live.PROGRAM)} play {self.recording}")
+        self.assertEqual(run.returncode, 0, run.stdout[-2000:] + run.stderr)
+        self.assertTrue(result["header"]["candidate"].startswith("exec: "))
+        self.assertNotIn("answers come from a recording", run.stdout)
+        run, _ = self.verify("exec: exit 3; cat lost.h5")
+        self.assertEqual(run.returncode, 2, run.stdout[-2000:] + run.stderr)
+        self.assertIn("ended with status 3", run.stderr)
+
     def test_a_recording_gets_the_verdicts_of_its_model(self):
         for change, status in (((), 0), (RESTARTING, 1)):
             with self.subTest(change=change):

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "harness/system/error.hpp"
 #include "reports/localisation.hpp"
 #include "suites/ways.hpp"
 
@@ -61,6 +62,8 @@ void localise(reports::Localisation& found) {
       found.stages = errors_of(mode);
     } catch (const NotShown&) {
       continue;
+    } catch (const InputError&) {
+      throw;  // our own trouble
     } catch (const std::exception& error) {
       const auto name = "the stages in " + mode.name;
       found.situations.push_back({name, impossible(name, error)});

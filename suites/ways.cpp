@@ -1,5 +1,6 @@
 #include "suites/ways.hpp"
 
+#include "harness/system/error.hpp"
 #include "reports/localisation.hpp"
 
 #include <fmt/ranges.h>
@@ -112,6 +113,8 @@ reports::Situation tried(const std::string& name,
   const auto what = fmt::format("logits ({})", name);
   try {
     return {name, judge(what)};
+  } catch (const InputError&) {
+    throw;  // our own trouble, a full disk perhaps: no way of running the model that is wrong
   } catch (const std::exception& error) {
     return {name, impossible(what, error)};
   }
