@@ -258,7 +258,7 @@ def tables(length=32):
     return {"freqs_cis": torch.polar(torch.ones_like(angles), angles), "model.pos_cis": torch.polar(torch.ones_like(angles), angles),
             "model.freqs_cos": angles.cos(), "model.freqs_sin": angles.sin(), block + "rotary_emb.inv_freq": angles[1],
             block + "rotary_emb.cos_cached": angles.cos(), block + "bias": causal.bool().view(1, 1, length, length),
-            block + "masked_bias": torch.tensor(-1e4), block + "mask": torch.full((length, length), float("-inf")).triu(1),
+            "rotary.table": angles + 1, block + "_causal_mask": causal.bool(), block + "masked_bias": torch.tensor(-1e4), block + "mask": torch.full((length, length), float("-inf")).triu(1),
             block + "tril": causal, "model.position_ids": torch.arange(length).view(1, -1)}
 
 
@@ -412,6 +412,20 @@ class Shapes(Judged):
         (folder / "pytorch_model-00002-of-00002.bin").unlink()
         self.refused(folder, "pytorch_model-00002-of-00002.bin", "is not there")
 
+    def test_files_whose_names_say_something_else(self):
+        shutil.copy(self.right / "model.safetensors", self.root / "really.pth")
+        self.conforms(self.root / "really.pth", "a safetensors file")
+        shutil.copy(self.right / "model.safetensors", self.root / "model.weights")
+        self.conforms(self.root / "model.weights", "a safetensors file")
+        self.conforms(self.saved(self.weights, "really.safetensors"), "a pickle")
+        self.conforms(self.saved(self.weights, "step-1000"), "a pickle")
+        self.refused(self.saved({"state": {0: {"exp_avg": torch.ones(2)}}, "param_groups": []}, "optimizer.pt"), "optimiser")
+
+    def test_a_second_copy_beside_the_model(self):
+        folder = self.place("copies", self.config, self.weights)
+        safetensors.torch.save_file(renamed(self.weights, META), folder / "consolidated.safetensors")
+        self.conforms(folder, "a second copy of the model, not read: consolidated.safetensors")
+
     def test_one_file_of_another_name_beside_a_configuration(self):
         folder = self.place("named", self.config)
         torch.save(self.weights, folder / "full_sft_512.pth")
@@ -527,6 +541,7 @@ class Shapes(Judged):
                                          row + "scales": torch.ones(1, 48), row + "g_idx": torch.ones(48, dtype=torch.int32)}),
                                ("AWQ", {row + "qweight": torch.ones(48, 6, dtype=torch.int32), row + "qzeros": torch.ones(1, 6, dtype=torch.int32), row + "scales": torch.ones(1, 48)}),
                                ("fp8", {row + "weight": torch.ones(48, 48).to(torch.float8_e4m3fn), row + "weight_scale": torch.ones(1)}),
+                               ("several weights", {row + "weight": torch.ones(48, 6, dtype=torch.uint32), row + "scales": torch.ones(48)}),
                                ("8-bit", {row + "weight": torch.ones(48, 48, dtype=torch.int8)})):
             with self.subTest(named):
                 self.refused(self.place("q", None, others | tensors) / "model.safetensors", named, "quantised", "float")

@@ -24,7 +24,7 @@ namespace {
 
 constexpr int kRounds = 5;
 constexpr auto kStepTooSmall = "in bfloat16 a step is smaller than the rounding of what it changes";
-constexpr auto kCast = "a cast to ";  // as relation() has it
+constexpr std::size_t kMostRenamed = 10'000;
 constexpr auto kRoundingDecides = "in bfloat16 rounding decides between tokens that are about as likely";
 
 // `other` against `one`. The same bits are the same whatever they are: a NaN, too, is one that both have.
@@ -341,6 +341,7 @@ struct Comparison::Pair {
     std::set<std::string> free;
     for (const auto& [key, values] : second)
       if (!first.contains(key)) free.insert(key);
+    if (free.size() > kMostRenamed) return *renamed_;  // no model has as many
     for (const auto& [key, values] : first) {
       if (second.contains(key)) continue;
       // Norms of many layers may hold the same: that of the same layer comes first.
@@ -348,9 +349,7 @@ struct Comparison::Pair {
       std::string best;
       for (const auto& name : free) {
         const auto& theirs = second.at(name);
-        const auto same = theirs.sizes() == values.sizes() &&
-                          (same_bits(theirs, values) || relation(theirs, values).starts_with(kCast) ||
-                           relation(values, theirs).starts_with(kCast));
+        const auto same = same_but_for_type(theirs, values);
         if (same && (best.empty() || (number_in(name) == number && number_in(best) != number))) best = name;
       }
       if (best.empty()) continue;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <map>
 #include <set>
 #include <string_view>
@@ -257,9 +258,22 @@ SafetensorsFile read_in_child(const fs::path& path, const std::vector<fs::path>&
   return read_counted(converted, reading, file);
 }
 
+// By its content; by its name where the content is neither.
+bool is_safetensors(const fs::path& path) {
+  const std::string first = first_bytes(path, 9);
+  std::uint64_t header = 0;
+  std::memcpy(&header, first.data(), std::min(first.size(), sizeof header));
+  if (first.size() == 9 && first.back() == '{' && header < InputFile(path).size()) return true;
+  const bool pickle = first.starts_with("PK\x03\x04") || first.starts_with("\x80\x02");
+  return !pickle && path.extension() == ".safetensors";
+}
+
 SafetensorsFile read_weights(const fs::path& path, Reading& reading) {
   refuse_foreign(path);
-  if (path.extension() != ".safetensors") {
+  if (is_safetensors(path) != (path.extension() == ".safetensors"))
+    reading.files.notes.push_back(fmt::format("{} is {}, whatever its name says", path.filename().string(),
+                                              is_safetensors(path) ? "a safetensors file" : "a pickle"));
+  if (!is_safetensors(path)) {
     require_pickle(path);
     reading.files.notes.push_back(
         path.filename().string() +
@@ -392,6 +406,14 @@ void read_directory(Reading& reading) {
     else if (name.ends_with(".safetensors"))
       weights.push_back(name);
   }
+  // A second copy, in Meta's spelling, that some publish beside a model.
+  std::vector<std::string> copies;
+  std::copy_if(weights.begin(), weights.end(), std::back_inserter(copies),
+               [](const std::string& name) { return name.starts_with("consolidated"); });
+  if (!has(index_name) && copies.size() < weights.size() && !copies.empty()) {
+    std::erase_if(weights, [](const std::string& name) { return name.starts_with("consolidated"); });
+    reading.files.notes.push_back("a second copy of the model, not read: " + listed(copies));
+  }
   const bool distributed_alone = distributed && weights.empty();
   const std::string file = distributed_alone ? "" : model_file(names, weights, reading);
   if (has("config.json")) read_config(reading);
@@ -416,13 +438,15 @@ void read_directory(Reading& reading) {
 void read_file(Reading& reading) {
   const std::string name = reading.root.filename().string();
   refuse_foreign(reading.root);
-  if (!name.ends_with(".safetensors") && !is_pickle(name)) {
+  std::error_code regular;
+  const bool named = name.ends_with(".safetensors") || is_pickle(name);
+  if (!named && !(fs::is_regular_file(reading.root, regular) &&
+                  (is_safetensors(reading.root) || first_bytes(reading.root, 4) == "PK\x03\x04"))) {
     throw InputError(
         fmt::format("{}: is no kind of checkpoint that is known; expected {}", reading.shown(), kinds_read));
   }
   add(read_weights(reading.root, reading), reading);
-  std::error_code ignored;
-  if (fs::exists(reading.root.parent_path() / "config.json", ignored)) {
+  if (fs::exists(reading.root.parent_path() / "config.json", regular)) {
     reading.files.notes.push_back(
         "config.json beside the file was not read; pass the directory to have it judged");
   }

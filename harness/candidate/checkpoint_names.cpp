@@ -89,12 +89,14 @@ constexpr std::array<std::pair<const char*, const char*>, 11> kSignsOfQuantisati
      {".input_scale", "fp8, or 8-bit integers"},
      {"_packed_params", "torch.ao"}}};
 
+// Last parts of names, without an underscore before them.
 const std::set<std::string> kRotaryTables{
-    "inv_freq",  "original_inv_freq", "freqs",      "freqs_cis",    "pos_cis",
-    "freqs_cos", "freqs_sin",         "cos_cached", "sin_cached",   "cos",
-    "sin",       "rope_cache",        "rope",       "position_ids", "cos_sin_cache"};
-const std::set<std::string> kMasks{"mask", "causal_mask", "attn_mask", "attention_mask", "tril",
-                                   "triu", "bias",        "_mask",     "masked_bias"};
+    "inv_freq",   "original_inv_freq", "freqs", "freqs_cis", "pos_cis",    "freqs_cos",    "freqs_sin",
+    "cos_cached", "sin_cached",        "cos",   "sin",       "rope_cache", "position_ids", "cos_sin_cache"};
+// Parts that hold nothing that is learned.
+const std::set<std::string> kRotaryParts{"rotary_emb", "rotary", "rope", "rotary_embedding", "pos_encoding"};
+const std::set<std::string> kMasks{"mask", "causal_mask", "attn_mask", "attention_mask",
+                                   "tril", "triu",        "bias",      "masked_bias"};
 
 Segments segments_of(const std::string& name) {
   Segments segments{""};
@@ -208,9 +210,12 @@ bool has_two_values(const at::Tensor& values) {
 
 // Whether it is computed by code, and kept with the weights all the same.
 bool is_table(const NamedTensor& tensor) {
-  const auto last = segments_of(tensor.name).back();
+  const auto segments = segments_of(tensor.name);
+  const auto last = segments.back().substr(segments.back().starts_with('_') ? 1 : 0);
   const auto& values = tensor.values;
   if (values.scalar_type() == at::kBool || kRotaryTables.contains(last)) return true;
+  const auto is_rotary = [](const std::string& segment) { return kRotaryParts.contains(segment); };
+  if (std::any_of(segments.begin(), segments.end(), is_rotary)) return true;
   if (!kMasks.contains(last) || values.is_complex()) return false;
   if (values.numel() == 1) return last == "masked_bias";
   return values.dim() >= 2 && values.size(-1) == values.size(-2) && has_two_values(values);

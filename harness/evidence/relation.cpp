@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <string_view>
 #include <vector>
@@ -25,8 +26,33 @@ bool same_rows(const at::Tensor& one, const at::Tensor& other) {
   return one.numel() > 0 && sorted_rows(one) == sorted_rows(other);
 }
 
+// In whatever order. Cheap, and false for nearly all that have other elements.
+bool may_have_the_same_elements(const at::Tensor& one, const at::Tensor& other) {
+  const auto sum = [](const at::Tensor& x) {
+    const auto whole = x.element_size() == 8   ? at::kLong
+                       : x.element_size() == 4 ? at::kInt
+                       : x.element_size() == 2 ? at::kShort
+                                               : at::kChar;
+    return x.view(whole).sum(at::kLong).item<std::int64_t>();
+  };
+  return one.numel() == other.numel() && one.element_size() <= 8 && sum(one) == sum(other);
+}
+
+// Where one is the other with rows after it, as a vocabulary that was made larger.
+std::string rows_added(const at::Tensor& now, const at::Tensor& before) {
+  if (now.dim() == 0 || now.dim() != before.dim() || now.sizes().slice(1) != before.sizes().slice(1))
+    return "";
+  const auto rows = std::min(now.size(0), before.size(0));
+  if (rows == 0 || now.size(0) == before.size(0)) return "";
+  if (!same_bits(now.narrow(0, 0, rows), before.narrow(0, 0, rows))) return "";
+  const auto more = now.size(0) - before.size(0);
+  return fmt::format("the same rows, and {} {} after them", std::abs(more), more > 0 ? "more" : "fewer");
+}
+
 // Of two tensors of one type.
 std::string other_order(const at::Tensor& now, const at::Tensor& before) {
+  if (const auto words = rows_added(now, before); !words.empty()) return words;
+  if (!may_have_the_same_elements(now, before)) return "";
   if (now.dim() == 2 && now.sizes() == before.t().sizes() && same_bits(now, before.t()))
     return "the transpose";
   if (now.sizes() != before.sizes() || now.dim() == 0) return "";
@@ -43,6 +69,21 @@ bool same_bits(const at::Tensor& one, const at::Tensor& other) {
   if (one.scalar_type() != other.scalar_type() || one.sizes() != other.sizes()) return false;
   const auto a = one.detach().to(at::kCPU).contiguous(), b = other.detach().to(at::kCPU).contiguous();
   return a.numel() == 0 || std::memcmp(a.data_ptr(), b.data_ptr(), a.nbytes()) == 0;
+}
+
+bool same_but_for_type(const at::Tensor& one, const at::Tensor& other) {
+  if (one.sizes() != other.sizes()) return false;
+  if (one.scalar_type() == other.scalar_type()) return same_bits(one, other);
+  if (!at::isFloatingType(one.scalar_type()) || !at::isFloatingType(other.scalar_type())) return false;
+  const auto few = std::min<std::int64_t>(64, one.numel());  // tell nearly all that differ, at no cost
+  const auto cast = [few](const at::Tensor& narrow, const at::Tensor& wide) {
+    const auto some = [few](const at::Tensor& x) {
+      return x.detach().to(at::kCPU).reshape({-1}).narrow(0, 0, few);
+    };
+    return same_bits(some(narrow), some(wide).to(narrow.scalar_type())) &&
+           same_bits(narrow, wide.to(narrow.scalar_type()));
+  };
+  return cast(one, other) || cast(other, one);
 }
 
 std::string relation(const at::Tensor& now_as_is, const at::Tensor& before_as_is) {

@@ -15,6 +15,13 @@ TEST_CASE("relation: a cast is told from its rounding, whichever of the two is w
         "a cast to BFloat16 of what was before, the same rows in another order");
   CHECK(relation((wide * 1.5).to(at::kBFloat16), wide).empty());
   CHECK(relation(wide.to(at::kLong), wide).empty());
+  CHECK(same_but_for_type(narrow, wide));
+  CHECK(same_but_for_type(wide, narrow));
+  CHECK(same_but_for_type(wide, wide.clone()));
+  CHECK_FALSE(same_but_for_type((wide * 1.5).to(at::kBFloat16), wide));
+  CHECK_FALSE(same_but_for_type(wide.to(at::kLong), wide));
+  CHECK_FALSE(same_but_for_type(narrow[0], wide));
+  CHECK(same_but_for_type(at::empty({0}), at::empty({0}, at::kHalf)));
 }
 
 TEST_CASE("relation: what stands in another order is told, and what has another content is not",
@@ -24,6 +31,8 @@ TEST_CASE("relation: what stands in another order is told, and what has another 
   CHECK(relation(matrix.flip(0), matrix) == "the same rows in another order");
   CHECK(relation(matrix.flip(1), matrix) == "the same columns in another order");
   CHECK(relation(matrix.t(), matrix) == "the transpose");
+  CHECK(relation(at::cat({matrix, matrix}), matrix) == "the same rows, and 4 more after them");
+  CHECK(relation(matrix[0].unsqueeze(0), matrix) == "the same rows, and 3 fewer after them");
   CHECK(relation(matrix[1].flip(0), matrix[1]) == "the same elements in another order");
   CHECK(relation(matrix + 1, matrix).empty());
   CHECK(relation(matrix[0], matrix).empty());

@@ -69,13 +69,17 @@ Type type_of(const Json& dtype, const std::string& where, bool with_complex) {
   if (with_complex && name == complex_type.name) return complex_type;
   const auto found =
       std::find_if(types.begin(), types.end(), [&](const Type& type) { return type.name == name; });
-  if (found == types.end() && name.starts_with("F8_")) {
-    throw InputError(
-        fmt::format("{} has dtype \"{}\": the model is quantised (fp8, 8-bit floating point); expected "
-                    "float32, float16 or bfloat16 weights; pass the model that it was made from",
-                    where, printable(name, 40)));
-  }
   if (found == types.end()) {
+    const std::string what = name.starts_with("F8_")                            ? "fp8, 8-bit floating point"
+                             : name.starts_with("F4") || name.starts_with("F6") ? "4 or 6 bits"
+                             : name == "U32" ? "several weights in each integer"
+                                             : "";
+    if (!what.empty()) {
+      throw InputError(fmt::format(
+          "{} has dtype \"{}\": the model is quantised ({}); expected float32, float16 or bfloat16 "
+          "weights; pass the model that it was made from",
+          where, printable(name, 40), what));
+    }
     throw InputError(
         fmt::format("{} has dtype \"{}\"; only {} are read", where, printable(name, 40), types_read));
   }

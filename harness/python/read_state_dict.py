@@ -82,13 +82,15 @@ def load(path, notes):
 
     with open(path, "rb") as file:
         zipped = file.read(4) == b"PK\x03\x04"
-    # Only the zip format, which torch.save writes since 1.6, can be mapped.
-    options = {"mmap": True} if zipped else {}
+    # Only the zip format, which torch.save writes since 1.6, can be mapped. A pickle of this name torch takes for what it says.
+    misnamed = str(path).endswith(".safetensors")
+    options = {"mmap": True} if zipped and not misnamed else {}
     beside = {}
     while True:
         try:
             with torch.serialization.safe_globals([(kind, name) for name, kind in beside.items()]):
-                value = torch.load(path, map_location="cpu", weights_only=True, **options)
+                with open(path, "rb") as file:
+                    value = torch.load(file if misnamed else path, map_location="cpu", weights_only=True, **options)
             break
         except Exception as error:  # whatever a damaged pickle makes it raise
             name = class_asked_for(error)
@@ -243,8 +245,9 @@ def plain_tensor(name, tensor):
         raise Refused(f'tensor "{name}" is quantised by torch.ao; expected float32, float16 or bfloat16 weights; pass the model that it was made from')
     if tensor.layout != torch.strided or tensor.is_nested:
         raise Refused(f'tensor "{name}" is {tensor.layout}, sparse or nested; only dense tensors are read')
-    if "float8" in str(tensor.dtype):
-        raise Refused(f'the model is quantised (fp8, 8-bit floating point): tensor "{name}" is of {tensor.dtype}; expected float32, float16 or '
+    packed = {"torch.uint32": "several weights in each integer"} | {name: "fp8, 8-bit floating point" for name in (str(tensor.dtype),) if "float8" in name}
+    if str(tensor.dtype) in packed:
+        raise Refused(f'the model is quantised ({packed[str(tensor.dtype)]}): tensor "{name}" is of {tensor.dtype}; expected float32, float16 or '
                       "bfloat16 weights; pass the model that it was made from")
     if tensor.dtype not in allowed:
         raise Refused(f'tensor "{name}" is of {tensor.dtype}, which is not read')
@@ -268,6 +271,8 @@ def named_tensors(state, notes, folder):
             tensors[name] = plain_tensor(name, value)
     if others:
         notes.append(f"not tensors, left out: {listed(others)}")
+    if not tensors and {"state", "param_groups"} <= set(state):
+        raise Refused("holds the state of an optimiser, not a model; pass the file of the model beside it")
     if not tensors:
         raise Refused("holds no tensors")
     return tensors
