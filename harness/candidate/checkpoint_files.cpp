@@ -90,9 +90,18 @@ std::string first_bytes(const fs::path& path, std::uint64_t most) {
   return first;
 }
 
+// By its content: the length of a header that fits, and the header's first character.
+bool begins_as_safetensors(const fs::path& path) {
+  const std::string first = first_bytes(path, 9);
+  std::uint64_t header = 0;
+  std::memcpy(&header, first.data(), std::min(first.size(), sizeof header));
+  return first.size() == 9 && first.back() == '{' && header < InputFile(path).size();
+}
+
 const ForeignFormat* foreign_format_of(const fs::path& path) {
   std::error_code ignored;
   if (!fs::is_regular_file(path, ignored)) return nullptr;
+  if (begins_as_safetensors(path)) return nullptr;
   const std::string name = path.filename().string(), first = first_bytes(path, 8);
   for (const ForeignFormat& format : foreign_formats) {
     const std::string beginning = format.beginning;
@@ -260,10 +269,8 @@ SafetensorsFile read_in_child(const fs::path& path, const std::vector<fs::path>&
 
 // By its content; by its name where the content is neither.
 bool is_safetensors(const fs::path& path) {
-  const std::string first = first_bytes(path, 9);
-  std::uint64_t header = 0;
-  std::memcpy(&header, first.data(), std::min(first.size(), sizeof header));
-  if (first.size() == 9 && first.back() == '{' && header < InputFile(path).size()) return true;
+  if (begins_as_safetensors(path)) return true;
+  const std::string first = first_bytes(path, 4);
   const bool pickle = first.starts_with("PK\x03\x04") || first.starts_with("\x80\x02");
   return !pickle && path.extension() == ".safetensors";
 }
@@ -403,7 +410,7 @@ void read_directory(Reading& reading) {
   for (const std::string& name : names) {
     if (name.starts_with(adapter_name) && (name.ends_with(".safetensors") || is_pickle(name)))
       adapters.push_back(name);
-    else if (name.ends_with(".safetensors"))
+    else if (name.ends_with(".safetensors") && holds_a_model(name))
       weights.push_back(name);
   }
   // A second copy, in Meta's spelling, that some publish beside a model.
