@@ -55,6 +55,14 @@ at::Tensor causal_mask(const Sight& sight) {
   return ((real & (keys <= queries)) | (keys == queries)).unsqueeze(1);
 }
 
+at::Tensor scaled_products(const at::Tensor& q, const at::Tensor& keys, double scale) {
+  return at::matmul(q, keys.transpose(2, 3)) * scale;
+}
+
+at::Tensor weighted_values(const at::Tensor& probabilities, const at::Tensor& values) {
+  return at::matmul(probabilities, values);
+}
+
 at::Tensor softmax(const at::Tensor& scores) {
   return at::softmax(scores, -1, accumulation_type(scores.scalar_type())).to(scores.scalar_type());
 }

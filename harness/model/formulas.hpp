@@ -58,8 +58,14 @@ struct Sight {
 // (B, 1, T, S) bool.
 at::Tensor causal_mask(const Sight& sight);
 
+// Every query with every key: (B, H, T, Dh), (B, H, S, Dh) -> (B, H, T, S).
+at::Tensor scaled_products(const at::Tensor& q, const at::Tensor& keys, double scale);
+
 // softmax over the last axis in float32, cast back (B, H, T, S).
 at::Tensor softmax(const at::Tensor& scores);
+
+// The values' mean by these weights: (B, H, T, S), (B, H, S, Dh) -> (B, H, T, Dh).
+at::Tensor weighted_values(const at::Tensor& probabilities, const at::Tensor& values);
 
 // x * sigmoid(x) (Elfwing et al. 2017), or one of its relatives.
 at::Tensor activate(const at::Tensor& x, Activation activation);
@@ -136,12 +142,15 @@ struct Formulas {
   std::function<double(const Specification&)> scale = [](const Specification& specification) {
     return 1.0 / std::sqrt(static_cast<double>(specification.head_size()));  // Vaswani et al. 2017, formula 1
   };
+  std::function<at::Tensor(const at::Tensor& q, const at::Tensor& keys, double scale)> score =
+      scaled_products;
   std::function<at::Tensor(const Sight&)> mask = causal_mask;
   std::function<at::Tensor(const at::Tensor& scores, const at::Tensor& allowed)> hide =
       [](const at::Tensor& scores, const at::Tensor& allowed) {
         return scores.masked_fill(~allowed, -std::numeric_limits<double>::infinity());
       };
   std::function<at::Tensor(const at::Tensor& scores)> normalise = softmax;
+  std::function<at::Tensor(const at::Tensor& probabilities, const at::Tensor& values)> mix = weighted_values;
   std::function<at::Tensor(const at::Tensor& gate, const at::Tensor& up, Activation)> gate = gated_unit;
   std::function<at::Tensor(const at::Tensor& residual, const at::Tensor& normed, const at::Tensor& branch)>
       add = [](const at::Tensor& residual, const at::Tensor&, const at::Tensor& branch) {

@@ -249,12 +249,11 @@ at::Tensor Model::attention(std::int64_t layer, const at::Tensor& x, const Pass&
   keys = repeat(keys, factor).transpose(1, 2);      // (B, H, S, Dh)
   values = repeat(values, factor).transpose(1, 2);  // (B, H, S, Dh)
 
-  const auto raw =
-      at::matmul(q_rotated.transpose(1, 2), keys.transpose(2, 3)) * formulas.scale(s);  // (B, H, T, S)
+  const auto raw = formulas.score(q_rotated.transpose(1, 2), keys, formulas.scale(s));  // (B, H, T, S)
   const auto scores = see("scores", formulas.hide(raw, pass.allowed));
   const auto probabilities = formulas.drop(see("probabilities", formulas.normalise(scores)), pass.dropout);
   const auto context =
-      see("context", at::matmul(probabilities, values).transpose(1, 2).reshape(x.sizes()));  // (B, T, D)
+      see("context", formulas.mix(probabilities, values).transpose(1, 2).reshape(x.sizes()));  // (B, T, D)
   return formulas.drop(
       see("attention_out", project(pass.rules, parameter(layer, "self_attn.o_proj"), context)), pass.dropout);
 }
