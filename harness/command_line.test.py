@@ -111,6 +111,10 @@ class CommandLine(unittest.TestCase):
         one = next(defect for defect in catalogue if defect["name"] == "mask-inverted")
         for text in (one["arises"], one["looks_like"], ", ".join(one["seen_by"]), one["stage"]):
             self.assertIn(text, told)
+        for specification, words in (("minimind2-small", "23 instead of 8"), ("tiny", "20 instead of 5")):
+            self.assertIn(words, self.run_program("defects", "layers-23", "--spec", specification).stdout)
+        self.assertIn("23 instead of 8", self.run_program("defects", "layers-23").stdout)
+        self.refused("defects", "layers-23", "--spec", "nowhere", words=["nowhere", "minimind2-small"])
         self.refused("defects", "teleport\x1b[31m", words=["teleport", "plumbline defects"])
 
     def test_every_requirement_is_traced_to_tests_and_defects_and_back(self):

@@ -12,6 +12,7 @@
 #include "harness/evidence/recorder.hpp"
 #include "harness/model/catalogue.hpp"
 #include "harness/model/departures.hpp"
+#include "harness/model/figures.hpp"
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
 #include "harness/system/output.hpp"
@@ -45,18 +46,19 @@ void list(const std::vector<Defect>& catalogue, const std::filesystem::path& fix
             catalogue.size(), variants().size());
 }
 
-void tell(const Defect& defect) {
+void tell(const Defect& defect, const Specification& specification) {
   print_out("{} ({})\n  {}\n\n", defect.name, defect.severity, defect.departure);
   print_out("  arises from     {}\n  looks like      {}\n  seen by         {}\n", defect.arises,
             defect.looks_like, fmt::join(defect.seen_by, ", "));
   if (!defect.stage.empty()) print_out("  first wrong     {}\n", defect.stage);
   if (const auto* number = number_of(defect.name); number != nullptr)
     print_out("  other numbers   {}=NUMBER: {}\n", defect.name, describe(*number, "NUMBER"));
+  print_out("  figures are of  {}\n", printable(specification.name));
   print_out("\n{}\n\n{}\n\n  ./plumbline verify defect:{}\n", defect.advice, defect.advice_in_chinese,
             defect.name);
 }
 
-int show(const std::string& name, const Circumstance& circumstance) {
+int show(const std::string& name, const std::string& specification, const Circumstance& circumstance) {
   const auto fixtures = circumstance.data / "fixtures";
   const auto catalogue = read_catalogue(fixtures);
   if (name.empty()) {
@@ -69,7 +71,8 @@ int show(const std::string& name, const Circumstance& circumstance) {
   if (found == catalogue.end())
     throw InputError(
         fmt::format("defects {0}: no defect '{0}'; `plumbline defects` lists them", printable(name, 60)));
-  tell(*found);
+  const auto judged_by = find_specification(specification, fixtures / "specifications");
+  tell(told_of(*found, judged_by), judged_by);
   return 0;
 }
 
@@ -79,8 +82,13 @@ void add_defects(Command& all) {
   auto command = all.command("defects", "Known mistakes that models are tried for, and what each does");
   const auto name = std::make_shared<std::string>();
   command.option("name", *name, "one of them, to be told more of");
+  const auto specification = std::make_shared<std::string>("minimind2-small");
+  command.option("--spec", *specification, "NAME or FILE of the specification that its advice is on")
+      .shows_default();
   command.footer(kHelp);
-  command.runs([name](const Circumstance& circumstance) { return show(*name, circumstance); });
+  command.runs([name, specification](const Circumstance& circumstance) {
+    return show(*name, *specification, circumstance);
+  });
 }
 
 }  // namespace plumbline

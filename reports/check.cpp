@@ -182,6 +182,22 @@ class Examination {
   Examined found_;
 };
 
+// Where the catalogue has the {name} of a figure, any may stand: of which specification it is, the catalogue
+// does not know.
+bool ends_as(std::string_view said, std::string_view catalogued) {
+  while (true) {
+    const auto name = catalogued.rfind('{');
+    const auto after = name == std::string_view::npos ? 0 : catalogued.find('}', name) + 1;
+    if (!said.ends_with(catalogued.substr(after))) return false;
+    if (after == 0) return true;
+    said.remove_suffix(catalogued.size() - after);
+    const auto without = said.find_last_not_of("0123456789,.e+-M") + 1;
+    if (without == said.size()) return false;
+    said = said.substr(0, without);
+    catalogued = catalogued.substr(0, name);
+  }
+}
+
 }  // namespace
 
 std::string not_looked_at(const Result& result, const Examiner& examiner) {
@@ -196,8 +212,8 @@ std::string wrong_advice(const Result& result, const Examiner& examiner) {
   if (!result.diagnosis || known_of(result, examiner) == nullptr || examiner.advice.empty()) return {};
   for (const Advice& one : result.diagnosis->advice) {
     const auto found = examiner.advice.find(one.defect.substr(0, one.defect.find_first_of("=@")));
-    if (found == examiner.advice.end() || !one.english.ends_with(found->second.english) ||
-        !one.chinese.ends_with(found->second.chinese))
+    if (found == examiner.advice.end() || !ends_as(one.english, found->second.english) ||
+        !ends_as(one.chinese, found->second.chinese))
       return fmt::format("diagnosis: the advice on {} is not the catalogue's", visible(one.defect, 60));
   }
   return {};

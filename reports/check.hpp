@@ -34,7 +34,7 @@ struct Examiner {
   std::string today;                     // "2026-12-31", on which waivers are to hold
   std::string version;                   // another's renderings may be worded otherwise
   std::map<std::string, Known> known;    // by its file's SHA-256, 16 digits as header.versions has them
-  std::map<std::string, Advice> advice;  // by the defect's name
+  std::map<std::string, Advice> advice;  // by the defect's name; {name} for a figure
 };
 
 // Recomputes all that can be: hashes, renderings, counts, verdicts. Errors: InputError where there is no

@@ -387,6 +387,27 @@ TEST_CASE("a requirement that was taken away is missed where the examiner knows 
   CHECK(incompleteness(longer, knowing) == "chapter 4 More stands where nothing does");
 }
 
+TEST_CASE("advice is the catalogue's, with figures where that has their names") {
+  Result result = examples::pictured();
+  const auto wrong = [&](const std::string& said, const std::string& catalogued) {
+    result.diagnosis->advice = {{"width", said, said}};
+    return !wrong_advice(result, {"2026-11-22",
+                                  "0.1.0",
+                                  {{"f00", {result.chapters, result.requirements}}},
+                                  {{"width", {"width", catalogued, catalogued}}}})
+                .empty();
+  };
+  CHECK_FALSE(wrong("It is wide.", "It is wide."));
+  CHECK_FALSE(wrong("Here: more. It is wide.", "It is wide."));
+  CHECK_FALSE(wrong("It is 48 wide, not 1,000,000; of 25.8M.", "It is {a} wide, not {b}; of {c}."));
+  CHECK_FALSE(wrong("Here: 7. 48 wide, 1e-5.", "{a} wide, {b}."));
+  CHECK(wrong("It is wide.", "It is {a} wide."));
+  CHECK(wrong("It is very wide.", "It is {a} wide."));
+  CHECK(wrong("It is 48 narrow.", "It is {a} wide."));
+  CHECK(wrong("48 wide.", "It is {a} wide."));
+  CHECK(wrong("", "It is {a} wide."));
+}
+
 TEST_CASE("a bundle without one of its renderings is not complete, whatever its manifest says") {
   const TemporaryDirectory directory;
   for (std::size_t i = 1; i < renderings().size(); ++i) {

@@ -13,6 +13,7 @@
 
 #include "harness/model/catalogue.hpp"
 #include "harness/model/departures.hpp"
+#include "harness/model/figures.hpp"
 #include "harness/system/error.hpp"
 #include "harness/system/processor_time.hpp"
 #include "suites/fitting.hpp"
@@ -676,7 +677,8 @@ class Diagnostician {
     }
     found.explanations = explanations;
     if (!explanations.front().complete) found.advice.clear();
-    found.advice.insert(found.advice.end(), rest->advice.begin(), rest->advice.end());
+    // Of the specification, not of the shapes that it turned out to have.
+    for (const auto& one : rest->advice) found.advice.push_back(advice_on(one.defect));
   }
 
   void conclude(reports::Diagnosis& found) {
@@ -741,7 +743,8 @@ class Diagnostician {
   // Advice speaks of the usual number and of the whole model: where it is another, that is said before.
   reports::Advice advice_on(const std::string& written) const {
     const auto name = read_departure(written).name;
-    const auto& [english, chinese] = std::tie(defect_of(name).advice, defect_of(name).advice_in_chinese);
+    const auto told = told_of(defect_of(name), subject_.specification());
+    const auto& [english, chinese] = std::tie(told.advice, told.advice_in_chinese);
     if (written == name) return {written, english, chinese};
     return {written, fmt::format("Here: {}. What follows is of {}: {}", clause_of(written), name, english),
             fmt::format("此处是 {}；以下说的是 {}：{}", written, name, chinese)};

@@ -97,9 +97,10 @@ END
 
 help_defects() {
   cat <<'END'
-Usage: plumbline defects [NAME]
+Usage: plumbline defects [NAME] [--spec NAME|FILE]
 The catalogue of known mistakes, each a departure of the reference model, or all about one of them. `plumbline verify defect:NAME`
-judges the reference with it, several joined by +. Without NAME also the honest variants, variant:NAME.
+judges the reference with it, several joined by +. Without NAME also the honest variants, variant:NAME. --spec: which specification the
+advice is on.
 END
 }
 

@@ -16,7 +16,7 @@ struct Defect {
   std::string arises;                     // how it gets into real code
   std::string looks_like;                 // to whoever uses the model
   std::vector<std::string> seen_by;       // requirements
-  std::string advice, advice_in_chinese;  // fixtures/advice.json: a paragraph
+  std::string advice, advice_in_chinese;  // fixtures/advice.json: a paragraph, with {names} of figures
   std::string
       stage;  // the first stage that is wrong in itself; empty: none that is shown, or in no plain pass
 };
