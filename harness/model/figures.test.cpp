@@ -29,7 +29,7 @@ std::multiset<std::string> named_in(const std::string& text) {
 
 }  // namespace
 
-TEST_CASE("every advice can be filled in for every specification") {
+TEST_CASE("advice: each can be filled in for every specification", "[advice][model]") {
   for (const auto& file : std::filesystem::directory_iterator(kFixtures / "specifications")) {
     const auto given = read_specification(file.path());
     for (const auto& defect : read_catalogue(kFixtures)) {
@@ -41,7 +41,7 @@ TEST_CASE("every advice can be filled in for every specification") {
   }
 }
 
-TEST_CASE("advice on another specification has no figure of minimind2-small") {
+TEST_CASE("advice: that on another specification has no figure of minimind2-small", "[advice][model]") {
   const std::regex others(
       R"((^|[^0-9,.])()"
       R"(512|768|1408|2048|6400|6464|2\.9|22\.6|8\.76|25\.8M|68\.1M|33\.7M|29\.1M|6\.1M|3\.1M)"
@@ -59,7 +59,8 @@ TEST_CASE("advice on another specification has no figure of minimind2-small") {
   }
 }
 
-TEST_CASE("both languages name the same figures, and none follows what could be a figure's own end") {
+TEST_CASE("advice: both languages name the same figures, and none follows what could be a figure's own end",
+          "[advice][model]") {
   for (const auto& defect : read_catalogue(kFixtures)) {
     INFO(defect.name);
     CHECK(named_in(defect.advice) == named_in(defect.advice_in_chinese));
@@ -69,7 +70,7 @@ TEST_CASE("both languages name the same figures, and none follows what could be 
   }
 }
 
-TEST_CASE("figures are written as a reader expects them") {
+TEST_CASE("advice: figures are written as a reader expects them", "[advice][model]") {
   const auto layers = figures(specification("minimind2-small"), "layers-23");
   CHECK(layers.at("parameters") == "25.8M");
   CHECK(layers.at("parameter_count") == "25,829,888");
@@ -92,7 +93,7 @@ TEST_CASE("figures are written as a reader expects them") {
   CHECK(small.at("times_layers") == "4");
 }
 
-TEST_CASE("a name that stands for no figure is refused") {
+TEST_CASE("advice: a name that stands for no figure is refused", "[advice][model]") {
   const Figures known{{"width", "48"}};
   CHECK(fill_in("{width} by {width}", known) == "48 by 48");
   CHECK(fill_in("nothing", known) == "nothing");
