@@ -637,11 +637,10 @@ struct Comparison::Pair {
         [] { return cached_logits(probe("five", 5, 21), one_by_one(13, 21)); },
         [] { return logits(probe("five", 5, 21)); });
     for (const double value : {3e4, -3e4})
-      if (can("cache.chunks") || (alone("cache.fill") != nullptr && alone("cache.fill")->can("cache.chunks")))
-        logits_or_full_pass(
-            fmt::format("{} in every unwritten slot", number(value)), "cache.fill",
-            [value] { return logits_beside(standard_probe(), value); },
-            [] { return logits(standard_probe()); });
+      logits_or_full_pass(
+          fmt::format("{} in every unwritten slot", number(value)), "cache.fill",
+          [value] { return logits_beside(standard_probe(), value); },
+          [] { return logits(standard_probe()); });
     for (const auto side : {Padding::right, Padding::left}) {
       const std::string name = side == Padding::right ? "right" : "left";
       const std::function<std::vector<at::Tensor>()> decoded = [side] { return padded_and_decoded(side); };

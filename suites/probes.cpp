@@ -1,6 +1,7 @@
 #include "suites/probes.hpp"
 
 #include <algorithm>
+#include <numeric>
 
 namespace plumbline {
 
@@ -155,13 +156,20 @@ std::vector<Tokens> padded_and_decoded_alone() {
   return all;
 }
 
+std::vector<std::int64_t> chunks_it_takes(const std::vector<std::int64_t>& chunks) {
+  if (subject().can("cache.chunks")) return chunks;
+  return one_by_one(chunks.front(), std::accumulate(chunks.begin(), chunks.end(), std::int64_t{0}));
+}
+
 at::Tensor logits_beside(const Tokens& tokens, double value) {
   const at::NoGradGuard no_gradients;
   const auto decoding = subject().running().decode(1, 40);
   std::vector<at::Tensor> all;
-  for (const auto& [begin, count] : {std::pair<std::int64_t, std::int64_t>{0, 9}, {9, 1}, {10, 14}}) {
+  std::int64_t begin = 0;
+  for (const auto count : chunks_it_takes({9, 1, 14})) {
     decoding->fill_unwritten(value);
     all.push_back(decoding->extend({tokens.ids.narrow(1, begin, count), {}, Padding::none}, {}).to(at::kCPU));
+    begin += count;
   }
   return at::cat(all, 1);
 }
@@ -179,23 +187,29 @@ Overrun overrun() {
   const auto take = [&](std::int64_t begin, std::int64_t count) {
     return decoding->extend({found.tokens.ids.narrow(1, begin, count), {}, Padding::none}, {}).to(at::kCPU);
   };
-  const auto first = found.capacity - 2;
-  bool fits = true;
-  try {
-    take(0, first);
-    fits = false;
-    take(first, 3);
-    found.answer = fmt::format("{} tokens were accepted", found.capacity + 1);
-    return found;
-  } catch (const CacheOverrun&) {
-    if (fits) {
-      found.answer = fmt::format("{} tokens that fit were refused", first);
-      return found;
+  const auto refuses = [&](std::int64_t begin, std::int64_t count) {
+    try {
+      take(begin, count);
+    } catch (const CacheOverrun&) {
+      return true;
     }
+    return false;
+  };
+  const auto first = found.capacity - 2;
+  // Where a prompt alone may have several tokens, it is the prompt that does not fit, and then one more.
+  const bool chunks = subject().can("cache.chunks");
+  if (chunks && refuses(0, first)) {
+    found.answer = fmt::format("{} tokens that fit were refused", first);
+    return found;
   }
-  found.answer = "refused";
+  found.answer = fmt::format("{} tokens were accepted", found.capacity + 1);
+  if (!(chunks ? refuses(first, 3) : refuses(0, found.capacity + 1))) return found;
   try {
-    found.logits = take(first, 2);
+    if (!chunks) take(0, first);
+    const auto last = chunks ? take(first, 2) : at::cat({take(first, 1), take(first + 1, 1)}, 1);
+    if (!chunks && !refuses(found.capacity, 1)) return found;
+    found.answer = "refused";
+    found.logits = last;
   } catch (const CacheOverrun&) {
     found.answer = "refused, and then 2 tokens that fit";
   }

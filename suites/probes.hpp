@@ -46,11 +46,15 @@ std::vector<at::Tensor> padded_and_decoded(Padding side);
 // The sequences of which these are the rows.
 std::vector<Tokens> padded_and_decoded_alone();
 
+// These chunks, or where the candidate declares none, the first and then one token at a time.
+std::vector<std::int64_t> chunks_it_takes(const std::vector<std::int64_t>& chunks);
+
 // Logits through the cache with a value in every slot that was not written.
 at::Tensor logits_beside(const Tokens& tokens, double value);
 
 // What writing one token too many into a cache comes to, after all but two that fit, and the logits of these
-// two.
+// two. Where a prompt alone may have several tokens: a prompt that does not fit, and a token after all that
+// do.
 struct Overrun {
   std::int64_t capacity = 0;  // 12 were asked for; the cache may have room for more, and shows it
   Tokens tokens;              // (1, capacity + 1) or more
