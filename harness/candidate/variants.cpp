@@ -6,8 +6,8 @@
 
 #include <algorithm>
 
+#include "harness/candidate/arranged.hpp"
 #include "harness/candidate/engine.hpp"
-#include "harness/candidate/reference.hpp"
 #include "harness/model/variants.hpp"
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
@@ -15,72 +15,10 @@
 namespace plumbline {
 namespace {
 
-Tokens row_of(const Tokens& tokens, std::int64_t row) {
-  Tokens one{tokens.ids.narrow(0, row, 1), {}, tokens.padding};
-  if (!tokens.lengths.empty()) one.lengths = {tokens.lengths[static_cast<std::size_t>(row)]};
-  return one;
-}
-
-// The reference behind another arrangement; what is not overridden is the reference's.
-class Arranged : public Candidate {
- public:
-  Arranged(const std::string& name, const Specification& specification, at::ScalarType type,
-           at::Device device)
-      : inner_(make_reference(name, Departed{specification, {}}, type, device)) {}
-
-  const Description& describe() const override { return inner_->describe(); }
-  const Weights& weights() const override { return inner_->weights(); }
-  std::set<std::string> capabilities() const override { return inner_->capabilities(); }
-  void load(const Weights& weights) override { inner_->load(weights); }
-  Weights initialise(std::uint32_t seed) override { return inner_->initialise(seed); }
-  at::Tensor forward(const Tokens& tokens, const PassOptions& options) override {
-    return inner_->forward(tokens, options);
-  }
-  std::unique_ptr<Decoding> decode(std::int64_t batch, std::int64_t capacity) override {
-    return inner_->decode(batch, capacity);
-  }
-  Gradients gradients(const Tokens& tokens, const at::Tensor& labels, const PassOptions& options) override {
-    return inner_->gradients(tokens, labels, options);
-  }
-  Trained train(const TrainingRun& run, bool with_parameters) override {
-    return inner_->train(run, with_parameters);
-  }
-  Text own_text(const Tokens& prompts, const TextRequest& request) override {
-    return inner_->own_text(prompts, request);
-  }
-  at::Tensor repeat_kv(const at::Tensor& x, std::int64_t factor) override {
-    return inner_->repeat_kv(x, factor);
-  }
-  at::Tensor repeat_kv_gradient(const at::Tensor& x, std::int64_t factor,
-                                const at::Tensor& upstream) override {
-    return inner_->repeat_kv_gradient(x, factor, upstream);
-  }
-  at::Tensor rotate(const at::Tensor& x, const at::Tensor& positions) override {
-    return inner_->rotate(x, positions);
-  }
-  at::ScalarType type() const override { return inner_->type(); }
-  at::Device device() const override { return inner_->device(); }
-
- protected:
-  Candidate& inner() { return *inner_; }
-  // Stages come row by row or piece by piece in some arrangements: nobody is shown them.
-  std::set<std::string> without(const std::vector<std::string>& names) const {
-    auto all = inner_->capabilities();
-    for (const auto& name : names) all.erase(name);
-    return all;
-  }
-  static PassOptions unobserved(PassOptions options) {
-    options.observe = {};
-    return options;
-  }
-  static at::Tensor shown(const PassOptions& options, const at::Tensor& logits) {
-    if (options.observe) options.observe("logits", logits);
-    return logits;
-  }
-
- private:
-  std::unique_ptr<Candidate> inner_;
-};
+using arranging::Arranged;
+using arranging::Arrangement;
+using arranging::make;
+using arranging::row_of;
 
 // Sequences of a batch run in the opposite order.
 class BatchReversed : public Arranged {
@@ -242,12 +180,6 @@ class ComputedInDouble : public Arranged {
   Weights rounded_;
 };
 
-template <typename Kind>
-std::unique_ptr<Candidate> make(const std::string& name, const Specification& specification,
-                                at::ScalarType type, at::Device device) {
-  return std::make_unique<Kind>(name, specification, type, device);
-}
-
 std::unique_ptr<Candidate> make_fused(const std::string& name, const Specification& specification,
                                       at::ScalarType type, at::Device device) {
   return make_engine(name, specification, type, device);
@@ -264,28 +196,30 @@ std::unique_ptr<Candidate> make_with_kernel(const std::string& name, const Speci
   return make_engine(name, specification, type, device);
 }
 
-struct Arrangement {
-  const char *name, *what;
-  std::unique_ptr<Candidate> (*make)(const std::string&, const Specification&, at::ScalarType, at::Device);
-};
-
 const std::vector<Arrangement>& arrangements() {
-  static const std::vector<Arrangement> all = {
-      {"fused", "projections are fused, rotations come from a table, attention is the library's kernel",
-       make_fused},
-      {"fused-flash-attention", "the same with the library's flash attention alone",
-       make_with_kernel<true, false>},
-      {"fused-plain-attention", "the same with the library's written-out attention alone",
-       make_with_kernel<false, true>},
-      {"batch-reversed", "sequences of a batch run in the opposite order", make<BatchReversed>},
-      {"row-by-row", "each sequence of a batch runs alone", make<RowByRow>},
-      {"pass-in-chunks", "a full pass is a prefill of the cache, five tokens at a time", make<PassInChunks>},
-      {"one-by-one", "prefills run token by token", make<OneByOne>},
-      {"growing-cache", "the cache grows with what is written", make<GrowingCache>},
-      {"no-cache", "there is no cache: whoever decodes runs full passes", make<Recomputed>},
-      {"computed-in-float64", "everything is computed in float64, and shown so but for the logits",
-       make<ComputedInDouble>},
-  };
+  static const std::vector<Arrangement> all = [] {
+    std::vector<Arrangement> joined = {
+        {"fused", "projections are fused, rotations come from a table, attention is the library's kernel",
+         make_fused},
+        {"fused-flash-attention", "the same with the library's flash attention alone",
+         make_with_kernel<true, false>},
+        {"fused-plain-attention", "the same with the library's written-out attention alone",
+         make_with_kernel<false, true>},
+        {"batch-reversed", "sequences of a batch run in the opposite order", make<BatchReversed>},
+        {"row-by-row", "each sequence of a batch runs alone", make<RowByRow>},
+        {"pass-in-chunks", "a full pass is a prefill of the cache, five tokens at a time",
+         make<PassInChunks>},
+        {"one-by-one", "prefills run token by token", make<OneByOne>},
+        {"growing-cache", "the cache grows with what is written", make<GrowingCache>},
+        {"no-cache", "there is no cache: whoever decodes runs full passes", make<Recomputed>},
+        {"computed-in-float64", "everything is computed in float64, and shown so but for the logits",
+         make<ComputedInDouble>},
+    };
+    for (const auto& part : {arranging::of_passes(), arranging::of_caches(), arranging::of_text(),
+                             arranging::of_what_is_declared()})
+      joined.insert(joined.end(), part.begin(), part.end());
+    return joined;
+  }();
   return all;
 }
 

@@ -1,0 +1,140 @@
+// Honest models that can do less: what they do not declare they refuse, and nobody may ask it of them.
+#include "harness/candidate/arranged.hpp"
+
+namespace plumbline::arranging {
+namespace {
+
+struct Sparing {
+  const char *name, *what;
+  std::vector<std::string> cannot;  // each with all that begins with it and a dot
+};
+
+const std::vector<Sparing> kSparing = {
+    {"without-padding",
+     "it takes no padding anywhere: batches are of one length",
+     {"padding", "cache.padding", "generate.padding"}},
+    {"without-positions", "it counts positions itself, from 0", {"first_position"}},
+    {"without-training",
+     "it is for inference: there is no training mode, no dropout and no gradient",
+     {"training", "dropout", "gradients", "train", "initialise"}},
+    {"without-chunks", "after the prompt its cache takes one token at a time", {"cache.chunks"}},
+    {"without-cache-shown",
+     "its cache shows nothing of itself",
+     {"cache.show", "cache.fill", "cache.capacity"}},
+    {"without-anything-else",
+     "it takes whole sequences of one length and gives logits, as an exported graph does",
+     {"initialise", "training", "dropout", "first_position", "padding", "cache", "gradients", "train",
+      "repeat_kv", "rotate", "generate"}},
+};
+
+class Spared : public Arranged {
+ public:
+  Spared(const Sparing& sparing, const std::string& title, const Specification& specification,
+         at::ScalarType type, at::Device device)
+      : Arranged(title, specification, type, device) {
+    can_ = without({});
+    std::erase_if(can_, [&](const std::string& name) {
+      return std::any_of(sparing.cannot.begin(), sparing.cannot.end(),
+                         [&](const std::string& one) { return name == one || name.starts_with(one + "."); });
+    });
+  }
+
+  std::set<std::string> capabilities() const override { return can_; }
+  Weights initialise(std::uint32_t seed) override {
+    require("initialise");
+    return inner().initialise(seed);
+  }
+  at::Tensor forward(const Tokens& tokens, const PassOptions& options) override {
+    require_pass(tokens, options);
+    return inner().forward(tokens, options);
+  }
+  std::unique_ptr<Decoding> decode(std::int64_t batch, std::int64_t capacity) override {
+    require("cache");
+    return std::make_unique<Steps>(*this, inner().decode(batch, capacity));
+  }
+  Gradients gradients(const Tokens& tokens, const at::Tensor& labels, const PassOptions& options) override {
+    require("gradients");
+    require_pass(tokens, options);
+    return inner().gradients(tokens, labels, options);
+  }
+  Trained train(const TrainingRun& run, bool with_parameters) override {
+    require("train");
+    return inner().train(run, with_parameters);
+  }
+  Text own_text(const Tokens& prompts, const TextRequest& request) override {
+    require("generate");
+    require_padding("generate.", prompts);
+    return inner().own_text(prompts, request);
+  }
+  at::Tensor repeat_kv(const at::Tensor& x, std::int64_t factor) override {
+    require("repeat_kv");
+    return inner().repeat_kv(x, factor);
+  }
+  at::Tensor repeat_kv_gradient(const at::Tensor& x, std::int64_t factor,
+                                const at::Tensor& upstream) override {
+    require("repeat_kv");
+    return inner().repeat_kv_gradient(x, factor, upstream);
+  }
+  at::Tensor rotate(const at::Tensor& x, const at::Tensor& positions) override {
+    require("rotate");
+    return inner().rotate(x, positions);
+  }
+
+ private:
+  void require(const std::string& ability) const {
+    if (!can_.contains(ability)) throw NotShown("it was asked for what it does not declare: " + ability);
+  }
+  void require_padding(const std::string& whose, const Tokens& tokens) const {
+    if (tokens.padding == Padding::left) require(whose + "padding.left");
+    if (tokens.padding == Padding::right) require(whose + "padding.right");
+  }
+  void require_pass(const Tokens& tokens, const PassOptions& options) const {
+    require_padding("", tokens);
+    if (options.training) require("training");
+    if (options.training && options.dropout > 0) require("dropout");
+    if (options.first_position != 0) require("first_position");
+  }
+
+  class Steps : public Decoding {
+   public:
+    Steps(const Spared& whole, std::unique_ptr<Decoding> inner) : whole_(whole), inner_(std::move(inner)) {}
+    at::Tensor extend(const Tokens& tokens, const PassOptions& options) override {
+      whole_.require_padding("cache.", tokens);
+      if (options.first_position != 0) whole_.require("first_position");
+      if (began_ && tokens.ids.size(1) > 1) whole_.require("cache.chunks");
+      auto logits = inner_->extend(tokens, options);
+      began_ = true;
+      return logits;
+    }
+    CacheView show() override {
+      whole_.require("cache.show");
+      return inner_->show();
+    }
+    void fill_unwritten(double value) override {
+      whole_.require("cache.fill");
+      inner_->fill_unwritten(value);
+    }
+
+   private:
+    const Spared& whole_;
+    std::unique_ptr<Decoding> inner_;
+    bool began_ = false;
+  };
+
+  std::set<std::string> can_;
+};
+
+}  // namespace
+
+std::vector<Arrangement> of_what_is_declared() {
+  std::vector<Arrangement> all;
+  for (const auto& sparing : kSparing)
+    all.push_back({sparing.name, sparing.what,
+                   [sparing](const std::string& title, const Specification& specification,
+                             at::ScalarType type, at::Device device) -> std::unique_ptr<Candidate> {
+                     return std::make_unique<Spared>(sparing, title, specification, type, device);
+                   }});
+  return all;
+}
+
+}  // namespace plumbline::arranging
