@@ -119,7 +119,7 @@ class Whole(Campaigns):
         conclusion = document["conclusion"]
         self.assertEqual(conclusion["survivors"] + conclusion["false_alarms"] + conclusion["unusable"], [])
         self.assertGreaterEqual(conclusion["defects"], 80)
-        self.assertGreaterEqual(conclusion["variants"], 30)
+        self.assertGreaterEqual(conclusion["variants"], 60)
         self.assertLessEqual(len(conclusion["below_margin"]) + len(conclusion["above_margin"]) + len(conclusion["by_chance"]), 5)
 
 
