@@ -44,8 +44,11 @@ Seen look(const Departed& departed) {
   const auto& s = departed.specification;
   Seen seen{configuration_of(s), {}};
   auto& values = seen.values;
-  for (const auto& [name, initial] : initial_weights(s, 1))
-    values["initial " + name] = departed.formulas.initial(name, initial);
+  const auto initial = initial_weights(s, 1);
+  for (const auto& [what, name] : {std::pair{"initial embedding", "model.embed_tokens.weight"},
+                                   {"initial values", "model.layers.0.self_attn.v_proj.weight"},
+                                   {"initial outputs", "model.layers.0.self_attn.o_proj.weight"}})
+    values[what] = departed.formulas.initial(name, initial.at(name));
   auto weights = discriminating_weights(s.parameters(), 1);
   weights["model.layers.0.self_attn.k_proj.weight"].requires_grad_(true);
   const Model model(s, weights, departed.formulas, departed.local);
