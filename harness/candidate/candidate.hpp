@@ -89,10 +89,10 @@ class Candidate {
   // "training", "dropout", "first_position", "padding.right", "padding.left", "cache", "cache.chunks",
   // "cache.capacity", "cache.fill", "cache.show", "cache.padding" (on either side),
   // "cache.padding.right", "cache.padding.left", "gradients", "train", "repeat_kv", "rotate", "generate",
-  // "generate.greedy", "generate.temperature", "generate.top_k", "generate.top_p", "generate.repetition_penalty",
-  // "generate.end", "generate.seed", "generate.padding.right", "generate.padding.left",
-  // "generate.probabilities". Requirements name what they need; what a candidate does not declare is not
-  // applicable to it.
+  // "generate.greedy", "generate.temperature", "generate.top_k", "generate.top_p",
+  // "generate.repetition_penalty", "generate.end", "generate.seed", "generate.padding.right",
+  // "generate.padding.left", "generate.probabilities". Requirements name what they need; what a candidate
+  // does not declare is not applicable to it.
   virtual std::set<std::string> capabilities() const { return {}; }
 
   // Looks whether what stands between us and the model can be trusted at all: it is judged before the model.
