@@ -840,13 +840,7 @@ struct Comparison::Pair {
          });
   }
 
-  void require_both(const std::string& capability, const std::string& what) {
-    if (const auto* who = alone(capability))
-      not_assessed(fmt::format("{} alone {}, and there is nothing to hold it to", name(*who), what));
-  }
-
   void gradients() {
-    require_both("gradients", "shows gradients");
     set_subject(&one);
     for_each_gradient_probe(
         [&](const std::string& need) { return can(need); },
@@ -875,7 +869,6 @@ struct Comparison::Pair {
 
   void training_steps() {
     if (one.candidate().type() == at::kBFloat16) not_assessed(kStepTooSmall);  // nor recorded
-    require_both("train", "can be trained");
     set_subject(&one);
     // The third step tells what the second kept of the first.
     const auto run = some_steps_with_ignored_labels(3);
@@ -1091,28 +1084,33 @@ std::vector<std::string> Comparison::prepare() {
                    [&](const auto& entry) { return second.contains(entry.first); }))
     recorder.exclude("SAME-1", "there is no setting that both state");
   const bool run = p.can("code");
-  // What one alone can do is held to what the other does have; these say themselves where nothing stands for
-  // it.
-  static const std::vector<std::pair<std::string, std::string>> ways = {
-      {"cache", "a KV cache"},
-      {"padding.right", "padding on the right"},
-      {"padding.left", "padding on the left"},
-      {"training", "a training mode"},
-      {"first_position", "positions"},
-      {"generate", "a loop that writes text"},
-      {"gradients", "gradients"},
-      {"train", "steps of training"}};
+  // What one alone can do is held to what the other does have, but for training, which nothing else shows.
+  static const std::vector<std::pair<std::string, std::string>>
+      ways = {{"cache", "a KV cache"},
+              {"padding.right", "padding on the right"},
+              {"padding.left", "padding on the left"},
+              {"training", "a training mode"},
+              {"first_position", "positions"},
+              {"generate", "a loop that writes text"}},
+      others = {{"gradients", "gradients"}, {"train", "steps of training"}};
   std::vector<std::string> alone;
   for (auto* subject : {&p.one, p.other}) {
     auto capabilities = subject->candidate().capabilities();
-    std::vector<std::string> own;
-    for (const auto& [way, words] : ways) {
-      const auto* who = run ? p.alone(way) : nullptr;
-      if (who == subject) own.push_back(words);
-      if (who != nullptr) capabilities.insert(way);
-    }
+    const auto own = [&](const auto& list) {
+      std::vector<std::string> words;
+      for (const auto& [way, said] : list)
+        if (run && p.alone(way) == subject) words.push_back(said);
+      return words;
+    };
+    for (const auto& [way, words] : ways)
+      if (run && p.alone(way) != nullptr) capabilities.insert(way);
     recorder.declare(capabilities, p.name(*subject));
-    if (!own.empty()) alone.push_back(fmt::format("{} alone has {}", p.name(*subject), fmt::join(own, ", ")));
+    const auto& name = p.name(*subject);
+    if (const auto held = own(ways); !held.empty())
+      alone.push_back(fmt::format("{} alone has {}, compared with what the other has instead", name,
+                                  fmt::join(held, ", ")));
+    if (const auto left = own(others); !left.empty())
+      alone.push_back(fmt::format("{} alone has {}, which were not compared", name, fmt::join(left, ", ")));
   }
   if (const auto* who = run ? p.alone("cache") : nullptr)
     for (const auto* id : {"SAME-11", "SAME-12"})

@@ -81,6 +81,8 @@ def generated(model, tokens, *, max_new_tokens, do_sample, temperature, top_k, t
               attention_mask=None):
     """What transformers' own loop makes of the settings."""
     from transformers import GenerationConfig
+    if attention_mask is None:  # transformers 4 needs one
+        attention_mask = torch.ones_like(tokens)
     drawing = {"temperature": temperature, "top_k": top_k, "top_p": top_p} if do_sample else {}
     config = GenerationConfig(max_new_tokens=max_new_tokens, do_sample=do_sample, **drawing, repetition_penalty=repetition_penalty,
                               eos_token_id=eos_token_id, pad_token_id=eos_token_id, use_cache=True)
