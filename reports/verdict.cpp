@@ -228,9 +228,8 @@ std::string compared(const Result& result, const Musts& musts) {
 
 std::string comparison(const Result& result, const Musts& musts) {
   std::string verdict = compared(result, musts);
-  for (const std::string& sentence : result.header.baseline->alone) verdict += "; " + visible(sentence, 200);
-  return verdict +
-         (result.header.baseline->alone.empty() ? "" : ", compared with what the other has instead");
+  for (const std::string& sentence : result.header.baseline->alone) verdict += "; " + visible(sentence, 300);
+  return verdict;
 }
 
 std::string sentence(const Header& header, const Musts& musts, const Counts& all) {
