@@ -136,6 +136,13 @@ struct Comparison::Pair {
     return one.can(capability) ? &one : other;
   }
 
+  // Errors: NotShown where one alone has what nothing else that it shows could stand for.
+  void of_both(const std::string& capability, const std::string& words) {
+    if (const auto* who = alone(capability))
+      not_assessed(fmt::format("{} alone has {}, and nothing of {} can stand for them", name(*who), words,
+                               name(who == &one ? *other : one)));
+  }
+
   template <typename Ask>
   auto ask(Subject& whom, const Ask& question) {
     set_subject(&whom);
@@ -842,6 +849,7 @@ struct Comparison::Pair {
 
   void gradients() {
     set_subject(&one);
+    of_both("gradients", "gradients");
     for_each_gradient_probe(
         [&](const std::string& need) { return can(need); },
         [&](const GradientProbe& probe) {
@@ -869,6 +877,7 @@ struct Comparison::Pair {
 
   void training_steps() {
     if (one.candidate().type() == at::kBFloat16) not_assessed(kStepTooSmall);  // nor recorded
+    of_both("train", "steps of training");
     set_subject(&one);
     // The third step tells what the second kept of the first.
     const auto run = some_steps_with_ignored_labels(3);
@@ -1084,7 +1093,7 @@ std::vector<std::string> Comparison::prepare() {
                    [&](const auto& entry) { return second.contains(entry.first); }))
     recorder.exclude("SAME-1", "there is no setting that both state");
   const bool run = p.can("code");
-  // What one alone can do is held to what the other does have, but for training, which nothing else shows.
+  // What one alone can do is held to what the other does have. Nothing stands for gradients and training.
   static const std::vector<std::pair<std::string, std::string>>
       ways = {{"cache", "a KV cache"},
               {"padding.right", "padding on the right"},
@@ -1102,8 +1111,9 @@ std::vector<std::string> Comparison::prepare() {
         if (run && p.alone(way) == subject) words.push_back(said);
       return words;
     };
-    for (const auto& [way, words] : ways)
-      if (run && p.alone(way) != nullptr) capabilities.insert(way);
+    for (const auto* list : {&ways, &others})
+      for (const auto& [way, words] : *list)
+        if (run && p.alone(way) != nullptr) capabilities.insert(way);
     recorder.declare(capabilities, p.name(*subject));
     const auto& name = p.name(*subject);
     if (const auto held = own(ways); !held.empty())
