@@ -3,12 +3,12 @@
 
 #include <algorithm>
 
+#include "harness/result/json_text.hpp"
+#include "harness/result/moments.hpp"
+#include "harness/result/words.hpp"
 #include "harness/system/files.hpp"
+#include "harness/system/visible.hpp"
 #include "reports/bundle.hpp"
-#include "reports/json_text.hpp"
-#include "reports/moments.hpp"
-#include "reports/text.hpp"
-#include "reports/words.hpp"
 
 namespace plumbline::reports {
 namespace {

@@ -1,8 +1,8 @@
 #include <fmt/format.h>
 
+#include "harness/result/words.hpp"
+#include "harness/system/visible.hpp"
 #include "reports/bundle.hpp"
-#include "reports/text.hpp"
-#include "reports/words.hpp"
 
 namespace plumbline::reports {
 namespace {

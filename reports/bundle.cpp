@@ -5,13 +5,13 @@
 #include <algorithm>
 #include <set>
 
+#include "harness/result/json_text.hpp"
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
 #include "harness/system/json.hpp"
+#include "harness/system/visible.hpp"
 #include "reports/collection.hpp"
-#include "reports/json_text.hpp"
 #include "reports/page.hpp"
-#include "reports/text.hpp"
 
 namespace plumbline::reports {
 namespace {

@@ -15,11 +15,11 @@
 #include <thread>
 #include "harness/system/json.hpp"
 
+#include "harness/result/examples.test.hpp"
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
 #include "reports/check.hpp"
 #include "reports/collection.hpp"
-#include "reports/examples.test.hpp"
 
 using namespace plumbline::reports;
 using Catch::Matchers::StartsWith;

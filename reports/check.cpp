@@ -7,13 +7,13 @@
 #include <set>
 #include <tuple>
 
+#include "harness/result/contradictions.hpp"
+#include "harness/result/words.hpp"
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
+#include "harness/system/visible.hpp"
 #include "reports/bundle.hpp"
 #include "reports/collection.hpp"
-#include "reports/contradictions.hpp"
-#include "reports/text.hpp"
-#include "reports/words.hpp"
 
 namespace plumbline::reports {
 namespace {

@@ -8,11 +8,11 @@
 #include <set>
 #include "harness/system/json.test.hpp"
 
+#include "harness/result/contradictions.hpp"
+#include "harness/result/examples.test.hpp"
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
 #include "reports/bundle.hpp"
-#include "reports/contradictions.hpp"
-#include "reports/examples.test.hpp"
 
 using namespace plumbline::reports;
 using plumbline::Json;

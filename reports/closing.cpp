@@ -5,10 +5,10 @@
 #include <iterator>
 #include <utility>
 
-#include "reports/command.hpp"
+#include "harness/result/words.hpp"
+#include "harness/system/visible.hpp"
+#include "reports/rerun.hpp"
 #include "reports/terminal.hpp"
-#include "reports/text.hpp"
-#include "reports/words.hpp"
 
 namespace plumbline::reports {
 namespace {

@@ -7,14 +7,14 @@
 #include <set>
 #include <tuple>
 
+#include "harness/result/json_text.hpp"
+#include "harness/result/words.hpp"
 #include "harness/system/error.hpp"
 #include "harness/system/json.hpp"
-#include "reports/json_text.hpp"
+#include "harness/system/visible.hpp"
 #include "reports/junit.hpp"
 #include "reports/markdown.hpp"
 #include "reports/page.hpp"
-#include "reports/text.hpp"
-#include "reports/words.hpp"
 
 namespace plumbline::reports {
 namespace {

@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "harness/result/result.hpp"
 #include "reports/bundle.hpp"
-#include "reports/result.hpp"
 
 namespace plumbline::reports {
 

@@ -7,10 +7,10 @@
 #include <map>
 #include <string_view>
 
+#include "harness/result/words.hpp"
 #include "harness/system/error.hpp"
+#include "harness/system/visible.hpp"
 #include "reports/markdown.hpp"
-#include "reports/text.hpp"
-#include "reports/words.hpp"
 
 namespace plumbline::reports {
 namespace {

@@ -5,7 +5,7 @@
 #include <utility>
 #include <vector>
 
-#include "reports/result.hpp"
+#include "harness/result/result.hpp"
 
 namespace plumbline::reports {
 

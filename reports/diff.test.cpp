@@ -2,8 +2,8 @@
 
 #include <catch2/catch_test_macros.hpp>
 
+#include "harness/result/examples.test.hpp"
 #include "harness/system/error.hpp"
-#include "reports/examples.test.hpp"
 
 using namespace plumbline::reports;
 using examples::requirement;

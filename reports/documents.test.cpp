@@ -6,10 +6,10 @@
 #include <fstream>
 #include <string>
 
+#include "harness/result/examples.test.hpp"
+#include "harness/result/result.hpp"
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
-#include "reports/examples.test.hpp"
-#include "reports/result.hpp"
 
 using namespace plumbline::reports;
 using plumbline::InputError;

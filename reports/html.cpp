@@ -7,9 +7,9 @@
 #include <cmath>
 #include <utility>
 
+#include "harness/result/words.hpp"
 #include "harness/system/files.hpp"
 #include "harness/system/markup.hpp"
-#include "reports/words.hpp"
 
 namespace plumbline::reports::html {
 namespace {

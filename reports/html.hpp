@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-#include "reports/text.hpp"
+#include "harness/system/visible.hpp"
 
 namespace plumbline::reports::html {
 

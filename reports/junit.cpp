@@ -4,11 +4,11 @@
 #include <cmath>
 #include <string_view>
 
+#include "harness/result/result.hpp"
+#include "harness/result/words.hpp"
 #include "harness/system/markup.hpp"
+#include "harness/system/visible.hpp"
 #include "reports/junit.hpp"
-#include "reports/result.hpp"
-#include "reports/text.hpp"
-#include "reports/words.hpp"
 
 namespace plumbline::reports {
 namespace {

@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <string_view>
 
-#include "reports/command.hpp"
+#include "harness/result/result.hpp"
+#include "harness/result/words.hpp"
+#include "harness/system/visible.hpp"
 #include "reports/markdown.hpp"
-#include "reports/result.hpp"
-#include "reports/text.hpp"
-#include "reports/words.hpp"
+#include "reports/rerun.hpp"
 
 namespace plumbline::reports {
 

@@ -3,7 +3,7 @@
 #include <string>
 #include <string_view>
 
-#include "reports/text.hpp"
+#include "harness/system/visible.hpp"
 
 namespace plumbline::reports {
 

@@ -3,8 +3,8 @@
 #include <catch2/catch_test_macros.hpp>
 #include <string>
 
-#include "reports/examples.test.hpp"
-#include "reports/result.hpp"
+#include "harness/result/examples.test.hpp"
+#include "harness/result/result.hpp"
 
 using namespace plumbline::reports;
 using examples::has;

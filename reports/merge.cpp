@@ -7,11 +7,11 @@
 #include <set>
 #include <tuple>
 
+#include "harness/result/contradictions.hpp"
+#include "harness/result/words.hpp"
 #include "harness/system/error.hpp"
-#include "reports/command.hpp"
-#include "reports/contradictions.hpp"
-#include "reports/text.hpp"
-#include "reports/words.hpp"
+#include "harness/system/visible.hpp"
+#include "reports/rerun.hpp"
 
 namespace plumbline::reports {
 namespace {

@@ -5,8 +5,8 @@
 #include <utility>
 #include <vector>
 
+#include "harness/result/result.hpp"
 #include "reports/collection.hpp"
-#include "reports/result.hpp"
 
 namespace plumbline::reports {
 

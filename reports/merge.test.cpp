@@ -4,8 +4,8 @@
 #include <functional>
 #include <set>
 
+#include "harness/result/examples.test.hpp"
 #include "harness/system/error.hpp"
-#include "reports/examples.test.hpp"
 
 using namespace plumbline::reports;
 using plumbline::InputError;

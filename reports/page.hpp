@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "reports/result.hpp"
+#include "harness/result/result.hpp"
 
 namespace plumbline::reports {
 

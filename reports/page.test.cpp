@@ -7,11 +7,11 @@
 #include <string>
 #include "harness/system/json.hpp"
 
+#include "harness/result/examples.test.hpp"
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
-#include "reports/command.hpp"
-#include "reports/examples.test.hpp"
 #include "reports/page_parts.hpp"
+#include "reports/rerun.hpp"
 
 using namespace plumbline;
 using namespace plumbline::reports;

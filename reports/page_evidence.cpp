@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "reports/command.hpp"
 #include "reports/page_parts.hpp"
+#include "reports/rerun.hpp"
 #include "reports/svg.hpp"
 
 namespace plumbline::reports {

@@ -3,8 +3,8 @@
 
 #include <algorithm>
 
-#include "reports/command.hpp"
 #include "reports/page_parts.hpp"
+#include "reports/rerun.hpp"
 
 namespace plumbline::reports {
 namespace {

@@ -7,10 +7,10 @@
 #include <string>
 #include <vector>
 
+#include "harness/result/words.hpp"
 #include "reports/html.hpp"
 #include "reports/page.hpp"
 #include "reports/page_words.hpp"
-#include "reports/words.hpp"
 
 namespace plumbline::reports {
 

@@ -3,8 +3,8 @@
 #include <limits>
 #include <string>
 
+#include "harness/result/examples.test.hpp"
 #include "harness/system/files.hpp"
-#include "reports/examples.test.hpp"
 #include "reports/page_parts.hpp"
 #include "reports/svg.hpp"
 

@@ -2,9 +2,9 @@
 
 #include <algorithm>
 
+#include "harness/result/words.hpp"
+#include "harness/system/visible.hpp"
 #include "reports/page_words.hpp"
-#include "reports/text.hpp"
-#include "reports/words.hpp"
 
 namespace plumbline::reports {
 namespace {

@@ -9,9 +9,9 @@
 #include <string>
 #include "harness/system/json.hpp"
 
+#include "harness/result/examples.test.hpp"
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
-#include "reports/examples.test.hpp"
 #include "reports/page_parts.hpp"
 
 using namespace plumbline;

@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "reports/result.hpp"
+#include "harness/result/result.hpp"
 
 namespace plumbline::reports::svg {
 

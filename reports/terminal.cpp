@@ -8,7 +8,7 @@
 #include <cmath>
 #include <cstdlib>
 
-#include "reports/text.hpp"
+#include "harness/system/visible.hpp"
 
 namespace plumbline::reports {
 namespace {

@@ -6,8 +6,8 @@
 #include <string_view>
 #include <vector>
 
-#include "reports/result.hpp"
-#include "reports/words.hpp"
+#include "harness/result/result.hpp"
+#include "harness/result/words.hpp"
 
 namespace plumbline::reports {
 

@@ -5,8 +5,8 @@
 #include <memory>
 #include <optional>
 
-#include "reports/examples.test.hpp"
-#include "reports/text.hpp"
+#include "harness/result/examples.test.hpp"
+#include "harness/system/visible.hpp"
 
 using namespace plumbline::reports;
 

@@ -21,9 +21,9 @@
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
 #include "harness/system/interruption.hpp"
+#include "harness/system/visible.hpp"
 #include "reports/bundle.hpp"
 #include "reports/collection.hpp"
-#include "reports/text.hpp"
 
 namespace plumbline::reports {
 namespace {

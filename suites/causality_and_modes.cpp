@@ -2,8 +2,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "reports/words.hpp"
-#include "suites/probes.hpp"
+#include "harness/judging/probes.hpp"
+#include "harness/result/words.hpp"
 
 namespace plumbline {
 namespace {

@@ -3,9 +3,9 @@
 #include <cmath>
 
 #include "harness/experiment/repeater.hpp"
+#include "harness/judging/subject.hpp"
 #include "harness/system/files.hpp"
 #include "harness/system/json.hpp"
-#include "suites/suite.hpp"
 
 namespace plumbline {
 namespace {

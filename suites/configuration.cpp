@@ -2,7 +2,7 @@
 #include <cmath>
 #include "harness/system/json.hpp"
 
-#include "suites/suite.hpp"
+#include "harness/judging/subject.hpp"
 
 namespace plumbline {
 namespace {

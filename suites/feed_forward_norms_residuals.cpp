@@ -1,6 +1,6 @@
 // Chapter 6: feed-forward, norms, residuals.
 #include "harness/evidence/closed_form.hpp"
-#include "suites/suite.hpp"
+#include "harness/judging/subject.hpp"
 
 namespace plumbline {
 namespace {

@@ -1,7 +1,7 @@
 // Chapter 3: grouped-query attention.
 #include <cmath>
 
-#include "suites/probes.hpp"
+#include "harness/judging/probes.hpp"
 
 namespace plumbline {
 namespace {

@@ -1,7 +1,7 @@
 // Chapter 4: the KV cache.
 #include <cmath>
 
-#include "suites/probes.hpp"
+#include "harness/judging/probes.hpp"
 
 namespace plumbline {
 namespace {

@@ -1,7 +1,7 @@
 // Chapter 8: every number, against what shares no code with the candidate.
 #include <algorithm>
 
-#include "suites/probes.hpp"
+#include "harness/judging/probes.hpp"
 
 namespace plumbline {
 namespace {

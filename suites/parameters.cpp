@@ -4,7 +4,7 @@
 
 #include <fmt/ranges.h>
 
-#include "suites/suite.hpp"
+#include "harness/judging/subject.hpp"
 
 namespace plumbline {
 namespace {

@@ -2,7 +2,7 @@
 #include <cmath>
 
 #include "harness/evidence/closed_form.hpp"
-#include "suites/suite.hpp"
+#include "harness/judging/subject.hpp"
 
 namespace plumbline {
 namespace {

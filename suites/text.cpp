@@ -3,10 +3,10 @@
 #include <cmath>
 
 #include "harness/candidate/generation.hpp"
-#include "harness/model/departures.hpp"
+#include "harness/judging/own_text.hpp"
+#include "harness/judging/subject.hpp"
+#include "harness/model/departures/departures.hpp"
 #include "harness/system/error.hpp"
-#include "suites/own_text.hpp"
-#include "suites/suite.hpp"
 
 namespace plumbline {
 namespace {

@@ -4,7 +4,7 @@
 #include <set>
 
 #include "harness/candidate/leak.hpp"
-#include "suites/probes.hpp"
+#include "harness/judging/probes.hpp"
 
 namespace plumbline {
 namespace {

@@ -11,13 +11,13 @@
 #include <thread>
 
 #include "harness/candidate/variants.hpp"
-#include "harness/model/catalogue.hpp"
+#include "harness/model/departures/catalogue.hpp"
+#include "harness/result/contradictions.hpp"
+#include "harness/result/result.hpp"
 #include "harness/system/child.hpp"
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
 #include "harness/system/json.hpp"
-#include "reports/contradictions.hpp"
-#include "reports/result.hpp"
 
 namespace plumbline {
 namespace {

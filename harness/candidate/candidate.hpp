@@ -14,7 +14,7 @@
 #include "harness/system/json.hpp"
 
 #include "harness/model/model.hpp"
-#include "harness/model/training.hpp"
+#include "harness/model/training_steps.hpp"
 #include "harness/model/writing.hpp"
 
 namespace plumbline {

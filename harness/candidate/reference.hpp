@@ -5,7 +5,7 @@
 #include <string>
 
 #include "harness/candidate/candidate.hpp"
-#include "harness/model/departures.hpp"
+#include "harness/model/departures/departures.hpp"
 
 namespace plumbline {
 

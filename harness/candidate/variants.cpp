@@ -7,8 +7,8 @@
 #include <algorithm>
 
 #include "harness/candidate/arranged.hpp"
-#include "harness/candidate/engine.hpp"
-#include "harness/model/variants.hpp"
+#include "harness/candidate/fast_reference.hpp"
+#include "harness/model/formula_variants.hpp"
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
 

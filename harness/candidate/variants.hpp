@@ -11,7 +11,7 @@
 
 namespace plumbline {
 
-// Names, and what is done otherwise in each: those of formulas (harness/model/variants.hpp) first.
+// Names, and what is done otherwise in each: those of formulas (harness/model/formula_variants.hpp) first.
 std::vector<std::pair<std::string, std::string>> variants();
 
 // Errors: InputError for an unknown name, with those that resemble it.

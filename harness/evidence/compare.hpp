@@ -7,8 +7,8 @@
 #include <string>
 #include <utility>
 
-#include "reports/result.hpp"
-#include "reports/sentences.hpp"
+#include "harness/result/result.hpp"
+#include "harness/result/sentences.hpp"
 
 namespace plumbline {
 

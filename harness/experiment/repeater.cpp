@@ -12,7 +12,7 @@
 #include <mutex>
 #include <thread>
 
-#include "harness/candidate/engine.hpp"
+#include "harness/candidate/fast_reference.hpp"
 #include "harness/candidate/generation.hpp"
 #include "harness/evidence/safetensors.hpp"
 #include "harness/system/error.hpp"

@@ -9,7 +9,7 @@
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
 #include "harness/system/json.test.hpp"
-#include "harness/text/training_log.hpp"
+#include "harness/training_log/training_log.hpp"
 
 using namespace plumbline;
 using Catch::Matchers::ContainsSubstring;

@@ -1,5 +1,5 @@
 // Training for experiments: the reference model's own formulas, with what training at scale adds to them.
-// Apart from the reference's own steps (harness/model/training.hpp), and held to them.
+// Apart from the reference's own steps (harness/model/training_steps.hpp), and held to them.
 #pragma once
 
 #include <cstdint>
@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
-#include "harness/model/departures.hpp"
-#include "harness/model/training.hpp"
+#include "harness/model/departures/departures.hpp"
+#include "harness/model/training_steps.hpp"
 
 namespace plumbline {
 

@@ -1,4 +1,4 @@
-// Our side of harness/export.test.py: the logits that another implementation computed from our exported
+// Our side of harness/tests/test_export.py: the logits that another implementation computed from our exported
 // weights.
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "harness/model/departures.hpp"
+#include "harness/model/departures/departures.hpp"
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
 

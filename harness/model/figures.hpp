@@ -4,7 +4,7 @@
 #include <map>
 #include <string>
 
-#include "harness/model/catalogue.hpp"
+#include "harness/model/departures/catalogue.hpp"
 #include "harness/model/specification.hpp"
 
 namespace plumbline {

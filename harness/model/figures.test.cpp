@@ -5,7 +5,7 @@
 #include <regex>
 #include <set>
 
-#include "harness/model/departures.hpp"
+#include "harness/model/departures/departures.hpp"
 #include "harness/system/error.hpp"
 
 using namespace plumbline;

@@ -1,7 +1,7 @@
 // Every formula of the model, and the one table through which the model reads them.
 //
-// A departure from the specification (harness/model/departures.hpp) replaces an entry of the table or a
-// number of the specification; the model itself has no conditions for it.
+// A departure from the specification (harness/model/departures/departures.hpp) replaces an entry of the table
+// or a number of the specification; the model itself has no conditions for it.
 //
 // Shapes: B batch, T queries, S keys, D hidden size, H query heads, K key/value heads, Dh head size,
 // F feed-forward size.

@@ -8,7 +8,7 @@
 #include <catch2/matchers/catch_matchers_string.hpp>
 #include "harness/system/json.hpp"
 
-#include "harness/model/departures.hpp"
+#include "harness/model/departures/departures.hpp"
 #include "harness/system/error.hpp"
 
 using namespace plumbline;

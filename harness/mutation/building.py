@@ -125,7 +125,7 @@ class Build:
         header = self.work / "optimised" / "precompiled.hpp"
         if not header.with_suffix(".hpp.gch").exists():
             header.parent.mkdir(exist_ok=True)
-            header.write_text('#include "harness/precompiled.hpp"\n#include "harness/model/precompiled.hpp"\n')
+            header.write_text('#include "harness/system/precompiled.hpp"\n#include "harness/model/precompiled_libtorch.hpp"\n')
             self.must([*command.split(), "-w", "-x", "c++-header", "-o", str(header.with_suffix(".hpp.gch")), "-c", str(header)])
         return header
 

@@ -3,7 +3,7 @@
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
 
-#include "harness/candidate/engine.hpp"
+#include "harness/candidate/fast_reference.hpp"
 #include "harness/candidate/generation.hpp"
 #include "suites/benchmarks/fixtures.hpp"
 #include "suites/benchmarks/machine.hpp"

@@ -1,4 +1,4 @@
-"""What a verification found, read from its result document (reports/result.schema.json)."""
+"""What a verification found, read from its result document (harness/result/result.schema.json)."""
 
 import html
 import json

@@ -1,0 +1,111 @@
+#include "harness/cli/experiment_command.hpp"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <cstdio>
+#include <memory>
+#include <thread>
+#include <utility>
+
+#include "harness/cli/commands.hpp"
+#include "harness/cli/progress.hpp"
+#include "harness/experiment/repeater.hpp"
+#include "harness/model/device.hpp"
+#include "harness/system/error.hpp"
+#include "harness/system/files.hpp"
+#include "harness/system/output.hpp"
+
+namespace plumbline {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct RepeaterArguments {
+  std::string scale = "small", out = "out/repeater", tokens, device;
+  int workers = 0;  // 0: as many as there are processors
+};
+
+constexpr const char* kHelp =
+    "Trains models that differ in layers, key/value heads, training mask, initialisation and dropout on text "
+    "of\n"
+    "known entropy, lets them write, and says which of the differences makes them repeat themselves. "
+    "Stopped\n"
+    "and called again, it goes on where it was.\n"
+    "Exit status: 0 done; 2 could not be done.";
+
+// " 12 of 34 runs, about 3 min left": of what is done, `before` was when this call began.
+std::string told(double done, double before, std::size_t runs, std::size_t all, double seconds) {
+  const bool known = done - before > 0.02 && runs < all;
+  return fmt::format(
+      ", {} of {} runs{}", runs, all,
+      known ? fmt::format(", about {:.0f} min left", std::ceil(seconds / (done - before) * (1 - done) / 60))
+            : "");
+}
+
+int run_repeater_command(const RepeaterArguments& arguments, const Circumstance& circumstance) {
+  RepeaterOptions options;
+  options.scale = read_scale(arguments.scale, circumstance.data / "fixtures");
+  if (arguments.device.empty() && arguments.scale == "full" && !at::hasCUDA())
+    throw InputError(
+        "--scale full: is made for a GPU, and LibTorch finds none here; on processors it would take months "
+        "(--device cpu, if you must)");
+  options.device = parse_device(!arguments.device.empty()   ? arguments.device
+                                : arguments.scale == "full" ? "auto"
+                                                            : "cpu");
+  options.out = arguments.out;
+  options.tokens = arguments.tokens;
+  options.workers = arguments.workers > 0 ? arguments.workers
+                    : options.device.is_cuda()
+                        ? 1
+                        : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  make_writable(options.out, "--out");
+  Progress progress;
+  double before = -1;  // what was done when this call began
+  bool silent = true;  // until it is known that there is something to do
+  auto document = run_repeater(options, [&](double done, std::size_t runs, std::size_t all) {
+    if (std::exchange(silent, false))
+      print_out("Which difference makes the model repeat itself? Scale '{}', {}, {} at a time\n",
+                options.scale.name, device_name(options.device), options.workers);
+    std::fflush(stdout);
+    if (before < 0) before = done;
+    progress.tell(done, told(done, before, runs, all, progress.seconds()));
+  });
+  document["program"] = circumstance.version;
+  document["command"] = printable(circumstance.command, 2000);
+  document["device"] = device_name(options.device);
+  conclude_repeater(document);
+  for (const auto& [file, content] :
+       {std::pair<std::string, std::string>{"result.json", document.dump({.indent = 1}) + "\n"},
+        {"loss.svg", repeater_curves(document)},
+        {"effects.svg", repeater_effects(document)},
+        {"report.md", repeater_report(document)}})
+    write_atomically(options.out / file, content);
+  print_out("{}\n   {}\n   {}\n", repeater_summary(document), printable((options.out / "report.md").string()),
+            printable((options.out / "result.json").string()));
+  return 0;
+}
+
+}  // namespace
+
+void add_experiments(Command& all) {
+  auto command = all.command(experiment_study.name, experiment_study.what);
+  command.required();
+  const auto given = std::make_shared<RepeaterArguments>();
+  auto repeater =
+      command.command("repeater", "Which difference between before and after makes it repeat itself?");
+  repeater.option("--scale", given->scale, "small (two processors, about ten minutes) or full (a GPU)")
+      .shows_default();
+  repeater.option("--out", given->out, "directory for the report, the results and what is needed to go on")
+      .shows_default();
+  repeater.option("--tokens", given->tokens,
+                  "a file of token ids to train on instead (.jsonl with 'ids' in each line)");
+  repeater.option("--device", given->device, "auto, cpu or cuda[:N] (default: cpu; of full, auto)");
+  repeater.option("--workers", given->workers, "runs at a time (default: one for each processor)")
+      .between(1, 256);
+  repeater.footer(kHelp);
+  repeater.runs(
+      [given](const Circumstance& circumstance) { return run_repeater_command(*given, circumstance); });
+}
+
+}  // namespace plumbline

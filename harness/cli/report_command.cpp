@@ -1,0 +1,300 @@
+#include "harness/cli/report_command.hpp"
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <ctime>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "harness/judging/recorder.hpp"
+#include "harness/model/departures/catalogue.hpp"
+#include "harness/system/error.hpp"
+#include "harness/system/files.hpp"
+#include "harness/system/output.hpp"
+#include "reports/bundle.hpp"
+#include "reports/check.hpp"
+#include "reports/collection.hpp"
+#include "reports/diff.hpp"
+#include "reports/merge.hpp"
+
+namespace plumbline {
+namespace {
+
+namespace fs = std::filesystem;
+using namespace reports;
+
+constexpr const char* kCheckHelp =
+    "It recomputes every hash of manifest.json, makes every rendering again from the document and compares "
+    "it "
+    "byte for\n"
+    "byte, adds up the counts, derives each verdict from the numbers and tolerances recorded beside it, "
+    "makes "
+    "each\n"
+    "check's sentence again from its values, and holds requirements, chapters and advice against those that "
+    "this\n"
+    "version knows. That protects against accident and inconsistency: a damaged, cut, mixed or carelessly "
+    "edited\n"
+    "bundle. It does not protect against someone who makes a whole bundle anew, nor what nothing in a "
+    "document "
+    "is held\n"
+    "against: names, hashes of models, devices, reasons, findings, times and the points of pictures. Only a "
+    "signature\n"
+    "does. Sign statement.json with a tool of your own (it names the SHA-256 of result.json, from which all "
+    "else\n"
+    "derives; logs are in the manifest alone):\n"
+    "  cosign attest-blob --statement statement.json --bundle statement.json.sigstore.json\n"
+    "  gpg --armor --detach-sign statement.json\n"
+    "Exit status: 0 all is as it should be, whatever the verdict; 1 something is not; 2 there is no bundle.";
+
+constexpr const char* kRenderHelp =
+    "The document of a bundle, result.json or collection.json, is rendered in its place; one by another name "
+    "needs --out.\n"
+    "Exit status: 0 rendered, whatever the verdict; 2 unreadable, or cannot be written.";
+
+constexpr const char* kMergeHelp =
+    "Shards of one run (verify --shard I/N), all of them, become the document of that run. Whole results of\n"
+    "several candidates, devices or types become a collection beside each other.\n"
+    "Exit status: that of the verdict, as of verify; of a collection the worst; 2 also where they cannot be "
+    "merged.";
+
+constexpr const char* kDiffHelp =
+    "Exit status: 0 no requirement is worse; 1 one is; 2 unreadable, or of different specifications.";
+
+std::string shown(const fs::path& path) {
+  return printable(path.string());
+}
+
+bool is_there(const fs::path& path) {
+  std::error_code ignored;
+  return fs::exists(path, ignored);
+}
+
+bool is_folder(const fs::path& path) {
+  std::error_code ignored;
+  return fs::is_directory(path, ignored);
+}
+
+// The document in a bundle, or the one that was named itself.
+fs::path document_of(const fs::path& named) {
+  if (!is_there(named))
+    throw InputError(
+        fmt::format("{}: no such file or directory; expected a bundle or its result.json", shown(named)));
+  if (!is_folder(named)) return named;
+  const fs::path collection = named / "collection.json";
+  return is_there(collection) ? collection : named / "result.json";
+}
+
+// The directory of a document.
+fs::path directory_of(const fs::path& document) {
+  return document.has_parent_path() ? document.parent_path() : fs::path(".");
+}
+
+struct Document {
+  fs::path file;
+  std::optional<Result> result;  // either this
+  Collection collection;         // or this
+};
+
+Document read_document(const fs::path& named) {
+  Document document{document_of(named), {}, {}};
+  const std::string text = read_text(document.file, largest_file);
+  if (is_collection(text))
+    document.collection = collection_from_json(text, document.file.string());
+  else
+    document.result = from_json(text, document.file.string());
+  return document;
+}
+
+Result read_result(const fs::path& named) {
+  Document document = read_document(named);
+  if (!document.result)
+    throw InputError(
+        fmt::format("{}: is a collection; expected a result of one candidate", shown(document.file)));
+  return *std::move(document.result);
+}
+
+Examiner examiner_of(const Circumstance& circumstance) {
+  Examiner examiner{
+      fmt::format("{:%Y-%m-%d}", fmt::gmtime(std::time(nullptr))), circumstance.version, {}, {}};
+  for (const char* name : {"requirements.json", "comparison.json"}) {
+    const fs::path file = circumstance.data / "fixtures" / name;
+    const RequirementList list = read_requirements(file);
+    Known& known = examiner.known[sha256_of_file(file).substr(0, 16)];
+    known.chapters = list.chapters;
+    known.compares = name == std::string("comparison.json");
+    for (const auto& entry : list.entries) known.requirements.push_back(entry.requirement);
+  }
+  for (const Defect& one : read_catalogue(circumstance.data / "fixtures"))
+    examiner.advice[one.name] = {one.name, one.advice, one.advice_in_chinese};
+  return examiner;
+}
+
+// What a candidate said stays with its document, as far as it is still what the manifest says.
+std::vector<File> logs_beside(const fs::path& document) {
+  std::vector<File> logs;
+  const fs::path manifest = directory_of(document) / manifest_name;
+  if (!is_there(manifest)) return logs;
+  for (const Entry& entry : from_manifest(read_text(manifest, largest_file), manifest.string())) {
+    if (!entry.name.starts_with("log-")) continue;
+    File log{entry.name, read_text(manifest.parent_path() / entry.name, largest_file)};
+    if (entry_of(log).sha256 != entry.sha256)
+      throw InputError(fmt::format("{}: is not what manifest.json says; `plumbline report check` tells more",
+                                   shown(manifest.parent_path() / entry.name)));
+    logs.push_back(std::move(log));
+  }
+  return logs;
+}
+
+void write_document(const Document& document, const fs::path& out, const std::vector<File>& logs) {
+  require_writable(out, "--out");
+  if (document.result)
+    write(*document.result, out.string(), logs);
+  else
+    write_bundle(rendered(document.collection, collection_renderings()), out);
+}
+
+std::string verdict(const Document& document) {
+  return document.result ? document.result->footer.verdict : verdict_of(document.collection);
+}
+
+int render(const fs::path& named, const std::string& out, const std::string& language) {
+  const Document document = read_document(named);
+  if (out.empty() && document.file.filename() != (document.result ? "result.json" : "collection.json"))
+    throw InputError(
+        fmt::format("{}: a document by another name than {} is rendered to a directory of its own; name it "
+                    "with --out DIR",
+                    shown(document.file), document.result ? "result.json" : "collection.json"));
+  const fs::path directory = out.empty() ? directory_of(document.file) : fs::path(out);
+  write_document(document, directory, logs_beside(document.file));
+  const fs::path page = directory / (language == "zh" ? "report.zh.html" : "report.html");
+  print_out("{}\nWritten to {}\n", verdict(document), shown(is_there(page) ? page : directory));
+  return 0;
+}
+
+// A bundle is to be sound before anything is made of it.
+void require_sound_bundle(const fs::path& document, const Examiner& examiner) {
+  const fs::path directory = directory_of(document);
+  const auto name = document.filename();
+  if (!is_there(directory / manifest_name) || (name != "result.json" && name != "collection.json")) return;
+  const Examined found = examine(directory, examiner);
+  if (!found.findings.empty())
+    throw InputError(
+        fmt::format("{}: {}; `plumbline report check` tells more", shown(directory), found.findings.front()));
+}
+
+int merge(const std::vector<std::string>& names, const std::string& out, const Examiner& examiner) {
+  std::vector<Source> sources;
+  for (const std::string& name : names) {
+    Document document = read_document(name);
+    std::error_code ignored;
+    if (fs::equivalent(directory_of(document.file), out, ignored))
+      throw InputError(fmt::format("--out {}: holds {}, which is to be merged; name another directory",
+                                   shown(out), shown(document.file.filename())));
+    require_sound_bundle(document.file, examiner);
+    if (document.result) sources.push_back({name, *std::move(document.result)});
+    for (Result& one : document.collection.results) sources.push_back({name, std::move(one)});
+  }
+  for (const Source& one : sources) {
+    if (const std::string why = incompleteness(one.result, examiner); !why.empty())
+      throw InputError(fmt::format("{}: {}; it was edited or damaged", printable(one.name), why));
+    if (const std::string what = not_looked_at(one.result, examiner); !what.empty())
+      print_out("note: {}: {}\n", printable(one.name), what);
+  }
+  const bool shards = std::any_of(sources.begin(), sources.end(),
+                                  [](const Source& one) { return one.result.header.shard.has_value(); });
+  Document merged;
+  if (shards)
+    merged.result = merge_shards(std::move(sources));
+  else
+    merged.collection = collect(std::move(sources));
+  write_document(merged, out, {});
+  print_out("{}\nWritten to {}\n", verdict(merged), shown(out));
+  return merged.result ? merged.result->footer.status : status_of(merged.collection);
+}
+
+int diff(const std::string& before, const std::string& after, const std::string& file) {
+  const Difference found = difference(read_result(before), read_result(after));
+  if (!file.empty()) {
+    require_output(file, "-o", {before, after});
+    write_atomically(file, to_markdown(found));
+  }
+  print_out("{}", to_text(found));
+  return found.worse.empty() ? 0 : 1;
+}
+
+int check(const fs::path& directory, const Examiner& examiner) {
+  if (!is_folder(directory))
+    throw InputError(
+        fmt::format("{}: is no directory; expected a bundle as `plumbline verify --out DIR` writes it",
+                    shown(directory)));
+  const Examined found = examine(directory, examiner);
+  for (const std::string& finding : found.findings) print_out("{}\n", finding);
+  for (const std::string& note : found.notes) print_out("note: {}\n", note);
+  if (!found.verdict.empty()) print_out("The verdict in it: {}\n", found.verdict);
+  print_out(
+      "{} files have the SHA-256 that the manifest says; {} checks were held against their numbers and "
+      "tolerances, {} "
+      "have none and were taken as recorded\n",
+      found.files, found.recomputed, found.facts);
+  if (found.findings.empty())
+    print_out(
+        "The bundle is {}. This shows no accident; who could have made it anew only a "
+        "signature "
+        "shows: see report check --help\n",
+        found.knows_all ? "complete and consistent" : "consistent; whether it is complete was not looked at");
+  else
+    print_out("The bundle is not as it should be: {} {}\n", found.findings.size(),
+              found.findings.size() == 1 ? "finding" : "findings");
+  return found.findings.empty() ? 0 : 1;
+}
+
+struct Arguments {
+  std::vector<std::string> names;
+  std::string before, after, out, language = "en";
+};
+
+}  // namespace
+
+void add_report(Command& all) {
+  auto command = all.command("report", "Render, merge, compare and check result documents");
+  command.required();
+  const auto given = std::make_shared<Arguments>();
+
+  auto rendering = command.command("render", "Make every rendering again from the document");
+  rendering.option("document", given->before, "result.json, collection.json, or a bundle").required();
+  rendering.option("--out", given->out, "directory to write to (default: that of the document)")
+      .not_empty("is empty; name a directory");
+  rendering.footer(kRenderHelp);
+  rendering
+      .option("--lang", given->language, "language of the page that is named: en or zh; both are written")
+      .one_of({"en", "zh"})
+      .shows_default();
+  rendering.runs([given](const Circumstance&) { return render(given->before, given->out, given->language); });
+
+  auto merging = command.command("merge", "Make one of several runs: shards, or candidates side by side");
+  merging.option("documents", given->names, "bundles, or their result.json").required();
+  merging.option("--out", given->out, "directory to write to").required();
+  merging.footer(kMergeHelp);
+  merging.runs(
+      [given](const Circumstance& run) { return merge(given->names, given->out, examiner_of(run)); });
+
+  auto differing = command.command("diff", "What changed between two commits or two models");
+  differing.option("old", given->before, "a bundle, or its result.json").required();
+  differing.option("new", given->after, "likewise").required();
+  differing.option("-o,--output", given->out, "write it to this file, too, as Markdown");
+  differing.footer(kDiffHelp);
+  differing.runs([given](const Circumstance&) { return diff(given->before, given->after, given->out); });
+
+  auto checking = command.command("check", "Whether a bundle is complete, untouched and consistent");
+  checking.option("directory", given->before, "a bundle").required();
+  checking.footer(kCheckHelp);
+  checking.runs([given](const Circumstance& run) { return check(given->before, examiner_of(run)); });
+}
+
+}  // namespace plumbline

@@ -1,0 +1,35 @@
+// What can be seen of a candidate in one way, and what the same way shows of a hypothesis about it.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "harness/judging/subject.hpp"
+
+namespace plumbline {
+
+struct Observation {
+  std::string name, needs;  // needs: what a candidate has to declare; empty: nothing
+  // Of the running subject, on the CPU. Whole numbers are facts, to be the same; floating ones may differ by
+  // rounding. Errors: as the candidate throws them.
+  std::function<Weights()> ask;
+  enum class Kind {
+    judged,
+    stated,  // a candidate may rightly say what the specification says, whatever its code does
+    inner,   // where in a block something is done otherwise: nobody has to do it there to come to the same
+  } kind = Kind::judged;
+  double allowed = 0;      // floating answers may differ by this much more than rounding makes
+  Sampling sampling = {};  // that was asked for, of text
+  bool computes = true;    // by passes, and so otherwise every time where a model draws numbers in them
+};
+
+// For the running subject, of whose specification the probes are.
+std::vector<Observation> observations();
+// Passes over other tokens, in every way to run it: of hypotheses that explain all the others, one may be
+// wrong of these.
+std::vector<Observation> further_observations();
+// Those of text that it writes by itself.
+std::vector<Observation> observations_of_own_text();
+
+}  // namespace plumbline

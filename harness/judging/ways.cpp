@@ -1,0 +1,138 @@
+#include "harness/judging/ways.hpp"
+
+#include "harness/result/conclusion_of_stages.hpp"
+#include "harness/system/error.hpp"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <set>
+
+namespace plumbline {
+namespace {
+
+constexpr std::int64_t kPrefill = 9;
+
+std::string in_words(std::int64_t length) {
+  return fmt::format("{} token{}", length, length == 1 ? "" : "s");
+}
+
+// Lengths at which code has been seen to do something else; 24 is no size of any specification.
+std::set<std::int64_t> lengths() {
+  const auto& s = subject().specification();
+  return {1, 2, s.num_key_value_heads, s.num_attention_heads, 24, 100};
+}
+
+Tokens of_length(std::int64_t length) {
+  return length == 24 ? standard_probe() : probe("length", 1, length);
+}
+
+bool is_block(const std::string& name) {
+  return name.find(".o_proj.") != std::string::npos || name.find(".down_proj.") != std::string::npos;
+}
+
+// The weights with every block silenced except those whose output projection has this prefix: what a silenced
+// one adds to the residual stream is 0.
+Weights only(const std::string& prefix) {
+  auto weights = subject().weights();
+  for (auto& [name, values] : weights)
+    if (is_block(name) && (prefix.empty() || !name.starts_with(prefix))) values = at::zeros_like(values);
+  return weights;
+}
+
+}  // namespace
+
+std::vector<StageRun> stage_runs() {
+  const auto pass = [](const Tokens& tokens) { return observe(tokens); };
+  std::vector<StageRun> all = {
+      {"evaluation", "evaluation", standard_probe(), pass},
+      {"training", "training", standard_probe(),
+       [](const Tokens& tokens) { return observe(tokens, in_training()); }},
+      {"prefill and decoding", "cache", standard_probe(),
+       [](const Tokens& tokens) { return observe_cached(tokens, one_by_one(kPrefill, tokens.ids.size(1))); }},
+  };
+  all.push_back({"long decoding", "cache", probe("long", 1, 134), [](const Tokens& tokens) {
+                   return observe_cached(tokens, one_by_one(61, tokens.ids.size(1)));
+                 }});
+  for (const auto length : lengths())
+    all.push_back({fmt::format("evaluation of {}", in_words(length)), "evaluation", of_length(length), pass});
+  for (const auto first : {std::int64_t{300}, subject().specification().max_position_embeddings - 24}) {
+    const auto far = [first](const Tokens& tokens) {
+      PassOptions options;
+      options.first_position = first;
+      return observe(tokens, options);
+    };
+    all.push_back(
+        {fmt::format("evaluation from position {}", first), "first_position", standard_probe(), far, first});
+  }
+  return all;
+}
+
+std::vector<LogitsRun> logits_runs() {
+  const auto pass = [](const Tokens& tokens) { return logits(tokens); };
+  const auto in = [](const std::vector<std::int64_t>& chunks) {
+    return [chunks](const Tokens& tokens) { return cached_logits(tokens, chunks); };
+  };
+  const auto padded = [](Padding side) {
+    return [side](const Tokens& tokens) { return padded_logits(tokens, tokens.ids.size(1) + 5, side); };
+  };
+  const auto standard = standard_probe();
+  std::vector<LogitsRun> all;
+  for (const auto length : lengths())
+    all.push_back({in_words(length), "evaluation", of_length(length), pass});
+  const auto longest = std::min<std::int64_t>(600, subject().specification().max_position_embeddings - 4);
+  const std::vector<LogitsRun> others = {
+      {in_words(longest), "evaluation", probe("longest", 1, longest), pass},
+      {"a batch of 5", "evaluation", probe("five", 5, 21), pass},
+      {"padding on the right", "padding.right", standard, padded(Padding::right)},
+      {"padding on the left", "padding.left", standard, padded(Padding::left)},
+      {"training mode", "training", standard,
+       [](const Tokens& tokens) { return logits(tokens, in_training()); }},
+      {"prefill", "cache", standard, in({24})},
+      {"decoding after a prefill", "cache", standard, in(one_by_one(kPrefill, 24))},
+      {"decoding from one token", "cache", standard, in(one_by_one(1, 24))},
+      {"decoding of 134 tokens", "cache", probe("long", 1, 134), in(one_by_one(61, 134))},
+      {fmt::format("4 tokens after {}", longest), "cache", probe("longest", 1, longest + 4),
+       in(one_by_one(longest, longest + 4))},
+      {"prefill in chunks", "cache.chunks", standard, in({10, 9, 5})},
+  };
+  all.insert(all.end(), others.begin(), others.end());
+  return all;
+}
+
+reports::Check impossible(const std::string& what, const std::exception& error) {
+  const std::string message = error.what();
+  reports::Check check;
+  check.what = what;
+  check.sentence = reports::nothing_compared(what, message.substr(0, message.find('\n')));
+  return check;
+}
+
+reports::Situation tried(const std::string& name,
+                         const std::function<reports::Check(const std::string& what)>& judge) {
+  const auto what = fmt::format("logits ({})", name);
+  try {
+    return {name, judge(what)};
+  } catch (const InputError&) {
+    throw;  // our own trouble, a full disk perhaps: no way of running the model that is wrong
+  } catch (const std::exception& error) {
+    return {name, impossible(what, error)};
+  }
+}
+
+std::vector<reports::Situation> block_by_block(
+    const std::function<reports::Check(const std::string& what, const Weights& weights)>& judge) {
+  const auto with = [&](const std::string& name, const std::string& prefix) {
+    return tried(name, [&](const std::string& what) { return judge(what, only(prefix)); });
+  };
+  std::vector<reports::Situation> all{with(reports::every_block_silenced, "")};
+  if (!all.front().check.within) return all;
+  for (std::int64_t layer = 0; layer < subject().specification().num_hidden_layers; ++layer) {
+    const auto prefix = fmt::format("model.layers.{}.", layer);
+    all.push_back(with(fmt::format("the attention of layer {} alone", layer), prefix + "self_attn.o_proj"));
+    all.push_back(with(fmt::format("the feed-forward of layer {} alone", layer), prefix + "mlp.down_proj"));
+  }
+  return all;
+}
+
+}  // namespace plumbline

@@ -1,0 +1,196 @@
+#include "harness/result/contradictions.hpp"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <regex>
+#include <set>
+
+#include "harness/result/conclusion_of_stages.hpp"
+#include "harness/result/moments.hpp"
+#include "harness/result/sentences.hpp"
+#include "harness/result/words.hpp"
+#include "harness/system/visible.hpp"
+
+namespace plumbline::reports {
+namespace {
+
+// Why a check is not what its numbers make of it; empty where nothing speaks against it. The numbers of a
+// tensor are those of the element that exceeds its tolerance most, so that they decide for all.
+std::string contradiction(const Check& check) {
+  if (check.identical == true && (!check.within || check.worst_difference.value_or(0) != 0))
+    return "is said to be the same bit for bit, and to differ";
+  if (!check.worst_difference || !check.tolerance) return {};
+  const bool within = std::isfinite(*check.tolerance) && *check.worst_difference <= *check.tolerance;
+  // Two settings may be written alike, and two tensors hold the same values, and be of other types.
+  const bool exact = *check.worst_difference == 0 && *check.tolerance == 0;
+  if (within == check.within || (exact && !check.within)) return {};
+  return fmt::format("is off by {:.4g} where {:.4g} is allowed, and is said {}to be within that",
+                     *check.worst_difference, *check.tolerance, check.within ? "" : "not ");
+}
+
+bool shows_a_failure(const Check& check) {
+  return !check.within && check.elements > 0;
+}
+
+// What Recorder and conclude() make of checks, the other way round.
+std::string contradiction(const Requirement& requirement) {
+  if (std::string why = inconsistency(requirement); !why.empty()) return why;
+  const bool failure = std::any_of(requirement.checks.begin(), requirement.checks.end(), shows_a_failure);
+  if (requirement.verdict == Verdict::fail && !failure) return "no check of it failed";
+  if (requirement.verdict != Verdict::fail && failure) return "a check of it failed";
+  if (requirement.verdict == Verdict::pass && !requirement.reason.empty())
+    return "it has a reason not to have";
+  return {};
+}
+
+// What is said of the run and cannot be.
+std::vector<std::string> contradictions(const Header& header) {
+  std::vector<std::string> found;
+  if (!is_hexadecimal(header.specification_sha256, 64) ||
+      !(header.candidate_sha256.empty() || is_hexadecimal(header.candidate_sha256, 64)))
+    found.push_back("header: a SHA-256 has 64 lower-case hexadecimal digits");
+  if (!milliseconds_of(header.started))
+    found.push_back(
+        fmt::format("header.started is {}, which is no time; expected one like 2026-12-31T23:59:59Z",
+                    visible(header.started, 40)));
+  if (const auto& commit = header.commit)
+    if (!is_hexadecimal(commit->id, 40) && !is_hexadecimal(commit->id, 64))
+      found.push_back(fmt::format("header.commit.id is {}, which is none of git's: 40 or 64 digits",
+                                  visible(commit->id, 80)));
+  const bool runs_code = header.device != nothing_is_run;
+  const bool is_type =
+      runs_code ? header.dtype == "f32" || header.dtype == "bf16" : header.dtype == "as stored";
+  if (!is_type)
+    found.push_back(fmt::format("header.dtype is {}, with {} as the device; expected {}",
+                                visible(header.dtype, 40), visible(header.device, 60),
+                                runs_code ? "f32 or bf16" : "as stored"));
+  return found;
+}
+
+// The chapters that were asked for; empty for all of them.
+std::set<int> asked_for(const std::string& scope) {
+  std::set<int> chapters;
+  static const std::regex form("chapter ([0-9]{1,4}(, [0-9]{1,4})*)");
+  if (!std::regex_match(scope.substr(0, 1000), form)) return chapters;
+  for (std::size_t at = 0; (at = scope.find_first_of("0123456789", at)) != std::string::npos;
+       at = scope.find_first_not_of("0123456789", at))
+    chapters.insert(std::atoi(scope.c_str() + at));
+  return chapters;
+}
+
+// Whether what was left out is what was not asked for.
+std::string contradiction_of_scope(const Result& result) {
+  const std::string& scope = result.header.scope;
+  const std::set<int> asked = asked_for(scope);
+  if (asked.empty() && scope != "everything")
+    return fmt::format("header.scope is {}, which is neither everything nor chapters", visible(scope, 60));
+  for (const Requirement& one : result.requirements) {
+    const bool wanted = asked.empty() || asked.contains(one.chapter);
+    const bool outside = one.verdict == Verdict::not_assessed && one.reason == outside_only;
+    const bool looked = one.verdict != Verdict::not_assessed && one.verdict != Verdict::not_applicable;
+    if (wanted ? outside : looked)
+      return fmt::format("header.scope is {}, and {} was {}looked at", visible(scope, 60),
+                         visible(one.id, 40), wanted ? "not " : "");
+  }
+  return {};
+}
+
+// Its requirements take no longer than a run, to a second.
+std::string contradiction_of_times(const Result& result) {
+  double all = 0;
+  for (const Requirement& one : result.requirements) all += one.seconds;
+  return all <= result.footer.seconds + 1
+             ? ""
+             : fmt::format("footer.seconds is {:.1f}, and the requirements took {:.1f}",
+                           result.footer.seconds, all);
+}
+
+// What the stages and the passes do not bear out.
+std::string contradiction_of_localisation(const Result& result) {
+  const bool due = any_failed(result) && result.header.device != nothing_is_run;
+  if (due != result.localisation.has_value())
+    return due ? "localisation is missing: what fails and can be run is localised"
+               : "there is a localisation, and nothing that was run failed";
+  if (!due) return {};
+  const Localisation& found = *result.localisation;
+  const std::string expected = result.header.baseline
+                                   ? conclusion_of_two(found, first_failed(result.requirements))
+                                   : conclusion_of(found);
+  if (found.conclusion == expected || found.conclusion.starts_with("not assessed: ")) return {};
+  return fmt::format("localisation.conclusion is \"{}\", and what it found makes it \"{}\"",
+                     visible(found.conclusion, 200), visible(expected, 200));
+}
+
+std::string contradiction(const Diagnosis& found) {
+  if (found.differing > found.observations)
+    return fmt::format("diagnosis: {} of {} observations differ", found.differing, found.observations);
+  for (const Explanation& one : found.explanations)
+    if (one.explained > found.differing || one.contradicted > found.observations - found.differing ||
+        one.residual < 0)
+      return fmt::format(
+          "diagnosis: {} is said to account for {} of {} observations that differ, and to change {} of {} "
+          "others",
+          visible(fmt::format("{}", fmt::join(one.defects, " and ")), 100), one.explained, found.differing,
+          one.contradicted, found.observations - found.differing);
+  if (found.explanations.empty()) return {};
+  for (const std::string& defect : found.explanations.front().defects)
+    if (found.conclusion.find(defect) == std::string::npos)
+      return fmt::format("diagnosis: its conclusion does not speak of {}, the best explanation",
+                         visible(defect, 60));
+  return {};
+}
+
+// What a stage or a pass is called, and what its check looked at.
+std::string misnamed(const Localisation& found) {
+  for (const StageErrors& one : found.stages)
+    for (const std::optional<Check>* check : {&one.inherited, &one.local})
+      if (*check && (*check)->what != one.stage)
+        return fmt::format("localisation: the stage {} has a check of {}", visible(one.stage, 60),
+                           visible((*check)->what, 60));
+  for (const Situation& one : found.situations)
+    if (one.check.what != one.name && one.check.what != fmt::format("logits ({})", one.name))
+      return fmt::format("localisation: the pass {} has a check of {}", visible(one.name, 60),
+                         visible(one.check.what, 60));
+  return {};
+}
+
+}  // namespace
+
+void each_check(const Result& result, const std::function<void(const std::string&, const Check&)>& use) {
+  for (const Requirement& requirement : result.requirements)
+    for (const Check& check : requirement.checks) use(visible(requirement.id, 40), check);
+  if (!result.localisation) return;
+  for (const StageErrors& one : result.localisation->stages)
+    for (const std::optional<Check>* check : {&one.inherited, &one.local})
+      if (*check) use("localisation", **check);
+  for (const Situation& one : result.localisation->situations) use("localisation", one.check);
+}
+
+std::vector<std::string> contradictions(const Result& result) {
+  std::vector<std::string> found;
+  for (const Section& section : sections(result))
+    if (section.requirements.empty())
+      found.push_back(fmt::format("chapter {} has no requirement: they are missing", section.chapter.number));
+  for (const Requirement& one : result.requirements)
+    if (const std::string why = contradiction(one); !why.empty())
+      found.push_back(
+          fmt::format("{} has the verdict {}, but {}", visible(one.id, 40), to_string(one.verdict), why));
+  each_check(result, [&](const std::string& where, const Check& check) {
+    for (const std::string& why :
+         {contradiction(check), disagreement(check, result.header.baseline.has_value())})
+      if (!why.empty()) found.push_back(fmt::format("{}: {} {}", where, visible(check.what, 100), why));
+  });
+  for (const std::string& why : contradictions(result.header)) found.push_back(why);
+  for (const std::string& why :
+       {contradiction_of_scope(result), contradiction_of_localisation(result),
+        result.localisation ? misnamed(*result.localisation) : std::string(),
+        result.diagnosis ? contradiction(*result.diagnosis) : std::string(), contradiction_of_times(result)})
+    if (!why.empty()) found.push_back(why);
+  return found;
+}
+
+}  // namespace plumbline::reports

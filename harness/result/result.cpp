@@ -1,0 +1,102 @@
+#include "harness/result/result.hpp"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <set>
+
+#include "harness/result/words.hpp"
+#include "harness/system/visible.hpp"
+
+namespace plumbline::reports {
+namespace {
+
+std::string unsupported(const Check& check) {
+  const std::string name = check.what.empty() ? "a check" : visible(check.what);
+  if (!check.within) return name + " is not within its tolerance";
+  if (check.elements <= 0) return name + " compared no elements";
+  if (check.worst_difference && !(std::isfinite(*check.worst_difference) && *check.worst_difference >= 0)) {
+    return fmt::format("{} is within its tolerance with a worst difference of {}", name,
+                       *check.worst_difference);
+  }
+  if (check.tolerance && !(std::isfinite(*check.tolerance) && *check.tolerance >= 0)) {
+    return fmt::format("{} has a tolerance of {}", name, *check.tolerance);
+  }
+  return {};
+}
+
+// A pass that its own evidence does not bear out says nothing about the model. A failure is never softened.
+void withdraw_unsupported(Result& result) {
+  std::set<std::string> seen;
+  for (Requirement& requirement : result.requirements) {
+    const bool repeated = !seen.insert(requirement.id).second;
+    const bool looked = requirement.verdict == Verdict::pass || requirement.verdict == Verdict::fail;
+    if (!looked && requirement.reason.empty()) requirement.reason = "no reason was recorded";
+    if (requirement.verdict != Verdict::pass) continue;
+    const std::string why = repeated ? "it was recorded twice" : inconsistency(requirement);
+    if (why.empty()) continue;
+    requirement.verdict = Verdict::error;
+    requirement.reason = "recorded as passed, but " + why;
+  }
+}
+
+}  // namespace
+
+std::string to_string(Verdict verdict) {
+  switch (verdict) {
+    case Verdict::not_applicable:
+      return "not applicable";
+    case Verdict::pass:
+      return "pass";
+    case Verdict::not_assessed:
+      return "not assessed";
+    case Verdict::error:
+      return "error";
+    case Verdict::fail:
+      return "fail";
+  }
+  return "error";
+}
+
+std::string to_string(Level level) {
+  return level == Level::must ? "must" : "should";
+}
+
+std::string inconsistency(const Requirement& requirement) {
+  const bool looked = requirement.verdict == Verdict::pass || requirement.verdict == Verdict::fail;
+  if (!looked && requirement.reason.empty()) return "it has no reason for " + to_string(requirement.verdict);
+  if (requirement.verdict != Verdict::pass) return {};
+  if (requirement.checks.empty()) return "nothing was compared";
+  for (const Check& check : requirement.checks) {
+    if (std::string why = unsupported(check); !why.empty()) return why;
+  }
+  return {};
+}
+
+namespace {
+
+template <typename Error>
+const StageErrors* first_wrong(const Localisation& localisation, Error error) {
+  for (const StageErrors& one : localisation.stages)
+    if (const std::optional<Check>& check = one.*error; check && !check->within) return &one;
+  return nullptr;
+}
+
+}  // namespace
+
+const StageErrors* first_divergent(const Localisation& localisation) {
+  return first_wrong(localisation, &StageErrors::inherited);
+}
+
+const StageErrors* first_locally_wrong(const Localisation& localisation) {
+  return first_wrong(localisation, &StageErrors::local);
+}
+
+void conclude(Result& result) {
+  withdraw_unsupported(result);
+  const double seconds = result.footer.seconds;
+  result.footer = footer_of(result);
+  result.footer.seconds = seconds;
+}
+
+}  // namespace plumbline::reports

@@ -1,0 +1,442 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <limits>
+#include <set>
+#include <string_view>
+
+#include "harness/result/result.hpp"
+#include "harness/result/waivers.hpp"
+#include "harness/result/words.hpp"
+#include "harness/system/error.hpp"
+#include "harness/system/json.hpp"
+#include "harness/system/visible.hpp"
+
+namespace plumbline::reports {
+namespace {
+
+// A value and where it stands: "out/result.json: requirements[3].verdict".
+struct Place {
+  const Json& value;
+  std::string where;
+
+  [[noreturn]] void refuse(const std::string& wrong) const {
+    throw InputError(where + " " + wrong +
+                     "; the document is damaged or was edited: run plumbline verify again");
+  }
+
+  Place at(const char* key) const {
+    const std::string name = (where.ends_with(": ") || where.empty() ? where : where + ".") + key;
+    if (!value.is_object()) refuse("is not an object");
+    const auto found = value.find(key);
+    if (found == nullptr) Place{value, name}.refuse("is missing");
+    return {*found, name};
+  }
+
+  void only(const std::set<std::string>& keys) const {
+    if (!value.is_object()) refuse("is not an object");
+    for (const auto& [key, ignored] : value.items()) {
+      if (!keys.contains(key)) refuse("has an unknown member " + visible(key, 60));
+    }
+  }
+
+  template <typename Use>
+  void each(Use use) const {
+    if (!value.is_array()) refuse("is not an array");
+    for (std::size_t i = 0; i < value.size(); ++i) use(Place{value[i], fmt::format("{}[{}]", where, i)});
+  }
+
+  std::string text() const {
+    if (!value.is_string()) refuse("is not a string");
+    return value.get<std::string>();
+  }
+
+  bool truth() const {
+    if (!value.is_boolean()) refuse("is neither true nor false");
+    return value.get<bool>();
+  }
+
+  template <typename Integer>
+  Integer integer(Integer least = 0) const {
+    const auto most = std::numeric_limits<Integer>::max();
+    const bool fits = value.is_unsigned() ? value.get<std::uint64_t>() <= static_cast<std::uint64_t>(most)
+                                          : value.is_integer();
+    if (!fits || (value.get<std::int64_t>() < static_cast<std::int64_t>(least) && !value.is_unsigned())) {
+      refuse(fmt::format("is {}, not a whole number from {} to {}", visible(value.dump(), 40), least, most));
+    }
+    return value.get<Integer>();
+  }
+
+  double number() const {
+    if (value.is_number()) return value.get<double>();
+    const double infinity = std::numeric_limits<double>::infinity();
+    if (value == "nan") return std::numeric_limits<double>::quiet_NaN();
+    if (value == "inf") return infinity;
+    if (value == "-inf") return -infinity;
+    refuse("is neither a number nor one of \"nan\", \"inf\", \"-inf\"");
+  }
+
+  double seconds() const {
+    const double read = number();
+    if (!(read >= 0)) refuse(fmt::format("is {}, which is no duration", read));
+    return read;
+  }
+
+  std::optional<double> optional_number() const {
+    return value.is_null() ? std::nullopt : std::optional<double>(number());
+  }
+};
+
+Verdict verdict_at(const Place& place) {
+  const std::string name = place.text();
+  for (const Verdict verdict :
+       {Verdict::pass, Verdict::fail, Verdict::error, Verdict::not_assessed, Verdict::not_applicable}) {
+    if (name == to_string(verdict)) return verdict;
+  }
+  place.refuse(fmt::format("is \"{}\", not one of pass, fail, error, not assessed, not applicable",
+                           visible(name, 40)));
+}
+
+Level level_at(const Place& place) {
+  const std::string name = place.text();
+  if (name != "must" && name != "should")
+    place.refuse(fmt::format("is \"{}\", not must or should", visible(name, 40)));
+  return name == "must" ? Level::must : Level::should;
+}
+
+// What version 2 of the format added.
+void read_additions(const Place& place, Header& header) {
+  if (const Place shard = place.at("shard"); !shard.value.is_null()) {
+    shard.only({"index", "of"});
+    header.shard = {shard.at("index").integer<int>(1), shard.at("of").integer<int>(1)};
+    if (header.shard->index > header.shard->of)
+      shard.refuse(fmt::format("is {} of {}", header.shard->index, header.shard->of));
+  }
+  place.at("waivers").each([&](const Place& entry) {
+    entry.only({"requirement", "reason", "who", "expires"});
+    header.waivers.push_back({entry.at("requirement").text(), entry.at("reason").text(),
+                              entry.at("who").text(), entry.at("expires").text()});
+  });
+  if (const Place commit = place.at("commit"); !commit.value.is_null()) {
+    commit.only({"id", "clean"});
+    header.commit = {commit.at("id").text(), commit.at("clean").truth()};
+  }
+}
+
+Header header_at(const Place& place, int version) {
+  std::set<std::string> keys = {"plumbline_version",
+                                "specification",
+                                "specification_sha256",
+                                "candidate",
+                                "candidate_kind",
+                                "candidate_sha256",
+                                "baseline",
+                                "notes",
+                                "device",
+                                "dtype",
+                                "threads",
+                                "seed",
+                                "versions",
+                                "started",
+                                "command",
+                                "scope"};
+  if (version > 1) keys.insert({"shard", "waivers", "commit"});
+  place.only(keys);
+  Header header;
+  header.plumbline_version = place.at("plumbline_version").text();
+  header.specification = place.at("specification").text();
+  header.specification_sha256 = place.at("specification_sha256").text();
+  header.candidate = place.at("candidate").text();
+  header.candidate_kind = place.at("candidate_kind").text();
+  header.candidate_sha256 = place.at("candidate_sha256").text();
+  if (const Place baseline = place.at("baseline"); !baseline.value.is_null()) {
+    baseline.only({"name", "kind", "sha256", "alone"});
+    header.baseline = {baseline.at("name").text(), baseline.at("kind").text(), baseline.at("sha256").text()};
+    if (baseline.value.contains("alone"))
+      baseline.at("alone").each([&](const Place& one) { header.baseline->alone.push_back(one.text()); });
+  }
+  place.at("notes").each([&](const Place& note) { header.notes.push_back(note.text()); });
+  header.device = place.at("device").text();
+  header.dtype = place.at("dtype").text();
+  header.threads = place.at("threads").integer<int>();
+  header.seed = place.at("seed").integer<std::uint32_t>();
+  place.at("versions").each([&](const Place& entry) {
+    entry.only({"name", "version"});
+    header.versions.emplace_back(entry.at("name").text(), entry.at("version").text());
+  });
+  header.started = place.at("started").text();
+  header.command = place.at("command").text();
+  header.scope = place.at("scope").text();
+  if (version > 1)
+    read_additions(place, header);
+  else if (std::none_of(header.versions.begin(), header.versions.end(),
+                        [](const auto& one) { return one.first == "requirements"; }))
+    header.versions.emplace_back("requirements", "not recorded");
+  return header;
+}
+
+Check check_at(const Place& place) {
+  place.only({"within", "what", "expected", "actual", "sentence", "elements", "worst_difference", "tolerance",
+              "tolerance_reason", "worst_index", "identical"});
+  Check check;
+  check.within = place.at("within").truth();
+  check.what = place.at("what").text();
+  check.expected = place.at("expected").text();
+  check.actual = place.at("actual").text();
+  check.sentence = place.at("sentence").text();
+  check.elements = place.at("elements").integer<std::int64_t>();
+  check.worst_difference = place.at("worst_difference").optional_number();
+  check.tolerance = place.at("tolerance").optional_number();
+  check.tolerance_reason = place.at("tolerance_reason").text();
+  place.at("worst_index").each([&](const Place& index) {
+    check.worst_index.push_back(index.integer<std::int64_t>());
+  });
+  if (const Place identical = place.at("identical"); !identical.value.is_null())
+    check.identical = identical.truth();
+  return check;
+}
+
+Requirement requirement_at(const Place& place) {
+  place.only(
+      {"id", "chapter", "statement", "level", "source", "verdict", "reason", "finding", "seconds", "checks"});
+  Requirement requirement;
+  requirement.id = place.at("id").text();
+  requirement.chapter = place.at("chapter").integer<int>();
+  requirement.statement = place.at("statement").text();
+  requirement.level = level_at(place.at("level"));
+  requirement.source = place.at("source").text();
+  requirement.verdict = verdict_at(place.at("verdict"));
+  requirement.reason = place.at("reason").text();
+  requirement.finding = place.at("finding").text();
+  requirement.seconds = place.at("seconds").seconds();
+  place.at("checks").each([&](const Place& check) { requirement.checks.push_back(check_at(check)); });
+  if (const std::string why = inconsistency(requirement); !why.empty()) {
+    place.refuse(fmt::format("({}) has the verdict {}, but {}", visible(requirement.id, 40),
+                             to_string(requirement.verdict), why));
+  }
+  return requirement;
+}
+
+Localisation localisation_at(const Place& place) {
+  place.only({"mode", "first_divergent", "first_locally_wrong", "conclusion", "stages", "situations"});
+  Localisation localisation;
+  localisation.mode = place.at("mode").text();
+  localisation.conclusion = place.at("conclusion").text();
+  const auto optional_check = [](const Place& check) {
+    return check.value.is_null() ? std::nullopt : std::optional<Check>(check_at(check));
+  };
+  place.at("stages").each([&](const Place& entry) {
+    entry.only({"stage", "inherited", "local"});
+    localisation.stages.push_back(
+        {entry.at("stage").text(), optional_check(entry.at("inherited")), optional_check(entry.at("local"))});
+  });
+  place.at("situations").each([&](const Place& entry) {
+    entry.only({"name", "check"});
+    localisation.situations.push_back({entry.at("name").text(), check_at(entry.at("check"))});
+  });
+  const auto agree = [&](const char* key, const StageErrors* stage) {
+    const Place said = place.at(key);
+    if (said.value != (stage == nullptr ? Json() : Json(stage->stage)))
+      said.refuse(fmt::format("is {}, but the stages make it {}",
+                              visible(said.value.dump({.ascii = true}), 60),
+                              stage == nullptr ? "null" : visible(stage->stage, 60)));
+  };
+  agree("first_divergent", first_divergent(localisation));
+  agree("first_locally_wrong", first_locally_wrong(localisation));
+  return localisation;
+}
+
+Diagnosis diagnosis_at(const Place& place) {
+  place.only({"observations", "differing", "conclusion", "explanations", "undecided", "advice"});
+  Diagnosis diagnosis;
+  diagnosis.observations = place.at("observations").integer<std::int64_t>();
+  diagnosis.differing = place.at("differing").integer<std::int64_t>();
+  diagnosis.conclusion = place.at("conclusion").text();
+  place.at("explanations").each([&](const Place& entry) {
+    entry.only({"defects", "explained", "contradicted", "residual", "complete"});
+    Explanation one;
+    entry.at("defects").each([&](const Place& name) { one.defects.push_back(name.text()); });
+    one.explained = entry.at("explained").integer<std::int64_t>();
+    one.contradicted = entry.at("contradicted").integer<std::int64_t>();
+    one.residual = entry.at("residual").number();
+    one.complete = one.explained == diagnosis.differing && one.contradicted == 0;
+    if (entry.at("complete").value != one.complete)
+      entry.at("complete")
+          .refuse(fmt::format("is not what the numbers beside it make of it, {}", one.complete));
+    diagnosis.explanations.push_back(std::move(one));
+  });
+  place.at("undecided").each([&](const Place& name) { diagnosis.undecided.push_back(name.text()); });
+  place.at("advice").each([&](const Place& entry) {
+    entry.only({"defect", "en", "zh"});
+    diagnosis.advice.push_back({entry.at("defect").text(), entry.at("en").text(), entry.at("zh").text()});
+  });
+  return diagnosis;
+}
+
+// At most `most` of what `read` makes of each entry.
+template <typename Item, typename Read>
+std::vector<Item> list_at(const Place& place, std::size_t most, Read read) {
+  std::vector<Item> items;
+  place.each([&](const Place& entry) {
+    if (items.size() == most) place.refuse(fmt::format("has more than {} entries", most));
+    items.push_back(read(entry));
+  });
+  return items;
+}
+
+std::vector<double> numbers_at(const Place& place, std::size_t most) {
+  return list_at<double>(place, most, [](const Place& entry) { return entry.number(); });
+}
+
+std::vector<std::string> names_at(const Place& place) {
+  return list_at<std::string>(place, most_rows, [](const Place& entry) { return entry.text(); });
+}
+
+Series series_at(const Place& place) {
+  place.only({"name", "x", "y", "low", "high"});
+  Series series{place.at("name").text(),
+                numbers_at(place.at("x"), most_points),
+                numbers_at(place.at("y"), most_points),
+                {},
+                {}};
+  if (place.value.contains("low") || place.value.contains("high")) {
+    series.low = numbers_at(place.at("low"), most_points);
+    series.high = numbers_at(place.at("high"), most_points);
+  }
+  const auto fits = [&](const std::vector<double>& values) {
+    return values.empty() || values.size() == series.x.size();
+  };
+  if (series.y.size() != series.x.size() || !fits(series.low) || !fits(series.high))
+    place.refuse("does not have as many numbers of each kind");
+  return series;
+}
+
+Plot plot_at(const Place& place) {
+  place.only({"requirement", "title", "x_name", "y_name", "log_x", "log_y", "series", "bounds"});
+  return {place.at("requirement").text(),
+          place.at("title").text(),
+          place.at("x_name").text(),
+          place.at("y_name").text(),
+          place.at("log_x").truth(),
+          place.at("log_y").truth(),
+          list_at<Series>(place.at("series"), most_series, series_at),
+          list_at<std::pair<std::string, double>>(place.at("bounds"), most_series, [](const Place& bound) {
+            bound.only({"name", "value"});
+            return std::pair(bound.at("name").text(), bound.at("value").number());
+          })};
+}
+
+Matrix matrix_at(const Place& place) {
+  place.only({"requirement", "title", "rows", "columns", "values", "value_name"});
+  Matrix matrix{place.at("requirement").text(),
+                place.at("title").text(),
+                names_at(place.at("rows")),
+                names_at(place.at("columns")),
+                list_at<std::vector<double>>(place.at("values"), most_rows,
+                                             [](const Place& row) { return numbers_at(row, most_rows); }),
+                place.at("value_name").text()};
+  bool fits = matrix.values.size() == matrix.rows.size();
+  for (const auto& row : matrix.values) fits = fits && row.size() == matrix.columns.size();
+  if (!fits) place.at("values").refuse("does not have a number for each row and column");
+  return matrix;
+}
+
+// Of requirements that the document has.
+template <typename Picture, typename Read>
+std::vector<Picture> pictures_at(const Place& root, const char* key, const std::set<std::string>& ids,
+                                 Read read) {
+  if (!root.value.contains(key)) return {};
+  return list_at<Picture>(root.at(key), most_pictures, [&](const Place& entry) {
+    Picture picture = read(entry);
+    if (!picture.requirement.empty() && !ids.contains(picture.requirement))
+      entry.at("requirement").refuse("is not among the requirements");
+    return picture;
+  });
+}
+
+// The counts, the status and the sentence follow from the requirements: the sentence is said anew, so that no
+// document can say one thing and count another.
+Footer footer_at(const Place& place, const Result& result, int version) {
+  std::set<std::string> keys = {"passed",       "failed",         "errors",
+                                "not_assessed", "not_applicable", "elements_compared",
+                                "status",       "verdict",        "seconds"};
+  if (version > 1) keys.insert("waived");
+  place.only(keys);
+  Footer footer = footer_of(result);
+  const auto agree = [&](const char* key, std::int64_t expected) {
+    const auto found = place.at(key).integer<std::int64_t>();
+    if (found != expected)
+      place.at(key).refuse(fmt::format("is {}, but the requirements make it {}", found, expected));
+  };
+  agree("passed", footer.passed);
+  agree("failed", footer.failed);
+  if (version > 1) agree("waived", footer.waived);
+  agree("errors", footer.errors);
+  agree("not_assessed", footer.not_assessed);
+  agree("not_applicable", footer.not_applicable);
+  agree("elements_compared", footer.elements_compared);
+  agree("status", footer.status);
+  if (place.at("verdict").text().empty()) place.at("verdict").refuse("is empty");
+  footer.seconds = place.at("seconds").seconds();
+  return footer;
+}
+
+// The version of the format.
+int check_format(const Place& root) {
+  if (!root.value.is_object() || root.value.value("format", Json()) != "plumbline-result") {
+    throw InputError(root.where +
+                     "this is no Plumbline result: expected an object with \"format\": \"plumbline-result\"");
+  }
+  const Place version = root.at("version");
+  if (version.value != 1 && version.value != 2) {
+    throw InputError(
+        fmt::format("{} is {}, but this program knows versions 1 and 2 only; use the Plumbline that wrote it",
+                    version.where, visible(version.value.dump({.ascii = true}), 40)));
+  }
+  if (!root.value.contains("footer")) {
+    throw InputError(
+        root.where +
+        "the footer is missing: the run that wrote this did not finish, and it proves nothing; run "
+        "plumbline verify again");
+  }
+  root.only({"format", "version", "header", "chapters", "requirements", "localisation", "diagnosis", "plots",
+             "matrices", "footer"});
+  return version.value.get<int>();
+}
+
+}  // namespace
+
+Result from_json(const std::string& text, const std::string& path) {
+  const Json document = parse_json(text, path);
+  const Place root{document, visible(path) + ": "};
+  const int version = check_format(root);
+  Result result;
+  result.header = header_at(root.at("header"), version);
+  std::set<int> chapters;
+  root.at("chapters").each([&](const Place& entry) {
+    entry.only({"number", "title"});
+    result.chapters.push_back({entry.at("number").integer<int>(), entry.at("title").text()});
+    if (!chapters.insert(result.chapters.back().number).second)
+      entry.refuse("has the number of another chapter");
+  });
+  std::set<std::string> ids;
+  root.at("requirements").each([&](const Place& entry) {
+    result.requirements.push_back(requirement_at(entry));
+    const Requirement& requirement = result.requirements.back();
+    if (requirement.id.empty()) entry.at("id").refuse("is empty");
+    if (!ids.insert(requirement.id).second) entry.at("id").refuse("names a requirement a second time");
+    if (!chapters.contains(requirement.chapter)) entry.at("chapter").refuse("is not among the chapters");
+  });
+  if (const std::string why = fault_of(result.header.waivers, ids); !why.empty())
+    root.at("header").at("waivers").refuse(why);
+  if (const Place place = root.at("localisation"); !place.value.is_null())
+    result.localisation = localisation_at(place);
+  if (document.contains("diagnosis") && !document["diagnosis"].is_null())
+    result.diagnosis = diagnosis_at(root.at("diagnosis"));
+  result.plots = pictures_at<Plot>(root, "plots", ids, plot_at);
+  result.matrices = pictures_at<Matrix>(root, "matrices", ids, matrix_at);
+  result.footer = footer_at(root.at("footer"), result, version);
+  return result;
+}
+
+}  // namespace plumbline::reports

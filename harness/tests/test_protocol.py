@@ -1,0 +1,383 @@
+"""The protocol's schema, its document and the program that speaks it say the same.
+
+Run by CTest as `python test_protocol.py PROGRAM`. Models run in the interpreter that runs this file.
+"""
+
+import copy
+import functools
+import importlib.util
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+import unittest
+
+import jsonschema
+
+PROGRAM = None
+HARNESS = pathlib.Path(__file__).resolve().parents[1]
+MODELS = HARNESS / "python" / "tests"
+SCHEMA = json.loads((HARNESS / "candidate" / "protocol.schema.json").read_text())
+NAMES = [one["$ref"].removeprefix("#/$defs/").removesuffix("_request") for one in SCHEMA["oneOf"]]
+
+# Stands between the two and writes down what each says: a request's line, its reply's line.
+TEE = r"""
+import subprocess, sys
+
+served = subprocess.Popen(sys.argv[2:], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+with open(sys.argv[1], "wb") as log:
+    for request in sys.stdin.buffer:
+        served.stdin.write(request)
+        served.stdin.flush()
+        reply = served.stdout.readline()
+        log.write(request + reply)
+        log.flush()
+        sys.stdout.buffer.write(reply)
+        sys.stdout.buffer.flush()
+served.stdin.close()
+sys.exit(served.wait())
+"""
+
+# Greets with the line that it is given, and has zeros of every parameter that this names.
+GREETER = r"""
+import json, struct, sys
+
+greeting = open(sys.argv[1]).read()
+directory = ""
+for line in sys.stdin:
+    request = json.loads(line)
+    reply = {"id": request["id"]}
+    if request["request"] == "hello":
+        directory = request["directory"]
+    if request["request"] == "weights":
+        entries, end = {}, 0
+        for parameter in json.loads(greeting)["parameters"]:
+            begin = end
+            elements = 4
+            for size in parameter["shape"]:
+                elements *= size
+            end += elements
+            entries[parameter["name"]] = {"dtype": "F32", "shape": parameter["shape"], "data_offsets": [begin, end]}
+        header = json.dumps(entries).encode()
+        with open(directory + "/weights", "wb") as file:
+            file.write(struct.pack("<Q", len(header)) + header + bytes(end))
+        reply["tensors"] = "weights"
+    print(greeting if request["request"] == "hello" else json.dumps(reply), flush=True)
+    if request["request"] == "bye":
+        break
+"""
+
+HELLO = {
+    "id": 1, "protocol": 1, "name": "Greeter", "framework": "none", "dtype": "float32", "device": "cpu",
+    "configuration": {"vocab_size": {"value": 101, "where": "here"}, "rope_theta": {"value": 1e6, "where": "here"},
+                      "hidden_act": {"value": "silu", "where": "here"}, "mlp_bias": {"value": False, "where": "here"}},
+    "parameters": [{"name": "w", "shape": [4, 6], "dtype": "float32"}, {"name": "v", "shape": [6], "dtype": "float32"}],
+    "tied": [["w", "head"]], "mapping": None,
+    "can": {"load": False, "modes": ["evaluation"], "padding": [], "stages": ["logits"], "operations": [],
+            "cache": {"axes": ["batch", "position", "head", "size"], "chunks": True, "padding": []}},
+}
+MISSING = object()
+PARAMETER = HELLO["parameters"][0]
+
+
+def named(name):
+    return [{**PARAMETER, "name": name}]
+
+
+def shaped(*shape):
+    return [{**PARAMETER, "shape": list(shape)}]
+
+
+def mapped(value, name="a.b"):
+    return {name: value}
+
+
+# What is changed in HELLO, to what, and words of the complaint.
+BROKEN = [
+    ("protocol", 2, "protocol 1"),
+    ("protocol", MISSING, "protocol 1"),
+    ("protocol", True, "protocol 1"),
+    ("id", "1", "expected a reply to request 1"),
+    ("error", None, "unknown kind"),
+    ("tensors", "../x", "plain name"),
+    ("name", MISSING, "'name' is no text"),
+    ("framework", 2.6, "'framework' is no text"),
+    ("mapping", mapped({"from": "w", "slice": [0, 0, 0]}), "'slice' is [0,0,0]"),
+    ("parameters", shaped(*[1] * 65), "'w' has 65 axes"),
+    ("dtype", None, "'dtype' is no text"),
+    ("device", MISSING, "'device' is no text"),
+    ("device", 7, "'device' is no text"),
+    ("can.modes", "evaluation", "'modes' is no list"),
+    ("can.padding", "right", "'padding' is no list"),
+    ("can.operations", "rotate", "'operations' is no list"),
+    ("can.stages", 5, "'stages' is no list"),
+    ("can.stages", [5], "'stages' lists 5"),
+    ("mapping", mapped({"from": "w", "slice": [0, "{layer}", 1]}, "a.{layer}.b"), "'slice' is [0,\"{layer}\",1]"),
+    ("dtype", "float64", "runs in float64"),
+    ("can", MISSING, "'can' is no object"),
+    ("can.modes", MISSING, "can.modes"),
+    ("can.modes", ["training"], "can.modes"),
+    ("can.modes", ["evaluation", "dreaming"], "'modes' lists \"dreaming\""),
+    ("can.load", "yes", "'load' is neither true nor false"),
+    ("can.dropout", None, "'dropout' is neither true nor false"),
+    ("can.padding", ["right", "top"], "'padding' lists \"top\""),
+    ("can.operations", ["rotate", "sing"], "'operations' lists \"sing\""),
+    ("can.cache", True, "can.cache"),
+    ("can.cache.axes", ["batch", "head", "size", "size"], "can.cache.axes"),
+    ("can.cache.axes", ["batch", "head", "size"], "can.cache.axes"),
+    ("can.cache.axes", "batch", "can.cache.axes"),
+    ("can.cache.chunks", 1, "'chunks' is neither true nor false"),
+    ("can.cache.padding", ["none"], "'padding' lists \"none\""),
+    ("parameters", MISSING, "'parameters' is no list"),
+    ("parameters", [], "no parameters"),
+    ("parameters", ["w"], "name, shape or dtype"),
+    ("parameters", [{"name": "w", "shape": [4]}], "name, shape or dtype"),
+    ("parameters", named(""), "parameter name ''"),
+    ("parameters", named("a\nb"), "parameter name 'a?b'"),
+    ("parameters", named("w" * 81), "parameter name 'www"),
+    ("parameters", shaped(4, 0), "'w' has shape [4,0]"),
+    ("parameters", shaped(4, "6"), "'w' has shape [4,\"6\"]"),
+    ("parameters", shaped(2**31 + 1), "'w' has shape [2147483649]"),
+    ("parameters", [{**PARAMETER, "dtype": "int64"}], "'w' has type 'int64'"),
+    ("tied", ["w"], "'tied' is no list of lists"),
+    ("tied", [["w"]], "'tied' is no list of lists"),
+    ("tied", [["w", 2]], "'tied' is no list of lists"),
+    ("configuration", None, "'configuration' is no object"),
+    ("configuration.sparkle", {"value": 1, "where": "here"}, "configuration.sparkle: no such setting"),
+    ("configuration.vocab_size", 101, "configuration.vocab_size: expected an object"),
+    ("configuration.vocab_size", {"value": 101}, "configuration.vocab_size: expected an object"),
+    ("configuration.vocab_size.value", [101], "configuration.vocab_size: expected a number"),
+    ("configuration.vocab_size.value", "101", "configuration.vocab_size is \"101\""),
+    ("configuration.vocab_size.value", 0, "configuration.vocab_size is 0"),
+    ("configuration.vocab_size.value", 2**30 + 1, "configuration.vocab_size is 1073741825"),
+    ("configuration.rope_theta.value", "1e6", "configuration.rope_theta is \"1e6\""),
+    ("configuration.hidden_act.value", 1, "configuration.hidden_act is 1"),
+    ("configuration.mlp_bias.value", 0, "configuration.mlp_bias is 0"),
+    ("mapping", [], "'mapping' is neither"),
+    ("mapping", mapped(None), "mapping of 'a.b': expected the candidate's name"),
+    ("mapping", mapped([]), "mapping of 'a.b': names nothing"),
+    ("mapping", mapped({"view": [24]}), "mapping of 'a.b': expected the candidate's name, or an object with 'from'"),
+    ("mapping", mapped({"from": "w", "turn": 1}), "mapping of 'a.b': unknown step 'turn'"),
+    ("mapping", mapped({"from": "w", "view": []}), "mapping of 'a.b': 'view' is []"),
+    ("mapping", mapped({"from": "w", "view": [2, "12"]}), "mapping of 'a.b': 'view' is [2,\"12\"]"),
+    ("mapping", mapped({"from": "w", "select": [0]}), "mapping of 'a.b': 'select' is [0]"),
+    ("mapping", mapped({"from": "w", "slice": [0, 1]}), "mapping of 'a.b': 'slice' is [0,1]"),
+    ("mapping", mapped({"from": "w", "flatten": 0}), "mapping of 'a.b': 'flatten' is 0"),
+    ("mapping", mapped({"from": "w", "transpose": False}), "mapping of 'a.b': 'transpose' is false"),
+]
+
+# Broken too, in a way that a schema does not see.
+UNSEEN = [
+    ("id", 2, "expected a reply to request 1"),
+    ("dtype", "bfloat16", "runs in bfloat16, asked for was float32"),
+    ("parameters", [PARAMETER, PARAMETER], "'w' stands twice"),
+    ("parameters", named("é" * 41), "parameter name 'éé"),
+    ("parameters", shaped(2**16, 2**16), "'w' has shape [65536,65536]"),
+    ("parameters", shaped(4.0, 6), "'w' has shape [4.0,6]"),
+    ("configuration.vocab_size.value", 101.0, "configuration.vocab_size is 101.0"),
+    ("mapping", mapped("nowhere"), "mapping of 'a.b': the candidate has no parameter \"nowhere\""),
+    ("mapping", mapped(["w", "w"]), "mapping of 'a.b': elements of w that another line names already"),
+    ("mapping", mapped("w{layer}"), "mapping of 'a.b': what it is mapped to has {layer}"),
+    ("mapping", mapped("w", "a.{layer}.b"), "mapping of 'a.{layer}.b': its name has {layer}"),
+    ("mapping", mapped({"from": "w", "view": [5, 5]}), "step view [5,5] does not fit"),
+    ("mapping", mapped({"from": "w", "select": [2, 0]}), "step select [2,0] does not fit"),
+    ("mapping", mapped({"from": "w", "flatten": [1, 0]}), "step flatten [1,0] does not fit"),
+    ("mapping", mapped({"from": "w", "select": [0, 0], "flatten": [7, 0]}), "step flatten [7,0] does not fit"),
+    ("tied", [["a", "w"]], "tied: 'w' stands in 'parameters', where only the first name of a group does, 'a'"),
+    ("mapping", mapped({"from": "w", "slice": [0, 3, 2]}), "step slice [0,3,2] does not fit"),
+    ("parameters", [{**PARAMETER, "name": str(i), "shape": [2**31]} for i in range(200)], "MiB of parameters"),
+]
+
+# On the edge, and allowed.
+ALLOWED = [
+    ("configuration", MISSING),
+    ("configuration", {}),
+    ("configuration.rope_theta.value", 1000000),
+    ("configuration.vocab_size.value", 2**30),
+    ("configuration.vocab_size.value", 1),
+    ("configuration.vocab_size.where", ""),
+    ("tied", MISSING),
+    ("tied", None),
+    ("tied", []),
+    ("mapping", MISSING),
+    ("mapping", {}),
+    ("mapping", mapped([{"from": "w", "slice": [0, -2, 2]}, {"from": "w", "slice": [0, 0, 2]}])),
+    ("mapping", mapped({"flatten": [0, -1], "slice": [0, 1, 1], "select": [0, 1], "view": [2, 2, -1], "from": "w"})),
+    ("mapping", mapped({"from": "w", "transpose": True})),
+    ("mapping", mapped({"from": "w", "select": [-2, "{layer}"]}, "a.{layer}.b")),
+    ("can", {"modes": ["training", "evaluation"]}),
+    ("can.padding", None),
+    ("can.operations", ["repeat_kv", "rotate"]),
+    ("can.juggle", 7),
+    ("can.cache", None),
+    ("can.cache", {}),
+    ("can.cache.axes", None),
+    ("can.cache.axes", ["size", "head", "position", "batch"]),
+    ("parameters", shaped()),
+    ("parameters", shaped(1)),
+    ("parameters", named("w" * 80)),
+    ("parameters", named("é")),
+    ("name", ""),
+    ("protocol", 1.0),
+    ("tensors", None),
+    ("greeting", "hello"),
+]
+
+
+def changed(key, value):
+    """HELLO with another value there, a.b.c being the c of the b of a."""
+    hello = copy.deepcopy(HELLO)
+    *path, last = key.split(".")
+    place = hello
+    for step in path:
+        place = place[step]
+    if value is MISSING:
+        del place[last]
+    else:
+        place[last] = value
+    return hello
+
+
+@functools.cache
+def validator(definition):
+    return jsonschema.Draft202012Validator({"$ref": f"#/$defs/{definition}", "$defs": SCHEMA["$defs"]})
+
+
+def complaints(definition, line):
+    """What the schema has against this line."""
+    return [f"{error.json_path}: {error.message}"[:500] for error in validator(definition).iter_errors(line)]
+
+
+def defined(kind):
+    return [name.removesuffix(kind) for name in SCHEMA["$defs"] if name.endswith(kind)]
+
+
+class Documents(unittest.TestCase):
+    def test_the_schema_is_one(self):
+        jsonschema.Draft202012Validator.check_schema(SCHEMA)
+
+    def test_the_document_and_the_schema_name_the_same_requests(self):
+        document = (HARNESS / "candidate" / "protocol.md").read_text()
+        headings = re.findall(r"^### (\w+)$", document, re.MULTILINE)
+        self.assertEqual(headings, NAMES)
+        self.assertEqual(headings, defined("_request"))
+        self.assertEqual(headings, [name for name in defined("_reply") if name != "error"])
+
+
+class Conversations(unittest.TestCase):
+    """What is really said, to all our own adapters."""
+
+    @classmethod
+    def setUpClass(cls):
+        adapters = ["plain", "minimind"] + (["llama"] if importlib.util.find_spec("transformers") else [])
+        cls.said = {adapter: cls.recorded(adapter) for adapter in adapters}
+
+    @staticmethod
+    def recorded(adapter):
+        """[(request, its reply)]"""
+        others = os.environ.get("PYTHONPATH")
+        paths = os.pathsep.join([str(HARNESS / "python"), str(MODELS), *([others] if others else [])])
+        with tempfile.TemporaryDirectory() as folder:
+            (pathlib.Path(folder) / "tee.py").write_text(TEE)
+            served = f"{sys.executable} -m plumbline.serve {MODELS / adapter}_adapter.py"
+            candidate = f"exec: exec {sys.executable} tee.py log {served}"
+            run = subprocess.run([PROGRAM, "verify", candidate, "--spec", "tiny", "--dtype", "f32", "--threads", "1"],
+                                 capture_output=True, text=True, cwd=folder, env={**os.environ, "PYTHONPATH": paths})
+            lines = [json.loads(line) for line in (pathlib.Path(folder) / "log").read_text().splitlines()]
+        conversation = list(zip(lines[::2], lines[1::2], strict=True))
+        if not conversation or conversation[-1][0]["request"] != "bye":
+            raise AssertionError(f"{adapter}: {run.stdout[-2000:]}{run.stderr}")
+        return conversation
+
+    def test_every_line_is_as_defined(self):
+        for adapter, conversation in self.said.items():
+            for request, reply in conversation:
+                with self.subTest(adapter=adapter, id=request["id"]):
+                    name = request["request"]
+                    self.assertEqual(complaints(f"{name}_request", request), [])
+                    self.assertEqual(complaints("error_reply" if "error" in reply else f"{name}_reply", reply), [])
+                    self.assertEqual(complaints("reply", reply), [])
+                    self.assertEqual(reply["id"], request["id"])
+
+    def test_a_line_is_one_of_the_requests(self):
+        whole = jsonschema.Draft202012Validator(SCHEMA)
+        for name, request in {request["request"]: request for request, _ in self.said["plain"]}.items():
+            with self.subTest(name):
+                self.assertTrue(whole.is_valid(request))
+                self.assertFalse(whole.is_valid({**request, "more": 1}))
+                for key in request:
+                    if key != "end":  # a text need not have one
+                        self.assertFalse(whole.is_valid({**request, key: None}), key)
+                    self.assertFalse(whole.is_valid({other: request[other] for other in request if other != key}), key)
+
+    def test_every_request_is_sent(self):
+        sent = {request["request"] for conversation in self.said.values() for request, _ in conversation}
+        self.assertEqual(sent, set(NAMES))
+
+    def test_every_stage_is_asked_for(self):
+        asked = {stage for request, _ in self.said["plain"] for stage in request.get("observe", [])}
+        self.assertEqual(asked, set(SCHEMA["$defs"]["observe"]["items"]["enum"]))
+
+
+class Greetings(unittest.TestCase):
+    """The schema and the program refuse the same hellos."""
+
+    def greeted(self, text):
+        """(exit status, complaint) of a candidate that says this when it is greeted."""
+        with tempfile.TemporaryDirectory() as folder:
+            for name, content in (("greeter.py", GREETER), ("greeting", text)):
+                (pathlib.Path(folder) / name).write_text(content)
+            candidate = f"exec: exec {sys.executable} greeter.py greeting"
+            run = subprocess.run([PROGRAM, "adapter", "check", candidate, "--spec", "tiny", "--threads", "1"],
+                                 capture_output=True, text=True, timeout=60, cwd=folder)
+        return run.returncode, run.stderr
+
+    def check_refused(self, hello, words):
+        status, complaint = self.greeted(json.dumps(hello))
+        self.assertEqual(status, 2, complaint)
+        self.assertEqual(len(complaint.splitlines()), 1, complaint)
+        self.assertIn(words, complaint)
+
+    def test_broken_ones(self):
+        for key, value, words in BROKEN:
+            with self.subTest(key=key, value=str(value)[:80]):
+                hello = changed(key, value)
+                self.assertNotEqual(complaints("hello_reply", hello), [])
+                self.check_refused(hello, words)
+
+    def test_broken_ones_that_the_schema_does_not_see(self):
+        for key, value, words in UNSEEN:
+            with self.subTest(key=key, value=str(value)[:80]):
+                hello = changed(key, value)
+                self.assertEqual(complaints("hello_reply", hello), [])
+                self.check_refused(hello, words)
+        twice = json.dumps(HELLO)[:-1] + ', "dtype": "float32"}'
+        self.assertEqual(self.greeted(twice)[0], 2)
+
+    def test_those_on_the_edge(self):
+        for key, value in ALLOWED:
+            with self.subTest(key=key, value=str(value)[:80]):
+                hello = changed(key, value)
+                self.assertEqual(complaints("hello_reply", hello), [])
+                self.assertEqual(self.greeted(json.dumps(hello)), (0, ""))
+
+    def test_the_schema_knows_the_words_that_the_program_knows(self):
+        definitions = SCHEMA["$defs"]
+        can = definitions["can"]["properties"]
+        settings = definitions["configuration"]["properties"]
+        for key, value, known in (("configuration.sparkle", {"value": 1, "where": "here"}, settings),
+                                  ("can.modes", ["dreaming"], definitions["mode"]["enum"]),
+                                  ("can.padding", ["top"], definitions["sides"]["items"]["enum"]),
+                                  ("can.operations", ["sing"], can["operations"]["items"]["enum"])):
+            with self.subTest(key):
+                complaint = self.greeted(json.dumps(changed(key, value)))[1]
+                words = re.search(r"known are ([\w, ]+)", complaint)[1].split(", ")
+                self.assertEqual(sorted(words), sorted(known))
+
+
+if __name__ == "__main__":
+    PROGRAM = str(pathlib.Path(sys.argv.pop(1)).resolve())
+    unittest.main(verbosity=1)

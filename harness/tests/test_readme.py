@@ -1,0 +1,188 @@
+"""README.md and README.zh.md say the same, and nothing that the program does not know.
+
+Run by CTest as `python test_readme.py PROGRAM`.
+"""
+
+import collections
+import functools
+import itertools
+import pathlib
+import re
+import subprocess
+import sys
+import unittest
+
+PROGRAM = None
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+ENGLISH, CHINESE = "README.md", "README.zh.md"
+OF_THE_LAUNCHER = ("test", "bench", "golden")  # commands that the program itself does not have
+IN_STEP = "change both files together"
+
+Line = collections.namedtuple("Line", "number text")
+
+
+def without_code(text):
+    return re.sub(r"`[^`]*`", "", text)
+
+
+class Readme:
+    """What one of them consists of; everything with the number of its line."""
+
+    def __init__(self, name):
+        self.name = name
+        self.headings, self.blocks, self.tables, self.items, self.prose = [], [], [], [], []
+        block, in_table = None, False
+        for number, text in enumerate((ROOT / name).read_text(encoding="utf-8").splitlines(), 1):
+            if text.startswith("```"):
+                if block is None:
+                    block = [Line(number, text)]
+                else:
+                    self.blocks.append(block)
+                    block = None
+                in_table = False
+                continue
+            if block is not None:
+                block.append(Line(number, text))
+                continue
+            self.prose.append(Line(number, text))
+            if re.match(r"#+ ", text):
+                self.headings.append(Line(number, text))
+            if re.match(r"(\d+\.|-) ", text):
+                self.items.append(Line(number, text))
+            if text.startswith("|"):
+                if not in_table:
+                    self.tables.append([])
+                self.tables[-1].append(Line(number, text))
+            in_table = text.startswith("|")
+        if block is not None:
+            raise AssertionError(f"{name}:{block[0].number}: this code block does not end")
+
+    def found(self, pattern, of=str):
+        """{match: line of the first} of a pattern with one group, in what `of` leaves of each line outside of code blocks."""
+        places = {}
+        for line in self.prose:
+            for one in re.findall(pattern, of(line.text)):
+                places.setdefault(one, line.number)
+        return places
+
+    def links(self):
+        """[(line, target)]: a link within the file as the heading that it leads to, counted from 0, where there is one."""
+        slugs = [re.sub(r"[^\w\- ]", "", re.sub(r"^#+ ", "", h.text).lower()).replace(" ", "-") for h in self.headings]
+        for line in self.prose:
+            for target in re.findall(r"\]\(([^)\s]+)\)", without_code(line.text)):
+                if target.startswith("#") and target[1:] in slugs:
+                    target = slugs.index(target[1:])
+                yield line.number, target
+
+
+def commands(readme):
+    """[(line, words)] of each `./plumbline ...` in a code block, with what is said of it beside it."""
+    for block in readme.blocks:
+        for line in block[1:]:
+            for call in line.text.split("./plumbline ")[1:]:
+                yield line.number, call.split()
+
+
+class Help:
+    """What the program says of its commands and their options."""
+
+    @staticmethod
+    @functools.cache
+    def of(*command):
+        return Help(*command)
+
+    def __init__(self, *command):
+        done = subprocess.run([PROGRAM, *command, "--help"], capture_output=True, text=True, timeout=60)
+        if done.returncode != 0:
+            raise AssertionError(f"plumbline {' '.join(command)} --help: exit status {done.returncode}: {done.stdout}{done.stderr}")
+        parts = re.split(r"^(\w[\w ]*):\n", done.stdout, flags=re.M)
+        sections = dict(zip(parts[1::2], parts[2::2]))
+        self.options = set(re.findall(r"(?<![\w-])-{1,2}[a-z][\w-]*", " ".join(re.findall(r"^  (-\S+)", sections.get("Options", ""), re.M))))
+        self.subcommands = re.findall(r"^  (\w\S*)", sections.get("Subcommands", ""), re.M)
+
+
+class Readmes(unittest.TestCase):
+    longMessage = False  # the sentences below say it all
+
+    @classmethod
+    def setUpClass(cls):
+        cls.english, cls.chinese = Readme(ENGLISH), Readme(CHINESE)
+
+    def pairs(self, what, of_english, of_chinese):
+        """Each of the one with its counterpart; a line of the one that the other lacks is told."""
+        for one, other in itertools.zip_longest(of_english, of_chinese):
+            if one is None or other is None:
+                name, there = (ENGLISH, other) if one is None else (CHINESE, one)
+                while not isinstance(there.text, str):  # of a block or a table, its first line
+                    there = there.text[0]
+                self.fail(f"{name} has {what} too few: its counterpart goes on in line {there.number} with {there.text!r}: {IN_STEP}")
+            yield one, other
+
+    def test_headings_stand_in_the_same_order_at_the_same_level(self):
+        for one, other in self.pairs("a heading", self.english.headings, self.chinese.headings):
+            self.assertEqual(one.text.split()[0], other.text.split()[0],
+                             f"{ENGLISH}:{one.number} {one.text!r} and {CHINESE}:{other.number} {other.text!r} are of different levels: {IN_STEP}")
+
+    def test_code_blocks_are_the_same(self):
+        for one, other in self.pairs("a code block", *([Line(b[0].number, b) for b in r.blocks] for r in (self.english, self.chinese))):
+            for line, counterpart in self.pairs("a line of code", one.text, other.text):
+                self.assertEqual(line.text, counterpart.text,
+                                 f"line {line.number} of {ENGLISH} and {counterpart.number} of {CHINESE} are code and differ: {IN_STEP}")
+
+    def test_tables_and_lists_have_the_same_rows(self):
+        for one, other in self.pairs("a table", *([Line(t[0].number, t) for t in r.tables] for r in (self.english, self.chinese))):
+            for row, counterpart in self.pairs("a row of a table", one.text, other.text):
+                self.assertEqual(row.text.count("|"), counterpart.text.count("|"),
+                                 f"{ENGLISH}:{row.number} and {CHINESE}:{counterpart.number} have different numbers of columns: {IN_STEP}")
+        for _ in self.pairs("an item of a list", self.english.items, self.chinese.items):
+            pass
+
+    def test_links_lead_to_the_same_places(self):
+        counts = [collections.Counter(target for _, target in readme.links()) for readme in (self.english, self.chinese)]
+        counts[0][ENGLISH] += counts[0].pop(CHINESE, 0)  # each leads to the other
+        lacking = {name: there - here for name, here, there in ((ENGLISH, counts[0], counts[1]), (CHINESE, counts[1], counts[0]))}
+        for name, targets in lacking.items():
+            told = [f"to heading {one + 1}" if isinstance(one, int) else one for one in targets]
+            self.assertEqual(told, [], f"{name} lacks links that its counterpart has, {', '.join(told)}: {IN_STEP}")
+        for readme, other in ((self.english, CHINESE), (self.chinese, ENGLISH)):
+            self.assertIn(other, [target for line, target in readme.links() if line <= 5], f"{readme.name} does not lead to {other} in its first lines")
+
+    def test_names_and_figures_are_the_same(self):
+        for what, pattern, of in (("", r"(`[^`]+`)", str), ("the figure ", r"(?<![A-Za-z\d.,_-])(\d[\d,.]*\d)(?![A-Za-z\d_-])", without_code)):
+            one, other = (readme.found(pattern, of) for readme in (self.english, self.chinese))
+            for name, here, there, its in ((CHINESE, other, one, ENGLISH), (ENGLISH, one, other, CHINESE)):
+                for thing in there:
+                    self.assertIn(thing, here, f"{name} does not mention {what}{thing}, which stands in line {there[thing]} of {its}: {IN_STEP}")
+
+    def test_what_is_linked_to_exists(self):
+        for readme in (self.english, self.chinese):
+            for line, target in readme.links():
+                if isinstance(target, int) or re.match(r"https?:", target):
+                    continue
+                self.assertFalse(target.startswith("#"), f"{readme.name}:{line} leads to {target}, and no heading is called that")
+                self.assertTrue((ROOT / target.split("#")[0]).exists(), f"{readme.name}:{line} leads to {target}, which does not exist")
+
+    def test_the_program_knows_every_command_and_option(self):
+        looked_at = 0
+        for line, words in commands(self.english):
+            command = [words[0]]
+            if command[0] in OF_THE_LAUNCHER:
+                continue
+            self.assertIn(command[0], Help.of().subcommands, f"{ENGLISH}:{line} calls ./plumbline {command[0]}, which is no command of the program")
+            known = Help.of(*command)
+            choices = [command]
+            if known.subcommands:  # `adapter init|check`
+                choices = [[*command, one] for one in words[1].split("|")]
+            for full in choices:
+                if len(full) > 1:
+                    self.assertIn(full[1], known.subcommands, f"{ENGLISH}:{line} calls ./plumbline {' '.join(full)}, which is no command of the program")
+                of_this = Help.of(*full)
+                for option in re.findall(r"(?<![\w-])--?[a-z][\w-]*", " ".join(words[1:])):
+                    looked_at += 1
+                    self.assertIn(option, of_this.options, f"{ENGLISH}:{line}: ./plumbline {' '.join(full)} knows no {option}, by its --help")
+        self.assertGreater(looked_at, 10, f"hardly any option was found in the code blocks of {ENGLISH}: is it still read rightly?")
+
+
+if __name__ == "__main__":
+    PROGRAM = sys.argv.pop(1)
+    unittest.main()

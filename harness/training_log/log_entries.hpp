@@ -1,0 +1,107 @@
+// What was read of a training log, column by column: the curves of whatever may be its loss.
+#pragma once
+
+#include <cmath>
+#include <cstddef>
+#include <functional>
+#include <limits>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "harness/training_log/log_columns.hpp"
+#include "harness/training_log/training_log.hpp"
+
+namespace plumbline {
+
+// Takes a log record by record: a line of text, a row, an object. What it holds is bounded: of each curve
+// half a million entries at most, evenly spread.
+class LogEntries {
+ public:
+  // `loss`: the name of the loss, where it was given.
+  explicit LogEntries(std::string loss);
+
+  // The number of a column, by which its cells are added. Negative: there are too many, it is left out.
+  int column(std::string_view name, const Meaning& meaning);
+  int column(std::string_view name) { return column(name, meaning_of_name(name)); }
+  const Meaning& meaning(int column) const { return columns_[static_cast<std::size_t>(column)].meaning; }
+
+  // `of`: how many there are, as in 100/2000; 0: not said.
+  void cell(int column, double value, double of = 0);
+  // A cell that is there and holds nothing: null, None, n/a.
+  void empty_cell(int column);
+  // The record's loss goes by this name: of a table that holds several in one column.
+  void tag(std::string_view name);
+  void end_record(std::size_t line);
+
+  // Whether what stands before a number in a line of text ends with the name that was given for the loss;
+  // `name`: as much of it as is a name by itself.
+  bool names_loss(std::string_view before, std::string_view name) const;
+  const std::string& given_loss() const { return loss_; }
+
+  // How many entries the longest curve has that may be the loss.
+  std::size_t losses() const;
+  // "step, lr, perte": the columns that were seen.
+  std::string seen() const;
+  // The curves to be judged: of the column that is most surely the loss, of several runs side by side each.
+  void give(TrainingLog& log) const;
+
+ private:
+  // Where steps start again in the same epoch, and what is added to them from there on.
+  struct Start {
+    std::size_t line;
+    double offset;
+  };
+  struct Curve {
+    std::vector<LogPoint> points;
+    std::size_t count = 0, stride = 1, with_step = 0, non_finite = 0, hidden = 0, restarts = 0;
+    double last = 0, last_of = 0, offset = 0, last_epoch = 0;
+    std::size_t nan_gradients_at_end = 0;
+    std::size_t empty_at_end = 0, most_empty = 0;  // cells in a row, at the end and before
+    std::vector<Start> starts;
+    LogPoint previous;
+  };
+  struct Column {
+    std::string name;
+    Meaning meaning;
+    std::size_t count = 0;
+    Curve curve;
+  };
+  struct Cell {
+    int column;
+    double value, of;
+  };
+
+  // Lets a name be looked up without a copy of it.
+  struct Hash {
+    using is_transparent = void;
+    std::size_t operator()(std::string_view name) const { return std::hash<std::string_view>()(name); }
+  };
+
+  // Whether the perplexity beside it is a power of 2 and not of e.
+  bool in_bits(const Column& loss) const;
+  void add(Column& column, LogPoint point, bool has_step, double of, bool nan_gradient);
+
+  std::string loss_;
+  std::vector<Column> columns_;
+  std::unordered_map<std::string, int, Hash, std::equal_to<>> numbers_;
+  std::vector<Cell> record_;
+  std::vector<int> empty_;  // its columns that hold nothing
+  std::string tag_;
+  std::size_t others_ = 0, losses_ = 0, known_ = 0;  // how many columns
+  std::size_t with_loss_ = 0, with_reward_ = 0, with_preference_ = 0;
+  std::size_t without_loss_ = 0;  // records at the end whose gradient is NaN and whose loss is left out
+};
+
+// The number that a whole cell is: decimal, nan or inf. NaN and `is_number` false where it is none.
+struct NumberRead {
+  double value = std::numeric_limits<double>::quiet_NaN();
+  bool is_number = false;
+  std::size_t length = 0;  // of what was read
+};
+// The number that a text begins with.
+NumberRead number_at(std::string_view text);
+NumberRead whole_number_of(std::string_view cell);
+
+}  // namespace plumbline
