@@ -4,6 +4,7 @@
 
 #include "harness/judging/probes.hpp"
 #include "harness/result/words.hpp"
+#include "suites/requirement.hpp"
 
 namespace plumbline {
 namespace {
@@ -12,35 +13,40 @@ namespace {
 struct Mode {
   std::string name;
   std::string needs;  // that the candidate can
-  std::function<at::Tensor(const Tokens&)> run;
+  std::function<at::Tensor(Subject&, const Tokens&)> run;
 };
 
 const std::vector<Mode>& modes() {
   static const std::vector<Mode> all = {
-      {"evaluation", "evaluation", [](const Tokens& tokens) { return logits(tokens); }},
-      {"training", "training", [](const Tokens& tokens) { return logits(tokens, in_training()); }},
-      {"prefill", "cache", [](const Tokens& tokens) { return cached_logits(tokens, {tokens.ids.size(1)}); }},
+      {"evaluation", "evaluation", [](Subject& subject, const Tokens& tokens) { return logits(subject, tokens); }},
+      {"training", "training", [](Subject& subject, const Tokens& tokens) { return logits(subject, tokens, in_training()); }},
+      {"prefill", "cache",
+       [](Subject& subject, const Tokens& tokens) { return cached_logits(subject, tokens, {tokens.ids.size(1)}); }},
       {"chunks", "cache.chunks",
-       [](const Tokens& tokens) {
-         return cached_logits(tokens, {10, 9, tokens.ids.size(1) - 19});
+       [](Subject& subject, const Tokens& tokens) {
+         return cached_logits(subject, tokens, {10, 9, tokens.ids.size(1) - 19});
        }},
       {"batch", "evaluation",
-       [](const Tokens& tokens) {
-         const auto others = probe("others", 2, tokens.ids.size(1)).ids;
-         return logits({at::cat({others, tokens.ids}, 0), {}, Padding::none}).narrow(0, 2, 1);
+       [](Subject& subject, const Tokens& tokens) {
+         const auto others = probe(subject, "others", 2, tokens.ids.size(1)).ids;
+         return logits(subject, {at::cat({others, tokens.ids}, 0), {}, Padding::none}).narrow(0, 2, 1);
        }},
       {"padded right", "padding.right",
-       [](const Tokens& tokens) { return padded_logits(tokens, tokens.ids.size(1) + 5, Padding::right); }},
+       [](Subject& subject, const Tokens& tokens) {
+         return padded_logits(subject, tokens, tokens.ids.size(1) + 5, Padding::right);
+       }},
       {"padded left", "padding.left",
-       [](const Tokens& tokens) { return padded_logits(tokens, tokens.ids.size(1) + 5, Padding::left); }},
+       [](Subject& subject, const Tokens& tokens) {
+         return padded_logits(subject, tokens, tokens.ids.size(1) + 5, Padding::left);
+       }},
   };
   return all;
 }
 
-Tokens with_other_token(const Tokens& tokens, std::int64_t place) {
+Tokens with_other_token(Subject& subject, const Tokens& tokens, std::int64_t place) {
   auto ids = tokens.ids.clone();
   const auto old = ids[0][place].item<std::int64_t>();
-  ids[0][place] = (old + subject().specification().vocab_size / 2) % subject().specification().vocab_size;
+  ids[0][place] = (old + subject.specification().vocab_size / 2) % subject.specification().vocab_size;
   return {ids, {}, Padding::none};
 }
 
@@ -49,132 +55,135 @@ constexpr std::int64_t kChanged[] = {1, 12, 23};
 }  // namespace
 
 REQUIREMENT("MODE-1", "changing a token changes no logit before it, in any mode") {
-  const auto tokens = standard_probe();
+  const auto tokens = standard_probe(subject);
   for (const auto& mode : modes()) {
-    if (!subject().can(mode.needs)) continue;
-    const auto before = mode.run(tokens);
+    if (!subject.can(mode.needs)) continue;
+    const auto before = mode.run(subject, tokens);
     for (const auto place : kChanged) {
       const auto expected = before.narrow(1, 0, place);
-      expect_close(fmt::format("logits before token {} ({})", place, mode.name),
-                   mode.run(with_other_token(tokens, place)).narrow(1, 0, place), expected,
-                   subject().noise("logits", expected));
+      expect_close(subject, fmt::format("logits before token {} ({})", place, mode.name),
+                   mode.run(subject, with_other_token(subject, tokens, place)).narrow(1, 0, place), expected,
+                   subject.noise("logits", expected));
     }
   }
 }
 
 REQUIREMENT("MODE-2", "changing a token changes the logits from it on, in every mode") {
-  const auto tokens = standard_probe();
+  const auto tokens = standard_probe(subject);
   for (const auto& mode : modes()) {
-    if (!subject().can(mode.needs)) continue;
-    const auto before = mode.run(tokens);
+    if (!subject.can(mode.needs)) continue;
+    const auto before = mode.run(subject, tokens);
     // Where nothing flows, nothing moves at all: the bound is the rounding error itself, without its factor.
-    const auto least = subject().noise("logits", before).bound.item<double>() / kNoiseFactor;
+    const auto least = subject.noise("logits", before).bound.item<double>() / kNoiseFactor;
     for (const auto place : kChanged) {
-      const auto after = mode.run(with_other_token(tokens, place));
+      const auto after = mode.run(subject, with_other_token(subject, tokens, place));
       for (auto row = place; row < 24; ++row)
-        expect_differs(fmt::format("logits[0,{}] after token {} changed ({})", row, place, mode.name),
-                       after.select(1, row), before.select(1, row), least,
-                       "each position reads every earlier token");
+        expect_differs(
+            subject, fmt::format("logits[0,{}] after token {} changed ({})", row, place, mode.name),
+            after.select(1, row), before.select(1, row), least, "each position reads every earlier token");
     }
   }
 }
 
 REQUIREMENT("MODE-3", "training mode with dropout 0 gives the logits of evaluation") {
-  const auto tokens = probe("modes", 2, 24);
-  const auto expected = logits(tokens);
-  expect_close("logits (training, dropout 0)", logits(tokens, in_training()), expected,
-               subject().noise("logits", expected));
+  const auto tokens = probe(subject, "modes", 2, 24);
+  const auto expected = logits(subject, tokens);
+  expect_close(subject, "logits (training, dropout 0)", logits(subject, tokens, in_training()), expected,
+               subject.noise("logits", expected));
 }
 
 REQUIREMENT("MODE-4", "a sequence gives the same logits alone and in a batch") {
   for (const auto& [size, length] : {std::pair<std::int64_t, std::int64_t>{3, 21}, {17, 5}}) {
-    const auto batch = probe("batch", size, length);
-    const auto together = logits(batch);
+    const auto batch = probe(subject, "batch", size, length);
+    const auto together = logits(subject, batch);
     for (std::int64_t row = 0; row < size; ++row) {
-      const auto alone = logits(rows(batch, row));
-      expect_close(fmt::format("logits of row {} in a batch of {}", row, size), together.narrow(0, row, 1),
-                   alone, subject().noise("logits", alone));
+      const auto alone = logits(subject, rows(batch, row));
+      expect_close(subject, fmt::format("logits of row {} in a batch of {}", row, size),
+                   together.narrow(0, row, 1), alone, subject.noise("logits", alone));
     }
   }
 }
 
 namespace {
 
-void expect_unmoved_by_padding(Padding side) {
+void expect_unmoved_by_padding(Subject& subject, Padding side) {
   for (const std::int64_t length : {24, 9, 1}) {
-    const auto sequence = probe("padded", 1, length);
-    const auto alone = logits(sequence);
+    const auto sequence = probe(subject, "padded", 1, length);
+    const auto alone = logits(subject, sequence);
     const auto what = fmt::format("logits of {} padded {} to 31", reports::counted(length, "token"),
                                   side == Padding::right ? "right" : "left");
-    const auto tolerance = subject().noise("logits", alone);
-    expect_close(what, padded_logits(sequence, 31, side), alone, tolerance);
-    if (subject().can("training"))
-      expect_close(what + " (training)", padded_logits(sequence, 31, side, in_training()), alone, tolerance);
+    const auto tolerance = subject.noise("logits", alone);
+    expect_close(subject, what, padded_logits(subject, sequence, 31, side), alone, tolerance);
+    if (subject.can("training"))
+      expect_close(subject, what + " (training)", padded_logits(subject, sequence, 31, side, in_training()),
+                   alone, tolerance);
   }
 }
 
 }  // namespace
 
 REQUIREMENT("MODE-5", "padding on the right changes no logit") {
-  expect_unmoved_by_padding(Padding::right);
+  expect_unmoved_by_padding(subject, Padding::right);
 }
 
 REQUIREMENT("MODE-6", "padding on the left changes no logit") {
-  expect_unmoved_by_padding(Padding::left);
+  expect_unmoved_by_padding(subject, Padding::left);
 }
 
 REQUIREMENT("MODE-7", "the order of a batch changes no logit") {
-  const auto batch = probe("batch", 3, 21);
+  const auto batch = probe(subject, "batch", 3, 21);
   const auto order = at::tensor({2, 0, 1}, at::kLong);
-  const auto expected = logits(batch).index_select(0, order);
-  expect_close("logits of the batch in another order",
-               logits({batch.ids.index_select(0, order), {}, Padding::none}), expected,
-               subject().noise("logits", expected));
+  const auto expected = logits(subject, batch).index_select(0, order);
+  expect_close(subject, "logits of the batch in another order",
+               logits(subject, {batch.ids.index_select(0, order), {}, Padding::none}), expected,
+               subject.noise("logits", expected));
 }
 
 REQUIREMENT("MODE-8", "a padded batch decoded through the cache gives the logits of each sequence alone") {
   for (const auto side : {Padding::right, Padding::left}) {
     const std::string name = side == Padding::right ? "right" : "left";
-    if (!subject().can("cache.padding." + name)) continue;
-    const auto together = padded_and_decoded(side);
-    const auto sequences = padded_and_decoded_alone();
+    if (!subject.can("cache.padding." + name)) continue;
+    const auto together = padded_and_decoded(subject, side);
+    const auto sequences = padded_and_decoded_alone(subject);
     for (std::size_t row = 0; row < sequences.size(); ++row) {
-      const auto alone = logits(sequences[row]);
-      expect_close(fmt::format("logits of row {}, padded {} and decoded", row, name), together[row], alone,
-                   subject().noise("logits", alone));
+      const auto alone = logits(subject, sequences[row]);
+      expect_close(subject, fmt::format("logits of row {}, padded {} and decoded", row, name), together[row],
+                   alone, subject.noise("logits", alone));
     }
   }
 }
 
 REQUIREMENT("MODE-9", "dropout is off in evaluation, whatever is configured") {
-  const auto tokens = standard_probe();
-  const auto expected = logits(tokens);
+  const auto tokens = standard_probe(subject);
+  const auto expected = logits(subject, tokens);
   PassOptions configured;
   configured.dropout = 0.1;
   for (int time = 1; time <= 2; ++time)
-    expect_close(fmt::format("logits (evaluation with dropout 0.1 configured, run {})", time),
-                 logits(tokens, configured), expected, subject().noise("logits", expected));
+    expect_close(subject, fmt::format("logits (evaluation with dropout 0.1 configured, run {})", time),
+                 logits(subject, tokens, configured), expected, subject.noise("logits", expected));
 }
 
 REQUIREMENT("MODE-10", "dropout in training silences its share of the embedding, anew in every pass") {
-  const auto tokens = probe("dropout", 4, 24);
+  const auto tokens = probe(subject, "dropout", 4, 24);
   const double rate = 0.25;
   auto training = in_training();
   training.dropout = rate;
   // RMSNorm keeps a zero a zero, and nothing else makes one.
   const auto silenced = [&] {
-    return (shown(observe(tokens, training), "layers.0.attention_norm") == 0).to(at::kDouble);
+    return (shown(observe(subject, tokens, training), "layers.0.attention_norm") == 0).to(at::kDouble);
   };
   const auto once = silenced(), again = silenced();
   const double deviation = std::sqrt(rate * (1 - rate) / static_cast<double>(once.numel()));
   expect_close(
-      "share of zeros in layers.0.attention_norm (training, dropout 0.25)", once.mean(),
+      subject, "share of zeros in layers.0.attention_norm (training, dropout 0.25)", once.mean(),
       at::scalar_tensor(rate, at::kDouble),
       Tolerance::absolute(6 * deviation, fmt::format("six standard deviations of {} draws", once.numel())));
-  expect_differs("zeros of two passes (training, dropout 0.25)", once, again, 1, "each pass draws anew");
-  const auto branch = (shown(observe(tokens, training), "layers.0.after_attention") == 0).to(at::kDouble);
+  expect_differs(subject, "zeros of two passes (training, dropout 0.25)", once, again, 1,
+                 "each pass draws anew");
+  const auto branch =
+      (shown(observe(subject, tokens, training), "layers.0.after_attention") == 0).to(at::kDouble);
   // Where the embedding and the branch added to it are both silenced.
-  expect_close("share of zeros in layers.0.after_attention (training, dropout 0.25)", branch.mean(),
+  expect_close(subject, "share of zeros in layers.0.after_attention (training, dropout 0.25)", branch.mean(),
                at::scalar_tensor(rate * rate, at::kDouble),
                Tolerance::absolute(
                    6 * std::sqrt(rate * rate * (1 - rate * rate) / static_cast<double>(branch.numel())),
@@ -182,16 +191,17 @@ REQUIREMENT("MODE-10", "dropout in training silences its share of the embedding,
 }
 
 REQUIREMENT("MODE-11", "no token is treated otherwise than by its row of the embedding") {
-  const auto& s = subject().specification();
-  const auto tokens = special_tokens();
+  const auto& s = subject.specification();
+  const auto tokens = special_tokens(subject);
   const at::NoGradGuard no_gradients;
-  const auto expected = subject().exact().forward(tokens).to(at::kCPU);
-  const auto tolerance = subject().noise("logits", expected);
+  const auto expected = subject.exact().forward(tokens).to(at::kCPU);
+  const auto tolerance = subject.noise("logits", expected);
   for (const auto& mode : modes()) {
-    if (!subject().can(mode.needs)) continue;
+    if (!subject.can(mode.needs)) continue;
     expect_close(
+        subject,
         fmt::format("logits of ids 0, 1, 2, 3 and {} among others ({})", s.vocab_size - 1, mode.name),
-        mode.run(tokens), expected, tolerance);
+        mode.run(subject, tokens), expected, tolerance);
   }
 }
 

@@ -3,19 +3,19 @@
 #include <cmath>
 
 #include "harness/experiment/repeater.hpp"
-#include "harness/judging/subject.hpp"
 #include "harness/system/files.hpp"
 #include "harness/system/json.hpp"
+#include "suites/requirement.hpp"
 
 namespace plumbline {
 namespace {
 
-Specification known(const char* name) {
-  return find_specification(name, subject().fixtures() / "specifications");
+Specification known(Subject& subject, const char* name) {
+  return find_specification(name, subject.fixtures() / "specifications");
 }
 
-void conclude(bool confirmed, const std::string& figure) {
-  subject().recorder().finding((confirmed ? "confirmed: " : "refuted: ") + figure);
+void conclude(Subject& subject, bool confirmed, const std::string& figure) {
+  subject.recorder().finding((confirmed ? "confirmed: " : "refuted: ") + figure);
 }
 
 std::string millions(std::int64_t count) {
@@ -25,67 +25,72 @@ std::string millions(std::int64_t count) {
 }  // namespace
 
 REQUIREMENT("CLAIM-a", "the target has about 26M parameters") {
-  const auto s = known("minimind2-small");
+  const auto s = known(subject, "minimind2-small");
   // Summed by hand from the architecture, apart from the list of parameters: embedding, layers, final norm.
   const std::int64_t by_hand =
       6400 * 512 + 8 * (2 * 512 * 512 + 2 * 128 * 512 + 3 * 1408 * 512 + 2 * 512) + 512;
-  expect_equal("parameters of MiniMind2-Small", s.parameter_count(), by_hand);
-  conclude(std::abs(static_cast<double>(by_hand) / 1e6 - 26) < 0.5,
+  expect_equal(subject, "parameters of MiniMind2-Small", s.parameter_count(), by_hand);
+  conclude(subject, std::abs(static_cast<double>(by_hand) / 1e6 - 26) < 0.5,
            fmt::format("{} parameters, {}", by_hand, millions(by_hand)));
 }
 
 REQUIREMENT("CLAIM-b", "23 layers make 75M+ parameters") {
-  auto target = known("minimind2-small");
-  const auto before = known("diy-before");
+  auto target = known(subject, "minimind2-small");
+  const auto before = known(subject, "diy-before");
   target.num_hidden_layers = 23;
   const std::int64_t grouped =
       6400 * 512 + 23 * (2 * 512 * 512 + 2 * 128 * 512 + 3 * 1408 * 512 + 2 * 512) + 512;
   const std::int64_t plain =
       6400 * 512 + 23 * (4 * 512 * 512 + 3 * 2048 * 512 + 2 * 2048 + 512 + 2 * 512) + 512;
-  expect_equal("parameters of the target's layers, 23 of them", target.parameter_count(), grouped);
-  expect_equal("parameters of the model before, 23 layers", before.parameter_count(), plain);
-  conclude(grouped >= 75'000'000,
+  expect_equal(subject, "parameters of the target's layers, 23 of them", target.parameter_count(), grouped);
+  expect_equal(subject, "parameters of the model before, 23 layers", before.parameter_count(), plain);
+  conclude(subject, grouped >= 75'000'000,
            fmt::format("23 of the target's layers make {}, {}", grouped, millions(grouped)));
-  conclude(plain >= 75'000'000, fmt::format("the model before, with plain multi-head attention, feed-forward "
-                                            "2048 and its biases, has {}, {}: more than 75M, by a third",
-                                            plain, millions(plain)));
+  conclude(subject, plain >= 75'000'000,
+           fmt::format("the model before, with plain multi-head attention, feed-forward "
+                       "2048 and its biases, has {}, {}: more than 75M, by a third",
+                       plain, millions(plain)));
 }
 
 REQUIREMENT("CLAIM-c", "the KV cache shrinks by 75 %") {
-  const auto after = known("minimind2-small"), before = known("diy-before");
+  const auto after = known(subject, "minimind2-small"), before = known(subject, "diy-before");
   const auto values = [](const Specification& s) {
     return 2 * s.key_value_size() * s.num_hidden_layers;
   };  // for each position
   const auto saved = [](double now, double then) { return 100 * (1 - now / then); };
   const double by_grouping = saved(2.0 * 64, 8.0 * 64);
-  expect_equal("values cached for a layer and position by 2 heads", 2 * after.key_value_size(), 2 * 2 * 64);
-  expect_equal("values cached for a position by 8 layers of 2 heads", values(after), 8 * 2 * 2 * 64);
-  expect_equal("values cached for a position by 23 layers of 8 heads", values(before), 23 * 2 * 8 * 64);
-  conclude(by_grouping == 75,
+  expect_equal(subject, "values cached for a layer and position by 2 heads", 2 * after.key_value_size(),
+               2 * 2 * 64);
+  expect_equal(subject, "values cached for a position by 8 layers of 2 heads", values(after), 8 * 2 * 2 * 64);
+  expect_equal(subject, "values cached for a position by 23 layers of 8 heads", values(before),
+               23 * 2 * 8 * 64);
+  conclude(subject, by_grouping == 75,
            fmt::format("for each layer and position, 2 heads for 8: {:.2f} %", by_grouping));
   const double whole = saved(static_cast<double>(values(after)), static_cast<double>(values(before)));
-  conclude(false,
+  conclude(subject, false,
            fmt::format(
                "for a whole model of 8 layers after 23, at the same positions: {:.2f} %, more than claimed",
                whole));
   const double full = saved(static_cast<double>(values(after) * after.max_position_embeddings),
                             static_cast<double>(values(before) * before.max_position_embeddings));
-  conclude(false, fmt::format("each filled to its own last position (32768 after 2048): {:.2f} %{}", full,
-                              full < 0 ? ", it grows" : ""));
+  conclude(subject, false,
+           fmt::format("each filled to its own last position (32768 after 2048): {:.2f} %{}", full,
+                       full < 0 ? ", it grows" : ""));
 }
 
 REQUIREMENT("CLAIM-d", "width 512 derives a feed-forward size of 1408") {
   const auto derived = derived_intermediate_size(512);
-  expect_equal("feed-forward size derived from 512", derived, 64 * ((1365 + 63) / 64));
-  conclude(derived == 1408,
+  expect_equal(subject, "feed-forward size derived from 512", derived, 64 * ((1365 + 63) / 64));
+  conclude(subject, derived == 1408,
            fmt::format("int(512 * 8 / 3) = 1365, rounded up to a multiple of 64: {}", derived));
 }
 
 REQUIREMENT("CLAIM-e", "width 768 derives a feed-forward size of 2112 = 64 * 33") {
   const auto derived = derived_intermediate_size(768);
-  expect_equal("feed-forward size derived from 768", derived, 64 * ((2048 + 63) / 64));
-  conclude(derived == 2112, fmt::format("int(768 * 8 / 3) = 2048 is a multiple of 64 already: {} = 64 * {}",
-                                        derived, derived / 64));
+  expect_equal(subject, "feed-forward size derived from 768", derived, 64 * ((2048 + 63) / 64));
+  conclude(subject, derived == 2112,
+           fmt::format("int(768 * 8 / 3) = 2048 is a multiple of 64 already: {} = 64 * {}", derived,
+                       derived / 64));
 }
 
 REQUIREMENT("CLAIM-f", "the two ways of broadcasting cos and sin are equivalent") {
@@ -114,10 +119,11 @@ REQUIREMENT("CLAIM-f", "the two ways of broadcasting cos and sin are equivalent"
   for (const auto& [length, heads] :
        {std::pair<std::int64_t, std::int64_t>{24, 8}, {24, 2}, {8, 8}, {2, 2}, {1, 8}}) {
     const auto [by_length, by_head] = both(length, heads);
-    expect_close(fmt::format("{} positions, {} heads, each in its own layout", length, heads), by_head,
-                 by_length, Tolerance::exact("the same products"));
+    expect_close(subject, fmt::format("{} positions, {} heads, each in its own layout", length, heads),
+                 by_head, by_length, Tolerance::exact("the same products"));
   }
-  conclude(true, "in the layout each is made for, [B, L, H, D] and [B, H, L, D], they agree to the last bit");
+  conclude(subject, true,
+           "in the layout each is made for, [B, L, H, D] and [B, H, L, D], they agree to the last bit");
   // The second way on [B, L, H, D]: cos lies along the heads.
   const auto silent = [&](std::int64_t length, std::int64_t heads) {
     const auto cos = table(length, false), sin = table(length, true);
@@ -129,13 +135,13 @@ REQUIREMENT("CLAIM-f", "the two ways of broadcasting cos and sin are equivalent"
       return false;
     }
   };
-  expect_that(silent(8, 8), "the wrong layout at 8 positions and 8 heads",
+  expect_that(subject, silent(8, 8), "the wrong layout at 8 positions and 8 heads",
               silent(8, 8) ? "silently wrong" : "raises or agrees", "silently wrong");
-  expect_that(!silent(8, 2), "the wrong layout at 8 positions and 2 heads",
+  expect_that(subject, !silent(8, 2), "the wrong layout at 8 positions and 2 heads",
               silent(8, 2) ? "silently wrong" : "raises or agrees", "raises");
-  expect_that(silent(2, 2), "the wrong layout at 2 positions and 2 heads",
+  expect_that(subject, silent(2, 2), "the wrong layout at 2 positions and 2 heads",
               silent(2, 2) ? "silently wrong" : "raises or agrees", "silently wrong");
-  conclude(false,
+  conclude(subject, false,
            "in the other's layout each broadcasts silently, and wrongly, when the length equals the tensor's "
            "own number of heads; "
            "with 8 and 2 heads the other tensor then raises");
@@ -144,9 +150,9 @@ REQUIREMENT("CLAIM-f", "the two ways of broadcasting cos and sin are equivalent"
 namespace {
 
 // The experiment's record, with what is concluded from its runs now.
-const Json& experiment() {
-  static const Json concluded = [] {
-    const auto file = subject().fixtures() / "repeater" / "small-result.json";
+const Json& experiment(Subject& subject) {
+  static const Json concluded = [&] {
+    const auto file = subject.fixtures() / "repeater" / "small-result.json";
     auto document = parse_json(read_text(file, 16 << 20), file.string());
     conclude_repeater(document);
     return document;
@@ -154,13 +160,13 @@ const Json& experiment() {
   return concluded;
 }
 
-void conclude_from_experiment(const std::string& id) {
-  const auto& document = experiment();
-  expect_equal("runs of the experiment", static_cast<std::int64_t>(document["runs"].size()), 34);
+void conclude_from_experiment(Subject& subject, const std::string& id) {
+  const auto& document = experiment(subject);
+  expect_equal(subject, "runs of the experiment", static_cast<std::int64_t>(document["runs"].size()), 34);
   for (const auto& claim : document["claims"]) {
     if (claim["id"] != id) continue;
     const auto verdict = claim["verdict"].get<std::string>();
-    subject().recorder().finding(fmt::format(
+    subject.recorder().finding(fmt::format(
         "{}, at small scale: {}; {}", verdict == "open" ? "neither confirmed nor refuted" : verdict,
         claim["figure"].get<std::string>(), document["scale"].get<std::string>()));
     return;
@@ -171,15 +177,15 @@ void conclude_from_experiment(const std::string& id) {
 }  // namespace
 
 REQUIREMENT("CLAIM-g", "dropout 0.1 may be kept") {
-  conclude_from_experiment("CLAIM-g");
+  conclude_from_experiment(subject, "CLAIM-g");
 }
 
 REQUIREMENT("CLAIM-h", "fewer layers and grouped queries end the repeating") {
-  conclude_from_experiment("CLAIM-h");
+  conclude_from_experiment(subject, "CLAIM-h");
 }
 
 REQUIREMENT("CLAIM-i", "training gets steadier with fewer layers") {
-  conclude_from_experiment("CLAIM-i");
+  conclude_from_experiment(subject, "CLAIM-i");
 }
 
 }  // namespace plumbline

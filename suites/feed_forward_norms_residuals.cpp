@@ -1,6 +1,6 @@
 // Chapter 6: feed-forward, norms, residuals.
 #include "harness/evidence/closed_form.hpp"
-#include "harness/judging/subject.hpp"
+#include "suites/requirement.hpp"
 
 namespace plumbline {
 namespace {
@@ -9,24 +9,24 @@ std::string in_layer(std::int64_t layer, const char* name) {
   return fmt::format("layers.{}.{}", layer, name);
 }
 
-at::Tensor weight(const std::string& name) {
-  return subject().exact().weights().at(name).to(at::kCPU);
+at::Tensor weight(Subject& subject, const std::string& name) {
+  return subject.exact().weights().at(name).to(at::kCPU);
 }
 
 }  // namespace
 
 REQUIREMENT("BLK-1", "the feed-forward is down(activation(gate(x)) * up(x))") {
-  expect_replayed({"gate", "up", "gated", "feed_forward_out"}, observe(standard_probe()), standard_probe(),
-                  "evaluation");
+  expect_replayed(subject, {"gate", "up", "gated", "feed_forward_out"},
+                  observe(subject, standard_probe(subject)), standard_probe(subject), "evaluation");
 }
 
 REQUIREMENT("BLK-2", "the activation computed is the specification's and none of its relatives") {
-  const auto& s = subject().specification();
-  const auto stages = observe(standard_probe());
+  const auto& s = subject.specification();
+  const auto stages = observe(subject, standard_probe(subject));
   for (std::int64_t layer = 0; layer < s.num_hidden_layers; ++layer) {
     const auto gate = shown(stages, in_layer(layer, "gate")), up = shown(stages, in_layer(layer, "up"));
-    const auto right = replayed(in_layer(layer, "gated"), stages, standard_probe());
-    const auto unit = unit_roundoff(subject().candidate().type());
+    const auto right = replayed(subject, in_layer(layer, "gated"), stages, standard_probe(subject));
+    const auto unit = unit_roundoff(subject.candidate().type());
     std::vector<std::pair<std::string, at::Tensor>> relatives{{"ReLU", gate.relu() * up},
                                                               {"no activation", gate * up}};
     for (const auto activation : {Activation::silu, Activation::gelu, Activation::gelu_tanh})
@@ -34,21 +34,22 @@ REQUIREMENT("BLK-2", "the activation computed is the specification's and none of
       if (activation != s.hidden_act &&
           !(unit > 1e-4 && activation != Activation::silu && s.hidden_act != Activation::silu))
         relatives.emplace_back(to_string(activation), closed_form::activation(gate, activation) * up);
-    expect_told_apart(in_layer(layer, "gated"), shown(stages, in_layer(layer, "gated")), right.expected,
-                      relatives, right.tolerance);
+    expect_told_apart(subject, in_layer(layer, "gated"), shown(stages, in_layer(layer, "gated")),
+                      right.expected, relatives, right.tolerance);
   }
 }
 
 REQUIREMENT("BLK-3", "gate and up are not swapped") {
-  const auto& s = subject().specification();
-  const auto tokens = standard_probe();
-  const auto stages = observe(tokens);
-  expect_replayed({"gate", "up"}, stages, tokens, "evaluation");  // each from the weights of its name
+  const auto& s = subject.specification();
+  const auto tokens = standard_probe(subject);
+  const auto stages = observe(subject, tokens);
+  expect_replayed(subject, {"gate", "up"}, stages, tokens,
+                  "evaluation");  // each from the weights of its name
   for (std::int64_t layer = 0; layer < s.num_hidden_layers; ++layer) {
     const auto name = in_layer(layer, "gated");
-    const auto right = replayed(name, stages, tokens);
+    const auto right = replayed(subject, name, stages, tokens);
     expect_told_apart(
-        name, shown(stages, name), right.expected,
+        subject, name, shown(stages, name), right.expected,
         {{"gate and up swapped", closed_form::activation(shown(stages, in_layer(layer, "up")), s.hidden_act) *
                                      shown(stages, in_layer(layer, "gate"))}},
         right.tolerance);
@@ -56,41 +57,41 @@ REQUIREMENT("BLK-3", "gate and up are not swapped") {
 }
 
 REQUIREMENT("BLK-4", "the projections are the parameters alone") {
-  expect_replayed({"q", "k", "v", "attention_out", "gate", "up", "feed_forward_out", "logits"},
-                  observe(standard_probe()), standard_probe(), "evaluation");
+  expect_replayed(subject, {"q", "k", "v", "attention_out", "gate", "up", "feed_forward_out", "logits"},
+                  observe(subject, standard_probe(subject)), standard_probe(subject), "evaluation");
 }
 
 REQUIREMENT("BLK-5", "RMSNorm is x / sqrt(mean(x^2) + eps), in float32, then times its weight") {
-  expect_replayed({"attention_norm", "feed_forward_norm", "final_norm"}, observe(standard_probe()),
-                  standard_probe(), "evaluation");
+  expect_replayed(subject, {"attention_norm", "feed_forward_norm", "final_norm"},
+                  observe(subject, standard_probe(subject)), standard_probe(subject), "evaluation");
 }
 
 REQUIREMENT("BLK-6", "RMSNorm subtracts no mean") {
-  const auto& s = subject().specification();
-  const auto stages = observe(standard_probe());
-  const auto x = shown(stages, "embedding"), w = weight("model.layers.0.input_layernorm.weight");
-  const auto right = replayed("layers.0.attention_norm", stages, standard_probe());
+  const auto& s = subject.specification();
+  const auto stages = observe(subject, standard_probe(subject));
+  const auto x = shown(stages, "embedding"), w = weight(subject, "model.layers.0.input_layernorm.weight");
+  const auto right = replayed(subject, "layers.0.attention_norm", stages, standard_probe(subject));
   std::vector<std::pair<std::string, at::Tensor>> wrong = {
       {"a norm of centred values", closed_form::rms_norm(x - x.mean(-1, true), w, s.rms_norm_eps)},
       {"eps outside the root", w * x / (x.square().mean(-1, true).sqrt() + s.rms_norm_eps)}};
-  if (!subject().lacking().contains("model.layers.0.input_layernorm.weight"))
+  if (!subject.lacking().contains("model.layers.0.input_layernorm.weight"))
     wrong.emplace_back("no weight", closed_form::rms_norm(x, at::ones_like(w), s.rms_norm_eps));
-  expect_told_apart("layers.0.attention_norm", shown(stages, "layers.0.attention_norm"), right.expected,
-                    wrong, right.tolerance);
+  expect_told_apart(subject, "layers.0.attention_norm", shown(stages, "layers.0.attention_norm"),
+                    right.expected, wrong, right.tolerance);
 }
 
 REQUIREMENT("BLK-7", "each residual is added once, to what entered the block") {
-  expect_replayed({"after_attention", "after_feed_forward"}, observe(standard_probe()), standard_probe(),
-                  "evaluation");
+  expect_replayed(subject, {"after_attention", "after_feed_forward"},
+                  observe(subject, standard_probe(subject)), standard_probe(subject), "evaluation");
 }
 
 REQUIREMENT("BLK-8", "norms stand before attention, before the feed-forward, and once at the end") {
-  const auto& s = subject().specification();
-  const auto stages = observe(standard_probe());
+  const auto& s = subject.specification();
+  const auto stages = observe(subject, standard_probe(subject));
   const auto expect_norm = [&](const std::string& stage, const std::string& from) {
-    const auto right = replayed(stage, stages, standard_probe());
-    expect_told_apart(stage, shown(stages, stage), right.expected, {{"no norm", shown(stages, from)}},
-                      right.tolerance);
+    const auto right = replayed(subject, stage, stages, standard_probe(subject));
+    expect_told_apart(subject, stage, shown(stages, stage), right.expected,
+                      {{"no norm", shown(stages, from)}}, right.tolerance);
   };
   for (std::int64_t layer = 0; layer < s.num_hidden_layers; ++layer) {
     expect_norm(in_layer(layer, "attention_norm"),
@@ -98,7 +99,7 @@ REQUIREMENT("BLK-8", "norms stand before attention, before the feed-forward, and
     expect_norm(in_layer(layer, "feed_forward_norm"), in_layer(layer, "after_attention"));
   }
   expect_norm("final_norm", in_layer(s.num_hidden_layers - 1, "after_feed_forward"));
-  expect_replayed({"embedding", "logits"}, stages, standard_probe(), "evaluation");
+  expect_replayed(subject, {"embedding", "logits"}, stages, standard_probe(subject), "evaluation");
 }
 
 }  // namespace plumbline

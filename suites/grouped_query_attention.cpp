@@ -2,14 +2,15 @@
 #include <cmath>
 
 #include "harness/judging/probes.hpp"
+#include "suites/requirement.hpp"
 
 namespace plumbline {
 namespace {
 
 // The weights with the rows of one key/value head set to 0 in one projection of layer 0.
-Weights without_head(const std::string& projection, std::int64_t head) {
-  const auto& s = subject().specification();
-  auto weights = subject().weights();
+Weights without_head(Subject& subject, const std::string& projection, std::int64_t head) {
+  const auto& s = subject.specification();
+  auto weights = subject.weights();
   for (const auto* part : {".weight", ".bias"}) {
     const auto found = weights.find("model.layers.0.self_attn." + projection + part);
     if (found == weights.end()) continue;
@@ -22,23 +23,24 @@ Weights without_head(const std::string& projection, std::int64_t head) {
 }  // namespace
 
 REQUIREMENT("GQA-1", "repeat_kv turns (B, L, K, Dh) into (B, L, H, Dh)") {
-  const auto& s = subject().specification();
-  const auto repeated = subject().candidate().repeat_kv(some_heads(), s.repeat_factor());
-  expect_equal("dimensions after repeat_kv", repeated.dim(), 4);
-  if (repeated.dim() == 4) expect_equal("heads after repeat_kv", repeated.size(2), s.num_attention_heads);
-  expect_equal("elements after repeat_kv", repeated.numel(), some_heads().numel() * s.repeat_factor());
+  const auto& s = subject.specification();
+  const auto repeated = subject.candidate().repeat_kv(some_heads(subject), s.repeat_factor());
+  expect_equal(subject, "dimensions after repeat_kv", repeated.dim(), 4);
+  if (repeated.dim() == 4)
+    expect_equal(subject, "heads after repeat_kv", repeated.size(2), s.num_attention_heads);
+  expect_equal(subject, "elements after repeat_kv", repeated.numel(),
+               some_heads(subject).numel() * s.repeat_factor());
   // A factor is an argument, and no constant.
   const auto other = s.repeat_factor() + 1;
-  const auto more = subject().candidate().repeat_kv(some_heads(), other);
-  expect_equal(fmt::format("heads after repeat_kv by {}", other), more.dim() == 4 ? more.size(2) : -1,
-               s.num_key_value_heads * other);
+  const auto more = subject.candidate().repeat_kv(some_heads(subject), other);
+  expect_equal(subject, fmt::format("heads after repeat_kv by {}", other),
+               more.dim() == 4 ? more.size(2) : -1, s.num_key_value_heads * other);
 }
 
 REQUIREMENT("GQA-2", "query head h reads key/value head h div the repeat factor") {
-  auto& s = subject();
-  const auto& spec = s.specification();
-  const auto tokens = standard_probe();
-  const auto whole = observe(tokens);
+  const auto& spec = subject.specification();
+  const auto tokens = standard_probe(subject);
+  const auto whole = observe(subject, tokens);
   // (B, T, D) -> (B, H, T, Dh)
   const auto split = [&](const at::Tensor& context) {
     return context.unflatten(-1, {spec.num_attention_heads, spec.head_size()}).transpose(1, 2);
@@ -47,49 +49,49 @@ REQUIREMENT("GQA-2", "query head h reads key/value head h div the repeat factor"
     const auto readers =
         at::arange(spec.num_attention_heads).div(spec.repeat_factor(), "floor") == head;  // (H)
     const auto silenced = readers.view({1, -1, 1, 1});
-    s.with_weights(without_head("v_proj", head), [&](Candidate&) {
-      const auto context = split(shown(observe(tokens), "layers.0.context"));
+    subject.with_weights(without_head(subject, "v_proj", head), [&](Candidate&) {
+      const auto context = split(shown(observe(subject, tokens), "layers.0.context"));
       const auto before = split(shown(whole, "layers.0.context"));
-      expect_close(fmt::format("layers.0.context by head, values of head {} set to 0", head), context,
-                   before.masked_fill(silenced, 0), s.noise("context", before));
+      expect_close(subject, fmt::format("layers.0.context by head, values of head {} set to 0", head),
+                   context, before.masked_fill(silenced, 0), subject.noise("context", before));
     });
-    s.with_weights(without_head("k_proj", head), [&](Candidate&) {
+    subject.with_weights(without_head(subject, "k_proj", head), [&](Candidate&) {
       // What hides a key may be any score so low that nothing is left of it.
-      const auto scores = hidden_as_infinity(shown(observe(tokens), "layers.0.scores"), allowed_in(tokens));
+      const auto scores =
+          hidden_as_infinity(shown(observe(subject, tokens), "layers.0.scores"), allowed_in(tokens));
       const auto before = hidden_as_infinity(shown(whole, "layers.0.scores"), allowed_in(tokens));
       const auto expected = at::where(silenced & before.isfinite(), at::zeros_like(before), before);
-      expect_close(fmt::format("layers.0.scores, keys of head {} set to 0", head), scores, expected,
-                   s.noise("scores", before));
+      expect_close(subject, fmt::format("layers.0.scores, keys of head {} set to 0", head), scores, expected,
+                   subject.noise("scores", before));
     });
   }
-  s.running();
+  subject.running();
 }
 
 REQUIREMENT("GQA-3", "repeat_kv by a factor of 1 returns its input") {
-  expect_close("repeat_kv(x, 1)", subject().candidate().repeat_kv(some_heads(), 1), some_heads(),
-               Tolerance::exact());
+  expect_close(subject, "repeat_kv(x, 1)", subject.candidate().repeat_kv(some_heads(subject), 1),
+               some_heads(subject), Tolerance::exact());
 }
 
 REQUIREMENT("GQA-4", "repeat_kv equals repeat_interleave over heads, and is not tiled") {
-  const auto factor = subject().specification().repeat_factor();
-  const auto x = some_heads();
-  const auto actual = subject().candidate().repeat_kv(x, factor);
+  const auto factor = subject.specification().repeat_factor();
+  const auto x = some_heads(subject);
+  const auto actual = subject.candidate().repeat_kv(x, factor);
   const auto interleaved = x.repeat_interleave(factor, 2);
   // With one key/value head, or none repeated, tiling is the same thing.
   if (factor > 1 && x.size(2) > 1)
-    expect_told_apart("repeat_kv", actual, interleaved, {{"tiling", x.repeat({1, 1, factor, 1})}},
+    expect_told_apart(subject, "repeat_kv", actual, interleaved, {{"tiling", x.repeat({1, 1, factor, 1})}},
                       Tolerance::absolute(1e-12, "a copy in float64"));
   else
-    expect_close("repeat_kv", actual, interleaved, Tolerance::exact());
+    expect_close(subject, "repeat_kv", actual, interleaved, Tolerance::exact());
 }
 
 REQUIREMENT("GQA-5", "attention equals the fused kernel's own grouped-query mode") {
-  auto& s = subject();
-  const auto stages = observe(standard_probe());
+  const auto stages = observe(subject, standard_probe(subject));
   const auto here = [&](std::int64_t layer, const char* name) {
     return shown(stages, fmt::format("layers.{}.{}", layer, name));
   };
-  for (std::int64_t layer = 0; layer < s.specification().num_hidden_layers; ++layer) {
+  for (std::int64_t layer = 0; layer < subject.specification().num_hidden_layers; ++layer) {
     const auto expected = at::scaled_dot_product_attention(here(layer, "q_rotated").transpose(1, 2),
                                                            here(layer, "k_rotated").transpose(1, 2),
                                                            here(layer, "v").transpose(1, 2), {}, 0.0,
@@ -97,33 +99,35 @@ REQUIREMENT("GQA-5", "attention equals the fused kernel's own grouped-query mode
                                                            /*enable_gqa=*/true)
                               .transpose(1, 2)
                               .flatten(2);
-    expect_close(fmt::format("layers.{}.context", layer), here(layer, "context"), expected,
-                 s.noise("context", expected));
+    expect_close(subject, fmt::format("layers.{}.context", layer), here(layer, "context"), expected,
+                 subject.noise("context", expected));
   }
 }
 
 REQUIREMENT("GQA-6", "the gradients of a key/value head's copies add up") {
-  const auto factor = subject().specification().repeat_factor();
-  const auto upstream = some_upstream(factor);
-  expect_close("gradient of repeat_kv",
-               subject().candidate().repeat_kv_gradient(some_heads(), factor, upstream),
+  const auto factor = subject.specification().repeat_factor();
+  const auto upstream = some_upstream(subject, factor);
+  expect_close(subject, "gradient of repeat_kv",
+               subject.candidate().repeat_kv_gradient(some_heads(subject), factor, upstream),
                upstream.unflatten(2, {-1, factor}).sum(3),
                Tolerance::absolute(1e-12, fmt::format("float64 sum of {}", factor)));
 }
 
 REQUIREMENT("GQA-7", "heads are grouped in training as in inference") {
-  expect_replayed({"scores", "context"}, observe(standard_probe(), in_training()), standard_probe(),
-                  "training");
-  expect_replayed({"scores", "context"}, observe(standard_probe()), standard_probe(), "evaluation");
+  expect_replayed(subject, {"scores", "context"}, observe(subject, standard_probe(subject), in_training()),
+                  standard_probe(subject), "training");
+  expect_replayed(subject, {"scores", "context"}, observe(subject, standard_probe(subject)),
+                  standard_probe(subject), "evaluation");
 }
 
 REQUIREMENT("GQA-8", "scores are scaled by 1/sqrt(head size)") {
-  expect_replayed({"scores"}, observe(standard_probe()), standard_probe(), "evaluation");
+  expect_replayed(subject, {"scores"}, observe(subject, standard_probe(subject)), standard_probe(subject),
+                  "evaluation");
 }
 
 REQUIREMENT("GQA-9", "probabilities are a float32 softmax of the scores over the allowed positions") {
-  const auto shown = observe(standard_probe());
-  expect_replayed({"probabilities"}, shown, standard_probe(), "evaluation");
+  const auto shown = observe(subject, standard_probe(subject));
+  expect_replayed(subject, {"probabilities"}, shown, standard_probe(subject), "evaluation");
   for (const auto& [stage, values] : shown) {
     if (!stage.ends_with(".probabilities")) continue;
     const auto sums = values.to(at::kDouble).sum(-1);
@@ -132,9 +136,9 @@ REQUIREMENT("GQA-9", "probabilities are a float32 softmax of the scores over the
     // roundings of it, and six times that, as where stages are replayed.
     const auto scores = shown.find(stage.substr(0, stage.rfind('.')) + ".scores");
     const double size = scores == shown.end() ? 0 : largest(finite(scores->second.tril()));
-    const auto type = subject().candidate().type();
+    const auto type = subject.candidate().type();
     expect_close(
-        stage + " summed over keys", sums, at::ones_like(sums),
+        subject, stage + " summed over keys", sums, at::ones_like(sums),
         Tolerance::absolute(
             2 * n * unit_roundoff(type) + 12 * size * unit_roundoff(accumulation_type(type)),
             fmt::format("{} roundings of the model's type, and of exponents of {}", n, number(size))));

@@ -2,66 +2,70 @@
 #include <cmath>
 
 #include "harness/judging/probes.hpp"
+#include "suites/requirement.hpp"
 
 namespace plumbline {
 namespace {
 
 // Through the cache and in one pass the same tokens must give the same logits.
-void expect_same_as_full_pass(const std::string& mode, const std::vector<std::int64_t>& chunks) {
-  const auto tokens = standard_probe();
-  const auto full = logits(tokens);
-  expect_close("logits, " + mode, cached_logits(tokens, chunks), full, subject().noise("logits", full));
+void expect_same_as_full_pass(Subject& subject, const std::string& mode,
+                              const std::vector<std::int64_t>& chunks) {
+  const auto tokens = standard_probe(subject);
+  const auto full = logits(subject, tokens);
+  expect_close(subject, "logits, " + mode, cached_logits(subject, tokens, chunks), full,
+               subject.noise("logits", full));
 }
 
 }  // namespace
 
 REQUIREMENT("KVC-1", "the cache holds K heads of keys and as many of values, unrepeated") {
-  const auto& s = subject().specification();
-  const auto filled = fill_cache();
-  expect_equal("layers in the cache", static_cast<std::int64_t>(filled.view.layers.size()),
+  const auto& s = subject.specification();
+  const auto filled = fill_cache(subject);
+  expect_equal(subject, "layers in the cache", static_cast<std::int64_t>(filled.view.layers.size()),
                s.num_hidden_layers);
-  expect_equal("positions in the cache", filled.view.length, 24);
+  expect_equal(subject, "positions in the cache", filled.view.length, 24);
   for (std::size_t layer = 0; layer < filled.view.layers.size(); ++layer)
     for (const auto& [name, kept] :
          {std::pair{"keys", filled.view.layers[layer].keys}, {"values", filled.view.layers[layer].values}}) {
-      expect_equal(fmt::format("layers.{} cached {}, heads", layer, name), kept.size(2),
+      expect_equal(subject, fmt::format("layers.{} cached {}, heads", layer, name), kept.size(2),
                    s.num_key_value_heads);
-      expect_equal(fmt::format("layers.{} cached {}, head size", layer, name), kept.size(3), s.head_size());
-      expect_equal(fmt::format("layers.{} cached {}, positions", layer, name), kept.size(1), 24);
+      expect_equal(subject, fmt::format("layers.{} cached {}, head size", layer, name), kept.size(3),
+                   s.head_size());
+      expect_equal(subject, fmt::format("layers.{} cached {}, positions", layer, name), kept.size(1), 24);
     }
 }
 
 REQUIREMENT("KVC-2", "cached keys are 1/factor of the queries of the same positions, values likewise") {
-  const auto& s = subject().specification();
-  const auto filled = fill_cache();
+  const auto& s = subject.specification();
+  const auto filled = fill_cache(subject);
   for (std::size_t layer = 0; layer < filled.view.layers.size(); ++layer) {
     const auto queries = shown(filled.stages, fmt::format("layers.{}.q", layer)).numel();
-    expect_equal(fmt::format("layers.{}: elements of cached keys x factor", layer),
+    expect_equal(subject, fmt::format("layers.{}: elements of cached keys x factor", layer),
                  filled.view.layers[layer].keys.numel() * s.repeat_factor(), queries);
-    expect_equal(fmt::format("layers.{}: elements of cached values x factor", layer),
+    expect_equal(subject, fmt::format("layers.{}: elements of cached values x factor", layer),
                  filled.view.layers[layer].values.numel() * s.repeat_factor(), queries);
   }
 }
 
 REQUIREMENT("KVC-3", "the memory held is what the key/value heads need for the capacity") {
-  const auto& s = subject().specification();
-  const auto filled = fill_cache();
+  const auto& s = subject.specification();
+  const auto filled = fill_cache(subject);
   const auto element =
       filled.view.layers.empty() ? 0 : static_cast<std::int64_t>(filled.view.layers[0].keys.element_size());
   const auto places = 3 * filled.view.capacity * s.num_hidden_layers;
   const auto grouped = places * 2 * s.key_value_size() * element,
              multi_head = places * 2 * s.hidden_size * element;
-  expect_equal("bytes held by the cache", filled.view.bytes, grouped);
+  expect_equal(subject, "bytes held by the cache", filled.view.bytes, grouped);
   const double saved =
       100.0 * (1.0 - static_cast<double>(filled.view.bytes) / static_cast<double>(multi_head));
   const double promised = 100.0 * (1.0 - 1.0 / static_cast<double>(s.repeat_factor()));
-  expect_close("% saved against multi-head attention", at::scalar_tensor(saved, at::kDouble),
+  expect_close(subject, "% saved against multi-head attention", at::scalar_tensor(saved, at::kDouble),
                at::scalar_tensor(promised, at::kDouble), Tolerance::absolute(1e-9, "counted bytes"));
-  subject().recorder().finding(fmt::format(
+  subject.recorder().finding(fmt::format(
       "{} bytes for {} positions of 3 sequences; multi-head attention would hold {}: {:.2f} % saved",
       filled.view.bytes, filled.view.capacity, multi_head, saved));
   if (filled.view.held > filled.view.bytes)
-    subject().recorder().finding(
+    subject.recorder().finding(
         fmt::format("its keys and values are views of larger tensors, of which {} bytes are kept from being "
                     "freed; a copy "
                     "would hold {}",
@@ -69,59 +73,59 @@ REQUIREMENT("KVC-3", "the memory held is what the key/value heads need for the c
 }
 
 REQUIREMENT("KVC-4", "prefill, then one token at a time, gives what one full pass gives") {
-  expect_same_as_full_pass("11 prefilled, then one at a time", one_by_one(11, 24));
+  expect_same_as_full_pass(subject, "11 prefilled, then one at a time", one_by_one(11, 24));
 }
 
 REQUIREMENT("KVC-5", "prefill in chunks gives what one full pass gives") {
-  expect_same_as_full_pass("in chunks of 7, 5 and 12", {7, 5, 12});
-  expect_same_as_full_pass("in chunks of 2, 1 and 21", {2, 1, 21});
+  expect_same_as_full_pass(subject, "in chunks of 7, 5 and 12", {7, 5, 12});
+  expect_same_as_full_pass(subject, "in chunks of 2, 1 and 21", {2, 1, 21});
 }
 
 REQUIREMENT("KVC-6", "decoding from a single token gives what one full pass gives") {
-  expect_same_as_full_pass("one at a time from the first", one_by_one(1, 24));
+  expect_same_as_full_pass(subject, "one at a time from the first", one_by_one(1, 24));
 }
 
 REQUIREMENT("KVC-7", "slots that were not written have no influence") {
-  const auto tokens = standard_probe();
-  const auto full = logits(tokens);
+  const auto tokens = standard_probe(subject);
+  const auto full = logits(subject, tokens);
   // Large and finite: an honest static cache that hides slots by adding to their scores would fail on NaN.
   for (const double value : {3e4, -3e4})
-    expect_close(fmt::format("logits with {} in every unwritten slot", number(value)),
-                 logits_beside(tokens, value), full, subject().noise("logits", full));
+    expect_close(subject, fmt::format("logits with {} in every unwritten slot", number(value)),
+                 logits_beside(subject, tokens, value), full, subject.noise("logits", full));
 }
 
 REQUIREMENT("KVC-8", "a cache of fixed capacity refuses to overrun, and what it holds stays usable") {
-  const auto found = overrun();
-  expect_equal(fmt::format("writing {} tokens into a cache of {}", found.capacity + 1, found.capacity),
+  const auto found = overrun(subject);
+  expect_equal(subject,
+               fmt::format("writing {} tokens into a cache of {}", found.capacity + 1, found.capacity),
                found.answer, "refused");
   if (!found.logits.defined()) return;
-  const auto expected = logits(found.tokens).narrow(1, found.capacity - 2, 2);
-  expect_close("logits of the last two tokens that fit", found.logits, expected,
-               subject().noise("logits", expected));
+  const auto expected = logits(subject, found.tokens).narrow(1, found.capacity - 2, 2);
+  expect_close(subject, "logits of the last two tokens that fit", found.logits, expected,
+               subject.noise("logits", expected));
 }
 
 REQUIREMENT("KVC-9", "the cache holds the rotated keys and the values of every position") {
-  auto& s = subject();
-  const auto filled = fill_cache();
-  const auto full = observe(filled.tokens);
+  const auto filled = fill_cache(subject);
+  const auto full = observe(subject, filled.tokens);
   for (std::size_t layer = 0; layer < filled.view.layers.size(); ++layer) {
     const auto keys = shown(full, fmt::format("layers.{}.k_rotated", layer));
     const auto values = shown(full, fmt::format("layers.{}.v", layer));
-    expect_close(fmt::format("layers.{} cached keys", layer), filled.view.layers[layer].keys.to(at::kCPU),
-                 keys, s.noise("k_rotated", keys));
-    expect_close(fmt::format("layers.{} cached values", layer), filled.view.layers[layer].values.to(at::kCPU),
-                 values, s.noise("v", values));
+    expect_close(subject, fmt::format("layers.{} cached keys", layer),
+                 filled.view.layers[layer].keys.to(at::kCPU), keys, subject.noise("k_rotated", keys));
+    expect_close(subject, fmt::format("layers.{} cached values", layer),
+                 filled.view.layers[layer].values.to(at::kCPU), values, subject.noise("v", values));
   }
 }
 
 REQUIREMENT("KVC-10", "two sequences decoded at the same time do not influence each other") {
   const at::NoGradGuard no_gradients;
-  const auto both = probe("two", 2, 13);
+  const auto both = probe(subject, "two", 2, 13);
   std::vector<std::unique_ptr<Decoding>> decodings;
   std::vector<std::vector<at::Tensor>> seen(2);
-  for (int i = 0; i < 2; ++i) decodings.push_back(subject().running().decode(1, 13));
+  for (int i = 0; i < 2; ++i) decodings.push_back(subject.running().decode(1, 13));
   std::int64_t begin = 0;
-  for (const auto count : chunks_it_takes({6, 1, 6})) {
+  for (const auto count : chunks_it_takes(subject, {6, 1, 6})) {
     for (std::size_t i = 0; i < 2; ++i)
       seen[i].push_back(
           decodings[i]
@@ -132,29 +136,30 @@ REQUIREMENT("KVC-10", "two sequences decoded at the same time do not influence e
     begin += count;
   }
   for (std::size_t i = 0; i < 2; ++i) {
-    const auto alone = logits(rows(both, static_cast<std::int64_t>(i)));
-    expect_close(fmt::format("logits of sequence {}, decoded in turn with another", i), at::cat(seen[i], 1),
-                 alone, subject().noise("logits", alone));
+    const auto alone = logits(subject, rows(both, static_cast<std::int64_t>(i)));
+    expect_close(subject, fmt::format("logits of sequence {}, decoded in turn with another", i),
+                 at::cat(seen[i], 1), alone, subject.noise("logits", alone));
   }
 }
 
 REQUIREMENT("KVC-11", "long decoding gives what one full pass gives, past every power of two up to 512") {
-  const auto tokens = probe("long", 5, 134);
-  const auto full = logits(tokens);
+  const auto tokens = probe(subject, "long", 5, 134);
+  const auto full = logits(subject, tokens);
   auto chunks = one_by_one(61, 70);
-  if (subject().can("cache.chunks"))
+  if (subject.can("cache.chunks"))
     chunks.insert(chunks.end(), {56, 8});
   else
     chunks = one_by_one(61, 134);
-  expect_close(
-      fmt::format("logits of 5 sequences of 134 tokens, 61 prefilled, then {}",
-                  subject().can("cache.chunks") ? "9 one at a time, then 56 and 8" : "one at a time"),
-      cached_logits(tokens, chunks), full, subject().noise("logits", full));
-  const auto longest = std::min<std::int64_t>(600, subject().specification().max_position_embeddings - 4);
-  const auto one = probe("longest", 1, longest + 4);
-  const auto whole = logits(one);
-  expect_close(fmt::format("logits of {} tokens prefilled, then 4 one at a time", longest),
-               cached_logits(one, one_by_one(longest, longest + 4)), whole, subject().noise("logits", whole));
+  expect_close(subject,
+               fmt::format("logits of 5 sequences of 134 tokens, 61 prefilled, then {}",
+                           subject.can("cache.chunks") ? "9 one at a time, then 56 and 8" : "one at a time"),
+               cached_logits(subject, tokens, chunks), full, subject.noise("logits", full));
+  const auto longest = std::min<std::int64_t>(600, subject.specification().max_position_embeddings - 4);
+  const auto one = probe(subject, "longest", 1, longest + 4);
+  const auto whole = logits(subject, one);
+  expect_close(subject, fmt::format("logits of {} tokens prefilled, then 4 one at a time", longest),
+               cached_logits(subject, one, one_by_one(longest, longest + 4)), whole,
+               subject.noise("logits", whole));
 }
 
 }  // namespace plumbline

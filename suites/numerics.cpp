@@ -1,7 +1,9 @@
 // Chapter 8: every number, against what shares no code with the candidate.
 #include <algorithm>
+#include <stdexcept>
 
 #include "harness/judging/probes.hpp"
+#include "suites/requirement.hpp"
 
 namespace plumbline {
 namespace {
@@ -29,32 +31,31 @@ namespace {
 
 // The float64 run that judges candidates is itself held to the oracle's numbers, wherever both have the same
 // weights: float32 ones.
-void require_exact_yardstick() {
-  auto& s = subject();
-  if (!s.golden() || s.candidate().type() != at::kFloat || !s.can("load") || !s.lacking().empty()) return;
-  for (const auto& probe : s.golden()->probes()) {
+void require_exact_yardstick(Subject& subject) {
+  if (!subject.golden() || subject.candidate().type() != at::kFloat || !subject.can("load") ||
+      !subject.lacking().empty())
+    return;
+  for (const auto& probe : subject.golden()->probes()) {
     if (probe.tokens.padding != Padding::none || probe.tokens.ids.numel() > 64) continue;
-    const auto actual = stored_rows(subject().exact().forward(probe.tokens).to(at::kCPU), "logits", probe);
-    const auto expected = s.golden()->stage(probe, "logits");
+    const auto actual = stored_rows(subject.exact().forward(probe.tokens).to(at::kCPU), "logits", probe);
+    const auto expected = subject.golden()->stage(probe, "logits");
     const auto check =
         compare(fmt::format("Plumbline's own float64 logits of probe {}", probe.name), actual, expected,
                 Tolerance::absolute(1e-11 * largest(expected), "float64 rounding, with room"));
-    if (!check.within) {
-      subject().recorder().error(check.sentence + ": nothing can be judged by them");
-      FAIL("the yardstick is wrong");
-    }
+    if (!check.within) throw std::runtime_error(check.sentence + ": nothing can be judged by them");
   }
 }
 
 // A model without a padding mask can be asked of whole batches alone.
-bool takes(Padding padding) {
+bool takes(Subject& subject, Padding padding) {
   return padding == Padding::none ||
-         subject().can(padding == Padding::right ? "padding.right" : "padding.left");
+         subject.can(padding == Padding::right ? "padding.right" : "padding.left");
 }
 
 // How near the nearest check came to its tolerance, for the reader of the report.
 class Nearest {
  public:
+  explicit Nearest(Recorder& recorder) : recorder_(recorder) {}
   void look(const reports::Check& check) {
     if (!check.tolerance || *check.tolerance <= 0 || !check.worst_difference) return;
     const double share = *check.worst_difference / *check.tolerance;
@@ -62,11 +63,12 @@ class Nearest {
   }
   ~Nearest() {
     if (!what_.empty())
-      subject().recorder().finding(
+      recorder_.finding(
           fmt::format("nearest to its tolerance: {}, {} of what is allowed", what_, number(share_)));
   }
 
  private:
+  Recorder& recorder_;
   double share_ = -1;
   std::string what_;
 };
@@ -74,33 +76,33 @@ class Nearest {
 }  // namespace
 
 REQUIREMENT("NUM-1", "every recorded stage of a full pass agrees with the golden tensors") {
-  Nearest nearest;
-  for (const auto& probe : golden_of_its_weights().probes()) {
-    if (!takes(probe.tokens.padding)) {
-      subject().recorder().finding(
+  Nearest nearest(subject.recorder());
+  for (const auto& probe : golden_of_its_weights(subject).probes()) {
+    if (!takes(subject, probe.tokens.padding)) {
+      subject.recorder().finding(
           fmt::format("probe {} was left out: the candidate takes no such padding", probe.name));
       continue;
     }
-    const auto stages = observe(probe.tokens);
+    const auto stages = observe(subject, probe.tokens);
     for (const auto& stage : probe.stages) {
       // What takes no positions may count them from the padding on: nothing but the rotation itself shows it.
       if (probe.tokens.padding == Padding::left && stage.ends_with("_rotated") &&
-          !subject().can("first_position"))
+          !subject.can("first_position"))
         continue;
       const auto found = stages.find(stage);
       if (found == stages.end()) {
-        subject().recorder().not_assessed(fmt::format("the candidate does not show {}", stage));
+        subject.recorder().not_assessed(fmt::format("the candidate does not show {}", stage));
         continue;
       }
       auto actual = stored_rows(found->second, stage, probe);
-      const auto expected = golden().stage(probe, stage);
+      const auto expected = golden(subject).stage(probe, stage);
       if (stage.ends_with(".scores") && actual.sizes() == expected.sizes())
         actual = hidden_as_infinity(actual, expected.isfinite());
-      const auto check =
-          compare(fmt::format("{} of probe {}", stage, probe.name), real_rows_only(actual, stage, probe),
-                  real_rows_only(expected, stage, probe), golden().tolerance(probe.name + "/" + stage));
+      const auto check = compare(fmt::format("{} of probe {}", stage, probe.name),
+                                 real_rows_only(actual, stage, probe), real_rows_only(expected, stage, probe),
+                                 golden(subject).tolerance(probe.name + "/" + stage));
       nearest.look(check);
-      expect(check);
+      expect(subject, check);
     }
   }
 }
@@ -108,24 +110,25 @@ REQUIREMENT("NUM-1", "every recorded stage of a full pass agrees with the golden
 REQUIREMENT("NUM-2",
             "step by step through the cache, logits and cache contents agree with the golden tensors") {
   const at::NoGradGuard no_gradients;
-  const auto& s = subject().specification();
+  const auto& s = subject.specification();
   bool any = false;
-  for (const auto& probe : golden_of_its_weights().probes()) {
+  for (const auto& probe : golden_of_its_weights(subject).probes()) {
     const auto length = probe.tokens.ids.size(1);
     // MODE-8 holds a padded batch to each sequence alone. Where no decoding was recorded, one pass gives the
     // same.
     if (probe.tokens.padding != Padding::none || length > 64) continue;
     any = true;
-    const auto decoding = subject().running().decode(probe.tokens.ids.size(0), length);
+    const auto decoding = subject.running().decode(probe.tokens.ids.size(0), length);
     std::vector<at::Tensor> steps;
     for (std::int64_t step = 0; step < length; ++step)
       steps.push_back(
           decoding->extend({probe.tokens.ids.narrow(1, step, 1), {}, Padding::none}, {}).to(at::kCPU));
-    expect_close(fmt::format("logits of probe {}, one at a time", probe.name),
-                 stored_rows(at::cat(steps, 1), "logits", probe),
-                 probe.has_decode ? golden().decode_logits(probe) : golden().stage(probe, "logits"),
-                 golden().tolerance(probe.name + (probe.has_decode ? "/decode/logits" : "/logits")));
-    if (!probe.has_cache || !subject().can("cache.show")) continue;
+    expect_close(
+        subject, fmt::format("logits of probe {}, one at a time", probe.name),
+        stored_rows(at::cat(steps, 1), "logits", probe),
+        probe.has_decode ? golden(subject).decode_logits(probe) : golden(subject).stage(probe, "logits"),
+        golden(subject).tolerance(probe.name + (probe.has_decode ? "/decode/logits" : "/logits")));
+    if (!probe.has_cache || !subject.can("cache.show")) continue;
     const auto view = decoding->show();
     for (std::int64_t layer = 0; layer < s.num_hidden_layers; ++layer)
       for (const auto* side : {"keys", "values"}) {
@@ -133,57 +136,58 @@ REQUIREMENT("NUM-2",
           not_assessed("the cache shows fewer layers than the model has");
         const auto& kept = view.layers[static_cast<std::size_t>(layer)];
         const auto name = fmt::format("{}/cache/layers.{}.{}", probe.name, layer, side);
-        expect_close(name, (side == std::string("keys") ? kept.keys : kept.values).to(at::kCPU),
-                     golden().cached(probe, layer, side), golden().tolerance(name));
+        expect_close(subject, name, (side == std::string("keys") ? kept.keys : kept.values).to(at::kCPU),
+                     golden(subject).cached(probe, layer, side), golden(subject).tolerance(name));
       }
   }
   if (!any) not_assessed("no golden probe is short and without padding");
 }
 
 REQUIREMENT("NUM-3", "rotation agrees with the golden vectors near the first and near the last position") {
-  const auto rotation = golden().rotation();
+  const auto rotation = golden(subject).rotation();
   const auto x = rotation.vectors.to(at::kFloat).unsqueeze(0).unsqueeze(2);  // (1, P, 1, Dh)
-  const auto rotated = subject().candidate().rotate(x, rotation.positions.unsqueeze(0)).squeeze(2).squeeze(0);
-  expect_close("rotation", rotated, rotation.rotated, golden().tolerance("rotation/rotated"));
+  const auto rotated = subject.candidate().rotate(x, rotation.positions.unsqueeze(0)).squeeze(2).squeeze(0);
+  expect_close(subject, "rotation", rotated, rotation.rotated, golden(subject).tolerance("rotation/rotated"));
 }
 
 REQUIREMENT("NUM-4", "every stage is what its own inputs call for, replayed in float64") {
   std::vector<std::string> all;
   for (const auto& stage : stage_names(1)) all.push_back(stage.substr(stage.rfind('.') + 1));
-  const auto tokens = probe("replay", 2, 19);
-  expect_replayed(all, observe(tokens), tokens, "evaluation");
-  if (subject().can("training")) expect_replayed(all, observe(tokens, in_training()), tokens, "training");
-  if (subject().can("cache.chunks"))
-    expect_replayed(all, observe_cached(tokens, {6, 1, 1, 8, 1, 1, 1}), tokens, "through the cache");
+  const auto tokens = probe(subject, "replay", 2, 19);
+  expect_replayed(subject, all, observe(subject, tokens), tokens, "evaluation");
+  if (subject.can("training"))
+    expect_replayed(subject, all, observe(subject, tokens, in_training()), tokens, "training");
+  if (subject.can("cache.chunks"))
+    expect_replayed(subject, all, observe_cached(subject, tokens, {6, 1, 1, 8, 1, 1, 1}), tokens,
+                    "through the cache");
 }
 
 REQUIREMENT("NUM-5", "no stage holds NaN or infinity") {
-  const auto tokens = probe("finite", 2, 24);
+  const auto tokens = probe(subject, "finite", 2, 24);
   // A hidden key's score may be as low as the candidate likes.
   const auto hidden = [&](const std::string& stage, const at::Tensor& values) {
     return stage.ends_with(".scores") ? (values < -1e3) & ~allowed_in(tokens) : at::Tensor();
   };
   const auto look = [&](const Stages& stages, const std::string& mode) {
     for (const auto& [stage, values] : stages)
-      expect(all_finite(fmt::format("{} ({})", stage, mode), values, hidden(stage, values)));
+      expect(subject, all_finite(fmt::format("{} ({})", stage, mode), values, hidden(stage, values)));
   };
-  look(observe(tokens), "evaluation");
-  if (subject().can("training")) look(observe(tokens, in_training()), "training");
-  if (subject().can("cache.chunks")) look(observe_cached(tokens, {10, 1, 13}), "through the cache");
+  look(observe(subject, tokens), "evaluation");
+  if (subject.can("training")) look(observe(subject, tokens, in_training()), "training");
+  if (subject.can("cache.chunks")) look(observe_cached(subject, tokens, {10, 1, 13}), "through the cache");
 }
 
 namespace {
 
 // Rounding grows with the length; that of a short pass is no measure for a long one.
-Tolerance noise_of(const Tokens& tokens, const at::Tensor& expected) {
-  auto& s = subject();
-  auto tolerance = s.noise("logits", expected);
+Tolerance noise_of(Subject& subject, const Tokens& tokens, const at::Tensor& expected) {
+  auto tolerance = subject.noise("logits", expected);
   if (tokens.ids.size(1) <= 64) return tolerance;
-  const double error = largest(finite(s.rounded().forward(tokens).to(at::kCPU)) - finite(expected));
+  const double error = largest(finite(subject.rounded().forward(tokens).to(at::kCPU)) - finite(expected));
   if (const double there = kNoiseFactor * error; there > tolerance.bound.item<double>()) {
     tolerance.bound = at::scalar_tensor(there, at::kDouble);
     tolerance.reason = fmt::format("{} x the {} rounding error measured there on the reference, {}",
-                                   kNoiseFactor, type_name(s.candidate().type()), number(error));
+                                   kNoiseFactor, type_name(subject.candidate().type()), number(error));
   }
   return tolerance;
 }
@@ -192,57 +196,55 @@ Tolerance noise_of(const Tokens& tokens, const at::Tensor& expected) {
 
 REQUIREMENT("NUM-6", "logits agree with a float64 run of the specification on the same weights") {
   const at::NoGradGuard no_gradients;
-  require_exact_yardstick();
-  Nearest nearest;
-  const auto longest = std::min<std::int64_t>(600, subject().specification().max_position_embeddings);
-  for (const auto& tokens :
-       {standard_probe(), probe("same weights", 2, 33), probe("one", 1, 1), probe("longest", 1, longest)}) {
-    const auto expected = subject().exact().forward(tokens).to(at::kCPU);
+  require_exact_yardstick(subject);
+  Nearest nearest(subject.recorder());
+  const auto longest = std::min<std::int64_t>(600, subject.specification().max_position_embeddings);
+  for (const auto& tokens : {standard_probe(subject), probe(subject, "same weights", 2, 33),
+                             probe(subject, "one", 1, 1), probe(subject, "longest", 1, longest)}) {
+    const auto expected = subject.exact().forward(tokens).to(at::kCPU);
     const auto check =
         compare(fmt::format("logits of {} x {} tokens", tokens.ids.size(0), tokens.ids.size(1)),
-                logits(tokens), expected, noise_of(tokens, expected));
+                logits(subject, tokens), expected, noise_of(subject, tokens, expected));
     nearest.look(check);
-    expect(check);
+    expect(subject, check);
   }
 }
 
 REQUIREMENT("NUM-7", "gradients agree with those of a float64 run of the specification") {
-  auto& s = subject();
   for_each_gradient_probe(
-      [&](const std::string& need) { return s.can(need); },
+      subject, [&](const std::string& need) { return subject.can(need); },
       [&](const GradientProbe& one) {
-        auto actual = s.candidate().gradients(one.tokens, one.labels, one.options);
+        auto actual = subject.candidate().gradients(one.tokens, one.labels, one.options);
         auto exact = one.exact.parameters;
         as_one_matrix(actual.parameters, exact);
-        expect_close(fmt::format("loss ({})", one.name), actual.loss, one.exact.loss.to(at::kCPU),
+        expect_close(subject, fmt::format("loss ({})", one.name), actual.loss, one.exact.loss.to(at::kCPU),
                      one.allowed(one.exact.loss));
         for (const auto& [name, right] : exact) {
-          if (s.lacking().contains(name)) continue;  // PAR-2 says so
+          if (subject.lacking().contains(name)) continue;  // PAR-2 says so
           const auto found = actual.parameters.find(name);
           if (found == actual.parameters.end()) {
-            s.recorder().not_assessed(fmt::format("the candidate shows no gradient of {}", name));
+            subject.recorder().not_assessed(fmt::format("the candidate shows no gradient of {}", name));
             continue;
           }
-          expect_close(fmt::format("gradient of {} ({})", name, one.name), found->second.to(at::kCPU),
-                       right.to(at::kCPU), one.allowed(right));
+          expect_close(subject, fmt::format("gradient of {} ({})", name, one.name),
+                       found->second.to(at::kCPU), right.to(at::kCPU), one.allowed(right));
         }
       });
 }
 
 REQUIREMENT("NUM-8", "logits are proportional to the final norm's weight") {
   const at::NoGradGuard no_gradients;
-  auto& s = subject();
   constexpr double kFactor = 64;
   const std::string name = "model.norm.weight";
-  if (s.lacking().contains(name)) not_assessed(fmt::format("it has no parameter {}", name));
-  const auto before = logits(standard_probe()).to(at::kDouble);
-  auto louder = s.weights();
+  if (subject.lacking().contains(name)) not_assessed(fmt::format("it has no parameter {}", name));
+  const auto before = logits(subject, standard_probe(subject)).to(at::kDouble);
+  auto louder = subject.weights();
   louder.at(name) = louder.at(name) * kFactor;
-  s.with_weights(louder, [&](Candidate& candidate) {
-    const auto after = candidate.forward(standard_probe(), {}).to(at::kCPU, at::kDouble);
+  subject.with_weights(louder, [&](Candidate& candidate) {
+    const auto after = candidate.forward(standard_probe(subject), {}).to(at::kCPU, at::kDouble);
     const auto expected = before * kFactor;
     expect_close(
-        fmt::format("logits with the final norm's weight times {}", kFactor), after, expected,
+        subject, fmt::format("logits with the final norm's weight times {}", kFactor), after, expected,
         Tolerance::absolute(4 * unit_roundoff(candidate.type()) * largest(finite(expected)),
                             "a power of two scales without rounding: four roundings of the largest"));
   });

@@ -4,7 +4,7 @@
 
 #include <fmt/ranges.h>
 
-#include "harness/judging/subject.hpp"
+#include "suites/requirement.hpp"
 
 namespace plumbline {
 namespace {
@@ -20,21 +20,19 @@ std::int64_t elements(const std::vector<std::int64_t>& shape) {
 
 // A stored file keeps a tied head as a second copy of the embedding; in code a head of its own is a parameter
 // more.
-bool is_stored_copy(const std::string& name) {
-  const auto& s = subject();
-  return name == kHead && s.specification().tie_word_embeddings && !subject().can("code");
+bool is_stored_copy(Subject& subject, const std::string& name) {
+  return name == kHead && subject.specification().tie_word_embeddings && !subject.can("code");
 }
 
-std::map<std::string, std::vector<std::int64_t>> expected_shapes() {
+std::map<std::string, std::vector<std::int64_t>> expected_shapes(Subject& subject) {
   std::map<std::string, std::vector<std::int64_t>> shapes;
-  for (const auto& parameter : subject().specification().parameters())
-    shapes[parameter.name] = parameter.shape;
+  for (const auto& parameter : subject.specification().parameters()) shapes[parameter.name] = parameter.shape;
   return shapes;
 }
 
-std::map<std::string, std::vector<std::int64_t>> actual_shapes() {
+std::map<std::string, std::vector<std::int64_t>> actual_shapes(Subject& subject) {
   std::map<std::string, std::vector<std::int64_t>> shapes;
-  for (const auto& parameter : subject().description().parameters) shapes[parameter.name] = parameter.shape;
+  for (const auto& parameter : subject.description().parameters) shapes[parameter.name] = parameter.shape;
   return shapes;
 }
 
@@ -42,78 +40,78 @@ std::map<std::string, std::vector<std::int64_t>> actual_shapes() {
 
 REQUIREMENT("PAR-1", "the number of parameters is exactly the specification's") {
   std::int64_t total = 0;
-  for (const auto& parameter : subject().description().parameters)
-    if (!is_stored_copy(parameter.name)) total += elements(parameter.shape);
-  expect_equal("parameters", total, subject().specification().parameter_count());
-  subject().recorder().finding(fmt::format("{} parameters", total));
+  for (const auto& parameter : subject.description().parameters)
+    if (!is_stored_copy(subject, parameter.name)) total += elements(parameter.shape);
+  expect_equal(subject, "parameters", total, subject.specification().parameter_count());
+  subject.recorder().finding(fmt::format("{} parameters", total));
 }
 
 REQUIREMENT("PAR-2", "every parameter of the specification is there") {
-  const auto actual = actual_shapes();
-  for (const auto& [name, shape] : expected_shapes())
-    expect_that(actual.contains(name), name, actual.contains(name) ? "present" : "missing",
+  const auto actual = actual_shapes(subject);
+  for (const auto& [name, shape] : expected_shapes(subject))
+    expect_that(subject, actual.contains(name), name, actual.contains(name) ? "present" : "missing",
                 "present, " + shape_of(shape));
-  if (subject().can("code") && !subject().lacking().empty())
-    subject().recorder().finding(
+  if (subject.can("code") && !subject.lacking().empty())
+    subject.recorder().finding(
         fmt::format("everything else was judged as if what is missing were there and {}", kVoid));
 }
 
 REQUIREMENT("PAR-3", "every parameter has its shape") {
-  const auto actual = actual_shapes();
+  const auto actual = actual_shapes(subject);
   bool any = false;
-  for (const auto& [name, shape] : expected_shapes()) {
+  for (const auto& [name, shape] : expected_shapes(subject)) {
     const auto found = actual.find(name);
     if (found == actual.end()) continue;  // PAR-2 says so
     any = true;
-    expect_equal(name, shape_of(found->second), shape_of(shape));
+    expect_equal(subject, name, shape_of(found->second), shape_of(shape));
   }
   if (!any) not_assessed("no parameter of the specification is there");
 }
 
 REQUIREMENT("PAR-4", "there is no parameter that the specification does not have") {
-  const auto expected = expected_shapes();
+  const auto expected = expected_shapes(subject);
   bool any = false;
-  for (const auto& [name, shape] : actual_shapes()) {
-    const bool known = expected.contains(name) || is_stored_copy(name);
-    expect_that(known, name, known ? "known" : "surplus, " + shape_of(shape), "known");
+  for (const auto& [name, shape] : actual_shapes(subject)) {
+    const bool known = expected.contains(name) || is_stored_copy(subject, name);
+    expect_that(subject, known, name, known ? "known" : "surplus, " + shape_of(shape), "known");
     any |= !known;
   }
-  if (any && subject().can("load"))
-    subject().recorder().finding(fmt::format("everything else was judged with what is surplus {}", kVoid));
+  if (any && subject.can("load"))
+    subject.recorder().finding(fmt::format("everything else was judged with what is surplus {}", kVoid));
 }
 
 REQUIREMENT("PAR-5", "the tied matrix is tied: a stored head is absent or equal") {
-  if (!subject().specification().tie_word_embeddings) {
-    expect_that(actual_shapes().contains(kHead), kHead,
-                actual_shapes().contains(kHead) ? "present" : "missing", "present: the head is not tied");
+  if (!subject.specification().tie_word_embeddings) {
+    expect_that(subject, actual_shapes(subject).contains(kHead), kHead,
+                actual_shapes(subject).contains(kHead) ? "present" : "missing",
+                "present: the head is not tied");
     return;
   }
-  const auto& weights = subject().candidate().weights();
+  const auto& weights = subject.candidate().weights();
   const auto embedding = weights.find(kEmbedding), head = weights.find(kHead);
   if (embedding == weights.end()) not_assessed("there is no embedding matrix to compare the head with");
   if (head != weights.end()) {
-    expect_close(kHead, head->second, embedding->second,
+    expect_close(subject, kHead, head->second, embedding->second,
                  Tolerance::exact("a tied head is the embedding matrix itself"));
     return;
   }
-  const auto& configuration = subject().description().configuration;
+  const auto& configuration = subject.description().configuration;
   const auto tied = configuration.find("tie_word_embeddings");
   const bool contradicted = tied != configuration.end() && tied->second.value == false;
-  expect_that(!contradicted, kHead,
+  expect_that(subject, !contradicted, kHead,
               contradicted ? "absent although the configuration says it is not tied" : "absent",
               "absent or equal to the embedding");
 }
 
 REQUIREMENT("PAR-7", "the tied matrix is tied: changing the embedding changes the output head") {
-  auto& s = subject();
-  if (!s.specification().tie_word_embeddings) not_assessed("this specification's head is not tied");
-  const auto tokens = standard_probe();
-  const auto before = logits(tokens).to(at::kDouble);
+  if (!subject.specification().tie_word_embeddings) not_assessed("this specification's head is not tied");
+  const auto tokens = standard_probe(subject);
+  const auto before = logits(subject, tokens).to(at::kDouble);
   // Twice the row of a token that is not in the probe: its logit doubles, since the head reads that row, and
   // nothing else moves. A head of its own keeps what was loaded into it.
   std::int64_t row = 0;
   while ((tokens.ids == row).any().item<bool>()) ++row;
-  auto changed = s.weights();
+  auto changed = subject.weights();
   const auto embedding = changed.at(kEmbedding);
   changed[kHead] = embedding;
   auto doubled = embedding.clone();
@@ -121,26 +119,26 @@ REQUIREMENT("PAR-7", "the tied matrix is tied: changing the embedding changes th
   changed[kEmbedding] = doubled;
   auto expected = before.clone();
   expected.select(-1, row).mul_(2);
-  s.with_weights(changed, [&](Candidate& candidate) {
+  subject.with_weights(changed, [&](Candidate& candidate) {
     const at::NoGradGuard no_gradients;
-    expect_close(fmt::format("logits after row {} of the embedding was doubled", row),
-                 candidate.forward(tokens, {}), expected, s.noise("logits", expected));
+    expect_close(subject, fmt::format("logits after row {} of the embedding was doubled", row),
+                 candidate.forward(tokens, {}), expected, subject.noise("logits", expected));
   });
 }
 
 REQUIREMENT("PAR-6", "every parameter is finite and of a floating type") {
-  for (const auto& parameter : subject().description().parameters) {
+  for (const auto& parameter : subject.description().parameters) {
     const bool floating =
         parameter.type == at::kFloat || parameter.type == at::kHalf || parameter.type == at::kBFloat16;
-    expect_that(floating, parameter.name + " type", at::toString(parameter.type), "Float, Half or BFloat16");
+    expect_that(subject, floating, parameter.name + " type", at::toString(parameter.type),
+                "Float, Half or BFloat16");
   }
-  auto& s = subject();
-  if (s.can("code")) s.running();
-  for (const auto& [name, values] : s.candidate().weights())
-    if (at::isFloatingType(values.scalar_type())) expect(all_finite(name, values));
-  if (!s.can("initialise")) return;
-  for (const auto& [name, values] : s.candidate().initialise(1))
-    if (at::isFloatingType(values.scalar_type())) expect(all_finite("initial " + name, values));
+  if (subject.can("code")) subject.running();
+  for (const auto& [name, values] : subject.candidate().weights())
+    if (at::isFloatingType(values.scalar_type())) expect(subject, all_finite(name, values));
+  if (!subject.can("initialise")) return;
+  for (const auto& [name, values] : subject.candidate().initialise(1))
+    if (at::isFloatingType(values.scalar_type())) expect(subject, all_finite("initial " + name, values));
 }
 
 }  // namespace plumbline

@@ -2,20 +2,20 @@
 #include <cmath>
 
 #include "harness/evidence/closed_form.hpp"
-#include "harness/judging/subject.hpp"
+#include "suites/requirement.hpp"
 
 namespace plumbline {
 namespace {
 
 // Exact angles (1, T, 1, Dh/2) of the positions first, first + 1, ...
-at::Tensor exact_angles(std::int64_t first, std::int64_t length) {
+at::Tensor exact_angles(Subject& subject, std::int64_t first, std::int64_t length) {
   const auto positions = at::arange(first, first + length, at::kLong).unsqueeze(0);
-  return closed_form::angles(positions, subject().specification());
+  return closed_form::angles(positions, subject.specification());
 }
 
 // What float32 may make of each angle, and the model's type of a coordinate: as in the replay of a rotation.
-at::Tensor angle_error(const at::Tensor& angles) {
-  const auto& s = subject().specification();
+at::Tensor angle_error(Subject& subject, const at::Tensor& angles) {
+  const auto& s = subject.specification();
   const auto exponents = at::arange(0, s.head_size(), 2, at::kDouble) / static_cast<double>(s.head_size());
   return angles * (4 + exponents * std::log(s.rope_theta)) * 0x1p-24;
 }
@@ -23,12 +23,12 @@ at::Tensor angle_error(const at::Tensor& angles) {
 constexpr const char* kSides[] = {"q", "k"};
 
 // For every position, the worst error of all layers and heads in its tolerance.
-void add_errors(reports::Series& series, const std::string& side, const Stages& stages, const Tokens& tokens,
-                std::int64_t first) {
+void add_errors(Subject& subject, reports::Series& series, const std::string& side, const Stages& stages,
+                const Tokens& tokens, std::int64_t first) {
   at::Tensor worst;  // (T)
-  for (std::int64_t layer = 0; layer < subject().specification().num_hidden_layers; ++layer) {
+  for (std::int64_t layer = 0; layer < subject.specification().num_hidden_layers; ++layer) {
     const auto name = fmt::format("layers.{}.{}_rotated", layer, side);
-    const auto right = try_replay(name, stages, tokens, first);
+    const auto right = try_replay(subject, name, stages, tokens, first);
     if (!right) continue;
     const auto actual = shown(stages, name);  // (B, T, H, Dh)
     if (actual.sizes() != right->expected.sizes()) continue;
@@ -45,11 +45,11 @@ void add_errors(reports::Series& series, const std::string& side, const Stages& 
 }  // namespace
 
 REQUIREMENT("ROPE-1", "pair i of a head turns by position * theta^(-2i/Dh)") {
-  const auto& s = subject().specification();
-  const auto stages = observe(standard_probe());
-  const auto angles = exact_angles(0, 24);
+  const auto& s = subject.specification();
+  const auto stages = observe(subject, standard_probe(subject));
+  const auto angles = exact_angles(subject, 0, 24);
   // Cosine and sine, two products and their sum: at most 4 roundings of the pair's length.
-  const auto unit = unit_roundoff(subject().candidate().type());
+  const auto unit = unit_roundoff(subject.candidate().type());
   for (std::int64_t layer = 0; layer < s.num_hidden_layers; ++layer)
     for (const auto* side : kSides) {
       const auto stage = fmt::format("layers.{}.{}", layer, side);
@@ -57,49 +57,49 @@ REQUIREMENT("ROPE-1", "pair i of a head turns by position * theta^(-2i/Dh)") {
       const auto after = closed_form::as_complex(shown(stages, stage + "_rotated"), s.rotary);
       const auto turn = after / before;  // cos + i sin of the angle
       const auto expected = at::polar(at::ones_like(angles), angles).expand_as(turn);
-      expect_close(stage + ": turn of each pair", at::view_as_real(turn), at::view_as_real(expected),
-                   Tolerance::each((2 * angle_error(angles) + 40 * unit).unsqueeze(-1),
+      expect_close(subject, stage + ": turn of each pair", at::view_as_real(turn), at::view_as_real(expected),
+                   Tolerance::each((2 * angle_error(subject, angles) + 40 * unit).unsqueeze(-1),
                                    "ten times the roundings of one rotation, and twice those of its angle"));
     }
 }
 
 REQUIREMENT("ROPE-2", "the pairs that turn together are the specification's") {
-  const auto& s = subject().specification();
-  const auto stages = observe(standard_probe());
-  const auto angles = exact_angles(0, 24);
+  const auto& s = subject.specification();
+  const auto stages = observe(subject, standard_probe(subject));
+  const auto angles = exact_angles(subject, 0, 24);
   const auto other = s.rotary == Rotary::halves ? Rotary::pairs : Rotary::halves;
   for (const auto* side : kSides) {
     const auto name = fmt::format("layers.0.{}_rotated", side);
     const auto before = shown(stages, fmt::format("layers.0.{}", side));
-    const auto right = replayed(name, stages, standard_probe());
-    expect_told_apart(name, shown(stages, name), right.expected,
+    const auto right = replayed(subject, name, stages, standard_probe(subject));
+    expect_told_apart(subject, name, shown(stages, name), right.expected,
                       {{"pairing " + to_string(other), closed_form::rotation(before, angles, other)}},
                       right.tolerance);
   }
 }
 
 REQUIREMENT("ROPE-3", "queries and keys are rotated, values are not") {
-  const auto tokens = standard_probe();
-  const auto stages = observe(tokens);
-  expect_replayed({"q_rotated", "k_rotated", "v", "context"}, stages, tokens, "evaluation");
+  const auto tokens = standard_probe(subject);
+  const auto stages = observe(subject, tokens);
+  expect_replayed(subject, {"q_rotated", "k_rotated", "v", "context"}, stages, tokens, "evaluation");
   for (const auto* side : kSides) {
     const auto name = fmt::format("layers.0.{}_rotated", side);
-    const auto right = replayed(name, stages, tokens);
-    expect_told_apart(name, shown(stages, name), right.expected,
+    const auto right = replayed(subject, name, stages, tokens);
+    expect_told_apart(subject, name, shown(stages, name), right.expected,
                       {{"no rotation", shown(stages, fmt::format("layers.0.{}", side))}}, right.tolerance);
   }
 }
 
 REQUIREMENT("ROPE-4", "rotation keeps the norm of every pair") {
-  const auto& s = subject().specification();
-  const auto stages = observe(standard_probe());
-  const auto unit = unit_roundoff(subject().candidate().type());
+  const auto& s = subject.specification();
+  const auto stages = observe(subject, standard_probe(subject));
+  const auto unit = unit_roundoff(subject.candidate().type());
   for (std::int64_t layer = 0; layer < s.num_hidden_layers; ++layer)
     for (const auto* side : kSides) {
       const auto name = fmt::format("layers.{}.{}", layer, side);
       const auto before = closed_form::as_complex(shown(stages, name), s.rotary).abs();
       const auto after = closed_form::as_complex(shown(stages, name + "_rotated"), s.rotary).abs();
-      expect_close(name + "_rotated: norm of each pair", after, before,
+      expect_close(subject, name + "_rotated: norm of each pair", after, before,
                    Tolerance::each(24 * unit * before, "twice the roundings of one rotation"));
     }
 }
@@ -107,40 +107,41 @@ REQUIREMENT("ROPE-4", "rotation keeps the norm of every pair") {
 REQUIREMENT("ROPE-5", "scores depend on the distance of positions alone") {
   // The first layer's queries and keys know their own token and position only, so a repeated block must score
   // alike wherever it stands.
-  const auto block = probe("block", 1, 11);
+  const auto block = probe(subject, "block", 1, 11);
   const Tokens twice{at::cat({block.ids, block.ids}, 1), {}, Padding::none};
-  const auto scores = hidden_as_infinity(shown(observe(twice), "layers.0.scores"), allowed_in(twice));
+  const auto scores =
+      hidden_as_infinity(shown(observe(subject, twice), "layers.0.scores"), allowed_in(twice));
   const auto first = scores.narrow(2, 0, 11).narrow(3, 0, 11),
              second = scores.narrow(2, 11, 11).narrow(3, 11, 11);
-  expect_close("layers.0.scores of a block's second occurrence", second, first,
-               subject().noise("scores", first));
+  expect_close(subject, "layers.0.scores of a block's second occurrence", second, first,
+               subject.noise("scores", first));
 }
 
 REQUIREMENT("ROPE-6", "decoding at position p rotates as row p of a full pass") {
-  const auto tokens = standard_probe();
-  const auto full = observe(tokens), stepwise = observe_cached(tokens, one_by_one(5, 24));
-  for (std::int64_t layer = 0; layer < subject().specification().num_hidden_layers; ++layer)
+  const auto tokens = standard_probe(subject);
+  const auto full = observe(subject, tokens), stepwise = observe_cached(subject, tokens, one_by_one(5, 24));
+  for (std::int64_t layer = 0; layer < subject.specification().num_hidden_layers; ++layer)
     for (const auto* side : kSides) {
       const auto name = fmt::format("layers.{}.{}_rotated", layer, side);
       const auto expected = shown(full, name);
-      expect_close(name + " (decoding)", shown(stepwise, name), expected,
-                   subject().noise(fmt::format("{}_rotated", side), expected));
+      expect_close(subject, name + " (decoding)", shown(stepwise, name), expected,
+                   subject.noise(fmt::format("{}_rotated", side), expected));
     }
 }
 
 REQUIREMENT("ROPE-7", "the first position is not turned") {
-  const auto stages = observe(standard_probe());
+  const auto stages = observe(subject, standard_probe(subject));
   for (const auto* side : kSides) {
     const auto before = shown(stages, fmt::format("layers.0.{}", side)).select(1, 0);
-    expect_close(fmt::format("layers.0.{}_rotated at position 0", side),
+    expect_close(subject, fmt::format("layers.0.{}_rotated at position 0", side),
                  shown(stages, fmt::format("layers.0.{}_rotated", side)).select(1, 0), before,
-                 Tolerance::each(before.abs() * 4 * unit_roundoff(subject().candidate().type()),
+                 Tolerance::each(before.abs() * 4 * unit_roundoff(subject.candidate().type()),
                                  "roundings of one rotation"));
   }
 }
 
 REQUIREMENT("ROPE-8", "angles far from the start are as exact as float32 allows") {
-  const auto tokens = standard_probe();
+  const auto tokens = standard_probe(subject);
   reports::Plot plot{.requirement = {},
                      .title = "Error of the rotation by position",
                      .x_name = "position",
@@ -149,38 +150,38 @@ REQUIREMENT("ROPE-8", "angles far from the start are as exact as float32 allows"
                      .log_y = true,
                      .series = {{"queries", {}, {}, {}, {}}, {"keys", {}, {}, {}, {}}},
                      .bounds = {{"tolerance", 1}}};
-  for (const std::int64_t first :
-       {std::int64_t{300}, subject().specification().max_position_embeddings - 24}) {
+  for (const std::int64_t first : {std::int64_t{300}, subject.specification().max_position_embeddings - 24}) {
     PassOptions options;
     options.first_position = first;
-    const auto stages = observe(tokens, options);
-    expect_replayed({"q_rotated", "k_rotated"}, stages, tokens,
+    const auto stages = observe(subject, tokens, options);
+    expect_replayed(subject, {"q_rotated", "k_rotated"}, stages, tokens,
                     fmt::format("positions {} to {}", first, first + 23), first);
     for (std::size_t side = 0; side < plot.series.size(); ++side)
-      add_errors(plot.series[side], kSides[side], stages, tokens, first);
+      add_errors(subject, plot.series[side], kSides[side], stages, tokens, first);
   }
-  subject().recorder().show(std::move(plot));
+  subject.recorder().show(std::move(plot));
 }
 
 REQUIREMENT("ROPE-9",
             "lengths that equal the number of query or key/value heads are rotated like any other") {
-  const auto& s = subject().specification();
-  const auto whole = standard_probe();
-  const auto all = logits(whole);
+  const auto& s = subject.specification();
+  const auto whole = standard_probe(subject);
+  const auto all = logits(subject, whole);
   for (const std::int64_t length : {s.num_attention_heads, s.num_key_value_heads, std::int64_t{1}}) {
     if (length > 24) continue;
     const Tokens tokens{whole.ids.narrow(1, 0, length), {}, Padding::none};
-    expect_replayed({"q_rotated", "k_rotated"}, observe(tokens), tokens, fmt::format("length {}", length));
+    expect_replayed(subject, {"q_rotated", "k_rotated"}, observe(subject, tokens), tokens,
+                    fmt::format("length {}", length));
     const auto expected = all.narrow(1, 0, length);
-    expect_close(fmt::format("logits of length {}", length), logits(tokens), expected,
-                 subject().noise("logits", expected));
+    expect_close(subject, fmt::format("logits of length {}", length), logits(subject, tokens), expected,
+                 subject.noise("logits", expected));
   }
 }
 
 REQUIREMENT("ROPE-10", "rotation agrees with the complex-number form") {
-  const auto& s = subject().specification();
-  const auto stages = observe(standard_probe());
-  const auto angles = exact_angles(0, 24);
+  const auto& s = subject.specification();
+  const auto stages = observe(subject, standard_probe(subject));
+  const auto angles = exact_angles(subject, 0, 24);
   for (const auto* side : kSides) {
     // Neighbouring columns as one complex number; halves first have their columns interleaved.
     const auto turned = closed_form::as_complex(shown(stages, fmt::format("layers.0.{}", side)), s.rotary) *
@@ -188,8 +189,9 @@ REQUIREMENT("ROPE-10", "rotation agrees with the complex-number form") {
     const auto actual =
         closed_form::as_complex(shown(stages, fmt::format("layers.0.{}_rotated", side)), s.rotary);
     const auto expected = at::view_as_real(turned);
-    expect_close(fmt::format("layers.0.{}_rotated as complex numbers", side), at::view_as_real(actual),
-                 expected, subject().noise(fmt::format("{}_rotated", side), expected));
+    expect_close(subject, fmt::format("layers.0.{}_rotated as complex numbers", side),
+                 at::view_as_real(actual), expected,
+                 subject.noise(fmt::format("{}_rotated", side), expected));
   }
 }
 

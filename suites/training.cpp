@@ -5,29 +5,32 @@
 
 #include "harness/candidate/leak.hpp"
 #include "harness/judging/probes.hpp"
+#include "suites/requirement.hpp"
 
 namespace plumbline {
 namespace {
 
 // The losses of several batches by the weights as they are: tokens and labels (N, B, T) -> (N). Steps without
 // a learning rate where the candidate trains, since they need no gradient to be sent.
-at::Tensor losses(const at::Tensor& tokens, const at::Tensor& labels) {
-  auto& s = subject();
-  if (s.can("train"))
-    return s.running().train({tokens, labels, {.learning_rate = 0}}, false).losses.to(at::kCPU, at::kDouble);
+at::Tensor losses(Subject& subject, const at::Tensor& tokens, const at::Tensor& labels) {
+  if (subject.can("train"))
+    return subject.running()
+        .train({tokens, labels, {.learning_rate = 0}}, false)
+        .losses.to(at::kCPU, at::kDouble);
   std::vector<at::Tensor> all;
   for (std::int64_t i = 0; i < tokens.size(0); ++i)
-    all.push_back(
-        s.running().gradients({tokens[i], {}, Padding::none}, labels[i], {}).loss.to(at::kCPU, at::kDouble));
+    all.push_back(subject.running()
+                      .gradients({tokens[i], {}, Padding::none}, labels[i], {})
+                      .loss.to(at::kCPU, at::kDouble));
   return at::stack(all);
 }
 
 // The logits of which its losses should be: of its own pass, in the mode in which they are asked for.
-at::Tensor own_logits(const Tokens& tokens) {
-  const auto& s = subject();
+at::Tensor own_logits(Subject& subject, const Tokens& tokens) {
   const auto shown =
-      logits(tokens, s.can("train") && s.can("training") ? in_training() : PassOptions{}).to(at::kDouble);
-  expect(all_finite("logits of which the loss is taken", shown));
+      logits(subject, tokens, subject.can("train") && subject.can("training") ? in_training() : PassOptions{})
+          .to(at::kDouble);
+  expect(subject, all_finite("logits of which the loss is taken", shown));
   return shown;
 }
 
@@ -43,11 +46,10 @@ at::Tensor surprise(const at::Tensor& logits, const at::Tensor& labels, std::int
 
 // A logarithm of a probability moves by no more than two logits; the loss itself is a mean in float32. In
 // another type two passes over the same tokens differ by some roundings of what they end in.
-Tolerance of_loss(const at::Tensor& logits) {
-  auto& s = subject();
-  const auto type = s.candidate().type();
+Tolerance of_loss(Subject& subject, const at::Tensor& logits) {
+  const auto type = subject.candidate().type();
   if (type == at::kFloat)
-    return Tolerance::absolute(2 * s.noise("logits", logits).bound.max().item<double>() + 1e-5,
+    return Tolerance::absolute(2 * subject.noise("logits", logits).bound.max().item<double>() + 1e-5,
                                "two logits' rounding, and a float32 mean's");
   return Tolerance::absolute(4 * unit_roundoff(type) * largest(logits),
                              fmt::format("four roundings of the largest logit to {}", type_name(type)));
@@ -55,32 +57,32 @@ Tolerance of_loss(const at::Tensor& logits) {
 
 // `actual` is `right`, held against what known mistakes would make of it. Of those that come to the same here
 // nothing is said.
-void expect_one_of(const std::string& what, const at::Tensor& actual, const at::Tensor& right,
-                   std::vector<std::pair<std::string, at::Tensor>> mistakes, const Tolerance& tolerance) {
+void expect_one_of(Subject& subject, const std::string& what, const at::Tensor& actual,
+                   const at::Tensor& right, std::vector<std::pair<std::string, at::Tensor>> mistakes,
+                   const Tolerance& tolerance) {
   const double least = 10 * tolerance.bound.max().item<double>();
   std::erase_if(mistakes, [&](const auto& mistake) {
     const bool alike = !(largest(mistake.second - right) >= least);
     if (alike)
-      subject().recorder().finding(fmt::format("{}: {} would come to the same here", what, mistake.first));
+      subject.recorder().finding(fmt::format("{}: {} would come to the same here", what, mistake.first));
     return alike;
   });
   if (mistakes.empty()) not_assessed("every mistake comes to the same with this model and type");
   for (const auto& [name, wrong] : mistakes)
     if (largest(actual - wrong) <= least / 10)
-      subject().recorder().finding(
+      subject.recorder().finding(
           fmt::format("{}: it is that of {}; where your trainer sees to it, name the loss "
                       "that it uses: Module(loss=...)",
                       what, name));
-  expect_told_apart(what, actual, right, mistakes, tolerance);
+  expect_told_apart(subject, what, actual, right, mistakes, tolerance);
 }
 
 // The parameters that the candidate has and the specification does not, or the other way about.
-std::set<std::string> parameters_of_one_only() {
-  auto& s = subject();
-  auto all = s.lacking();
-  for (const auto& parameter : s.description().parameters) all.insert(parameter.name);
-  for (const auto& parameter : s.specification().parameters())
-    if (!s.lacking().contains(parameter.name)) all.erase(parameter.name);
+std::set<std::string> parameters_of_one_only(Subject& subject) {
+  auto all = subject.lacking();
+  for (const auto& parameter : subject.description().parameters) all.insert(parameter.name);
+  for (const auto& parameter : subject.specification().parameters())
+    if (!subject.lacking().contains(parameter.name)) all.erase(parameter.name);
   return all;
 }
 
@@ -96,31 +98,31 @@ reports::Series by_step(const std::string& name, const at::Tensor& values) {
 
 // A learning rate at which few steps go far and none goes astray: what a step changes of a layer's output
 // grows with its width (Yang et al. 2021, table 3).
-AdamW quickly() {
-  return {.learning_rate = 0.5 / static_cast<double>(subject().specification().hidden_size), .beta2 = 0.95};
+AdamW quickly(Subject& subject) {
+  return {.learning_rate = 0.5 / static_cast<double>(subject.specification().hidden_size), .beta2 = 0.95};
 }
 
 }  // namespace
 
 REQUIREMENT("TRN-1", "a model as it initialises itself starts at a loss near ln V") {
-  auto& s = subject();
-  const double even = std::log(static_cast<double>(s.specification().vocab_size));
-  const auto tokens = probe("first loss", 8, 33);
-  s.with_weights(s.candidate().initialise(1), [&](Candidate& fresh) {
+  const double even = std::log(static_cast<double>(subject.specification().vocab_size));
+  const auto tokens = probe(subject, "first loss", 8, 33);
+  subject.with_weights(subject.candidate().initialise(1), [&](Candidate& fresh) {
     const at::NoGradGuard no_gradients;
     const auto logits = fresh.forward(tokens, {}).to(at::kCPU, at::kDouble);
     const double first = next_token_loss(logits, tokens.ids).item<double>();
-    expect_that(first >= even - 0.16 && first <= even + 0.34, "first loss", fmt::format("{:.4f}", first),
+    expect_that(subject, first >= even - 0.16 && first <= even + 0.34, "first loss",
+                fmt::format("{:.4f}", first),
                 fmt::format("{:.2f} to {:.2f}, near ln {} = {:.2f}: before training all tokens are about as "
                             "likely",
-                            even - 0.16, even + 0.34, s.specification().vocab_size, even));
+                            even - 0.16, even + 0.34, subject.specification().vocab_size, even));
   });
 }
 
 REQUIREMENT("TRN-2", "a label is compared with the logits of the token before it: shifted exactly once") {
   const at::NoGradGuard no_gradients;
-  const auto tokens = probe("label shift", 2, 13);
-  const auto shown = own_logits(tokens);
+  const auto tokens = probe(subject, "label shift", 2, 13);
+  const auto shown = own_logits(subject, tokens);
   if (!shown.isfinite().all().item<bool>()) return;
   const auto log_p = at::log_softmax(shown, -1);
   const std::vector<std::pair<std::int64_t, std::int64_t>> places = {{0, 2}, {1, 7}, {0, 12}};
@@ -132,28 +134,29 @@ REQUIREMENT("TRN-2", "a label is compared with the logits of the token before it
     labels.back()[row][t].copy_(at::minimum((own - unshifted).abs(), (own - twice).abs()).argmax());
   }
   const auto count = static_cast<std::int64_t>(places.size());
-  const auto actual = losses(tokens.ids.expand({count, 2, 13}), at::stack(labels));
+  const auto actual = losses(subject, tokens.ids.expand({count, 2, 13}), at::stack(labels));
   for (std::int64_t i = 0; i < count; ++i) {
     const auto row = places[static_cast<std::size_t>(i)].first,
                t = places[static_cast<std::size_t>(i)].second;
     const auto by = [&](std::int64_t shift) -> at::Tensor {
       return surprise(shown, labels[static_cast<std::size_t>(i)], shift)[row][t];
     };
-    expect_one_of(fmt::format("loss of the label at {} alone (unshifted it would be {}, shifted twice {})", t,
+    expect_one_of(subject,
+                  fmt::format("loss of the label at {} alone (unshifted it would be {}, shifted twice {})", t,
                               number(by(0).item<double>()), number(by(2).item<double>())),
                   actual[i], by(1), {{"an unshifted label", by(0)}, {"one shifted twice", by(2)}},
-                  of_loss(shown));
+                  of_loss(subject, shown));
   }
 }
 
 REQUIREMENT("TRN-3", "ignored labels count for nothing, and the loss is the mean over all others") {
   const at::NoGradGuard no_gradients;
-  const auto tokens = probe("ignored labels", 3, 11);
-  const auto shown = own_logits(tokens);
+  const auto tokens = probe(subject, "ignored labels", 3, 11);
+  const auto shown = own_logits(subject, tokens);
   if (!shown.isfinite().all().item<bool>()) return;
   // Unlikely labels in the first row and likely ones in the others, of which unlike shares are ignored: each
   // way of taking the mean is then another. The label at 0 has no token before it and counts for nothing.
-  auto ragged = probe("labels", 3, 11).ids;
+  auto ragged = probe(subject, "labels", 3, 11).ids;
   ragged[0].narrow(0, 1, 10).copy_(shown[0].narrow(0, 0, 10).argmin(-1));
   for (const std::int64_t row : {1, 2})
     ragged[row].narrow(0, 1, 10).copy_(shown[row].narrow(0, 0, 10).argmax(-1));
@@ -163,7 +166,7 @@ REQUIREMENT("TRN-3", "ignored labels count for nothing, and the loss is the mean
   prompt.narrow(1, 0, 4).fill_(kIgnored);
   prompt[0].narrow(0, 5, 6).fill_(kIgnored);
   prompt[1].narrow(0, 6, 4).fill_(kIgnored);
-  const auto actual = losses(tokens.ids.expand({2, 3, 11}), at::stack({ragged, prompt}));
+  const auto actual = losses(subject, tokens.ids.expand({2, 3, 11}), at::stack({ragged, prompt}));
   for (std::int64_t i = 0; i < 2; ++i) {
     const auto& labels = i == 0 ? ragged : prompt;
     const auto counts = (labels != kIgnored).narrow(1, 1, 10).to(at::kDouble);  // (B, T - 1)
@@ -172,6 +175,7 @@ REQUIREMENT("TRN-3", "ignored labels count for nothing, and the loss is the mean
     const auto over_all = sum / 30, as_token_0 = each.sum() / 30;
     const auto of_rows = ((each * counts).sum(1) / counts.sum(1)).mean();
     expect_one_of(
+        subject,
         fmt::format("loss where {} (a mean over ignored labels too would be {}, with those taken for token 0 "
                     "{}, a mean of the sequences' means {}, a sum {})",
                     i == 0 ? "answers are of unlike length" : "prompts are ignored",
@@ -182,106 +186,106 @@ REQUIREMENT("TRN-3", "ignored labels count for nothing, and the loss is the mean
          {"ignored labels taken for token 0", as_token_0},
          {"a mean of the sequences' means", of_rows},
          {"a sum", sum}},
-        of_loss(shown));
+        of_loss(subject, shown));
   }
 }
 
 REQUIREMENT("TRN-4", "slopes of the loss in every parameter agree with the golden ones") {
-  auto& s = subject();
-  auto right = golden_of_its_weights().slopes();
+  auto right = golden_of_its_weights(subject).slopes();
   if (!right)
     not_assessed("its golden tensors have no gradients; `plumbline golden make` makes them anew with some");
-  auto found =
-      s.running().gradients(right->tokens, right->labels, s.can("training") ? in_training() : PassOptions{});
+  auto found = subject.running().gradients(right->tokens, right->labels,
+                                           subject.can("training") ? in_training() : PassOptions{});
   as_one_matrix(found.parameters, right->by_parameter);
-  expect_close("loss", found.loss.to(at::kCPU).reshape({}), right->loss,
-               golden().tolerance("gradients/loss"));
+  expect_close(subject, "loss", found.loss.to(at::kCPU).reshape({}), right->loss,
+               golden(subject).tolerance("gradients/loss"));
   for (const auto& [name, expected] : right->by_parameter) {
     const auto own = found.parameters.find(name);
     if (own == found.parameters.end()) {
-      s.recorder().not_assessed(fmt::format("the candidate shows no gradient of {}", name));
+      subject.recorder().not_assessed(fmt::format("the candidate shows no gradient of {}", name));
       continue;
     }
-    expect_close(fmt::format("slopes of the loss in {}", name),
-                 slopes(name, own->second, right->directions, golden().seed()), expected,
-                 golden().tolerance("gradients/slopes/" + name));
+    expect_close(subject, fmt::format("slopes of the loss in {}", name),
+                 slopes(name, own->second, right->directions, golden(subject).seed()), expected,
+                 golden(subject).tolerance("gradients/slopes/" + name));
   }
 }
 
 REQUIREMENT("TRN-5", "steps of AdamW make of every parameter what the formulas make") {
-  auto& s = subject();
-  auto& candidate = s.running();
-  const auto apart = parameters_of_one_only();
+  auto& candidate = subject.running();
+  const auto apart = parameters_of_one_only(subject);
   if (apart.contains("lm_head.weight"))
     not_assessed("a head of its own and the embedding learn apart, which one tied matrix cannot");
   // The second step sees the first's moments, and what the first made of a parameter that only one of the
   // two has.
   const std::int64_t steps = apart.empty() ? 2 : 1;
   if (steps == 1)
-    s.recorder().finding(fmt::format(
+    subject.recorder().finding(fmt::format(
         "one step alone was compared: {} is in one of the two models only, and what a step makes of it "
         "tells in the next; moments that are carried along were not seen",
         *apart.begin()));
-  const auto run = some_steps(steps);
+  const auto run = some_steps(subject, steps);
   auto actual = candidate.train(run, true).parameters;
-  const auto exact = train(s.exact(), run).parameters, near = train(s.rounded(), run).parameters;
+  const auto exact = train(subject.exact(), run).parameters, near = train(subject.rounded(), run).parameters;
   const auto moved = [&](const Weights& after, const std::string& name) {
-    return after.at(name).to(at::kCPU, at::kDouble) - s.exact().weights().at(name).to(at::kCPU);
+    return after.at(name).to(at::kCPU, at::kDouble) - subject.exact().weights().at(name).to(at::kCPU);
   };
   for (const auto& [name, value] : exact) {
-    if (s.lacking().contains(name)) continue;  // PAR-2 says so
+    if (subject.lacking().contains(name)) continue;  // PAR-2 says so
     if (!actual.contains(name)) {
-      s.recorder().not_assessed(fmt::format("the candidate shows no {} after training", name));
+      subject.recorder().not_assessed(fmt::format("the candidate shows no {} after training", name));
       continue;
     }
     // Where a parameter's own change was rounded by luck, its values are still held in their type.
     const auto right = moved(exact, name), error = moved(near, name) - right;
-    const double held = unit_roundoff(candidate.type()) * largest(s.exact().weights().at(name));
+    const double held = unit_roundoff(candidate.type()) * largest(subject.exact().weights().at(name));
     auto tolerance = Tolerance::absolute(
         kNoiseFactor * std::max(largest(error), held),
         fmt::format("{} x the rounding error of the same steps on the reference", kNoiseFactor));
     if (right.numel() > 1) tolerance.whole = kWholeFactor * std::max(root_mean_square(error), held);
-    expect_close(fmt::format("change of {} in {} of AdamW", name, steps == 1 ? "a step" : "two steps"),
+    expect_close(subject,
+                 fmt::format("change of {} in {} of AdamW", name, steps == 1 ? "a step" : "two steps"),
                  moved(actual, name), right, tolerance);
   }
 }
 
 REQUIREMENT("TRN-6", "a small batch can be learned by heart") {
   const std::int64_t steps = 16;
-  const auto ids = probe("by heart", 2, 9).ids.expand({steps, 2, 9});
-  const auto curve = subject().running().train({ids, ids, quickly()}, false).losses.to(at::kCPU, at::kDouble);
+  const auto ids = probe(subject, "by heart", 2, 9).ids.expand({steps, 2, 9});
+  const auto curve =
+      subject.running().train({ids, ids, quickly(subject)}, false).losses.to(at::kCPU, at::kDouble);
   const double first = curve[0].item<double>(), last = curve[steps - 1].item<double>();
-  subject().recorder().show({.requirement = {},
-                             .title = "Loss on a small batch that is learned by heart",
-                             .x_name = "step",
-                             .y_name = "loss (nats a token)",
-                             .series = {by_step("candidate", curve)},
-                             .bounds = {{"a quarter of the first", first / 4}}});
-  expect(all_finite("losses on the way", curve));
+  subject.recorder().show({.requirement = {},
+                           .title = "Loss on a small batch that is learned by heart",
+                           .x_name = "step",
+                           .y_name = "loss (nats a token)",
+                           .series = {by_step("candidate", curve)},
+                           .bounds = {{"a quarter of the first", first / 4}}});
+  expect(subject, all_finite("losses on the way", curve));
   if (!curve.isfinite().all().item<bool>()) return;
-  expect_that(last <= first / 4, fmt::format("loss on 16 labels after {} steps on them alone", steps - 1),
-              number(last),
+  expect_that(subject, last <= first / 4,
+              fmt::format("loss on 16 labels after {} steps on them alone", steps - 1), number(last),
               fmt::format("at most {}, a quarter of the first, {}", number(first / 4), number(first)));
 }
 
 REQUIREMENT("TRN-7", "on a source of known probabilities training gains nothing over the source") {
-  auto& s = subject();
-  const auto leak = look_for_leak(s.running(), s.specification().vocab_size, quickly(), 1);
+  const auto leak = look_for_leak(subject.running(), subject.specification().vocab_size, quickly(subject), 1);
   expect_that(
-      leak.none(), "largest gain over the source",
+      subject, leak.none(), "largest gain over the source",
       fmt::format("{:.1f} nats, after step {} of {}", leak.most, leak.when, leak.steps),
       fmt::format(
           "at most {:.1f} nats: without a leak more has a chance of 1 in {:.0f}{}", leak.allowed,
           1 / kLeakError,
           leak.rounding > 1 ? fmt::format(", {:.1f} of them for the loss's rounding", leak.rounding) : ""));
-  s.recorder().show({.requirement = {},
-                     .title = "Loss on a source of known probabilities, against the source's own",
-                     .x_name = "step",
-                     .y_name = "loss (nats a token)",
-                     .series = {by_step("candidate", leak.loss), by_step("source: its entropy", leak.floor)},
-                     .bounds = {}});
-  s.recorder().finding(fmt::format("{:.1f} nats in all after {} pairs of tokens with known probabilities",
-                                   leak.gained, leak.pairs));
+  subject.recorder().show(
+      {.requirement = {},
+       .title = "Loss on a source of known probabilities, against the source's own",
+       .x_name = "step",
+       .y_name = "loss (nats a token)",
+       .series = {by_step("candidate", leak.loss), by_step("source: its entropy", leak.floor)},
+       .bounds = {}});
+  subject.recorder().finding(fmt::format(
+      "{:.1f} nats in all after {} pairs of tokens with known probabilities", leak.gained, leak.pairs));
 }
 
 }  // namespace plumbline

@@ -1,4 +1,4 @@
-#include "harness/cli/campaign_command.hpp"
+#include "harness/cli/commands.hpp"
 
 #include <fmt/format.h>
 
@@ -10,7 +10,6 @@
 #include <vector>
 
 #include "harness/campaign/campaign.hpp"
-#include "harness/cli/commands.hpp"
 #include "harness/cli/progress.hpp"
 #include "harness/judging/recorder.hpp"
 #include "harness/model/device.hpp"

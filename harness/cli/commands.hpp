@@ -7,6 +7,22 @@ namespace plumbline {
 
 void add_commands(Command& all);
 
+// Each adds one, or a few of a kind.
+void add_adapter(Command& all);
+void add_campaign(Command& all);
+void add_claims(Command& all);
+void add_compare(Command& all);
+void add_defects(Command& all);
+void add_experiments(Command& all);
+void add_export(Command& all);
+void add_play(Command& all);
+void add_record(Command& all);
+void add_report(Command& all);
+void add_requirements(Command& all);
+void add_sample(Command& all);
+void add_text_commands(Command& all);
+void add_verify(Command& all);
+
 constexpr const char* status_help =
     "Exit status: 0 conforms: every applicable must was assessed and passed.\n"
     "             1 does not conform: at least one failed.\n"

@@ -1,4 +1,4 @@
-#include "harness/cli/experiment_command.hpp"
+#include "harness/cli/commands.hpp"
 
 #include <fmt/format.h>
 
@@ -8,7 +8,6 @@
 #include <thread>
 #include <utility>
 
-#include "harness/cli/commands.hpp"
 #include "harness/cli/progress.hpp"
 #include "harness/experiment/repeater.hpp"
 #include "harness/model/device.hpp"

@@ -1,4 +1,4 @@
-#include "harness/cli/report_command.hpp"
+#include "harness/cli/commands.hpp"
 
 #include <fmt/chrono.h>
 #include <fmt/format.h>

@@ -1,4 +1,4 @@
-#include "harness/cli/requirements_command.hpp"
+#include "harness/cli/commands.hpp"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>

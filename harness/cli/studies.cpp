@@ -1,7 +1,4 @@
-#include "harness/cli/campaign_command.hpp"
 #include "harness/cli/commands.hpp"
-#include "harness/cli/experiment_command.hpp"
-#include "harness/cli/text_command.hpp"
 
 namespace plumbline {
 

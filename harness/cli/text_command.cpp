@@ -1,11 +1,10 @@
-#include "harness/cli/text_command.hpp"
+#include "harness/cli/commands.hpp"
 
 #include <fmt/format.h>
 
 #include <memory>
 #include <optional>
 
-#include "harness/cli/commands.hpp"
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
 #include "harness/system/output.hpp"

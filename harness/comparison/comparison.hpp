@@ -11,6 +11,8 @@
 
 namespace plumbline {
 
+struct Pair;
+
 // The requirements are those of fixtures/comparison.json. Both subjects record with the same recorder.
 class Comparison {
  public:
@@ -32,7 +34,6 @@ class Comparison {
   void ask_everything();
 
  private:
-  struct Pair;
   struct Entry;
   static const std::vector<Entry>& entries();
   std::unique_ptr<Pair> pair_;

@@ -188,7 +188,7 @@ class Diagnostician {
   void look_in(const std::optional<reports::Localisation>& localisation) {
     if (!localisation) return;
     // Of a pass with a cache, stages are put together of many.
-    for (const auto& pass : stage_runs())
+    for (const auto& pass : stage_runs(subject_))
       if (pass.name == localisation->mode && pass.needs != "cache") pass_ = pass;
     for (const auto& one : localisation->stages) {
       if (!one.local || one.local->within) continue;
@@ -557,7 +557,7 @@ class Diagnostician {
   // as these tell them apart.
   void try_further() {
     if (!inquiry_.runs() || !inquiry_.steady() || !subject_.can("code") || !any_complete()) return;
-    for (const auto& observation : further_observations()) {
+    for (const auto& observation : further_observations(subject_)) {
       std::vector<Names> whole;
       for (const auto& one : explanations_)
         if (complete(one)) whole.push_back(one.names);
@@ -641,7 +641,6 @@ class Diagnostician {
     const auto departed = depart(subject_.specification(), fmt::format("{}", fmt::join(shapes, "+")));
     Subject shaped(subject_.candidate(), departed.specification, std::nullopt, subject_.fixtures(),
                    subject_.recorder());
-    set_subject(&shaped);
     std::optional<reports::Diagnosis> rest;
     try {
       shaped.running();
@@ -652,7 +651,6 @@ class Diagnostician {
       rest = further.diagnose();
     } catch (const std::exception&) {  // it takes none of those either, and what was said stands
     }
-    set_subject(&subject_);
     if (!rest) return;
     found.observations += rest->observations;
     found.differing += rest->differing;
@@ -774,13 +772,12 @@ class Diagnostician {
 
 }  // namespace
 
-reports::Diagnosis diagnose(double seconds, const std::optional<reports::Localisation>& localisation,
+reports::Diagnosis diagnose(Subject& subject, double seconds,
+                            const std::optional<reports::Localisation>& localisation,
                             const std::vector<std::string>& without) {
-  auto* const judged = &subject();
   try {
-    return Diagnostician(*judged, seconds, localisation, without).diagnose();
+    return Diagnostician(subject, seconds, localisation, without).diagnose();
   } catch (const std::exception& error) {
-    set_subject(judged);
     const std::string message = error.what();
     reports::Diagnosis none;
     none.conclusion = "not assessed: " + message.substr(0, message.find('\n'));

@@ -10,8 +10,6 @@
 #include "harness/system/error.hpp"
 
 namespace plumbline {
-namespace {}  // namespace
-
 Hypothesis make_hypothesis(Subject& about, const Names& names, const Weights& weights, const Stages* shown) {
   auto departed = names.empty() ? Departed{about.specification(), {}}
                                 : depart(about.specification(), fmt::format("{}", fmt::join(names, "+")));
@@ -95,8 +93,7 @@ double residual(const Weights& seen, const Weights& exact, const Weights& near, 
 
 StagesApart::StagesApart(Subject& candidate, const StageRun& pass, const Weights& exact, const Weights& near)
     : subject_(candidate), pass_(pass), exact_(exact), near_(near) {
-  set_subject(&subject_);
-  shown_ = pass_.show(pass_.tokens);
+  shown_ = pass_.show(subject_, pass_.tokens);
   const auto seen = hidden_alike(shown_);
   for (const auto& stage : stage_names(subject_.specification().num_hidden_layers))
     if (const auto found = seen.find(stage); found != seen.end()) {
@@ -179,16 +176,7 @@ double StagesApart::roundoff() const {
 
 Weights StagesApart::show(const Names& names, bool exact) {
   auto hypothesis = make_hypothesis(subject_, names, exact ? exact_ : near_, &shown_);
-  set_subject(hypothesis.subject.get());
-  Stages stages;
-  try {
-    stages = pass_.show(pass_.tokens);
-  } catch (...) {
-    set_subject(&subject_);
-    throw;
-  }
-  set_subject(&subject_);
-  return hidden_alike(stages);
+  return hidden_alike(pass_.show(*hypothesis.subject, pass_.tokens));
 }
 
 // What hides a key may be any score so low that nothing is left of it.

@@ -52,26 +52,22 @@ Hypothesis Inquiry::stand(const Names& names, bool exact) {
 
 // What the hypothesis shows; empty where it shows nothing.
 Weights Inquiry::answer_of(const Hypothesis& stand, const Observation& observation) {
-  set_subject(stand.subject.get());
-  Weights answer;
   try {
-    answer = observation.ask();
+    return observation.ask(*stand.subject);
   } catch (const std::exception&) {
-    answer.clear();
+    return {};
   }
-  set_subject(&subject_);
-  return answer;
 }
 
 void Inquiry::ask_everything(bool own_loop) {
   auto exact = stand({}, true);
-  for (auto& observation : observations()) {
+  for (auto& observation : observations(subject_)) {
     if (!observation.needs.empty() && !subject_.can(observation.needs)) continue;
     // Where its own loop is right, its text is what its logits make it, and those are seen.
     if (observation.needs.starts_with("generate") && !own_loop && differing() > 0) continue;
     Seen one{observation, {}, {}};
     try {
-      one.answer = one.observation.ask();
+      one.answer = one.observation.ask(subject_);
     } catch (const NotShown&) {
       continue;  // a requirement says so
     } catch (const InputError&) {
@@ -237,7 +233,7 @@ const Seen* Inquiry::ask(const Observation& observation) {
   if (!observation.needs.empty() && !subject_.can(observation.needs)) return nullptr;
   Seen one{observation, {}, {}};
   try {
-    one.answer = observation.ask();
+    one.answer = observation.ask(subject_);
   } catch (const std::exception&) {
     return nullptr;  // a recording was not asked that
   }

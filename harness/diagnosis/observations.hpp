@@ -11,9 +11,9 @@ namespace plumbline {
 
 struct Observation {
   std::string name, needs;  // needs: what a candidate has to declare; empty: nothing
-  // Of the running subject, on the CPU. Whole numbers are facts, to be the same; floating ones may differ by
+  // On the CPU. Whole numbers are facts, to be the same; floating ones may differ by
   // rounding. Errors: as the candidate throws them.
-  std::function<Weights()> ask;
+  std::function<Weights(Subject&)> ask;
   enum class Kind {
     judged,
     stated,  // a candidate may rightly say what the specification says, whatever its code does
@@ -24,12 +24,12 @@ struct Observation {
   bool computes = true;    // by passes, and so otherwise every time where a model draws numbers in them
 };
 
-// For the running subject, of whose specification the probes are.
-std::vector<Observation> observations();
+// For a subject, of whose specification the probes are; what it can show decides which of its text there are.
+std::vector<Observation> observations(Subject& subject);
 // Passes over other tokens, in every way to run it: of hypotheses that explain all the others, one may be
 // wrong of these.
-std::vector<Observation> further_observations();
+std::vector<Observation> further_observations(Subject& subject);
 // Those of text that it writes by itself.
-std::vector<Observation> observations_of_own_text();
+std::vector<Observation> observations_of_own_text(Subject& subject);
 
 }  // namespace plumbline

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "harness/judging/expectations.hpp"
 #include "harness/judging/ways.hpp"
 #include "harness/result/conclusion_of_stages.hpp"
 #include "harness/system/error.hpp"
@@ -15,12 +16,12 @@ reports::Check judged(const std::string& what, const at::Tensor& actual, const a
   return compare(what, hides ? hidden_as_infinity(actual, allowed_in(tokens)) : actual, expected, tolerance);
 }
 
-std::vector<reports::StageErrors> errors_of(const StageRun& mode) {
+std::vector<reports::StageErrors> errors_of(Subject& subject, const StageRun& mode) {
   const auto& tokens = mode.tokens;
-  const auto shown = mode.show(tokens);
-  const auto exact = stages_of(subject().exact(), tokens);
+  const auto shown = mode.show(subject, tokens);
+  const auto exact = stages_of(subject.exact(), tokens);
   std::vector<reports::StageErrors> all;
-  for (const auto& stage : stage_names(subject().specification().num_hidden_layers)) {
+  for (const auto& stage : stage_names(subject.specification().num_hidden_layers)) {
     all.push_back({stage, {}, {}});
     const auto actual = shown.find(stage);
     if (actual == shown.end()) continue;
@@ -28,38 +29,37 @@ std::vector<reports::StageErrors> errors_of(const StageRun& mode) {
     // Far from the start, rounding of angles carries an honest pass further than the noise that is measured
     // near it.
     if (mode.first_position == 0)
-      all.back().inherited =
-          judged(stage, actual->second, expected, subject().noise(stage, expected), tokens);
-    if (const auto right = try_replay(stage, shown, tokens, mode.first_position))
+      all.back().inherited = judged(stage, actual->second, expected, subject.noise(stage, expected), tokens);
+    if (const auto right = try_replay(subject, stage, shown, tokens, mode.first_position))
       all.back().local = judged(stage, actual->second, right->expected, right->tolerance, tokens);
   }
   return all;
 }
 
-reports::Check compare_logits(const std::string& what, const at::Tensor& actual, const at::Tensor& exact) {
+reports::Check compare_logits(Subject& subject, const std::string& what, const at::Tensor& actual,
+                              const at::Tensor& exact) {
   const auto expected = exact.to(at::kCPU);
-  return compare(what, actual, expected, subject().noise("logits", expected));
+  return compare(what, actual, expected, subject.noise("logits", expected));
 }
 
 // With other weights loaded.
-reports::Check with_weights(const std::string& what, const Weights& weights) {
+reports::Check with_weights(Subject& subject, const std::string& what, const Weights& weights) {
   reports::Check check;
-  const auto tokens = standard_probe();
-  subject().with_weights(weights, [&](Candidate& candidate) {
-    const Model exact(subject().specification(),
+  const auto tokens = standard_probe(subject);
+  subject.with_weights(weights, [&](Candidate& candidate) {
+    const Model exact(subject.specification(),
                       convert(convert(weights, candidate.type(), at::kCPU), at::kDouble, candidate.device()));
-    check = compare_logits(what, candidate.forward(tokens, {}).to(at::kCPU), exact.forward(tokens));
+    check = compare_logits(subject, what, candidate.forward(tokens, {}).to(at::kCPU), exact.forward(tokens));
   });
   return check;
 }
 
-void localise(reports::Localisation& found) {
-  auto& s = subject();
-  s.running();
-  for (const auto& mode : stage_runs()) {
-    if (!s.can(mode.needs)) continue;
+void localise(Subject& subject, reports::Localisation& found) {
+  subject.running();
+  for (const auto& mode : stage_runs(subject)) {
+    if (!subject.can(mode.needs)) continue;
     try {
-      found.stages = errors_of(mode);
+      found.stages = errors_of(subject, mode);
     } catch (const NotShown&) {
       continue;
     } catch (const InputError&) {
@@ -74,14 +74,17 @@ void localise(reports::Localisation& found) {
     found.mode.clear();
     found.stages.clear();
   }
-  for (const auto& run : logits_runs()) {
-    if (!s.can(run.needs)) continue;
+  for (const auto& run : logits_runs(subject)) {
+    if (!subject.can(run.needs)) continue;
     found.situations.push_back(tried(run.name, [&](const std::string& what) {
-      return compare_logits(what, run.logits(run.tokens), s.exact().forward(run.tokens));
+      return compare_logits(subject, what, run.logits(subject, run.tokens),
+                            subject.exact().forward(run.tokens));
     }));
   }
-  if (!told_by_stages(found) && s.can("load") && !right_in(found.situations, "24 tokens")) {
-    const auto blocks = block_by_block(with_weights);
+  if (!told_by_stages(found) && subject.can("load") && !right_in(found.situations, "24 tokens")) {
+    const auto blocks = block_by_block(subject, [&](const std::string& what, const Weights& weights) {
+      return with_weights(subject, what, weights);
+    });
     found.situations.insert(found.situations.end(), blocks.begin(), blocks.end());
   }
   found.conclusion = conclusion_of(found);
@@ -89,11 +92,11 @@ void localise(reports::Localisation& found) {
 
 }  // namespace
 
-reports::Localisation localise() {
+reports::Localisation localise(Subject& subject) {
   const at::NoGradGuard no_gradients;
   reports::Localisation found;
   try {
-    localise(found);
+    localise(subject, found);
   } catch (const std::exception& error) {
     const std::string message = error.what();
     found.conclusion = fmt::format("not assessed: {}", message.substr(0, message.find('\n')));

@@ -2,11 +2,12 @@
 // stages are shown, what the ways to run it tell.
 #pragma once
 
+#include "harness/judging/subject.hpp"
 #include "harness/result/result.hpp"
 
 namespace plumbline {
 
-// Of the running subject, whose code can be run. Errors of the candidate become findings.
-reports::Localisation localise();
+// Of a subject whose code can be run. Errors of the candidate become findings.
+reports::Localisation localise(Subject& subject);
 
 }  // namespace plumbline

@@ -70,15 +70,15 @@ std::vector<WayOfSampling> ways_of_sampling(const at::Tensor& given) {
   return all;
 }
 
-Tokens own_prompts(std::int64_t rows) {
-  auto tokens = probe("own text", rows, kPromptTokens);
+Tokens own_prompts(Subject& subject, std::int64_t rows) {
+  auto tokens = probe(subject, "own text", rows, kPromptTokens);
   for (const auto again : {2, 5}) tokens.ids.select(1, again).copy_(tokens.ids.select(1, 0));
   return tokens;
 }
 
-Tokens own_prompts_padded(Padding side) {
+Tokens own_prompts_padded(Subject& subject, Padding side) {
   const std::vector<std::int64_t> lengths{kPromptTokens, 3, 5};
-  const auto whole = own_prompts(3).ids;
+  const auto whole = own_prompts(subject, 3).ids;
   Tokens padded{at::zeros_like(whole), lengths, side};
   for (std::int64_t row = 0; row < 3; ++row) {
     const auto length = lengths[static_cast<std::size_t>(row)];
@@ -88,8 +88,8 @@ Tokens own_prompts_padded(Padding side) {
   return padded;
 }
 
-Tokens own_prompt_repeated(std::int64_t rows) {
-  return {own_prompts(1).ids.expand({rows, -1}).contiguous(), {}, Padding::none};
+Tokens own_prompt_repeated(Subject& subject, std::int64_t rows) {
+  return {own_prompts(subject, 1).ids.expand({rows, -1}).contiguous(), {}, Padding::none};
 }
 
 Sampling greedy(double penalty) {
@@ -99,37 +99,36 @@ Sampling greedy(double penalty) {
   return sampling;
 }
 
-Text own_text(const Tokens& prompts, const Sampling& sampling, std::int64_t most_tokens, std::uint32_t seed,
-              std::optional<std::int64_t> end) {
+Text own_text(Subject& subject, const Tokens& prompts, const Sampling& sampling, std::int64_t most_tokens,
+              std::uint32_t seed, std::optional<std::int64_t> end) {
   TextRequest request;
   request.sampling = sampling;
   request.most_tokens = most_tokens;
   request.seed = seed;
   request.end = end;
-  return subject().running().own_text(prompts, request);
+  return subject.running().own_text(prompts, request);
 }
 
-double off_between(const at::Tensor& one, const at::Tensor& other) {
-  const auto roundoff = unit_roundoff(subject().candidate().type());
+double off_between(Subject& subject, const at::Tensor& one, const at::Tensor& other) {
+  const auto roundoff = unit_roundoff(subject.candidate().type());
   return 4 * largest(finite(one) - finite(other)) + 2 * roundoff * largest(finite(one));
 }
 
-Expected own_expected(const Tokens& tokens) {
-  auto& s = subject();
-  const auto pass = logits(tokens).to(at::kDouble);
-  if (!s.can("cache")) return {pass, s.noise("logits", pass).bound.max().item<double>()};
-  const auto steps =
-      cached_logits(tokens, one_by_one(std::min<std::int64_t>(3, tokens.ids.size(1)), tokens.ids.size(1)));
-  return {pass, off_between(pass, steps.to(at::kDouble))};
+Expected own_expected(Subject& subject, const Tokens& tokens) {
+  const auto pass = logits(subject, tokens).to(at::kDouble);
+  if (!subject.can("cache")) return {pass, subject.noise("logits", pass).bound.max().item<double>()};
+  const auto steps = cached_logits(
+      subject, tokens, one_by_one(std::min<std::int64_t>(3, tokens.ids.size(1)), tokens.ids.size(1)));
+  return {pass, off_between(subject, pass, steps.to(at::kDouble))};
 }
 
-bool follows_its_logits(const Tokens& prompts, const at::Tensor& text, double penalty) {
+bool follows_its_logits(Subject& subject, const Tokens& prompts, const at::Tensor& text, double penalty) {
   const auto real = real_tokens(prompts);
   for (std::int64_t row = 0; row < text.size(0); ++row) {
     const auto prompt = prompts.ids[row].masked_select(real[row]);
     const auto written = text[row].masked_select(text[row] >= 0);
     const auto all = at::cat({prompt, written});
-    const auto [given, off] = own_expected({all.unsqueeze(0), {}, Padding::none});
+    const auto [given, off] = own_expected(subject, {all.unsqueeze(0), {}, Padding::none});
     for (std::int64_t place = prompt.size(0); place < all.size(0); ++place) {
       const auto scores = penalised(given[0][place - 1].to(at::kDouble), all.narrow(0, 0, place), penalty);
       const auto behind = scores.max() - scores[all[place]];
@@ -148,8 +147,8 @@ Tolerance drawn_within(const at::Tensor& probabilities, const Sampling& sampling
                   number(off), number(factor), number(sampling.temperature)));
 }
 
-at::Tensor own_probabilities(const Sampling& sampling) {
-  const auto text = own_text(own_prompts(1), sampling, 1);
+at::Tensor own_probabilities(Subject& subject, const Sampling& sampling) {
+  const auto text = own_text(subject, own_prompts(subject, 1), sampling, 1);
   if (!text.probabilities.defined())
     throw NotShown("it did not show the probabilities that it drew a token with");
   return text.probabilities.flatten().to(at::kCPU, at::kDouble);

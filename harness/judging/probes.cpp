@@ -12,10 +12,9 @@ Tolerance GradientProbe::allowed(const at::Tensor& gradient) const {
   return tolerance;
 }
 
-void for_each_gradient_probe(const std::function<bool(const std::string&)>& can,
+void for_each_gradient_probe(Subject& subject, const std::function<bool(const std::string&)>& can,
                              const std::function<void(const GradientProbe&)>& body) {
-  auto& s = subject();
-  s.running();
+  subject.running();
   std::vector<GradientProbe> all;
   const auto add = [&](const std::string& name, const at::Tensor& ids, bool training, Padding padding) {
     GradientProbe one;
@@ -30,18 +29,18 @@ void for_each_gradient_probe(const std::function<bool(const std::string&)>& can,
     }
     all.push_back(std::move(one));
   };
-  const auto ids = probe("gradients", 3, 13).ids;
+  const auto ids = probe(subject, "gradients", 3, 13).ids;
   for (const bool training : {false, true}) {
     if (training && !can("training")) continue;
     const std::string mode = training ? "training" : "evaluation";
     add(mode, ids, training, Padding::none);
     if (can("padding.right")) add(mode + ", padded right", ids, training, Padding::right);
   }
-  add(can("training") ? "training, 100 tokens" : "evaluation, 100 tokens", probe("gradients", 1, 100).ids,
-      can("training"), Padding::none);
+  add(can("training") ? "training, 100 tokens" : "evaluation, 100 tokens",
+      probe(subject, "gradients", 1, 100).ids, can("training"), Padding::none);
   for (auto& one : all) {
-    one.exact = gradients(s.exact(), one.tokens, one.labels, one.options);
-    const auto rounded = gradients(s.rounded(), one.tokens, one.labels, one.options);
+    one.exact = gradients(subject.exact(), one.tokens, one.labels, one.options);
+    const auto rounded = gradients(subject.rounded(), one.tokens, one.labels, one.options);
     for (const auto& [name, right] : one.exact.parameters) {
       const auto error =
           rounded.parameters.at(name).to(at::kCPU, at::kDouble) - right.to(at::kCPU, at::kDouble);
@@ -49,42 +48,41 @@ void for_each_gradient_probe(const std::function<bool(const std::string&)>& can,
       one.whole = std::max(one.whole, root_mean_square(error) / root_mean_square(right));
     }
     one.reason = fmt::format("{} x the {} rounding error measured on the reference, {} of the largest",
-                             kNoiseFactor, type_name(s.candidate().type()), number(one.noise));
+                             kNoiseFactor, type_name(subject.candidate().type()), number(one.noise));
     body(one);
     one.exact = {};
   }
 }
 
-TrainingRun some_steps(std::int64_t steps) {
-  const auto ids = probe("steps", steps * 2, 9).ids.view({steps, 2, 9});
+TrainingRun some_steps(Subject& subject, std::int64_t steps) {
+  const auto ids = probe(subject, "steps", steps * 2, 9).ids.view({steps, 2, 9});
   // An eps of the gradients' own size: where it is tiny, the first step is the gradient's sign, and rounding
   // decides on what is near 0. A decay that takes about as much as the gradient moves, so that both show.
   return {ids, ids, {.learning_rate = 1e-4, .beta1 = 0.8, .beta2 = 0.9, .eps = 1e-2, .weight_decay = 5}};
 }
 
-TrainingRun some_steps_with_ignored_labels(std::int64_t steps) {
-  auto run = some_steps(steps);
+TrainingRun some_steps_with_ignored_labels(Subject& subject, std::int64_t steps) {
+  auto run = some_steps(subject, steps);
   run.labels = run.labels.clone();
   run.labels.select(1, 0).narrow(1, 2, 4).fill_(kIgnored);
   return run;
 }
 
-const Golden& golden() {
-  auto& s = subject();
-  if (!s.golden())
+const Golden& golden(Subject& subject) {
+  if (!subject.golden())
     not_assessed(fmt::format(
         "there are no golden tensors for '{}'; `plumbline golden make` makes some, --golden takes them",
-        s.specification().name));
-  return *s.golden();
+        subject.specification().name));
+  return *subject.golden();
 }
 
 // The golden tensors, of weights that the candidate has loaded.
-const Golden& golden_of_its_weights() {
-  const auto& lacking = subject().lacking();
+const Golden& golden_of_its_weights(Subject& subject) {
+  const auto& lacking = subject.lacking();
   if (!lacking.empty())
     not_assessed(fmt::format("the golden tensors were computed with {}, which the candidate does not have",
                              *lacking.begin()));
-  return golden();
+  return golden(subject);
 }
 
 void as_one_matrix(Weights& one, Weights& other) {
@@ -98,8 +96,8 @@ void as_one_matrix(Weights& one, Weights& other) {
   }
 }
 
-Tokens special_tokens() {
-  const auto& s = subject().specification();
+Tokens special_tokens(Subject& subject) {
+  const auto& s = subject.specification();
   const std::vector<std::int64_t> special{0, 1, 2, 3, s.vocab_size - 1};
   std::vector<std::int64_t> ids;
   for (const auto first : special)
@@ -111,25 +109,25 @@ namespace {
 
 const std::vector<std::int64_t> kPrompts{13, 5, 9};  // lengths
 
-Tokens prompts() {
-  return probe("prompts", 3, 13);
+Tokens prompts(Subject& subject) {
+  return probe(subject, "prompts", 3, 13);
 }
-Tokens continuations() {
-  return probe("continuations", 3, 6);
+Tokens continuations(Subject& subject) {
+  return probe(subject, "continuations", 3, 6);
 }
 
 }  // namespace
 
-std::vector<at::Tensor> padded_and_decoded(Padding side) {
+std::vector<at::Tensor> padded_and_decoded(Subject& subject, Padding side) {
   const at::NoGradGuard no_gradients;
-  const auto longest = prompts().ids, more = continuations().ids;
+  const auto longest = prompts(subject).ids, more = continuations(subject).ids;
   auto prompt = at::zeros_like(longest);
   const auto begin = [&](std::int64_t length) { return side == Padding::right ? 0 : 13 - length; };
   for (std::int64_t row = 0; row < 3; ++row) {
     const auto length = kPrompts[static_cast<std::size_t>(row)];
     prompt[row].narrow(0, begin(length), length).copy_(longest[row].narrow(0, 0, length));
   }
-  const auto decoding = subject().running().decode(3, 19);
+  const auto decoding = subject.running().decode(3, 19);
   const auto first = decoding->extend({prompt, kPrompts, side}, {}).to(at::kCPU);
   std::vector<at::Tensor> rest;
   for (std::int64_t step = 0; step < 6; ++step)
@@ -144,29 +142,29 @@ std::vector<at::Tensor> padded_and_decoded(Padding side) {
   return all;
 }
 
-std::vector<Tokens> padded_and_decoded_alone() {
+std::vector<Tokens> padded_and_decoded_alone(Subject& subject) {
   std::vector<Tokens> all;
   for (std::int64_t row = 0; row < 3; ++row)
-    all.push_back(
-        {at::cat({prompts().ids.narrow(0, row, 1).narrow(1, 0, kPrompts[static_cast<std::size_t>(row)]),
-                  continuations().ids.narrow(0, row, 1)},
-                 1),
-         {},
-         Padding::none});
+    all.push_back({at::cat({prompts(subject).ids.narrow(0, row, 1).narrow(
+                                1, 0, kPrompts[static_cast<std::size_t>(row)]),
+                            continuations(subject).ids.narrow(0, row, 1)},
+                           1),
+                   {},
+                   Padding::none});
   return all;
 }
 
-std::vector<std::int64_t> chunks_it_takes(const std::vector<std::int64_t>& chunks) {
-  if (subject().can("cache.chunks")) return chunks;
+std::vector<std::int64_t> chunks_it_takes(Subject& subject, const std::vector<std::int64_t>& chunks) {
+  if (subject.can("cache.chunks")) return chunks;
   return one_by_one(chunks.front(), std::accumulate(chunks.begin(), chunks.end(), std::int64_t{0}));
 }
 
-at::Tensor logits_beside(const Tokens& tokens, double value) {
+at::Tensor logits_beside(Subject& subject, const Tokens& tokens, double value) {
   const at::NoGradGuard no_gradients;
-  const auto decoding = subject().running().decode(1, 40);
+  const auto decoding = subject.running().decode(1, 40);
   std::vector<at::Tensor> all;
   std::int64_t begin = 0;
-  for (const auto count : chunks_it_takes({9, 1, 14})) {
+  for (const auto count : chunks_it_takes(subject, {9, 1, 14})) {
     decoding->fill_unwritten(value);
     all.push_back(decoding->extend({tokens.ids.narrow(1, begin, count), {}, Padding::none}, {}).to(at::kCPU));
     begin += count;
@@ -174,16 +172,17 @@ at::Tensor logits_beside(const Tokens& tokens, double value) {
   return at::cat(all, 1);
 }
 
-Overrun overrun() {
+Overrun overrun(Subject& subject) {
   const at::NoGradGuard no_gradients;
   constexpr std::int64_t asked = 12, most = 4096;
-  const auto decoding = subject().running().decode(1, asked);
+  const auto decoding = subject.running().decode(1, asked);
   Overrun found;
-  found.capacity = std::max(asked, subject().can("cache.show") ? decoding->show().capacity : 0);
-  if (found.capacity > std::min(most, subject().specification().max_position_embeddings - 1))
+  found.capacity = std::max(asked, subject.can("cache.show") ? decoding->show().capacity : 0);
+  if (found.capacity > std::min(most, subject.specification().max_position_embeddings - 1))
     not_assessed(fmt::format("it has room for {} tokens where {} were asked for, too many to fill",
                              found.capacity, asked));
-  found.tokens = found.capacity < 24 ? standard_probe() : probe("overrun", 1, found.capacity + 1);
+  found.tokens =
+      found.capacity < 24 ? standard_probe(subject) : probe(subject, "overrun", 1, found.capacity + 1);
   const auto take = [&](std::int64_t begin, std::int64_t count) {
     return decoding->extend({found.tokens.ids.narrow(1, begin, count), {}, Padding::none}, {}).to(at::kCPU);
   };
@@ -197,7 +196,7 @@ Overrun overrun() {
   };
   const auto first = found.capacity - 2;
   // Where a prompt alone may have several tokens, it is the prompt that does not fit, and then one more.
-  const bool chunks = subject().can("cache.chunks");
+  const bool chunks = subject.can("cache.chunks");
   if (chunks && refuses(0, first)) {
     found.answer = fmt::format("{} tokens that fit were refused", first);
     return found;
@@ -216,11 +215,11 @@ Overrun overrun() {
   return found;
 }
 
-Filled fill_cache() {
+Filled fill_cache(Subject& subject) {
   const at::NoGradGuard no_gradients;
   Filled filled;
-  filled.tokens = probe("cache", 3, 24);
-  filled.decoding = subject().running().decode(3, 29);
+  filled.tokens = probe(subject, "cache", 3, 24);
+  filled.decoding = subject.running().decode(3, 29);
   PassOptions options;
   options.observe = [&](const std::string& stage, const at::Tensor& value) {
     filled.stages[stage] = value.to(at::kCPU).clone();
@@ -230,14 +229,14 @@ Filled fill_cache() {
   return filled;
 }
 
-at::Tensor some_heads() {
-  const auto& s = subject().specification();
+at::Tensor some_heads(Subject& subject) {
+  const auto& s = subject.specification();
   const auto elements = 3 * 7 * s.num_key_value_heads * s.head_size();
   return at::arange(elements, at::kDouble).sin().view({3, 7, s.num_key_value_heads, s.head_size()});
 }
 
-at::Tensor some_upstream(std::int64_t factor) {
-  const auto x = some_heads();
+at::Tensor some_upstream(Subject& subject, std::int64_t factor) {
+  const auto x = some_heads(subject);
   return at::arange(x.numel() * factor, at::kDouble)
       .cos()
       .view({x.size(0), x.size(1), x.size(2) * factor, x.size(3)});

@@ -1,11 +1,10 @@
-// What every suite is written with: the subject under judgement, and checks that record what they saw.
+// The candidate under judgement, the weights it is judged on, and what exact and rounded passes make of them.
 #pragma once
 
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
 
-#include <catch2/catch_test_macros.hpp>
 #include <functional>
 #include <optional>
 #include <string>
@@ -16,9 +15,6 @@
 #include "harness/evidence/golden.hpp"
 #include "harness/evidence/replay.hpp"
 #include "harness/judging/recorder.hpp"
-
-// A test of the requirement `id` of fixtures/requirements.json. The tag ties the two together.
-#define REQUIREMENT(id, title) TEST_CASE(id ": " title, "[" id "]")
 
 namespace plumbline {
 
@@ -51,7 +47,7 @@ class Subject {
   // The specification's parameters that the candidate does not have.
   const std::set<std::string>& lacking() const { return lacking_; }
   // Loads these from now on, by canonical name.
-  void use_weights(Weights weights) { weights_ = std::move(weights), loaded_ = false; }
+  void use_weights(Weights weights);
   // Measures rounding on a reference with these weights: the candidate's own do not fit the specification.
   void measure_rounding_on(Weights weights);
   bool measures_elsewhere() const { return elsewhere_.has_value(); }
@@ -62,11 +58,15 @@ class Subject {
   // candidate's type. Their difference is the rounding noise in which tolerances are given.
   const Model& exact();
   const Model& rounded();
+  // The weights of both, in float64 on the CPU.
+  const Weights& exact_weights();
 
   // What two honest evaluations of the same stage may differ by.
   Tolerance noise(const std::string& stage, const at::Tensor& expected);
 
  private:
+  void forget_what_depends_on_weights();
+
   Candidate& candidate_;
   Specification specification_;
   std::optional<Golden> golden_;
@@ -76,75 +76,17 @@ class Subject {
   std::optional<Weights> weights_, elsewhere_;
   bool loaded_ = false;
   std::unique_ptr<Model> exact_, rounded_;
+  std::optional<Weights> exact_weights_;
   struct Noise {
     double worst = 0, whole = 0;  // relative to the largest element, and to the root mean square
   };
   std::map<std::string, Noise> relative_noise_;
 };
 
-// The subject of this run.
-Subject& subject();
-void set_subject(Subject* subject);
-
-// Token batches of the running specification, deterministic.
-Tokens probe(const std::string& name, std::int64_t batch, std::int64_t length);
-Tokens standard_probe();  // 1 x 24, no dimension of any specification
-Tokens rows(const Tokens& tokens, std::int64_t row);
-
 // What our own model shows of a full pass, in float64.
 Stages stages_of(const Model& model, const Tokens& tokens);
 
-// A pass in training mode, dropout 0.
-PassOptions in_training();
-
-// Running the candidate.
-at::Tensor logits(const Tokens& tokens, PassOptions options = {});  // (B, T, V)
-Stages observe(const Tokens& tokens, PassOptions options = {});
-// The same tokens through the cache, in chunks of the given sizes: the logits of all, and the stages joined
-// so that they read like those of one full pass.
-at::Tensor cached_logits(const Tokens& tokens, const std::vector<std::int64_t>& chunks);
-Stages observe_cached(const Tokens& tokens, const std::vector<std::int64_t>& chunks);
-std::vector<std::int64_t> one_by_one(std::int64_t prefill, std::int64_t length);
-// `sequence` in the middle of two others, of which one is as long as `width` and the other a little shorter,
-// padded to that on one side; its own logits.
-at::Tensor padded_logits(const Tokens& sequence, std::int64_t width, Padding side, PassOptions options = {});
-
-// Which keys each query of a batch without padding may see: (B, 1, T, T) bool.
-at::Tensor allowed_in(const Tokens& tokens);
-
 // "scores" of "layers.3.scores".
 std::string kind_of(const std::string& stage);
-
-// A stage in float64. Errors: NotShown when it was not shown.
-at::Tensor shown(const Stages& stages, const std::string& name);
-
-// Checks. Each records what it saw under the running requirement and fails the test where it does not hold.
-void expect(reports::Check check);
-void expect_close(const std::string& what, const at::Tensor& actual, const at::Tensor& expected,
-                  const Tolerance& tolerance);
-void expect_equal(const std::string& what, const std::string& actual, const std::string& expected);
-void expect_equal(const std::string& what, std::int64_t actual, std::int64_t expected);
-// The largest difference is at least `least`: something must show.
-void expect_differs(const std::string& what, const at::Tensor& one, const at::Tensor& other, double least,
-                    const std::string& why);
-void expect_that(bool holds, const std::string& what, const std::string& actual, const std::string& expected);
-// `actual` is `right` within the tolerance. A probe on which right and a known wrong cannot be told apart, at
-// least ten times the tolerance, is an error of the evidence and not a pass.
-void expect_told_apart(const std::string& what, const at::Tensor& actual, const at::Tensor& right,
-                       const std::vector<std::pair<std::string, at::Tensor>>& wrong,
-                       const Tolerance& tolerance);
-// What a stage should be for the inputs that were shown, with each element's own bound. Errors: NotShown.
-Replayed replayed(const std::string& stage, const Stages& shown, const Tokens& tokens,
-                  std::int64_t first_position = 0);
-// Every shown stage of these names, in every layer, is what its own inputs call for.
-void expect_replayed(const std::vector<std::string>& stages, const Stages& shown, const Tokens& tokens,
-                     const std::string& mode, std::int64_t first_position = 0);
-
-// The replay of a stage of a pass that was asked for outside a check; empty when its inputs were not shown.
-std::optional<Replayed> try_replay(const std::string& stage, const Stages& shown, const Tokens& tokens,
-                                   std::int64_t first_position = 0);
-
-// The test ends here: the requirement could have been shown and was not.
-[[noreturn]] void not_assessed(const std::string& reason);
 
 }  // namespace plumbline

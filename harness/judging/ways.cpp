@@ -18,13 +18,13 @@ std::string in_words(std::int64_t length) {
 }
 
 // Lengths at which code has been seen to do something else; 24 is no size of any specification.
-std::set<std::int64_t> lengths() {
-  const auto& s = subject().specification();
+std::set<std::int64_t> lengths(Subject& subject) {
+  const auto& s = subject.specification();
   return {1, 2, s.num_key_value_heads, s.num_attention_heads, 24, 100};
 }
 
-Tokens of_length(std::int64_t length) {
-  return length == 24 ? standard_probe() : probe("length", 1, length);
+Tokens of_length(Subject& subject, std::int64_t length) {
+  return length == 24 ? standard_probe(subject) : probe(subject, "length", 1, length);
 }
 
 bool is_block(const std::string& name) {
@@ -33,8 +33,8 @@ bool is_block(const std::string& name) {
 
 // The weights with every block silenced except those whose output projection has this prefix: what a silenced
 // one adds to the residual stream is 0.
-Weights only(const std::string& prefix) {
-  auto weights = subject().weights();
+Weights only(Subject& subject, const std::string& prefix) {
+  auto weights = subject.weights();
   for (auto& [name, values] : weights)
     if (is_block(name) && (prefix.empty() || !name.starts_with(prefix))) values = at::zeros_like(values);
   return weights;
@@ -42,57 +42,64 @@ Weights only(const std::string& prefix) {
 
 }  // namespace
 
-std::vector<StageRun> stage_runs() {
-  const auto pass = [](const Tokens& tokens) { return observe(tokens); };
+std::vector<StageRun> stage_runs(Subject& of) {
+  const auto pass = [](Subject& subject, const Tokens& tokens) { return observe(subject, tokens); };
   std::vector<StageRun> all = {
-      {"evaluation", "evaluation", standard_probe(), pass},
-      {"training", "training", standard_probe(),
-       [](const Tokens& tokens) { return observe(tokens, in_training()); }},
-      {"prefill and decoding", "cache", standard_probe(),
-       [](const Tokens& tokens) { return observe_cached(tokens, one_by_one(kPrefill, tokens.ids.size(1))); }},
+      {"evaluation", "evaluation", standard_probe(of), pass},
+      {"training", "training", standard_probe(of),
+       [](Subject& subject, const Tokens& tokens) { return observe(subject, tokens, in_training()); }},
+      {"prefill and decoding", "cache", standard_probe(of),
+       [](Subject& subject, const Tokens& tokens) {
+         return observe_cached(subject, tokens, one_by_one(kPrefill, tokens.ids.size(1)));
+       }},
   };
-  all.push_back({"long decoding", "cache", probe("long", 1, 134), [](const Tokens& tokens) {
-                   return observe_cached(tokens, one_by_one(61, tokens.ids.size(1)));
-                 }});
-  for (const auto length : lengths())
-    all.push_back({fmt::format("evaluation of {}", in_words(length)), "evaluation", of_length(length), pass});
-  for (const auto first : {std::int64_t{300}, subject().specification().max_position_embeddings - 24}) {
-    const auto far = [first](const Tokens& tokens) {
+  all.push_back(
+      {"long decoding", "cache", probe(of, "long", 1, 134), [](Subject& subject, const Tokens& tokens) {
+         return observe_cached(subject, tokens, one_by_one(61, tokens.ids.size(1)));
+       }});
+  for (const auto length : lengths(of))
+    all.push_back(
+        {fmt::format("evaluation of {}", in_words(length)), "evaluation", of_length(of, length), pass});
+  for (const auto first : {std::int64_t{300}, of.specification().max_position_embeddings - 24}) {
+    const auto far = [first](Subject& subject, const Tokens& tokens) {
       PassOptions options;
       options.first_position = first;
-      return observe(tokens, options);
+      return observe(subject, tokens, options);
     };
-    all.push_back(
-        {fmt::format("evaluation from position {}", first), "first_position", standard_probe(), far, first});
+    all.push_back({fmt::format("evaluation from position {}", first), "first_position", standard_probe(of),
+                   far, first});
   }
   return all;
 }
 
-std::vector<LogitsRun> logits_runs() {
-  const auto pass = [](const Tokens& tokens) { return logits(tokens); };
+std::vector<LogitsRun> logits_runs(Subject& of) {
+  const auto pass = [](Subject& subject, const Tokens& tokens) { return logits(subject, tokens); };
   const auto in = [](const std::vector<std::int64_t>& chunks) {
-    return [chunks](const Tokens& tokens) { return cached_logits(tokens, chunks); };
+    return
+        [chunks](Subject& subject, const Tokens& tokens) { return cached_logits(subject, tokens, chunks); };
   };
   const auto padded = [](Padding side) {
-    return [side](const Tokens& tokens) { return padded_logits(tokens, tokens.ids.size(1) + 5, side); };
+    return [side](Subject& subject, const Tokens& tokens) {
+      return padded_logits(subject, tokens, tokens.ids.size(1) + 5, side);
+    };
   };
-  const auto standard = standard_probe();
+  const auto standard = standard_probe(of);
   std::vector<LogitsRun> all;
-  for (const auto length : lengths())
-    all.push_back({in_words(length), "evaluation", of_length(length), pass});
-  const auto longest = std::min<std::int64_t>(600, subject().specification().max_position_embeddings - 4);
+  for (const auto length : lengths(of))
+    all.push_back({in_words(length), "evaluation", of_length(of, length), pass});
+  const auto longest = std::min<std::int64_t>(600, of.specification().max_position_embeddings - 4);
   const std::vector<LogitsRun> others = {
-      {in_words(longest), "evaluation", probe("longest", 1, longest), pass},
-      {"a batch of 5", "evaluation", probe("five", 5, 21), pass},
+      {in_words(longest), "evaluation", probe(of, "longest", 1, longest), pass},
+      {"a batch of 5", "evaluation", probe(of, "five", 5, 21), pass},
       {"padding on the right", "padding.right", standard, padded(Padding::right)},
       {"padding on the left", "padding.left", standard, padded(Padding::left)},
       {"training mode", "training", standard,
-       [](const Tokens& tokens) { return logits(tokens, in_training()); }},
+       [](Subject& subject, const Tokens& tokens) { return logits(subject, tokens, in_training()); }},
       {"prefill", "cache", standard, in({24})},
       {"decoding after a prefill", "cache", standard, in(one_by_one(kPrefill, 24))},
       {"decoding from one token", "cache", standard, in(one_by_one(1, 24))},
-      {"decoding of 134 tokens", "cache", probe("long", 1, 134), in(one_by_one(61, 134))},
-      {fmt::format("4 tokens after {}", longest), "cache", probe("longest", 1, longest + 4),
+      {"decoding of 134 tokens", "cache", probe(of, "long", 1, 134), in(one_by_one(61, 134))},
+      {fmt::format("4 tokens after {}", longest), "cache", probe(of, "longest", 1, longest + 4),
        in(one_by_one(longest, longest + 4))},
       {"prefill in chunks", "cache.chunks", standard, in({10, 9, 5})},
   };
@@ -121,13 +128,14 @@ reports::Situation tried(const std::string& name,
 }
 
 std::vector<reports::Situation> block_by_block(
+    Subject& subject,
     const std::function<reports::Check(const std::string& what, const Weights& weights)>& judge) {
   const auto with = [&](const std::string& name, const std::string& prefix) {
-    return tried(name, [&](const std::string& what) { return judge(what, only(prefix)); });
+    return tried(name, [&](const std::string& what) { return judge(what, only(subject, prefix)); });
   };
   std::vector<reports::Situation> all{with(reports::every_block_silenced, "")};
   if (!all.front().check.within) return all;
-  for (std::int64_t layer = 0; layer < subject().specification().num_hidden_layers; ++layer) {
+  for (std::int64_t layer = 0; layer < subject.specification().num_hidden_layers; ++layer) {
     const auto prefix = fmt::format("model.layers.{}.", layer);
     all.push_back(with(fmt::format("the attention of layer {} alone", layer), prefix + "self_attn.o_proj"));
     all.push_back(with(fmt::format("the feed-forward of layer {} alone", layer), prefix + "mlp.down_proj"));

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "harness/judging/subject.hpp"
+#include "harness/judging/passes.hpp"
 
 namespace plumbline {
 
@@ -13,18 +13,18 @@ namespace plumbline {
 struct StageRun {
   std::string name, needs;  // needs: what a candidate has to declare
   Tokens tokens;
-  std::function<Stages(const Tokens&)> show;
+  std::function<Stages(Subject&, const Tokens&)> show;
   std::int64_t first_position = 0;
 };
-std::vector<StageRun> stage_runs();
+std::vector<StageRun> stage_runs(Subject& subject);
 
 // A way to run the model that ends in logits, and the tokens they are of.
 struct LogitsRun {
   std::string name, needs;
   Tokens tokens;
-  std::function<at::Tensor(const Tokens&)> logits;
+  std::function<at::Tensor(Subject&, const Tokens&)> logits;
 };
-std::vector<LogitsRun> logits_runs();
+std::vector<LogitsRun> logits_runs(Subject& subject);
 
 // A check of nothing, with the reason.
 reports::Check impossible(const std::string& what, const std::exception& error);
@@ -35,6 +35,7 @@ reports::Situation tried(const std::string& name,
 // Judges the model with every block silenced (what it adds to the residual stream is 0) and then, if that is
 // right, with all silenced but one, for each.
 std::vector<reports::Situation> block_by_block(
+    Subject& subject,
     const std::function<reports::Check(const std::string& what, const Weights& weights)>& judge);
 
 }  // namespace plumbline

@@ -1,0 +1,49 @@
+#include "harness/cli/commands.hpp"
+
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "harness/candidate/reference.hpp"
+#include "harness/cli/arguments.hpp"
+#include "harness/system/output.hpp"
+#include "harness/system/visible.hpp"
+#include "suites/catch2_bridge.hpp"
+
+namespace plumbline {
+namespace {
+
+// Prints what becomes of the claims of chapter 11. Returns 0, or 3 where one could not be decided.
+int run_claims(const std::filesystem::path& data) {
+  constexpr int chapter = 11, width = 96;
+  const auto prepared = prepare({}, data);
+  const auto reference = make_reference("reference", {prepared.specification, {}}, prepared.type, at::kCPU);
+  Recorder recorder(read_requirements(data / "fixtures" / "requirements.json"), "reference");
+  Subject subject(*reference, prepared.specification, std::nullopt, data / "fixtures", recorder);
+  std::vector<std::string> ids;
+  for (const auto& claim : of_chapter(recorder, chapter)) ids.push_back(claim.id);
+  judge(subject, ids, {[](const auto&, const auto&) {}, [](const auto&) {}});
+  bool sound = true;
+  for (const auto& claim : of_chapter(recorder, chapter)) {
+    print_out("{}  {}\n", claim.id, claim.statement);
+    const auto said =
+        claim.verdict == reports::Verdict::pass
+            ? claim.finding
+            : fmt::format("not decided: {}", claim.reason.empty() ? claim.finding : claim.reason);
+    for (const auto& line : reports::wrap(said, width)) print_out("         {}\n", line);
+    sound = sound && claim.verdict == reports::Verdict::pass;
+  }
+  return sound ? 0 : 3;
+}
+
+}  // namespace
+
+void add_claims(Command& all) {
+  auto command = all.command("claims", "What becomes of nine claims about MiniMind2-Small, with the figures");
+  command.runs([](const Circumstance& circumstance) { return run_claims(circumstance.data); });
+}
+
+}  // namespace plumbline

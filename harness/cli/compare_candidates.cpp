@@ -1,0 +1,74 @@
+#include "harness/cli/compare_candidates.hpp"
+
+#include <fmt/format.h>
+
+#include <chrono>
+
+#include "harness/comparison/comparison.hpp"
+#include "harness/judging/run_requirement.hpp"
+#include "harness/result/conclusion_of_stages.hpp"
+#include "reports/terminal.hpp"
+
+namespace plumbline {
+namespace {
+
+constexpr const char* kRequirements = "comparison.json";
+
+void look_at_chapter(Recorder& recorder, Comparison& comparison, const reports::Chapter& chapter,
+                     reports::Terminal& terminal) {
+  const Progress progress{
+      [&](const std::string& id, const std::string& title) { terminal.requirement_begin(id, title); },
+      [&](const reports::Requirement& judged) { terminal.requirement_end(judged); }};
+  const auto requirements = of_chapter(recorder, chapter.number);
+  terminal.chapter_begin(chapter, static_cast<int>(requirements.size()));
+  for (const auto& requirement : requirements) {
+    if (requirement.verdict == reports::Verdict::not_applicable)
+      terminal.requirement_end(requirement);
+    else
+      run_requirement(recorder, progress, requirement.id, requirement.statement,
+                      [&] { comparison.look(requirement.id); });
+  }
+  terminal.chapter_end();
+}
+
+reports::Localisation localised(Comparison& comparison, const reports::Result& result) try {
+  return comparison.localise(reports::first_failed(result.requirements));
+} catch (const std::exception& error) {
+  return {{}, {}, {}, "not assessed: " + one_line(error)};
+}
+
+}  // namespace
+
+int compare_candidates(const Circumstances& circumstances, std::unique_ptr<Candidate> one,
+                       std::unique_ptr<Candidate> other) {
+  using Clock = std::chrono::steady_clock;
+  const auto began = Clock::now();
+  for (auto* candidate : {one.get(), other.get()}) candidate->check_adapter();
+  const auto fixtures = circumstances.data / "fixtures";
+  Recorder recorder(read_requirements(fixtures / kRequirements), "pair");
+  Subject first(*one, circumstances.specification, std::nullopt, fixtures, recorder);
+  Subject second(*other, circumstances.specification, std::nullopt, fixtures, recorder);
+  const bool runs_code = first.can("code") && second.can("code");
+  const auto& before = one->describe();
+  reports::Result result;
+  result.header = header_of(circumstances, other->describe(), runs_code, kRequirements);
+  result.header.baseline = {before.name, before.kind, before.sha256};
+  for (const auto& note : before.notes)
+    result.header.notes.push_back(fmt::format("{}: {}", before.name, note));
+  result.chapters = recorder.chapters();
+  reports::Terminal terminal(stdout);
+  terminal.begin(result.header);
+  Comparison comparison(first, &second);
+  result.header.baseline->alone = comparison.prepare();
+  for (const auto& chapter : recorder.chapters()) look_at_chapter(recorder, comparison, chapter, terminal);
+  result.requirements = recorder.requirements();
+  result.plots = recorder.plots();
+  if (runs_code && reports::any_failed(result)) result.localisation = localised(comparison, result);
+  result.footer.seconds = std::chrono::duration<double>(Clock::now() - began).count();
+  reports::conclude(result);
+  reports::write(result, circumstances.out.string(), logs_of({one.get(), other.get()}));
+  terminal.end(result, circumstances.out.string());
+  return result.footer.status;
+}
+
+}  // namespace plumbline

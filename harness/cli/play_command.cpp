@@ -1,0 +1,19 @@
+#include <memory>
+#include <string>
+
+#include "harness/candidate/live.hpp"
+#include "harness/cli/commands.hpp"
+
+namespace plumbline {
+
+void add_play(Command& all) {
+  auto command = all.command("play", "Answer the candidate protocol from a recording");
+  const auto file = std::make_shared<std::string>();
+  command.option("recording", *file, "an .h5 file").required();
+  command.runs([file](const Circumstance&) {
+    play_recording(*file);
+    return 0;
+  });
+}
+
+}  // namespace plumbline

@@ -1,0 +1,226 @@
+#include "harness/cli/sample.hpp"
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+
+#include "harness/candidate/protocol.hpp"
+#include "harness/cli/progress.hpp"
+#include "harness/evidence/safetensors.hpp"
+#include "harness/system/child.hpp"
+#include "harness/system/error.hpp"
+#include "harness/system/files.hpp"
+#include "harness/system/json.hpp"
+#include "harness/system/output.hpp"
+#include "harness/text/lines.hpp"
+#include "harness/text/samples.hpp"
+
+namespace plumbline {
+namespace {
+
+namespace fs = std::filesystem;
+constexpr std::uint64_t kMostPromptBytes = 256ull << 20;
+
+// What stands in the file, and its ids.
+struct Prompt {
+  Json given;  // a string, or null where the prompt is ids alone
+  std::vector<Token> ids;
+};
+
+// texts -> lists of ids, or lists of ids -> texts.
+class Tokenizer {
+ public:
+  explicit Tokenizer(const SamplingRun& run) : run_(run) {}
+
+  Json encode(const Json& texts) const { return converted("encode", texts); }
+  Json decode(const Json& ids) const { return converted("decode", ids); }
+
+ private:
+  Json converted(const std::string& action, const Json& values) const {
+    const auto file = printable(run_.tokenizer);
+    sha256_of_file(run_.tokenizer);  // says what is wrong where it is no file that can be read
+    const TemporaryDirectory place;
+    const auto in = place.path() / "in.json", out = place.path() / "out.json";
+    write_atomically(in, values.dump({.ascii = true}));
+    ChildLimits limits;
+    limits.address_space_bytes = 16ull << 30;
+    // A package that the launcher brings, after whatever the user has.
+    const char *own = std::getenv("PYTHONPATH"), *brought = std::getenv("PLUMBLINE_TOKENIZERS");
+    const std::string path =
+        fmt::format("{}{}{}", own == nullptr ? "" : own, own != nullptr && brought != nullptr ? ":" : "",
+                    brought == nullptr ? "" : brought);
+    Environment environment{{"TOKENIZERS_PARALLELISM", "false"}};
+    if (!path.empty()) environment.emplace_back("PYTHONPATH", path);
+    const auto child = run_child({run_.python, (run_.scripts / "tokenize_text.py").string(), action,
+                                  fs::absolute(run_.tokenizer).string(), in.string(), out.string()},
+                                 limits, environment);
+    Json report;
+    try {
+      report = parse_json(child.output, file);
+    } catch (const InputError&) {
+      // Killed before it could report; the message below says how it ended.
+    }
+    if (report.is_object() && report.contains("error"))
+      throw InputError(fmt::format("{}: {}", file, printable(report["error"].get<std::string>(), 500)));
+    if (!child.succeeded())
+      throw InputError(fmt::format(
+          "{}: the process that reads it {}", file,
+          child.timed_out ? "took too long"
+          : child.signal != 0
+              ? fmt::format("was ended by signal {}", child.signal)
+              : fmt::format("ended with status {}: {}", child.exit_code, printable(child.errors, 300))));
+    auto answer = parse_json(read_text(out, kMostPromptBytes), file);
+    if (!answer.is_array() || answer.size() != values.size())
+      throw InputError(fmt::format("{}: gave {} answers for {} texts", file, answer.size(), values.size()));
+    return answer;
+  }
+
+  const SamplingRun& run_;
+};
+
+Prompt prompt_of(const Json& object, const std::string& where) {
+  if (!object.is_object())
+    throw InputError(fmt::format("{}: expected a JSON object with 'ids' or 'prompt'", where));
+  Prompt prompt;
+  if (object.contains("prompt") && object["prompt"].is_string()) prompt.given = object["prompt"];
+  for (const auto* name : {"prompt_ids", "ids", "prompt"})
+    if (object.contains(name) && object[name].is_array()) {
+      prompt.ids = token_ids(object[name], where, name);
+      return prompt;
+    }
+  if (prompt.given.is_null() && object.contains("text") && object["text"].is_string())
+    prompt.given = object["text"];
+  if (prompt.given.is_null()) throw InputError(fmt::format("{}: has neither 'ids' nor 'prompt'", where));
+  return prompt;
+}
+
+std::vector<Prompt> read_prompts(const SamplingRun& run) {
+  Lines lines(run.prompts);
+  const bool objects = run.prompts.ends_with(".jsonl") || run.prompts.ends_with(".json");
+  std::vector<Prompt> prompts;
+  Json texts = Json::array();
+  std::string line, wanting;
+  while (lines.next(line)) {
+    if (line.find_first_not_of(" \t") == std::string::npos) continue;
+    const auto where = fmt::format("{}: line {}", printable(run.prompts), lines.number());
+    if (!objects) require_utf8(line, where);
+    if (objects)
+      prompts.push_back(prompt_of(parse_json(line, where), where));
+    else
+      prompts.push_back({line, {}});
+    if (prompts.back().ids.empty() && prompts.back().given.is_null())
+      throw InputError(fmt::format("{}: has no tokens", where));
+    if (prompts.back().ids.empty()) {
+      if (wanting.empty()) wanting = where;
+      texts.push_back(prompts.back().given);
+    }
+  }
+  if (prompts.empty()) throw InputError(fmt::format("{}: holds no prompt", printable(run.prompts)));
+  if (texts.empty()) return prompts;
+  if (run.tokenizer.empty())
+    throw InputError(
+        fmt::format("{}: is text; name the model's tokenizer with --tokenizer FILE, or give 'ids'", wanting));
+  const auto encoded = Tokenizer(run).encode(texts);
+  std::size_t next = 0;
+  for (auto& prompt : prompts)
+    if (prompt.ids.empty()) prompt.ids = token_ids(encoded[next++], printable(run.tokenizer), "ids");
+  return prompts;
+}
+
+// A batch of caches, in float32, has to fit into memory before anything is generated.
+void require_room(const std::vector<Prompt>& prompts, const GenerationOptions& options,
+                  const Specification& s) {
+  std::size_t longest = 0;
+  for (const auto& prompt : prompts) longest = std::max(longest, prompt.ids.size());
+  const auto rows =
+      std::min<std::int64_t>(options.batch, static_cast<std::int64_t>(prompts.size()) * options.samples);
+  const auto bytes = 8.0 * static_cast<double>(rows) *
+                     static_cast<double>(s.num_hidden_layers * s.key_value_size()) *
+                     (static_cast<double>(longest) + static_cast<double>(options.most_tokens));
+  if (bytes > static_cast<double>(most_tensor_bytes()))
+    throw InputError(
+        fmt::format("a batch of {} sequences of up to {} tokens takes {:.1f} GB of cache, and {:.1f} GB are "
+                    "to be had; use a smaller --batch or fewer --tokens",
+                    rows, static_cast<std::int64_t>(longest) + options.most_tokens, bytes / 1e9,
+                    static_cast<double>(most_tensor_bytes()) / 1e9));
+}
+
+std::int64_t stated(const Candidate& candidate, const char* key, std::int64_t otherwise) {
+  const auto& configuration = candidate.describe().configuration;
+  const auto found = configuration.find(key);
+  return found != configuration.end() && found->second.value.is_int64()
+             ? found->second.value.get<std::int64_t>()
+             : otherwise;
+}
+
+}  // namespace
+
+int sample(SamplingRun run, std::unique_ptr<Candidate> candidate, const Specification& specification) {
+  require_possible(run.options.sampling);
+  run.options.longest = stated(*candidate, "max_position_embeddings", specification.max_position_embeddings);
+  run.options.vocabulary = stated(*candidate, "vocab_size", specification.vocab_size);
+  if (run.options.end && *run.options.end >= static_cast<std::uint64_t>(run.options.vocabulary))
+    throw InputError(
+        fmt::format("--end {}: expected an id below {}", *run.options.end, run.options.vocabulary));
+  auto prompts = read_prompts(run);
+  if (!run.tokenizer.empty()) Tokenizer(run).encode(Json::array());  // not at the end of a long run
+  require_room(prompts, run.options, specification);
+  std::vector<std::vector<Token>> ids;
+  for (const auto& prompt : prompts) ids.push_back(prompt.ids);
+  const auto begin = std::chrono::steady_clock::now();
+  std::vector<Generated> generated;
+  try {
+    Progress progress;
+    generated = generate(*candidate, ids, run.options, [&](std::int64_t done, std::int64_t most) {
+      progress.tell(static_cast<double>(done) / static_cast<double>(std::max<std::int64_t>(most, 1)),
+                    fmt::format(" of at most {} tokens, {:.0f} a second", most,
+                                static_cast<double>(done) / std::max(progress.seconds(), 1e-9)));
+    });
+  } catch (const CandidateFailed& failed) {
+    throw InputError(failed.what());
+  } catch (const NotShown& why) {
+    throw InputError(fmt::format("{}: cannot be sampled: {}", candidate->describe().name, why.what()));
+  } catch (const CacheOverrun& why) {
+    throw InputError(fmt::format("{}: its cache is too small: {}", candidate->describe().name, why.what()));
+  }
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  Json texts;
+  if (!run.tokenizer.empty()) {
+    Json all = Json::array();
+    for (const auto& one : generated) all.push_back(one.tokens);
+    texts = Tokenizer(run).decode(all);
+  }
+  const auto& sampling = run.options.sampling;
+  const Json settings = {{"temperature", sampling.temperature},
+                         {"top_k", sampling.top_k},
+                         {"top_p", sampling.top_p},
+                         {"repetition_penalty", sampling.repetition_penalty},
+                         {"seed", run.options.seed},
+                         {"most_tokens", run.options.most_tokens}};
+  AtomicFile file(run.output);
+  std::size_t tokens = 0, ended = 0;
+  for (std::size_t i = 0; i < generated.size(); ++i) {
+    const auto& prompt = prompts[i / static_cast<std::size_t>(run.options.samples)];
+    Json line = {{"prompt_ids", prompt.ids},
+                 {"ids", generated[i].tokens},
+                 {"strategy", sampling.strategy()},
+                 {"sampling", settings},
+                 {"margin", generated[i].least_margin},
+                 {"candidate", printable(candidate->describe().name)}};
+    if (!prompt.given.is_null()) line["prompt"] = prompt.given;
+    if (run.options.end) line["ended"] = generated[i].ended;
+    if (!texts.is_null()) line["text"] = texts[i];
+    file.write(line.dump({.replace = true}) + "\n");
+    tokens += generated[i].tokens.size();
+    ended += generated[i].ended ? 1 : 0;
+  }
+  file.commit();
+  print_out("{} samples of {} prompts, {} tokens in {:.1f} s, {:.0f} a second{}\n   {}\n", generated.size(),
+            prompts.size(), tokens, seconds, static_cast<double>(tokens) / std::max(seconds, 1e-9),
+            run.options.end ? fmt::format("; {} ended of themselves", ended) : "", printable(run.output));
+  return 0;
+}
+
+}  // namespace plumbline

@@ -1,0 +1,210 @@
+#include "harness/cli/verify.hpp"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <set>
+#include <tuple>
+
+#include "harness/comparison/comparison.hpp"
+#include "harness/diagnosis/diagnosis.hpp"
+#include "harness/judging/locate.hpp"
+#include "harness/result/waivers.hpp"
+#include "harness/result/words.hpp"
+#include "harness/system/error.hpp"
+#include "harness/system/files.hpp"
+#include "harness/system/output.hpp"
+#include "harness/system/visible.hpp"
+#include "reports/merge.hpp"
+#include "reports/terminal.hpp"
+#include "suites/catch2_bridge.hpp"
+
+namespace plumbline {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr double kSecondsOfDiagnosis = 20;
+constexpr const char* kRequirements = "requirements.json";
+
+// What is to be judged, and what of it by this run.
+struct Plan {
+  Recorder recorder;
+  std::optional<Golden> golden;
+  std::vector<reports::Waiver> waivers;
+  std::set<int> chapters;     // that were asked for; empty: all
+  std::set<std::string> own;  // requirements of this shard
+  bool runs_code = false;
+};
+
+// What this run, for all that the candidate is, can never show.
+void exclude_what_cannot_be(Recorder& recorder, const Verification& verification) {
+  recorder.declare(verification.candidate->capabilities());
+  if (!verification.specification.tie_word_embeddings)
+    recorder.exclude("PAR-7", "this specification's output head is a matrix of its own");
+  if (verification.dtype == "bf16" && verification.candidate->capabilities().contains("code"))
+    for (const auto* id : {"NUM-1", "NUM-2", "NUM-3", "TRN-4"})
+      recorder.exclude(id,
+                       "golden tensors are judged in float32: in bfloat16 roundings add up beyond them over "
+                       "a pass, and NUM-4 replays each stage instead");
+  // Logits of variance v make the loss ln V + v/2.
+  const auto& s = verification.specification;
+  const auto& rows = s.tie_word_embeddings ? s.initialization.embedding : s.initialization.head;
+  const double deviation = rows.deviation(s.hidden_size);
+  if (deviation * deviation * static_cast<double>(s.hidden_size) / 2 > 0.25)
+    recorder.exclude("TRN-1", "by this specification's initialisation the loss starts far above ln V");
+  if (verification.dtype == "bf16") {
+    recorder.exclude("TRN-5", "in bfloat16 a step is smaller than the rounding of what it changes");
+    for (const auto* id : {"TXT-1", "TXT-2", "TXT-3", "TXT-6", "TXT-7"})
+      recorder.exclude(id, "in bfloat16 rounding decides between tokens that are about as likely");
+  }
+}
+
+// Golden tensors, for code that can be run. Errors: InputError where --golden has none of this specification.
+std::optional<Golden> golden_for(const Verification& verification) {
+  const bool own = verification.golden.empty();
+  auto golden =
+      Golden::open(own ? verification.data / "golden" : verification.golden, verification.specification);
+  if (!own && !golden)
+    throw InputError(fmt::format(
+        "--golden {}: lists no tensors for '{}'; `./plumbline golden make --spec FILE --out DIR` makes them",
+        verification.golden.string(), verification.specification.name));
+  return golden;
+}
+
+Plan plan(const Verification& verification) {
+  auto& candidate = *verification.candidate;
+  const auto kind = candidate.describe().kind;
+  const bool runs_code = candidate.capabilities().contains("code");
+  auto golden = runs_code ? golden_for(verification) : std::nullopt;
+  candidate.check_adapter();
+  Plan plan{Recorder(read_requirements(verification.data / "fixtures" / kRequirements), kind),
+            std::move(golden),
+            {},
+            {},
+            {},
+            runs_code};
+  exclude_what_cannot_be(plan.recorder, verification);
+  for (const auto& word : verification.only) try {
+      plan.chapters.insert(plan.recorder.chapter(word));
+    } catch (const InputError& error) {
+      throw InputError(fmt::format("--only {}: {}", printable(word, 40), error.what()));
+    }
+  std::vector<std::string> ids;
+  for (const auto& requirement : plan.recorder.requirements()) ids.push_back(requirement.id);
+  if (!verification.waivers.empty())
+    plan.waivers = reports::read_waivers(verification.waivers, {ids.begin(), ids.end()});
+  const auto named = verification.shard ? reports::of_shard(ids, *verification.shard) : ids;
+  plan.own = {named.begin(), named.end()};
+  for (const auto& id : ids)
+    if (!plan.own.contains(id)) plan.recorder.leave_out(id, reports::left_to_others(*verification.shard));
+  for (const auto& requirement : plan.recorder.requirements())
+    if (!plan.chapters.empty() && !plan.chapters.contains(requirement.chapter))
+      plan.recorder.leave_out(requirement.id, reports::outside_only);
+  return plan;
+}
+
+reports::Header header_of_plan(const Verification& verification, const Plan& plan) {
+  auto header = header_of(verification, verification.candidate->describe(), plan.runs_code, kRequirements);
+  header.shard = verification.shard;
+  header.waivers = plan.waivers;
+  if (!plan.chapters.empty()) header.scope = fmt::format("chapter {}", fmt::join(plan.chapters, ", "));
+  return header;
+}
+
+void judge_chapter(Subject& subject, const Plan& plan, const reports::Chapter& chapter,
+                   reports::Terminal& terminal) {
+  auto requirements = of_chapter(subject.recorder(), chapter.number);
+  std::erase_if(requirements, [&](const auto& requirement) { return !plan.own.contains(requirement.id); });
+  if (requirements.empty()) return;
+  terminal.chapter_begin(chapter, static_cast<int>(requirements.size()));
+  std::vector<std::string> applicable;
+  for (const auto& requirement : requirements) {
+    if (requirement.verdict == reports::Verdict::not_applicable)
+      terminal.requirement_end(requirement);
+    else
+      applicable.push_back(requirement.id);
+  }
+  judge(subject, applicable,
+        {[&](const std::string& id, const std::string& title) { terminal.requirement_begin(id, title); },
+         [&](const reports::Requirement& judged) { terminal.requirement_end(judged); }});
+  terminal.chapter_end();
+}
+
+// A diagnosis asks what all that failed points to, in a shard as in one run: what other shards judge is
+// looked at before it, without a word.
+void look_at_the_rest(Subject& subject, const Plan& plan) {
+  std::vector<std::string> rest;
+  for (const auto& requirement : subject.recorder().requirements())
+    if (!plan.own.contains(requirement.id) && requirement.verdict != reports::Verdict::not_applicable)
+      rest.push_back(requirement.id);
+  print_out("   what other shards judge is looked at for the diagnosis, too (not with --no-diagnosis)\n");
+  std::fflush(stdout);
+  judge(subject, rest, {[](const auto&, const auto&) {}, [](const auto&) {}});
+}
+
+reports::Result judge_all(Subject& subject, const Plan& plan, reports::Result result,
+                          reports::Terminal& terminal) {
+  for (const auto& chapter : subject.recorder().chapters())
+    if (plan.chapters.empty() || plan.chapters.contains(chapter.number))
+      judge_chapter(subject, plan, chapter, terminal);
+  result.requirements = subject.recorder().requirements();
+  result.plots = subject.recorder().plots();
+  return result;
+}
+
+// Of code that failed, where; of that, and of weights without code, why.
+reports::Result explain(Subject& subject, const Verification& verification, const Plan& plan,
+                        reports::Result result) {
+  const bool failed = reports::any_failed(result);
+  if (plan.runs_code && failed) {
+    if (verification.diagnosing && verification.shard) look_at_the_rest(subject, plan);
+    result.localisation = localise(subject);
+  }
+  const bool weights_alone = !plan.runs_code && plan.chapters.empty();
+  if (verification.diagnosing && (weights_alone || (plan.runs_code && failed)))
+    result.diagnosis = diagnose(subject, kSecondsOfDiagnosis, result.localisation, verification.left_out);
+  return result;
+}
+
+// What the candidate has to say at the end; empty: nothing.
+std::string closing_note(const Verification& verification, const reports::Result& result) {
+  const auto& candidate = *verification.candidate;
+  const auto& [name, notes, kind] =
+      std::tie(candidate.describe().name, candidate.describe().notes, candidate.describe().kind);
+  if (kind == "reference" && name.starts_with("defect:") && notes.empty() && !reports::any_failed(result) &&
+      !verification.shard)
+    return fmt::format("nothing failed {}: it changes nothing there, or nothing that was asked", name);
+  return verification.candidate->closing_note();
+}
+
+}  // namespace
+
+int verify(Verification verification) {
+  const auto began = Clock::now();
+  auto planned = plan(verification);
+  Subject subject(*verification.candidate, verification.specification, std::move(planned.golden),
+                  verification.data / "fixtures", planned.recorder);
+  reports::Result result;
+  result.header = header_of_plan(verification, planned);
+  result.chapters = planned.recorder.chapters();
+  reports::Terminal terminal(stdout);
+  terminal.begin(result.header);
+  result = judge_all(subject, planned, std::move(result), terminal);
+  result = explain(subject, verification, planned, std::move(result));
+  if (verification.for_recording) Comparison(subject, nullptr).ask_everything();
+  result.footer.seconds = std::chrono::duration<double>(Clock::now() - began).count();
+  const auto closing = closing_note(verification, result);
+  auto& notes = result.header.notes;
+  if (!closing.empty() && std::find(notes.begin(), notes.end(), closing) == notes.end())
+    notes.push_back(closing);
+  reports::conclude(result);
+  reports::write(result, verification.out.string(), logs_of({verification.candidate.get()}));
+  terminal.end(result, verification.out.string());
+  if (!closing.empty()) print_out("   {}\n", closing);
+  return result.footer.status;
+}
+
+}  // namespace plumbline

@@ -1,0 +1,85 @@
+#include "harness/comparison/pair.hpp"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <set>
+
+#include "harness/candidate/void_parameters.hpp"
+#include "harness/diagnosis/observations.hpp"
+#include "harness/judging/own_text.hpp"
+#include "harness/result/conclusion_of_stages.hpp"
+#include "harness/result/words.hpp"
+#include "harness/system/files.hpp"
+
+namespace plumbline {
+
+void Pair::text_of_one(Subject& writer, Subject& judge) {
+  if (!writer.can("generate.greedy"))
+    not_assessed(fmt::format("{} alone writes text, and only greedy text can be held to the other's logits",
+                             name(writer)));
+  if (judge.candidate().usage()) {
+    const auto text = ask(writer, [](Subject& subject) {
+      return own_text(subject, own_prompts(subject, 3), greedy(), 12).tokens;
+    });
+    const bool follows = ask(judge, [&](Subject& subject) {
+      return follows_its_logits(subject, own_prompts(subject, 3), text, 1);
+    });
+    expect_text(
+        fmt::format("greedy text of {} is the likeliest by the logits of {}", name(writer), name(judge)),
+        follows ? "yes" : "no", "yes");
+  } else if (!writer.can("generate.probabilities")) {
+    not_assessed(
+        fmt::format("{} alone writes text, and {} is a recording: it cannot be asked about that text",
+                    name(writer), name(judge)));
+  }
+  if (!writer.can("generate.temperature")) return;
+  if (!writer.can("generate.probabilities")) {
+    one.recorder().finding(
+        fmt::format("{} does not show what it draws from: its greedy text alone was compared", name(writer)));
+    return;
+  }
+  const auto [logits, off] =
+      ask(judge, [](Subject& subject) { return own_expected(subject, own_prompts(subject, 1)); });
+  const auto after = logits[0][-1];
+  for (const auto& way : ways_of_sampling(after)) {
+    if (!writer.can(way.needs)) continue;
+    const auto right = next_probabilities(after, own_prompts(one, 1).ids[0], way.sampling);
+    const auto drawn =
+        ask(writer, [&](Subject& subject) { return own_probabilities(subject, way.sampling); });
+    record(compare_two(
+        fmt::format("probabilities of {} at {}, by the logits of {}", name(writer), way.name, name(judge)),
+        &writer == &one ? right : drawn, &writer == &one ? drawn : right,
+        drawn_within(right, way.sampling, off)));
+  }
+}
+
+void Pair::own_texts() {
+  if (one.candidate().type() == at::kBFloat16) not_assessed(kRoundingDecides);  // nor recorded
+  if (auto* who = alone("generate")) return text_of_one(*who, who == &one ? *other : one);
+  if (other == nullptr)
+    ask(one, [](Subject& subject) { return own_expected(subject, own_prompts(subject, 1)); });
+  const double off = one.noise("logits", one.exact().forward(own_prompts(one, 1))).bound.max().item<double>();
+  for (const auto& observation : observations_of_own_text(one)) {
+    if (!can(observation.needs)) continue;
+    both(observation.ask, [&](const Weights& first, const Weights& second) {
+      for (const auto& [key, values] : first) {
+        const auto found = second.find(key);
+        const auto what = fmt::format("{}: {}", observation.name, key);
+        if (found == second.end())
+          one.recorder().not_assessed(fmt::format("{} is not shown by both", what));
+        else if (!at::isFloatingType(values.scalar_type()))
+          expect_text(what, found->second.item<std::int64_t>() == 1 ? "yes" : "no",
+                      values.item<std::int64_t>() == 1 ? "yes" : "no");
+        else
+          record(compare_two(what, found->second, values, drawn_within(values, observation.sampling, off)));
+      }
+    });
+  }
+}
+
+}  // namespace plumbline

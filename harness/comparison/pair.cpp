@@ -1,0 +1,142 @@
+#include "harness/comparison/pair.hpp"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <set>
+
+#include "harness/evidence/relation.hpp"
+#include "harness/candidate/void_parameters.hpp"
+#include "harness/result/conclusion_of_stages.hpp"
+#include "harness/result/words.hpp"
+#include "harness/system/files.hpp"
+
+namespace plumbline {
+
+reports::Check compare_two(const std::string& what, const at::Tensor& other, const at::Tensor& one,
+                           const Tolerance& tolerance) {
+  if (!same_bits(one, other) || one.numel() == 0) {
+    // A NaN that both have is none of either's.
+    const bool comparable = one.sizes() == other.sizes() && at::isFloatingType(one.scalar_type()) &&
+                            at::isFloatingType(other.scalar_type());
+    const auto neither = comparable ? one.isnan() & other.isnan() : at::Tensor();
+    const auto known = [&](const at::Tensor& x) { return comparable ? x.masked_fill(neither, 0) : x; };
+    auto check = compare(what, known(other), known(one), tolerance);
+    check.identical = false;
+    if (comparable) check.elements -= neither.sum().item<std::int64_t>();
+    for (const auto& [ours, words] : {std::pair{": got ", ": now "}, {", expected ", ", before "}})
+      if (const auto begin = check.sentence.find(ours); begin != std::string::npos)
+        check.sentence.replace(begin, std::strlen(ours), words);
+    return check;
+  }
+  reports::Check check;
+  check.what = what;
+  check.within = true;
+  check.identical = true;
+  check.elements = one.numel();
+  check.worst_difference = 0;
+  check.expected = check.actual = "the same bits";
+  check.sentence = reports::same_bits(check);
+  check.tolerance = 0;
+  check.tolerance_reason = "bit for bit";
+  return check;
+}
+
+bool same_value(const Json& a, const Json& b) {
+  return a.is_number() && b.is_number() ? a.get<double>() == b.get<double>() : a == b;
+}
+
+void Pair::record(reports::Check check) {
+  if (check.identical) ++compared, identical += *check.identical ? 1 : 0;
+  if (check.tolerance && *check.tolerance > 0 && check.worst_difference)
+    if (const double share = *check.worst_difference / *check.tolerance; share > nearest)
+      nearest = share, nearest_what = check.what;
+  one.recorder().add(std::move(check));
+}
+
+void Pair::expect_text(const std::string& what, const std::string& second, const std::string& first) {
+  auto check = compare_text(what, second, first);
+  check.sentence = reports::now_and_before(check);
+  record(std::move(check));
+}
+
+void Pair::of_both(const std::string& capability, const std::string& words) {
+  if (const auto* who = alone(capability))
+    not_assessed(fmt::format("{} alone has {}, and nothing of {} can stand for them", name(*who), words,
+                             name(who == &one ? *other : one)));
+}
+
+void Pair::conclude() {
+  if (compared == 0) return;
+  if (unseen > 0)
+    one.recorder().finding(fmt::format(
+        "what differs by less than {} of the largest logit is taken for rounding", number(unseen)));
+  one.recorder().finding(
+      compared == identical
+          ? fmt::format("bit for bit in all of {}", reports::counted(compared, "comparison"))
+          : fmt::format("bit for bit in {} of {}{}", identical, reports::counted(compared, "comparison"),
+                        nearest < 0 ? ""
+                                    : fmt::format("; nearest to what rounding allows: {}, {} of it",
+                                                  nearest_what, number(nearest))));
+}
+
+void Pair::share_weights() {
+  if (other == nullptr || shared) return;
+  if (both_load()) {
+    auto lacking = one.lacking();
+    lacking.insert(other->lacking().begin(), other->lacking().end());
+    if (!lacking.empty())
+      for (auto* whom : {&one, other}) whom->use_weights(with_void(whom->weights(), lacking));
+    shared = true;
+    return;
+  }
+  if (!one.can("load") && !other->can("load")) {
+    if (!weights_agree) weights_agree = weights_are_the_same();
+    if (!*weights_agree) throw NotShown("their weights differ, and neither of the two can be given others");
+    return;
+  }
+  auto& fixed = one.can("load") ? *other : one;
+  (one.can("load") ? one : *other).use_weights(convert(fixed.candidate().weights(), at::kFloat, at::kCPU));
+  shared = true;
+}
+
+void Pair::measure_rounding() {
+  const auto& weights = one.weights();
+  for (const auto& parameter : one.specification().parameters()) {
+    const auto found = weights.find(parameter.name);
+    if (found != weights.end() && found->second.sizes() == at::IntArrayRef(parameter.shape)) continue;
+    one.measure_rounding_on(discriminating_weights(one.specification().parameters(), 1));
+    return;
+  }
+}
+
+bool Pair::weights_are_the_same() {
+  const auto &first = one.candidate().weights(), &second = other->candidate().weights();
+  if (first.size() != second.size()) return false;
+  return std::all_of(first.begin(), first.end(), [&](const auto& entry) {
+    const auto found = second.find(entry.first);
+    return found != second.end() && same_bits(entry.second, found->second);
+  });
+}
+
+reports::Check Pair::with_weights(const std::string& what, const Weights& weights) {
+  reports::Check check;
+  check.within = other == nullptr;  // then all are to be asked
+  const auto logits_with = [&](Subject& subject) {
+    at::Tensor seen;
+    subject.with_weights(weights, [&](Candidate& candidate) {
+      seen = candidate.forward(standard_probe(subject), {}).to(at::kCPU);
+    });
+    return seen;
+  };
+  both(logits_with, [&](const at::Tensor& first, const at::Tensor& second) {
+    check = compare_two(what, second, first, one.noise("logits", first));
+  });
+  return check;
+}
+
+}  // namespace plumbline

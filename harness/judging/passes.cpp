@@ -1,0 +1,134 @@
+#include "harness/judging/passes.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "harness/evidence/closed_form.hpp"
+
+namespace plumbline {
+
+Tokens probe(Subject& subject, const std::string& name, std::int64_t batch, std::int64_t length) {
+  return {probe_tokens(name, batch, length, subject.specification().vocab_size, 1), {}, Padding::none};
+}
+
+Tokens standard_probe(Subject& subject) {
+  return probe(subject, "standard", 1, 24);
+}
+
+Tokens rows(const Tokens& tokens, std::int64_t row) {
+  return {tokens.ids.narrow(0, row, 1), {}, Padding::none};
+}
+
+at::Tensor logits(Subject& subject, const Tokens& tokens, PassOptions options) {
+  const at::NoGradGuard no_gradients;
+  return subject.running().forward(tokens, options).to(at::kCPU);
+}
+
+Stages observe(Subject& subject, const Tokens& tokens, PassOptions options) {
+  const at::NoGradGuard no_gradients;
+  Stages stages;
+  options.observe = [&](const std::string& stage, const at::Tensor& value) {
+    stages[stage] = value.to(at::kCPU).clone();
+  };
+  subject.running().forward(tokens, options);
+  return stages;
+}
+
+PassOptions in_training() {
+  PassOptions options;
+  options.training = true;
+  return options;
+}
+
+std::vector<std::int64_t> one_by_one(std::int64_t prefill, std::int64_t length) {
+  std::vector<std::int64_t> chunks{prefill};
+  chunks.insert(chunks.end(), static_cast<std::size_t>(length - prefill), 1);
+  return chunks;
+}
+
+namespace {
+
+// Calls `each` with every chunk of the tokens and the decoding that is to take it.
+void in_chunks(Subject& subject, const Tokens& tokens, const std::vector<std::int64_t>& chunks,
+               const std::function<void(Decoding&, const Tokens&)>& each) {
+  const at::NoGradGuard no_gradients;
+  const auto length = tokens.ids.size(1);
+  const auto decoding = subject.running().decode(tokens.ids.size(0), length + 3);
+  std::int64_t begin = 0;
+  for (const auto chunk : chunks) {
+    each(*decoding, {tokens.ids.narrow(1, begin, chunk), {}, Padding::none});
+    begin += chunk;
+  }
+  if (begin != length) throw std::logic_error("the chunks do not add up to the tokens");
+}
+
+}  // namespace
+
+at::Tensor cached_logits(Subject& subject, const Tokens& tokens, const std::vector<std::int64_t>& chunks) {
+  std::vector<at::Tensor> all;
+  in_chunks(subject, tokens, chunks, [&](Decoding& decoding, const Tokens& chunk) {
+    all.push_back(decoding.extend(chunk, {}).to(at::kCPU));
+  });
+  return at::cat(all, 1);
+}
+
+Stages observe_cached(Subject& subject, const Tokens& tokens, const std::vector<std::int64_t>& chunks) {
+  const auto length = tokens.ids.size(1);
+  std::map<std::string, std::vector<at::Tensor>> pieces;
+  in_chunks(subject, tokens, chunks, [&](Decoding& decoding, const Tokens& chunk) {
+    PassOptions options;
+    options.observe = [&](const std::string& stage, const at::Tensor& value) {
+      auto piece = value.to(at::kCPU).clone();
+      const auto kind = kind_of(stage);
+      // (B, H, T, S): the keys that came later are hidden from these queries. A static cache may show all its
+      // slots; if one beyond the tokens had weight, the context would not be what the shown probabilities
+      // make of them.
+      if (kind == "scores" || kind == "probabilities")
+        piece = at::constant_pad_nd(piece, {0, length - piece.size(-1)},
+                                    kind == "scores" ? -std::numeric_limits<double>::infinity() : 0.0);
+      pieces[stage].push_back(piece);
+    };
+    decoding.extend(chunk, options);
+  });
+  Stages stages;
+  for (const auto& [stage, parts] : pieces) {
+    const auto kind = kind_of(stage);
+    stages[stage] = at::cat(parts, kind == "scores" || kind == "probabilities" ? 2 : 1);
+  }
+  return stages;
+}
+
+at::Tensor padded_logits(Subject& subject, const Tokens& sequence, std::int64_t width, Padding side,
+                         PassOptions options) {
+  const auto length = sequence.ids.size(1);
+  const auto others = probe(subject, "others", 2, width).ids;
+  // The first row is padded, too, and otherwise: who takes its padding for everybody's shows it.
+  const auto first = std::max<std::int64_t>(1, width - 3);
+  others[0].narrow(0, side == Padding::right ? first : 0, width - first).zero_();
+  const auto fill = at::zeros({1, width - length}, at::kLong);
+  const auto middle =
+      side == Padding::right ? at::cat({sequence.ids, fill}, 1) : at::cat({fill, sequence.ids}, 1);
+  const Tokens batch{
+      at::cat({others.narrow(0, 0, 1), middle, others.narrow(0, 1, 1)}, 0), {first, length, width}, side};
+  return logits(subject, batch, options)
+      .narrow(0, 1, 1)
+      .narrow(1, side == Padding::right ? 0 : width - length, length);
+}
+
+at::Tensor allowed_in(const Tokens& tokens) {
+  return closed_form::causal(tokens.ids.size(0), tokens.ids.size(1)).unsqueeze(1);
+}
+
+at::Tensor shown(const Stages& stages, const std::string& name) {
+  const auto found = stages.find(name);
+  if (found == stages.end()) not_assessed(fmt::format("the candidate does not show {}", name));
+  return found->second.to(at::kDouble);
+}
+
+void not_assessed(const std::string& reason) {
+  throw NotShown(reason);
+}
+
+}  // namespace plumbline
