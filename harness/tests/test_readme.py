@@ -1,4 +1,4 @@
-"""README.md and README.zh.md say the same, and nothing that the program does not know.
+"""README.md and README.zh.md say the same, and neither they nor the pages of docs/ say what the program does not know.
 
 Run by CTest as `python test_readme.py PROGRAM`.
 """
@@ -15,6 +15,8 @@ import unittest
 PROGRAM = None
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 ENGLISH, CHINESE = "README.md", "README.zh.md"
+PAGES = sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md"))
+MOST_LINES = 150  # of a README: what a newcomer reads first
 OF_THE_LAUNCHER = ("test", "bench", "golden")  # commands that the program itself does not have
 IN_STEP = "change both files together"
 
@@ -65,9 +67,13 @@ class Readme:
                 places.setdefault(one, line.number)
         return places
 
+    def slugs(self):
+        """What a link within the file calls each heading."""
+        return [re.sub(r"[^\w\- ]", "", re.sub(r"^#+ ", "", h.text).lower()).replace(" ", "-") for h in self.headings]
+
     def links(self):
         """[(line, target)]: a link within the file as the heading that it leads to, counted from 0, where there is one."""
-        slugs = [re.sub(r"[^\w\- ]", "", re.sub(r"^#+ ", "", h.text).lower()).replace(" ", "-") for h in self.headings]
+        slugs = self.slugs()
         for line in self.prose:
             for target in re.findall(r"\]\(([^)\s]+)\)", without_code(line.text)):
                 if target.startswith("#") and target[1:] in slugs:
@@ -107,6 +113,7 @@ class Readmes(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.english, cls.chinese = Readme(ENGLISH), Readme(CHINESE)
+        cls.pages = [Readme(page) for page in PAGES]
 
     def pairs(self, what, of_english, of_chinese):
         """Each of the one with its counterpart; a line of the one that the other lacks is told."""
@@ -154,33 +161,46 @@ class Readmes(unittest.TestCase):
                 for thing in there:
                     self.assertIn(thing, here, f"{name} does not mention {what}{thing}, which stands in line {there[thing]} of {its}: {IN_STEP}")
 
-    def test_what_is_linked_to_exists(self):
+    def test_a_readme_is_short_and_leads_to_every_page(self):
         for readme in (self.english, self.chinese):
-            for line, target in readme.links():
+            lines = (ROOT / readme.name).read_text(encoding="utf-8").count("\n")
+            self.assertLessEqual(lines, MOST_LINES, f"{readme.name} has {lines} lines: tell it in a page of docs/")
+            led_to = {target for _, target in readme.links()}
+            for page in PAGES:
+                self.assertIn(page, led_to, f"{readme.name} does not lead to {page}")
+
+    def test_what_is_linked_to_exists(self):
+        for page in (self.english, self.chinese, *self.pages):
+            for line, target in page.links():
                 if isinstance(target, int) or re.match(r"https?:", target):
                     continue
-                self.assertFalse(target.startswith("#"), f"{readme.name}:{line} leads to {target}, and no heading is called that")
-                self.assertTrue((ROOT / target.split("#")[0]).exists(), f"{readme.name}:{line} leads to {target}, which does not exist")
+                self.assertFalse(target.startswith("#"), f"{page.name}:{line} leads to {target}, and no heading is called that")
+                path, _, heading = target.partition("#")
+                there = (ROOT / page.name).parent / path
+                self.assertTrue(there.exists(), f"{page.name}:{line} leads to {target}, which does not exist")
+                if heading:
+                    self.assertIn(heading, Readme(there.resolve().relative_to(ROOT)).slugs(),
+                                  f"{page.name}:{line} leads to {target}, and no heading there is called that")
 
     def test_the_program_knows_every_command_and_option(self):
         looked_at = 0
-        for line, words in commands(self.english):
+        for page, line, words in ((page.name, *call) for page in (self.english, *self.pages) for call in commands(page)):
             command = [words[0]]
             if command[0] in OF_THE_LAUNCHER:
                 continue
-            self.assertIn(command[0], Help.of().subcommands, f"{ENGLISH}:{line} calls ./plumbline {command[0]}, which is no command of the program")
+            self.assertIn(command[0], Help.of().subcommands, f"{page}:{line} calls ./plumbline {command[0]}, which is no command of the program")
             known = Help.of(*command)
             choices = [command]
             if known.subcommands:  # `adapter init|check`
                 choices = [[*command, one] for one in words[1].split("|")]
             for full in choices:
                 if len(full) > 1:
-                    self.assertIn(full[1], known.subcommands, f"{ENGLISH}:{line} calls ./plumbline {' '.join(full)}, which is no command of the program")
+                    self.assertIn(full[1], known.subcommands, f"{page}:{line} calls ./plumbline {' '.join(full)}, which is no command of the program")
                 of_this = Help.of(*full)
                 for option in re.findall(r"(?<![\w-])--?[a-z][\w-]*", " ".join(words[1:])):
                     looked_at += 1
-                    self.assertIn(option, of_this.options, f"{ENGLISH}:{line}: ./plumbline {' '.join(full)} knows no {option}, by its --help")
-        self.assertGreater(looked_at, 10, f"hardly any option was found in the code blocks of {ENGLISH}: is it still read rightly?")
+                    self.assertIn(option, of_this.options, f"{page}:{line}: ./plumbline {' '.join(full)} knows no {option}, by its --help")
+        self.assertGreater(looked_at, 10, "hardly any option was found in the code blocks: are they still read rightly?")
 
 
 if __name__ == "__main__":
