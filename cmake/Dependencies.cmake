@@ -1,4 +1,4 @@
-# Everything Plumbline links, as imported targets. Why each is there stands in the README.
+# Everything Plumbline links, as imported targets. Why each is there stands in docs/set-up.md.
 
 # LibTorch. TorchConfig.cmake of a CUDA wheel demands a whole CUDA toolkit where only the driver is needed, so
 # the libraries are found directly: in a pip wheel, a LibTorch archive or a distribution's package alike.

@@ -84,7 +84,7 @@ void add_verify(Command& all) {
       .not_empty("expected I/N, as in 2/4")
       .excludes("--only");
   command.option("--waivers", given->waivers,
-                 "a file of failures that somebody answers for until a day (README: Reports)");
+                 "a file of failures that somebody answers for until a day (docs/waivers-and-shards.md)");
   command
       .option("--leave-out", given->left_out,
               "a defect that the diagnosis is to know nothing of (to measure how it does then)")

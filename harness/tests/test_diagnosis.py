@@ -11,7 +11,7 @@ Every Nth edit is judged by itself (0: none), so many pairs of edits that touch 
 - of pairs 90 % have both first;
 - of edits whose cause is left out 98 % are explained by nothing.
 
-As CTest runs it, on some; the counts of all stand in the README.
+As CTest runs it, on some; the counts of all stand in docs/diagnosis.md.
 """
 
 import argparse

@@ -207,7 +207,7 @@ class AgainstOthers(Measured):
         longer = simctg.measure_repetition_and_diversity([text + " end" for text in samples])
         for n, dropped, right in zip((2, 3, 4), theirs, longer):
             self.assertAlmostEqual(100 * values[f"rep-{n}"], right, delta=0.0051)
-        self.assertNotEqual(theirs[:3], longer[:3], "simctg no longer drops the last n-gram: say so in the README")
+        self.assertNotEqual(theirs[:3], longer[:3], "simctg no longer drops the last n-gram: say so in docs/text-and-logs.md")
 
     def test_diversity_gzips_twice(self):
         spec = importlib.util.find_spec("diversity")
