@@ -3,6 +3,11 @@
 B batch, T queries, S keys, H query heads, K key/value heads, Dh head size.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch.overrides import TorchFunctionMode
 
@@ -15,13 +20,14 @@ PRODUCTS = ("matmul", "__matmul__", "bmm", "einsum")
 class AttentionWatch(TorchFunctionMode):
     """While entered, keeps the attention call of each layer. running: the layers being run, the innermost last."""
 
-    def __init__(self, running):
+    def __init__(self, running: list[int]) -> None:
         super().__init__()
         self.running = running
-        self.calls = {}     # layer -> FusedCall or PlainCall, the first in each
-        self.products = []  # (query, key, shape of the product) since the layer began or softmax was called
+        self.calls: dict[int, FusedCall | PlainCall] = {}  # layer -> FusedCall or PlainCall, the first in each
+        self.products: list[tuple[torch.Tensor, torch.Tensor, torch.Size]] = []  # (query, key, shape of the product) since the layer began or softmax was called
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):
+    def __torch_function__(self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (),
+                           kwargs: dict[str, Any] | None = None) -> Any:
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
         name = getattr(func, "__name__", "")
@@ -29,16 +35,16 @@ class AttentionWatch(TorchFunctionMode):
             self.look(name, args, kwargs, result)
         return result
 
-    def look(self, name, args, kwargs, result):
+    def look(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: torch.Tensor) -> None:
         layer = self.running[-1]
         if name in PRODUCTS:
             operands = operands_of_einsum(args) if name == "einsum" else operands_of_matmul(args, kwargs)
             if operands:
-                self.products.append((*(copy(operand) for operand in operands), result.shape))
+                self.products.append((copy(operands[0]), copy(operands[1]), result.shape))
         elif name == FUSED:
             self.calls.setdefault(layer, FusedCall(dict(zip(FUSED_ARGUMENTS, args), **kwargs)))
         else:
-            scores = args[0] if args else kwargs.get("input")
+            scores: torch.Tensor = args[0] if args else kwargs["input"]
             # The product that these scores came from: of as many elements over as many keys.
             made_by = [product for product in self.products
                        if product[2].numel() == scores.numel() and product[2][-1] == scores.shape[-1]]
@@ -54,20 +60,20 @@ class FusedCall:
     They are shown as exact as can be told, which float64 says of them (harness/candidate/protocol.md).
     """
 
-    def __init__(self, arguments):
+    def __init__(self, arguments: dict[str, Any]) -> None:
         self.query, self.key = copy(arguments["query"]), copy(arguments["key"])
         mask = arguments.get("attn_mask")
         self.mask = None if mask is None else copy(mask)
         self.causal = arguments.get("is_causal", False)
         self.scale = arguments.get("scale")
 
-    def stages(self, tokens, before, q, k):
+    def stages(self, tokens: torch.Tensor, before: int, q: torch.Tensor | None, k: torch.Tensor | None) -> dict[str, torch.Tensor]:
         scores = self.scores()
         probabilities = torch.softmax(scores, -1)
         shown = scores_in_shape(tokens, before, scores, probabilities)
         return {**shown, **rotated_in_shape(tokens, before, self.query, self.key, q, k)}
 
-    def scores(self):
+    def scores(self) -> torch.Tensor:
         """What the call asks for, in float64, masked as torch documents it."""
         query, key = (x.cpu().double() for x in (self.query, self.key))  # not every device has float64
         mask = None if self.mask is None else self.mask.cpu()
@@ -87,18 +93,19 @@ class FusedCall:
 class PlainCall:
     """A product of queries and keys, then softmax."""
 
-    def __init__(self, query, key, scores, probabilities):
+    def __init__(self, query: torch.Tensor | None, key: torch.Tensor | None, scores: torch.Tensor,
+                 probabilities: torch.Tensor) -> None:
         self.query, self.key, self.scores, self.probabilities = query, key, scores, probabilities
 
-    def stages(self, tokens, before, q, k):
-        if self.query is None:
+    def stages(self, tokens: torch.Tensor, before: int, q: torch.Tensor | None, k: torch.Tensor | None) -> dict[str, torch.Tensor]:
+        if self.query is None or self.key is None:
             return scores_in_shape(tokens, before, self.scores, self.probabilities)
         # Softmax in float32 is cast back to the model's type.
         shown = scores_in_shape(tokens, before, self.scores, self.probabilities.to(self.query.dtype))
         return {**shown, **rotated_in_shape(tokens, before, self.query, self.key, q, k)}
 
 
-def scores_in_shape(tokens, before, scores, probabilities):
+def scores_in_shape(tokens: torch.Tensor, before: int, scores: torch.Tensor, probabilities: torch.Tensor) -> dict[str, torch.Tensor]:
     """`scores` and `probabilities` of one layer, (B, H, T, S); nothing where they cannot be attention's."""
     batch, length = tokens.shape
     if not is_of_batch(scores, batch):
@@ -113,7 +120,8 @@ def scores_in_shape(tokens, before, scores, probabilities):
     return {"scores": scores, "probabilities": probabilities}
 
 
-def rotated_in_shape(tokens, before, query, key, q, k):
+def rotated_in_shape(tokens: torch.Tensor, before: int, query: torch.Tensor, key: torch.Tensor, q: torch.Tensor | None,
+                     k: torch.Tensor | None) -> dict[str, torch.Tensor]:
     """`q_rotated` and `k_rotated` of the new tokens, (B, T, heads, Dh).
 
     q, k: before rotation, or None. Without them nobody could tell whether attention got them scaled: nothing is then shown.
@@ -131,23 +139,23 @@ def rotated_in_shape(tokens, before, query, key, q, k):
     return {stage: unscaled(x.transpose(1, 2), own) for stage, (x, own) in pairs.items() if own is not None}
 
 
-def is_of_batch(x, batch):
+def is_of_batch(x: torch.Tensor, batch: int) -> bool:
     return x.shape[0] == batch if x.dim() in (4, 5) else x.dim() == 3 and x.shape[0] % batch == 0
 
 
-def with_heads(x, batch):
+def with_heads(x: torch.Tensor, batch: int) -> torch.Tensor:
     """(B * H, L, n), (B, H, L, n) or, grouped, (B, K, H / K, L, n) -> (B, H, L, n)."""
     if x.dim() == 3:
         return x.unflatten(0, (batch, -1))
     return x.flatten(1, 2) if x.dim() == 5 else x
 
 
-def unpacked(x, length):
+def unpacked(x: torch.Tensor, length: int) -> torch.Tensor:
     """A single query's heads may stand as (B, K, H / K, n), so that keys need no repeating -> (B, H, 1, n)."""
     return x.flatten(1, 2).unsqueeze(2) if length == 1 and x.shape[2] != 1 else x
 
 
-def unrepeated(key, count):
+def unrepeated(key: torch.Tensor, count: int) -> torch.Tensor:
     """(B, H, S, Dh) -> (B, count, S, Dh), if that many were repeated as they should be; else as it is, for all to see."""
     if key.shape[1] <= count or key.shape[1] % count:
         return key
@@ -156,7 +164,7 @@ def unrepeated(key, count):
     return once if torch.equal(once.repeat_interleave(factor, 1), key) else key
 
 
-def unscaled(rotated, before):
+def unscaled(rotated: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
     """Takes back the scale of the scores where it was put on the queries, or in halves on both.
 
     Rotation keeps norms: a factor of 1/sqrt(Dh), or its root, is the scale and can be nothing else. Any other factor stays.
@@ -171,7 +179,7 @@ def unscaled(rotated, before):
     return rotated
 
 
-def operands_of_matmul(args, kwargs):
+def operands_of_matmul(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor] | None:
     """Queries (..., T, Dh) and keys (..., S, Dh) of a product (..., T, S); None for what cannot be one."""
     operands = [*args, *kwargs.values()][:2]
     if len(operands) < 2 or not all(torch.is_tensor(x) and 3 <= x.dim() <= 5 for x in operands):
@@ -180,7 +188,7 @@ def operands_of_matmul(args, kwargs):
     return query, key.transpose(-1, -2)
 
 
-def operands_of_einsum(args):
+def operands_of_einsum(args: tuple[Any, ...]) -> tuple[torch.Tensor, torch.Tensor] | None:
     """As operands_of_matmul, from an equation such as "bthd,bshd->bhts" or, grouped, "btkgd,bskd->bkgts"."""
     if not isinstance(args[0], str) or "->" not in args[0] or "." in args[0]:
         return None
@@ -192,18 +200,19 @@ def operands_of_einsum(args):
     summed = [letter for letter in letters[0] if letter not in output]
     if len(summed) != 1 or summed[0] not in letters[1]:
         return None
-    *outer, row, column = output
+    *outer, row, column = list(output)
     if row in letters[1]:  # keys stand first
         operands, letters = operands[::-1], letters[::-1]
     if row in letters[1] or column in letters[0]:
         return None
-    return tuple(rearranged(x, own, [*outer, last, summed[0]]) for x, own, last in zip(operands, letters, (row, column)))
+    query, key = (rearranged(x, own, [*outer, last, summed[0]]) for x, own, last in zip(operands, letters, (row, column)))
+    return query, key
 
 
-def rearranged(x, letters, order):
+def rearranged(x: torch.Tensor, letters: str, order: list[str]) -> torch.Tensor:
     """x with its axes in that order; keys may lack the axis of the heads that share them."""
     return x.permute([letters.index(letter) for letter in order if letter in letters])
 
 
-def copy(tensor):
+def copy(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.detach().clone()

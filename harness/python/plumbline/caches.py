@@ -1,12 +1,16 @@
 """How a module takes and returns its KV cache, and what lies in it."""
 
-from collections.abc import Mapping
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
 from plumbline.adapter import Cannot
 
+Pair = tuple[torch.Tensor, torch.Tensor]  # keys and values of a layer
 AXES = ("batch", "position", "head", "size")
 NAMES = (("keys", "values"), ("key", "value"), ("k", "v"), ("key_cache", "value_cache"), ("k_cache", "v_cache"),
          ("cache_k", "cache_v"))
@@ -28,23 +32,23 @@ class Cache:
     """
 
     argument: str = "past_key_values"
-    result: object = None
-    start: str = None
-    keywords: dict = field(default_factory=dict)
-    axes: tuple = AXES
-    new: object = None
-    show: object = None
+    result: str | int | None = None
+    start: str | None = None
+    keywords: dict[str, Any] = field(default_factory=dict)
+    axes: tuple[str, ...] = AXES
+    new: Callable[..., Any] | None = None
+    show: Callable[[Any], Any] | None = None
     fixed: bool = False
     preallocated: bool = False
     chunks: bool = True
-    padding: tuple = None
+    padding: tuple[str, ...] | None = None
 
     @property
-    def has_slots(self):
+    def has_slots(self) -> bool:
         """Whether there are slots that nothing was written to yet."""
         return self.fixed or self.preallocated
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if sorted(self.axes) != sorted(AXES):
             raise ValueError(f"axes are an order of {AXES}, not {self.axes}")
         if self.fixed and self.new is None:
@@ -57,19 +61,19 @@ class Open:
 
     batch: int
     capacity: int
-    held: object        # the module's own cache
+    held: Any           # the module's own cache
     real: torch.Tensor  # (B, slots written) bool: those that hold a real token
 
 
-def layers(held, show=None):
+def layers(held: Any, show: Callable[[Any], Any] | None = None) -> list[Pair]:
     """[(keys, values)] of a module's own cache, as held. Errors: Cannot where its form is unknown."""
     found = show(held) if show else usual(held)
     if found is None:
         raise Cannot(f"its KV cache is a {type(held).__name__} of an unknown form: say what lies in it, Cache(show=...)")
-    return [tuple(pair[:2]) for pair in found]
+    return [(pair[0], pair[1]) for pair in found]
 
 
-def usual(held):
+def usual(held: Any) -> list[Any] | None:
     """[(keys, values)], or None. Layers that hold nothing yet are left out."""
     if held is None:
         return []
@@ -83,17 +87,17 @@ def usual(held):
         held = list(held.values())
     if not isinstance(held, (list, tuple)):
         return None
-    pairs = [layer if is_pair(layer) else named_pair(layer) for layer in held]
+    pairs: list[Any] = [layer if is_pair(layer) else named_pair(layer) for layer in held]
     if any(pair is None for pair in pairs):
         return None
     return [pair for pair in pairs if pair[0] is not None]
 
 
-def is_pair(layer):
+def is_pair(layer: int) -> bool:
     return isinstance(layer, (list, tuple)) and len(layer) >= 2 and all(torch.is_tensor(part) for part in layer[:2])
 
 
-def named_pair(holder):
+def named_pair(holder: Any) -> tuple[Any, Any] | None:
     """Keys and values under one of the usual pairs of names: tensors, or one of each for every layer."""
     for names in NAMES:
         if isinstance(holder, Mapping):
@@ -104,9 +108,10 @@ def named_pair(holder):
     return None
 
 
-def bytes_held(pairs):
+def bytes_held(pairs: list[Pair]) -> tuple[int, int]:
     """(bytes of the tensors themselves, bytes of what they keep from being freed), memory that several share counted once."""
-    whole, own = {}, {}
+    whole: dict[int, int] = {}
+    own: dict[int, int] = {}
     for tensor in (part for pair in pairs for part in pair):
         storage = tensor.untyped_storage()
         place = storage.data_ptr()

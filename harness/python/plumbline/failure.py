@@ -1,5 +1,7 @@
 """Says in one line what went wrong and where in the user's code."""
 
+from __future__ import annotations
+
 import glob
 import os
 import sys
@@ -10,7 +12,7 @@ LONGEST_MESSAGE = 500
 OWN_DIRECTORY = os.path.dirname(os.path.abspath(__file__))
 
 
-def describe(error, file=None):
+def describe(error: BaseException, file: str | None = None) -> dict[str, str]:
     """The `error` object of a reply: kind, message and, where known, where. `file`: the adapter's, the last resort."""
     lines = str(error).strip().splitlines()
     message = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
@@ -21,7 +23,7 @@ def describe(error, file=None):
     return result
 
 
-def place_of(error):
+def place_of(error: BaseException) -> str | None:
     """The deepest line of the user's own code that the error passed through: "my_model.py:42"."""
     if isinstance(error, SyntaxError) and error.filename and is_users(error.filename):
         return f"{shortened(error.filename)}:{error.lineno}"
@@ -29,7 +31,7 @@ def place_of(error):
     return f"{shortened(frames[-1].filename)}:{frames[-1].lineno}" if frames else None
 
 
-def is_users(file):
+def is_users(file: str) -> bool:
     """Neither this package, nor the standard library, nor anything that was installed."""
     file = os.path.abspath(file)
     if not os.path.isfile(file) or within(file, OWN_DIRECTORY):
@@ -41,10 +43,10 @@ def is_users(file):
     return not within(root, library) and not glob.glob(os.path.join(glob.escape(root), "*.dist-info"))
 
 
-def within(path, directory):
+def within(path: str, directory: str) -> bool:
     return os.path.join(path, "").startswith(os.path.join(directory, ""))
 
 
-def shortened(file):
+def shortened(file: str) -> str:
     file = os.path.abspath(file)
     return os.path.relpath(file) if within(file, os.getcwd()) else file

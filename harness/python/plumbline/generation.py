@@ -3,20 +3,25 @@
 B is the number of prompts, T the number of tokens in each (padding included), n of new ones, V the vocabulary.
 """
 
+from __future__ import annotations
+
 import inspect
 import random
 import sys
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from plumbline.adapter import Cannot
+from plumbline.adapter import Cannot, Generation
 from plumbline.user_code import Misused, line_of
 
 NEUTRAL = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "repetition_penalty": 1.0, "end": None}
 SETTINGS = (*NEUTRAL, "seed")
 OTHER_NAMES = {"eos_token_id": "end"}
+Draw = tuple[torch.Tensor, torch.Tensor]  # probabilities (B, V), tokens (B)
 NOTHING = -1  # stands where no token was written
 
 
@@ -26,7 +31,7 @@ class Loop:
     mask: keyword of the padding mask, if the function is to be given one. Errors: Misused where it cannot be called so.
     """
 
-    def __init__(self, function, mask=None):
+    def __init__(self, function: Callable[..., Any], mask: str | None = None) -> None:
         self.function = function
         signature = inspect.signature(function)
         # The first two are the module and the tokens. Any keyword at all is no word on what becomes of it.
@@ -45,16 +50,16 @@ class Loop:
             words = ", ".join(f"{name}=" for name in keywords)
             raise Misused(f"`generate` is called as generate(module, tokens, {words}): {error}", line_of(function)) from None
 
-    def only_greedy(self):
+    def only_greedy(self) -> None:
         self.settings = [setting for setting in self.settings if setting != "seed"]
         self.greedy = True
 
-    def __call__(self, module, tokens, settings, real):
+    def __call__(self, module: torch.nn.Module, tokens: torch.Tensor, settings: Generation, real: torch.Tensor) -> torch.Tensor:
         """The new tokens (B, at most n) int64 on the CPU. real: (B, T), 1 where a token is."""
         result = self.function(module, tokens, **self.keywords(settings, real))
         return self.continuation(result, tokens.cpu(), settings.most_tokens)
 
-    def keywords(self, settings, real):
+    def keywords(self, settings: Generation, real: torch.Tensor) -> dict[str, Any]:
         """Settings that are not named have to be neutral. Errors: Cannot."""
         for setting, neutral in NEUTRAL.items():
             if setting not in self.settings and getattr(settings, setting) != neutral and not (
@@ -63,7 +68,7 @@ class Loop:
         if not self.mask and not real.all():
             raise Cannot("its own generate takes no padding mask")
         greedy = settings.temperature == 0
-        values = {"do_sample": not greedy, "pad_token_id": 0 if settings.end is None else settings.end}
+        values: dict[str, Any] = {"do_sample": not greedy, "pad_token_id": 0 if settings.end is None else settings.end}
         if self.mask and (not real.all() or self.parameters[self.mask].default is inspect.Parameter.empty):
             values[self.mask] = real
         for name, parameter in self.parameters.items():
@@ -77,7 +82,7 @@ class Loop:
         return {"max_new_tokens": settings.most_tokens,
                 **{name: value for name, value in values.items() if name in self.parameters}}
 
-    def continuation(self, result, tokens, most_tokens):
+    def continuation(self, result: Any, tokens: torch.Tensor, most_tokens: int) -> torch.Tensor:
         """What stands after the prompts. Errors: Misused where they do not begin it, or too much does."""
         if not torch.is_tensor(result) or result.dim() != 2 or result.is_floating_point():
             what = f"{result.dtype} of shape {list(result.shape)}" if torch.is_tensor(result) else f"of type {type(result).__name__}"
@@ -91,11 +96,11 @@ class Loop:
             raise self.misused(f"it wrote {result.shape[1] - length} tokens, max_new_tokens being {most_tokens}")
         return result[:, length:]
 
-    def misused(self, message):
+    def misused(self, message: str) -> Misused:
         return Misused(f"generate: {message}", line_of(self.function))
 
 
-def without_padding(tokens, end, pad=None):
+def without_padding(tokens: torch.Tensor, end: int | None, pad: int | None = None) -> torch.Tensor:
     """New tokens (B, n), -1 after each row's end token where nothing but padding stands there up to the row's end.
 
     Padding is one and the same id, the end token or `pad`. Anything else was written by a loop that did not end, and stays for
@@ -110,7 +115,7 @@ def without_padding(tokens, end, pad=None):
     return tokens
 
 
-def filled(shown, most_tokens):
+def filled(shown: dict[str, torch.Tensor], most_tokens: int) -> dict[str, torch.Tensor]:
     """What an adapter's `generate` returned, with the n columns that a loop may not have come to."""
     missing = max(0, most_tokens - shown["tokens"].shape[1])
     result = {**shown, "tokens": F.pad(shown["tokens"].long(), (0, missing), value=NOTHING)}
@@ -119,7 +124,7 @@ def filled(shown, most_tokens):
     return result
 
 
-def seed_all(seed):
+def seed_all(seed: int) -> None:
     """torch's generators, Python's and numpy's: whichever the loop draws with."""
     torch.manual_seed(seed)
     random.seed(seed)
@@ -130,28 +135,29 @@ def seed_all(seed):
 # What is seen of the drawing
 
 @contextmanager
-def draws():
+def draws() -> Iterator[list[Draw]]:
     """Meanwhile torch.multinomial, the function and the method, leaves in a list what it drew one token a row from.
 
     The list holds (probabilities (B, V) float32, tokens (B)), on the CPU.
     """
-    seen = []
+    seen: list[Draw] = []
     with ExitStack() as afterwards:
-        for holder in (torch, torch.Tensor):
+        holders: tuple[Any, ...] = (torch, torch.Tensor)
+        for holder in holders:
             afterwards.callback(put_back, holder, vars(holder).get("multinomial"))
             holder.multinomial = watched(holder.multinomial, seen)
         yield seen
 
 
-def put_back(holder, own):
+def put_back(holder: Any, own: Any) -> None:
     if own is None:  # inherited
         del holder.multinomial
     else:
         holder.multinomial = own
 
 
-def watched(original, seen):
-    def multinomial(*inputs, **keywords):
+def watched(original: Callable[..., torch.Tensor], seen: list[Draw]) -> Callable[..., torch.Tensor]:
+    def multinomial(*inputs: Any, **keywords: Any) -> torch.Tensor:
         drawn = original(*inputs, **keywords)
         weights = inputs[0] if inputs else keywords["input"]
         if drawn.shape[-1] == 1:
@@ -162,7 +168,7 @@ def watched(original, seen):
     return multinomial
 
 
-def drawn_from(seen, tokens):
+def drawn_from(seen: list[Draw], tokens: torch.Tensor) -> torch.Tensor | None:
     """(B, n, V): what each of tokens (B, n) was drawn from; None unless the draws that were seen are these tokens, one by one."""
     if len(seen) != tokens.shape[1] or len({weights.shape for weights, _ in seen}) != 1 or len(seen[0][1]) != len(tokens):
         return None

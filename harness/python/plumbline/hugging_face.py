@@ -1,13 +1,18 @@
 """The ready-made adapter for causal language models in the convention of Hugging Face's transformers, 4 and 5."""
 
+from __future__ import annotations
+
 import inspect
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import torch
 
 from plumbline.caches import Cache
 from plumbline.generation import Loop
-from plumbline.module import Module, part
+from plumbline.module import Builder, Module
+from plumbline.running import part
 from plumbline.user_code import Misused
 
 
@@ -21,13 +26,13 @@ class HuggingFace(Module):
     from a checkpoint.
     """
 
-    def __init__(self, build, **keywords):
+    def __init__(self, build: Builder, **keywords: Any) -> None:
         usual = {"initialises": False, "mask": "attention_mask", "positions": "position_ids",
                  "cache": Cache("past_key_values", keywords={"use_cache": True}, axes=("batch", "head", "position", "size"))}
         super().__init__(build, **{**usual, **keywords})
         self.assumed = {"mask", "positions"} - set(keywords)
 
-    def loss_of(self, tokens, labels, keywords):
+    def loss_of(self, tokens: torch.Tensor, labels: torch.Tensor, keywords: dict[str, Any]) -> torch.Tensor:
         if self.loss or "labels" not in inspect.signature(self.model.forward).parameters:
             return super().loss_of(tokens, labels, keywords)
         result = self.model(tokens.to(self.device), labels=labels.to(self.device), **keywords)
@@ -39,7 +44,7 @@ class HuggingFace(Module):
             return super().loss_of(tokens, labels, keywords)
         return loss
 
-    def own_loop(self):
+    def own_loop(self) -> Loop | None:
         if self.writes is not None:
             return super().own_loop()
         method = getattr(type(self.model), "generate", None)
@@ -50,35 +55,36 @@ class HuggingFace(Module):
         except Misused:  # of another kind, and nobody said that it is to be called
             return None
 
-    def operations(self):
+    def operations(self) -> dict[str, Callable[..., Any] | None]:
         own = super().operations()
         return {"repeat_kv": own["repeat_kv"] or self.usual_repeat(), "rotate": own["rotate"] or self.usual_rotation()}
 
     # Those that stand beside transformers' own models take (B, heads, L, Dh).
 
-    def beside_model(self, name):
+    def beside_model(self, name: str) -> Any:
         """A function of the file that the model's class stands in, if that is one of transformers'."""
         home = type(self.model).__module__
         return getattr(sys.modules.get(home), name, None) if home.startswith("transformers.") else None
 
-    def usual_repeat(self):
+    def usual_repeat(self) -> Callable[..., Any] | None:
         function = self.beside_model("repeat_kv")
         return function and (lambda x, factor: function(x.transpose(1, 2), factor).transpose(1, 2))
 
-    def usual_rotation(self):
+    def usual_rotation(self) -> Callable[..., Any] | None:
         function = self.beside_model("apply_rotary_pos_emb")
         if function is None or rotary_embedding(self.model) is None:
             return None
 
-        def rotate(model, x, positions):
+        def rotate(model: torch.nn.Module, x: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
             x = x.transpose(1, 2)
             return function(x, x, *rotary_embedding(model)(x, positions))[0].transpose(1, 2)
 
         return rotate
 
 
-def generated(model, tokens, *, max_new_tokens, do_sample, temperature, top_k, top_p, repetition_penalty, eos_token_id,
-              attention_mask=None):
+def generated(model: Any, tokens: torch.Tensor, *, max_new_tokens: int, do_sample: bool, temperature: float, top_k: int,
+              top_p: float, repetition_penalty: float, eos_token_id: int | None,
+              attention_mask: torch.Tensor | None = None) -> torch.Tensor:
     """What transformers' own loop makes of the settings."""
     from transformers import GenerationConfig
     if attention_mask is None:  # transformers 4 needs one
@@ -94,5 +100,5 @@ def generated(model, tokens, *, max_new_tokens, do_sample, temperature, top_k, t
         model.generation_config = own
 
 
-def rotary_embedding(model):
+def rotary_embedding(model: torch.nn.Module) -> Any:
     return next((module for module in model.modules() if type(module).__name__.endswith("RotaryEmbedding")), None)

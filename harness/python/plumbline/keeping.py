@@ -1,9 +1,13 @@
 """Leaves a process as it was: the user's model, and what is set for all of torch."""
 
+from __future__ import annotations
+
 import random
 import sys
 from collections import OrderedDict
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import torch
 
@@ -18,18 +22,18 @@ class Snapshot:
     Tensors are kept by storage, so that parameters which share one still do. Costs a copy of the model in memory.
     """
 
-    def __init__(self, model):
+    def __init__(self, model: torch.nn.Module) -> None:
         self.attributes = [(module, dict(vars(module)), containers_of(module)) for module in model.modules()]
         self.modes = [(module, module.training) for module in model.modules()]
         self.parameters = [(each, each.data, each.requires_grad, each.grad) for each in model.parameters()]
         self.rates = [(holder, name, getattr(holder, name)) for holder, name in training.rates(model)]
-        self.storages = {}
+        self.storages: dict[Any, tuple[Any, Any]] = {}
         for tensor in tensors_of(model):
             storage = tensor.untyped_storage()
             if storage.nbytes() and not tensor.is_meta:
                 self.storages.setdefault((storage.device, storage.data_ptr()), (storage, storage.clone()))
 
-    def restore(self):
+    def restore(self) -> None:
         for module, attributes, containers in self.attributes:
             put_back(vars(module), attributes)
             for container, held in containers:
@@ -49,18 +53,18 @@ class Snapshot:
             setattr(holder, name, rate)
 
 
-def put_back(attributes, before):
+def put_back(attributes: dict[str, Any], before: dict[str, Any]) -> None:
     attributes.clear()
     attributes.update(before)
 
 
-def containers_of(module):
+def containers_of(module: torch.nn.Module) -> list[tuple[Any, list[Any]]]:
     """[(container, what is in it)] of its attributes."""
     return [(value, list(value.items()) if isinstance(value, dict) else list(value))
             for value in vars(module).values() if type(value) in CONTAINERS]
 
 
-def tensors_of(model):
+def tensors_of(model: torch.nn.Module) -> Iterator[torch.Tensor]:
     """Parameters, buffers, and what modules hold in attributes and in lists and dicts of theirs. Some come twice."""
     yield from model.parameters()
     yield from model.buffers()
@@ -71,7 +75,7 @@ def tensors_of(model):
 
 
 @contextmanager
-def surroundings():
+def surroundings() -> Iterator[None]:
     """Random generators, the default type, the number of threads and the grad mode are afterwards as they were before.
 
     Within, gradients are on and autocast is off, as in a program of the model's own.

@@ -1,29 +1,23 @@
 """The ready-made adapter for a torch.nn.Module."""
 
+from __future__ import annotations
+
 import dataclasses
-import functools
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Sequence, Set
+from typing import Any
 
 import torch
 
-from plumbline import caches, generation, parameters, settings, stages, training, trial
-from plumbline.adapter import Adapter, Cannot, Generation, Overrun, Pass
+from plumbline import caches, parameters, settings, stages, training, trial
+from plumbline.adapter import Pass
 from plumbline.keeping import surroundings
-from plumbline.tokens import positions, real_tokens
-from plumbline.user_code import Misused, call, line_of, takes_keywords
-from plumbline.watch import Watch
+from plumbline.running import Running
+from plumbline.user_code import Misused, call, line_of
+
+Builder = Callable[[dict[str, Any]], torch.nn.Module]  # of a specification
 
 
-def raised_at(error):
-    """The kind of an exception and the line that raised it."""
-    place = error.__traceback__
-    while place is not None and place.tb_next is not None:
-        place = place.tb_next
-    return type(error), place and (place.tb_frame.f_code.co_filename, place.tb_lineno)
-
-
-class Module(Adapter):
+class Module(Running):
     """Any torch.nn.Module that takes tokens (B, T) int64 as its first argument and returns logits (B, T, V).
 
     build: function(specification) -> module; called again to initialise it anew.
@@ -60,20 +54,24 @@ class Module(Adapter):
     name: what the candidate is called; by default the module's class.
     """
 
-    def __init__(self, build, *, mask=None, positions=None, cache=None, logits=None, mapping=None, stages=None,
-                 configuration=None, initialises=True, loss=None, generate=None, pad=None, prompt_padding=None, repeat_kv=None,
-                 rotate=None, name=None):
+    def __init__(self, build: Builder, *, mask: str | None = None, positions: str | None = None,
+                 cache: caches.Cache | None = None, logits: str | int | None = None, mapping: dict[str, Any] | None = None,
+                 stages: dict[str, Any] | None = None, configuration: Any = None, initialises: bool = True,
+                 loss: Callable[..., torch.Tensor] | None = None, generate: Callable[..., Any] | None = None,
+                 pad: int | None = None, prompt_padding: str | Sequence[str] | None = None,
+                 repeat_kv: Callable[..., Any] | None = None, rotate: Callable[..., Any] | None = None,
+                 name: str | None = None) -> None:
         self.build = build
         self.mask, self.positions, self.cache, self.logits_at = mask, positions, cache, logits
         self.mapping, self.stage_sources, self.configuration = mapping, stages, configuration
         self.initialises = initialises
         self.loss, self.repeat, self.rotation, self.name = loss, repeat_kv, rotate, name
         self.writes, self.pad, self.prompt_padding = generate, pad, prompt_padding
-        self.assumed = ()  # of mask and positions: what the user has not said
+        self.assumed: Set[str] = frozenset()  # of mask and positions: what the user has not said
         self.notes = []
         self.model = self.loop = None
 
-    def start(self, specification, dtype, device):
+    def start(self, specification: dict[str, Any], dtype: torch.dtype, device: str) -> dict[str, Any]:
         self.specification, self.dtype, self.device = specification, dtype, device
         self.notes = []  # what trying the adapter has shown, for whoever reads the verdict
         self.model = self.built()
@@ -95,7 +93,7 @@ class Module(Adapter):
 
     # Trying what was declared
 
-    def try_keywords(self):
+    def try_keywords(self) -> None:
         """Leaves out a mask and positions that the model does not take. Errors: Misused where forward would refuse one."""
         tokens = torch.arange(6, device=self.device).unsqueeze(0) % self.specification["vocab_size"]
         ones = torch.ones_like(tokens)
@@ -113,11 +111,11 @@ class Module(Adapter):
                                       "it, and what needs it is not applicable")
                 setattr(self, what, None)
 
-    def ignores(self, tokens, keyword, one, other):
+    def ignores(self, tokens: torch.Tensor, keyword: str, one: torch.Tensor, other: torch.Tensor) -> bool:
         with surroundings(), torch.no_grad():
             return trial.does_nothing(lambda **keywords: self.logits_in(self.model(tokens, **keywords)), keyword, one, other)
 
-    def try_cache(self):
+    def try_cache(self) -> None:
         """Finds the order of the cache's axes, and whether its slots are there before they are written."""
         for batch in trial.BATCHES if self.cache else ():
             found = self.form_of_cache(batch)
@@ -129,14 +127,14 @@ class Module(Adapter):
             self.cache = dataclasses.replace(self.cache, axes=axes, preallocated=preallocated and not self.cache.fixed)
             return
 
-    def form_of_cache(self, batch):
+    def form_of_cache(self, batch: int) -> tuple[tuple[str, ...], bool] | None:
         """See trial.form. None for an error, too: it will be raised again where it is judged."""
         tokens = torch.arange(batch * (trial.TOKENS + 1)).view(batch, -1) % self.specification["vocab_size"]
         try:
             with surroundings(), torch.no_grad():
                 opened = self.open_cache(batch, trial.TOKENS + 6)
                 seen = self.extend(opened, tokens[:, :trial.TOKENS], Pass(observe=frozenset(("v",))))
-                before = [tuple(part.clone() for part in pair) for pair in caches.layers(opened.held, self.cache.show)]
+                before = [(keys.clone(), values.clone()) for keys, values in caches.layers(opened.held, self.cache.show)]
                 self.extend(opened, tokens[:, trial.TOKENS:], Pass())
                 after = caches.layers(opened.held, self.cache.show)
                 return trial.form(before, after, batch, self.head_size, self.cache.axes, seen.get("layers.0.v"))
@@ -145,13 +143,13 @@ class Module(Adapter):
 
     # Building
 
-    def built(self):
+    def built(self) -> torch.nn.Module:
         model = call(self.build, "build", specification=self.specification)
         if not isinstance(model, torch.nn.Module):
             raise Misused(f"build returned an object of type {type(model).__name__}, expected a torch.nn.Module", line_of(self.build))
         return self.placed(model).eval()
 
-    def placed(self, model):
+    def placed(self, model: torch.nn.Module) -> torch.nn.Module:
         """On the device, in the type. model.to(dtype) would round tables, too, and take complex ones' imaginary parts away."""
         model = model.to(self.device).eval()
         if cast(model.parameters(), self.dtype) and not self.runs(model):
@@ -164,7 +162,7 @@ class Module(Adapter):
                     table.data = data
         return model
 
-    def runs(self, model):
+    def runs(self, model: torch.nn.Module) -> bool:
         """Whether a short pass raises nothing. What it raises will be raised again where it is judged."""
         try:
             with surroundings(), torch.no_grad():
@@ -173,13 +171,13 @@ class Module(Adapter):
             return False
         return True
 
-    def settings(self):
+    def settings(self) -> dict[str, Any]:
         config = getattr(self.model, "config", None)
         found = settings.settings(config) if config is not None else {}
         given = call(self.configuration, "configuration", module=self.model) if callable(self.configuration) else self.configuration
         return {**found, **settings.stated(given or {})}
 
-    def tried_stages(self):
+    def tried_stages(self) -> list[str]:
         """What a short pass shows of every layer."""
         options = Pass(observe=frozenset(stages.STAGES))
         with torch.no_grad(), self.watch(torch.zeros(1, 2, dtype=torch.int64), options) as watch:
@@ -189,250 +187,28 @@ class Module(Adapter):
         return [stages.protocol_name(stage) for stage in stages.STAGES
                 if all(stages.full_name(stage, layer) in seen for layer in range(max(1, self.plan.layers)))]
 
-    def described_cache(self):
-        if self.cache is None:
-            return None
-        return {"axes": list(self.cache.axes), "chunks": self.cache.chunks, "capacity": self.cache.fixed, "fill": self.cache.has_slots,
-                "padding": self.padded_prefills()}
-
-    def padded_prefills(self):
-        """Sides on which a padded batch may be prefilled. Padding on the left only shifts what counts its own positions."""
-        if self.cache.padding is not None:
-            return list(self.cache.padding)
-        return (["right", "left"] if self.positions else ["left"]) if self.mask else []
-
-    # Parameters
-
-    def weights(self):
-        return parameters.parameters(self.model)
-
-    def load(self, tensors):
-        parameters.load(self.model, tensors)
-
-    def initialise(self, seed):
+    def initialise(self, seed: int) -> None:
         torch.manual_seed(seed)
         self.model = self.built()
         self.plan = stages.Plan(self.model, self.stage_sources)
 
-    # Passes
-
-    def forward(self, tokens, options):
-        return self.passed(tokens, options, self.keywords(real_tokens(tokens, options), options.first_position))[0]
-
-    def keywords(self, real, first_position=0, earlier=None):
-        """The mask and positions that a pass needs. real: (B, T) bool; earlier: (B, slots written before) bool."""
-        seen = real if earlier is None else torch.cat([earlier, real], 1)
-        padded = not seen.all()
-        if padded and not self.mask:
-            raise Cannot("it takes no padding mask")
-        if first_position and not self.positions:
-            raise Cannot("it takes no positions")
-        keywords = {self.mask: seen.long().to(self.device)} if padded else {}
-        if self.positions and (padded or first_position):
-            before = first_position + (0 if earlier is None else earlier.sum(1))
-            before = torch.as_tensor(before).expand(real.shape[0])
-            keywords[self.positions] = positions(real, before).to(self.device)
-        return keywords
-
-    def passed(self, tokens, options, keywords, before=0):
-        """({"logits", stages, "seconds"}, what the model returned)"""
-        # Padding on the left shifts what counts its own positions. Logits cannot tell; rotated vectors stand elsewhere.
-        shifted = self.mask in keywords and not self.positions and options.padding != "right"
-        hidden = frozenset(("q_rotated", "k_rotated") if shifted else ())
-        with torch.no_grad(), training.mode(self.model, options.training, options.dropout), \
-                self.watch(tokens, options, before, hidden) as watch:
-            began = time.perf_counter()
-            result = self.model(tokens.to(self.device), **keywords)
-            if self.device.startswith("cuda"):
-                torch.cuda.synchronize(self.device)
-            seconds = time.perf_counter() - began
-        return {**watch.stages(), "logits": self.logits_in(result), "seconds": seconds}, result
-
-    def watch(self, tokens, options, before=0, hidden=frozenset()):
-        return Watch(self.plan, options.observe - hidden, tokens, before, self.head_size)
-
-    def logits_in(self, result):
-        """(B, T, V). Errors: TypeError where there are none."""
-        if self.logits_at is not None:
-            found = part(result, self.logits_at)
-        elif torch.is_tensor(result):
-            found = result
-        else:
-            found = part(result, "logits")
-            found = part(result, 0) if found is None else found
-        if not torch.is_tensor(found) or found.dim() != 3:
-            what = f"of shape {list(found.shape)}" if torch.is_tensor(found) else f"not in what it returned ({type(result).__name__})"
-            raise TypeError(f"the model's logits are {what}, expected a tensor (B, T, V): say where they stand, Module(logits=...)")
-        return found
-
-    # Cache
-
-    def open_cache(self, batch, capacity):
-        if self.cache is None:
-            raise Cannot("its adapter does not describe a KV cache: Module(cache=...)")
-        held = None
-        if self.cache.new:
-            held = call(self.cache.new, "new", model=self.model, batch=batch, capacity=capacity)
-        return caches.Open(batch, capacity, held, torch.zeros(batch, 0, dtype=torch.bool))
-
-    def extend(self, cache, tokens, options):
-        real = real_tokens(tokens, options)
-        before, length = cache.real.shape[1], tokens.shape[1]
-        sides = self.padded_prefills()
-        # In a later call padding on either side leaves a gap before what follows, as on the right in the first.
-        if not real.all() and (options.padding not in sides or before and "right" not in sides):
-            raise Cannot(f"its KV cache takes no padding on the {options.padding} {'in a later call' if before else 'in a prefill'}")
-        keywords = {**self.keywords(real, earlier=cache.real), **self.cache.keywords, self.cache.argument: cache.held}
-        if self.cache.start:
-            keywords[self.cache.start] = before
-        try:
-            shown, result = self.passed(tokens, options, keywords, before)
-        except Exception as error:
-            if self.cache.fixed and (before + length > cache.capacity or raised_at(error) == self.refusal()):
-                raise Overrun(f"{type(error).__name__}: {error}".splitlines()[0]) from error
-            raise
-        cache.held = self.cache_in(result, cache.held)
-        cache.real = torch.cat([cache.real, real], 1)
-        return shown
-
-    def refusal(self):
-        """Where the model refuses two tokens that a cache of one has no room for; None where it does not, or refuses them with
-        room for many, too."""
-        for capacity in (64, 1):
-            empty = self.open_cache(1, capacity)
-            keywords = {**self.keywords(torch.ones(1, 2, dtype=torch.bool), earlier=empty.real), **self.cache.keywords,
-                        self.cache.argument: empty.held, **({self.cache.start: 0} if self.cache.start else {})}
-            try:
-                self.passed(torch.zeros(1, 2, dtype=torch.long), Pass(), keywords, 0)
-            except Exception as error:
-                return raised_at(error) if capacity == 1 else None
-        return None
-
-    def cache_in(self, result, given):
-        place = self.cache.result
-        found = part(result, self.cache.argument if place is None else place)
-        if found is None and place is None:
-            found = part(result, 1)
-        found = given if found is None else found
-        if found is None:
-            raise TypeError(f"the model returned no cache ({type(result).__name__}): say where it stands, Cache(result=...)")
-        return found
-
-    def show_cache(self, cache):
-        pairs = caches.layers(cache.held, self.cache.show)
-        axis = self.cache.axes.index("position")
-        written = cache.real.shape[1]
-        # What a growing cache holds is its own word; others have their written slots first.
-        held = pairs[0][0].shape[axis] if pairs else 0
-        length = min(written, held) if self.cache.has_slots else held
-        tensors = {}
-        for layer, (keys, values) in enumerate(pairs if length else []):
-            tensors[f"layers.{layer}.keys"] = keys.narrow(axis, 0, length)
-            tensors[f"layers.{layer}.values"] = values.narrow(axis, 0, length)
-        own, kept_alive = caches.bytes_held(pairs)
-        return {"length": length, "capacity": held, "bytes": own, "held": kept_alive}, tensors
-
-    def fill_cache(self, cache, value):
-        if not self.cache.has_slots:
-            raise Cannot("its KV cache grows: it has no unwritten slots")
-        axis = self.cache.axes.index("position")
-        written = cache.real.shape[1]
-        with torch.no_grad():
-            for pair in caches.layers(cache.held, self.cache.show):
-                for tensor in pair:
-                    tensor.narrow(axis, written, tensor.shape[axis] - written).fill_(value)
-
-    # Training
-
-    def loss_of(self, tokens, labels, keywords):
-        tokens, labels = tokens.to(self.device), labels.to(self.device)
-        if self.loss:
-            if keywords and not takes_keywords(self.loss):
-                raise Cannot("its own loss takes no padding: Module(loss=function(module, tokens, labels, **keywords))")
-            loss = functools.partial(self.loss, **keywords) if keywords else self.loss
-            return call(loss, "loss", model=self.model, tokens=tokens, labels=labels)
-        return training.cross_entropy(self.logits_in(self.model(tokens, **keywords)), labels)
-
-    def gradients(self, tokens, labels, options):
-        keywords = self.keywords(real_tokens(tokens, options))
-        with training.mode(self.model, options.training, options.dropout):
-            return training.gradients(self.model, lambda: self.loss_of(tokens, labels, keywords))
-
-    def train(self, tokens, labels, *, learning_rate, betas, eps, weight_decay):
-        losses = [lambda step=step: self.loss_of(tokens[step], labels[step], {}) for step in range(len(tokens))]
-        with training.mode(self.model, True):
-            return training.train(self.model, losses, learning_rate, betas, eps, weight_decay)
-
-    # Text
-
-    def own_loop(self):
-        """The generation.Loop, or None. Errors: Misused."""
-        return generation.Loop(self.writes, self.mask) if self.writes else None
-
-    def described_loop(self):
-        if self.loop is None:
-            return None
-        if not self.loop.greedy and "temperature" not in self.loop.settings and self.always_writes_the_same():
-            self.loop.only_greedy()
-            self.notes.append("its own loop writes the same whatever the seed: it is judged as a greedy one")
-        return {"settings": self.loop.settings, "greedy": self.loop.greedy, "padding": self.padded_prompts(),
-                "probabilities": self.tried_drawing()}
-
-    def padded_prompts(self):
-        """Sides on which prompts may be padded. Most loops go on from the last column."""
-        if self.prompt_padding is not None:
-            return list(self.prompt_padding)
-        return ["left"] if self.loop.mask else []
-
-    def always_writes_the_same(self):
-        """Whether two seeds write the same four texts, on whatever weights it was built with."""
-        prompts = torch.arange(12).view(4, 3) % self.specification["vocab_size"]
-        try:
-            with surroundings():
-                one, other = (self.generate(prompts, Generation(most_tokens=8, seed=seed))["tokens"] for seed in (1, 2))
-        except (Exception, SystemExit):
-            return False
-        return one.shape[1] > 3 and torch.equal(one, other)
-
-    def tried_drawing(self):
-        """Whether a short text shows what it was drawn from. An error will be raised again where text is asked for."""
-        try:
-            with surroundings():
-                return "probabilities" in self.generate(torch.zeros(2, 3, dtype=torch.int64), Generation(most_tokens=2))
-        except (Exception, SystemExit):
-            return False
-
-    def generate(self, tokens, settings):
-        if self.loop is None:
-            return super().generate(tokens, settings)
-        real = real_tokens(tokens, settings)
-        if not real.all() and settings.padding not in self.padded_prompts():
-            raise Cannot(f"its own generate takes no prompts padded on the {settings.padding}")
-        generation.seed_all(settings.seed)
-        with torch.no_grad(), training.mode(self.model, False), generation.draws() as seen:
-            new = self.loop(self.model, tokens.to(self.device), settings, real.long().to(self.device))
-        pad = getattr(getattr(self.model, "config", None), "pad_token_id", None) if self.pad is None else self.pad
-        new = generation.without_padding(new, settings.end, pad)
-        probabilities = generation.drawn_from(seen, new) if settings.temperature else None
-        return {"tokens": new} if probabilities is None else {"tokens": new, "probabilities": probabilities}
-
     # Operations
 
-    def operations(self):
+    def operations(self) -> dict[str, Callable[..., Any] | None]:
         return {"repeat_kv": self.repeat, "rotate": self.rotation}
 
-    def repeat_kv(self, x, factor):
+    def repeat_kv(self, x: torch.Tensor, factor: int) -> torch.Tensor:
         function = self.operations()["repeat_kv"]
         return call(function, "repeat_kv", x=x.to(self.device), factor=factor) if function else super().repeat_kv(x, factor)
 
-    def rotate(self, x, positions):
+    def rotate(self, x: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         function = self.operations()["rotate"]
         if not function:
             return super().rotate(x, positions)
         return call(function, "rotate", module=self.model, x=x.to(self.device), positions=positions.to(self.device))
 
 
-def cast(tensors, dtype):
+def cast(tensors: Iterable[torch.Tensor], dtype: torch.dtype) -> bool:
     """Converts floating tensors in place; whether there were any of another type."""
     others = [tensor for tensor in tensors if tensor.is_floating_point() and tensor.dtype != dtype]
     for tensor in others:
@@ -440,12 +216,5 @@ def cast(tensors, dtype):
     return bool(others)
 
 
-def name_of(dtype):
+def name_of(dtype: torch.dtype) -> str:
     return str(dtype).replace("torch.", "")
-
-
-def part(result, place):
-    """What stands at a name or number in a tuple, dict or object; None where nothing does."""
-    if isinstance(place, int):
-        return result[place] if isinstance(result, (tuple, list)) and place < len(result) else None
-    return result.get(place) if isinstance(result, Mapping) else getattr(result, place, None)

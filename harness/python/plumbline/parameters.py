@@ -1,13 +1,17 @@
 """A model's parameters: each tensor once, whatever names it goes by."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import torch
 
 MOST_LISTED = 8
 
 
-def groups(model):
+def groups(model: torch.nn.Module) -> list[tuple[list[str], torch.Tensor]]:
     """[(names, tensor)]: parameters that are one tensor stand together, in the order of their first name."""
-    found = {}
+    found: dict[Any, tuple[list[str], torch.Tensor]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
         place = (parameter.device, parameter.untyped_storage().data_ptr(), parameter.storage_offset(),
                  tuple(parameter.shape), parameter.stride())
@@ -16,19 +20,19 @@ def groups(model):
     return list(found.values())
 
 
-def parameters(model):
+def parameters(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     """{first name: tensor}"""
     return {names[0]: tensor for names, tensor in groups(model)}
 
 
-def described(model):
+def described(model: torch.nn.Module) -> dict[str, Any]:
     """The `parameters` and `tied` of a reply to hello."""
     return {"parameters": [{"name": name, "shape": list(tensor.shape), "dtype": str(tensor.dtype).replace("torch.", "")}
                            for name, tensor in parameters(model).items()],
             "tied": [names for names, _ in groups(model) if len(names) > 1]}
 
 
-def load(model, tensors):
+def load(model: torch.nn.Module, tensors: dict[str, torch.Tensor]) -> None:
     """Copies {name: tensor} in, rounding where the model's type is narrower. Errors: ValueError; nothing is then changed."""
     own = parameters(model)
     shapes = [f"{name} {list(tensors[name].shape)}, expected {list(own[name].shape)}"
@@ -44,6 +48,6 @@ def load(model, tensors):
             own[name].copy_(tensor)
 
 
-def listed(names):
+def listed(names: list[str]) -> str:
     more = f" and {len(names) - MOST_LISTED} more" if len(names) > MOST_LISTED else ""
     return ", ".join(names[:MOST_LISTED]) + more

@@ -10,7 +10,7 @@ import socket
 import sys
 
 
-def main():
+def main() -> int:
     if len(sys.argv) != 2:
         print("usage: python relay.py SOCKET", file=sys.stderr)
         return 2
@@ -18,8 +18,8 @@ def main():
         try:
             other.connect(sys.argv[1])
             while True:
-                ready, _, _ = select.select([0, other], [], [])
-                if other in ready:
+                ready, _, _ = select.select([0, other.fileno()], [], [])
+                if other.fileno() in ready:
                     data = other.recv(1 << 16)
                     if not data:
                         return 0
@@ -34,7 +34,7 @@ def main():
             return 1
 
 
-def write(data):
+def write(data: bytes) -> None:
     while data:
         data = data[os.write(1, data):]
 

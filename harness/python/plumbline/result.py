@@ -1,10 +1,13 @@
 """What a verification found, read from its result document (harness/result/result.schema.json)."""
 
+from __future__ import annotations
+
 import html
 import json
 import os
 from collections import Counter
 from dataclasses import dataclass, fields
+from typing import Any
 
 VERDICTS = {"pass": "passed", "fail": "failed", "error": "errors", "not assessed": "not_assessed",
             "not applicable": "not_applicable"}
@@ -14,10 +17,14 @@ MOST_REQUIREMENTS = 20    # told in full
 LONGEST_SENTENCE = 600
 
 
+Titled = tuple[str, list[str]]          # a title and sentences
+Section = tuple[str, list[Titled]]
+
+
 class CouldNotJudge(Exception):
     """There is no verdict; the message says why. result: what was found nevertheless, or None."""
 
-    def __init__(self, message, result=None):
+    def __init__(self, message: str, result: Result | None = None) -> None:
         super().__init__(message)
         self.result = result
 
@@ -35,7 +42,7 @@ class Check:
     worst_difference: object
     tolerance: object
     tolerance_reason: str
-    worst_index: list
+    worst_index: list[int]
 
 
 @dataclass(frozen=True, repr=False)
@@ -51,20 +58,20 @@ class Requirement:
     reason: str  # why it is an error, not assessed or not applicable
     finding: str
     seconds: float
-    checks: list
+    checks: list[Check]
 
     @property
-    def sentences(self):
+    def sentences(self) -> list[str]:
         """What was found wrong, in words."""
         wrong = [check for check in self.checks if not check.within]
         return [self.reason] * bool(self.reason) + [
             check.sentence or f"{check.what}: got {check.actual}, expected {check.expected}" for check in wrong]
 
     @property
-    def title(self):
+    def title(self) -> str:
         return f"{self.id}: {self.statement}" + (" (should)" if self.level == "should" else "")
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"<{self.title}: {self.verdict}{': ' if self.sentences else ''}{'; '.join(self.sentences[:1])}>"
 
 
@@ -75,9 +82,10 @@ class Result:
     sentence. document: result.json; summary: summary.md, Markdown. As a truth value: whether the model conforms.
     """
 
-    def __init__(self, document, summary, candidate="the model"):
+    def __init__(self, document: dict[str, Any], summary: str, candidate: str = "the model") -> None:
         """candidate: how the document names what was judged; texts here say "the model". Errors: CouldNotJudge."""
         self.document, self.summary = document, summary
+        self.status: int
         try:
             if document["format"] != "plumbline-result" or document["version"] not in (1, 2):
                 raise ValueError(f"it is {document['format']}, version {document['version']}, expected plumbline-result, 1 or 2")
@@ -91,7 +99,7 @@ class Result:
         except (KeyError, TypeError, ValueError) as error:
             raise CouldNotJudge(f"the result document is unusable: {type(error).__name__}: {error}") from error
 
-    def with_verdict(self, verdict):
+    def with_verdict(self, verdict: str) -> list[Requirement]:
         return [requirement for requirement in self.requirements if requirement.verdict == verdict]
 
     conforms = property(lambda self: self.status == 0)
@@ -101,23 +109,23 @@ class Result:
     not_applicable = property(lambda self: self.with_verdict("not applicable"))
     passed = property(lambda self: self.with_verdict("pass"))
 
-    def require(self):
+    def require(self) -> Result:
         """Returns itself. Errors: AssertionError with every failure in words, unless the model conforms."""
         __tracebackhide__ = True  # pytest then shows the line that asked
         if not self.conforms:
             raise AssertionError(str(self))
         return self
 
-    def __bool__(self):
+    def __bool__(self) -> bool:
         return self.conforms
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         # Pytest cuts long ones in their middle.
         named = [f"{name}: {', '.join(each.id for each in found)}" for name, found in
                  (("failed", self.failures), ("in error", self.errors)) if found]
         return f"<plumbline.Result: {'; '.join([self.sentence, *named])}>"
 
-    def __str__(self):
+    def __str__(self) -> str:
         lines = [self.sentence]
         for name, entries in self.sections():
             lines.append(f"{name}:")
@@ -125,7 +133,7 @@ class Result:
                 lines += [f"  {title}", *(f"    {sentence}" for sentence in sentences)]
         return "\n".join([*lines, self.counts()])
 
-    def _repr_html_(self):
+    def _repr_html_(self) -> str:
         """For notebooks. What the model said of itself is text, whatever it looks like."""
         parts = [f"<p><strong>{SIGNS.get(self.status, '!')} {html.escape(self.sentence)}</strong></p>"]
         for name, entries in self.sections():
@@ -133,24 +141,24 @@ class Result:
             parts.append(f"<p>{name}</p><ul>{''.join(items)}</ul>")
         return f"<div>{''.join(parts)}<p>{self.counts()}</p></div>"
 
-    def counts(self):
+    def counts(self) -> str:
         found = Counter(requirement.verdict for requirement in self.requirements)
         words = {"pass": "passed", "fail": "failed", "error": "in error"}
         return ", ".join(f"{found[verdict]} {words.get(verdict, verdict)}" for verdict in VERDICTS if found[verdict])
 
-    def sections(self):
+    def sections(self) -> list[Section]:
         """[(name, [(title, sentences)])] of what applies and did not pass."""
-        reasons = {}
+        reasons: dict[str, list[str]] = {}
         for requirement in self.not_assessed:
             reasons.setdefault(requirement.reason, []).append(requirement.id)
-        missing = [(f"{reason}: {', '.join(ids)}", []) for reason, ids in reasons.items()]
-        where = [(self.conclusion, [])] if self.conclusion else []
+        missing: list[Titled] = [(f"{reason}: {', '.join(ids)}", []) for reason, ids in reasons.items()]
+        where: list[Titled] = [(self.conclusion, [])] if self.conclusion else []
         found = (("Where it goes wrong", where), ("Failed", told(self.failures)), ("Errors", told(self.errors)),
                  ("Not assessed", missing))
         return [(name, entries) for name, entries in found if entries]
 
 
-def told(requirements):
+def told(requirements: list[Requirement]) -> list[Titled]:
     entries = []
     for requirement in requirements[:MOST_REQUIREMENTS]:
         sentences = requirement.sentences
@@ -160,16 +168,16 @@ def told(requirements):
     return entries + ([(f"… and {len(left)} more: {', '.join(left)}", [])] if left else [])
 
 
-def requirement_in(entry, candidate):
+def requirement_in(entry: dict[str, Any], candidate: str) -> Requirement:
     checks = [Check(**fields_of(Check, check, candidate)) for check in entry["checks"]]
     return Requirement(**{**fields_of(Requirement, entry, candidate), "checks": checks})
 
 
-def fields_of(kind, entry, candidate):
+def fields_of(kind: type, entry: dict[str, Any], candidate: str) -> dict[str, Any]:
     return {field.name: clean(entry[field.name], candidate) for field in fields(kind)}
 
 
-def clean(value, candidate):
+def clean(value: Any, candidate: str) -> Any:
     """Texts without what would control a terminal, in one line, and with "the model" for its long name on the command line."""
     if not isinstance(value, str):
         return value
@@ -177,7 +185,7 @@ def clean(value, candidate):
     return value if len(value) <= LONGEST_SENTENCE else value[:LONGEST_SENTENCE] + "…"
 
 
-def require_agreement(footer, requirements):
+def require_agreement(footer: dict[str, Any], requirements: list[Requirement]) -> None:
     """The counts are those of the requirements, and nothing conforms that was not looked at. Errors: ValueError."""
     counts = Counter(requirement.verdict for requirement in requirements)
     for verdict, key in VERDICTS.items():
@@ -192,7 +200,7 @@ def require_agreement(footer, requirements):
         raise ValueError("its status is 0, and not every applicable must has passed")
 
 
-def read(directory, candidate, status):
+def read(directory: str, candidate: str, status: int) -> Result:
     """The Result that a run with this exit status left in a directory. Errors: CouldNotJudge, also where it is another run's."""
     try:
         with open(os.path.join(directory, "result.json"), encoding="utf-8") as file:

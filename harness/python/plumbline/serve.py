@@ -3,16 +3,21 @@
 Requests come on standard input, replies go to standard output, a JSON object a line (harness/candidate/protocol.md).
 """
 
+from __future__ import annotations
+
 import gc
+import io
 import json
 import os
 import signal
 import sys
+from collections.abc import Callable
+from typing import Any, TextIO
 
 from plumbline import failure, user_code
 
 
-def take_over():
+def take_over() -> tuple[TextIO, TextIO]:
     """The two ends of the conversation; whatever the model reads or prints goes elsewhere."""
     requests = os.fdopen(os.dup(0), "r", encoding="utf-8")
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
@@ -21,11 +26,12 @@ def take_over():
     os.close(nothing)
     os.dup2(2, 1)
     # Prints then stand in order with what is written to standard error.
-    sys.stdout.reconfigure(line_buffering=True)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)
     return requests, replies
 
 
-def answerer(file):
+def answerer(file: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """The function that answers requests for the adapter in `file`."""
     try:
         from plumbline.server import Server
@@ -37,7 +43,7 @@ def answerer(file):
     return Server(lambda specification: user_code.adapter_in(file, specification), file).answer
 
 
-def serve(file, requests, replies):
+def serve(file: str, requests: TextIO, replies: TextIO) -> None:
     answer = answerer(file)
     for line in requests:
         request = parsed(line)
@@ -47,7 +53,7 @@ def serve(file, requests, replies):
             return
 
 
-def parsed(line):
+def parsed(line: str) -> dict[str, Any] | None:
     """The request, or None for what is none."""
     try:
         request = json.loads(line)
@@ -56,7 +62,7 @@ def parsed(line):
     return request if isinstance(request, dict) else None
 
 
-def main():
+def main() -> int:
     if len(sys.argv) != 2:
         print("usage: python -m plumbline.serve ADAPTER.py", file=sys.stderr)
         return 2

@@ -1,9 +1,12 @@
 """Answers the requests of the candidate protocol, version 1, for one adapter."""
 
+from __future__ import annotations
+
 import json
 import os
 import sys
 import traceback
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -24,17 +27,17 @@ NOT_OFFERED = {"load": False, "initialise": False, "modes": [], "dropout": False
 class Server:
     """adapter: a plumbline.Adapter, or a function that takes the specification and returns one; file: where it was written."""
 
-    def __init__(self, adapter, file=None):
+    def __init__(self, adapter: Any, file: str | None = None) -> None:
         self.adapter = adapter
         self.file = file
-        self.running = None  # the adapter, once it was started
-        self.directory = None
-        self.caches = {}
-        self.tracebacks = set()  # that were written; hundreds of requests may fail alike
+        self.running: Any = None  # the adapter, once it was started
+        self.directory = ""
+        self.caches: dict[int, Any] = {}
+        self.tracebacks: set[str] = set()  # that were written; hundreds of requests may fail alike
         self.files_written = 0
         self.caches_opened = 0
 
-    def answer(self, request):
+    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         """The reply to one request, both as the protocol has them. Never raises, whatever the model does."""
         try:
             reply = self.handled(request)
@@ -51,7 +54,7 @@ class Server:
             reply = {"error": failure.describe(error, self.file)}
         return {"id": request.get("id"), **reply}
 
-    def handled(self, request):
+    def handled(self, request: dict[str, Any]) -> dict[str, Any]:
         name = request.get("request")
         if name not in REQUESTS:
             raise Cannot(f"protocol {PROTOCOL} has no request {name!r}")
@@ -61,13 +64,13 @@ class Server:
 
     # Tensors
 
-    def received(self, request):
+    def received(self, request: dict[str, Any]) -> dict[str, torch.Tensor]:
         path = os.path.join(self.directory, request["tensors"])
         tensors = load_file(path)
         os.remove(path)
         return tensors
 
-    def sent(self, tensors):
+    def sent(self, tensors: dict[str, torch.Tensor]) -> str:
         self.files_written += 1
         name = f"reply-{os.getpid()}-{self.files_written}.safetensors"
         # Copies: safetensors refuses tensors that share memory.
@@ -77,7 +80,7 @@ class Server:
 
     # Requests
 
-    def hello(self, request):
+    def hello(self, request: dict[str, Any]) -> dict[str, Any]:
         if request["protocol"] != PROTOCOL:
             raise Cannot(f"this package speaks protocol {PROTOCOL}, not {request['protocol']}")
         if request["dtype"] not in TYPES:
@@ -96,59 +99,59 @@ class Server:
         reply["can"] = {**NOT_OFFERED, **description.get("can", {})}
         return reply
 
-    def weights(self, request):
+    def weights(self, request: dict[str, Any]) -> dict[str, Any]:
         return {"tensors": self.sent(self.running.weights())}
 
-    def load(self, request):
+    def load(self, request: dict[str, Any]) -> dict[str, Any]:
         self.running.load(self.received(request))
         return {}
 
-    def initialise(self, request):
+    def initialise(self, request: dict[str, Any]) -> dict[str, Any]:
         self.running.initialise(request["seed"])
         return {}
 
-    def forward(self, request):
+    def forward(self, request: dict[str, Any]) -> dict[str, Any]:
         result = self.running.forward(self.received(request)["tokens"], options_in(request))
         return self.shown(result)
 
-    def open_cache(self, request):
+    def open_cache(self, request: dict[str, Any]) -> dict[str, Any]:
         cache = self.running.open_cache(request["batch"], request["capacity"])
         self.caches_opened += 1
         self.caches[self.caches_opened] = cache
         return {"cache": self.caches_opened}
 
-    def extend(self, request):
+    def extend(self, request: dict[str, Any]) -> dict[str, Any]:
         tokens = self.received(request)["tokens"]
         return self.shown(self.running.extend(self.cache_in(request), tokens, options_in(request)))
 
-    def show_cache(self, request):
+    def show_cache(self, request: dict[str, Any]) -> dict[str, Any]:
         numbers, tensors = self.running.show_cache(self.cache_in(request))
         return {**numbers, "tensors": self.sent(tensors)}
 
-    def fill_cache(self, request):
+    def fill_cache(self, request: dict[str, Any]) -> dict[str, Any]:
         self.running.fill_cache(self.cache_in(request), request["value"])
         return {}
 
-    def close_cache(self, request):
+    def close_cache(self, request: dict[str, Any]) -> dict[str, Any]:
         self.cache_in(request)
         del self.caches[request["cache"]]
         return {}
 
-    def gradients(self, request):
+    def gradients(self, request: dict[str, Any]) -> dict[str, Any]:
         tensors = self.received(request)
         return {"tensors": self.sent(self.running.gradients(tensors["tokens"], tensors["labels"], options_in(request)))}
 
-    def train(self, request):
+    def train(self, request: dict[str, Any]) -> dict[str, Any]:
         tensors = self.received(request)
         losses = self.running.train(tensors["tokens"], tensors["labels"], learning_rate=request["learning_rate"],
                                     betas=tuple(request["betas"]), eps=request["eps"], weight_decay=request["weight_decay"])
         return {"tensors": self.sent({"losses": losses})}
 
-    def generate(self, request):
+    def generate(self, request: dict[str, Any]) -> dict[str, Any]:
         shown = self.running.generate(self.received(request)["tokens"], generation_in(request))
         return {"tensors": self.sent(filled(shown, request["most_tokens"]))}
 
-    def operation(self, request):
+    def operation(self, request: dict[str, Any]) -> dict[str, Any]:
         if request["name"] not in ("repeat_kv", "rotate"):
             raise Cannot(f"protocol {PROTOCOL} has no operation {request['name']!r}")
         tensors = self.received(request)
@@ -162,29 +165,29 @@ class Server:
             result["gradient"], = torch.autograd.grad(y, x, tensors["upstream"].to(y))
         return {"tensors": self.sent(result)}
 
-    def bye(self, request):
+    def bye(self, request: dict[str, Any]) -> dict[str, Any]:
         return {}
 
     # Parts of messages
 
-    def cache_in(self, request):
+    def cache_in(self, request: dict[str, Any]) -> Any:
         if request["cache"] not in self.caches:
             raise Cannot(f"no cache {request['cache']} is open")
         return self.caches[request["cache"]]
 
-    def shown(self, result):
+    def shown(self, result: Any) -> dict[str, Any]:
         """`forward` and `extend` may put the model's own time under "seconds"."""
         seconds = {"seconds": result.pop("seconds")} if "seconds" in result else {}
         return {**seconds, "tensors": self.sent(result)}
 
 
-def options_in(request):
+def options_in(request: dict[str, Any]) -> Pass:
     return Pass(training=request.get("mode") == "training", dropout=request.get("dropout") or 0.0,
                 padding=request.get("padding", "none"), lengths=list(request.get("lengths") or []),
                 first_position=request.get("first_position", 0), observe=frozenset(request.get("observe") or []))
 
 
-def generation_in(request):
+def generation_in(request: dict[str, Any]) -> Generation:
     return Generation(most_tokens=request["most_tokens"], temperature=float(request["temperature"]), top_k=request["top_k"],
                       top_p=float(request["top_p"]), repetition_penalty=float(request["repetition_penalty"]), end=request["end"],
                       seed=request["seed"], padding=request["padding"], lengths=list(request["lengths"] or []))

@@ -1,5 +1,9 @@
 """A model's configuration under the specification's keys, and back."""
 
+from __future__ import annotations
+
+from typing import Any
+
 # Key of the specification -> attributes that may hold it.
 ATTRIBUTES = {
     "vocab_size": ("vocab_size",),
@@ -20,7 +24,7 @@ ATTRIBUTES = {
 ROTARY_SECTIONS = ("rope_parameters", "rope_scaling")
 
 
-def settings(config, where="config"):
+def settings(config: Any, where: str = "config") -> dict[str, Any]:
     """{key: {"value", "where"}} of a configuration object in the convention of transformers 4 and 5; what it lacks is missing."""
     found = {}
     for key, names in ATTRIBUTES.items():
@@ -37,7 +41,7 @@ def settings(config, where="config"):
     return found
 
 
-def rotary(config, where):
+def rotary(config: Any, where: str) -> dict[str, Any]:
     """rope_theta and rope_type; anything but "default" decides, wherever it stands. Errors: ValueError for two values of theta."""
     sections = [(section, getattr(config, section, None)) for section in ROTARY_SECTIONS]
     held = [(f"{where}.{section}[{{!r}}]", values) for section, values in sections if isinstance(values, dict)]
@@ -58,19 +62,19 @@ def rotary(config, where):
     return found
 
 
-def stated(values):
+def stated(values: dict[str, Any]) -> dict[str, Any]:
     """{key: value} or {key: {"value", "where"}} as the user wrote it."""
     return {key: value if isinstance(value, dict) and "value" in value else {"value": value, "where": "stated in the adapter"}
             for key, value in values.items()}
 
 
-def intermediate_size(specification):
+def intermediate_size(specification: dict[str, Any]) -> int:
     """The feed-forward size: as stated, or int(hidden * 8 / 3) rounded up to a multiple of 64."""
     size = specification["intermediate_size"]
     return (int(specification["hidden_size"] * 8 / 3) + 63) // 64 * 64 if size == "derived" else size
 
 
-def llama_config(specification):
+def llama_config(specification: dict[str, Any]) -> dict[str, Any]:
     """Keywords for transformers' LlamaConfig, 4 or 5. Errors: ValueError where it cannot express the specification."""
     s = specification
     if s["rotary"] != "halves":

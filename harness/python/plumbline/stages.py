@@ -5,7 +5,14 @@ A source is a module's path, whose output is the stage: "model.layers.{layer}.ml
 the last axis is split into, "select": [axis, index], "slice": [axis, first, count].
 """
 
+from __future__ import annotations
+
 import itertools
+from collections.abc import Container
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
 
 LAYER = "{layer}"
 # Names of Hugging Face's Llama and MiniMind, then those of Meta's Llama and of MiniMind's first version.
@@ -14,7 +21,7 @@ EMBEDDINGS = ("embed_tokens", "tok_embeddings")
 ATTENTION = ("self_attn", "attention", "attn")
 FEED_FORWARD = ("mlp", "feed_forward")
 FEED_FORWARD_NORM = ("post_attention_layernorm", "ffn_norm")
-IN_LAYER = {
+IN_LAYER: dict[str, tuple[tuple[Any, ...], str]] = {
     "attention_norm": (("input_layernorm", "attention_norm"), ""),
     "q": ((ATTENTION, ("q_proj", "wq")), ""),
     "k": ((ATTENTION, ("k_proj", "wk")), ""),
@@ -34,19 +41,19 @@ STAGES = ("embedding", "attention_norm", "q", "k", "v", "q_rotated", "k_rotated"
           "after_feed_forward", "final_norm", "logits")
 
 
-def full_name(stage, layer):
+def full_name(stage: str, layer: Any) -> str:
     """ "logits", "layers.3.scores" """
     return stage if stage in OUTSIDE else f"layers.{layer}.{stage}"
 
 
-def protocol_name(stage):
+def protocol_name(stage: str) -> str:
     """As `can.stages` has it: "logits", "layers.{layer}.scores"."""
     return full_name(stage, LAYER)
 
 
-def usual_sources(paths):
+def usual_sources(paths: Container[str]) -> dict[str, str]:
     """{stage: source} for modules of the usual names. paths: those of the model's modules."""
-    sources = {}
+    sources: dict[str, str] = {}
     for prefix in PREFIXES:
         layer = f"{prefix}layers.{LAYER}"
         if layer.format(layer=0) not in paths:
@@ -71,7 +78,7 @@ class Plan:
     Errors: ValueError naming a stage or a module that does not exist.
     """
 
-    def __init__(self, model, given=None):
+    def __init__(self, model: torch.nn.Module, given: dict[str, Any] | None = None) -> None:
         self.paths = dict(model.named_modules())
         given = dict(given or {})
         for stage in given:
@@ -84,25 +91,25 @@ class Plan:
             if source.path.format(layer=0) not in self.paths:
                 raise ValueError(f"stages: {source.stage} is to come from {source.path}, and the model has no such module")
         layered = [source.path for source in self.sources if LAYER in source.path]
-        self.layer_path = layered[0][:layered[0].index(LAYER) + len(LAYER)] if layered else None
+        self.layer_path: str = layered[0][:layered[0].index(LAYER) + len(LAYER)] if layered else ""
         self.layers = 0
         while self.layer_path and self.layer_path.format(layer=self.layers) in self.paths:
             self.layers += 1
 
-    def modules(self, source):
+    def modules(self, source: Source) -> list[tuple[int | None, torch.nn.Module]]:
         """[(layer, module)] of the layers that have one; the layer is None for what stands outside of them."""
         places = [(layer, source.path.format(layer=layer)) for layer in (range(self.layers) if LAYER in source.path else [None])]
         return [(layer, self.paths[path]) for layer, path in places if path in self.paths]
 
-    def layer_modules(self):
+    def layer_modules(self) -> list[torch.nn.Module]:
         return [self.paths[self.layer_path.format(layer=layer)] for layer in range(self.layers)]
 
 
 class Source:
     """One stage's module, its end and the steps on it, as the user writes them. Errors: ValueError."""
 
-    def __init__(self, stage, source):
-        steps = source if isinstance(source, dict) else {"from": source}
+    def __init__(self, stage: str, source: str | dict[str, Any]) -> None:
+        steps: dict[str, Any] = source if isinstance(source, dict) else {"from": source}
         unknown = set(steps) - {"from", "view", "select", "slice"}
         if "from" not in steps or unknown:
             raise ValueError(f"stages: {stage} is {source}; expected from, and view, select or slice")
@@ -115,7 +122,7 @@ class Source:
             raise ValueError(f"stages: {stage} is taken from {self.path}; expected {'no' if stage in OUTSIDE else 'a'} {LAYER} in it")
         self.of_input = end == "input"
 
-    def taken(self, tensor):
+    def taken(self, tensor: torch.Tensor) -> torch.Tensor:
         """The stage within what the module takes or returns."""
         if "view" in self.steps:
             tensor = tensor.unflatten(-1, self.steps["view"])

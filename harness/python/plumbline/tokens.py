@@ -1,9 +1,13 @@
 """Which tokens are real, and where they stand."""
 
+from __future__ import annotations
+
 import torch
 
+from plumbline.adapter import Generation, Pass
 
-def real_tokens(tokens, options):
+
+def real_tokens(tokens: torch.Tensor, options: Pass | Generation) -> torch.Tensor:
     """(B, T) bool: row b has options.lengths[b] real tokens, at its start or, padded left, at its end."""
     batch, length = tokens.shape
     if options.padding == "none" or not options.lengths:
@@ -13,6 +17,6 @@ def real_tokens(tokens, options):
     return places < lengths if options.padding == "right" else places >= length - lengths
 
 
-def positions(real, before):
+def positions(real: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
     """(B, T) int64: row b's real tokens count on from before[b]; padding stands where the token before it does, or at 0."""
     return (before.unsqueeze(1) + real.cumsum(1) - 1).clamp_min(0)

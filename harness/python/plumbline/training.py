@@ -1,6 +1,10 @@
 """Modes, dropout rates, gradients and steps of AdamW."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -11,9 +15,9 @@ RATES = ("dropout", "attention_dropout", "attn_dropout", "resid_dropout", "dropo
 IGNORED = -100
 
 
-def rates(model):
+def rates(model: torch.nn.Module) -> list[tuple[Any, str]]:
     """[(object, attribute)]: where the model and its configurations hold dropout rates."""
-    found = []
+    found: list[tuple[Any, str]] = []
     seen = set()
     for module in model.modules():
         if isinstance(module, torch.nn.modules.dropout._DropoutNd):
@@ -26,17 +30,17 @@ def rates(model):
     return found
 
 
-def holds(holder, name):
+def holds(holder: Any, name: str) -> bool:
     """hasattr, without a module's search among its parameters, which is slow and finds no rate."""
     return name in vars(holder) or hasattr(type(holder), name) if isinstance(holder, torch.nn.Module) else hasattr(holder, name)
 
 
-def is_rate(value):
+def is_rate(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 @contextmanager
-def mode(model, training, rate=0.0):
+def mode(model: torch.nn.Module, training: bool, rate: float = 0.0) -> Iterator[None]:
     """Training or evaluation mode with every dropout rate set to `rate`; as before afterwards.
 
     In evaluation too: a model that drops there shows it only where a rate is configured.
@@ -54,12 +58,12 @@ def mode(model, training, rate=0.0):
         model.train(was_training)
 
 
-def cross_entropy(logits, labels):
+def cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Mean over the labels that count of -log p(label | tokens before it). logits: (B, T, V), labels: (B, T)."""
     return F.cross_entropy(logits[:, :-1].float().flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED)
 
 
-def gradients(model, loss):
+def gradients(model: torch.nn.Module, loss: Callable[[], torch.Tensor]) -> dict[str, torch.Tensor]:
     """{"loss": (), name: gradient}; zeros for a parameter that the loss does not depend on. `loss`: function() -> ()."""
     model.zero_grad(set_to_none=True)
     value = loss()
@@ -71,7 +75,8 @@ def gradients(model, loss):
     return result
 
 
-def train(model, losses, learning_rate, betas, eps, weight_decay):
+def train(model: torch.nn.Module, losses: Sequence[Callable[[], torch.Tensor]], learning_rate: float, betas: tuple[float, float],
+          eps: float, weight_decay: float) -> torch.Tensor:
     """A step of AdamW on each of `losses`, functions() -> (). Returns their values (steps), each before its step."""
     optimiser = AdamW(parameters(model).values(), learning_rate, betas, eps, weight_decay)
     values = []
@@ -91,13 +96,14 @@ class AdamW:
     The first optimiser of torch.optim that is made imports torch's compiler, a third of what a verification takes to start.
     """
 
-    def __init__(self, parameters, learning_rate, betas, eps, weight_decay):
+    def __init__(self, parameters: Iterable[torch.Tensor], learning_rate: float, betas: tuple[float, float], eps: float,
+                 weight_decay: float) -> None:
         self.states = [(parameter, torch.zeros_like(parameter), torch.zeros_like(parameter)) for parameter in parameters]
         self.learning_rate, self.betas, self.eps, self.weight_decay = learning_rate, betas, eps, weight_decay
         self.steps = [0] * len(self.states)
 
     @torch.no_grad()
-    def step(self):
+    def step(self) -> None:
         first, second = self.betas
         for at, (parameter, mean, square) in enumerate(self.states):
             if parameter.grad is None:

@@ -3,11 +3,14 @@
 What a short trial cannot decide stays as it was declared, and what raises is judged later, where it is said whose error it is.
 """
 
+from __future__ import annotations
+
 import inspect
+from collections.abc import Callable, Sequence
 
 import torch
 
-from plumbline.caches import AXES
+from plumbline.caches import AXES, Pair
 
 TOKENS = 7          # of the first call with a cache, then one more: as many as no other axis has
 BATCHES = (5, 3, 11)  # one of them is the size of no other axis
@@ -16,7 +19,7 @@ BATCHES = (5, 3, 11)  # one of them is the size of no other axis
 # Keywords
 
 
-def named(module, keyword):
+def named(module: torch.nn.Module, keyword: str) -> bool | None:
     """Whether the module's forward has a parameter of that name; None where it takes keywords of any name."""
     module = getattr(module, "_orig_mod", module)  # compiled
     try:
@@ -28,7 +31,7 @@ def named(module, keyword):
     return None if any(each.kind is each.VAR_KEYWORD for each in parameters) else False
 
 
-def does_nothing(run, keyword, one, other):
+def does_nothing(run: Callable[..., torch.Tensor], keyword: str, one: torch.Tensor, other: torch.Tensor) -> bool:
     """Whether a keyword changes nothing: two unlike values give the same logits, and what is no tensor is taken like one.
 
     run: function(**keywords) -> logits.
@@ -45,7 +48,8 @@ def does_nothing(run, keyword, one, other):
 # Caches
 
 
-def form(before, after, batch, head_size, declared, values=None):
+def form(before: list[Pair], after: list[Pair], batch: int, head_size: int | None, declared: Sequence[str],
+         values: torch.Tensor | None = None) -> tuple[tuple[str, ...], bool] | None:
     """(axes, preallocated) of a cache, or None where it does not tell.
 
     before, after: [(keys, values)] after TOKENS tokens and after one more; batch: the number of sequences; head_size: of the
@@ -83,6 +87,6 @@ def form(before, after, batch, head_size, declared, values=None):
     return tuple(places[axis] for axis in range(4)), keys.shape == later.shape
 
 
-def holds(kept, batch, position, head, size, values):
+def holds(kept: torch.Tensor, batch: int, position: int, head: int, size: int, values: torch.Tensor) -> bool:
     shown = kept.permute(batch, position, head, size)[:, :TOKENS]
     return shown.shape == values.shape and torch.equal(shown, values.to(shown))

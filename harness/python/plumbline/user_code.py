@@ -1,9 +1,13 @@
 """Runs the user's file and calls the functions in it."""
 
+from __future__ import annotations
+
 import importlib.util
 import inspect
 import os
 import sys
+from collections.abc import Callable
+from typing import Any
 
 from plumbline.adapter import Adapter
 from plumbline.failure import shortened
@@ -12,17 +16,17 @@ from plumbline.failure import shortened
 class Misused(Exception):
     """What the user's file lacks; `where` is the line to look at."""
 
-    def __init__(self, message, where):
+    def __init__(self, message: str, where: str | None) -> None:
         super().__init__(message)
         self.where = where
 
 
-def adapter_in(file, specification):
+def adapter_in(file: str, specification: dict[str, Any]) -> Adapter:
     """The plumbline.Adapter that `file` defines as `adapter`. Errors: Misused, or whatever the file raises."""
     # As if Python had been started with the file: it imports what lies beside it.
     sys.path.insert(0, os.path.dirname(os.path.abspath(file)))
     spec = importlib.util.spec_from_file_location("plumbline_user_adapter", file)
-    if spec is None:
+    if spec is None or spec.loader is None:
         raise Misused("an adapter is a Python file, its name ending in .py", shortened(file))
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
@@ -39,7 +43,7 @@ def adapter_in(file, specification):
     return adapter
 
 
-def call(function, name, **arguments):
+def call(function: Callable[..., Any], name: str, **arguments: Any) -> Any:
     """function(*arguments), refusing a signature that does not take them. Errors: Misused."""
     try:
         inspect.signature(function).bind(*arguments.values())
@@ -50,18 +54,18 @@ def call(function, name, **arguments):
     return function(*arguments.values())
 
 
-def takes_keywords(function):
+def takes_keywords(function: Callable[..., Any]) -> bool:
     """Whether a function takes keywords of any name."""
     return any(parameter.kind is parameter.VAR_KEYWORD for parameter in inspect.signature(function).parameters.values())
 
 
-def line_of(function):
+def line_of(function: Callable[..., Any]) -> str | None:
     """Where a function is written, "my_adapter.py:4"; None for one that is not written in Python."""
     code = getattr(inspect.unwrap(function), "__code__", None)
     return f"{shortened(code.co_filename)}:{code.co_firstlineno}" if code else None
 
 
-def line_of_assignment(file):
+def line_of_assignment(file: str) -> int:
     with open(file, encoding="utf-8") as source:
         lines = [number for number, line in enumerate(source, 1) if line.startswith(("adapter", "def adapter", "class adapter"))]
     return lines[-1] if lines else 1

@@ -4,6 +4,8 @@ The program `plumbline` is started as a child and told to run relay.py as its ca
 socket here, where the same Server answers them that answers for an adapter's file.
 """
 
+from __future__ import annotations
+
 import codecs
 import json
 import os
@@ -15,7 +17,9 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any, TextIO
 
 import torch
 
@@ -37,8 +41,10 @@ SECONDS_TO_END = 10    # for a program that was told to end
 QUIETLY = getattr(socket, "MSG_NOSIGNAL", 0)
 
 
-def verify(model, spec="minimind2-small", *, only=None, dtype=None, device=None, threads=None, timeout=None, out=None,
-           program=None, quiet=True, **adapter_options):
+def verify(model: Any, spec: str | os.PathLike[str] = "minimind2-small", *, only: Any = None, dtype: Any = None,
+           device: Any = None, threads: int | None = None, timeout: float | None = None,
+           out: str | os.PathLike[str] | None = None, program: str | None = None, quiet: bool = True,
+           **adapter_options: Any) -> result.Result:
     """Judges `model` against a specification and returns a plumbline.Result, true if the model conforms.
 
     model: a torch.nn.Module, which is judged as it is and afterwards has every value, gradient, flag and hook that it had; or
@@ -79,7 +85,7 @@ def verify(model, spec="minimind2-small", *, only=None, dtype=None, device=None,
 
 # The model
 
-def adapter_of(model, options, afterwards):
+def adapter_of(model: Any, options: dict[str, Any], afterwards: ExitStack) -> Any:
     """What a Server takes. The model, or whichever is built, is put back by `afterwards` as it was found."""
     if isinstance(model, Adapter):
         if options:
@@ -92,12 +98,12 @@ def adapter_of(model, options, afterwards):
             if parameter.is_floating_point():
                 parameter.requires_grad_()
         adapter = ready_made(model)(lambda specification: model, initialises=False, **options)
-        adapter.placed = lambda model: model  # neither moved nor converted
+        adapter.placed = lambda model: model  # type: ignore[method-assign]  # neither moved nor converted
         return adapter
     if not callable(model):
         raise TypeError(f"model is of type {type(model).__name__}, expected a torch.nn.Module, a plumbline.Adapter or a function")
 
-    def built(specification):
+    def built(specification: dict[str, Any]) -> Adapter:
         first = [call(model, "model", specification=specification)]
         if isinstance(first[0], Adapter):
             return adapter_of(first[0], options, afterwards)
@@ -110,12 +116,12 @@ def adapter_of(model, options, afterwards):
     return built
 
 
-def ready_made(model):
+def ready_made(model: torch.nn.Module) -> type[Module]:
     """The adapter for a model's class. Only transformers' own classes are sure to keep its conventions."""
     return HuggingFace if type(model).__module__.startswith("transformers.") else Module
 
 
-def watched(adapter, afterwards):
+def watched(adapter: Adapter, afterwards: ExitStack) -> Adapter:
     """The adapter, whose models are kept before anything is done to them: they may be the user's."""
     for part in list(vars(adapter).values()):
         if isinstance(part, torch.nn.Module):
@@ -123,11 +129,11 @@ def watched(adapter, afterwards):
     afterwards.callback(put_back, vars(adapter), dict(vars(adapter)))
     if isinstance(adapter, Module):
         placed = adapter.placed
-        adapter.placed = lambda model: placed(kept(model, afterwards))
+        adapter.placed = lambda model: placed(kept(model, afterwards))  # type: ignore[method-assign]
     return adapter
 
 
-def kept(model, afterwards):
+def kept(model: torch.nn.Module, afterwards: ExitStack) -> torch.nn.Module:
     """The model, restored by `afterwards`; meanwhile nothing is added to its gradients."""
     afterwards.callback(Snapshot(model).restore)
     for parameter in model.parameters():
@@ -135,7 +141,7 @@ def kept(model, afterwards):
     return model
 
 
-def own_type(model, asked):
+def own_type(model: torch.nn.Module, asked: Any) -> torch.dtype:
     """The model's floating type. Errors: ValueError where that is not the one asked for, or none to be judged in."""
     types = {parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()}
     names = " and ".join(sorted(str(each) for each in types)) or "no floating type"
@@ -149,14 +155,14 @@ def own_type(model, asked):
     return asked
 
 
-def type_named(dtype):
+def type_named(dtype: Any) -> torch.dtype:
     found = TYPE_NAMES.get(dtype, dtype)
     if found not in TYPES:
         raise ValueError(f"dtype={dtype}: expected torch.float32 or torch.bfloat16")
     return found
 
 
-def own_device(model, asked):
+def own_device(model: torch.nn.Module, asked: Any) -> str:
     """The model's device, "cpu" or "cuda:0". Errors: ValueError where it has several, or not the one asked for."""
     devices = {str(parameter.device) for parameter in model.parameters()}
     if len(devices) != 1:
@@ -167,7 +173,7 @@ def own_device(model, asked):
     return own
 
 
-def chapters(only):
+def chapters(only: Any) -> str | None:
     if only is None:
         return None
     return ",".join(map(str, [only] if isinstance(only, (int, str)) else only))
@@ -175,7 +181,7 @@ def chapters(only):
 
 # The program
 
-def program_at(given):
+def program_at(given: str | None) -> str:
     """Errors: CouldNotJudge, saying what to set."""
     for what, name in (("program=", given), ("the environment variable PLUMBLINE=", os.environ.get("PLUMBLINE"))):
         if name:
@@ -192,7 +198,7 @@ def program_at(given):
 
 
 @contextmanager
-def private_directory():
+def private_directory() -> Iterator[str]:
     """One whose path leaves room for a socket's name."""
     with ExitStack() as made:
         path = made.enter_context(tempfile.TemporaryDirectory(prefix="plumbline-"))
@@ -201,7 +207,7 @@ def private_directory():
         yield path
 
 
-def relay_in(directory):
+def relay_in(directory: str) -> str:
     """A script that starts the relay: its short name is what the result says was judged."""
     path = os.path.join(directory, "model")
     words = [sys.executable or "python3", "-S", str(HERE / "relay.py"), os.path.join(directory, "socket")]
@@ -211,7 +217,7 @@ def relay_in(directory):
 
 
 @contextmanager
-def started(command):
+def started(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
     """The program, which has ended afterwards whatever happens, and its candidate with it."""
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
         try:
@@ -224,12 +230,14 @@ def started(command):
                 child.kill()
 
 
-def answered(child, listener, new_server, quiet):
+def answered(child: subprocess.Popen[bytes], listener: socket.socket, new_server: Callable[[], Server],
+             quiet: bool) -> tuple[str, ...]:
     """Answers what the program asks until it ends. Returns what it wrote, (standard output, standard error)."""
-    texts = {child.stdout: [], child.stderr: []}
-    places = {child.stdout: sys.stdout, child.stderr: sys.stderr}
+    texts: dict[Any, list[str]] = {child.stdout: [], child.stderr: []}
+    places: dict[Any, TextIO] = {child.stdout: sys.stdout, child.stderr: sys.stderr}
     decoders = {stream: codecs.getincrementaldecoder("utf-8")("replace") for stream in texts}
     with selectors.DefaultSelector() as sources, ExitStack() as connections:
+        source: Any
         for source in (listener, *texts):
             sources.register(source, selectors.EVENT_READ)
         still_open = set(texts)
@@ -259,11 +267,11 @@ def answered(child, listener, new_server, quiet):
 class Requests:
     """What comes through one relay, a JSON object a line, and goes back."""
 
-    def __init__(self, connection, server):
+    def __init__(self, connection: socket.socket, server: Server) -> None:
         self.connection, self.server = connection, server
         self.begun = b""  # of a line
 
-    def answer(self):
+    def answer(self) -> bool:
         """Reads what is there and answers every whole line. Returns whether more may come."""
         try:
             data = self.connection.recv(1 << 16)
@@ -276,7 +284,7 @@ class Requests:
         return bool(data)
 
 
-def verdict(status, output, bundle, candidate):
+def verdict(status: int, output: tuple[str, ...], bundle: str, candidate: str) -> result.Result:
     """The Result. Errors: CouldNotJudge with the program's own reason, or where nothing that it left can be relied on."""
     try:
         found = result.read(bundle, candidate, status)
@@ -289,7 +297,7 @@ def verdict(status, output, bundle, candidate):
     return found
 
 
-def reason(status, output, candidate):
+def reason(status: int, output: tuple[str, ...], candidate: str) -> str:
     """What the program said last, as a sentence of its own or, where it did not come to that, as it is."""
     said = [line for text in output for line in text.replace(candidate, "the model").splitlines() if line.strip()]
     if status == 2 and said and said[-1].startswith(PREFIX):

@@ -1,9 +1,14 @@
 """Sees the stages of a pass as they are computed: through hooks on modules, and from the functions that attention calls."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import torch
+from torch.utils.hooks import RemovableHandle
 
 from plumbline.attention import ATTENTION_STAGES, AttentionWatch
-from plumbline.stages import full_name
+from plumbline.stages import Plan, Source, full_name
 
 IN_HEADS = ("q", "k", "v", "q_rotated", "k_rotated")
 
@@ -15,17 +20,17 @@ class Watch:
     head_size: of queries and keys.
     """
 
-    def __init__(self, plan, observe, tokens, before, head_size):
+    def __init__(self, plan: Plan, observe: frozenset[str], tokens: torch.Tensor, before: int, head_size: int) -> None:
         self.plan = plan
         self.observe = set(observe) - plan.left_out
         self.tokens, self.before = tokens, before
         self.head_size = head_size
-        self.seen = {}
-        self.handles = []
-        self.running = []  # layers, the innermost last
-        self.attention = None
+        self.seen: dict[str, list[torch.Tensor]] = {}
+        self.handles: list[RemovableHandle] = []
+        self.running: list[int] = []  # layers, the innermost last
+        self.attention: AttentionWatch | None = None
 
-    def __enter__(self):
+    def __enter__(self) -> Watch:
         # Rotated queries and keys are judged beside those before.
         wanted = self.observe | ({"q", "k"} if self.observe & set(ATTENTION_STAGES) else set())
         for source in self.plan.sources:
@@ -38,22 +43,22 @@ class Watch:
                     self.handles.append(module.register_forward_pre_hook(lambda *_, layer=layer: self.running.append(layer)))
                     self.handles.append(module.register_forward_hook(lambda *_: self.left()))
             self.attention = AttentionWatch(self.running)
-            self.attention.__enter__()
+            self.attention.__enter__()  # type: ignore[no-untyped-call]
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: Any) -> None:
         if self.attention:
-            self.attention.__exit__(*error)
+            self.attention.__exit__(*error)  # type: ignore[no-untyped-call]
         for handle in self.handles:
             handle.remove()
 
-    def left(self):
+    def left(self) -> None:
         self.running.pop()
-        if not self.running:
+        if not self.running and self.attention:
             self.attention.products.clear()
 
-    def hook(self, source, layer, module):
-        def keep(tensor):
+    def hook(self, source: Source, layer: int | None, module: torch.nn.Module) -> RemovableHandle:
+        def keep(tensor: torch.Tensor | None) -> None:
             if tensor is not None:
                 self.seen.setdefault(full_name(source.stage, layer), []).append(source.taken(tensor).detach().clone())
 
@@ -62,7 +67,7 @@ class Watch:
                 lambda _, inputs, keywords: keep(first_tensor(inputs) if inputs else first_tensor(keywords)), with_kwargs=True)
         return module.register_forward_hook(lambda _, inputs, output: keep(first_tensor(output)))
 
-    def stages(self):
+    def stages(self) -> dict[str, torch.Tensor]:
         """{name: tensor} of what was asked for and seen, "layers.0.q" and so on, in the protocol's shapes."""
         found = {}
         for name, pieces in self.seen.items():
@@ -78,13 +83,13 @@ class Watch:
             found = {**{full_name(stage, layer): tensor for stage, tensor in shown.items()}, **found}
         return {name: tensor for name, tensor in found.items() if name.rpartition(".")[2] in self.observe}
 
-    def seen_head_size(self):
+    def seen_head_size(self) -> int | None:
         """Of the queries that attention was called with, or None."""
         calls = self.attention.calls if self.attention else {}
         return next((call.query.shape[-1] for call in calls.values() if call.query is not None), None)
 
 
-def whole(pieces, length):
+def whole(pieces: list[torch.Tensor], length: int) -> torch.Tensor | None:
     """(B, length, ...) from what the calls of one module showed: the first call's, or all of them where each took some of the
     tokens, as in a model that runs one token at a time. None where they do not make up the pass.
     """
@@ -96,7 +101,7 @@ def whole(pieces, length):
     return torch.cat(joined, 1)
 
 
-def first_tensor(value):
+def first_tensor(value: Any) -> torch.Tensor | None:
     """Of what a module takes or returns: the tensor itself, or the first in a tuple or dict."""
     if torch.is_tensor(value):
         return value
