@@ -5,7 +5,7 @@ tables at namespace scope, and macros that begin a body (TEST_CASE("..."), REQUI
 """
 
 import re
-from typing import Dict, List, NamedTuple, Tuple
+from typing import NamedTuple
 
 from measured import Part, Unreadable
 
@@ -41,7 +41,7 @@ def without_directives(text: str) -> str:
     return "".join(pieces)
 
 
-def tokens_of(text: str) -> List[Token]:
+def tokens_of(text: str) -> list[Token]:
     tokens, line = [], 1
     for found in TOKENS.finditer(without_directives(text)):
         if found.lastgroup != "skip":
@@ -50,10 +50,10 @@ def tokens_of(text: str) -> List[Token]:
     return tokens
 
 
-def matches_of(tokens: List[Token]) -> Dict[int, int]:
+def matches_of(tokens: list[Token]) -> dict[int, int]:
     """Each bracket's partner, both ways."""
-    partner: Dict[int, int] = {}
-    open_ones: List[int] = []
+    partner: dict[int, int] = {}
+    open_ones: list[int] = []
     for at, token in enumerate(tokens):
         if token.text in PAIRS:
             open_ones.append(at)
@@ -71,7 +71,7 @@ class Reader:
     def __init__(self, text: str) -> None:
         self.tokens = tokens_of(text)
         self.partner = matches_of(self.tokens)
-        self.parts: List[Part] = []
+        self.parts: list[Part] = []
         self.ended_by_initialiser = False
 
     def add(self, what: str, name: str, first: int, brace: int) -> None:
@@ -122,9 +122,9 @@ class Reader:
             self.expression(brace + 1, end, prefix)
         return end + 1
 
-    def head(self, first: int, brace: int) -> List[int]:
+    def head(self, first: int, brace: int) -> list[int]:
         """The head's tokens at its own level: template parameters left out, brackets as their opening alone."""
-        shown: List[int] = []
+        shown: list[int] = []
         at = first
         while at < brace:
             text = self.tokens[at].text
@@ -146,7 +146,7 @@ class Reader:
             if depth == 0:
                 return at
 
-    def kind_of(self, first: int, brace: int) -> Tuple[str, str]:
+    def kind_of(self, first: int, brace: int) -> tuple[str, str]:
         shown = self.head(first, brace)
         words = [self.tokens[at].text for at in shown]
         round_one = words.index("(") if "(" in words else len(words)
@@ -171,10 +171,10 @@ class Reader:
         return "function", self.function_name(shown, round_one)
 
     @staticmethod
-    def is_assigned(words: List[str], round_one: int) -> bool:
+    def is_assigned(words: list[str], round_one: int) -> bool:
         return any(word == "=" and words[at - 1] != "operator" for at, word in enumerate(words[:round_one]) if at)
 
-    def function_name(self, shown: List[int], round_one: int) -> str:
+    def function_name(self, shown: list[int], round_one: int) -> str:
         words = [self.tokens[at].text for at in shown]
         if "operator" in words:
             at = words.index("operator")
@@ -191,7 +191,7 @@ class Reader:
         return name
 
     @staticmethod
-    def qualified(words: List[str], at: int, name: str) -> str:
+    def qualified(words: list[str], at: int, name: str) -> str:
         while at > 1 and words[at - 1] == "::":
             name = f"{words[at - 2]}::{name}"
             at -= 2
@@ -234,7 +234,7 @@ class Reader:
         return -1 if is_index else start
 
 
-def measure_cpp(text: str) -> List[Part]:
+def measure_cpp(text: str) -> list[Part]:
     reader = Reader(text)
     reader.scope(0, len(reader.tokens), "")
     return reader.parts

@@ -2,19 +2,19 @@
 
 import ast
 import re
-from typing import List, Union
+from typing import Union
 
 from measured import Part, Unreadable
 
 Scope = Union[ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef]
 
 
-def measure_python(text: str) -> List[Part]:
+def measure_python(text: str) -> list[Part]:
     try:
         tree = ast.parse(text)
     except SyntaxError as error:
         raise Unreadable(error.lineno or 1, error.msg) from error
-    parts: List[Part] = []
+    parts: list[Part] = []
 
     def visit(node: ast.AST, prefix: str) -> None:
         for child in ast.iter_child_nodes(node):
@@ -34,9 +34,9 @@ HEAD = re.compile(r"^(\s*)(?:function\s+)?([\w:-]+)\s*\(\)\s*([{(])(.*)$")
 HERE = re.compile(r"<<-?\s*(['\"]?)([A-Za-z_]\w*)\1")
 
 
-def measure_shell(text: str) -> List[Part]:
+def measure_shell(text: str) -> list[Part]:
     """A function ends with the first closing brace that stands where its name does; text of <<END is passed over."""
-    parts: List[Part] = []
+    parts: list[Part] = []
     name, indent, closing, began, until = "", "", "", 0, ""
     for number, line in enumerate(text.splitlines(), 1):
         if until:

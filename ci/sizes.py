@@ -14,7 +14,7 @@ import argparse
 import subprocess
 import sys
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import NamedTuple, Optional
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from measure_cpp import measure_cpp
@@ -35,16 +35,16 @@ HEAD = """\
 # is not here. After moving files: ci/sizes.py --write-allowed.
 """
 # Files that hold a table of data for tests, which no division would make easier to read: path and reason.
-TABLES: Dict[str, str] = {}
+TABLES: dict[str, str] = {}
 
-Key = Tuple[str, str, str]  # what, where, which
+Key = tuple[str, str, str]  # what, where, which
 
 
 class Source(NamedTuple):
     path: str
     language: str
     lines: int
-    parts: List[Part]
+    parts: list[Part]
 
 
 def language_of(path: str, text: str) -> Optional[str]:
@@ -60,7 +60,7 @@ def language_of(path: str, text: str) -> Optional[str]:
     return None
 
 
-def paths_of(root: Path) -> List[str]:
+def paths_of(root: Path) -> list[str]:
     """Everything that git tracks or would, as it lies in the tree."""
     listed = subprocess.run(
         ["git", "-C", str(root), "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
@@ -69,7 +69,7 @@ def paths_of(root: Path) -> List[str]:
     return sorted({path for path in listed.split("\0") if path and (root / path).is_file()})
 
 
-def read_sources(root: Path) -> List[Source]:
+def read_sources(root: Path) -> list[Source]:
     measures = {"C++": measure_cpp, "Python": measure_python, "shell": measure_shell}
     sources = []
     for path in paths_of(root):
@@ -94,14 +94,14 @@ def stem_of(path: str) -> str:
     return Path(path).name.split(".")[0]
 
 
-def names_that_stand_twice(sources: List[Source]) -> Dict[str, List[str]]:
+def names_that_stand_twice(sources: list[Source]) -> dict[str, list[str]]:
     """Files of one name in several folders, of C++, and of scripts by their whole names.
 
     Modules of a Python package are apart: they are always named with it (plumbline.module). So are the files that a
     tool gives their names: __init__.py, __main__.py, conftest.py.
     """
     packages = {str(Path(s.path).parent) for s in sources if Path(s.path).name in ("__init__.py", "__main__.py")}
-    places: Dict[Tuple[str, str], List[str]] = {}
+    places: dict[tuple[str, str], list[str]] = {}
     for source in sources:
         folder = str(Path(source.path).parent)
         if source.language == "C++":
@@ -122,12 +122,12 @@ class Over(NamedTuple):
     also: str = ""
 
 
-def find_over(sources: List[Source]) -> Dict[Key, Over]:
-    found: Dict[Key, Over] = {}
+def find_over(sources: list[Source]) -> dict[Key, Over]:
+    found: dict[Key, Over] = {}
     for source in sources:
         if source.lines > LIMITS["file"] and source.path not in TABLES:
             found["file", source.path, ""] = Over(source.lines, 1)
-        seen: Dict[Tuple[str, str], int] = {}
+        seen: dict[tuple[str, str], int] = {}
         for part in source.parts:
             number = seen[part.what, part.name] = seen.get((part.what, part.name), 0) + 1
             if part.lines > LIMITS[part.what]:
@@ -138,8 +138,8 @@ def find_over(sources: List[Source]) -> Dict[Key, Over]:
     return found
 
 
-def read_allowed(text: str) -> Dict[Key, int]:
-    allowed: Dict[Key, int] = {}
+def read_allowed(text: str) -> dict[Key, int]:
+    allowed: dict[Key, int] = {}
     for number, line in enumerate(text.splitlines(), 1):
         if not line or line.startswith("#"):
             continue
@@ -150,7 +150,7 @@ def read_allowed(text: str) -> Dict[Key, int]:
     return allowed
 
 
-def write_allowed(found: Dict[Key, Over]) -> str:
+def write_allowed(found: dict[Key, Over]) -> str:
     order = list(LIMITS)
     keys = sorted(found, key=lambda key: (order.index(key[0]), key[1], key[2]))
     return HEAD + "".join(" ".join(filter(None, (str(found[key].measured), *key))) + "\n" for key in keys)
@@ -164,7 +164,7 @@ def said(key: Key, over: Over) -> str:
     return f"{where}:{over.line}: {subject} has {over.measured} lines, {LIMITS[what]} are allowed"
 
 
-def complaints(found: Dict[Key, Over], allowed: Dict[Key, int]) -> List[str]:
+def complaints(found: dict[Key, Over], allowed: dict[Key, int]) -> list[str]:
     lines = []
     for key, over in found.items():
         if key not in allowed:
@@ -179,7 +179,7 @@ def complaints(found: Dict[Key, Over], allowed: Dict[Key, int]) -> List[str]:
     return lines
 
 
-def longer_than_before(root: Path, commit: str, allowed: Dict[Key, int]) -> List[str]:
+def longer_than_before(root: Path, commit: str, allowed: dict[Key, int]) -> list[str]:
     shown = subprocess.run(["git", "-C", str(root), "show", f"{commit}:{ALLOWED}"], check=False,
                            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     if shown.returncode != 0:
@@ -191,14 +191,14 @@ def longer_than_before(root: Path, commit: str, allowed: Dict[Key, int]) -> List
             "mend what was added instead of listing it"]
 
 
-def table(sources: List[Source], found: Dict[Key, Over]) -> str:
+def table(sources: list[Source], found: dict[Key, Over]) -> str:
     rows = ["| | C++ | Python | shell |", "| --- | ---: | ---: | ---: |"]
     languages = ("C++", "Python", "shell")
 
-    def row(title: str, cells: List[str]) -> None:
+    def row(title: str, cells: list[str]) -> None:
         rows.append(f"| {title} | {' | '.join(cells)} |")
 
-    def of(language: str) -> List[Source]:
+    def of(language: str) -> list[Source]:
         return [source for source in sources if source.language == language]
 
     row("files", [f"{len(of(language)):,}" for language in languages])

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Whether ci/sizes.py measures rightly, and fails where a rule is broken: python sizes.test.py"""
 
 import subprocess
@@ -9,9 +8,9 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
-from measure_cpp import measure_cpp
-from measure_scripts import measure_python, measure_shell
-from measured import Unreadable
+from measure_cpp import measure_cpp  # noqa: E402
+from measure_scripts import measure_python, measure_shell  # noqa: E402
+from measured import Unreadable  # noqa: E402
 
 
 def sizes_of(parts):

@@ -21,6 +21,7 @@ Judges language models against an architecture. The first run fetches what is mi
   adapter ACTION       init: write what connects a live model; check: try it alone
   export DIR           write the reference's own weights as a Hugging Face checkpoint
   test [PATTERN]       run the project's own tests
+  lint [FILE...]       look at our own sources: layout, mistakes, spelling, types, sizes
   bench                run the benchmarks
   golden ACTION        check, record or accept the golden tensors; make some for a specification of your own
   COMMAND --help       more about one of them
@@ -161,6 +162,15 @@ Usage: plumbline test [--long | --all] [PATTERN] [-- CTEST ARGUMENTS]
 Builds everything and runs the project's own tests: without the long ones, only those (--long), or both (--all).
 PATTERN: a regular expression for the names of the tests. CTEST_PARALLEL_LEVEL: how many at a time (2).
 Fetches transformers 4 and 5 and other peers into .deps for the tests that compare with them.
+END
+}
+
+help_lint() {
+  cat <<'END'
+Usage: plumbline lint [--base COMMIT] [--all] [--fix] [FILE...]
+Looks at the project's own sources with clang-format, ruff, shellcheck, typos and mypy, of the versions in
+cmake/requirements-lint.txt, and at their sizes: by default at what changed since the merge base with the main branch
+(--base, or the environment variable PLUMBLINE_LINT_BASE, names another commit). --fix mends what can be.
 END
 }
 

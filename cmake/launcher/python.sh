@@ -93,10 +93,14 @@ beside_stamp() { # NAME
   cat "$root/cmake/requirements-$1.txt"
 }
 
+is_beside() { # NAME
+  [[ $(cat "$deps/$1/plumbline-stamp" 2>/dev/null) == "$(beside_stamp "$1")" ]]
+}
+
 ensure_beside() { # NAME...
   local name
   for name in "$@"; do
-    if [[ $(cat "$deps/$name/plumbline-stamp" 2>/dev/null) == "$(beside_stamp "$name")" ]]; then continue; fi
+    if is_beside "$name"; then continue; fi
     step "fetching $(grep -v '^#' "$root/cmake/requirements-$name.txt" | head -1) into .deps/$name" \
       "is the network there? (Python 3.11 or newer is needed for this one)" fetch_beside "$name"
   done

@@ -1,9 +1,7 @@
 """Makes the mutants: the mutation tool's rules, line by line, less what is no arithmetic."""
 
-import difflib
 import hashlib
 import io
-import json
 import random
 import re
 from contextlib import redirect_stdout

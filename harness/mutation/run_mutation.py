@@ -16,10 +16,10 @@ TOOL = ROOT / ".deps/mutation"  # where README.md says to install the mutation t
 if TOOL.exists():
     sys.path.append(str(TOOL))
 
-import building
-import mutants as making
-import report
-import schemata
+import building  # noqa: E402
+import mutants as making  # noqa: E402
+import report  # noqa: E402
+import schemata  # noqa: E402
 
 FIRST = ["harness/model/formulas.cpp", "harness/model/model.cpp"]
 QUICK = {"tiny": ["--spec", "tiny"], "tiny bf16": ["--spec", "tiny", "--dtype", "bf16"]}

@@ -13,9 +13,9 @@ import sys
 import unittest
 
 os.environ["HF_HUB_OFFLINE"] = "1"
-import safetensors.torch  # noqa: E402
-import torch  # noqa: E402
-import transformers  # noqa: E402
+import safetensors.torch
+import torch
+import transformers
 
 HERE = pathlib.Path(__file__).resolve().parent
 description = importlib.util.spec_from_file_location("shapes", HERE / "test_checkpoint_shapes.py")

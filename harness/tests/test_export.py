@@ -11,9 +11,9 @@ import sys
 import tempfile
 
 os.environ["HF_HUB_OFFLINE"] = "1"
-import safetensors.torch  # noqa: E402
-import torch  # noqa: E402
-import transformers  # noqa: E402
+import safetensors.torch
+import torch
+import transformers
 
 LENGTHS = (1, 8, 33, 512)
 WITH_HALVES = ("tiny", "minimind2-small", "minimind2", "diy-before")

@@ -22,7 +22,6 @@ import unittest
 PROGRAM = None
 MODELS = pathlib.Path(__file__).resolve().parent.parent / "python" / "tests"
 sys.path.insert(0, str(MODELS))
-import edits  # noqa: E402
 from edits import BFLOAT16_EDITS, EDITS  # noqa: E402
 
 # A program that answers the protocol with nothing but the standard library: an embedding for parameters, and logits that are

@@ -93,7 +93,7 @@ def tracker_runs(rows):
 
 
 def table(separator, decimals="."):
-    return lambda rows: "Step{0}Training Loss{0}Validation Loss\n".format(separator) + "".join(
+    return lambda rows: f"Step{separator}Training Loss{separator}Validation Loss\n" + "".join(
         f"{step}{separator}{loss:.6f}{separator}{9.5:.1f}\n".replace(".", decimals) for step, loss in rows)
 
 

@@ -17,7 +17,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 ENGLISH, CHINESE = "README.md", "README.zh.md"
 PAGES = sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md"))
 MOST_LINES = 150  # of a README: what a newcomer reads first
-OF_THE_LAUNCHER = ("test", "bench", "golden")  # commands that the program itself does not have
+OF_THE_LAUNCHER = ("test", "lint", "bench", "golden")  # commands that the program itself does not have
 IN_STEP = "change both files together"
 
 Line = collections.namedtuple("Line", "number text")

@@ -4,8 +4,8 @@ Where a defect has a number, it is another one here than the catalogue's. Of pos
 smaller than they should there is none: a `should` alone sees them, so that nothing is diagnosed.
 """
 
-from edits import (ATTENDED, BEGUN, BLOCK, EMBEDDED, FED, FULL, GATE_UP, GROUPED, HEAD, HIDDEN, LAST_NORM, LOGITS, MASK, NORM, OUT, POSITION, READ,
-                   ROTATED, SCALED, SLOTS, SOFTMAX, SPLIT, WRITTEN, Edit)
+from edits import (ATTENDED, BEGUN, EMBEDDED, FED, GATE_UP, GROUPED, HIDDEN, LOGITS, MASK, NORM, POSITION, READ,
+                   ROTATED, SCALED, SLOTS, SOFTMAX, Edit)
 
 # Places in the adapters.
 SETTINGS = "def adapter(s):\n"

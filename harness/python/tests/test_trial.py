@@ -1,12 +1,11 @@
 """What an adapter declares is tried: what its model does not take is not given to it, and its cache is found to be as it is."""
 
-import types
 import unittest
 
 import models
 import plain_adapter
 import torch
-from support import PLAIN, Case, in_process, specification, started, weights
+from support import Case, in_process, specification, started
 
 import plumbline
 from plumbline import trial
