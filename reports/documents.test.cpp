@@ -13,12 +13,9 @@
 
 using namespace plumbline::reports;
 using plumbline::InputError;
-using plumbline::read_text;
 using plumbline::TemporaryDirectory;
 
 namespace {
-
-constexpr std::uint64_t limit = 1U << 24U;  // bytes of a document read back
 
 // What `script` prints when it runs with `argument`; it is given by its text.
 std::string python(const TemporaryDirectory& directory, const std::string& script,
@@ -183,9 +180,9 @@ TEST_CASE("the runs that are committed are whole results, each of the device who
   int runs = 0;
   for (const auto& entry :
        std::filesystem::recursive_directory_iterator(PLUMBLINE_SOURCE_DIR "/reports/runs")) {
-    if (entry.path().filename() != "result.json") continue;
+    if (entry.path().filename() != "result.json.gz") continue;
     INFO(entry.path().string());
-    const Result result = from_json(read_text(entry.path(), limit), entry.path().string());
+    const Result result = from_json(examples::unpacked(entry.path().string()), entry.path().string());
     CHECK(result.footer.status == 0);
     CHECK(result.footer.elements_compared > 100'000'000);
     std::string device = result.header.device.substr(result.header.device.find(": ") + 2);
