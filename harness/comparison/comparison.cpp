@@ -13,83 +13,111 @@ namespace plumbline {
 Comparison::Comparison(Subject& one, Subject* other) : pair_(new Pair(one, other)) {}
 Comparison::~Comparison() = default;
 
-std::vector<std::string> Comparison::prepare() {
-  auto& p = *pair_;
-  auto& recorder = p.one.recorder();
-  if (p.other == nullptr) return {};
-  const auto &first = p.one.description().configuration, &second = p.other->description().configuration;
+namespace {
+
+using Ways = std::vector<std::pair<std::string, std::string>>;  // capability, and what has it
+
+// What one alone can do is held to what the other does have. Nothing stands for gradients and training.
+const Ways kHeldToTheOther = {{"cache", "a KV cache"},
+                              {"padding.right", "padding on the right"},
+                              {"padding.left", "padding on the left"},
+                              {"training", "a training mode"},
+                              {"first_position", "positions"},
+                              {"generate", "a loop that writes text"}};
+const Ways kWithoutStandIn = {{"gradients", "gradients"}, {"train", "steps of training"}};
+
+// Declares what the two can do, so that what one alone can do is looked at, too. Returns sentences on that.
+std::vector<std::string> declare_capabilities(Pair& pair, bool runs_code) {
+  std::vector<std::string> sentences;
+  for (auto* subject : {&pair.one, pair.other}) {
+    auto capabilities = subject->candidate().capabilities();
+    const auto own = [&](const Ways& ways) {
+      std::vector<std::string> words;
+      for (const auto& [way, said] : ways)
+        if (runs_code && pair.alone(way) == subject) words.push_back(said);
+      return words;
+    };
+    for (const auto* ways : {&kHeldToTheOther, &kWithoutStandIn})
+      for (const auto& [way, words] : *ways)
+        if (runs_code && pair.alone(way) != nullptr) capabilities.insert(way);
+    const auto& name = pair.name(*subject);
+    pair.one.recorder().declare(capabilities, name);
+    if (const auto held = own(kHeldToTheOther); !held.empty())
+      sentences.push_back(fmt::format("{} alone has {}, compared with what the other has instead", name,
+                                      fmt::join(held, ", ")));
+    if (const auto left = own(kWithoutStandIn); !left.empty())
+      sentences.push_back(
+          fmt::format("{} alone has {}, which were not compared", name, fmt::join(left, ", ")));
+  }
+  return sentences;
+}
+
+void exclude_what_is_given(Pair& pair, bool runs_code) {
+  auto& recorder = pair.one.recorder();
+  if (runs_code && (pair.one.can("load") || pair.other->can("load")))
+    recorder.exclude("SAME-3", pair.both_load() ? "both were given the same weights"
+                                                : "one was given the other's weights");
+  for (auto* subject : {&pair.one, pair.other})
+    if (!runs_code && subject->can("load"))
+      recorder.exclude("SAME-3", fmt::format("{} holds whatever weights it is given", pair.name(*subject)));
+}
+
+void exclude_what_neither_has(Pair& pair, bool runs_code) {
+  auto& recorder = pair.one.recorder();
+  const auto &first = pair.one.description().configuration, &second = pair.other->description().configuration;
   if (std::none_of(first.begin(), first.end(),
                    [&](const auto& entry) { return second.contains(entry.first); }))
     recorder.exclude("SAME-1", "there is no setting that both state");
-  const bool run = p.can("code");
-  // What one alone can do is held to what the other does have. Nothing stands for gradients and training.
-  static const std::vector<std::pair<std::string, std::string>>
-      ways = {{"cache", "a KV cache"},
-              {"padding.right", "padding on the right"},
-              {"padding.left", "padding on the left"},
-              {"training", "a training mode"},
-              {"first_position", "positions"},
-              {"generate", "a loop that writes text"}},
-      others = {{"gradients", "gradients"}, {"train", "steps of training"}};
-  std::vector<std::string> alone;
-  for (auto* subject : {&p.one, p.other}) {
-    auto capabilities = subject->candidate().capabilities();
-    const auto own = [&](const auto& list) {
-      std::vector<std::string> words;
-      for (const auto& [way, said] : list)
-        if (run && p.alone(way) == subject) words.push_back(said);
-      return words;
-    };
-    for (const auto* list : {&ways, &others})
-      for (const auto& [way, words] : *list)
-        if (run && p.alone(way) != nullptr) capabilities.insert(way);
-    recorder.declare(capabilities, p.name(*subject));
-    const auto& name = p.name(*subject);
-    if (const auto held = own(ways); !held.empty())
-      alone.push_back(fmt::format("{} alone has {}, compared with what the other has instead", name,
-                                  fmt::join(held, ", ")));
-    if (const auto left = own(others); !left.empty())
-      alone.push_back(fmt::format("{} alone has {}, which were not compared", name, fmt::join(left, ", ")));
-  }
-  if (const auto* who = run ? p.alone("cache") : nullptr)
-    for (const auto* id : {"SAME-11", "SAME-12"})
-      recorder.exclude(
-          id, fmt::format("{} alone has a KV cache; what it gives is held to full passes", p.name(*who)));
-  if (run && (p.one.can("load") || p.other->can("load")))
-    recorder.exclude(
-        "SAME-3", p.both_load() ? "both were given the same weights" : "one was given the other's weights");
-  for (auto* subject : {&p.one, p.other})
-    if (!run && subject->can("load"))
-      recorder.exclude("SAME-3", fmt::format("{} holds whatever weights it is given", p.name(*subject)));
   const auto either = [&](const char* capability) {
-    return p.one.can(capability) || p.other->can(capability);
+    return pair.one.can(capability) || pair.other->can(capability);
   };
   if (!either("padding.right") && !either("padding.left"))
     recorder.exclude("SAME-7", "neither of the two takes padding");
-  if (!p.can("repeat_kv") && !p.can("rotate"))
+  if (!pair.can("repeat_kv") && !pair.can("rotate"))
     recorder.exclude("SAME-10", "there is no operation that both show");
-  for (auto* subject : {&p.one, p.other})
-    if (run && !subject->candidate().usage())
+  if (!runs_code) return;
+  if (const auto* who = pair.alone("cache"))
+    for (const auto* id : {"SAME-11", "SAME-12"})
+      recorder.exclude(
+          id, fmt::format("{} alone has a KV cache; what it gives is held to full passes", pair.name(*who)));
+  for (auto* subject : {&pair.one, pair.other})
+    if (!subject->candidate().usage())
       for (const auto* id : {"SAME-14", "SAME-15"})
-        recorder.exclude(id, fmt::format("{} is a recording, of which nothing is run", p.name(*subject)));
-  if (!run) return alone;
-  if (p.one.candidate().type() == at::kBFloat16) {
+        recorder.exclude(id, fmt::format("{} is a recording, of which nothing is run", pair.name(*subject)));
+  if (pair.one.candidate().type() == at::kBFloat16) {
     recorder.exclude("SAME-16", kStepTooSmall);
     recorder.exclude("SAME-17", kRoundingDecides);
   }
-  bool in_common = false;  // a stage that both show, apart from the logits
+}
+
+// A stage that both show, apart from the logits.
+bool stage_in_common(Pair& pair) {
+  pair.share_weights();
+  bool found = false;
+  pair.both([](Subject& subject) { return observe(subject, standard_probe(subject)); },
+            [&](const Stages& one, const Stages& other) {
+              std::int64_t common = 0;
+              for (const auto& [stage, value] : one) common += other.contains(stage) ? 1 : 0;
+              found = common > 1;
+            });
+  return found;
+}
+
+}  // namespace
+
+std::vector<std::string> Comparison::prepare() {
+  auto& pair = *pair_;
+  if (pair.other == nullptr) return {};
+  const bool runs_code = pair.can("code");
+  const auto alone = declare_capabilities(pair, runs_code);
+  exclude_what_is_given(pair, runs_code);
+  exclude_what_neither_has(pair, runs_code);
+  if (!runs_code) return alone;
   try {
-    p.share_weights();
-    p.both([](Subject& subject) { return observe(subject, standard_probe(subject)); },
-           [&](const Stages& one, const Stages& other) {
-             std::int64_t common = 0;
-             for (const auto& [stage, value] : one) common += other.contains(stage) ? 1 : 0;
-             in_common = common > 1;
-           });
-  } catch (const std::exception&) {
-    return alone;  // whoever looks will say it
+    if (!stage_in_common(pair))
+      pair.one.recorder().exclude("SAME-9", "the two have no stage in common that both show but the logits");
+  } catch (const std::exception&) {  // whoever looks will say it
   }
-  if (!in_common) recorder.exclude("SAME-9", "the two have no stage in common that both show but the logits");
   return alone;
 }
 

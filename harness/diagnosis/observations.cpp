@@ -200,10 +200,11 @@ std::vector<Observation> observations_of_own_text(Subject& of) {
   return all;
 }
 
-std::vector<Observation> observations(Subject& of) {
-  const auto standard = standard_probe(of);
+namespace {
+
+std::vector<Observation> of_settings_and_operations(Subject& of) {
   const auto last = of.specification().max_position_embeddings;
-  std::vector<Observation> all = {
+  return {
       {"parameters", "", shapes, Observation::Kind::judged, 0, {}, false},
       {"stated configuration", "", stated_settings, Observation::Kind::stated, 0, {}, false},
       {"initialisation", "initialise", initial_spread, Observation::Kind::judged, 0.3},
@@ -230,6 +231,12 @@ std::vector<Observation> observations(Subject& of) {
       {"rotation far from the start", "rotate",
        [last](Subject& subject) { return rotated(subject, last - 8); }},
   };
+}
+
+std::vector<Observation> of_passes(Subject& of) {
+  const auto standard = standard_probe(of);
+  const auto last = of.specification().max_position_embeddings;
+  std::vector<Observation> all;
   const auto add_logits = [&](const std::string& name, const std::string& needs,
                               const std::function<at::Tensor(Subject&)>& ask) {
     all.push_back({name, needs, [ask](Subject& subject) { return Weights{{"logits", ask(subject)}}; }});
@@ -260,7 +267,12 @@ std::vector<Observation> observations(Subject& of) {
   }
   add_logits("unwritten slots filled", "cache.fill",
              [standard](Subject& subject) { return logits_beside(subject, standard, 3e4); });
-  const std::vector<Observation> others = {
+  return all;
+}
+
+std::vector<Observation> of_cache_stages_and_training(Subject& of) {
+  const auto standard = standard_probe(of);
+  return {
       {"a full cache",
        "cache.capacity",
        [](Subject& subject) {
@@ -286,8 +298,15 @@ std::vector<Observation> observations(Subject& of) {
        }},
       {"steps of AdamW", "train", trained},
   };
-  all.insert(all.end(), others.begin(), others.end());
-  for (auto& one : observations_of_own_text(of)) all.push_back(std::move(one));
+}
+
+}  // namespace
+
+std::vector<Observation> observations(Subject& of) {
+  std::vector<Observation> all;
+  for (const auto& of_a_kind :
+       {of_settings_and_operations, of_passes, of_cache_stages_and_training, observations_of_own_text})
+    for (auto& one : of_a_kind(of)) all.push_back(std::move(one));
   return all;
 }
 
