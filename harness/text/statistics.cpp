@@ -115,6 +115,7 @@ double value_of(const Share& share) {
 
 std::vector<double> values_of(const std::vector<Share>& shares) {
   std::vector<double> values;
+  values.reserve(shares.size());
   for (const auto& share : shares) values.push_back(value_of(share));
   return values;
 }
