@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Verifies a candidate as a Slurm job array, and merges its parts into one verdict in a job after it:
 #
-#   ci/slurm.sh 4 DIR my_adapter.py --python "$PWD/.venv/bin/python"
+#   ci/examples/slurm.sh 4 DIR my_adapter.py --python "$PWD/.venv/bin/python"
 #
 # 4: parts; DIR: a new directory that all nodes see; then the candidate and options as for `plumbline verify`, without
 # --shard and --out. Waits for the end; the exit status is the verdict's, as of verify. What else Slurm needs is taken from
@@ -11,8 +11,8 @@
 #
 # It fails closed: merging refuses parts that are missing, doubled, damaged or of another run. To do part 3 again:
 #
-#   sbatch --wait --array=3 ci/slurm.sh part 4 DIR my_adapter.py --python "$PWD/.venv/bin/python"
-#   sbatch --wait ci/slurm.sh merge DIR
+#   sbatch --wait --array=3 ci/examples/slurm.sh part 4 DIR my_adapter.py --python "$PWD/.venv/bin/python"
+#   sbatch --wait ci/examples/slurm.sh merge DIR
 #
 # It could not be tried on a Slurm; it was with a stand-in for sbatch.
 set -euo pipefail
