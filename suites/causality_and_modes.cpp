@@ -18,10 +18,14 @@ struct Mode {
 
 const std::vector<Mode>& modes() {
   static const std::vector<Mode> all = {
-      {"evaluation", "evaluation", [](Subject& subject, const Tokens& tokens) { return logits(subject, tokens); }},
-      {"training", "training", [](Subject& subject, const Tokens& tokens) { return logits(subject, tokens, in_training()); }},
+      {"evaluation", "evaluation",
+       [](Subject& subject, const Tokens& tokens) { return logits(subject, tokens); }},
+      {"training", "training",
+       [](Subject& subject, const Tokens& tokens) { return logits(subject, tokens, in_training()); }},
       {"prefill", "cache",
-       [](Subject& subject, const Tokens& tokens) { return cached_logits(subject, tokens, {tokens.ids.size(1)}); }},
+       [](Subject& subject, const Tokens& tokens) {
+         return cached_logits(subject, tokens, {tokens.ids.size(1)});
+       }},
       {"chunks", "cache.chunks",
        [](Subject& subject, const Tokens& tokens) {
          return cached_logits(subject, tokens, {10, 9, tokens.ids.size(1) - 19});

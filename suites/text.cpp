@@ -159,7 +159,8 @@ void expect_own_greedy(Subject& subject, const std::string& what, const Tokens& 
   const auto text = own_text(subject, prompts, sampling, 12).tokens;
   if (!went_on(subject, what, text)) return;
   expect_chosen(subject, what, rows_of(prompts.ids, real_tokens(prompts)), rows_of(text, text >= 0), sampling,
-                1, "that of its own logits", [&](const Tokens& tokens) { return own_expected(subject, tokens); });
+                1, "that of its own logits",
+                [&](const Tokens& tokens) { return own_expected(subject, tokens); });
 }
 
 // The logits after the prompt: (V) float64.

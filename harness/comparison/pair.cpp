@@ -9,8 +9,8 @@
 #include <limits>
 #include <set>
 
-#include "harness/evidence/relation.hpp"
 #include "harness/candidate/void_parameters.hpp"
+#include "harness/evidence/relation.hpp"
 #include "harness/result/conclusion_of_stages.hpp"
 #include "harness/result/words.hpp"
 #include "harness/system/files.hpp"

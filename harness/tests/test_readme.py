@@ -184,22 +184,22 @@ class Readmes(unittest.TestCase):
 
     def test_the_program_knows_every_command_and_option(self):
         looked_at = 0
-        for page, line, words in ((page.name, *call) for page in (self.english, *self.pages) for call in commands(page)):
+        for place, line, words in ((page.name, *call) for page in (self.english, *self.pages) for call in commands(page)):
             command = [words[0]]
             if command[0] in OF_THE_LAUNCHER:
                 continue
-            self.assertIn(command[0], Help.of().subcommands, f"{page}:{line} calls ./plumbline {command[0]}, which is no command of the program")
+            self.assertIn(command[0], Help.of().subcommands, f"{place}:{line} calls ./plumbline {command[0]}, which is no command of the program")
             known = Help.of(*command)
             choices = [command]
             if known.subcommands:  # `adapter init|check`
                 choices = [[*command, one] for one in words[1].split("|")]
             for full in choices:
                 if len(full) > 1:
-                    self.assertIn(full[1], known.subcommands, f"{page}:{line} calls ./plumbline {' '.join(full)}, which is no command of the program")
+                    self.assertIn(full[1], known.subcommands, f"{place}:{line} calls ./plumbline {' '.join(full)}, which is no command of the program")
                 of_this = Help.of(*full)
                 for option in re.findall(r"(?<![\w-])--?[a-z][\w-]*", " ".join(words[1:])):
                     looked_at += 1
-                    self.assertIn(option, of_this.options, f"{page}:{line}: ./plumbline {' '.join(full)} knows no {option}, by its --help")
+                    self.assertIn(option, of_this.options, f"{place}:{line}: ./plumbline {' '.join(full)} knows no {option}, by its --help")
         self.assertGreater(looked_at, 10, "hardly any option was found in the code blocks: are they still read rightly?")
 
 
