@@ -1,4 +1,4 @@
-"""Whether ci/lint.py and the commit-msg hook fail where a rule is broken, and say what to do: python lint.test.py
+"""Whether ci/lint.py and the commit-msg hook fail where a rule is broken, and say what to do: python test_lint.py
 
 Needs .deps/lint, which the launcher fetches before tests.
 """

@@ -1,4 +1,4 @@
-"""Whether ci/sizes.py measures rightly, and fails where a rule is broken: python sizes.test.py"""
+"""Whether ci/sizes.py measures rightly, and fails where a rule is broken: python test_sizes.py"""
 
 import subprocess
 import sys
