@@ -57,10 +57,9 @@ std::vector<Result> several() {
   Result not_finite = examples::failing();
   Check& check = not_finite.requirements[3].checks[1];
   check.worst_difference = std::numeric_limits<double>::quiet_NaN();
-  check.sentence = off_by(check, 5);
   Result huge = examples::failing();
   huge.header.candidate = std::string(10U << 20U, 'a');
-  huge.requirements[3].checks[1].sentence = huge.header.candidate;
+  huge.requirements[3].checks[1].note = huge.header.candidate;
   return {examples::passing(),
           examples::failing(),
           examples::incomplete(),

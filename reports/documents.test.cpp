@@ -73,7 +73,7 @@ std::string schema_says(const Result& result) {
   const TemporaryDirectory directory;
   const std::string path = (directory.path() / "result.json").string();
   std::ofstream(path) << to_json(result);
-  return python(directory, validate, PLUMBLINE_SOURCE_DIR "/reports/result.schema.json|" + path);
+  return python(directory, validate, PLUMBLINE_SOURCE_DIR "/harness/result/result.schema.json|" + path);
 }
 
 Result with_one_text_of_ten_megabytes() {
@@ -81,7 +81,7 @@ Result with_one_text_of_ten_megabytes() {
   Result result = examples::failing();
   result.header.candidate = text;
   result.requirements[3].statement = text;
-  result.requirements[3].checks[1].sentence = text;
+  result.requirements[3].checks[1].note = text;
   result.requirements[4].reason = text;
   conclude(result);
   return result;

@@ -53,10 +53,7 @@ Shown shown(const Requirement& requirement) {
 
 // Whether the sentence says more than the cells beside it.
 bool says_more(const Check& check) {
-  if (check.sentence.empty()) return false;
-  return check.sentence.find(check.expected) == std::string::npos ||
-         check.sentence.find(check.actual) == std::string::npos ||
-         check.sentence.find("got ") == std::string::npos;
+  return !check.note.empty() || (check.form != Form::values && check.form != Form::difference);
 }
 
 std::string number(const std::optional<double>& value) {
@@ -74,7 +71,7 @@ std::string row(const Page& page, const Check& check, bool sentences) {
       page.quoted(check.expected, 120), page.quoted(check.actual, 120), number(check.worst_difference),
       number(check.tolerance), check.tolerance_reason.empty() ? "" : page.quoted(check.tolerance_reason),
       html::digits(check.elements), index.empty() ? "–" : fmt::format("[{}]", index));
-  if (sentences) cells += fmt::format("<td>{}</td>", says_more(check) ? page.quoted(check.sentence) : "");
+  if (sentences) cells += fmt::format("<td>{}</td>", says_more(check) ? finding_of(page, check) : "");
   return cells + "</tr>\n";
 }
 

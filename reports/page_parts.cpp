@@ -81,17 +81,61 @@ std::string share_in_words(const Page& page, double share) {
   return page(Word::of_tolerance, share < 1e-5 ? html::amount(share) : fmt::format("{:.2g} %", share * 100));
 }
 
-std::string finding_of(const Page& page, const Check& check) {
-  if (page.language == Language::english) return page.quoted(sentence_of(check), 600);
+namespace {
+
+std::string values_in_words(const Page& page, const Check& check) {
   const std::string index =
       check.worst_index.empty() ? "" : fmt::format("[{}]", fmt::join(check.worst_index, ","));
-  std::string sentence = page(Word::got_expected, page.quoted(check.what + index, 200),
-                              page.quoted(check.actual, 200), page.quoted(check.expected, 200));
-  if (check.worst_difference && check.tolerance)
+  return page(check.of_two ? Word::now_before : Word::got_expected, page.quoted(check.what + index, 200),
+              page.quoted(check.actual, 200), page.quoted(check.expected, 200));
+}
+
+// As sentence_of() says it in English, without the reason of the tolerance and the note.
+std::string form_in_words(const Page& page, const Check& check) {
+  const auto what = page.quoted(check.what, 200);
+  const auto elements = html::digits(check.elements), beyond = html::digits(check.beyond);
+  switch (check.form) {
+    case Form::values:
+      return values_in_words(page, check);
+    case Form::difference:
+      return values_in_words(page, check) +
+             (check.beyond == 0 ? "" : "；" + page(Word::beyond, beyond, elements));
+    case Form::whole:
+      return page(Word::off_on_the_whole, what, html::amount(check.worst_difference.value_or(0)), elements,
+                  html::amount(check.tolerance.value_or(0)));
+    case Form::change:
+      return page(Word::largest_change, what, page.quoted(check.actual, 200),
+                  page.quoted(check.expected, 200));
+    case Form::finite:
+      return check.within ? page(Word::all_finite, what, elements)
+                          : values_in_words(page, check) + "；" + page(Word::not_finite, beyond, elements);
+    case Form::unbounded:
+      return page(Word::not_bounded, what);
+    case Form::same_bits:
+      return page(Word::same_bits, what);
+    case Form::measured:
+      return page(Word::is_said, what, page.quoted(check.actual, 200));
+    case Form::nothing:
+      return page(Word::is_said, what, page.quoted(check.note, 200));
+    case Form::recorded:
+      return page.quoted(check.note, 200);
+  }
+  return what;
+}
+
+}  // namespace
+
+std::string finding_of(const Page& page, const Check& check) {
+  if (page.language == Language::english) return page.quoted(sentence_of(check), 600);
+  std::string sentence = form_in_words(page, check);
+  const bool differs = check.form == Form::values || check.form == Form::difference;
+  if (differs && check.worst_difference && check.tolerance)
     sentence += fmt::format(
         "（{}{}{}）",
         page(Word::off_and_allowed, html::amount(*check.worst_difference), html::amount(*check.tolerance)),
         check.tolerance_reason.empty() ? "" : "：", page.quoted(check.tolerance_reason, 200));
+  if (!check.note.empty() && check.form != Form::nothing && check.form != Form::recorded)
+    sentence += fmt::format("（{}）", page.quoted(check.note, 200));
   return sentence;
 }
 

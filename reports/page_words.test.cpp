@@ -66,7 +66,7 @@ Result in_chinese(Result result) {
     one.statement = one.source = one.finding = "例";
     if (!one.reason.empty() && one.reason != "outside --only") one.reason = "例";
     for (Check& check : one.checks)
-      check.what = check.expected = check.actual = check.sentence = check.tolerance_reason = "例";
+      check.what = check.expected = check.actual = check.note = check.tolerance_reason = "例";
   }
   if (result.localisation) result.localisation = texts.localisation;
   if (result.diagnosis) result.diagnosis = texts.diagnosis;

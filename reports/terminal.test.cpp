@@ -210,7 +210,7 @@ TEST_CASE("a stranger's text reaches the terminal without control characters") {
     CHECK(text.find("\\x1b[31m") != std::string::npos);
   }
   Result huge = examples::failing();
-  huge.header.candidate = huge.requirements[3].statement = huge.requirements[3].checks[1].sentence =
+  huge.header.candidate = huge.requirements[3].statement = huge.requirements[3].checks[1].note =
       std::string(10U << 20U, 'a');
   conclude(huge);
   CHECK(shown(huge, plain(), std::string(10U << 20U, 'b')).size() < 10'000);

@@ -28,7 +28,7 @@ reports::Check reported(const std::string& what, const std::string& value, std::
   check.elements = measurements;
   check.actual = value;
   check.expected = reports::not_judged;
-  check.sentence = reports::reported(check);
+  check.form = reports::Form::measured;
   check.tolerance_reason = "measured";
   return check;
 }

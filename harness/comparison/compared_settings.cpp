@@ -28,9 +28,7 @@ void Pair::configuration() {
     }
     auto check = compare_text(key, found->second.value.dump(), setting.value.dump());
     check.within = same_value(found->second.value, setting.value);
-    if (!check.within)
-      check.sentence = fmt::format("{}: {} ({}), {} before ({})", key, check.actual, found->second.where,
-                                   check.expected, setting.where);
+    if (!check.within) check.note = fmt::format("{}, before {}", found->second.where, setting.where);
     record(std::move(check));
   }
   for (const auto& [key, setting] : second)
@@ -78,7 +76,6 @@ void Pair::unknown_settings() {
     auto check = compare_text(fmt::format("config.json: {}", printable(key, 60)), shown(second[key]),
                               shown(first[key]));
     check.within = same_value(second[key], first[key]);
-    if (!check.within) check.sentence = reports::now_and_before(check);
     record(std::move(check));
   }
   if (alone.empty()) return;

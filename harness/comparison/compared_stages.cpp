@@ -47,12 +47,11 @@ std::optional<reports::Check> Pair::local_difference(const std::string& stage, c
       for (const auto index : check.worst_index) element = element.select(0, index);
       return number(element.to(at::kDouble).item<double>());
     };
-    check.sentence = fmt::format(
-        "{}[{}]: of its own inputs {} makes {} where a replay makes {}; {} makes {} where it makes {} "
-        "(allowed between them: {}, {})",
-        stage, fmt::join(check.worst_index, ","), name(*other), at_worst(second),
-        at_worst(second_right->expected), name(one), at_worst(first), at_worst(first_right->expected),
-        number(check.tolerance.value_or(0)), check.tolerance_reason);
+    const auto told = [&](const at::Tensor& seen, const at::Tensor& called_for) {
+      return fmt::format("{} where its own inputs call for {}", at_worst(seen), at_worst(called_for));
+    };
+    check.actual = told(second, second_right->expected);
+    check.expected = told(first, first_right->expected);
   }
   return check;
 }
@@ -104,7 +103,6 @@ void Pair::stages() {
           auto named = **check;
           const auto way =
               fmt::format(" ({}{})", run.name, check == &entry.local ? ", of its own inputs" : "");
-          named.sentence.insert(named.what.size(), way);
           named.what += way;
           record(std::move(named));
         }

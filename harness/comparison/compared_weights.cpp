@@ -129,13 +129,13 @@ void Pair::stored_weights() {
     auto check = compare_two(key, found->second, values, Tolerance::exact("weights are not computed"));
     if (check.within && !*check.identical) {
       check.within = false;
-      check.sentence =
-          fmt::format("{}: the same values, but of type {}, {} before", key,
-                      at::toString(found->second.scalar_type()), at::toString(values.scalar_type()));
+      check.form = reports::Form::values;
+      check.actual = fmt::format("the same values of type {}", at::toString(found->second.scalar_type()));
+      check.expected = fmt::format("of type {}", at::toString(values.scalar_type()));
     }
     if (!*check.identical) {
       const auto words = stored_as(key, found->second, values);
-      if (!words.empty()) check.sentence += fmt::format(" ({})", words);
+      check.note = words;
       related[words].push_back(key);
     }
     record(std::move(check));

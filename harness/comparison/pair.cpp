@@ -28,9 +28,7 @@ reports::Check compare_two(const std::string& what, const at::Tensor& other, con
     auto check = compare(what, known(other), known(one), tolerance);
     check.identical = false;
     if (comparable) check.elements -= neither.sum().item<std::int64_t>();
-    for (const auto& [ours, words] : {std::pair{": got ", ": now "}, {", expected ", ", before "}})
-      if (const auto begin = check.sentence.find(ours); begin != std::string::npos)
-        check.sentence.replace(begin, std::strlen(ours), words);
+    check.of_two = true;
     return check;
   }
   reports::Check check;
@@ -40,7 +38,8 @@ reports::Check compare_two(const std::string& what, const at::Tensor& other, con
   check.elements = one.numel();
   check.worst_difference = 0;
   check.expected = check.actual = "the same bits";
-  check.sentence = reports::same_bits(check);
+  check.form = reports::Form::same_bits;
+  check.of_two = true;
   check.tolerance = 0;
   check.tolerance_reason = "bit for bit";
   return check;
@@ -51,6 +50,7 @@ bool same_value(const Json& a, const Json& b) {
 }
 
 void Pair::record(reports::Check check) {
+  check.of_two = true;
   if (check.identical) ++compared, identical += *check.identical ? 1 : 0;
   if (check.tolerance && *check.tolerance > 0 && check.worst_difference)
     if (const double share = *check.worst_difference / *check.tolerance; share > nearest)
@@ -60,7 +60,6 @@ void Pair::record(reports::Check check) {
 
 void Pair::expect_text(const std::string& what, const std::string& second, const std::string& first) {
   auto check = compare_text(what, second, first);
-  check.sentence = reports::now_and_before(check);
   record(std::move(check));
 }
 

@@ -36,6 +36,8 @@ double value_at(const at::Tensor& x, std::int64_t flat) {
   return element.to(at::kDouble).item<double>();
 }
 
+constexpr const char* kNothing = "there was nothing to compare";
+
 // What a comparison has found so far.
 struct Worst {
   double excess = -1;  // the largest factor by which a bound is exceeded; infinite for NaN
@@ -129,7 +131,6 @@ reports::Check refused(const std::string& what, std::string expected, std::strin
   check.what = what;
   check.expected = std::move(expected);
   check.actual = std::move(actual);
-  check.sentence = reports::got(check);
   check.elements = 1;
   return check;
 }
@@ -174,14 +175,12 @@ reports::Check compare(const std::string& what, const at::Tensor& actual, const 
   check.what = what;
   check.elements = actual.numel();
   check.tolerance_reason = tolerance.reason;
-  if (check.elements == 0) {
-    check.sentence = reports::nothing_compared(what, "there was nothing to compare");
-    return check;
-  }
+  if (check.elements == 0) return reports::nothing_compared(what, kNothing);
+  check.form = reports::Form::difference;
   const auto worst = find_worst(actual, expected, tolerance.bound);
   // A bound made of infinite inputs would allow anything.
   if (!worst.bounded) {
-    check.sentence = reports::not_bounded(check);
+    check.form = reports::Form::unbounded;
     return check;
   }
   const auto a = value_at(actual, worst.index), e = value_at(expected, worst.index);
@@ -190,7 +189,7 @@ reports::Check compare(const std::string& what, const at::Tensor& actual, const 
   check.tolerance = value_at(tolerance.bound.expand_as(actual), worst.index);
   check.within = worst.beyond == 0;
   std::tie(check.actual, check.expected) = told_apart(a, e);
-  check.sentence = reports::off_by(check, worst.beyond);
+  check.beyond = worst.beyond;
   if (!check.within || std::isinf(tolerance.whole)) return check;
   const auto one = wide(actual), other = wide(expected);
   const double whole = root_mean_square(at::where(one == other, at::zeros_like(one), one - other));
@@ -198,7 +197,7 @@ reports::Check compare(const std::string& what, const at::Tensor& actual, const 
   check.within = false;
   check.worst_difference = whole;
   check.tolerance = tolerance.whole;
-  check.sentence = reports::off_on_the_whole(check);
+  check.form = reports::Form::whole;
   return check;
 }
 
@@ -217,10 +216,8 @@ reports::Check all_finite(const std::string& what, const at::Tensor& values, con
   check.elements = values.numel() - (exempt.defined() ? exempt.sum().item<std::int64_t>() : 0);
   check.expected = "a finite number";
   check.tolerance_reason = "NaN and infinity are never right";
-  if (check.elements == 0) {
-    check.sentence = reports::nothing_compared(what, "there was nothing to compare");
-    return check;
-  }
+  if (check.elements == 0) return reports::nothing_compared(what, kNothing);
+  check.form = reports::Form::finite;
   auto finite = values.isfinite();
   if (exempt.defined()) finite = finite | exempt;
   check.within = finite.all().item<bool>();
@@ -230,9 +227,7 @@ reports::Check all_finite(const std::string& what, const at::Tensor& values, con
     const auto flat = bad.to(at::kByte).argmax().item<std::int64_t>();
     check.worst_index = unravel(flat, values.sizes());
     check.actual = number(values.reshape(-1)[flat].to(at::kDouble).item<double>());
-    check.sentence = reports::not_finite(check, bad.sum().item<std::int64_t>());
-  } else {
-    check.sentence = reports::all_are_finite(check);
+    check.beyond = bad.sum().item<std::int64_t>();
   }
   return check;
 }

@@ -145,7 +145,7 @@ TEST_CASE("golden: the float64 model computes what the oracle recorded", "[evide
     const auto axis = stage.ends_with(".scores") || stage.ends_with(".probabilities") ? 2 : 1;
     const auto check = compare(stage, value.index_select(axis, probe.positions), golden->stage(probe, stage),
                                Tolerance::absolute(1e-12, "float64"));
-    INFO(check.sentence);
+    INFO(reports::sentence_of(check));
     CHECK(check.within);
     ++seen;
   };

@@ -63,7 +63,7 @@ double expect_within(const Pass& pass, const std::string& what) {
   std::string where;
   for (const auto& stage : pass.names()) {
     const auto check = pass.judge(stage, pass.stages);
-    INFO(check.sentence);
+    INFO(reports::sentence_of(check));
     CHECK(check.within);
     CHECK(check.elements == pass.stages.at(stage).numel());
     const double share = *check.worst_difference == 0 ? 0 : *check.worst_difference / *check.tolerance;
@@ -136,7 +136,7 @@ TEST_CASE("replay: one element altered by 50 bounds is seen at that stage and at
     shown[stage] = altered;
     CHECK(wrong_up_to(pass, shown, stage) == std::vector<std::string>{stage});
     const auto check = pass.judge(stage, shown);
-    CHECK(check.sentence.find("; 1 of ") != std::string::npos);
+    CHECK(reports::sentence_of(check).find("; 1 of ") != std::string::npos);
   }
 }
 
@@ -254,7 +254,7 @@ TEST_CASE("replay: what a fused kernel rounds between queries and context is all
   shown["layers.0.scores"] = scores.masked_fill(~pass.allowed, -INFINITY);
   shown["layers.0.probabilities"] = at::softmax(shown["layers.0.scores"], -1);
   const auto check = pass.judge("layers.0.context", shown);
-  INFO(check.sentence);
+  INFO(reports::sentence_of(check));
   CHECK(check.within);
   CHECK(check.tolerance_reason ==
         "6 x the float32 of a softmax over 19 keys within one kernel, and a sum of 19 products");

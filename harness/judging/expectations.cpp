@@ -37,7 +37,7 @@ void expect_differs(Subject& subject, const std::string& what, const at::Tensor&
   check.actual = number(difference);
   check.expected = "at least " + number(least);
   check.tolerance_reason = why;
-  check.sentence = reports::changed_by(check);
+  check.form = reports::Form::change;
   expect(subject, std::move(check));
 }
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "harness/result/sentences.hpp"
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
 #include "harness/system/json.hpp"
@@ -127,7 +128,7 @@ void Recorder::begin(const std::string& id) {
 void Recorder::add(reports::Check check) {
   auto& requirement = find(current_).requirement;
   if (check.elements == 0)
-    error(check.sentence.empty() ? "nothing was compared" : check.sentence);
+    error(check.form == reports::Form::nothing ? reports::sentence_of(check) : "nothing was compared");
   else if (!check.within)
     worsen(requirement.verdict, reports::Verdict::fail);
   requirement.checks.push_back(std::move(check));

@@ -23,7 +23,6 @@ reports::Check check(bool within, std::int64_t elements = 3) {
   reports::Check made;
   made.within = within;
   made.elements = elements;
-  made.sentence = "a sentence";
   return made;
 }
 

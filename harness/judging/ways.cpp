@@ -109,10 +109,7 @@ std::vector<LogitsRun> logits_runs(Subject& of) {
 
 reports::Check impossible(const std::string& what, const std::exception& error) {
   const std::string message = error.what();
-  reports::Check check;
-  check.what = what;
-  check.sentence = reports::nothing_compared(what, message.substr(0, message.find('\n')));
-  return check;
+  return reports::nothing_compared(what, message.substr(0, message.find('\n')));
 }
 
 reports::Situation tried(const std::string& name,

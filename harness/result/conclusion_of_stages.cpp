@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "harness/result/sentences.hpp"
+
 namespace plumbline::reports {
 namespace {
 
@@ -34,7 +36,7 @@ std::string narrowed(const std::vector<Situation>& runs, const std::vector<Situa
   const auto plain = fmt::format("a plain pass is {}", words.wrong);
   if (blocks.empty()) return plain + "; its weights cannot be set, so blocks cannot be silenced";
   for (const auto& block : blocks)
-    if (block.check.elements == 0) return fmt::format("{}; then {}", plain, block.check.sentence);
+    if (block.check.elements == 0) return fmt::format("{}; then {}", plain, sentence_of(block.check));
   if (!blocks.front().check.within)
     return fmt::format(
         "with every block silenced the logits are still {}: look at the embedding, the final norm and the "

@@ -180,8 +180,7 @@ std::vector<std::string> contradictions(const Result& result) {
       found.push_back(
           fmt::format("{} has the verdict {}, but {}", visible(one.id, 40), to_string(one.verdict), why));
   each_check(result, [&](const std::string& where, const Check& check) {
-    for (const std::string& why :
-         {contradiction(check), disagreement(check, result.header.baseline.has_value())})
+    for (const std::string& why : {contradiction(check), disagreement(check)})
       if (!why.empty()) found.push_back(fmt::format("{}: {} {}", where, visible(check.what, 100), why));
   });
   for (const std::string& why : contradictions(result.header)) found.push_back(why);

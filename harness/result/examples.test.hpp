@@ -51,7 +51,6 @@ inline Check exact(const std::string& what, const std::string& value, std::int64
   check.expected = value;
   check.actual = value;
   check.elements = elements;
-  check.sentence = got(check);
   return check;
 }
 
@@ -65,7 +64,8 @@ inline Check wrong(const std::string& what) {
   check.tolerance = 2.0e-6;
   check.tolerance_reason = "float32 sum of 64";
   check.worst_index = {0, 3, 7, 2};
-  check.sentence = off_by(check, 5);
+  check.form = Form::difference;
+  check.beyond = 5;
   return check;
 }
 
@@ -263,7 +263,7 @@ inline Result with_text(const std::string& text) {
     one.statement = one.source = one.finding = text;
     if (!one.reason.empty()) one.reason = text;
     for (Check& check : one.checks) {
-      check.what = check.expected = check.actual = check.sentence = check.tolerance_reason = text;
+      check.what = check.expected = check.actual = check.note = check.tolerance_reason = text;
     }
   }
   Localisation& found = *result.localisation;
@@ -271,9 +271,9 @@ inline Result with_text(const std::string& text) {
   for (StageErrors& one : found.stages) {
     one.stage += text;
     for (std::optional<Check>* check : {&one.inherited, &one.local})
-      if (*check) (*check)->what = (*check)->sentence = text;
+      if (*check) (*check)->what = (*check)->note = text;
   }
-  for (Situation& one : found.situations) one.name = one.check.what = one.check.sentence = text;
+  for (Situation& one : found.situations) one.name = one.check.what = one.check.note = text;
   Diagnosis& why = *result.diagnosis;
   why.conclusion = text;
   for (Explanation& one : why.explanations)

@@ -58,6 +58,27 @@ std::string to_string(Verdict verdict) {
   return "error";
 }
 
+namespace {
+
+const std::vector<std::pair<Form, const char*>> kForms = {
+    {Form::values, "values"},       {Form::difference, "difference"}, {Form::whole, "whole"},
+    {Form::change, "change"},       {Form::finite, "finite"},         {Form::unbounded, "unbounded"},
+    {Form::same_bits, "same bits"}, {Form::measured, "measured"},     {Form::nothing, "nothing"},
+    {Form::recorded, "recorded"}};
+
+}  // namespace
+
+std::string to_string(Form form) {
+  return std::find_if(kForms.begin(), kForms.end(), [&](const auto& one) { return one.first == form; })
+      ->second;
+}
+
+std::optional<Form> form_of(const std::string& text) {
+  const auto found =
+      std::find_if(kForms.begin(), kForms.end(), [&](const auto& one) { return one.second == text; });
+  return found == kForms.end() ? std::nullopt : std::optional(found->first);
+}
+
 std::string to_string(Level level) {
   return level == Level::must ? "must" : "should";
 }
@@ -92,11 +113,28 @@ const StageErrors* first_locally_wrong(const Localisation& localisation) {
   return first_wrong(localisation, &StageErrors::local);
 }
 
+namespace {
+
+// Of two that are compared, every check says "now" and "before".
+void mark_checks_of_two(Result& result) {
+  const bool of_two = result.header.baseline.has_value();
+  for (Requirement& requirement : result.requirements)
+    for (Check& check : requirement.checks) check.of_two = of_two;
+  if (!result.localisation) return;
+  for (StageErrors& stage : result.localisation->stages)
+    for (auto* check : {&stage.inherited, &stage.local})
+      if (*check) (*check)->of_two = of_two;
+  for (Situation& one : result.localisation->situations) one.check.of_two = of_two;
+}
+
+}  // namespace
+
 void conclude(Result& result) {
   withdraw_unsupported(result);
   const double seconds = result.footer.seconds;
   result.footer = footer_of(result);
   result.footer.seconds = seconds;
+  mark_checks_of_two(result);
 }
 
 }  // namespace plumbline::reports

@@ -20,15 +20,31 @@ enum class Verdict {
 
 enum class Level { must, should };
 
-// One comparison. `sentence` is what a person reads:
-// "layers.3.scores[0,3,7,2]: got 0.1931, expected 0.1934 (off by 3.0e-4, allowed 2.0e-6: float32 sum of 64)".
+// What a check found, which decides how its fields are said: see sentence_of().
+enum class Form {
+  values,      // two values, equal or not
+  difference,  // of tensors, by the element that exceeds its tolerance most
+  whole,       // of tensors, by the root mean square of all differences
+  change,      // something must change by at least so much
+  finite,      // no element may be NaN or infinite
+  unbounded,   // the tolerance is not finite, so that it would allow anything
+  same_bits,   // of two candidates
+  measured,    // and not judged
+  nothing,     // there was nothing to compare; `note` says why
+  recorded,    // of a document of an older version: `note` is its sentence
+};
+
+// One comparison.
 struct Check {
+  Form form = Form::values;
+  bool of_two = false;                     // of two candidates: "now ..., before ..."
   bool within = false;                     // the comparison holds
   std::string what;                        // "layers.3.scores", "num_key_value_heads"
   std::string expected;                    // value, or description of the expected tensor
   std::string actual;                      // the value seen (at the worst index, for a tensor)
-  std::string sentence;                    // the whole finding in words
+  std::string note;                        // what else there is to say; empty: nothing
   std::int64_t elements = 0;               // how many elements were compared; 0 is never a pass
+  std::int64_t beyond = 0;                 // of these, how many do not hold
   std::optional<double> worst_difference;  // largest |actual - expected|
   std::optional<double> tolerance;         // what is allowed there; 0 is exact
   std::string tolerance_reason;
@@ -214,6 +230,8 @@ void conclude(Result& result);
 
 std::string to_string(Verdict verdict);  // "pass", "fail", "error", "not assessed", "not applicable"
 std::string to_string(Level level);      // "must", "should"
+std::string to_string(Form form);        // "values", "same bits", as in the document
+std::optional<Form> form_of(const std::string& text);  // empty for what is none
 
 std::string to_json(const Result& result);      // result.json, schema: harness/result/result.schema.json
 std::string to_junit(const Result& result);     // JUnit XML, a test case a requirement

@@ -340,14 +340,26 @@ TEST_CASE("a requirement of a chapter that nobody declared is still shown") {
   CHECK(found[2].requirements.size() == 1);
 }
 
-TEST_CASE("a check without a sentence is told from its parts, with the tolerance's reason once") {
+TEST_CASE("a check is told in its form, with the tolerance's reason once") {
   Check check = examples::wrong("logits");
-  CHECK(sentence_of(check) == check.sentence);
-  check.sentence.clear();
   CHECK(sentence_of(check) ==
-        "logits: got 0.1931, expected 0.1934, off by 0.0003, allowed 2e-06 (float32 sum of 64)");
-  check.sentence = "logits differ";
-  CHECK(sentence_of(check) == "logits differ (float32 sum of 64)");
+        "logits[0,3,7,2]: got 0.1931, expected 0.1934 (off by 3.000e-04, allowed 2.000e-06: float32 sum of "
+        "64); 5 of 8192 elements are off");
+  check.of_two = true;
+  check.note = "in bfloat16 before";
+  CHECK(sentence_of(check).starts_with("logits[0,3,7,2]: now 0.1931, before 0.1934 (off by"));
+  CHECK(sentence_of(check).ends_with("elements are off (in bfloat16 before)"));
+  check.form = Form::whole;
+  check.note.clear();
+  CHECK(sentence_of(check) ==
+        "logits: off by 3.000e-04 on the whole, the root mean square of 8192 elements, allowed 2.000e-06: "
+        "float32 sum of 64");
+  check.form = Form::same_bits;
+  CHECK(sentence_of(check) == "logits: the same bits");
+  check.form = Form::finite;
+  CHECK(sentence_of(check) ==
+        "logits[0,3,7,2]: now 0.1931, before 0.1934; 5 of 8192 elements are not (float32 sum of 64)");
+  CHECK(sentence_of(nothing_compared("logits", "it raised an error")) == "logits: it raised an error");
 }
 
 TEST_CASE("large counts have their thousands apart") {

@@ -4,6 +4,7 @@
 
 #include "harness/result/json_text.hpp"
 #include "harness/result/result.hpp"
+#include "harness/result/sentences.hpp"
 #include "harness/system/visible.hpp"
 
 namespace plumbline::reports {
@@ -84,13 +85,20 @@ Json of(const Header& header) {
           {"commit", of(header.commit)}};
 }
 
-Json of(const Check& check) {
+// The sentence is made of texts as the document keeps them, so that whoever reads it makes the same.
+Json of(const Check& whole) {
+  auto check = whole;
+  for (auto* words : {&check.what, &check.expected, &check.actual, &check.note, &check.tolerance_reason})
+    *words = text(*words);
   return {{"within", check.within},
+          {"form", to_string(check.form)},
           {"what", text(check.what)},
           {"expected", text(check.expected)},
           {"actual", text(check.actual)},
-          {"sentence", text(check.sentence)},
+          {"note", text(check.note)},
+          {"sentence", text(sentence_of(check))},
           {"elements", check.elements},
+          {"beyond", check.beyond},
           {"worst_difference", number(check.worst_difference)},
           {"tolerance", number(check.tolerance)},
           {"tolerance_reason", text(check.tolerance_reason)},
@@ -253,7 +261,7 @@ std::string to_json(const Result& result) {
   Json requirements = Json::array();
   for (const Requirement& requirement : result.requirements) requirements.push_back(of(requirement));
   Json document = {{"format", "plumbline-result"},
-                   {"version", 2},
+                   {"version", 3},
                    {"header", of(result.header)},
                    {"chapters", std::move(chapters)},
                    {"requirements", std::move(requirements)},

@@ -175,15 +175,43 @@ Header header_at(const Place& place, int version) {
   return header;
 }
 
-Check check_at(const Place& place) {
-  place.only({"within", "what", "expected", "actual", "sentence", "elements", "worst_difference", "tolerance",
-              "tolerance_reason", "worst_index", "identical"});
+// What decides how a check of a document is read.
+struct Document {
+  int version;
+  bool of_two;  // of two candidates
+};
+
+Form form_at(const Place& place) {
+  const auto found = form_of(place.text());
+  if (!found) place.refuse("is no form of a check that this program knows");
+  return *found;
+}
+
+// Before version 3 a check had no form, and its sentence is what there is.
+void read_form(const Place& place, Check& check, int version) {
+  if (version < 3) {
+    check.form = Form::recorded;
+    check.note = place.at("sentence").text();
+    return;
+  }
+  check.form = form_at(place.at("form"));
+  check.note = place.at("note").text();
+  check.beyond = place.at("beyond").integer<std::int64_t>();
+}
+
+Check check_at(const Place& place, const Document& document) {
+  std::set<std::string> keys = {"within",           "what",        "expected",         "actual",
+                                "sentence",         "elements",    "worst_difference", "tolerance",
+                                "tolerance_reason", "worst_index", "identical"};
+  if (document.version > 2) keys.insert({"form", "note", "beyond"});
+  place.only(keys);
   Check check;
+  read_form(place, check, document.version);
+  check.of_two = document.of_two;
   check.within = place.at("within").truth();
   check.what = place.at("what").text();
   check.expected = place.at("expected").text();
   check.actual = place.at("actual").text();
-  check.sentence = place.at("sentence").text();
   check.elements = place.at("elements").integer<std::int64_t>();
   check.worst_difference = place.at("worst_difference").optional_number();
   check.tolerance = place.at("tolerance").optional_number();
@@ -196,7 +224,7 @@ Check check_at(const Place& place) {
   return check;
 }
 
-Requirement requirement_at(const Place& place) {
+Requirement requirement_at(const Place& place, const Document& document) {
   place.only(
       {"id", "chapter", "statement", "level", "source", "verdict", "reason", "finding", "seconds", "checks"});
   Requirement requirement;
@@ -209,7 +237,8 @@ Requirement requirement_at(const Place& place) {
   requirement.reason = place.at("reason").text();
   requirement.finding = place.at("finding").text();
   requirement.seconds = place.at("seconds").seconds();
-  place.at("checks").each([&](const Place& check) { requirement.checks.push_back(check_at(check)); });
+  place.at("checks").each(
+      [&](const Place& check) { requirement.checks.push_back(check_at(check, document)); });
   if (const std::string why = inconsistency(requirement); !why.empty()) {
     place.refuse(fmt::format("({}) has the verdict {}, but {}", visible(requirement.id, 40),
                              to_string(requirement.verdict), why));
@@ -217,13 +246,13 @@ Requirement requirement_at(const Place& place) {
   return requirement;
 }
 
-Localisation localisation_at(const Place& place) {
+Localisation localisation_at(const Place& place, const Document& document) {
   place.only({"mode", "first_divergent", "first_locally_wrong", "conclusion", "stages", "situations"});
   Localisation localisation;
   localisation.mode = place.at("mode").text();
   localisation.conclusion = place.at("conclusion").text();
-  const auto optional_check = [](const Place& check) {
-    return check.value.is_null() ? std::nullopt : std::optional<Check>(check_at(check));
+  const auto optional_check = [&](const Place& check) {
+    return check.value.is_null() ? std::nullopt : std::optional<Check>(check_at(check, document));
   };
   place.at("stages").each([&](const Place& entry) {
     entry.only({"stage", "inherited", "local"});
@@ -232,7 +261,7 @@ Localisation localisation_at(const Place& place) {
   });
   place.at("situations").each([&](const Place& entry) {
     entry.only({"name", "check"});
-    localisation.situations.push_back({entry.at("name").text(), check_at(entry.at("check"))});
+    localisation.situations.push_back({entry.at("name").text(), check_at(entry.at("check"), document)});
   });
   const auto agree = [&](const char* key, const StageErrors* stage) {
     const Place said = place.at(key);
@@ -388,9 +417,9 @@ int check_format(const Place& root) {
                      "this is no Plumbline result: expected an object with \"format\": \"plumbline-result\"");
   }
   const Place version = root.at("version");
-  if (version.value != 1 && version.value != 2) {
+  if (version.value != 1 && version.value != 2 && version.value != 3) {
     throw InputError(
-        fmt::format("{} is {}, but this program knows versions 1 and 2 only; use the Plumbline that wrote it",
+        fmt::format("{} is {}, but this program knows versions 1 to 3 only; use the Plumbline that wrote it",
                     version.where, visible(version.value.dump({.ascii = true}), 40)));
   }
   if (!root.value.contains("footer")) {
@@ -412,6 +441,7 @@ Result from_json(const std::string& text, const std::string& path) {
   const int version = check_format(root);
   Result result;
   result.header = header_at(root.at("header"), version);
+  const Document read{version, result.header.baseline.has_value()};
   std::set<int> chapters;
   root.at("chapters").each([&](const Place& entry) {
     entry.only({"number", "title"});
@@ -421,7 +451,7 @@ Result from_json(const std::string& text, const std::string& path) {
   });
   std::set<std::string> ids;
   root.at("requirements").each([&](const Place& entry) {
-    result.requirements.push_back(requirement_at(entry));
+    result.requirements.push_back(requirement_at(entry, read));
     const Requirement& requirement = result.requirements.back();
     if (requirement.id.empty()) entry.at("id").refuse("is empty");
     if (!ids.insert(requirement.id).second) entry.at("id").refuse("names a requirement a second time");
@@ -430,7 +460,7 @@ Result from_json(const std::string& text, const std::string& path) {
   if (const std::string why = fault_of(result.header.waivers, ids); !why.empty())
     root.at("header").at("waivers").refuse(why);
   if (const Place place = root.at("localisation"); !place.value.is_null())
-    result.localisation = localisation_at(place);
+    result.localisation = localisation_at(place, read);
   if (document.contains("diagnosis") && !document["diagnosis"].is_null())
     result.diagnosis = diagnosis_at(root.at("diagnosis"));
   result.plots = pictures_at<Plot>(root, "plots", ids, plot_at);

@@ -127,17 +127,6 @@ std::vector<Section> sections(const Result& result) {
   return found;
 }
 
-std::string sentence_of(const Check& check) {
-  std::string sentence = check.sentence;
-  if (sentence.empty()) {
-    sentence = fmt::format("{}: got {}, expected {}", check.what, check.actual, check.expected);
-    if (check.worst_difference) sentence += fmt::format(", off by {:.2g}", *check.worst_difference);
-    if (check.tolerance) sentence += fmt::format(", allowed {:.2g}", *check.tolerance);
-  }
-  const bool said = sentence.find(check.tolerance_reason) != std::string::npos;
-  return said ? sentence : fmt::format("{} ({})", sentence, check.tolerance_reason);
-}
-
 std::vector<const Check*> failed_checks(const Requirement& requirement) {
   std::vector<const Check*> failed;
   for (const Check& check : requirement.checks) {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "harness/result/result.hpp"
+#include "harness/result/sentences.hpp"
 
 namespace plumbline::reports {
 
@@ -69,9 +70,6 @@ struct Section {
 
 // Every requirement exactly once: one whose chapter nobody declared gets a section "chapter N" at the end.
 std::vector<Section> sections(const Result& result);
-
-// The check's own sentence or, where it has none, one made from its parts; ends with the tolerance's reason.
-std::string sentence_of(const Check& check);
 
 // The checks that did not hold, in order.
 std::vector<const Check*> failed_checks(const Requirement& requirement);
