@@ -3,7 +3,6 @@
 Run by CTest as `python test_checkpoints.py PROGRAM`, with one release of transformers on PYTHONPATH.
 """
 
-import importlib.util
 import json
 import os
 import pathlib
@@ -17,10 +16,9 @@ import safetensors.torch
 import torch
 import transformers
 
+import test_checkpoint_shapes as shapes
+
 HERE = pathlib.Path(__file__).resolve().parent
-description = importlib.util.spec_from_file_location("shapes", HERE / "test_checkpoint_shapes.py")
-shapes = importlib.util.module_from_spec(description)
-description.loader.exec_module(shapes)
 
 RIGHT = dict(vocab_size=6400, hidden_size=512, num_hidden_layers=8, num_attention_heads=8, num_key_value_heads=2,
              intermediate_size=1408, hidden_act="silu", rms_norm_eps=1e-5, max_position_embeddings=32768,

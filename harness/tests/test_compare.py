@@ -16,10 +16,10 @@ import sys
 import time
 import unittest
 
+import test_live as live
+import edits  # on the path since then
+
 HERE = pathlib.Path(__file__).resolve().parent
-description = importlib.util.spec_from_file_location("live", HERE / "test_live.py")
-live = importlib.util.module_from_spec(description)
-description.loader.exec_module(live)
 
 DEFECTS = json.loads((HERE.parents[1] / "fixtures" / "defects.json").read_text())
 
@@ -137,7 +137,7 @@ class Comparisons(Pairs):
         (other / "config.json").write_text(json.dumps({**settings, "rms_norm_eps": 1e-3}))
         result, printed = self.compared(one, other, 1)
         self.assertEqual(self.failed(result), ["SAME-1", "SAME-3"])
-        self.assertIn("rms_norm_eps: 0.001", printed)
+        self.assertIn("rms_norm_eps: now 0.001", printed)
         (other / "config.json").write_text(json.dumps({**settings, "sliding_window": 16}))
         shutil.copy(one / "model.safetensors", weights)
         result, printed = self.compared(one, other, 3)
@@ -158,7 +158,7 @@ class Comparisons(Pairs):
         for name, change, failed in (
                 ("padded", {"        x = self.last_norm(x)\n":
                             "        x = self.last_norm(x) * (1 if pad_mask is None else 1.2)\n"}, "SAME-7"),
-                ("detached", {live.edits.ROTATED: live.edits.ROTATED.replace("self.rotated(k, position)",
+                ("detached", {edits.ROTATED: edits.ROTATED.replace("self.rotated(k, position)",
                                                                              "self.rotated(k, position).detach()")}, "SAME-13")):
             with self.subTest(name):
                 result, _ = self.compared(plain, self.model(name, change), 1, "--dtype", "bf16")
@@ -170,7 +170,7 @@ class Comparisons(Pairs):
         bare = self.model("bare")
         bare.write_text(bare.read_text().replace("    return plumbline.Module(", "    made = plumbline.Module(") +
                         "    made.cache = made.writes = made.positions = made.mask = None\n    return made\n")
-        restarting = {live.edits.POSITION: live.edits.POSITION.replace("slots.", "(slots - start).")}
+        restarting = {edits.POSITION: edits.POSITION.replace("slots.", "(slots - start).")}
         models = {"right": (self.model("right"), 0), "restarting": (self.model("restarting", restarting), 1)}
         for before in (bare, self.recorded(bare)):
             for name, (after, status) in models.items():
@@ -186,7 +186,7 @@ class Comparisons(Pairs):
         self.assertEqual(self.failed(result), ["SAME-8", "SAME-9"])
 
     def test_what_shows_after_three_hundred_tokens(self):
-        window = {live.edits.MASK: f"{live.edits.MASK}\n        allowed = allowed & (torch.arange(start + length, device=tokens.device) > slots.unsqueeze(1) - 300)"}
+        window = {edits.MASK: f"{edits.MASK}\n        allowed = allowed & (torch.arange(start + length, device=tokens.device) > slots.unsqueeze(1) - 300)"}
         before = self.recorded(self.model("plain"))
         result, _ = self.compared(before, self.model("window", window), 1)
         self.assertIn("600 tokens", result["localisation"]["conclusion"])

@@ -3,7 +3,6 @@
 Run by CTest as `python test_recording.py PROGRAM`. Models run in the interpreter that runs this file.
 """
 
-import importlib.util
 import json
 import os
 import pathlib
@@ -18,10 +17,9 @@ import unittest
 import h5py
 import numpy as np
 
+import test_live as live
+
 HERE = pathlib.Path(__file__).resolve().parent
-description = importlib.util.spec_from_file_location("live", HERE / "test_live.py")
-live = importlib.util.module_from_spec(description)
-description.loader.exec_module(live)
 
 POSITION = "position = slots.unsqueeze(0) if position is None else position"
 RESTARTING = {POSITION: POSITION.replace("slots.", "(slots - start).")}
