@@ -1,0 +1,164 @@
+#include "harness/text/text_comparison.hpp"
+
+#include <algorithm>
+#include <map>
+
+namespace plumbline {
+namespace {
+
+constexpr double kShownConfidence = 0.95;
+constexpr const char* kBca = "BCa bootstrap over prompts, 2000 to 10000 resamples";
+constexpr const char* kBinomial = "exact binomial (Clopper and Pearson)";
+
+// What each prompt contributes; nothing below: its samples were not measurable.
+std::vector<Share> shares_of_prompts(const Metric& metric, const Prompts& prompts) {
+  std::vector<Share> shares;
+  for (const auto& samples : prompts.samples) {
+    Share sum;
+    for (const auto i : samples) sum.over += metric.shares[i].over, sum.under += metric.shares[i].under;
+    // A mean is over prompts, however many samples each has.
+    if (metric.kind != Kind::ratio && sum.under > 0) sum = {sum.over / sum.under, 1};
+    shares.push_back(sum);
+  }
+  return shares;
+}
+
+Json to_json(const std::optional<Interval>& interval, double confidence, const std::string& method) {
+  if (!interval) return nullptr;
+  return {{"low", interval->low}, {"high", interval->high}, {"confidence", confidence}, {"method", method}};
+}
+
+Rates rates_of(const SharesOfBoth& shares) {
+  Rates rates{0,
+              static_cast<std::int64_t>(shares.one.size()),
+              0,
+              static_cast<std::int64_t>(shares.other.size()),
+              shares.paired,
+              0,
+              0};
+  for (const auto& share : shares.one) rates.hits_one += is_hit(share) ? 1 : 0;
+  for (const auto& share : shares.other) rates.hits_other += is_hit(share) ? 1 : 0;
+  if (shares.paired)
+    for (std::size_t i = 0; i < shares.one.size(); ++i) {
+      rates.only_one += is_hit(shares.one[i]) && !is_hit(shares.other[i]) ? 1 : 0;
+      rates.only_other += !is_hit(shares.one[i]) && is_hit(shares.other[i]) ? 1 : 0;
+    }
+  return rates;
+}
+
+// The interval, the test and the least difference to be seen, of rates whose hits can be counted.
+void add_exact_test(Json& difference, const SharesOfBoth& shares, double confidence) {
+  const auto rates = rates_of(shares);
+  difference["interval"] =
+      to_json(exact_interval_of_difference(rates, confidence), confidence,
+              shares.paired ? "exact binomial, of the pairs that differ" : "exact binomial of each side");
+  difference["p"] = exact_test(rates);
+  difference["test"] = shares.paired ? "McNemar, exact" : "Fisher, exact";
+  const auto least =
+      least_rate_difference(estimate(shares.one), rates.prompts_one, rates.prompts_other, confidence);
+  difference["shows_from"] = least ? Json(*least) : Json(nullptr);
+}
+
+}  // namespace
+
+std::string kind_name(Kind kind) {
+  switch (kind) {
+    case Kind::mean:
+      return "mean over samples";
+    case Kind::ratio:
+      return "ratio of sums over samples";
+    case Kind::rate:
+      return "rate of samples";
+    case Kind::whole:
+      return "of all samples together";
+  }
+  return "";
+}
+
+Prompts::Prompts(const Samples& given) {
+  std::map<std::string, std::size_t> known;
+  for (std::size_t i = 0; i < given.all.size(); ++i) {
+    const auto& prompt = given.all[i].prompt;
+    const auto [found, is_new] = known.try_emplace(prompt, samples.size());
+    if (prompt.empty() || is_new) {
+      names.push_back(prompt);
+      samples.push_back({i});
+    } else {
+      samples[found->second].push_back(i);
+    }
+  }
+}
+
+bool Prompts::have_one_sample_each() const {
+  return std::all_of(samples.begin(), samples.end(), [](const auto& indices) { return indices.size() == 1; });
+}
+
+Pairing::Pairing(const Samples& one, const Samples& other) : one_(one), other_(other) {
+  if (one_.names.size() != other_.names.size()) return;
+  std::map<std::string, std::size_t> index_of;
+  for (std::size_t i = 0; i < other_.names.size(); ++i) index_of[other_.names[i]] = i;
+  for (const auto& name : one_.names) {
+    const auto found = index_of.find(name);
+    if (name.empty() || found == index_of.end()) {
+      partners_.clear();
+      return;
+    }
+    partners_.push_back(found->second);
+  }
+}
+
+SharesOfBoth Pairing::shares(const Metric& one, const Metric& other) const {
+  const bool one_sample_each = one_.have_one_sample_each() && other_.have_one_sample_each();
+  const auto of_one = shares_of_prompts(one, one_), of_other = shares_of_prompts(other, other_);
+  if (!paired()) return {measurable(of_one), measurable(of_other), false, one_sample_each};
+  SharesOfBoth pairs{{}, {}, true, one_sample_each};
+  for (std::size_t i = 0; i < partners_.size(); ++i) {
+    const auto &first = of_one[i], &second = of_other[partners_[i]];
+    if (!(first.under > 0) || !(second.under > 0)) continue;
+    pairs.one.push_back(first);
+    pairs.other.push_back(second);
+  }
+  return pairs;
+}
+
+Json measured_value(const Metric& metric, const Prompts& prompts, std::uint32_t seed) {
+  Json out = {{"value", metric.value ? Json(*metric.value) : Json(nullptr)},
+              {"reason", metric.value ? "" : metric.reason},
+              {"samples", metric.measured},
+              {"interval", nullptr}};
+  if (!metric.value || metric.kind == Kind::whole) return out;
+  const auto shares = measurable(shares_of_prompts(metric, prompts));
+  out["value"] = estimate(shares);  // over prompts, as its interval
+  const bool is_rate = metric.kind == Kind::rate && prompts.have_one_sample_each();
+  out["interval"] = to_json(interval_of(shares, is_rate, kShownConfidence, seed), kShownConfidence,
+                            is_rate ? kBinomial : kBca);
+  return out;
+}
+
+Json difference_of(const Metric& one, const Metric& other, const Pairing& pairing, double confidence,
+                   std::uint32_t seed) {
+  // The two may be defined in two ways: of choices and of text, of ids of other widths.
+  if (!one.value || !other.value || one.variant != other.variant) return nullptr;
+  if (one.kind == Kind::whole)
+    return {{"value", *other.value - *one.value}, {"interval", nullptr}, {"prompts", nullptr}};
+  const auto shares = pairing.shares(one, other);
+  if (shares.one.empty() || shares.other.empty()) return nullptr;
+  Json out = {{"value", estimate(shares.other) - estimate(shares.one)},
+              {"of", {estimate(shares.other), estimate(shares.one)}},
+              {"prompts", {shares.one.size(), shares.other.size()}},
+              {"paired", shares.paired}};
+  if (one.kind == Kind::rate && shares.one_sample_each) {
+    add_exact_test(out, shares, confidence);
+    return out;
+  }
+  if (one.kind != Kind::ratio) {
+    out["p"] = permutation_test(shares.one, shares.other, shares.paired, seed);
+    out["test"] = shares.paired ? "permutation of pairs, 10000 drawn" : "permutation of prompts, 10000 drawn";
+  }
+  const auto interval = bca_interval_of_difference(shares.one, shares.other, shares.paired, confidence, seed);
+  out["interval"] = to_json(interval, confidence, shares.paired ? "BCa bootstrap over pairs" : kBca);
+  out["shows_from"] = interval ? Json(least_difference(*interval, confidence)) : Json(nullptr);
+  return out;
+}
+
+}  // namespace plumbline

@@ -1,0 +1,52 @@
+// The metrics of a text, over its prompts: their values with intervals, and how far they are from a
+// baseline's.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "harness/system/json.hpp"
+#include "harness/text/repetition.hpp"
+
+namespace plumbline {
+
+std::string kind_name(Kind kind);  // "mean over samples"
+
+// Prompts in the order in which they first come, each with its samples. A sample whose prompt is unknown has
+// a prompt of its own.
+struct Prompts {
+  explicit Prompts(const Samples& samples);
+  bool have_one_sample_each() const;
+
+  std::vector<std::string> names;
+  std::vector<std::vector<std::size_t>> samples;  // indices
+};
+
+// The shares of a text (`one`) and of another: of the prompts that both have, in pairs, or of all prompts of
+// each.
+struct SharesOfBoth {
+  std::vector<Share> one, other;
+  bool paired = false;
+  bool one_sample_each = false;  // a prompt has one sample, so that hits can be counted
+};
+
+class Pairing {
+ public:
+  Pairing(const Samples& one, const Samples& other);
+
+  bool paired() const { return !partners_.empty(); }
+  SharesOfBoth shares(const Metric& one, const Metric& other) const;
+
+ private:
+  Prompts one_, other_;
+  std::vector<std::size_t> partners_;  // prompt i of the one is prompt partners_[i] of the other
+};
+
+// {"value", "reason", "samples", "interval"} of a metric.
+Json measured_value(const Metric& metric, const Prompts& prompts, std::uint32_t seed);
+// {"value", "interval", ...} of `other` minus `one`; null where the two cannot be subtracted.
+Json difference_of(const Metric& one, const Metric& other, const Pairing& pairing, double confidence,
+                   std::uint32_t seed);
+
+}  // namespace plumbline
