@@ -21,7 +21,7 @@ std::vector<double> sums_before(const std::vector<double>& values) {
 }
 
 // The inverse of a distribution function.
-std::size_t drawn(const std::vector<double>& below, double uniform) {
+std::size_t index_at(const std::vector<double>& below, double uniform) {
   return static_cast<std::size_t>(std::upper_bound(below.begin(), below.end(), uniform) - below.begin()) - 1;
 }
 
@@ -49,6 +49,115 @@ void require_possible(const SourceSettings& s) {
                   s.copy_distance));
 }
 
+std::vector<double> normalised(std::vector<double> values) {
+  const double sum = std::accumulate(values.begin(), values.end(), 0.0);
+  for (auto& one : values) one /= sum;
+  return values;
+}
+
+// P of the ranks 1, 2, 3, ...
+std::vector<double> zipf_distribution(Token ranks, double exponent) {
+  std::vector<double> weights;
+  for (Token rank = 1; rank <= ranks; ++rank) weights.push_back(std::pow(rank, -exponent));
+  return normalised(std::move(weights));
+}
+
+// 1/1, 1/2, 1/3, ..., of which the sum is 1.
+std::vector<double> weights_of_successors(std::uint32_t count) {
+  std::vector<double> weights;
+  for (std::uint32_t j = 1; j <= count; ++j) weights.push_back(1.0 / j);
+  return normalised(std::move(weights));
+}
+
+// The likeliest successor of each token. They form one cycle through all tokens, in an order by chance: the
+// text that always takes the likeliest token does not repeat itself before all have stood.
+std::vector<Token> likeliest_successors(Token words, std::uint32_t seed) {
+  const PhiloxStream order("cycle", seed);
+  std::vector<std::pair<std::uint64_t, Token>> cycle;
+  for (Token token = 0; token < words; ++token) {
+    const auto block = order.block(token);
+    cycle.emplace_back(std::uint64_t{block[0]} << 32 | block[1], token);
+  }
+  std::sort(cycle.begin(), cycle.end());
+  std::vector<Token> likeliest(words);
+  for (Token i = 0; i < words; ++i) likeliest[cycle[i].second] = cycle[(i + 1) % words].second;
+  return likeliest;
+}
+
+// The successors of every token, the likeliest first. Of the others, common tokens follow more often than
+// rare ones; where few are left, whichever comes next in order.
+std::vector<Token> drawn_successors(const SourceSettings& settings, Token words,
+                                    const std::vector<double>& zipf_below) {
+  const PhiloxStream random("successors", settings.seed);
+  const auto likeliest = likeliest_successors(words, settings.seed);
+  std::vector<Token> successors;
+  for (Token token = 0; token < words; ++token) {
+    const auto begin = successors.size();
+    successors.push_back(likeliest[token]);
+    const auto is_successor = [&](Token candidate) {
+      return std::find(successors.begin() + static_cast<std::ptrdiff_t>(begin), successors.end(),
+                       candidate) != successors.end();
+    };
+    for (std::uint64_t tried = 0; successors.size() < begin + settings.successors; ++tried) {
+      const auto block = random.block(std::uint64_t{token} << 24 | tried);
+      auto candidate = static_cast<Token>(index_at(zipf_below, uniform(block[0], block[1])));
+      if (tried < 32 && is_successor(candidate)) continue;
+      while (is_successor(candidate)) candidate = (candidate + 1) % words;
+      successors.push_back(candidate);
+    }
+  }
+  return successors;
+}
+
+// What the steps of a chain are drawn by.
+struct Chain {
+  const SourceSettings& settings;
+  const std::vector<double>& zipf;
+  const std::vector<Token>& successors;
+  const std::vector<double>& weights;  // of the successors
+};
+
+// The distribution that a step of the chain leaves as it is: each step brings any other nearer to it by the
+// factor 1 - loose.
+std::vector<double> stationary_distribution(const Chain& chain) {
+  const auto& [settings, zipf, successors, weights] = chain;
+  std::vector<double> stationary = zipf;
+  for (double moved = 1; moved > 1e-15;) {
+    std::vector<double> after(zipf.size());
+    for (std::size_t token = 0; token < zipf.size(); ++token) {
+      after[token] += settings.loose * zipf[token];
+      for (std::uint32_t j = 0; j < settings.successors; ++j)
+        after[successors[token * settings.successors + j]] +=
+            (1 - settings.loose) * weights[j] * stationary[token];
+    }
+    const double total = std::accumulate(after.begin(), after.end(), 0.0);
+    moved = 0;
+    for (std::size_t token = 0; token < zipf.size(); ++token) {
+      after[token] /= total;
+      moved = std::max(moved, std::abs(after[token] - stationary[token]));
+    }
+    stationary = std::move(after);
+  }
+  return stationary;
+}
+
+// Nats a step of the chain.
+double entropy_of_chain(const Chain& chain, const std::vector<double>& stationary) {
+  const auto& [settings, zipf, successors, weights] = chain;
+  double shared = 0;  // the part of a row's entropy that all rows have
+  for (const double one : zipf) shared -= plogp(settings.loose * one);
+  double entropy = 0;
+  for (std::size_t token = 0; token < zipf.size(); ++token) {
+    double row = shared;
+    for (std::uint32_t j = 0; j < settings.successors; ++j) {
+      const double regardless = settings.loose * zipf[successors[token * settings.successors + j]];
+      row += plogp(regardless) - plogp(regardless + (1 - settings.loose) * weights[j]);
+    }
+    entropy += stationary[token] * row;
+  }
+  return entropy;
+}
+
 }  // namespace
 
 // Where a stream stands: all that its next token depends on.
@@ -63,7 +172,7 @@ class Source::Reader {
   bool may_copy() const {
     return source_.settings_.copying > 0 && text_.size() >= source_.settings_.copy_distance;
   }
-  void take(Token token) {
+  void add(Token token) {
     if (token == source_.words_) {
       left_ = source_.settings_.copy_length;
       return;
@@ -81,78 +190,16 @@ class Source::Reader {
 Source::Source(const SourceSettings& settings) : settings_(settings) {
   require_possible(settings);
   words_ = settings.vocabulary - (settings.copying > 0 ? 1 : 0);
-  for (Token rank = 1; rank <= words_; ++rank) zipf_.push_back(std::pow(rank, -settings.zipf));
-  const double all = std::accumulate(zipf_.begin(), zipf_.end(), 0.0);
-  for (auto& one : zipf_) one /= all;
+  zipf_ = zipf_distribution(words_, settings.zipf);
   zipf_below_ = sums_before(zipf_);
-
-  for (std::uint32_t j = 1; j <= settings.successors; ++j) weights_.push_back(1.0 / j);
-  const double weight = std::accumulate(weights_.begin(), weights_.end(), 0.0);
-  for (auto& one : weights_) one /= weight;
+  weights_ = weights_of_successors(settings.successors);
   weights_below_ = sums_before(weights_);
-  // The likeliest successors form one cycle through all tokens, in an order by chance: the text that always
-  // takes the likeliest token does not repeat itself before all have stood. Of the others, common tokens
-  // follow more often than rare ones; where few are left, whichever comes next in order.
-  const PhiloxStream random("successors", settings.seed), order("cycle", settings.seed);
-  std::vector<std::pair<std::uint64_t, Token>> cycle;
-  for (Token token = 0; token < words_; ++token) {
-    const auto words = order.block(token);
-    cycle.emplace_back(std::uint64_t{words[0]} << 32 | words[1], token);
-  }
-  std::sort(cycle.begin(), cycle.end());
-  std::vector<Token> likeliest(words_);
-  for (Token i = 0; i < words_; ++i) likeliest[cycle[i].second] = cycle[(i + 1) % words_].second;
-  for (Token token = 0; token < words_; ++token) {
-    const auto begin = successors_.size();
-    successors_.push_back(likeliest[token]);
-    for (std::uint64_t tried = 0; successors_.size() < begin + settings.successors; ++tried) {
-      const auto words = random.block(std::uint64_t{token} << 24 | tried);
-      auto one = static_cast<Token>(drawn(zipf_below_, uniform(words[0], words[1])));
-      const auto taken = [&](Token candidate) {
-        return std::find(successors_.begin() + static_cast<std::ptrdiff_t>(begin), successors_.end(),
-                         candidate) != successors_.end();
-      };
-      if (tried < 32 && taken(one)) continue;
-      while (taken(one)) one = (one + 1) % words_;
-      successors_.push_back(one);
-    }
-  }
-
-  // The distribution that a step of the chain leaves as it is: each step brings any other nearer to it by
-  // the factor 1 - loose.
-  stationary_ = zipf_;
-  for (double moved = 1; moved > 1e-15;) {
-    std::vector<double> after(words_);
-    for (Token token = 0; token < words_; ++token) {
-      after[token] += settings.loose * zipf_[token];
-      for (std::uint32_t j = 0; j < settings.successors; ++j)
-        after[successors_[std::size_t{token} * settings.successors + j]] +=
-            (1 - settings.loose) * weights_[j] * stationary_[token];
-    }
-    const double total = std::accumulate(after.begin(), after.end(), 0.0);
-    moved = 0;
-    for (Token token = 0; token < words_; ++token) {
-      after[token] /= total;
-      moved = std::max(moved, std::abs(after[token] - stationary_[token]));
-    }
-    stationary_ = std::move(after);
-  }
+  successors_ = drawn_successors(settings, words_, zipf_below_);
+  const Chain chain{settings, zipf_, successors_, weights_};
+  stationary_ = stationary_distribution(chain);
   stationary_below_ = sums_before(stationary_);
-
-  double loose = 0;  // the part of a row's entropy that all rows share
-  for (const double one : zipf_) loose -= plogp(settings.loose * one);
-  double chain = 0;
-  for (Token token = 0; token < words_; ++token) {
-    double row = loose;
-    for (std::uint32_t j = 0; j < settings.successors; ++j) {
-      const auto next = successors_[std::size_t{token} * settings.successors + j];
-      const double regardless = settings.loose * zipf_[next];
-      row += plogp(regardless) - plogp(regardless + (1 - settings.loose) * weights_[j]);
-    }
-    chain += stationary_[token] * row;
-  }
   const double e = settings.copying;
-  entropy_rate_ = ((-plogp(e) - plogp(1 - e)) / (1 - e) + chain) /
+  entropy_rate_ = ((-plogp(e) - plogp(1 - e)) / (1 - e) + entropy_of_chain(chain, stationary_)) /
                   (1 + (1 + static_cast<double>(settings.copy_length)) * e / (1 - e));
 }
 
@@ -177,7 +224,7 @@ double Source::probability(Token previous, Token token) const {
   return p;
 }
 
-double Source::after(const Reader& reader, Token token) const {
+double Source::probability_of_next(const Reader& reader, Token token) const {
   if (token >= settings_.vocabulary) return 0;
   if (reader.copies()) return token == reader.copied() ? 1 : 0;
   if (token == words_) return reader.may_copy() ? settings_.copying : 0;
@@ -202,15 +249,15 @@ Stream Source::draw(std::uint64_t number, std::size_t length) const {
     else if (first < e)
       token = words_;
     else if (!reader.begun())
-      token = static_cast<Token>(drawn(stationary_below_, second));
+      token = static_cast<Token>(index_at(stationary_below_, second));
     else if ((first - e) / (1 - e) < settings_.loose)
-      token = static_cast<Token>(drawn(zipf_below_, second));
+      token = static_cast<Token>(index_at(zipf_below_, second));
     else
-      token =
-          successors_[std::size_t{reader.previous()} * settings_.successors + drawn(weights_below_, second)];
+      token = successors_[std::size_t{reader.previous()} * settings_.successors +
+                          index_at(weights_below_, second)];
     stream.tokens.push_back(token);
-    stream.log_probabilities.push_back(std::log(after(reader, token)));
-    reader.take(token);
+    stream.log_probabilities.push_back(std::log(probability_of_next(reader, token)));
+    reader.add(token);
   }
   return stream;
 }
@@ -220,10 +267,10 @@ std::vector<double> Source::log_probabilities(Sequence stream) const {
   Reader reader(*this);
   bool possible = true;
   for (const auto token : stream) {
-    const double p = possible ? after(reader, token) : 0;
+    const double p = possible ? probability_of_next(reader, token) : 0;
     possible = p > 0;
     all.push_back(possible ? std::log(p) : -std::numeric_limits<double>::infinity());
-    if (possible) reader.take(token);
+    if (possible) reader.add(token);
   }
   return all;
 }
@@ -231,11 +278,12 @@ std::vector<double> Source::log_probabilities(Sequence stream) const {
 std::vector<double> Source::next(Sequence stream) const {
   Reader reader(*this);
   for (const auto token : stream) {
-    require(after(reader, token) > 0, "this stream is none of it");
-    reader.take(token);
+    require(probability_of_next(reader, token) > 0, "this stream is none of it");
+    reader.add(token);
   }
   std::vector<double> all(settings_.vocabulary);
-  for (Token token = 0; token < settings_.vocabulary; ++token) all[token] = after(reader, token);
+  for (Token token = 0; token < settings_.vocabulary; ++token)
+    all[token] = probability_of_next(reader, token);
   return all;
 }
 

@@ -58,7 +58,7 @@ class Source {
  private:
   class Reader;
   double probability(Token previous, Token token) const;  // of the chain
-  double after(const Reader& reader, Token token) const;
+  double probability_of_next(const Reader& reader, Token token) const;
 
   SourceSettings settings_;
   Token words_ = 0;                              // ids of the chain
