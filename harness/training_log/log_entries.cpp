@@ -15,33 +15,10 @@ constexpr std::size_t kMostColumns = 512;                  // that mean somethin
 constexpr std::size_t kMostLosses = 64;                    // of them, each of which has a curve
 constexpr std::size_t kMostOthers = 512;
 constexpr std::size_t kMostCells = 4096;
-constexpr std::size_t kMostCurves = 16;
-constexpr std::size_t kMostEmpty = 9;
 constexpr std::size_t kMostStarts = 4096;
-
-bool may_be_loss(Role role) {
-  switch (role) {
-    case Role::loss:
-    case Role::validation_loss:
-    case Role::reward_loss:
-    case Role::preference_loss:
-    case Role::bits:
-    case Role::perplexity:
-    case Role::value:
-      return true;
-    default:
-      return false;
-  }
-}
 
 bool is_word(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
-}
-
-// "Run 3 - train/loss" -> "train/loss".
-std::string_view without_run(std::string_view name) {
-  const auto run = name.rfind(" - ");
-  return run == std::string_view::npos ? name : name.substr(run + 3);
 }
 
 }  // namespace
@@ -83,6 +60,26 @@ NumberRead whole_number_of(std::string_view cell) {
   return read;
 }
 
+bool may_be_loss(Role role) {
+  switch (role) {
+    case Role::loss:
+    case Role::validation_loss:
+    case Role::reward_loss:
+    case Role::preference_loss:
+    case Role::bits:
+    case Role::perplexity:
+    case Role::value:
+      return true;
+    default:
+      return false;
+  }
+}
+
+std::string_view without_run(std::string_view name) {
+  const auto run = name.rfind(" - ");
+  return run == std::string_view::npos ? name : name.substr(run + 3);
+}
+
 LogEntries::LogEntries(std::string loss) : loss_(comparable(loss)) {}
 
 int LogEntries::column(std::string_view name, const Meaning& meaning) {
@@ -120,134 +117,142 @@ void LogEntries::tag(std::string_view name) {
   tag_ = name;
 }
 
-void LogEntries::end_record(std::size_t line) {
-  LogPoint point;
-  point.line = line;
-  const Cell *step = nullptr, *epoch = nullptr;
-  // Whether it is of a step of training, and not of an evaluation at the end.
-  bool of_training = false, of_other = false;
-  bool summary = false, nan_gradient = false, reward = false, preference = false, loss = false;
-  const auto rank = [&](const Cell& cell) { return meaning(cell.column).rank; };
+void LogEntries::read_cell(const Cell& cell, Role role, Record& record) const {
+  const auto rank = [&](const Cell& one) { return meaning(one.column).rank; };
+  switch (role) {
+    case Role::step:
+      if (std::isfinite(cell.value) && cell.value >= 0 &&
+          (record.step == nullptr || rank(cell) < rank(*record.step)))
+        record.step = &cell;
+      break;
+    case Role::epoch:
+      if (record.epoch == nullptr && std::isfinite(cell.value)) record.epoch = &cell;
+      break;
+    case Role::gradient_norm:
+      record.nan_gradient |= std::isnan(cell.value);
+      record.of_training = true;
+      break;
+    case Role::learning_rate:
+      record.of_training = true;
+      break;
+    case Role::wall_time:
+      break;
+    case Role::summary:
+      record.summary = true;
+      break;
+    case Role::reward:
+      record.reward = true;
+      break;
+    case Role::preference:
+      record.preference = true;
+      break;
+    default:
+      record.loss |= may_be_loss(role);
+      record.of_other = true;
+      record.reward |= role == Role::reward_loss;
+      record.preference |= role == Role::preference_loss;
+  }
+}
+
+LogEntries::Record LogEntries::read_cells() {
+  Record record;
   for (auto& cell : record_) {
-    ++columns_[static_cast<std::size_t>(cell.column)].count;
+    ++column_of(cell.column).count;
     auto role = meaning(cell.column).role;
     if (role == Role::value && !tag_.empty()) {
       cell.column = column(tag_);
       if (cell.column < 0) continue;
       role = meaning(cell.column).role;
     }
-    switch (role) {
-      case Role::step:
-        if (std::isfinite(cell.value) && cell.value >= 0 && (step == nullptr || rank(cell) < rank(*step)))
-          step = &cell;
-        break;
-      case Role::epoch:
-        if (epoch == nullptr && std::isfinite(cell.value)) epoch = &cell;
-        break;
-      case Role::gradient_norm:
-        nan_gradient |= std::isnan(cell.value);
-        of_training = true;
-        break;
-      case Role::learning_rate:
-        of_training = true;
-        break;
-      case Role::wall_time:
-        break;
-      case Role::summary:
-        summary = true;
-        break;
-      case Role::reward:
-        reward = true;
-        break;
-      case Role::preference:
-        preference = true;
-        break;
-      default:
-        loss |= may_be_loss(role);
-        of_other = true;
-        reward |= role == Role::reward_loss;
-        preference |= role == Role::preference_loss;
-    }
+    read_cell(cell, role, record);
   }
-  without_loss_ = loss ? 0 : without_loss_ + nan_gradient;
-  if (loss && !summary) {
-    if (step != nullptr) point.step = step->value;
-    if (epoch != nullptr) point.epoch = epoch->value;
-    with_loss_ += 1;
-    with_reward_ += reward;
-    with_preference_ += preference;
-    for (std::size_t i = 0; i < record_.size(); ++i) {
-      const auto& cell = record_[i];
-      if (cell.column < 0) continue;
-      auto& column = columns_[static_cast<std::size_t>(cell.column)];
-      if (!may_be_loss(column.meaning.role)) continue;
-      // A line that names a loss twice means the first.
-      if (std::any_of(record_.begin(), record_.begin() + static_cast<std::ptrdiff_t>(i),
-                      [&](const Cell& before) { return before.column == cell.column; }))
-        continue;
-      point.loss = column.meaning.role == Role::perplexity ? std::log(cell.value) : cell.value;
-      add(column, point, step != nullptr, step != nullptr ? step->of : 0, nan_gradient);
-    }
-  } else if (!summary && (reward || preference)) {
-    with_reward_ += reward;
-    with_preference_ += preference;
+  return record;
+}
+
+void LogEntries::add_losses(const Record& record, std::size_t line) {
+  LogPoint point;
+  point.line = line;
+  if (record.step != nullptr) point.step = record.step->value;
+  if (record.epoch != nullptr) point.epoch = record.epoch->value;
+  for (std::size_t i = 0; i < record_.size(); ++i) {
+    const auto& cell = record_[i];
+    if (cell.column < 0) continue;
+    auto& column = column_of(cell.column);
+    if (!may_be_loss(column.meaning.role)) continue;
+    // A line that names a loss twice means the first.
+    if (std::any_of(record_.begin(), record_.begin() + static_cast<std::ptrdiff_t>(i),
+                    [&](const Cell& before) { return before.column == cell.column; }))
+      continue;
+    point.loss = column.meaning.role == Role::perplexity ? std::log(cell.value) : cell.value;
+    column.curve.add(point, record.step != nullptr, record.step != nullptr ? record.step->of : 0,
+                     record.nan_gradient);
   }
-  if (of_training || !of_other)
-    for (const int column : empty_) ++columns_[static_cast<std::size_t>(column)].curve.empty_at_end;
+}
+
+void LogEntries::end_record(std::size_t line) {
+  const auto record = read_cells();
+  counts_.without_loss_at_end = record.loss ? 0 : counts_.without_loss_at_end + record.nan_gradient;
+  if (!record.summary) {
+    counts_.with_loss += record.loss;
+    counts_.with_reward += record.reward;
+    counts_.with_preference += record.preference;
+    if (record.loss) add_losses(record, line);
+  }
+  if (record.of_training || !record.of_other)
+    for (const int column : empty_) ++column_of(column).curve.empty_at_end;
   record_.clear();
   empty_.clear();
   tag_.clear();
 }
 
-void LogEntries::add(Column& column, LogPoint point, bool has_step, double of, bool nan_gradient) {
-  auto& curve = column.curve;
-  if (curve.count > 0) curve.most_empty = std::max(curve.most_empty, curve.empty_at_end);
-  curve.empty_at_end = 0;
-  const bool hidden = point.loss == 0 && nan_gradient;
-  if (hidden) point.loss = std::numeric_limits<double>::quiet_NaN();
-  if (has_step) {
-    const double step = point.step;
-    if (curve.with_step > 0 && step < curve.last) {
-      const bool same_epoch = point.epoch <= curve.last_epoch;
-      const double first = curve.points.empty() ? step : curve.points.front().step;
-      // To where it began, and not to a checkpoint on the way, or by a few steps as processes do that write
-      // into one log.
-      if (step <= first + 0.05 * curve.last && (curve.last - step > 2 || step <= first)) {
-        curve.offset += of > 0 ? std::max(curve.last_of, curve.last) : curve.last;
-        if (same_epoch && curve.starts.size() < kMostStarts)
-          curve.starts.push_back({point.line, curve.offset});
-        ++curve.restarts;
-      }
-    }
-    curve.last = step;
-    curve.last_of = of;
-    point.step += curve.offset;
-    ++curve.with_step;
-    // Progress bars are drawn again while nothing happens.
-    if (curve.count > 0 && curve.previous.step == point.step && curve.previous.epoch == point.epoch &&
-        curve.previous.loss == point.loss) {
-      --curve.with_step;
-      return;
-    }
+void ColumnCurve::add(LogPoint point, bool has_step, double of, bool nan_gradient) {
+  if (count > 0) most_empty = std::max(most_empty, empty_at_end);
+  empty_at_end = 0;
+  const bool is_hidden = point.loss == 0 && nan_gradient;
+  if (is_hidden) point.loss = std::numeric_limits<double>::quiet_NaN();
+  if (has_step && count_step(point, of)) return;
+  last_epoch = point.epoch;
+  const bool turns_bad = !std::isfinite(point.loss) && (count == 0 || std::isfinite(previous.loss));
+  previous = point;
+  hidden += is_hidden;
+  nan_gradients_at_end = nan_gradient ? nan_gradients_at_end + 1 : 0;
+  if (count++ % stride != 0 && !turns_bad) return;
+  if (points.size() >= kMostPoints) keep_half_of_the_points();
+  points.push_back(point);
+}
+
+bool ColumnCurve::count_step(LogPoint& point, double of) {
+  const double step = point.step;
+  if (with_step > 0 && step < last_step) restart_steps(point, of);
+  last_step = step;
+  last_of = of;
+  point.step += offset;
+  if (count > 0 && previous.step == point.step && previous.epoch == point.epoch &&
+      previous.loss == point.loss)
+    return true;
+  ++with_step;
+  return false;
+}
+
+void ColumnCurve::restart_steps(const LogPoint& point, double of) {
+  const double first = points.empty() ? point.step : points.front().step;
+  // To where it began, and not to a checkpoint on the way, or by a few steps as processes do that write into
+  // one log.
+  if (point.step > first + 0.05 * last_step || (last_step - point.step <= 2 && point.step > first)) return;
+  offset += of > 0 ? std::max(last_of, last_step) : last_step;
+  if (point.epoch <= last_epoch && starts.size() < kMostStarts) starts.push_back({point.line, offset});
+  ++restarts;
+}
+
+void ColumnCurve::keep_half_of_the_points() {
+  std::size_t kept = 0;
+  for (std::size_t i = 0; i < points.size(); ++i) {
+    const bool first_bad =
+        !std::isfinite(points[i].loss) && i > 0 && kept > 0 && std::isfinite(points[kept - 1].loss);
+    if (i % 2 == 0 || first_bad) points[kept++] = points[i];
   }
-  curve.last_epoch = point.epoch;
-  const bool turns_bad =
-      !std::isfinite(point.loss) && (curve.count == 0 || std::isfinite(curve.previous.loss));
-  curve.previous = point;
-  curve.hidden += hidden;
-  curve.nan_gradients_at_end = nan_gradient ? curve.nan_gradients_at_end + 1 : 0;
-  if (curve.count++ % curve.stride != 0 && !turns_bad) return;
-  if (curve.points.size() >= kMostPoints) {
-    std::size_t kept = 0;
-    for (std::size_t i = 0; i < curve.points.size(); ++i) {
-      const bool first_bad = !std::isfinite(curve.points[i].loss) && i > 0 && kept > 0 &&
-                             std::isfinite(curve.points[kept - 1].loss);
-      if (i % 2 == 0 || first_bad) curve.points[kept++] = curve.points[i];
-    }
-    curve.points.resize(std::min(kept, kMostPoints * 3 / 4));
-    curve.stride *= 2;
-  }
-  curve.points.push_back(point);
+  points.resize(std::min(kept, kMostPoints * 3 / 4));
+  stride *= 2;
 }
 
 bool LogEntries::names_loss(std::string_view before, std::string_view name) const {
@@ -277,116 +282,6 @@ std::string LogEntries::seen() const {
     names += (names.empty() ? "" : ", ") + printable(column.name, 40);
   }
   return names;
-}
-
-bool LogEntries::in_bits(const Column& loss) const {
-  if (loss.meaning.role != Role::loss || loss.curve.points.empty()) return false;
-  const auto& first = loss.curve.points.front();
-  for (const auto& column : columns_) {
-    if (column.meaning.role != Role::perplexity || column.curve.points.empty()) continue;
-    const auto& logarithm = column.curve.points.front();
-    if (logarithm.line == first.line && first.loss > 1)
-      return std::abs(logarithm.loss / first.loss - std::log(2.0)) < 0.02;
-  }
-  return false;
-}
-
-void LogEntries::give(TrainingLog& log) const {
-  // From the surest to the last resort.
-  constexpr Role order[] = {Role::loss, Role::preference_loss, Role::reward_loss,
-                            Role::bits, Role::validation_loss, Role::perplexity,
-                            Role::value};
-  const Column* chosen = nullptr;
-  for (const auto role : order) {
-    std::size_t most = 0;
-    for (const auto& column : columns_)
-      if (column.meaning.role == role) most = std::max(most, column.curve.count);
-    if (most == 0) continue;
-    for (const auto& column : columns_) {
-      const auto count = column.curve.count;
-      if (column.meaning.role != role || count * 2 < most || count == 0) continue;
-      if (chosen == nullptr || column.meaning.rank < chosen->meaning.rank ||
-          (column.meaning.rank == chosen->meaning.rank && count > chosen->curve.count))
-        chosen = &column;
-    }
-    break;
-  }
-  if (chosen == nullptr) return;
-  const auto role = chosen->meaning.role;
-  log.in_bits = role == Role::bits;
-  if (role == Role::validation_loss)
-    log.notes.emplace_back("only the loss of held-out text is logged: it is judged by that");
-  if (role == Role::perplexity)
-    log.notes.emplace_back("no loss is logged: it is the logarithm of the perplexity");
-  if (role == Role::preference_loss || with_preference_ * 2 >= std::max<std::size_t>(with_loss_, 1))
-    log.objective = Objective::preference;
-  else if (role == Role::reward_loss || with_reward_ * 2 >= std::max<std::size_t>(with_loss_, 1))
-    log.objective = Objective::reward;
-
-  const double unit = in_bits(*chosen) ? std::log(2.0) : 1;
-  if (unit != 1) log.notes.emplace_back("its perplexity says that the loss is in bits; it is judged in nats");
-  const auto metric = comparable(without_run(chosen->name));
-  const bool of_tracker = without_run(chosen->name) != chosen->name;
-  for (const auto& column : columns_) {
-    const bool beside = of_tracker && column.meaning.role == role &&
-                        without_run(column.name) != column.name &&
-                        comparable(without_run(column.name)) == metric;
-    if ((&column != chosen && !beside) || column.curve.count == 0) continue;
-    const auto& curve = column.curve;
-    log.entries += curve.count;
-    if (curve.stride > 1)
-      log.notes.push_back(fmt::format("of {} entries one in {} is judged", curve.count, curve.stride));
-    const bool known = curve.with_step == curve.count;
-    if (!known)
-      log.notes.emplace_back("it does not say its steps; entries are counted instead");
-    else if (curve.restarts > 0)
-      log.notes.push_back(
-          fmt::format("its steps start again {} times; they were counted on", curve.restarts));
-    // A run that starts again knows nothing again: another run in the same log.
-    std::vector<LogCurve> runs(1);
-    double first = std::numeric_limits<double>::quiet_NaN(), least = first;
-    std::size_t number = 0, next_start = 0;
-    double offset = 0;  // of the run: each counts its steps from its own beginning
-    for (std::size_t i = 0; i < curve.points.size(); ++i) {
-      auto point = curve.points[i];
-      ++number;
-      const Start* start = nullptr;
-      while (next_start < curve.starts.size() && curve.starts[next_start].line <= point.line)
-        start = &curve.starts[next_start++];
-      if (known && start != nullptr && least < 0.75 * first && point.loss > 0.85 * first &&
-          runs.size() < kMostCurves) {
-        runs.emplace_back();
-        offset = start->offset;
-        first = least = std::numeric_limits<double>::quiet_NaN();
-      }
-      point.step = known ? point.step - offset : static_cast<double>(number);
-      point.loss *= unit;
-      if (std::isfinite(point.loss)) {
-        if (std::isnan(first)) first = point.loss;
-        if (!(least <= point.loss)) least = point.loss;
-      }
-      runs.back().points.push_back(point);
-    }
-    for (auto& run : runs) {
-      run.column = column.name;
-      run.steps_known = known;
-    }
-    runs.back().nan_gradients_at_end = curve.nan_gradients_at_end + without_loss_;
-    // Columns are empty now and then, where others are logged; but not for so long.
-    if (curve.empty_at_end > std::max(kMostEmpty, 3 * curve.most_empty))
-      runs.back().missing = curve.empty_at_end;
-    runs.back().hidden = curve.hidden;
-    for (auto& run : runs)
-      if (log.curves.size() < kMostCurves) log.curves.push_back(std::move(run));
-  }
-  if (log.curves.size() > 1)
-    log.notes.push_back(fmt::format("it holds {} runs; each is judged", log.curves.size()));
-  const Column* validation = nullptr;
-  for (const auto& column : columns_)
-    if (column.meaning.role == Role::validation_loss && &column != chosen && column.curve.count > 0 &&
-        (validation == nullptr || column.curve.count > validation->curve.count))
-      validation = &column;
-  if (validation != nullptr) log.validation = validation->curve.points;
 }
 
 }  // namespace plumbline

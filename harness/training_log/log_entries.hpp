@@ -15,6 +15,49 @@
 
 namespace plumbline {
 
+// Where steps start again in the same epoch, and what is added to them from there on.
+struct StepRestart {
+  std::size_t line;
+  double offset;
+};
+
+// What a column holds, if it may be the loss.
+struct ColumnCurve {
+  // `of`: how many steps there are, 0: not said; `nan_gradient`: the record's gradient is no number.
+  void add(LogPoint point, bool has_step, double of, bool nan_gradient);
+
+  std::vector<LogPoint> points;
+  std::size_t count = 0, stride = 1, with_step = 0, hidden = 0, restarts = 0;
+  double last_step = 0, last_of = 0, offset = 0, last_epoch = 0;
+  std::size_t nan_gradients_at_end = 0;
+  std::size_t empty_at_end = 0, most_empty = 0;  // cells in a row, at the end and before
+  std::vector<StepRestart> starts;
+  LogPoint previous;
+
+ private:
+  // Counts steps on where they start again. Whether it is the same entry again, as a progress bar draws it
+  // while nothing happens.
+  bool count_step(LogPoint& point, double of);
+  void restart_steps(const LogPoint& point, double of);
+  void keep_half_of_the_points();
+};
+
+struct LogColumn {
+  std::string name;
+  Meaning meaning;
+  std::size_t count = 0;
+  ColumnCurve curve;
+};
+
+// How many records hold a loss, and what runs log that learn from rewards or preferences.
+struct RecordCounts {
+  std::size_t with_loss = 0, with_reward = 0, with_preference = 0;
+  std::size_t without_loss_at_end = 0;  // whose gradient is NaN
+};
+
+// Whether a column of this role may be the loss.
+bool may_be_loss(Role role);
+
 // Takes a log record by record: a line of text, a row, an object. What it holds is bounded: of each curve
 // half a million entries at most, evenly spread.
 class LogEntries {
@@ -44,33 +87,20 @@ class LogEntries {
   std::size_t losses() const;
   // "step, lr, perte": the columns that were seen.
   std::string seen() const;
-  // The curves to be judged: of the column that is most surely the loss, of several runs side by side each.
-  void give(TrainingLog& log) const;
+  const std::vector<LogColumn>& columns() const { return columns_; }
+  const RecordCounts& counts() const { return counts_; }
 
  private:
-  // Where steps start again in the same epoch, and what is added to them from there on.
-  struct Start {
-    std::size_t line;
-    double offset;
-  };
-  struct Curve {
-    std::vector<LogPoint> points;
-    std::size_t count = 0, stride = 1, with_step = 0, non_finite = 0, hidden = 0, restarts = 0;
-    double last = 0, last_of = 0, offset = 0, last_epoch = 0;
-    std::size_t nan_gradients_at_end = 0;
-    std::size_t empty_at_end = 0, most_empty = 0;  // cells in a row, at the end and before
-    std::vector<Start> starts;
-    LogPoint previous;
-  };
-  struct Column {
-    std::string name;
-    Meaning meaning;
-    std::size_t count = 0;
-    Curve curve;
-  };
   struct Cell {
     int column;
     double value, of;
+  };
+  // What the cells of a record are.
+  struct Record {
+    const Cell *step = nullptr, *epoch = nullptr;
+    // Whether it is of a step of training, and not of an evaluation at the end.
+    bool of_training = false, of_other = false;
+    bool summary = false, nan_gradient = false, reward = false, preference = false, loss = false;
   };
 
   // Lets a name be looked up without a copy of it.
@@ -79,20 +109,27 @@ class LogEntries {
     std::size_t operator()(std::string_view name) const { return std::hash<std::string_view>()(name); }
   };
 
-  // Whether the perplexity beside it is a power of 2 and not of e.
-  bool in_bits(const Column& loss) const;
-  void add(Column& column, LogPoint point, bool has_step, double of, bool nan_gradient);
+  Record read_cells();
+  void read_cell(const Cell& cell, Role role, Record& record) const;
+  void add_losses(const Record& record, std::size_t line);
+  LogColumn& column_of(int column) { return columns_[static_cast<std::size_t>(column)]; }
 
   std::string loss_;
-  std::vector<Column> columns_;
+  std::vector<LogColumn> columns_;
   std::unordered_map<std::string, int, Hash, std::equal_to<>> numbers_;
   std::vector<Cell> record_;
   std::vector<int> empty_;  // its columns that hold nothing
   std::string tag_;
   std::size_t others_ = 0, losses_ = 0, known_ = 0;  // how many columns
-  std::size_t with_loss_ = 0, with_reward_ = 0, with_preference_ = 0;
-  std::size_t without_loss_ = 0;  // records at the end whose gradient is NaN and whose loss is left out
+  RecordCounts counts_;
 };
+
+// Puts the curves to be judged into the log: of the column that is most surely the loss, and of the same loss
+// of other runs beside it.
+void choose_curves(const LogEntries& entries, TrainingLog& log);
+
+// "Run 3 - train/loss" -> "train/loss".
+std::string_view without_run(std::string_view name);
 
 // The number that a whole cell is: decimal, nan or inf. NaN and `is_number` false where it is none.
 struct NumberRead {

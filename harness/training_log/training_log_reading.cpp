@@ -123,7 +123,7 @@ TrainingLog read_training_log(const std::filesystem::path& path, const LogReadin
     }
     if (seen.empty()) seen = entries.seen();
     if (entries.losses() > best.entries) {
-      entries.give(log);
+      choose_curves(entries, log);
       if (file.ends_early())
         log.notes.emplace_back("the gzip file is cut or damaged; what comes before is judged");
       log.sha256 = file.sha256();
