@@ -9,68 +9,99 @@
 #include "harness/training_log/training_log.hpp"
 
 namespace plumbline {
-std::string log_picture(const TrainingLog& log, const Json& document) {
-  constexpr double kWidth = 860, kHeight = 420, kLeft = 60, kRight = 20, kTop = 30, kBottom = 45;
-  constexpr std::size_t kColumns = 800;
-  const double nothing = document["nothing_known"].get<double>();
-  double least = 0, most = nothing * 1.05;
-  double first = log.curves.front().points.front().step, last = first + 1;
+namespace {
+
+constexpr double kWidth = 860, kHeight = 420, kLeft = 60, kRight = 20, kTop = 30, kBottom = 45;
+constexpr std::size_t kColumns = 800;
+
+// What is drawn: the steps from left to right, the losses from top to bottom.
+struct Axes {
+  double first_step, last_step, most, least;
+
+  double part(double step) const { return (step - first_step) / (last_step - first_step); }
+  double x(double step) const { return kLeft + part(step) * (kWidth - kLeft - kRight); }
+  double y(double loss) const { return kTop + (most - loss) / (most - least) * (kHeight - kTop - kBottom); }
+};
+
+Axes axes_of(const TrainingLog& log, double nothing_known) {
+  const double first = log.curves.front().points.front().step;
+  Axes axes{first, first + 1, nothing_known * 1.05, 0};
   for (const auto& curve : log.curves)
     for (const auto& point : curve.points) {
-      first = std::min(first, point.step);
-      last = std::max(last, point.step);
+      axes.first_step = std::min(axes.first_step, point.step);
+      axes.last_step = std::max(axes.last_step, point.step);
       if (!std::isfinite(point.loss)) continue;
-      most = std::max(most, point.loss);
-      least = std::min(least, point.loss);
+      axes.most = std::max(axes.most, point.loss);
+      axes.least = std::min(axes.least, point.loss);
     }
-  const auto x = [&](double step) {
-    return kLeft + (step - first) / (last - first) * (kWidth - kLeft - kRight);
-  };
-  const auto y = [&](double loss) {
-    return kTop + (most - loss) / (most - least) * (kHeight - kTop - kBottom);
-  };
+  return axes;
+}
+
+std::string path_of(const LogCurve& curve, const Axes& axes) {
+  // Of each column the least and the largest: no spike is lost.
+  std::map<std::size_t, std::pair<double, double>> columns;
+  for (const auto& point : curve.points) {
+    if (!std::isfinite(point.loss)) continue;
+    const auto column = static_cast<std::size_t>(axes.part(point.step) * (kColumns - 1));
+    auto& [low, high] = columns.try_emplace(column, point.loss, point.loss).first->second;
+    low = std::min(low, point.loss);
+    high = std::max(high, point.loss);
+  }
   std::string path;
-  for (const auto& curve : log.curves) {
-    // Of each column the least and the largest: no spike is lost.
-    std::map<std::size_t, std::pair<double, double>> columns;
-    for (const auto& point : curve.points) {
-      if (!std::isfinite(point.loss)) continue;
-      const auto column = static_cast<std::size_t>((point.step - first) / (last - first) * (kColumns - 1));
-      auto& [low, high] = columns.try_emplace(column, point.loss, point.loss).first->second;
-      low = std::min(low, point.loss);
-      high = std::max(high, point.loss);
-    }
-    const char* command = "M";
-    for (const auto& [column, range] : columns) {
-      const double at = kLeft + static_cast<double>(column) / (kColumns - 1) * (kWidth - kLeft - kRight);
-      for (const double loss : {range.second, range.first}) {
-        path += fmt::format("{}{:.1f} {:.1f}", command, at, y(loss));
-        command = "L";
-      }
+  const char* command = "M";
+  for (const auto& [column, range] : columns) {
+    const double at = kLeft + static_cast<double>(column) / (kColumns - 1) * (kWidth - kLeft - kRight);
+    for (const double loss : {range.second, range.first}) {
+      path += fmt::format("{}{:.1f} {:.1f}", command, at, axes.y(loss));
+      command = "L";
     }
   }
-  std::string marks, ticks;
+  return path;
+}
+
+// A circle around what fails a finding.
+std::string mark_of(const Json& point, const std::string& finding, const Axes& axes) {
+  const bool is_number = point["loss"].is_number();
+  const double step = point["step"].get<double>();
+  const auto shown = is_number ? shown_loss(point["loss"].get<double>()) : point["loss"].get<std::string>();
+  std::string mark;
+  if (!is_number)
+    mark = fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"end\">{}</text>", axes.x(step) - 9,
+                       kTop + 4, shown);
+  return mark +
+         fmt::format(
+             "<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"5\"><title>{}: {} at step {:.0f}</title></circle>",
+             axes.x(step), is_number ? axes.y(point["loss"].get<double>()) : kTop, escaped(finding), shown,
+             step);
+}
+
+std::string marks_of(const Json& document, const Axes& axes) {
+  std::string marks;
   for (const auto& finding : document["findings"]) {
     if (finding["verdict"] != "fail") continue;
-    for (const auto& point : finding["evidence"]) {
-      const bool number = point["loss"].is_number();
-      if (!number)
-        marks += fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"end\">{}</text>",
-                             x(point["step"].get<double>()) - 9, kTop + 4, point["loss"].get<std::string>());
-      marks += fmt::format(
-          "<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"5\"><title>{}: {} at step {:.0f}</title></circle>",
-          x(point["step"].get<double>()), number ? y(point["loss"].get<double>()) : kTop,
-          escaped(finding["id"].text()),
-          number ? shown_loss(point["loss"].get<double>()) : point["loss"].get<std::string>(),
-          point["step"].get<double>());
-    }
+    for (const auto& point : finding["evidence"]) marks += mark_of(point, finding["id"].text(), axes);
   }
-  for (const double loss : round_numbers(least, most))
+  return marks;
+}
+
+std::string ticks_of(const Axes& axes) {
+  std::string ticks;
+  for (const double loss : round_numbers(axes.least, axes.most))
     ticks += fmt::format("<text x=\"{:.0f}\" y=\"{:.1f}\" text-anchor=\"end\">{}</text>", kLeft - 8,
-                         y(loss) + 4, shown_loss(loss));
-  for (const double step : round_numbers(first, last))
-    ticks += fmt::format("<text x=\"{:.1f}\" y=\"{:.0f}\" text-anchor=\"middle\">{:.0f}</text>", x(step),
+                         axes.y(loss) + 4, shown_loss(loss));
+  for (const double step : round_numbers(axes.first_step, axes.last_step))
+    ticks += fmt::format("<text x=\"{:.1f}\" y=\"{:.0f}\" text-anchor=\"middle\">{:.0f}</text>", axes.x(step),
                          kHeight - 24, step);
+  return ticks;
+}
+
+}  // namespace
+
+std::string log_picture(const TrainingLog& log, const Json& document) {
+  const double nothing = document["nothing_known"].get<double>();
+  const auto axes = axes_of(log, nothing);
+  std::string path;
+  for (const auto& curve : log.curves) path += path_of(curve, axes);
   return fmt::format(
       R"(<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" role="img" aria-labelledby="t d">
 <title id="t">Loss over steps: {file}</title>
@@ -92,9 +123,10 @@ text {{ font: 13px sans-serif; fill: #222 }} path, line {{ fill: none }} .back {
       fmt::arg("width", kWidth), fmt::arg("height", kHeight),
       fmt::arg("file", escaped(document["file"].text())), fmt::arg("said", escaped(log_summary(document))),
       fmt::arg("left", kLeft), fmt::arg("top", kTop), fmt::arg("right", kWidth - kRight),
-      fmt::arg("bottom", kHeight - kBottom), fmt::arg("start", y(nothing)), fmt::arg("label", y(nothing) - 6),
-      fmt::arg("middle", kWidth / 2), fmt::arg("foot", kHeight - 6), fmt::arg("nothing", shown_loss(nothing)),
-      fmt::arg("curve", path), fmt::arg("marks", marks), fmt::arg("ticks", ticks));
+      fmt::arg("bottom", kHeight - kBottom), fmt::arg("start", axes.y(nothing)),
+      fmt::arg("label", axes.y(nothing) - 6), fmt::arg("middle", kWidth / 2), fmt::arg("foot", kHeight - 6),
+      fmt::arg("nothing", shown_loss(nothing)), fmt::arg("curve", path),
+      fmt::arg("marks", marks_of(document, axes)), fmt::arg("ticks", ticks_of(axes)));
 }
 
 }  // namespace plumbline
