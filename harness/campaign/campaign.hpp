@@ -40,6 +40,9 @@ Json run_campaign(const CampaignOptions& options,
 // of `by_chance`, where chance decides how near.
 Json nearest_to_tolerance(const Json& run, const Json& by_chance);
 
+// Whether each entry of a list of the conclusion states why it is as it is.
+bool all_have_reasons(const Json& list);
+
 // Adds what follows from the runs: "conclusion", with the status to exit with.
 void conclude_campaign(Json& document, const Json& settings);
 

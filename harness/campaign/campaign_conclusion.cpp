@@ -1,6 +1,5 @@
 // What follows from the runs of a campaign.
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <map>
@@ -11,7 +10,7 @@
 namespace plumbline {
 namespace {
 
-bool is_defect(const Json& run) {
+bool is_of_defect(const Json& run) {
   return run["candidate"].get<std::string>().starts_with("defect:");
 }
 
@@ -43,7 +42,149 @@ Json reasons_of(const Json& settings, const char* list) {
   return all;
 }
 
+// What is concluded is measured by this: fixtures/campaign.json.
+struct Rules {
+  explicit Rules(const Json& given)
+      : settings(given),
+        stated(reasons_of(given, "near")),
+        by_chance(reasons_of(given, "by_chance")),
+        not_failed_by_defects(reasons_of(given, "not_failed_by_defects")) {
+    for (const auto& id : given.at("narrow_suite").at("requirements")) narrow.insert(id.get<std::string>());
+  }
+
+  const Json& settings;
+  Json stated, by_chance, not_failed_by_defects;  // reasons, by candidate or requirement
+  std::set<std::string> narrow;                   // requirements of a narrower suite
+};
+
+// {"run", "requirement", KEY} of a requirement that is nearer than it should be, with the reason if one is
+// stated.
+Json with_reason(Json entry, const Json& run, const Rules& rules) {
+  const auto candidate = run["candidate"].get<std::string>();
+  if (rules.stated.contains(candidate)) entry["reason"] = rules.stated[candidate];
+  return entry;
+}
+
+Json unusable_requirements(const Json& runs) {
+  Json unusable = Json::array();
+  for (const auto& run : runs)
+    for (const auto& one : run["others"])
+      if (one["verdict"] == "error")
+        unusable.push_back({{"run", name_of(run)}, {"requirement", one["id"]}, {"reason", one["reason"]}});
+  return unusable;
+}
+
+// What honest variants did.
+struct Variants {
+  int small = 0, full_size = 0;
+  Json false_alarms = Json::array();
+  Json nearest;                       // to a tolerance
+  Json above_margin = Json::array();  // those that are nearer than they should be
+};
+
+// What an arrangement does not show is not assessed, which no variant is blamed for.
+bool is_false_alarm(const Json& run) {
+  const auto status = run["status"].get<int>();
+  return run["passed"].empty() || (status != 0 && !(status == 3 && run["failed"].empty()));
+}
+
+void add_variant(const Json& run, const Rules& rules, Variants& variants) {
+  const auto name = name_of(run);
+  ++(run["full_size"].get<bool>() ? variants.full_size : variants.small);
+  if (is_false_alarm(run)) {
+    Json failed = Json::array();
+    for (const auto& one : run["failed"]) failed.push_back(one["id"]);
+    variants.false_alarms.push_back({{"run", name}, {"status", run["status"]}, {"failed", failed}});
+  }
+  const auto nearest = nearest_to_tolerance(run, rules.by_chance);
+  if (nearest.is_null()) return;
+  const Json entry{{"run", name}, {"requirement", nearest["id"]}, {"share", nearest["share"]}};
+  if (variants.nearest.is_null() || is_less(variants.nearest, entry, "share")) variants.nearest = entry;
+  if (entry["share"].get<double>() * rules.settings.at("variant_margin").get<double>() > 1)
+    variants.above_margin.push_back(with_reason(entry, run, rules));
+}
+
+// What defects did.
+struct Defects {
+  int small = 0, full_size = 0;
+  Json survivors = Json::array();
+  Json weakest;                       // of their detections
+  Json below_margin = Json::array();  // those that are weaker than they should be
+  // Of those at small size:
+  int seen_by_narrow_suite = 0, diagnosed = 0, named = 0;
+  Json not_named = Json::array();
+  std::set<std::string> judged, failed;                  // requirements
+  std::map<std::string, std::set<std::string>> seen_by;  // defect -> requirements that decide
+};
+
+void add_detection(const Json& run, const Rules& rules, Defects& defects) {
+  const auto one = strongest(run);
+  if (one.is_null() || one["margin"].is_null()) return;
+  const Json entry{{"run", name_of(run)}, {"requirement", one["id"]}, {"margin", one["margin"]}};
+  if (defects.weakest.is_null() || is_less(entry, defects.weakest, "margin")) defects.weakest = entry;
+  if (entry["margin"].get<double>() < rules.settings.at("detection_margin").get<double>())
+    defects.below_margin.push_back(with_reason(entry, run, rules));
+}
+
+void add_requirements(const Json& run, const Rules& rules, Defects& defects) {
+  const auto candidate = run["candidate"].get<std::string>();
+  for (const auto* list : {"failed", "passed"})
+    for (const auto& one : run[list]) defects.judged.insert(one["id"].get<std::string>());
+  bool narrow_suite_sees = false;
+  for (const auto& one : run["failed"]) {
+    const auto id = one["id"].get<std::string>();
+    defects.failed.insert(id);
+    if (one["decides"].get<bool>()) defects.seen_by[candidate].insert(id);
+    narrow_suite_sees = narrow_suite_sees || rules.narrow.contains(id);
+  }
+  defects.seen_by_narrow_suite += narrow_suite_sees ? 1 : 0;
+}
+
+void add_diagnosis(const Json& run, Defects& defects) {
+  if (!run.contains("diagnosis")) return;
+  ++defects.diagnosed;
+  const auto& named = run["diagnosis"]["named"];
+  const auto defect = Json::array({run["candidate"].get<std::string>().substr(7)});
+  if (std::find(named.begin(), named.end(), defect) != named.end())
+    ++defects.named;
+  else
+    defects.not_named.push_back({{"run", name_of(run)}, {"conclusion", run["diagnosis"]["conclusion"]}});
+}
+
+void add_defect(const Json& run, const Rules& rules, Defects& defects) {
+  const bool full_size = run["full_size"].get<bool>();
+  ++(full_size ? defects.full_size : defects.small);
+  const bool seen = run["decides"].get<bool>() ? run["status"] == 1 : !run["failed"].empty();
+  if (!seen) defects.survivors.push_back({{"run", name_of(run)}, {"status", run["status"]}});
+  add_detection(run, rules, defects);
+  if (full_size) return;
+  add_requirements(run, rules, defects);
+  add_diagnosis(run, defects);
+}
+
+Json requirements_not_failed(const Defects& defects, const Rules& rules) {
+  Json not_failed = Json::array();
+  for (const auto& id : defects.judged) {
+    if (defects.failed.contains(id)) continue;
+    Json entry{{"requirement", id}};
+    if (rules.not_failed_by_defects.contains(id)) entry["reason"] = rules.not_failed_by_defects[id];
+    not_failed.push_back(entry);
+  }
+  return not_failed;
+}
+
+Json seen_by_one_alone(const Defects& defects) {
+  Json alone = Json::array();
+  for (const auto& [defect, ids] : defects.seen_by)
+    if (ids.size() == 1) alone.push_back({{"run", defect}, {"requirement", *ids.begin()}});
+  return alone;
+}
+
 }  // namespace
+
+bool all_have_reasons(const Json& list) {
+  return std::all_of(list.begin(), list.end(), [](const Json& one) { return one.contains("reason"); });
+}
 
 Json nearest_to_tolerance(const Json& run, const Json& by_chance) {
   Json worst;
@@ -55,115 +196,42 @@ Json nearest_to_tolerance(const Json& run, const Json& by_chance) {
 }
 
 void conclude_campaign(Json& document, const Json& settings) {
-  Json survivors = Json::array(), false_alarms = Json::array(), weak = Json::array(), near = Json::array(),
-       unnamed = Json::array(), unusable = Json::array();
-  std::map<std::string, std::vector<std::string>> fails;  // requirement -> defects at small size
-  std::map<std::string, std::set<std::string>> seen_by;   // defect -> requirements that decide
-  std::set<std::string> asked, narrow;
-  for (const auto& id : settings.at("narrow_suite").at("requirements")) narrow.insert(id.get<std::string>());
-  const auto stated = reasons_of(settings, "near"), by_chance = reasons_of(settings, "by_chance");
-  Json weakest, closest;
-  int defects = 0, variants = 0, defects_full = 0, variants_full = 0, narrow_sees = 0, diagnosed = 0,
-      named = 0;
-  for (const auto& run : document["runs"]) {
-    const auto name = name_of(run);
-    const bool full = run["full_size"].get<bool>();
-    for (const auto& one : run["others"])
-      if (one["verdict"] == "error")
-        unusable.push_back({{"run", name}, {"requirement", one["id"]}, {"reason", one["reason"]}});
-    if (!is_defect(run)) {
-      ++(full ? variants_full : variants);
-      // What an arrangement does not show is not assessed, which no variant is blamed for.
-      const auto status = run["status"].get<int>();
-      if (run["passed"].empty() || (status != 0 && !(status == 3 && run["failed"].empty()))) {
-        Json failed = Json::array();
-        for (const auto& one : run["failed"]) failed.push_back(one["id"]);
-        false_alarms.push_back({{"run", name}, {"status", run["status"]}, {"failed", failed}});
-      }
-      if (const auto one = nearest_to_tolerance(run, by_chance); !one.is_null()) {
-        Json entry{{"run", name}, {"requirement", one["id"]}, {"share", one["share"]}};
-        if (closest.is_null() || is_less(closest, entry, "share")) closest = entry;
-        if (entry["share"].get<double>() * settings.at("variant_margin").get<double>() > 1) {
-          if (stated.contains(run["candidate"].get<std::string>()))
-            entry["reason"] = stated[run["candidate"].get<std::string>()];
-          near.push_back(entry);
-        }
-      }
-      continue;
-    }
-    ++(full ? defects_full : defects);
-    const bool decides = run["decides"].get<bool>();
-    const bool seen = decides ? run["status"] == 1 : !run["failed"].empty();
-    if (!seen) survivors.push_back({{"run", name}, {"status", run["status"]}});
-    if (const auto one = strongest(run); !one.is_null() && !one["margin"].is_null()) {
-      Json entry{{"run", name}, {"requirement", one["id"]}, {"margin", one["margin"]}};
-      if (weakest.is_null() || is_less(entry, weakest, "margin")) weakest = entry;
-      if (entry["margin"].get<double>() < settings.at("detection_margin").get<double>()) {
-        if (stated.contains(run["candidate"].get<std::string>()))
-          entry["reason"] = stated[run["candidate"].get<std::string>()];
-        weak.push_back(entry);
-      }
-    }
-    if (full) continue;
-    for (const auto* list : {"failed", "passed"})
-      for (const auto& one : run[list]) asked.insert(one["id"].get<std::string>());
-    bool in_narrow = false;
-    for (const auto& one : run["failed"]) {
-      const auto id = one["id"].get<std::string>();
-      fails[id].push_back(run["candidate"].get<std::string>());
-      if (one["decides"].get<bool>()) seen_by[run["candidate"].get<std::string>()].insert(id);
-      in_narrow = in_narrow || narrow.contains(id);
-    }
-    narrow_sees += in_narrow ? 1 : 0;
-    if (run.contains("diagnosis")) {
-      ++diagnosed;
-      const auto defect = run["candidate"].get<std::string>().substr(7);
-      bool hit = false;
-      for (const auto& one : run["diagnosis"]["named"]) hit = hit || one == Json::array({defect});
-      if (hit)
-        ++named;
-      else
-        unnamed.push_back({{"run", name}, {"conclusion", run["diagnosis"]["conclusion"]}});
-    }
-  }
-  const auto allowed = reasons_of(settings, "not_failed_by_defects");
-  Json blind = Json::array(), alone = Json::array();
-  if (document.value("complete", false))
-    for (const auto& id : asked) {
-      if (fails.contains(id)) continue;
-      Json entry{{"requirement", id}};
-      if (allowed.contains(id)) entry["reason"] = allowed[id];
-      blind.push_back(entry);
-    }
-  for (const auto& [defect, ids] : seen_by)
-    if (ids.size() == 1) alone.push_back({{"run", defect}, {"requirement", *ids.begin()}});
-  const auto unexplained = [](const Json& list) {
-    return std::count_if(list.begin(), list.end(), [](const Json& one) { return !one.contains("reason"); });
-  };
-  const bool holds = survivors.empty() && false_alarms.empty() && unusable.empty() &&
-                     unexplained(weak) == 0 && unexplained(near) == 0 && unexplained(blind) == 0;
+  const Rules rules(settings);
+  Variants variants;
+  Defects defects;
+  for (const auto& run : document["runs"])
+    if (is_of_defect(run))
+      add_defect(run, rules, defects);
+    else
+      add_variant(run, rules, variants);
+  const auto unusable = unusable_requirements(document["runs"]);
+  const auto not_failed =
+      document.value("complete", false) ? requirements_not_failed(defects, rules) : Json::array();
+  const bool holds = defects.survivors.empty() && variants.false_alarms.empty() && unusable.empty() &&
+                     all_have_reasons(defects.below_margin) && all_have_reasons(variants.above_margin) &&
+                     all_have_reasons(not_failed);
   document["conclusion"] = {{"status", holds ? 0 : 1},
-                            {"defects", defects},
-                            {"variants", variants},
-                            {"defects_at_full_size", defects_full},
-                            {"variants_at_full_size", variants_full},
-                            {"survivors", survivors},
-                            {"false_alarms", false_alarms},
+                            {"defects", defects.small},
+                            {"variants", variants.small},
+                            {"defects_at_full_size", defects.full_size},
+                            {"variants_at_full_size", variants.full_size},
+                            {"survivors", defects.survivors},
+                            {"false_alarms", variants.false_alarms},
                             {"unusable", unusable},
-                            {"weakest_detection", weakest},
-                            {"below_margin", weak},
-                            {"nearest_variant", closest},
-                            {"above_margin", near},
+                            {"weakest_detection", defects.weakest},
+                            {"below_margin", defects.below_margin},
+                            {"nearest_variant", variants.nearest},
+                            {"above_margin", variants.above_margin},
                             {"narrow_suite",
                              {{"title", settings.at("narrow_suite").at("title")},
                               {"requirements", settings.at("narrow_suite").at("requirements")},
-                              {"sees", narrow_sees}}},
-                            {"diagnosed", diagnosed},
-                            {"named", named},
-                            {"not_named", unnamed},
-                            {"not_failed_by_any", blind},
-                            {"seen_by_one_alone", alone},
-                            {"by_chance", by_chance},
+                              {"sees", defects.seen_by_narrow_suite}}},
+                            {"diagnosed", defects.diagnosed},
+                            {"named", defects.named},
+                            {"not_named", defects.not_named},
+                            {"not_failed_by_any", not_failed},
+                            {"seen_by_one_alone", seen_by_one_alone(defects)},
+                            {"by_chance", rules.by_chance},
                             {"detection_margin", settings.at("detection_margin")},
                             {"variant_margin", settings.at("variant_margin")}};
 }

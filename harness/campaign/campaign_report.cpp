@@ -4,7 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <map>
+#include <optional>
 
 #include "harness/campaign/campaign.hpp"
 #include "harness/system/markup.hpp"
@@ -36,89 +36,123 @@ struct Line {
   std::string text;
 };
 
+// Where there is nothing to say, there is no line.
+using PerhapsLine = std::optional<Line>;
+
+int count(const Json& conclusion, const char* key) {
+  return conclusion[key].get<int>();
+}
+
+std::string of_full_size(int runs) {
+  return runs > 0 ? fmt::format(", {} of the runs at full size", runs) : "";
+}
+
+PerhapsLine defects_seen(const Json& c) {
+  const int defects = count(c, "defects") + count(c, "defects_at_full_size");
+  if (defects == 0) return std::nullopt;
+  const auto& survivors = c["survivors"];
+  const auto unseen = survivors.empty() ? "" : "; NOT SEEN: " + listed(survivors, [](const Json& one) {
+                                                 return fmt::format("{} (status {})", text(one["run"]),
+                                                                    one["status"].get<int>());
+                                               });
+  return Line{survivors.empty(),
+              fmt::format("{} of {} defects seen{}{}", defects - static_cast<int>(survivors.size()), defects,
+                          of_full_size(count(c, "defects_at_full_size")), unseen)};
+}
+
+PerhapsLine variants_passed(const Json& c) {
+  const int variants = count(c, "variants") + count(c, "variants_at_full_size");
+  if (variants == 0) return std::nullopt;
+  const auto& alarms = c["false_alarms"];
+  const auto failed =
+      alarms.empty() ? "" : "; WRONGLY FAILED: " + listed(alarms, [](const Json& one) {
+                              return fmt::format("{} (status {}: {})", text(one["run"]),
+                                                 one["status"].get<int>(), one["failed"].dump());
+                            });
+  return Line{alarms.empty(),
+              fmt::format("{} of {} honest variants passed{}{}", variants - static_cast<int>(alarms.size()),
+                          variants, of_full_size(count(c, "variants_at_full_size")), failed)};
+}
+
+PerhapsLine not_judged(const Json& c) {
+  if (c["unusable"].empty()) return std::nullopt;
+  return Line{false, "could not be judged: " + listed(c["unusable"], [](const Json& one) {
+                       return fmt::format("{} of {} ({})", text(one["requirement"]), text(one["run"]),
+                                          text(one["reason"]));
+                     })};
+}
+
+PerhapsLine weakest_detection(const Json& c) {
+  const auto& weakest = c["weakest_detection"];
+  if (weakest.is_null()) return std::nullopt;
+  return Line{true,
+              fmt::format("the weakest detection is {} by {}, {} times its tolerance", text(weakest["run"]),
+                          text(weakest["requirement"]), times(weakest["margin"]))};
+}
+
+PerhapsLine nearest_variant(const Json& c) {
+  const auto& nearest = c["nearest_variant"];
+  if (nearest.is_null()) return std::nullopt;
+  return Line{true, fmt::format("the variant nearest to a tolerance is {} in {}, at {} of it",
+                                text(nearest["run"]), text(nearest["requirement"]), times(nearest["share"]))};
+}
+
+// Those of a list that are too near to a tolerance.
+PerhapsLine too_near(const Json& list, const std::string& what, const char* ratio, const char* unit) {
+  if (list.empty()) return std::nullopt;
+  return Line{all_have_reasons(list), what + ": " + listed(list, [&](const Json& one) {
+                                        return fmt::format("{} ({}, {} {})", text(one["run"]),
+                                                           text(one["requirement"]), times(one[ratio]), unit);
+                                      })};
+}
+
+PerhapsLine diagnosed(const Json& c) {
+  if (count(c, "diagnosed") == 0) return std::nullopt;
+  const auto& not_named = c["not_named"];
+  return Line{true,
+              fmt::format("the diagnosis names {} of {} defects{}", count(c, "named"), count(c, "diagnosed"),
+                          not_named.empty() ? "" : "; not named: " + listed(not_named, [](const Json& one) {
+                                                     return text(one["run"]);
+                                                   }))};
+}
+
+PerhapsLine narrow_suite(const Json& c) {
+  if (count(c, "defects") == 0) return std::nullopt;
+  return Line{true, fmt::format("{} would see {} of {}", text(c["narrow_suite"]["title"]),
+                                c["narrow_suite"]["sees"].get<int>(), count(c, "defects"))};
+}
+
+PerhapsLine not_failed_by_any(const Json& c) {
+  const auto& list = c["not_failed_by_any"];
+  if (list.empty()) return std::nullopt;
+  return Line{all_have_reasons(list),
+              "requirements that no defect fails: " +
+                  listed(list, [](const Json& one) { return text(one["requirement"]); })};
+}
+
+PerhapsLine seen_by_one_alone(const Json& c) {
+  const auto& list = c["seen_by_one_alone"];
+  if (list.empty()) return std::nullopt;
+  return Line{true,
+              "seen by one requirement that decides, and no other: " + listed(list, [](const Json& one) {
+                return fmt::format("{} ({})", text(one["run"]).substr(7), text(one["requirement"]));
+              })};
+}
+
 // The findings, each a sentence, in the order in which they matter.
 std::vector<Line> findings(const Json& document) {
   const auto& c = document["conclusion"];
-  const auto count = [&](const char* key) { return c[key].get<int>(); };
-  const auto size = [&](const char* key) { return static_cast<int>(c[key].size()); };
   std::vector<Line> lines;
-  const int defects = count("defects") + count("defects_at_full_size"),
-            variants = count("variants") + count("variants_at_full_size");
-  const auto at_full = [&](const char* key) {
-    return count(key) > 0 ? fmt::format(", {} of the runs at full size", count(key)) : std::string();
-  };
-  const auto explained = [&](const char* key) {
-    return std::all_of(c[key].begin(), c[key].end(), [](const Json& one) { return one.contains("reason"); });
-  };
-  const auto near = [&](const char* key, const std::string& what, const char* ratio, const char* unit) {
-    if (size(key) > 0)
-      lines.push_back({explained(key), what + ": " + listed(c[key], [&](const Json& one) {
-                                         return fmt::format("{} ({}, {} {})", text(one["run"]),
-                                                            text(one["requirement"]), times(one[ratio]),
-                                                            unit);
-                                       })});
-  };
-  if (defects > 0)
-    lines.push_back(
-        {size("survivors") == 0,
-         fmt::format(
-             "{} of {} defects seen{}{}", defects - size("survivors"), defects,
-             at_full("defects_at_full_size"),
-             size("survivors") == 0 ? "" : "; NOT SEEN: " + listed(c["survivors"], [](const Json& one) {
-                                             return fmt::format("{} (status {})", text(one["run"]),
-                                                                one["status"].get<int>());
-                                           }))});
-  if (variants > 0)
-    lines.push_back({size("false_alarms") == 0,
-                     fmt::format("{} of {} honest variants passed{}{}", variants - size("false_alarms"),
-                                 variants, at_full("variants_at_full_size"),
-                                 size("false_alarms") == 0
-                                     ? ""
-                                     : "; WRONGLY FAILED: " + listed(c["false_alarms"], [](const Json& one) {
-                                         return fmt::format("{} (status {}: {})", text(one["run"]),
-                                                            one["status"].get<int>(), one["failed"].dump());
-                                       }))});
-  if (size("unusable") > 0)
-    lines.push_back({false, "could not be judged: " + listed(c["unusable"], [](const Json& one) {
-                              return fmt::format("{} of {} ({})", text(one["requirement"]), text(one["run"]),
-                                                 text(one["reason"]));
-                            })});
-  if (!c["weakest_detection"].is_null())
-    lines.push_back(
-        {true, fmt::format("the weakest detection is {} by {}, {} times its tolerance",
-                           text(c["weakest_detection"]["run"]), text(c["weakest_detection"]["requirement"]),
-                           times(c["weakest_detection"]["margin"]))});
-  near("below_margin", fmt::format("below {} times the tolerance", times(c["detection_margin"])), "margin",
-       "times");
-  if (!c["nearest_variant"].is_null())
-    lines.push_back(
-        {true, fmt::format("the variant nearest to a tolerance is {} in {}, at {} of it",
-                           text(c["nearest_variant"]["run"]), text(c["nearest_variant"]["requirement"]),
-                           times(c["nearest_variant"]["share"]))});
-  near("above_margin", fmt::format("nearer to a tolerance than a {}th", times(c["variant_margin"])), "share",
-       "of it");
-  if (count("diagnosed") > 0)
-    lines.push_back(
-        {true,
-         fmt::format(
-             "the diagnosis names {} of {} defects{}", count("named"), count("diagnosed"),
-             size("not_named") == 0 ? "" : "; not named: " + listed(c["not_named"], [](const Json& one) {
-                                             return text(one["run"]);
-                                           }))});
-  if (count("defects") > 0)
-    lines.push_back({true, fmt::format("{} would see {} of {}", text(c["narrow_suite"]["title"]),
-                                       c["narrow_suite"]["sees"].get<int>(), count("defects"))});
-  if (size("not_failed_by_any") > 0)
-    lines.push_back({explained("not_failed_by_any"), "requirements that no defect fails: " +
-                                                         listed(c["not_failed_by_any"], [](const Json& one) {
-                                                           return text(one["requirement"]);
-                                                         })});
-  if (size("seen_by_one_alone") > 0)
-    lines.push_back({true, "seen by one requirement that decides, and no other: " +
-                               listed(c["seen_by_one_alone"], [](const Json& one) {
-                                 return fmt::format("{} ({})", text(one["run"]).substr(7),
-                                                    text(one["requirement"]));
-                               })});
+  for (auto& line :
+       {defects_seen(c), variants_passed(c), not_judged(c), weakest_detection(c),
+        too_near(c["below_margin"], fmt::format("below {} times the tolerance", times(c["detection_margin"])),
+                 "margin", "times"),
+        nearest_variant(c),
+        too_near(c["above_margin"],
+                 fmt::format("nearer to a tolerance than a {}th", times(c["variant_margin"])), "share",
+                 "of it"),
+        diagnosed(c), narrow_suite(c), not_failed_by_any(c), seen_by_one_alone(c)})
+    if (line) lines.push_back(*line);
   return lines;
 }
 
