@@ -1,331 +1,35 @@
 #include "harness/system/child.hpp"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <poll.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
 #include <unistd.h>
-#ifdef __linux__
-#include <sys/prctl.h>
-#endif
 
-#include <algorithm>
-#include <array>
 #include <cerrno>
 #include <csignal>
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
+#include <cstring>
 #include <optional>
-#include <system_error>
 
-#include "harness/system/error.hpp"
+#include "harness/system/child_process.hpp"
 #include "harness/system/files.hpp"
-#include "harness/system/interruption.hpp"
-
-extern char** environ;
 
 namespace plumbline {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 
-[[noreturn]] void cannot_run(const std::string& program, int reason) {
-  throw InputError(
-      fmt::format("{}: cannot be run: {}", printable(program), std::generic_category().message(reason)));
-}
-
-// Once standard input or output of our own is closed, new descriptors take their numbers: the child's would
-// be lost.
-Descriptor above_standard(int number) {
-  Descriptor descriptor(number);
-  if (!descriptor.open() || number > STDERR_FILENO) return descriptor;
-  return Descriptor(::fcntl(number, F_DUPFD_CLOEXEC, STDERR_FILENO + 1));
-}
-
-struct Pipe {
-  Descriptor read, write;
-};
-
-Pipe make_pipe(const std::string& program) {
-  int ends[2] = {-1, -1};
-#ifdef __linux__
-  const int status = ::pipe2(ends, O_CLOEXEC);
-#else
-  const int status = ::pipe(ends);
-#endif
-  if (status != 0) cannot_run(program, errno);
-  Pipe made{above_standard(ends[0]), above_standard(ends[1])};
-  if (!made.read.open() || !made.write.open()) cannot_run(program, errno);
-  ::fcntl(made.read.get(), F_SETFD, FD_CLOEXEC);
-  ::fcntl(made.write.get(), F_SETFD, FD_CLOEXEC);
-  return made;
-}
-
-// Looked up before the fork: afterwards, with an address space limit set, nothing may be allocated.
-std::string find_program(const std::string& program) {
-  if (program.find('/') != std::string::npos) return program;
-  const char* const set = std::getenv("PATH");
-  std::string_view rest = set != nullptr ? set : "/usr/local/bin:/usr/bin:/bin";
-  while (!program.empty() && !rest.empty()) {
-    const std::string_view folder = rest.substr(0, rest.find(':'));
-    rest.remove_prefix(std::min(rest.size(), folder.size() + 1));
-    const std::string candidate = fmt::format("{}/{}", folder.empty() ? "." : folder, program);
-    if (::access(candidate.c_str(), X_OK) == 0) return candidate;
+// A child that is gone makes writing fail; the signal that would end us is taken back.
+ssize_t write_to_child(int input, std::string_view bytes) {
+  sigset_t broken, before, raised;
+  ::sigemptyset(&broken);
+  ::sigaddset(&broken, SIGPIPE);
+  ::pthread_sigmask(SIG_BLOCK, &broken, &before);
+  const ssize_t count = ::write(input, bytes.data(), bytes.size());
+  if (count < 0 && errno == EPIPE && !::sigismember(&before, SIGPIPE) && ::sigpending(&raised) == 0 &&
+      ::sigismember(&raised, SIGPIPE)) {
+    int number = 0;
+    ::sigwait(&broken, &number);
   }
-  cannot_run(program, ENOENT);
-}
-
-std::vector<char*> pointers(std::vector<std::string>& texts) {
-  std::vector<char*> result;
-  for (std::string& text : texts) result.push_back(text.data());
-  result.push_back(nullptr);
-  return result;
-}
-
-std::vector<std::string> environment_with(const Environment& changes) {
-  std::vector<std::string> result;
-  for (char** entry = environ; *entry != nullptr; ++entry) {
-    const std::string_view text = *entry;
-    const bool replaced = std::any_of(changes.begin(), changes.end(), [&](const auto& change) {
-      return text.starts_with(change.first + "=");
-    });
-    if (!replaced) result.emplace_back(text);
-  }
-  for (const auto& [name, value] : changes) result.push_back(name + "=" + value);
-  return result;
-}
-
-// Everything that the child needs between fork and exec, where only calls that are safe in a signal handler
-// are.
-struct Plan {
-  const char* program;
-  char** arguments;
-  char** environment;
-  const ChildLimits* limits;
-  int input, output, errors, failure;
-  pid_t parent;
-};
-
-bool set_limit(auto what, std::uint64_t value) {
-  struct rlimit limit {};
-  if (::getrlimit(what, &limit) != 0) return false;
-  limit.rlim_max = std::min(limit.rlim_max, static_cast<rlim_t>(value));
-  limit.rlim_cur = limit.rlim_max;
-  return ::setrlimit(what, &limit) == 0;
-}
-
-bool become(const Plan& plan) {
-  if (::setpgid(0, 0) != 0) return false;
-#ifdef __linux__
-  // Of a SIGKILL that ends us only the kernel knows.
-  if (::prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) return false;
-  if (::getppid() != plan.parent) ::_exit(127);
-#endif
-  for (int number = 1; number < 32; ++number) ::signal(number, SIG_DFL);
-  sigset_t none;
-  ::sigemptyset(&none);
-  ::sigprocmask(SIG_SETMASK, &none, nullptr);
-  if (::dup2(plan.input, STDIN_FILENO) < 0 || ::dup2(plan.output, STDOUT_FILENO) < 0 ||
-      ::dup2(plan.errors, STDERR_FILENO) < 0) {
-    return false;
-  }
-#ifdef CLOSE_RANGE_CLOEXEC
-  // Descriptors of libraries that did not care; our own are marked already.
-  ::close_range(STDERR_FILENO + 1, ~0u, CLOSE_RANGE_CLOEXEC);
-#endif
-  if (!set_limit(RLIMIT_CORE, 0) || !set_limit(RLIMIT_FSIZE, plan.limits->file_bytes)) return false;
-  const std::uint64_t space = plan.limits->address_space_bytes;
-  if (space > 0 && !set_limit(RLIMIT_AS, space)) return false;
-  ::execve(plan.program, plan.arguments, plan.environment);
-  return false;
-}
-
-[[noreturn]] void become_or_report(const Plan& plan) {
-  become(plan);
-  const int reason = errno;
-  // Nobody can be told of a report that fails.
-  [[maybe_unused]] const ssize_t ignored = ::write(plan.failure, &reason, sizeof reason);
-  ::_exit(127);
-}
-
-// Whether and why the program could not be started: 0, or an errno. The pipe closes by itself on success.
-int reason_of_failure(int failure) {
-  int reason = 0;
-  ssize_t count = 0;
-  do {
-    count = ::read(failure, &reason, sizeof reason);
-  } while (count < 0 && errno == EINTR);
-  return count == sizeof reason ? reason : 0;
-}
-
-// Reads what is there now, at most what a pipe can hold, so that no writer can keep us here.
-void drain(Descriptor& from, std::string& to, std::uint64_t keep) {
-  std::array<char, 65536> chunk;
-  for (int rounds = 0; from.open() && rounds < 16; ++rounds) {
-    const ssize_t count = ::read(from.get(), chunk.data(), chunk.size());
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0 && errno == EAGAIN) return;
-    if (count <= 0) return from.close();
-    to.append(chunk.data(), std::min<std::size_t>(static_cast<std::size_t>(count), keep - to.size()));
-  }
-}
-
-bool has_ended(pid_t child) {
-  siginfo_t seen{};
-  int status = 0;
-  do {
-    // Left as a zombie: while it is one, no other process group can have its number.
-    status = ::waitid(P_PID, static_cast<id_t>(child), &seen, WEXITED | WNOHANG | WNOWAIT);
-  } while (status != 0 && errno == EINTR);
-  return status != 0 || seen.si_pid == child;
-}
-
-#ifdef __linux__
-// Bytes of memory in use by all processes of a group; pages that they share count for each.
-template <typename Bytes>
-std::uint64_t of_group(pid_t group, Bytes bytes) {
-  std::uint64_t total = 0;
-  std::error_code ignored;
-  for (const auto& entry : std::filesystem::directory_iterator("/proc", ignored)) {
-    const std::string name = entry.path().filename();
-    if (name.find_first_not_of("0123456789") != std::string::npos) continue;
-    if (::getpgid(static_cast<pid_t>(std::atol(name.c_str()))) != group) continue;
-    total += bytes(entry.path());
-  }
-  return total;
-}
-
-std::uint64_t resident_bytes(pid_t group) {
-  const auto page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
-  return of_group(group, [page](const std::filesystem::path& process) {
-    std::uint64_t whole = 0, resident = 0;
-    std::ifstream(process / "statm") >> whole >> resident;
-    return resident * page;
-  });
-}
-
-// What each of them has held at its own worst moment.
-std::uint64_t most_resident_bytes(pid_t group) {
-  return of_group(group, [](const std::filesystem::path& process) {
-    std::ifstream status(process / "status");
-    for (std::string line; std::getline(status, line);)
-      if (line.starts_with("VmHWM:"))
-        return std::uint64_t{std::strtoull(line.c_str() + 6, nullptr, 10)} << 10;
-    return std::uint64_t{0};
-  });
-}
-#else
-std::uint64_t resident_bytes(pid_t) {
-  return 0;
-}
-std::uint64_t most_resident_bytes(pid_t) {
-  return 0;
-}
-#endif
-
-// A started child and our ends of its pipes.
-class Child {
- public:
-  // `answering`: it gets a standard input of its own, and only the end of its errors is kept.
-  Child(const std::vector<std::string>& arguments, const ChildLimits& limits, const Environment& environment,
-        bool answering);
-  ~Child() { end(); }
-  Child(const Child&) = delete;
-  Child& operator=(const Child&) = delete;
-
-  // Waits for something to read or, where `writing`, for room to write, a few milliseconds at most.
-  void wait(bool writing);
-  void drain_all();
-  void end();  // kills the group and reaps the child; what it had written by then is read
-  bool running() const { return process_ > 0; }
-  bool ended_by_itself() const { return has_ended(process_); }
-  bool takes_too_much() const {
-    return limits_.resident_bytes > 0 && resident_bytes(process_) > limits_.resident_bytes;
-  }
-
-  std::uint64_t most_bytes() const { return process_ > 0 ? most_resident_bytes(process_) : 0; }
-
-  Descriptor input;
-  ChildResult result;
-
- private:
-  ChildLimits limits_;
-  bool answering_;
-  Descriptor output_, errors_;
-  pid_t process_ = 0;
-  std::optional<OnInterruption> on_interruption_;
-};
-
-Child::Child(const std::vector<std::string>& arguments, const ChildLimits& limits,
-             const Environment& environment, bool answering)
-    : limits_(limits), answering_(answering) {
-  if (arguments.empty()) cannot_run("(nothing)", ENOENT);
-  const std::string program = find_program(arguments[0]);
-  std::vector<std::string> words = arguments;
-  std::vector<std::string> settings = environment_with(environment);
-  std::vector<char*> word_pointers = pointers(words);
-  std::vector<char*> setting_pointers = pointers(settings);
-  Pipe output = make_pipe(program), errors = make_pipe(program), failure = make_pipe(program);
-  Pipe given = answering ? make_pipe(program)
-                         : Pipe{above_standard(::open("/dev/null", O_RDONLY | O_CLOEXEC)), Descriptor()};
-  if (!given.read.open()) cannot_run(program, errno);
-  for (const auto* ours : {&output.read, &errors.read, &given.write})
-    if (ours->open()) ::fcntl(ours->get(), F_SETFL, O_NONBLOCK);
-  const Plan plan{program.c_str(),  word_pointers.data(), setting_pointers.data(), &limits,
-                  given.read.get(), output.write.get(),   errors.write.get(),      failure.write.get(),
-                  ::getpid()};
-  {
-    const Uninterrupted whole;
-    process_ = ::fork();
-    if (process_ < 0) cannot_run(program, errno);
-    if (process_ == 0) become_or_report(plan);
-    ::setpgid(process_, process_);  // whichever of the two comes first
-    on_interruption_.emplace([group = process_] { ::kill(-group, SIGKILL); });
-  }
-  output.write.close();
-  errors.write.close();
-  failure.write.close();
-  output_ = std::move(output.read);
-  errors_ = std::move(errors.read);
-  input = std::move(given.write);
-  const int reason = reason_of_failure(failure.read.get());
-  if (reason == 0) return;
-  end();
-  cannot_run(program, reason);
-}
-
-void Child::wait(bool writing) {
-  // A closed end has number -1, which poll passes over. The tick is for an end that the pipes do not tell of.
-  std::array<pollfd, 3> ends{pollfd{output_.get(), POLLIN, 0}, pollfd{errors_.get(), POLLIN, 0},
-                             pollfd{writing ? input.get() : -1, POLLOUT, 0}};
-  ::poll(ends.data(), ends.size(), 5);
-}
-
-void Child::drain_all() {
-  // A line is complete before more of it than is kept has come, or is too long.
-  drain(output_, result.output, answering_ ? limits_.output_bytes + 1 : limits_.output_bytes);
-  if (!answering_) return drain(errors_, result.errors, limits_.output_bytes);
-  constexpr std::size_t kept = 64 << 10;
-  drain(errors_, result.errors, result.errors.size() + (1 << 20));
-  if (result.errors.size() > kept) result.errors.erase(0, result.errors.size() - kept);
-}
-
-void Child::end() {
-  if (process_ <= 0) return;
-  ::kill(-process_, SIGKILL);
-  ::kill(process_, SIGKILL);
-  drain_all();
-  on_interruption_.reset();  // before its number can be another's
-  int status = 0;
-  pid_t reaped = -1;
-  do {
-    reaped = ::waitpid(process_, &status, 0);
-  } while (reaped < 0 && errno == EINTR);
-  if (reaped == process_ && WIFEXITED(status)) result.exit_code = WEXITSTATUS(status);
-  if (reaped == process_ && WIFSIGNALED(status)) result.signal = WTERMSIG(status);
-  process_ = 0;
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  return count;
 }
 
 }  // namespace
@@ -346,45 +50,25 @@ ChildResult run_child(const std::vector<std::string>& arguments, const ChildLimi
   return child.result;
 }
 
-namespace {
-
-// A child that is gone makes writing fail; the signal that would end us is taken back.
-ssize_t write_to_child(int input, std::string_view bytes) {
-  sigset_t broken, before, raised;
-  ::sigemptyset(&broken);
-  ::sigaddset(&broken, SIGPIPE);
-  ::pthread_sigmask(SIG_BLOCK, &broken, &before);
-  const ssize_t count = ::write(input, bytes.data(), bytes.size());
-  if (count < 0 && errno == EPIPE && !::sigismember(&before, SIGPIPE) && ::sigpending(&raised) == 0 &&
-      ::sigismember(&raised, SIGPIPE)) {
-    int number = 0;
-    ::sigwait(&broken, &number);
-  }
-  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  return count;
-}
-
-}  // namespace
-
 struct Conversation::State {
   State(const std::vector<std::string>& arguments, const ChildLimits& given, const Environment& environment)
       : child(arguments, given, environment, /*answering=*/true), limits(given) {}
 
-  [[noreturn]] void over(const std::string& how) {
+  [[noreturn]] void end_with(const std::string& how) {
     child.end();
     throw ChildEnded(how);
   }
 
-  [[noreturn]] void over_by_itself() {
+  [[noreturn]] void end_with_its_status() {
     child.end();
     const auto& result = child.result;
     if (result.signal != 0)
-      over(fmt::format("was ended by signal {} ({})", result.signal, strsignal(result.signal)));
-    over(fmt::format("ended with status {} instead of answering", result.exit_code));
+      end_with(fmt::format("was ended by signal {} ({})", result.signal, strsignal(result.signal)));
+    end_with(fmt::format("ended with status {} instead of answering", result.exit_code));
   }
 
   // The first line of what was read, if it is complete.
-  std::optional<std::string> line() {
+  std::optional<std::string> next_line() {
     auto& output = child.result.output;
     const auto end = output.find('\n');
     if (end == std::string::npos) return std::nullopt;
@@ -412,7 +96,7 @@ std::string Conversation::ask(const std::string& line, std::chrono::milliseconds
   if (!child.running()) throw ChildEnded("is not running any more");
   child.drain_all();
   if (!child.result.output.empty())
-    state_->over(fmt::format("wrote '{}' without being asked", printable(child.result.output, 80)));
+    state_->end_with(fmt::format("wrote '{}' without being asked", printable(child.result.output, 80)));
   const std::string message = line + "\n";
   const auto begin = Clock::now();
   auto memory_seen = begin;
@@ -424,18 +108,18 @@ std::string Conversation::ask(const std::string& line, std::chrono::milliseconds
     // Looked at before reading: what it wrote last is then still read.
     const bool ended = child.ended_by_itself();
     child.drain_all();
-    if (auto answer = state_->line()) return *answer;
+    if (auto answer = state_->next_line()) return *answer;
     if (child.result.output.size() > limits.output_bytes)
-      state_->over(fmt::format("answered more than {} bytes in one line", limits.output_bytes));
-    if (ended) state_->over_by_itself();
+      state_->end_with(fmt::format("answered more than {} bytes in one line", limits.output_bytes));
+    if (ended) state_->end_with_its_status();
     const auto now = Clock::now();
     if (now - begin >= time)
-      state_->over(fmt::format("gave no answer within {} s",
-                               std::chrono::duration_cast<std::chrono::seconds>(time).count()));
+      state_->end_with(fmt::format("gave no answer within {} s",
+                                   std::chrono::duration_cast<std::chrono::seconds>(time).count()));
     if (now - memory_seen >= std::chrono::milliseconds(100)) {
       memory_seen = now;
-      if (child.takes_too_much())
-        state_->over(fmt::format("took more than {} MiB of memory", limits.resident_bytes >> 20));
+      if (child.takes_too_much_memory())
+        state_->end_with(fmt::format("took more than {} MiB of memory", limits.resident_bytes >> 20));
     }
     child.wait(sent < message.size());
   }
