@@ -21,7 +21,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def definitions():
-    spec = importlib.util.spec_from_file_location("definitions", ROOT / "harness" / "tests" / "test_text.py")
+    spec = importlib.util.spec_from_file_location("definitions", ROOT / "harness" / "tests" / "repetition_definitions.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
