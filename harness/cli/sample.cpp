@@ -155,6 +155,61 @@ std::int64_t stated(const Candidate& candidate, const char* key, std::int64_t ot
              : otherwise;
 }
 
+std::vector<Generated> generate_samples(Candidate& candidate, const std::vector<Prompt>& prompts,
+                                        const GenerationOptions& options) {
+  std::vector<std::vector<Token>> ids;
+  for (const auto& prompt : prompts) ids.push_back(prompt.ids);
+  try {
+    Progress progress;
+    return generate(candidate, ids, options, [&](std::int64_t done, std::int64_t most) {
+      progress.tell(static_cast<double>(done) / static_cast<double>(std::max<std::int64_t>(most, 1)),
+                    fmt::format(" of at most {} tokens, {:.0f} a second", most,
+                                static_cast<double>(done) / std::max(progress.seconds(), 1e-9)));
+    });
+  } catch (const CandidateFailed& failed) {
+    throw InputError(failed.what());
+  } catch (const NotShown& why) {
+    throw InputError(fmt::format("{}: cannot be sampled: {}", candidate.describe().name, why.what()));
+  } catch (const CacheOverrun& why) {
+    throw InputError(fmt::format("{}: its cache is too small: {}", candidate.describe().name, why.what()));
+  }
+}
+
+// The text of each sample; null where there is no tokenizer.
+Json decoded_texts(const SamplingRun& run, const std::vector<Generated>& generated) {
+  if (run.tokenizer.empty()) return {};
+  Json ids = Json::array();
+  for (const auto& one : generated) ids.push_back(one.tokens);
+  return Tokenizer(run).decode(ids);
+}
+
+void write_samples(const SamplingRun& run, const std::vector<Prompt>& prompts,
+                   const std::vector<Generated>& generated, const std::string& candidate) {
+  const auto texts = decoded_texts(run, generated);
+  const auto& sampling = run.options.sampling;
+  const Json settings = {{"temperature", sampling.temperature},
+                         {"top_k", sampling.top_k},
+                         {"top_p", sampling.top_p},
+                         {"repetition_penalty", sampling.repetition_penalty},
+                         {"seed", run.options.seed},
+                         {"most_tokens", run.options.most_tokens}};
+  AtomicFile file(run.output);
+  for (std::size_t i = 0; i < generated.size(); ++i) {
+    const auto& prompt = prompts[i / static_cast<std::size_t>(run.options.samples)];
+    Json line = {{"prompt_ids", prompt.ids},
+                 {"ids", generated[i].tokens},
+                 {"strategy", sampling.strategy()},
+                 {"sampling", settings},
+                 {"margin", generated[i].least_margin},
+                 {"candidate", printable(candidate)}};
+    if (!prompt.given.is_null()) line["prompt"] = prompt.given;
+    if (run.options.end) line["ended"] = generated[i].ended;
+    if (!texts.is_null()) line["text"] = texts[i];
+    file.write(line.dump({.replace = true}) + "\n");
+  }
+  file.commit();
+}
+
 }  // namespace
 
 int sample(SamplingRun run, std::unique_ptr<Candidate> candidate, const Specification& specification) {
@@ -164,59 +219,18 @@ int sample(SamplingRun run, std::unique_ptr<Candidate> candidate, const Specific
   if (run.options.end && *run.options.end >= static_cast<std::uint64_t>(run.options.vocabulary))
     throw InputError(
         fmt::format("--end {}: expected an id below {}", *run.options.end, run.options.vocabulary));
-  auto prompts = read_prompts(run);
+  const auto prompts = read_prompts(run);
   if (!run.tokenizer.empty()) Tokenizer(run).encode(Json::array());  // not at the end of a long run
   require_room(prompts, run.options, specification);
-  std::vector<std::vector<Token>> ids;
-  for (const auto& prompt : prompts) ids.push_back(prompt.ids);
   const auto begin = std::chrono::steady_clock::now();
-  std::vector<Generated> generated;
-  try {
-    Progress progress;
-    generated = generate(*candidate, ids, run.options, [&](std::int64_t done, std::int64_t most) {
-      progress.tell(static_cast<double>(done) / static_cast<double>(std::max<std::int64_t>(most, 1)),
-                    fmt::format(" of at most {} tokens, {:.0f} a second", most,
-                                static_cast<double>(done) / std::max(progress.seconds(), 1e-9)));
-    });
-  } catch (const CandidateFailed& failed) {
-    throw InputError(failed.what());
-  } catch (const NotShown& why) {
-    throw InputError(fmt::format("{}: cannot be sampled: {}", candidate->describe().name, why.what()));
-  } catch (const CacheOverrun& why) {
-    throw InputError(fmt::format("{}: its cache is too small: {}", candidate->describe().name, why.what()));
-  }
+  const auto generated = generate_samples(*candidate, prompts, run.options);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  Json texts;
-  if (!run.tokenizer.empty()) {
-    Json all = Json::array();
-    for (const auto& one : generated) all.push_back(one.tokens);
-    texts = Tokenizer(run).decode(all);
-  }
-  const auto& sampling = run.options.sampling;
-  const Json settings = {{"temperature", sampling.temperature},
-                         {"top_k", sampling.top_k},
-                         {"top_p", sampling.top_p},
-                         {"repetition_penalty", sampling.repetition_penalty},
-                         {"seed", run.options.seed},
-                         {"most_tokens", run.options.most_tokens}};
-  AtomicFile file(run.output);
+  write_samples(run, prompts, generated, candidate->describe().name);
   std::size_t tokens = 0, ended = 0;
-  for (std::size_t i = 0; i < generated.size(); ++i) {
-    const auto& prompt = prompts[i / static_cast<std::size_t>(run.options.samples)];
-    Json line = {{"prompt_ids", prompt.ids},
-                 {"ids", generated[i].tokens},
-                 {"strategy", sampling.strategy()},
-                 {"sampling", settings},
-                 {"margin", generated[i].least_margin},
-                 {"candidate", printable(candidate->describe().name)}};
-    if (!prompt.given.is_null()) line["prompt"] = prompt.given;
-    if (run.options.end) line["ended"] = generated[i].ended;
-    if (!texts.is_null()) line["text"] = texts[i];
-    file.write(line.dump({.replace = true}) + "\n");
-    tokens += generated[i].tokens.size();
-    ended += generated[i].ended ? 1 : 0;
+  for (const auto& one : generated) {
+    tokens += one.tokens.size();
+    ended += one.ended ? 1 : 0;
   }
-  file.commit();
   print_out("{} samples of {} prompts, {} tokens in {:.1f} s, {:.0f} a second{}\n   {}\n", generated.size(),
             prompts.size(), tokens, seconds, static_cast<double>(tokens) / std::max(seconds, 1e-9),
             run.options.end ? fmt::format("; {} ended of themselves", ended) : "", printable(run.output));
