@@ -19,7 +19,7 @@ struct JsonText {
   void line(int level) const {
     if (layout.indent < 0) return;
     out += '\n';
-    out.append(static_cast<std::size_t>(level * layout.indent), ' ');
+    out.append(static_cast<std::size_t>(level) * static_cast<std::size_t>(layout.indent), ' ');
   }
 
   void leaf(const nlohmann::json& value) const {
@@ -129,7 +129,7 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
       if (const auto at = reason.find(before); at != std::string::npos)
         reason.erase(0, at + std::string(before).size());
     }
-    if (const auto at = reason.find(": "); at != std::string::npos && at < 10) reason.erase(0, at + 2);
+    if (const auto at = reason.find(": "); at < 10) reason.erase(0, at + 2);
     throw InputError(fmt::format("{}: not valid JSON at byte {}: {}", where_, position, printable(reason)));
   }
 
