@@ -1,0 +1,142 @@
+#include "harness/candidate/adapter_trial.hpp"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
+#include "harness/candidate/mapping.hpp"
+#include "harness/candidate/reference.hpp"
+#include "harness/candidate/void_parameters.hpp"
+#include "harness/system/error.hpp"
+
+namespace plumbline {
+namespace {
+
+[[noreturn]] void refuse_adapter(const std::string& name, const std::string& complaint,
+                                 const std::string& advice) {
+  throw InputError(fmt::format("{}: the adapter {}: {}", name, complaint, advice));
+}
+
+// Whether a line of a mapping stands for a parameter.
+bool is_proposed(const Json& lines, std::string name) {
+  if (lines.contains(name)) return true;
+  const std::string layers = "model.layers.";
+  if (name.starts_with(layers))
+    name.replace(layers.size(), name.find('.', layers.size()) - layers.size(), "{layer}");
+  return lines.contains(name);
+}
+
+std::string as_python(const Json& value) {
+  auto text = value.dump();
+  for (auto at = text.find(":true"); at != std::string::npos; at = text.find(":true"))
+    text.replace(at, 5, ":True");
+  std::string spaced;
+  for (const char c : text) spaced += c == ':' || c == ',' ? std::string{c, ' '} : std::string(1, c);
+  return spaced;
+}
+
+// Whether logits are those of before, but for what a device adds up in another order. NaN is not this
+// check's business: it is where it was, or it is a difference.
+bool are_alike(const at::Tensor& other, const at::Tensor& first, double allowed) {
+  if (other.sizes() != first.sizes()) return false;
+  const auto difference = (other - first).to(at::kDouble).abs();
+  return other.isnan().equal(first.isnan()) &&
+         at::nan_to_num(difference, 0, 0, 0).max().item<double>() <= allowed;
+}
+
+}  // namespace
+
+bool has_names_of_its_own(const Description& description, const Specification& specification) {
+  return lacking_parameters(specification, description.parameters).size() ==
+         specification.parameters().size();
+}
+
+std::vector<std::string> describe_declaration(const Hello& hello, const Description& description,
+                                              const Specification& specification) {
+  std::vector<std::string> lines{description.notes.front()};
+  std::int64_t total = 0;
+  for (const auto& parameter : hello.parameters) total += c10::multiply_integers(parameter.shape);
+  lines.push_back(fmt::format("{} tensors, {} parameters; the specification has {}", hello.parameters.size(),
+                              total, specification.parameter_count()));
+  std::vector<std::string> declared, others;
+  for (const auto& name : everything_that_code_can_show())
+    (hello.capabilities.contains(name) ? declared : others).push_back(name);
+  lines.push_back(fmt::format("declares: {}", fmt::join(declared, ", ")));
+  if (!others.empty())
+    lines.push_back(fmt::format("does not declare, so not applicable: {}", fmt::join(others, ", ")));
+  lines.push_back(fmt::format("shows: {}", hello.stages.empty()
+                                               ? "no stage but the logits"
+                                               : fmt::to_string(fmt::join(hello.stages, ", "))));
+  std::vector<std::string> unsaid;
+  for (const auto& [name, setting] : settings_of(specification, ""))
+    if (!description.configuration.contains(name)) unsaid.push_back(name);
+  if (!unsaid.empty())
+    lines.push_back(fmt::format("its configuration does not say: {} (Module(configuration={{...}}))",
+                                fmt::join(unsaid, ", ")));
+  return lines;
+}
+
+std::vector<std::string> describe_mapping(const Hello& hello, const Description& description,
+                                          const Specification& specification) {
+  std::vector<std::string> lines;
+  const auto expected = specification.parameters();
+  const auto lacking = lacking_parameters(specification, description.parameters);
+  const bool has_none = lacking.size() == expected.size();
+  const auto proposal = lacking.empty() ? Json::object() : propose_mapping(hello.parameters, specification);
+  for (const auto& [name, shape] : expected)
+    if (lacking.contains(name) && (!has_none || !is_proposed(proposal, name)))
+      lines.push_back(fmt::format("nothing is mapped to {}", name));
+  for (const auto& parameter : description.parameters)
+    if (!has_none && std::none_of(expected.begin(), expected.end(),
+                                  [&](const auto& one) { return one.name == parameter.name; }))
+      lines.push_back(fmt::format("surplus: {} [{}]", parameter.name, fmt::join(parameter.shape, ", ")));
+  if (!proposal.empty()) {
+    lines.emplace_back(
+        "a mapping to begin with, from names and shapes alone; look whether it is right, line by line:");
+    lines.emplace_back("    mapping={");
+    for (const auto& [name, value] : proposal.items())
+      lines.push_back(fmt::format("        \"{}\": {},", name, as_python(value)));
+    lines.emplace_back("    },");
+  } else if (!lacking.empty()) {
+    lines.emplace_back("no mapping could be proposed from the names");
+  }
+  return lines;
+}
+
+void check_weights_came_back(const NamedTensors& loaded, const Weights& shown, const std::string& name) {
+  for (const auto& [parameter, given] : loaded)
+    if (!shown.at(parameter).to(given.scalar_type()).equal(given))
+      refuse_adapter(
+          name, fmt::format("does not hold the weights that were loaded: '{}' comes back changed", parameter),
+          "load has to copy every value into the parameter itself, and weights to show it as it is");
+}
+
+std::vector<std::string> check_answers(Candidate& candidate, const std::string& name, at::Device device,
+                                       std::int64_t vocabulary) {
+  const Tokens tokens{probe_tokens("adapter", 2, 5, vocabulary, 1), {}, Padding::none};
+  const auto first = candidate.forward(tokens, {}), second = candidate.forward(tokens, {});
+  // On a GPU, sums may be taken in another order each time.
+  const double allowed = device.is_cpu() ? 0 : 1e-4 * first.abs().max().to(at::kDouble).item<double>();
+  if (second.sizes() != first.sizes())
+    refuse_adapter(name, "gives logits of another shape for the same tokens the second time",
+                   "do they depend on an earlier call?");
+  if (!are_alike(second, first, allowed))
+    refuse_adapter(name, "answers the same tokens differently the second time",
+                   "is dropout on in evaluation, a random number drawn, or a cache kept between calls?");
+  if (first[0].equal(first[1]))
+    refuse_adapter(name, "gives both sequences of a batch the same logits",
+                   "does it pass on the whole batch?");
+  const auto capabilities = candidate.capabilities();
+  if (!capabilities.contains("training")) return {"answers alike", "takes whole batches"};
+  PassOptions training;
+  training.training = true;
+  training.dropout = capabilities.contains("dropout") ? 0.5 : 0;
+  candidate.forward(tokens, training);
+  if (!are_alike(candidate.forward(tokens, {}), first, allowed))
+    refuse_adapter(name, "answers differently in evaluation after a pass in training mode",
+                   "the mode of the request has to be set before each pass");
+  return {"answers alike", "takes whole batches", "keeps evaluation apart from training"};
+}
+
+}  // namespace plumbline

@@ -1,0 +1,26 @@
+// Passes through a live model, without its KV cache and with it.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "harness/candidate/live_session.hpp"
+
+namespace plumbline {
+
+const char* name_of(Padding padding);
+
+// What protocol.md says of a pass over these tokens, as the fields of a request.
+Json fields_of_pass(const Tokens& tokens, const PassOptions& options);
+
+// Asks for a pass and returns its logits (B, T, V); shows the observer what the candidate shows of `layers`
+// layers. Errors: CandidateFailed for logits of another shape or type.
+at::Tensor run_pass(LiveSession& session, const std::string& request, Json fields, const Tokens& tokens,
+                    const PassOptions& options, std::int64_t layers);
+
+// Opens a KV cache in the candidate, which is closed with what is returned. `cache_axes`: see Hello.
+std::unique_ptr<Decoding> open_live_cache(LiveSession& session, std::int64_t batch, std::int64_t capacity,
+                                          std::vector<std::int64_t> cache_axes, std::int64_t layers);
+
+}  // namespace plumbline

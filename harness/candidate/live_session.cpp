@@ -1,0 +1,87 @@
+#include "harness/candidate/live_session.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+namespace plumbline {
+namespace {
+
+constexpr int kMostStarts = 4;
+
+std::unique_ptr<Channel> start_program(const LiveOptions& options) {
+  return std::make_unique<Channel>(options.name, options.command, options.limits, options.environment,
+                                   options.recording);
+}
+
+}  // namespace
+
+LiveSession::LiveSession(LiveOptions options, Json greeting)
+    : options_(std::move(options)), greeting_(std::move(greeting)), program_(start_program(options_)) {
+  reply_to_hello_ = program_->ask("hello", greeting_).fields;
+}
+
+void LiveSession::start_again(const std::string& request) {
+  if (starts_ >= kMostStarts)
+    throw CandidateFailed(fmt::format("{} was started {} times and did not last", options_.name, starts_));
+  ++starts_;
+  waited_ += program_->waited();
+  computed_ += program_->computed();
+  most_bytes_ = std::max(most_bytes_, program_->most_bytes());
+  log_ += program_->said();
+  auto program = start_program(options_);
+  program->ask("hello", greeting_);
+  program_ = std::move(program);
+  if (loaded_ && request != "load") program_->ask("load", Json::object(), *loaded_);
+  holds_trained_weights_ = false;
+}
+
+Reply LiveSession::ask(const std::string& request, Json fields, const NamedTensors& tensors,
+                       WeightsAskedOf weights) {
+  if (const auto failure = std::exchange(failure_to_report_, ""); !failure.empty())
+    throw CandidateFailed(failure);
+  if (!program_->usable()) start_again(request);
+  const bool of_trained = weights == WeightsAskedOf::trained;
+  if (holds_trained_weights_ && request != "load" && !of_trained)
+    program_->ask("load", Json::object(), *loaded_);
+  holds_trained_weights_ = request == "train" || of_trained;
+  return program_->ask(request, std::move(fields), tensors);
+}
+
+void LiveSession::load(NamedTensors weights) {
+  loaded_ = std::move(weights);
+  load_again();
+}
+
+void LiveSession::load_again() {
+  if (loaded_) ask("load", Json::object(), *loaded_);
+}
+
+std::optional<Usage> LiveSession::usage() const {
+  if (options_.plays_recording) return std::nullopt;
+  const auto computed = computed_ + program_->computed();
+  const auto most = std::max(most_bytes_, program_->most_bytes());
+  return Usage{computed.count() > 0 ? std::optional(computed.count()) : std::nullopt,
+               most > 0 ? std::optional(most) : std::nullopt};
+}
+
+std::string LiveSession::log() const {
+  return log_ + program_->said();
+}
+
+std::string LiveSession::closing_note() const {
+  const auto waited = waited_ + program_->waited(), computed = computed_ + program_->computed();
+  return fmt::format("{:.1f} s were spent waiting for the candidate, {:.1f} s of them in its model{}",
+                     waited.count(), computed.count(),
+                     starts_ > 1 ? fmt::format("; it was started {} times", starts_) : "");
+}
+
+at::Tensor tensor_in(const Reply& reply, const std::string& tensor, const std::string& candidate) {
+  const auto found = reply.tensors.find(tensor);
+  if (found == reply.tensors.end())
+    throw CandidateFailed(fmt::format("{}: its reply has no tensor '{}'", candidate, tensor));
+  return found->second;
+}
+
+}  // namespace plumbline
