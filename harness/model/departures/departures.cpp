@@ -21,9 +21,11 @@ using departing::Departure;
 const std::vector<Departure>& catalogue() {
   static const std::vector<Departure> all = [] {
     std::vector<Departure> joined;
-    for (const auto& part : {departing::of_parameters_and_attention(), departing::of_cache_and_rotation(),
-                             departing::of_blocks_and_modes(), departing::of_training_and_text()})
-      joined.insert(joined.end(), part.begin(), part.end());
+    for (const auto chapter :
+         {departing::of_configuration, departing::of_parameters, departing::of_attention, departing::of_cache,
+          departing::of_rotation, departing::of_blocks, departing::of_modes, departing::of_numerics,
+          departing::of_training, departing::of_text})
+      joined.insert(joined.end(), chapter().begin(), chapter().end());
     return joined;
   }();
   return all;

@@ -23,174 +23,185 @@ Tensor tiled(const Tensor& x, std::int64_t factor) {
   return x.repeat({1, 1, factor, 1});
 }
 
+// Chapter 1: Configuration.
+const std::vector<Departure> kOfConfiguration = {
+    {"layers-23", [](Specification& s, double layers) { s.num_hidden_layers = whole(layers); }, nullptr,
+     DepartureNumber{"it has {} layers",
+                     [](const Specification& s) { return as_number(s.num_hidden_layers + 15); },
+                     {},
+                     "num_hidden_layers"}},
+    {"feed-forward-4x", [](Specification& s, double size) { s.intermediate_size = whole(size); }, nullptr,
+     DepartureNumber{"the feed-forward is {} wide",
+                     [](const Specification& s) { return as_number(4 * s.hidden_size); },
+                     {},
+                     "intermediate_size"}},
+    {"theta-1e4", [](Specification& s, double theta) { s.rope_theta = theta; }, nullptr,
+     DepartureNumber{"rotary theta is {}",
+                     [](const Specification& s) { return s.rope_theta / 100; },
+                     {1e4, 5e5, 1e6, 1e5, 1e3, 2e4, 5e4, 2e5, 3e5, 2e6, 5e6, 1e7, 1e8, 100},
+                     "rope_theta",
+                     true,
+                     true}},
+    {"eps-1e-6", [](Specification& s, double eps) { s.rms_norm_eps = eps; }, nullptr,
+     DepartureNumber{"RMSNorm's eps is {}",
+                     [](const Specification& s) { return s.rms_norm_eps / 10; },
+                     {1e-6, 1e-5, 1e-8, 0x1p-23, 1e-4, 1e-3, 1e-7, 1e-10, 1e-12, 1e-2},
+                     "rms_norm_eps",
+                     true}},
+    {"dropout-0.5", [](Specification& s, double share) { s.dropout = share; }, nullptr,
+     DepartureNumber{
+         "dropout of {} is configured", [](const Specification&) { return 0.5; }, {0.1, 0.2}, "dropout"}},
+    {"embedding-standard-normal", [](Specification& s) { s.initialization.embedding = {1}; }},
+    {"embedding-zero-row",
+     [](Departed& d) {
+       d.formulas.initial = [](const std::string& name, const Tensor& values) {
+         if (name != kEmbedding) return values;
+         auto changed = values.clone();
+         changed[0].zero_();
+         return changed;
+       };
+     }},
+    {"vocabulary-padded", [](Specification& s, double size) { s.vocab_size = whole(size); }, nullptr,
+     DepartureNumber{"the vocabulary has {} rows",
+                     [](const Specification& s) { return as_number((s.vocab_size / 64 + 1) * 64); },
+                     {},
+                     "vocab_size"}},
+    {"width-768", [](Specification& s, double width) { s.hidden_size = whole(width); }, nullptr,
+     DepartureNumber{"it is {} wide",
+                     [](const Specification& s) { return as_number(s.hidden_size + s.hidden_size / 2); },
+                     {},
+                     "hidden_size"}},
+    {"heads-doubled", [](Specification& s, double heads) { s.num_attention_heads = whole(heads); }, nullptr,
+     DepartureNumber{"it has {} query heads",
+                     [](const Specification& s) { return as_number(2 * s.num_attention_heads); },
+                     {},
+                     "num_attention_heads"}},
+    {"positions-2048", [](Specification& s, double last) { s.max_position_embeddings = whole(last); },
+     nullptr,
+     DepartureNumber{"it is made for {} positions",
+                     [](const Specification& s) { return as_number(s.max_position_embeddings / 16); },
+                     {},
+                     "max_position_embeddings"}},
+    {"initial-not-a-number",
+     [](Departed& d) {
+       d.formulas.initial = [](const std::string& name, const Tensor& values) {
+         if (name != kEmbedding) return values;
+         auto changed = values.clone();
+         changed[values.size(0) - 1].fill_(std::numeric_limits<double>::quiet_NaN());
+         return changed;
+       };
+     }},
+    {"initial-one-output-scaled", [](Departed& d) { begin_scaled(d, {".o_proj.weight"}); }},
+    {"initial-scaled-elsewhere",
+     [](Departed& d) {
+       begin_scaled(d, {".v_proj.weight", ".up_proj.weight"});
+     }},
+};
+
+// Chapter 2: Parameters.
+const std::vector<Departure> kOfParameters = {
+    {"untied-head", [](Specification& s) { s.tie_word_embeddings = false; }},
+    {"feed-forward-bias", [](Specification& s) { s.mlp_bias = true; }},
+    {"attention-bias", [](Specification& s) { s.attention_bias = true; }},
+    {"head-bias", [](Specification& s) { s.head_bias = true; }},
+    {"query-key-norm", [](Specification& s) { s.query_key_norm = true; }},
+    {"layers-shared",
+     [](Departed& d) {
+       read_elsewhere(d, [](const std::string& name) {
+         const std::string layers = "model.layers.";
+         return name.starts_with(layers) ? layers + "0" + name.substr(name.find('.', layers.size())) : name;
+       });
+     },
+     where_one_layer_is_all},
+    {"output-projection-transposed",
+     [](Departed& d) { read_changed(d, "o_proj.weight", [](const Tensor& matrix) { return matrix.t(); }); }},
+    {"norm-without-weight", [](Specification& s) { s.norm_weights = false; }},
+};
+
+// Chapter 3: Grouped-query attention.
+const std::vector<Departure> kOfAttention = {
+    {"multi-head", [](Specification& s, double heads) { s.num_key_value_heads = whole(heads); }, nullptr,
+     DepartureNumber{"it has {} key/value heads",
+                     [](const Specification& s) { return as_number(s.num_attention_heads); },
+                     {},
+                     "num_key_value_heads"}},
+    {"repeat-tiled", [](Departed& d) { d.formulas.repeat = d.formulas.repeat_cached = tiled; },
+     where_one_is_repeated},
+    {"repeat-one-gradient",
+     [](Departed& d) {
+       d.formulas.repeat = d.formulas.repeat_cached = [](const Tensor& x, std::int64_t factor) {
+         const auto copies = repeat_kv(x.detach(), factor);
+         return factor == 1
+                    ? x
+                    : copies + at::constant_pad_nd((x - x.detach()).unsqueeze(3), {0, 0, 0, factor - 1})
+                                   .flatten(2, 3);
+       };
+     },
+     where_nothing_repeats},
+    {"scale-missing", [](Departed& d) { d.formulas.scale = [](const Specification&) { return 1.0; }; }},
+    {"scale-by-width",
+     [](Departed& d) {
+       d.formulas.scale = [](const Specification& s) {
+         return 1.0 / std::sqrt(static_cast<double>(s.hidden_size));
+       };
+     },
+     where_one_head_is_all},
+    {"softmax-over-queries",
+     [](Departed& d) {
+       d.formulas.normalise = [](const Tensor& scores) { return at::softmax(scores, -2).nan_to_num(0); };
+     }},
+    {"softmax-bfloat16",
+     [](Departed& d) {
+       d.formulas.normalise = [](const Tensor& scores) {
+         return at::softmax(scores.to(at::kBFloat16), -1).to(scores.scalar_type());
+       };
+     }},
+    {"repeat-factor-fixed",
+     [](Departed& d) {
+       d.formulas.repeat = [heads = d.specification.repeat_factor()](const Tensor& x, std::int64_t) {
+         return repeat_kv(x, heads);
+       };
+     }},
+    {"scale-twice",
+     [](Departed& d) {
+       d.formulas.scale = [once = d.formulas.scale](const Specification& s) {
+         return once(s) / std::sqrt(static_cast<double>(s.head_size()));
+       };
+     }},
+    {"key-value-swapped",
+     [](Departed& d) {
+       read_elsewhere(d, [](const std::string& name) { return exchanged(name, ".k_proj.", ".v_proj."); });
+     }},
+    {"query-heads-reordered",
+     [](Departed& d) {
+       const auto heads = d.specification.num_key_value_heads, factor = d.specification.repeat_factor();
+       for (const auto* name : {"q_proj.weight", "q_proj.bias"})
+         read_changed(d, name, [heads, factor](const Tensor& rows) {
+           return rows.unflatten(0, at::IntArrayRef{heads, factor, -1}).transpose(0, 1).reshape(rows.sizes());
+         });
+     },
+     where_one_is_repeated},
+    {"repeat-tiled-in-cache", [](Departed& d) { d.formulas.repeat_cached = tiled; }, where_one_is_repeated},
+    {"softmax-off-by-one",
+     [](Departed& d) {
+       d.formulas.normalise = [](const Tensor& scores) {
+         return softmax(at::constant_pad_nd(scores, {0, 1})).narrow(-1, 0, scores.size(-1));
+       };
+     }},
+};
+
 }  // namespace
 
-const std::vector<Departure>& of_parameters_and_attention() {
-  static const std::vector<Departure> all = {
-      // 1 Configuration
-      {"layers-23", [](Specification& s, double layers) { s.num_hidden_layers = whole(layers); }, nullptr,
-       DepartureNumber{"it has {} layers",
-                       [](const Specification& s) { return as_number(s.num_hidden_layers + 15); },
-                       {},
-                       "num_hidden_layers"}},
-      {"feed-forward-4x", [](Specification& s, double size) { s.intermediate_size = whole(size); }, nullptr,
-       DepartureNumber{"the feed-forward is {} wide",
-                       [](const Specification& s) { return as_number(4 * s.hidden_size); },
-                       {},
-                       "intermediate_size"}},
-      {"theta-1e4", [](Specification& s, double theta) { s.rope_theta = theta; }, nullptr,
-       DepartureNumber{"rotary theta is {}",
-                       [](const Specification& s) { return s.rope_theta / 100; },
-                       {1e4, 5e5, 1e6, 1e5, 1e3, 2e4, 5e4, 2e5, 3e5, 2e6, 5e6, 1e7, 1e8, 100},
-                       "rope_theta",
-                       true,
-                       true}},
-      {"eps-1e-6", [](Specification& s, double eps) { s.rms_norm_eps = eps; }, nullptr,
-       DepartureNumber{"RMSNorm's eps is {}",
-                       [](const Specification& s) { return s.rms_norm_eps / 10; },
-                       {1e-6, 1e-5, 1e-8, 0x1p-23, 1e-4, 1e-3, 1e-7, 1e-10, 1e-12, 1e-2},
-                       "rms_norm_eps",
-                       true}},
-      {"dropout-0.5", [](Specification& s, double share) { s.dropout = share; }, nullptr,
-       DepartureNumber{
-           "dropout of {} is configured", [](const Specification&) { return 0.5; }, {0.1, 0.2}, "dropout"}},
-      {"embedding-standard-normal", [](Specification& s) { s.initialization.embedding = {1}; }},
-      {"embedding-zero-row",
-       [](Departed& d) {
-         d.formulas.initial = [](const std::string& name, const Tensor& values) {
-           if (name != kEmbedding) return values;
-           auto changed = values.clone();
-           changed[0].zero_();
-           return changed;
-         };
-       }},
-      {"vocabulary-padded", [](Specification& s, double size) { s.vocab_size = whole(size); }, nullptr,
-       DepartureNumber{"the vocabulary has {} rows",
-                       [](const Specification& s) { return as_number((s.vocab_size / 64 + 1) * 64); },
-                       {},
-                       "vocab_size"}},
-      {"width-768", [](Specification& s, double width) { s.hidden_size = whole(width); }, nullptr,
-       DepartureNumber{"it is {} wide",
-                       [](const Specification& s) { return as_number(s.hidden_size + s.hidden_size / 2); },
-                       {},
-                       "hidden_size"}},
-      {"heads-doubled", [](Specification& s, double heads) { s.num_attention_heads = whole(heads); }, nullptr,
-       DepartureNumber{"it has {} query heads",
-                       [](const Specification& s) { return as_number(2 * s.num_attention_heads); },
-                       {},
-                       "num_attention_heads"}},
-      {"positions-2048", [](Specification& s, double last) { s.max_position_embeddings = whole(last); },
-       nullptr,
-       DepartureNumber{"it is made for {} positions",
-                       [](const Specification& s) { return as_number(s.max_position_embeddings / 16); },
-                       {},
-                       "max_position_embeddings"}},
-      {"initial-not-a-number",
-       [](Departed& d) {
-         d.formulas.initial = [](const std::string& name, const Tensor& values) {
-           if (name != kEmbedding) return values;
-           auto changed = values.clone();
-           changed[values.size(0) - 1].fill_(std::numeric_limits<double>::quiet_NaN());
-           return changed;
-         };
-       }},
-      {"initial-one-output-scaled", [](Departed& d) { begin_scaled(d, {".o_proj.weight"}); }},
-      {"initial-scaled-elsewhere",
-       [](Departed& d) {
-         begin_scaled(d, {".v_proj.weight", ".up_proj.weight"});
-       }},
-      // 2 Parameters
-      {"untied-head", [](Specification& s) { s.tie_word_embeddings = false; }},
-      {"feed-forward-bias", [](Specification& s) { s.mlp_bias = true; }},
-      {"attention-bias", [](Specification& s) { s.attention_bias = true; }},
-      {"head-bias", [](Specification& s) { s.head_bias = true; }},
-      {"query-key-norm", [](Specification& s) { s.query_key_norm = true; }},
-      {"layers-shared",
-       [](Departed& d) {
-         read_elsewhere(d, [](const std::string& name) {
-           const std::string layers = "model.layers.";
-           return name.starts_with(layers) ? layers + "0" + name.substr(name.find('.', layers.size())) : name;
-         });
-       },
-       where_one_layer_is_all},
-      {"output-projection-transposed",
-       [](Departed& d) {
-         read_changed(d, "o_proj.weight", [](const Tensor& matrix) { return matrix.t(); });
-       }},
-      {"norm-without-weight", [](Specification& s) { s.norm_weights = false; }},
-      // 3 Grouped-query attention
-      {"multi-head", [](Specification& s, double heads) { s.num_key_value_heads = whole(heads); }, nullptr,
-       DepartureNumber{"it has {} key/value heads",
-                       [](const Specification& s) { return as_number(s.num_attention_heads); },
-                       {},
-                       "num_key_value_heads"}},
-      {"repeat-tiled", [](Departed& d) { d.formulas.repeat = d.formulas.repeat_cached = tiled; },
-       where_one_is_repeated},
-      {"repeat-one-gradient",
-       [](Departed& d) {
-         d.formulas.repeat = d.formulas.repeat_cached = [](const Tensor& x, std::int64_t factor) {
-           const auto copies = repeat_kv(x.detach(), factor);
-           return factor == 1
-                      ? x
-                      : copies + at::constant_pad_nd((x - x.detach()).unsqueeze(3), {0, 0, 0, factor - 1})
-                                     .flatten(2, 3);
-         };
-       },
-       where_nothing_repeats},
-      {"scale-missing", [](Departed& d) { d.formulas.scale = [](const Specification&) { return 1.0; }; }},
-      {"scale-by-width",
-       [](Departed& d) {
-         d.formulas.scale = [](const Specification& s) {
-           return 1.0 / std::sqrt(static_cast<double>(s.hidden_size));
-         };
-       },
-       where_one_head_is_all},
-      {"softmax-over-queries",
-       [](Departed& d) {
-         d.formulas.normalise = [](const Tensor& scores) { return at::softmax(scores, -2).nan_to_num(0); };
-       }},
-      {"softmax-bfloat16",
-       [](Departed& d) {
-         d.formulas.normalise = [](const Tensor& scores) {
-           return at::softmax(scores.to(at::kBFloat16), -1).to(scores.scalar_type());
-         };
-       }},
-      {"repeat-factor-fixed",
-       [](Departed& d) {
-         d.formulas.repeat = [heads = d.specification.repeat_factor()](const Tensor& x, std::int64_t) {
-           return repeat_kv(x, heads);
-         };
-       }},
-      {"scale-twice",
-       [](Departed& d) {
-         d.formulas.scale = [once = d.formulas.scale](const Specification& s) {
-           return once(s) / std::sqrt(static_cast<double>(s.head_size()));
-         };
-       }},
-      {"key-value-swapped",
-       [](Departed& d) {
-         read_elsewhere(d, [](const std::string& name) { return exchanged(name, ".k_proj.", ".v_proj."); });
-       }},
-      {"query-heads-reordered",
-       [](Departed& d) {
-         const auto heads = d.specification.num_key_value_heads, factor = d.specification.repeat_factor();
-         for (const auto* name : {"q_proj.weight", "q_proj.bias"})
-           read_changed(d, name, [heads, factor](const Tensor& rows) {
-             return rows.unflatten(0, at::IntArrayRef{heads, factor, -1})
-                 .transpose(0, 1)
-                 .reshape(rows.sizes());
-           });
-       },
-       where_one_is_repeated},
-      {"repeat-tiled-in-cache", [](Departed& d) { d.formulas.repeat_cached = tiled; }, where_one_is_repeated},
-      {"softmax-off-by-one",
-       [](Departed& d) {
-         d.formulas.normalise = [](const Tensor& scores) {
-           return softmax(at::constant_pad_nd(scores, {0, 1})).narrow(-1, 0, scores.size(-1));
-         };
-       }},
-  };
-  return all;
+const std::vector<Departure>& of_configuration() {
+  return kOfConfiguration;
+}
+
+const std::vector<Departure>& of_parameters() {
+  return kOfParameters;
+}
+
+const std::vector<Departure>& of_attention() {
+  return kOfAttention;
 }
 
 }  // namespace plumbline::departing
