@@ -25,10 +25,12 @@ Specification tiny() {
   return find_specification("tiny", PLUMBLINE_SOURCE_DIR "/fixtures/specifications");
 }
 
+using Values = std::map<std::string, at::Tensor>;
+
 // All that can be seen of a model without looking into it, by what it is.
 struct Seen {
   std::string configuration;
-  std::map<std::string, at::Tensor> values;
+  Values values;
 };
 
 std::string configuration_of(const Specification& s) {
@@ -39,57 +41,68 @@ std::string configuration_of(const Specification& s) {
                      s.tie_word_embeddings, s.max_position_embeddings);
 }
 
-Seen look(const Departed& departed) {
-  at::set_num_threads(1);  // on tensors this small, threads wait for each other longer than they work
-  const auto& s = departed.specification;
-  Seen seen{configuration_of(s), {}};
-  auto& values = seen.values;
-  const auto initial = initial_weights(s, 1);
+// Six tokens are as many as query heads, two as key/value heads; 24 are as many as nothing.
+Tokens probe(std::int64_t length, const Specification& s) {
+  return {probe_tokens("departures", 2, length, s.vocab_size, 1), {}, Padding::none};
+}
+
+void add_initial_values(const Departed& departed, Values& values) {
+  const auto initial = initial_weights(departed.specification, 1);
   for (const auto& [what, name] : {std::pair{"initial embedding", "model.embed_tokens.weight"},
                                    {"initial values", "model.layers.0.self_attn.v_proj.weight"},
                                    {"initial outputs", "model.layers.0.self_attn.o_proj.weight"}})
     values[what] = departed.formulas.initial(name, initial.at(name));
-  auto weights = discriminating_weights(s.parameters(), 1);
-  weights["model.layers.0.self_attn.k_proj.weight"].requires_grad_(true);
-  const Model model(s, weights, departed.formulas, departed.local);
-  // Six tokens are as many as query heads, two as key/value heads; 24 are as many as nothing.
-  const auto probe = [&](std::int64_t length) {
-    return Tokens{probe_tokens("departures", 2, length, s.vocab_size, 1), {}, Padding::none};
-  };
+}
+
+void add_gradient(const Model& model, const at::Tensor& parameter, Values& values) {
   at::manual_seed(1);
-  const auto logits = model.forward(probe(24));
+  const auto logits = model.forward(probe(24, model.specification()));
   logits.square().sum().backward();
   values["logits"] = logits.detach();
-  values["gradient"] = weights.at("model.layers.0.self_attn.k_proj.weight").grad();
-  const at::NoGradGuard no_gradients;
-  values["logits of 6 tokens"] = model.forward(probe(6));
+  values["gradient"] = parameter.grad();
+}
+
+void add_passes(const Model& model, Values& values) {
+  const auto& s = model.specification();
+  values["logits of 6 tokens"] = model.forward(probe(6, s));
   PassOptions options;
   options.training = true;
-  values["logits in training"] = model.forward(probe(24), options);
-  auto padded = probe(24);
+  values["logits in training"] = model.forward(probe(24, s), options);
+  auto padded = probe(24, s);
   padded.padding = Padding::right;
   padded.lengths = {24, 9};
   values["logits padded"] = model.forward(padded)[1].narrow(0, 0, 9);
   padded.padding = Padding::left;
   values["logits padded left"] = model.forward(padded)[1].narrow(0, 15, 9);
   values["logits padded left in training"] = model.forward(padded, options)[1].narrow(0, 15, 9);
-  const Tokens many{probe(300).ids.narrow(0, 0, 1), {}, Padding::none};  // more than any window of a defect
+}
+
+void add_cache(const Model& model, Values& values) {
+  const auto& s = model.specification();
+  const Tokens many{
+      probe(300, s).ids.narrow(0, 0, 1), {}, Padding::none};  // more than any window of a defect
   values["logits of a long pass"] = model.forward(many);
   auto long_cache = model.make_cache(1, 301);
   values["logits of a long prefill"] = model.extend(long_cache, many);
   auto cache = model.make_cache(2, 26);
   for (auto& layer : cache.layers) layer.keys.fill_(5), layer.values.fill_(5);
-  const auto whole = probe(24);
+  const auto whole = probe(24, s);
   values["logits of prefill"] = model.extend(cache, {whole.ids.narrow(1, 0, 20), {}, Padding::none});
   values["logits decoded"] = model.extend(cache, {whole.ids.narrow(1, 20, 4), {}, Padding::none});
   values["cached keys"] = cache.layers[0].keys.narrow(1, 0, 24);
-  values["repeated once"] = departed.formulas.repeat(at::ones({1, 2, 3, 4}), 1);
-  values["repeated more often"] =
-      departed.formulas.repeat(at::ones({1, 2, 3, 4}), tiny().repeat_factor() + 1);
-  values["a loud logit"] = departed.formulas.head(at::full({1, 1, 1}, 20.0));
-  values["five slots of five"] = at::scalar_tensor(departed.formulas.fits(5, 5) ? 1.0 : 0.0);
-  // Own text: of one prompt twice, in which a token stands three times.
-  Tokens prompts{probe(6).ids.narrow(0, 0, 1).expand({2, 6}).clone(), {}, Padding::none};
+}
+
+void add_single_formulas(const Formulas& formulas, Values& values) {
+  values["repeated once"] = formulas.repeat(at::ones({1, 2, 3, 4}), 1);
+  values["repeated more often"] = formulas.repeat(at::ones({1, 2, 3, 4}), tiny().repeat_factor() + 1);
+  values["a loud logit"] = formulas.head(at::full({1, 1, 1}, 20.0));
+  values["five slots of five"] = at::scalar_tensor(formulas.fits(5, 5) ? 1.0 : 0.0);
+}
+
+// Own text: of one prompt twice, in which a token stands three times.
+void add_text(const Model& model, Values& values) {
+  Tokens prompts{
+      probe(6, model.specification()).ids.narrow(0, 0, 1).expand({2, 6}).clone(), {}, Padding::none};
   prompts.ids.select(1, 2).copy_(prompts.ids.select(1, 0));
   prompts.ids.select(1, 4).copy_(prompts.ids.select(1, 0));
   const auto text = [&](const Sampling& sampling, std::int64_t end = -7) {
@@ -106,15 +119,38 @@ Seen look(const Departed& departed) {
   prompts.padding = Padding::right;
   prompts.lengths = {6, 3};
   values["probabilities after padded prompts"] = text({}).probabilities.select(1, 0);
-  // Labels of which unlike shares are ignored; a decay that takes about what the gradient moves.
-  TrainingRun run{probe(7).ids.expand({2, 2, 7}),
-                  probe(7).ids.remainder(97).expand({2, 2, 7}).clone(),
+}
+
+// Labels of which unlike shares are ignored; a decay that takes about what the gradient moves.
+void add_training(const Departed& departed, Values& values) {
+  const auto& s = departed.specification;
+  const auto ids = probe(7, s).ids;
+  TrainingRun run{ids.expand({2, 2, 7}),
+                  ids.remainder(97).expand({2, 2, 7}).clone(),
                   {.learning_rate = 1e-4, .beta1 = 0.8, .beta2 = 0.9, .eps = 1e-2, .weight_decay = 5}};
   run.labels.select(1, 0).narrow(1, 3, 4).fill_(kIgnored);
-  const auto trained = train({s, discriminating_weights(s.parameters(), 1), departed.formulas}, run);
+  const auto weights = discriminating_weights(s.parameters(), 1);
+  const auto trained = train({s, weights, departed.formulas}, run);
   values["first loss"] = trained.losses[0];
   for (const auto* name : {"model.embed_tokens.weight", "model.layers.1.mlp.up_proj.weight"})
-    values[fmt::format("steps of {}", name)] = trained.parameters.at(name) - weights.at(name).detach();
+    values[fmt::format("steps of {}", name)] = trained.parameters.at(name) - weights.at(name);
+}
+
+Seen look(const Departed& departed) {
+  at::set_num_threads(1);  // on tensors this small, threads wait for each other longer than they work
+  const auto& s = departed.specification;
+  Seen seen{configuration_of(s), {}};
+  add_initial_values(departed, seen.values);
+  auto weights = discriminating_weights(s.parameters(), 1);
+  const auto parameter = weights["model.layers.0.self_attn.k_proj.weight"].requires_grad_(true);
+  const Model model(s, weights, departed.formulas, departed.local);
+  add_gradient(model, parameter, seen.values);
+  const at::NoGradGuard no_gradients;
+  add_passes(model, seen.values);
+  add_cache(model, seen.values);
+  add_single_formulas(departed.formulas, seen.values);
+  add_text(model, seen.values);
+  add_training(departed, seen.values);
   return seen;
 }
 
