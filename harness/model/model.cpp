@@ -60,6 +60,50 @@ const at::Tensor& any_of(const Weights& weights, const std::string& name) {
   return found->second;
 }
 
+// Where the tokens of a pass stand, and what they may look at.
+struct PassPlace {
+  at::Tensor positions;   // (B, T)
+  std::int64_t before;    // slots of the cache that were written
+  std::int64_t readable;  // slots that are read
+  Sight sight;
+};
+
+// Marks in the cache, where there is one, which of its new slots hold real tokens. Errors: CacheOverrun,
+// with the cache unchanged.
+PassPlace place_of(const at::Tensor& ids, const at::Tensor& real, KVCache* cache, const Formulas& formulas,
+                   const PassOptions& options) {
+  const auto batch = ids.size(0), queries = ids.size(1);  // B, T
+  const auto slots = [&](std::int64_t from, std::int64_t to) {
+    return at::arange(from, to, at::TensorOptions().dtype(at::kLong).device(ids.device()));
+  };
+
+  // A row's positions count its real tokens; padding stays at the position before the first.
+  auto seen = at::full({batch}, options.first_position, ids.options());  // (B)
+  std::int64_t before = 0, readable = queries;
+  if (cache != nullptr) {
+    before = cache->length;
+    if (!formulas.fits(before + queries, cache->capacity))
+      throw CacheOverrun(fmt::format("{} tokens do not fit a KV cache of {} slots with {} written", queries,
+                                     cache->capacity, before));
+    seen = seen + formulas.next_position(cache->seen);
+    readable = formulas.readable(before + queries, cache->capacity);
+  }
+  const auto positions = (seen.unsqueeze(1) + real.cumsum(1) - 1).clamp_min(0);  // (B, T)
+
+  auto real_keys = real;  // (B, S)
+  if (cache != nullptr) {
+    cache->real.narrow(1, before, queries).copy_(real);
+    real_keys = cache->real.narrow(1, 0, readable);
+  }
+  const Sight sight{slots(before, before + queries),
+                    slots(0, readable),
+                    real,
+                    real_keys,
+                    options.training,
+                    cache != nullptr};
+  return {positions, before, readable, sight};
+}
+
 }  // namespace
 
 std::string shape_of(at::IntArrayRef shape) {
@@ -141,45 +185,17 @@ at::Tensor Model::run(const Tokens& tokens, KVCache* cache, const PassOptions& o
     return rules_in(layer, options.training, cache != nullptr);
   };
   const auto& [formulas, s] = std::tie(rules_of({}).formulas, rules_of({}).specification);
-  const auto batch = tokens.ids.size(0), queries = tokens.ids.size(1);  // B, T
   const auto ids = tokens.ids.to(device_);
   const auto real = real_tokens(tokens).to(device_);  // (B, T)
-  const auto slots = [&](std::int64_t from, std::int64_t to) {
-    return at::arange(from, to, at::TensorOptions().dtype(at::kLong).device(device_));
-  };
-
-  // A row's positions count its real tokens; padding stays at the position before the first.
-  auto seen = at::full({batch}, options.first_position, ids.options());  // (B)
-  std::int64_t before = 0, readable = queries;
-  if (cache != nullptr) {
-    before = cache->length;
-    if (!formulas.fits(before + queries, cache->capacity))
-      throw CacheOverrun(fmt::format("{} tokens do not fit a KV cache of {} slots with {} written", queries,
-                                     cache->capacity, before));
-    seen = seen + formulas.next_position(cache->seen);
-    readable = formulas.readable(before + queries, cache->capacity);
-  }
-  const auto positions = (seen.unsqueeze(1) + real.cumsum(1) - 1).clamp_min(0);  // (B, T)
-
-  auto real_keys = real;  // (B, S)
-  if (cache != nullptr) {
-    cache->real.narrow(1, before, queries).copy_(real);
-    real_keys = cache->real.narrow(1, 0, readable);
-  }
-  const Sight sight{slots(before, before + queries),
-                    slots(0, readable),
-                    real,
-                    real_keys,
-                    options.training,
-                    cache != nullptr};
+  const auto place = place_of(ids, real, cache, formulas, options);
   const auto pass_by = [&](const Rules& rules) {
     return Pass{rules,
-                rules.formulas.angles(positions, rules.frequencies),
-                rules.formulas.mask(sight),
+                rules.formulas.angles(place.positions, rules.frequencies),
+                rules.formulas.mask(place.sight),
                 rules.formulas.dropout_rate(options.dropout, options.training),
                 cache,
-                rules.formulas.slot(before),
-                readable,
+                rules.formulas.slot(place.before),
+                place.readable,
                 options.observe};
   };
   const auto outside = pass_by(rules_of({}));
@@ -201,7 +217,7 @@ at::Tensor Model::run(const Tokens& tokens, KVCache* cache, const PassOptions& o
   }
   x = outside.see("final_norm", norm(outside.rules, "model.norm", x));
   if (cache != nullptr) {
-    cache->length += queries;
+    cache->length += ids.size(1);
     cache->seen += real.sum(1);
   }
   const auto head = s.tie_word_embeddings ? embedding : formulas.read(weights_, kHead);
