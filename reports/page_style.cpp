@@ -2,9 +2,9 @@
 #include "reports/page_parts.hpp"
 
 namespace plumbline::reports {
+namespace {
 
-const char* page_style() {
-  return R"css(
+constexpr const char* kStyle = R"css(
 :root{color-scheme:light dark;--page:#f6f7f9;--card:#fff;--text:#1c2128;--dim:#57606a;--line:#d5dae0;--link:#0b57b0;
 --pass:#17692f;--fail:#b3201a;--error:#8a3a00;--open:#6b5000;--none:#57606a;
 --pass-b:#e6f4ea;--fail-b:#fdecea;--error-b:#fdf0e3;--open-b:#fbf3d5;--none-b:#eef0f3;--c0:#0b57b0;--c1:#9a3d00;--c2:#17692f;--c3:#7a2a9c;--c4:#8a1c4a;--c5:#3f4650;--heat:#0b57b0}
@@ -79,10 +79,8 @@ rect{fill:var(--heat)}.h0{fill:var(--none-b);stroke:var(--line)}.h1{opacity:.1}.
 article{border-top:2px solid var(--line);margin-top:2rem;padding-top:.5rem}footer{color:var(--dim);font-size:.875rem;padding-top:1rem;padding-bottom:2rem}
 @media print{:root{--page:#fff;--card:#fff}body{font-size:10pt}.skip,.filter,.top-link{display:none}.card,.verdict{border-radius:0}.verdict,.judged div,tr{break-inside:avoid}figure,.requirements>li{break-inside:avoid}.requirements details[open]{break-inside:auto}.wide{overflow:visible}.wide table{min-width:0;width:100%;font-size:8pt}.chart{min-width:0}h2,h3{break-after:avoid}.first{display:block}a{color:inherit;text-decoration:none}}
 )css";
-}
 
-const char* page_script() {
-  return R"js(
+constexpr const char* kScript = R"js(
 'use strict';
 (function(){
   function reveal(){
@@ -107,6 +105,15 @@ const char* page_script() {
   });
 })();
 )js";
+
+}  // namespace
+
+const char* page_style() {
+  return kStyle;
+}
+
+const char* page_script() {
+  return kScript;
 }
 
 }  // namespace plumbline::reports
