@@ -150,18 +150,14 @@ Shape shape_of(const std::string& stage, const GoldenProbe& probe, const Specifi
   return {batch, positions, kind == "logits" ? s.vocab_size : s.hidden_size};
 }
 
-}  // namespace
-
-struct Golden::State {
-  File file;
-  Specification specification;
-  Json errors;  // manifest: float32_error
-  std::vector<GoldenProbe> probes;
-  std::uint32_t seed;
+struct ManifestEntry {
+  std::filesystem::path path;  // of the golden file, whose SHA-256 is the one that the manifest records
+  Json float32_error;
 };
 
-std::optional<Golden> Golden::open(const std::filesystem::path& directory,
-                                   const Specification& specification) {
+// Empty where the manifest lists no file for this specification.
+std::optional<ManifestEntry> find_in_manifest(const std::filesystem::path& directory,
+                                              const Specification& specification) {
   const auto manifest_path = directory / "manifest.json";
   const auto manifest = parse_json(read_text(manifest_path, kLargestManifest), manifest_path.string());
   const auto refuse = [&](const std::string& complaint) -> void {
@@ -189,60 +185,86 @@ std::optional<Golden> Golden::open(const std::filesystem::path& directory,
           fmt::format("{}: its SHA-256 is {}, {} records {}; restore the file, or record and accept it "
                       "anew with `./plumbline golden record`",
                       path.string(), actual, manifest_path.string(), entry["sha256"].dump()));
-    H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);  // our errors are one line
-    Golden golden;
-    golden.state_.reset(new State{File(path), specification, entry["float32_error"], {}, 0});
-    auto& state = *golden.state_;
-    const auto& file = state.file;
-    if (file.text_attribute("/", "format") != "plumbline-golden" ||
-        file.whole_attribute("/", "version") != 1 || file.whole_attribute("/", "scheme") != 1)
-      file.refuse("/", "expected format plumbline-golden, version 1, weight scheme 1");
-    if (file.text_attribute("/", "specification_sha256") != specification.sha256)
-      file.refuse("/",
-                  fmt::format("was recorded for another '{}': its specification file had a different SHA-256",
-                              specification.name));
-    const auto seed = file.whole_attribute("/", "seed");
-    if (seed < 0 || seed > UINT32_MAX)
-      file.refuse("/", fmt::format("seed is {}, expected 0 to {}", seed, UINT32_MAX));
-    state.seed = static_cast<std::uint32_t>(seed);
-    for (const auto& probe_name : file.children("/probes")) {
-      const auto root = "/probes/" + probe_name;
-      GoldenProbe probe;
-      probe.name = probe_name;
-      probe.tokens.ids = file.read(root + "/tokens", at::kLong, {kAny, kAny});
-      const auto lengths = file.read(root + "/lengths", at::kLong, {kAny});
-      const auto length = probe.tokens.ids.size(1);
-      if (lengths.size(0) != probe.tokens.ids.size(0) || (lengths < 1).any().item<bool>() ||
-          (lengths > length).any().item<bool>() || (probe.tokens.ids < 0).any().item<bool>() ||
-          (probe.tokens.ids >= specification.vocab_size).any().item<bool>())
-        file.refuse(root, "tokens or lengths are out of range");
-      probe.tokens.lengths.assign(lengths.data_ptr<std::int64_t>(),
-                                  lengths.data_ptr<std::int64_t>() + lengths.numel());
-      const auto padding = file.text_attribute(root, "padding");
-      if (padding != "none" && padding != "right" && padding != "left") file.refuse(root, "unknown padding");
-      probe.tokens.padding = padding == "right"  ? Padding::right
-                             : padding == "left" ? Padding::left
-                                                 : Padding::none;
-      probe.positions = file.read(root + "/positions", at::kLong, {kAny});
-      if ((probe.positions < 0).any().item<bool>() || (probe.positions >= length).any().item<bool>())
-        file.refuse(root + "/positions", fmt::format("expected 0 to {}", length - 1));
-      const auto stored = file.children(root + "/stages");
-      for (const auto& stage : stage_names(specification.num_hidden_layers))
-        if (std::find(stored.begin(), stored.end(), stage) != stored.end()) probe.stages.push_back(stage);
-      if (probe.stages.size() != stored.size())
-        file.refuse(root + "/stages", "holds a stage that this model does not have");
-      probe.has_cache = file.has(root + "/cache");
-      probe.has_decode = file.has(root + "/decode");
-      if (probe.stages.empty()) file.refuse(root + "/stages", "holds nothing to compare with");
-      state.probes.push_back(std::move(probe));
-    }
-    if (state.probes.empty()) file.refuse("/probes", "holds no probe");
-    std::stable_sort(state.probes.begin(), state.probes.end(), [](const auto& a, const auto& b) {
-      return a.tokens.ids.numel() < b.tokens.ids.numel();
-    });
-    return golden;
+    return ManifestEntry{path, entry["float32_error"]};
   }
   return std::nullopt;
+}
+
+// Returns the seed of the weights.
+std::uint32_t check_attributes(const File& file, const Specification& specification) {
+  if (file.text_attribute("/", "format") != "plumbline-golden" || file.whole_attribute("/", "version") != 1 ||
+      file.whole_attribute("/", "scheme") != 1)
+    file.refuse("/", "expected format plumbline-golden, version 1, weight scheme 1");
+  if (file.text_attribute("/", "specification_sha256") != specification.sha256)
+    file.refuse("/",
+                fmt::format("was recorded for another '{}': its specification file had a different SHA-256",
+                            specification.name));
+  const auto seed = file.whole_attribute("/", "seed");
+  if (seed < 0 || seed > UINT32_MAX)
+    file.refuse("/", fmt::format("seed is {}, expected 0 to {}", seed, UINT32_MAX));
+  return static_cast<std::uint32_t>(seed);
+}
+
+Tokens read_tokens(const File& file, const std::string& root, const Specification& specification) {
+  Tokens tokens;
+  tokens.ids = file.read(root + "/tokens", at::kLong, {kAny, kAny});
+  const auto lengths = file.read(root + "/lengths", at::kLong, {kAny});
+  if (lengths.size(0) != tokens.ids.size(0) || (lengths < 1).any().item<bool>() ||
+      (lengths > tokens.ids.size(1)).any().item<bool>() || (tokens.ids < 0).any().item<bool>() ||
+      (tokens.ids >= specification.vocab_size).any().item<bool>())
+    file.refuse(root, "tokens or lengths are out of range");
+  tokens.lengths.assign(lengths.data_ptr<std::int64_t>(), lengths.data_ptr<std::int64_t>() + lengths.numel());
+  const auto padding = file.text_attribute(root, "padding");
+  if (padding != "none" && padding != "right" && padding != "left") file.refuse(root, "unknown padding");
+  tokens.padding = padding == "right" ? Padding::right : padding == "left" ? Padding::left : Padding::none;
+  return tokens;
+}
+
+GoldenProbe read_probe(const File& file, const std::string& name, const Specification& specification) {
+  const auto root = "/probes/" + name;
+  GoldenProbe probe;
+  probe.name = name;
+  probe.tokens = read_tokens(file, root, specification);
+  const auto length = probe.tokens.ids.size(1);
+  probe.positions = file.read(root + "/positions", at::kLong, {kAny});
+  if ((probe.positions < 0).any().item<bool>() || (probe.positions >= length).any().item<bool>())
+    file.refuse(root + "/positions", fmt::format("expected 0 to {}", length - 1));
+  const auto stored = file.children(root + "/stages");
+  for (const auto& stage : stage_names(specification.num_hidden_layers))
+    if (std::find(stored.begin(), stored.end(), stage) != stored.end()) probe.stages.push_back(stage);
+  if (probe.stages.size() != stored.size())
+    file.refuse(root + "/stages", "holds a stage that this model does not have");
+  probe.has_cache = file.has(root + "/cache");
+  probe.has_decode = file.has(root + "/decode");
+  if (probe.stages.empty()) file.refuse(root + "/stages", "holds nothing to compare with");
+  return probe;
+}
+
+}  // namespace
+
+struct Golden::State {
+  File file;
+  Specification specification;
+  Json errors;  // manifest: float32_error
+  std::vector<GoldenProbe> probes;
+  std::uint32_t seed;
+};
+
+std::optional<Golden> Golden::open(const std::filesystem::path& directory,
+                                   const Specification& specification) {
+  const auto entry = find_in_manifest(directory, specification);
+  if (!entry) return std::nullopt;
+  H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);  // our errors are one line
+  Golden golden;
+  golden.state_.reset(new State{File(entry->path), specification, entry->float32_error, {}, 0});
+  auto& state = *golden.state_;
+  state.seed = check_attributes(state.file, specification);
+  for (const auto& name : state.file.children("/probes"))
+    state.probes.push_back(read_probe(state.file, name, specification));
+  if (state.probes.empty()) state.file.refuse("/probes", "holds no probe");
+  std::stable_sort(state.probes.begin(), state.probes.end(),
+                   [](const auto& a, const auto& b) { return a.tokens.ids.numel() < b.tokens.ids.numel(); });
+  return golden;
 }
 
 const std::vector<GoldenProbe>& Golden::probes() const {
