@@ -1,0 +1,42 @@
+// The files with weights of one checkpoint: safetensors, pickles, and shards with their index.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "harness/candidate/checkpoint_files.hpp"
+#include "harness/evidence/safetensors.hpp"
+
+namespace plumbline {
+
+constexpr const char* kSafetensorsIndex = "model.safetensors.index.json";
+constexpr const char* kPickleIndex = "pytorch_model.bin.index.json";
+
+// What accumulates while a checkpoint is read.
+struct CheckpointReading {
+  std::filesystem::path root;  // as the user gave it
+  std::string python, script_directory;
+  CheckpointFiles files;
+  std::map<std::string, std::string> hashes;  // of each file, by its name
+  std::uint64_t bytes_left = most_tensor_bytes();
+
+  std::string shown() const;
+  void add(SafetensorsFile read);
+};
+
+// A file, whatever its name says that it is. Errors: InputError.
+SafetensorsFile read_weights(const std::filesystem::path& path, CheckpointReading& reading);
+
+// What read_state_dict.py makes of `path`, a pickle or a folder, which consists of these files. Errors:
+// InputError, with what it said.
+SafetensorsFile read_in_child(const std::filesystem::path& path,
+                              const std::vector<std::filesystem::path>& parts, CheckpointReading& reading);
+
+// The shards that the index names, which have to hold what it says; `present`: the files with weights that
+// are there. Errors: InputError.
+void read_shards(const char* index_file, const std::vector<std::string>& present, CheckpointReading& reading);
+
+}  // namespace plumbline

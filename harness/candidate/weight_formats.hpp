@@ -1,0 +1,26 @@
+// What kind of file holds weights, told by its name and by how its content begins.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+
+namespace plumbline {
+
+// The first bytes of a file, as many as it has. Errors: InputError where it cannot be read.
+std::string first_bytes(const std::filesystem::path& path, std::uint64_t most);
+
+// By its content; by its name where the content is neither safetensors nor a pickle.
+bool is_safetensors(const std::filesystem::path& path);
+
+bool is_named_as_pickle(const std::string& name);
+
+// Whether the file is of a format that is not read. Errors of the second: InputError that says which, and
+// what to do.
+bool is_foreign(const std::filesystem::path& path);
+void refuse_foreign(const std::filesystem::path& path);
+
+// Refuses, before a process is started to read a pickle, what needs none to be refused. Errors: InputError.
+void require_pickle(const std::filesystem::path& path);
+
+}  // namespace plumbline
