@@ -3,136 +3,15 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <array>
 #include <optional>
 
 #include "harness/candidate/checkpoint_names.hpp"
+#include "harness/candidate/model_families.hpp"
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
 
 namespace plumbline {
 namespace {
-
-// A class of models: what it takes for a setting that config.json leaves out, as one does that it would save
-// as its default. Sizes are none of these: they are always written, and never guessed.
-struct Family {
-  const char* model_type;
-  const char* rotary;
-  Json defaults;  // under config.json's keys; a setting that the class does not have is what it always does
-};
-
-const Json kQueryHeads =
-    "num_attention_heads";  // in place of a number of key/value heads: as many as queries
-
-const std::vector<Family>& families() {
-  static const std::vector<Family> all = {{"llama",
-                                           "halves",
-                                           {{"hidden_act", "silu"},
-                                            {"rms_norm_eps", 1e-6},
-                                            {"rope_theta", 10000.0},
-                                            {"attention_bias", false},
-                                            {"mlp_bias", false},
-                                            {"attention_dropout", 0.0},
-                                            {"tie_word_embeddings", false},
-                                            {"num_key_value_heads", kQueryHeads},
-                                            {"max_position_embeddings", 2048}}},
-                                          {"mistral",
-                                           "halves",
-                                           {{"hidden_act", "silu"},
-                                            {"rms_norm_eps", 1e-6},
-                                            {"rope_theta", 10000.0},
-                                            {"attention_bias", false},
-                                            {"mlp_bias", false},
-                                            {"attention_dropout", 0.0},
-                                            {"tie_word_embeddings", false},
-                                            {"num_key_value_heads", 8},
-                                            {"sliding_window", 4096},
-                                            {"max_position_embeddings", 131072}}},
-                                          {"qwen2",
-                                           "halves",
-                                           {{"hidden_act", "silu"},
-                                            {"rms_norm_eps", 1e-6},
-                                            {"rope_theta", 10000.0},
-                                            {"attention_bias", true},
-                                            {"mlp_bias", false},
-                                            {"attention_dropout", 0.0},
-                                            {"tie_word_embeddings", false},
-                                            {"num_key_value_heads", 32},
-                                            {"use_sliding_window", false},
-                                            {"sliding_window", 4096},
-                                            {"max_position_embeddings", 32768}}},
-                                          {"minimind",
-                                           "halves",
-                                           {{"hidden_act", "silu"},
-                                            {"rms_norm_eps", 1e-5},
-                                            {"rope_theta", 1e6},
-                                            {"attention_bias", false},
-                                            {"mlp_bias", false},
-                                            {"dropout", 0.0},
-                                            {"tie_word_embeddings", true},
-                                            {"num_key_value_heads", 2},
-                                            {"max_position_embeddings", 32768}}}};
-  return all;
-}
-
-// MiniMind's first version is of the same model_type, and calls its settings as Meta does.
-const Family kFirstMiniMind{"minimind",
-                            "pairs",
-                            {{"hidden_act", "silu"},
-                             {"rms_norm_eps", 1e-5},
-                             {"rope_theta", 10000.0},
-                             {"attention_bias", false},
-                             {"mlp_bias", false},
-                             {"dropout", 0.0},
-                             {"tie_word_embeddings", true},
-                             {"max_position_embeddings", 8192}}};
-constexpr std::array<std::pair<const char*, const char*>, 7> kFirstNames{
-    {{"dim", "hidden_size"},
-     {"n_layers", "num_hidden_layers"},
-     {"n_heads", "num_attention_heads"},
-     {"n_kv_heads", "num_key_value_heads"},
-     {"hidden_dim", "intermediate_size"},
-     {"norm_eps", "rms_norm_eps"},
-     {"max_seq_len", "max_position_embeddings"}}};
-
-constexpr const char* kExperts = "a mixture of experts";
-constexpr const char* kNormsOfHeads = "norms of queries and keys";
-const std::map<std::string, const char*> kOtherArchitectures{
-    {"gpt2", "learned positions, LayerNorm, no gate in the feed-forward"},
-    {"gpt_bigcode", "learned positions, LayerNorm, no gate in the feed-forward"},
-    {"gpt_neo", "learned positions, LayerNorm, no gate in the feed-forward"},
-    {"gpt_neox", "LayerNorm, no gate in the feed-forward"},
-    {"gptj", "LayerNorm, no gate in the feed-forward"},
-    {"opt", "learned positions, LayerNorm, no gate in the feed-forward"},
-    {"bloom", "ALiBi, LayerNorm, no gate in the feed-forward"},
-    {"falcon", "LayerNorm, no gate in the feed-forward"},
-    {"phi", "LayerNorm, no gate in the feed-forward"},
-    {"bert", "an encoder, LayerNorm"},
-    {"t5", "an encoder and a decoder"},
-    {"gemma", "a scaled embedding, norms that add one to their weight"},
-    {"gemma2", "a scaled embedding, norms that add one to their weight, capped logits"},
-    {"gemma3_text", "a scaled embedding, norms that add one to their weight"},
-    {"phi3", "one matrix for queries, keys and values"},
-    {"olmo2", kNormsOfHeads},
-    {"qwen3", kNormsOfHeads},
-    {"mixtral", kExperts},
-    {"qwen2_moe", kExperts},
-    {"qwen3_moe", kExperts},
-    {"deepseek_v2", kExperts},
-    {"deepseek_v3", kExperts},
-    {"gpt_oss", kExperts},
-    {"minimind_moe", kExperts},
-    {"mamba", "a state space instead of attention"}};
-
-// quantization_config.quant_method, in words.
-const std::map<std::string, const char*> kQuantisations{{"bitsandbytes", "bitsandbytes"},
-                                                        {"gptq", "GPTQ"},
-                                                        {"awq", "AWQ"},
-                                                        {"fp8", "fp8, 8-bit floating point"},
-                                                        {"fbgemm_fp8", "fp8, 8-bit floating point"},
-                                                        {"hqq", "HQQ"},
-                                                        {"aqlm", "AQLM"},
-                                                        {"mxfp4", "MXFP4"}};
 
 class Config {
  public:
@@ -147,8 +26,8 @@ class Config {
     return found == nullptr || found->is_null() ? nullptr : found;
   }
 
-  // Takes config[key] over as `setting`, if it is there.
-  void take(const std::string& key, const std::string& setting, bool (Json::*is)() const noexcept,
+  // Reads config[key] as `setting`, if it is there.
+  void read(const std::string& key, const std::string& setting, bool (Json::*is)() const noexcept,
             const char* expected) {
     const auto* value = at(key);
     if (value == nullptr) return;
@@ -157,9 +36,9 @@ class Config {
           fmt::format("'{}' is {}, expected {}", key, printable(value->dump({.ascii = true}), 80), expected));
     settings[setting] = {*value, place(key)};
   }
-  void take_size(const std::string& key) { take_size(key, key); }
-  void take_size(const std::string& key, const std::string& setting) {
-    take(key, setting, &Json::is_integer, "a whole number");
+  void read_size(const std::string& key) { read_size(key, key); }
+  void read_size(const std::string& key, const std::string& setting) {
+    read(key, setting, &Json::is_integer, "a whole number");
     const auto found = settings.find(setting);
     if (found == settings.end()) return;
     const auto& value = found->second.value;
@@ -170,11 +49,11 @@ class Config {
   }
 
   // The same setting under another name.
-  void take_as(const char* key, const char* setting) {
+  void read_renamed(const char* key, const char* setting) {
     if (setting == std::string("rms_norm_eps"))
-      take(key, setting, &Json::is_number, "a number");
+      read(key, setting, &Json::is_number, "a number");
     else
-      take_size(key, setting);
+      read_size(key, setting);
   }
 
   std::optional<std::int64_t> size(const std::string& key) const {
@@ -193,8 +72,8 @@ class Config {
 };
 
 // rope_theta stands at the top (transformers 4) or in rope_parameters (5); scaling in rope_scaling or there.
-void take_rotary(Config& config) {
-  config.take("rope_theta", "rope_theta", &Json::is_number, "a number");
+void read_rotary(Config& config) {
+  config.read("rope_theta", "rope_theta", &Json::is_number, "a number");
   std::string type = "default";
   std::string where = "no scaling is configured";
   // Anything but the default decides, wherever it stands: what two places say differently is not taken as
@@ -236,8 +115,8 @@ void take_rotary(Config& config) {
 }
 
 // What the family takes for what config.json leaves out, with a sentence that says so.
-void take_defaults(const Family& family, const char* dropout_key, Config& config,
-                   std::vector<std::string>* notes) {
+void add_defaults(const Family& family, const char* dropout_key, Config& config,
+                  std::vector<std::string>* notes) {
   std::vector<std::string> keys, values;
   for (const auto& [key, usual] : family.defaults.items()) {
     const auto setting = key == dropout_key ? std::string("dropout") : key;
@@ -278,8 +157,8 @@ void refuse_quantised(const Config& config) {
   if (quantised == nullptr) return;
   const auto said = quantised->is_object() ? quantised->value("quant_method", Json()) : Json();
   const auto method = said.is_string() ? said.get<std::string>() : "by a method that it does not name";
-  const auto known = kQuantisations.find(method);
-  std::string words = known == kQuantisations.end() ? printable(method, 60) : known->second;
+  const auto* known = quantisation_in_words(method);
+  std::string words = known == nullptr ? printable(method, 60) : known;
   for (const auto* key : {"load_in_8bit", "load_in_4bit"})
     if (quantised->is_object() && quantised->value(key, Json()) == true)
       words += key == std::string("load_in_8bit") ? ", 8 bits" : ", 4 bits";
@@ -290,13 +169,13 @@ const Family& family_of(const std::string& model_type, const Config& config) {
   std::vector<std::string> known;
   for (const auto& family : families()) {
     if (family.model_type == model_type)
-      return model_type == "minimind" && config.at("dim") != nullptr ? kFirstMiniMind : family;
+      return model_type == "minimind" && config.at("dim") != nullptr ? first_minimind() : family;
     known.push_back(fmt::format("\"{}\"", family.model_type));
   }
-  const auto other = kOtherArchitectures.find(model_type);
+  const auto* other = other_architecture(model_type);
   const auto advice = fmt::format("Plumbline reads model types {}", fmt::join(known, ", "));
-  if (other != kOtherArchitectures.end())
-    config.refuse(fmt::format("'{}' is another architecture ({}): {}", model_type, other->second, advice));
+  if (other != nullptr)
+    config.refuse(fmt::format("'{}' is another architecture ({}): {}", model_type, other, advice));
   config.refuse(
       fmt::format("unknown architecture '{}': {}; of one of your own judge the code, through an adapter",
                   printable(model_type, 60), advice));
@@ -353,18 +232,18 @@ std::map<std::string, Setting> read_settings(const Json& said, const std::string
 
   for (const auto* key : {"vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads",
                           "num_key_value_heads", "intermediate_size", "max_position_embeddings", "head_dim"})
-    config.take_size(key);
-  config.take("hidden_act", "hidden_act", &Json::is_string, "a string");
-  config.take("rms_norm_eps", "rms_norm_eps", &Json::is_number, "a number");
-  config.take("attention_bias", "attention_bias", &Json::is_boolean, "true or false");
-  config.take("mlp_bias", "mlp_bias", &Json::is_boolean, "true or false");
-  config.take("tie_word_embeddings", "tie_word_embeddings", &Json::is_boolean, "true or false");
+    config.read_size(key);
+  config.read("hidden_act", "hidden_act", &Json::is_string, "a string");
+  config.read("rms_norm_eps", "rms_norm_eps", &Json::is_number, "a number");
+  config.read("attention_bias", "attention_bias", &Json::is_boolean, "true or false");
+  config.read("mlp_bias", "mlp_bias", &Json::is_boolean, "true or false");
+  config.read("tie_word_embeddings", "tie_word_embeddings", &Json::is_boolean, "true or false");
   const auto* dropout_key = family.defaults.contains("dropout") ? "dropout" : "attention_dropout";
-  config.take(dropout_key, "dropout", &Json::is_number, "a number");
-  if (&family == &kFirstMiniMind)
-    for (const auto& [theirs, ours] : kFirstNames) config.take_as(theirs, ours);
-  take_rotary(config);
-  take_defaults(family, dropout_key, config, notes);
+  config.read(dropout_key, "dropout", &Json::is_number, "a number");
+  if (&family == &first_minimind())
+    for (const auto& [theirs, ours] : kFirstMiniMindNames) config.read_renamed(theirs, ours);
+  read_rotary(config);
+  add_defaults(family, dropout_key, config, notes);
   refuse_window(family, config);
   refuse_impossible(config);
 
@@ -375,7 +254,7 @@ std::map<std::string, Setting> read_settings(const Json& said, const std::string
       settings.contains("num_attention_heads"))
     settings["head_dim"] = {*config.size("hidden_size") / *config.size("num_attention_heads"),
                             "hidden_size / num_attention_heads"};
-  const auto* wide = &family == &kFirstMiniMind ? "hidden_dim" : "intermediate_size";
+  const auto* wide = &family == &first_minimind() ? "hidden_dim" : "intermediate_size";
   if (model_type == "minimind" && !settings.contains("intermediate_size") && said.contains(wide) &&
       settings.contains("hidden_size"))
     settings["intermediate_size"] = {derived_intermediate_size(*config.size("hidden_size")),
