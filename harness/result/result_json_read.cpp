@@ -1,11 +1,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <limits>
 #include <set>
-#include <string_view>
 
+#include "harness/result/json_place.hpp"
 #include "harness/result/result.hpp"
+#include "harness/result/result_json_pictures.hpp"
 #include "harness/result/waivers.hpp"
 #include "harness/result/words.hpp"
 #include "harness/system/error.hpp"
@@ -15,79 +15,7 @@
 namespace plumbline::reports {
 namespace {
 
-// A value and where it stands: "out/result.json: requirements[3].verdict".
-struct Place {
-  const Json& value;
-  std::string where;
-
-  [[noreturn]] void refuse(const std::string& wrong) const {
-    throw InputError(where + " " + wrong +
-                     "; the document is damaged or was edited: run plumbline verify again");
-  }
-
-  Place at(const char* key) const {
-    const std::string name = (where.ends_with(": ") || where.empty() ? where : where + ".") + key;
-    if (!value.is_object()) refuse("is not an object");
-    const auto found = value.find(key);
-    if (found == nullptr) Place{value, name}.refuse("is missing");
-    return {*found, name};
-  }
-
-  void only(const std::set<std::string>& keys) const {
-    if (!value.is_object()) refuse("is not an object");
-    for (const auto& [key, ignored] : value.items()) {
-      if (!keys.contains(key)) refuse("has an unknown member " + visible(key, 60));
-    }
-  }
-
-  template <typename Use>
-  void each(Use use) const {
-    if (!value.is_array()) refuse("is not an array");
-    for (std::size_t i = 0; i < value.size(); ++i) use(Place{value[i], fmt::format("{}[{}]", where, i)});
-  }
-
-  std::string text() const {
-    if (!value.is_string()) refuse("is not a string");
-    return value.get<std::string>();
-  }
-
-  bool truth() const {
-    if (!value.is_boolean()) refuse("is neither true nor false");
-    return value.get<bool>();
-  }
-
-  template <typename Integer>
-  Integer integer(Integer least = 0) const {
-    const auto most = std::numeric_limits<Integer>::max();
-    const bool fits = value.is_unsigned() ? value.get<std::uint64_t>() <= static_cast<std::uint64_t>(most)
-                                          : value.is_integer();
-    if (!fits || (value.get<std::int64_t>() < static_cast<std::int64_t>(least) && !value.is_unsigned())) {
-      refuse(fmt::format("is {}, not a whole number from {} to {}", visible(value.dump(), 40), least, most));
-    }
-    return value.get<Integer>();
-  }
-
-  double number() const {
-    if (value.is_number()) return value.get<double>();
-    const double infinity = std::numeric_limits<double>::infinity();
-    if (value == "nan") return std::numeric_limits<double>::quiet_NaN();
-    if (value == "inf") return infinity;
-    if (value == "-inf") return -infinity;
-    refuse("is neither a number nor one of \"nan\", \"inf\", \"-inf\"");
-  }
-
-  double seconds() const {
-    const double read = number();
-    if (!(read >= 0)) refuse(fmt::format("is {}, which is no duration", read));
-    return read;
-  }
-
-  std::optional<double> optional_number() const {
-    return value.is_null() ? std::nullopt : std::optional<double>(number());
-  }
-};
-
-Verdict verdict_at(const Place& place) {
+Verdict verdict_at(const JsonPlace& place) {
   const std::string name = place.text();
   for (const Verdict verdict :
        {Verdict::pass, Verdict::fail, Verdict::error, Verdict::not_assessed, Verdict::not_applicable}) {
@@ -97,7 +25,7 @@ Verdict verdict_at(const Place& place) {
                            visible(name, 40)));
 }
 
-Level level_at(const Place& place) {
+Level level_at(const JsonPlace& place) {
   const std::string name = place.text();
   if (name != "must" && name != "should")
     place.refuse(fmt::format("is \"{}\", not must or should", visible(name, 40)));
@@ -105,25 +33,25 @@ Level level_at(const Place& place) {
 }
 
 // What version 2 of the format added.
-void read_additions(const Place& place, Header& header) {
-  if (const Place shard = place.at("shard"); !shard.value.is_null()) {
+void read_additions(const JsonPlace& place, Header& header) {
+  if (const JsonPlace shard = place.at("shard"); !shard.value.is_null()) {
     shard.only({"index", "of"});
     header.shard = {shard.at("index").integer<int>(1), shard.at("of").integer<int>(1)};
     if (header.shard->index > header.shard->of)
       shard.refuse(fmt::format("is {} of {}", header.shard->index, header.shard->of));
   }
-  place.at("waivers").each([&](const Place& entry) {
+  place.at("waivers").each([&](const JsonPlace& entry) {
     entry.only({"requirement", "reason", "who", "expires"});
     header.waivers.push_back({entry.at("requirement").text(), entry.at("reason").text(),
                               entry.at("who").text(), entry.at("expires").text()});
   });
-  if (const Place commit = place.at("commit"); !commit.value.is_null()) {
+  if (const JsonPlace commit = place.at("commit"); !commit.value.is_null()) {
     commit.only({"id", "clean"});
     header.commit = {commit.at("id").text(), commit.at("clean").truth()};
   }
 }
 
-Header header_at(const Place& place, int version) {
+Header header_at(const JsonPlace& place, int version) {
   std::set<std::string> keys = {"plumbline_version",
                                 "specification",
                                 "specification_sha256",
@@ -149,18 +77,18 @@ Header header_at(const Place& place, int version) {
   header.candidate = place.at("candidate").text();
   header.candidate_kind = place.at("candidate_kind").text();
   header.candidate_sha256 = place.at("candidate_sha256").text();
-  if (const Place baseline = place.at("baseline"); !baseline.value.is_null()) {
+  if (const JsonPlace baseline = place.at("baseline"); !baseline.value.is_null()) {
     baseline.only({"name", "kind", "sha256", "alone"});
     header.baseline = {baseline.at("name").text(), baseline.at("kind").text(), baseline.at("sha256").text()};
     if (baseline.value.contains("alone"))
-      baseline.at("alone").each([&](const Place& one) { header.baseline->alone.push_back(one.text()); });
+      baseline.at("alone").each([&](const JsonPlace& one) { header.baseline->alone.push_back(one.text()); });
   }
-  place.at("notes").each([&](const Place& note) { header.notes.push_back(note.text()); });
+  place.at("notes").each([&](const JsonPlace& note) { header.notes.push_back(note.text()); });
   header.device = place.at("device").text();
   header.dtype = place.at("dtype").text();
   header.threads = place.at("threads").integer<int>();
   header.seed = place.at("seed").integer<std::uint32_t>();
-  place.at("versions").each([&](const Place& entry) {
+  place.at("versions").each([&](const JsonPlace& entry) {
     entry.only({"name", "version"});
     header.versions.emplace_back(entry.at("name").text(), entry.at("version").text());
   });
@@ -181,14 +109,14 @@ struct Document {
   bool of_two;  // of two candidates
 };
 
-Form form_at(const Place& place) {
+Form form_at(const JsonPlace& place) {
   const auto found = form_of(place.text());
   if (!found) place.refuse("is no form of a check that this program knows");
   return *found;
 }
 
 // Before version 3 a check had no form, and its sentence is what there is.
-void read_form(const Place& place, Check& check, int version) {
+void read_form(const JsonPlace& place, Check& check, int version) {
   if (version < 3) {
     check.form = Form::recorded;
     check.note = place.at("sentence").text();
@@ -199,7 +127,7 @@ void read_form(const Place& place, Check& check, int version) {
   check.beyond = place.at("beyond").integer<std::int64_t>();
 }
 
-Check check_at(const Place& place, const Document& document) {
+Check check_at(const JsonPlace& place, const Document& document) {
   std::set<std::string> keys = {"within",           "what",        "expected",         "actual",
                                 "sentence",         "elements",    "worst_difference", "tolerance",
                                 "tolerance_reason", "worst_index", "identical"};
@@ -216,15 +144,15 @@ Check check_at(const Place& place, const Document& document) {
   check.worst_difference = place.at("worst_difference").optional_number();
   check.tolerance = place.at("tolerance").optional_number();
   check.tolerance_reason = place.at("tolerance_reason").text();
-  place.at("worst_index").each([&](const Place& index) {
+  place.at("worst_index").each([&](const JsonPlace& index) {
     check.worst_index.push_back(index.integer<std::int64_t>());
   });
-  if (const Place identical = place.at("identical"); !identical.value.is_null())
+  if (const JsonPlace identical = place.at("identical"); !identical.value.is_null())
     check.identical = identical.truth();
   return check;
 }
 
-Requirement requirement_at(const Place& place, const Document& document) {
+Requirement requirement_at(const JsonPlace& place, const Document& document) {
   place.only(
       {"id", "chapter", "statement", "level", "source", "verdict", "reason", "finding", "seconds", "checks"});
   Requirement requirement;
@@ -238,7 +166,7 @@ Requirement requirement_at(const Place& place, const Document& document) {
   requirement.finding = place.at("finding").text();
   requirement.seconds = place.at("seconds").seconds();
   place.at("checks").each(
-      [&](const Place& check) { requirement.checks.push_back(check_at(check, document)); });
+      [&](const JsonPlace& check) { requirement.checks.push_back(check_at(check, document)); });
   if (const std::string why = inconsistency(requirement); !why.empty()) {
     place.refuse(fmt::format("({}) has the verdict {}, but {}", visible(requirement.id, 40),
                              to_string(requirement.verdict), why));
@@ -246,25 +174,25 @@ Requirement requirement_at(const Place& place, const Document& document) {
   return requirement;
 }
 
-Localisation localisation_at(const Place& place, const Document& document) {
+Localisation localisation_at(const JsonPlace& place, const Document& document) {
   place.only({"mode", "first_divergent", "first_locally_wrong", "conclusion", "stages", "situations"});
   Localisation localisation;
   localisation.mode = place.at("mode").text();
   localisation.conclusion = place.at("conclusion").text();
-  const auto optional_check = [&](const Place& check) {
+  const auto optional_check = [&](const JsonPlace& check) {
     return check.value.is_null() ? std::nullopt : std::optional<Check>(check_at(check, document));
   };
-  place.at("stages").each([&](const Place& entry) {
+  place.at("stages").each([&](const JsonPlace& entry) {
     entry.only({"stage", "inherited", "local"});
     localisation.stages.push_back(
         {entry.at("stage").text(), optional_check(entry.at("inherited")), optional_check(entry.at("local"))});
   });
-  place.at("situations").each([&](const Place& entry) {
+  place.at("situations").each([&](const JsonPlace& entry) {
     entry.only({"name", "check"});
     localisation.situations.push_back({entry.at("name").text(), check_at(entry.at("check"), document)});
   });
   const auto agree = [&](const char* key, const StageErrors* stage) {
-    const Place said = place.at(key);
+    const JsonPlace said = place.at(key);
     if (said.value != (stage == nullptr ? Json() : Json(stage->stage)))
       said.refuse(fmt::format("is {}, but the stages make it {}",
                               visible(said.value.dump({.ascii = true}), 60),
@@ -275,16 +203,16 @@ Localisation localisation_at(const Place& place, const Document& document) {
   return localisation;
 }
 
-Diagnosis diagnosis_at(const Place& place) {
+Diagnosis diagnosis_at(const JsonPlace& place) {
   place.only({"observations", "differing", "conclusion", "explanations", "undecided", "advice"});
   Diagnosis diagnosis;
   diagnosis.observations = place.at("observations").integer<std::int64_t>();
   diagnosis.differing = place.at("differing").integer<std::int64_t>();
   diagnosis.conclusion = place.at("conclusion").text();
-  place.at("explanations").each([&](const Place& entry) {
+  place.at("explanations").each([&](const JsonPlace& entry) {
     entry.only({"defects", "explained", "contradicted", "residual", "complete"});
     Explanation one;
-    entry.at("defects").each([&](const Place& name) { one.defects.push_back(name.text()); });
+    entry.at("defects").each([&](const JsonPlace& name) { one.defects.push_back(name.text()); });
     one.explained = entry.at("explained").integer<std::int64_t>();
     one.contradicted = entry.at("contradicted").integer<std::int64_t>();
     one.residual = entry.at("residual").number();
@@ -294,98 +222,17 @@ Diagnosis diagnosis_at(const Place& place) {
           .refuse(fmt::format("is not what the numbers beside it make of it, {}", one.complete));
     diagnosis.explanations.push_back(std::move(one));
   });
-  place.at("undecided").each([&](const Place& name) { diagnosis.undecided.push_back(name.text()); });
-  place.at("advice").each([&](const Place& entry) {
+  place.at("undecided").each([&](const JsonPlace& name) { diagnosis.undecided.push_back(name.text()); });
+  place.at("advice").each([&](const JsonPlace& entry) {
     entry.only({"defect", "en", "zh"});
     diagnosis.advice.push_back({entry.at("defect").text(), entry.at("en").text(), entry.at("zh").text()});
   });
   return diagnosis;
 }
 
-// At most `most` of what `read` makes of each entry.
-template <typename Item, typename Read>
-std::vector<Item> list_at(const Place& place, std::size_t most, Read read) {
-  std::vector<Item> items;
-  place.each([&](const Place& entry) {
-    if (items.size() == most) place.refuse(fmt::format("has more than {} entries", most));
-    items.push_back(read(entry));
-  });
-  return items;
-}
-
-std::vector<double> numbers_at(const Place& place, std::size_t most) {
-  return list_at<double>(place, most, [](const Place& entry) { return entry.number(); });
-}
-
-std::vector<std::string> names_at(const Place& place) {
-  return list_at<std::string>(place, most_rows, [](const Place& entry) { return entry.text(); });
-}
-
-Series series_at(const Place& place) {
-  place.only({"name", "x", "y", "low", "high"});
-  Series series{place.at("name").text(),
-                numbers_at(place.at("x"), most_points),
-                numbers_at(place.at("y"), most_points),
-                {},
-                {}};
-  if (place.value.contains("low") || place.value.contains("high")) {
-    series.low = numbers_at(place.at("low"), most_points);
-    series.high = numbers_at(place.at("high"), most_points);
-  }
-  const auto fits = [&](const std::vector<double>& values) {
-    return values.empty() || values.size() == series.x.size();
-  };
-  if (series.y.size() != series.x.size() || !fits(series.low) || !fits(series.high))
-    place.refuse("does not have as many numbers of each kind");
-  return series;
-}
-
-Plot plot_at(const Place& place) {
-  place.only({"requirement", "title", "x_name", "y_name", "log_x", "log_y", "series", "bounds"});
-  return {place.at("requirement").text(),
-          place.at("title").text(),
-          place.at("x_name").text(),
-          place.at("y_name").text(),
-          place.at("log_x").truth(),
-          place.at("log_y").truth(),
-          list_at<Series>(place.at("series"), most_series, series_at),
-          list_at<std::pair<std::string, double>>(place.at("bounds"), most_series, [](const Place& bound) {
-            bound.only({"name", "value"});
-            return std::pair(bound.at("name").text(), bound.at("value").number());
-          })};
-}
-
-Matrix matrix_at(const Place& place) {
-  place.only({"requirement", "title", "rows", "columns", "values", "value_name"});
-  Matrix matrix{place.at("requirement").text(),
-                place.at("title").text(),
-                names_at(place.at("rows")),
-                names_at(place.at("columns")),
-                list_at<std::vector<double>>(place.at("values"), most_rows,
-                                             [](const Place& row) { return numbers_at(row, most_rows); }),
-                place.at("value_name").text()};
-  bool fits = matrix.values.size() == matrix.rows.size();
-  for (const auto& row : matrix.values) fits = fits && row.size() == matrix.columns.size();
-  if (!fits) place.at("values").refuse("does not have a number for each row and column");
-  return matrix;
-}
-
-// Of requirements that the document has.
-template <typename Picture, typename Read>
-std::vector<Picture> pictures_at(const Place& root, const char* key, const std::set<std::string>& ids,
-                                 Read read) {
-  if (!root.value.contains(key)) return {};
-  return list_at<Picture>(root.at(key), most_pictures, [&](const Place& entry) {
-    Picture picture = read(entry);
-    if (!picture.requirement.empty() && !ids.contains(picture.requirement))
-      entry.at("requirement").refuse("is not among the requirements");
-    return picture;
-  });
-}
-
 // The counts, the status and the sentence follow from the requirements: the sentence is said anew, so that no
 // document can say one thing and count another.
-Footer footer_at(const Place& place, const Result& result, int version) {
+Footer footer_at(const JsonPlace& place, const Result& result, int version) {
   std::set<std::string> keys = {"passed",       "failed",         "errors",
                                 "not_assessed", "not_applicable", "elements_compared",
                                 "status",       "verdict",        "seconds"};
@@ -411,12 +258,12 @@ Footer footer_at(const Place& place, const Result& result, int version) {
 }
 
 // The version of the format.
-int check_format(const Place& root) {
+int check_format(const JsonPlace& root) {
   if (!root.value.is_object() || root.value.value("format", Json()) != "plumbline-result") {
     throw InputError(root.where +
                      "this is no Plumbline result: expected an object with \"format\": \"plumbline-result\"");
   }
-  const Place version = root.at("version");
+  const JsonPlace version = root.at("version");
   if (version.value != 1 && version.value != 2 && version.value != 3) {
     throw InputError(
         fmt::format("{} is {}, but this program knows versions 1 to 3 only; use the Plumbline that wrote it",
@@ -437,20 +284,20 @@ int check_format(const Place& root) {
 
 Result from_json(const std::string& text, const std::string& path) {
   const Json document = parse_json(text, path);
-  const Place root{document, visible(path) + ": "};
+  const JsonPlace root{document, visible(path) + ": "};
   const int version = check_format(root);
   Result result;
   result.header = header_at(root.at("header"), version);
   const Document read{version, result.header.baseline.has_value()};
   std::set<int> chapters;
-  root.at("chapters").each([&](const Place& entry) {
+  root.at("chapters").each([&](const JsonPlace& entry) {
     entry.only({"number", "title"});
     result.chapters.push_back({entry.at("number").integer<int>(), entry.at("title").text()});
     if (!chapters.insert(result.chapters.back().number).second)
       entry.refuse("has the number of another chapter");
   });
   std::set<std::string> ids;
-  root.at("requirements").each([&](const Place& entry) {
+  root.at("requirements").each([&](const JsonPlace& entry) {
     result.requirements.push_back(requirement_at(entry, read));
     const Requirement& requirement = result.requirements.back();
     if (requirement.id.empty()) entry.at("id").refuse("is empty");
@@ -459,12 +306,12 @@ Result from_json(const std::string& text, const std::string& path) {
   });
   if (const std::string why = fault_of(result.header.waivers, ids); !why.empty())
     root.at("header").at("waivers").refuse(why);
-  if (const Place place = root.at("localisation"); !place.value.is_null())
+  if (const JsonPlace place = root.at("localisation"); !place.value.is_null())
     result.localisation = localisation_at(place, read);
   if (document.contains("diagnosis") && !document["diagnosis"].is_null())
     result.diagnosis = diagnosis_at(root.at("diagnosis"));
-  result.plots = pictures_at<Plot>(root, "plots", ids, plot_at);
-  result.matrices = pictures_at<Matrix>(root, "matrices", ids, matrix_at);
+  result.plots = plots_of(root, ids);
+  result.matrices = matrices_of(root, ids);
   result.footer = footer_at(root.at("footer"), result, version);
   return result;
 }
