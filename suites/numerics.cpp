@@ -42,7 +42,8 @@ void require_exact_yardstick(Subject& subject) {
     const auto check =
         compare(fmt::format("Plumbline's own float64 logits of probe {}", probe.name), actual, expected,
                 Tolerance::absolute(1e-11 * largest(expected), "float64 rounding, with room"));
-    if (!check.within) throw std::runtime_error(reports::sentence_of(check) + ": nothing can be judged by them");
+    if (!check.within)
+      throw std::runtime_error(reports::sentence_of(check) + ": nothing can be judged by them");
   }
 }
 

@@ -252,9 +252,9 @@ class Everything(Pairs):
         self.differ_from_the_reference(DEFECTS[1::8])
 
     def test_edits_differ_from_the_recording_where_they_are(self):
-        for dtype, edits in (("f32", live.EDITS[::3]), ("bf16", live.BFLOAT16_EDITS)):
+        for dtype, some in (("f32", live.EDITS[::3]), ("bf16", live.BFLOAT16_EDITS)):
             before = self.recorded(self.model(f"plain-{dtype}"), "--dtype", dtype)
-            for edit in edits:
+            for edit in some:
                 if edit.refused:
                     continue
                 with self.subTest(edit.name):
