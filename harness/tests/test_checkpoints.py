@@ -16,7 +16,7 @@ import safetensors.torch
 import torch
 import transformers
 
-import test_checkpoint_shapes as shapes
+import checkpoint_cases as shapes
 
 HERE = pathlib.Path(__file__).resolve().parent
 

@@ -20,7 +20,7 @@ PROGRAM = None
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
-class CommandLine(unittest.TestCase):
+class Program(unittest.TestCase):
     def setUp(self):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
@@ -39,6 +39,8 @@ class CommandLine(unittest.TestCase):
             self.assertIn(word, run.stderr)
         self.assertEqual(os.listdir(self.root), [], "something was written")
 
+
+class CommandLine(Program):
     def test_usage_errors_are_one_line_and_status_2(self):
         self.refused(words=["plumbline --help"])
         self.refused("judge", words=["judge"])
@@ -229,6 +231,8 @@ class CommandLine(unittest.TestCase):
         self.assertEqual(run.returncode, 2)
         self.assertIn("cuda:97", run.stderr)
 
+
+class Documents(Program):
     def test_documents_are_written_whole_and_agree(self):
         run = self.run_program("verify", "--spec", "tiny", "--out", self.out)
         self.assertEqual(run.returncode, 0, run.stdout + run.stderr)

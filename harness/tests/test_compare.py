@@ -16,7 +16,7 @@ import sys
 import time
 import unittest
 
-import test_live as live
+import live_cases as live
 import edits  # on the path since then
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -114,7 +114,7 @@ class Comparisons(Pairs):
         self.assertIn("before.h5 is a recording, of which nothing is run", reasons["SAME-14"])
         self.compared(before, before, 0)
         shutil.rmtree(self.root / "plain")
-        for edit in [edit for edit in live.EDITS if edit.name in ("mask-none-in-training", "mask-off-by-one")]:
+        for edit in [edit for edit in edits.EDITS if edit.name in ("mask-none-in-training", "mask-off-by-one")]:
             with self.subTest(edit.name):
                 result, printed = self.compared(before, self.model(edit.name, edit.change), 1)
                 self.assertEqual(result["localisation"]["first_locally_wrong"], edit.stage)
@@ -235,7 +235,7 @@ class Everything(Pairs):
         """Nothing but logits to see: blocks are silenced one by one in both."""
         text = (live.MODELS / "plain_adapter.py").read_text()
         self.assertEqual(text.count("        stages={"), 1)
-        edit = next(edit for edit in live.EDITS if edit.stage == "layers.0.gated")
+        edit = next(edit for edit in edits.EDITS if edit.stage == "layers.0.gated")
         adapters = [self.model("one"), self.model("other", edit.change)]
         for adapter in adapters:
             adapter.write_text(text.replace("        stages={", "        stages={} and {"))
@@ -252,7 +252,7 @@ class Everything(Pairs):
         self.differ_from_the_reference(DEFECTS[1::8])
 
     def test_edits_differ_from_the_recording_where_they_are(self):
-        for dtype, some in (("f32", live.EDITS[::3]), ("bf16", live.BFLOAT16_EDITS)):
+        for dtype, some in (("f32", edits.EDITS[::3]), ("bf16", edits.BFLOAT16_EDITS)):
             before = self.recorded(self.model(f"plain-{dtype}"), "--dtype", dtype)
             for edit in some:
                 if edit.refused:

@@ -17,7 +17,7 @@ import unittest
 import h5py
 import numpy as np
 
-import test_live as live
+import live_cases as live
 
 HERE = pathlib.Path(__file__).resolve().parent
 

