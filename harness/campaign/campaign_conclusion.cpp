@@ -43,8 +43,8 @@ Json reasons_of(const Json& settings, const char* list) {
 }
 
 // What is concluded is measured by this: fixtures/campaign.json.
-struct Rules {
-  explicit Rules(const Json& given)
+struct Criteria {
+  explicit Criteria(const Json& given)
       : settings(given),
         stated(reasons_of(given, "near")),
         by_chance(reasons_of(given, "by_chance")),
@@ -59,9 +59,9 @@ struct Rules {
 
 // {"run", "requirement", KEY} of a requirement that is nearer than it should be, with the reason if one is
 // stated.
-Json with_reason(Json entry, const Json& run, const Rules& rules) {
+Json with_reason(Json entry, const Json& run, const Criteria& criteria) {
   const auto candidate = run["candidate"].get<std::string>();
-  if (rules.stated.contains(candidate)) entry["reason"] = rules.stated[candidate];
+  if (criteria.stated.contains(candidate)) entry["reason"] = criteria.stated[candidate];
   return entry;
 }
 
@@ -88,7 +88,7 @@ bool is_false_alarm(const Json& run) {
   return run["passed"].empty() || (status != 0 && !(status == 3 && run["failed"].empty()));
 }
 
-void add_variant(const Json& run, const Rules& rules, Variants& variants) {
+void add_variant(const Json& run, const Criteria& criteria, Variants& variants) {
   const auto name = name_of(run);
   ++(run["full_size"].get<bool>() ? variants.full_size : variants.small);
   if (is_false_alarm(run)) {
@@ -96,12 +96,12 @@ void add_variant(const Json& run, const Rules& rules, Variants& variants) {
     for (const auto& one : run["failed"]) failed.push_back(one["id"]);
     variants.false_alarms.push_back({{"run", name}, {"status", run["status"]}, {"failed", failed}});
   }
-  const auto nearest = nearest_to_tolerance(run, rules.by_chance);
+  const auto nearest = nearest_to_tolerance(run, criteria.by_chance);
   if (nearest.is_null()) return;
   const Json entry{{"run", name}, {"requirement", nearest["id"]}, {"share", nearest["share"]}};
   if (variants.nearest.is_null() || is_less(variants.nearest, entry, "share")) variants.nearest = entry;
-  if (entry["share"].get<double>() * rules.settings.at("variant_margin").get<double>() > 1)
-    variants.above_margin.push_back(with_reason(entry, run, rules));
+  if (entry["share"].get<double>() * criteria.settings.at("variant_margin").get<double>() > 1)
+    variants.above_margin.push_back(with_reason(entry, run, criteria));
 }
 
 // What defects did.
@@ -117,16 +117,16 @@ struct Defects {
   std::map<std::string, std::set<std::string>> seen_by;  // defect -> requirements that decide
 };
 
-void add_detection(const Json& run, const Rules& rules, Defects& defects) {
+void add_detection(const Json& run, const Criteria& criteria, Defects& defects) {
   const auto one = strongest(run);
   if (one.is_null() || one["margin"].is_null()) return;
   const Json entry{{"run", name_of(run)}, {"requirement", one["id"]}, {"margin", one["margin"]}};
   if (defects.weakest.is_null() || is_less(entry, defects.weakest, "margin")) defects.weakest = entry;
-  if (entry["margin"].get<double>() < rules.settings.at("detection_margin").get<double>())
-    defects.below_margin.push_back(with_reason(entry, run, rules));
+  if (entry["margin"].get<double>() < criteria.settings.at("detection_margin").get<double>())
+    defects.below_margin.push_back(with_reason(entry, run, criteria));
 }
 
-void add_requirements(const Json& run, const Rules& rules, Defects& defects) {
+void add_requirements(const Json& run, const Criteria& criteria, Defects& defects) {
   const auto candidate = run["candidate"].get<std::string>();
   for (const auto* list : {"failed", "passed"})
     for (const auto& one : run[list]) defects.judged.insert(one["id"].get<std::string>());
@@ -135,7 +135,7 @@ void add_requirements(const Json& run, const Rules& rules, Defects& defects) {
     const auto id = one["id"].get<std::string>();
     defects.failed.insert(id);
     if (one["decides"].get<bool>()) defects.seen_by[candidate].insert(id);
-    narrow_suite_sees = narrow_suite_sees || rules.narrow.contains(id);
+    narrow_suite_sees = narrow_suite_sees || criteria.narrow.contains(id);
   }
   defects.seen_by_narrow_suite += narrow_suite_sees ? 1 : 0;
 }
@@ -151,23 +151,23 @@ void add_diagnosis(const Json& run, Defects& defects) {
     defects.not_named.push_back({{"run", name_of(run)}, {"conclusion", run["diagnosis"]["conclusion"]}});
 }
 
-void add_defect(const Json& run, const Rules& rules, Defects& defects) {
+void add_defect(const Json& run, const Criteria& criteria, Defects& defects) {
   const bool full_size = run["full_size"].get<bool>();
   ++(full_size ? defects.full_size : defects.small);
   const bool seen = run["decides"].get<bool>() ? run["status"] == 1 : !run["failed"].empty();
   if (!seen) defects.survivors.push_back({{"run", name_of(run)}, {"status", run["status"]}});
-  add_detection(run, rules, defects);
+  add_detection(run, criteria, defects);
   if (full_size) return;
-  add_requirements(run, rules, defects);
+  add_requirements(run, criteria, defects);
   add_diagnosis(run, defects);
 }
 
-Json requirements_not_failed(const Defects& defects, const Rules& rules) {
+Json requirements_not_failed(const Defects& defects, const Criteria& criteria) {
   Json not_failed = Json::array();
   for (const auto& id : defects.judged) {
     if (defects.failed.contains(id)) continue;
     Json entry{{"requirement", id}};
-    if (rules.not_failed_by_defects.contains(id)) entry["reason"] = rules.not_failed_by_defects[id];
+    if (criteria.not_failed_by_defects.contains(id)) entry["reason"] = criteria.not_failed_by_defects[id];
     not_failed.push_back(entry);
   }
   return not_failed;
@@ -196,17 +196,17 @@ Json nearest_to_tolerance(const Json& run, const Json& by_chance) {
 }
 
 void conclude_campaign(Json& document, const Json& settings) {
-  const Rules rules(settings);
+  const Criteria criteria(settings);
   Variants variants;
   Defects defects;
   for (const auto& run : document["runs"])
     if (is_of_defect(run))
-      add_defect(run, rules, defects);
+      add_defect(run, criteria, defects);
     else
-      add_variant(run, rules, variants);
+      add_variant(run, criteria, variants);
   const auto unusable = unusable_requirements(document["runs"]);
   const auto not_failed =
-      document.value("complete", false) ? requirements_not_failed(defects, rules) : Json::array();
+      document.value("complete", false) ? requirements_not_failed(defects, criteria) : Json::array();
   const bool holds = defects.survivors.empty() && variants.false_alarms.empty() && unusable.empty() &&
                      all_have_reasons(defects.below_margin) && all_have_reasons(variants.above_margin) &&
                      all_have_reasons(not_failed);
@@ -231,7 +231,7 @@ void conclude_campaign(Json& document, const Json& settings) {
                             {"not_named", defects.not_named},
                             {"not_failed_by_any", not_failed},
                             {"seen_by_one_alone", seen_by_one_alone(defects)},
-                            {"by_chance", rules.by_chance},
+                            {"by_chance", criteria.by_chance},
                             {"detection_margin", settings.at("detection_margin")},
                             {"variant_margin", settings.at("variant_margin")}};
 }

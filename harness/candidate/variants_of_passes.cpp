@@ -311,10 +311,10 @@ class Checkpointed : public Arranged {
 
  private:
   at::Tensor pass(const Tokens& tokens, const PassOptions& options, const Weights& weights,
-                  const std::function<at::Tensor(const std::string&, const at::Tensor&)>& go_on) const {
-    Formulas formulas;
-    formulas.go_on = go_on;
-    return Model(specification_, weights, formulas).forward(tokens, options);
+                  const Replacement& replace) const {
+    auto replacing = options;
+    replacing.replace = replace;
+    return Model(specification_, weights).forward(tokens, replacing);
   }
   Specification specification_;
 };

@@ -13,22 +13,21 @@ namespace plumbline {
 Hypothesis make_hypothesis(Subject& about, const Names& names, const Weights& weights, const Stages* shown) {
   auto departed = names.empty() ? Departed{about.specification(), {}}
                                 : depart(about.specification(), fmt::format("{}", fmt::join(names, "+")));
-  if (shown != nullptr) {
-    const auto go_on = [shown](const std::string& stage, const at::Tensor& value) {
+  Replacement replacement;
+  if (shown != nullptr)
+    replacement = [shown](const std::string& stage, const at::Tensor& value) {
       const auto found = shown->find(stage);
       return found == shown->end() || found->second.sizes() != value.sizes()
                  ? value
                  : found->second.to(value.options());
     };
-    departed.formulas.go_on = go_on;
-    for (auto& rules : departed.local) rules.formulas.go_on = go_on;
-  }
   const auto& any = weights.begin()->second;
   Hypothesis made;
   made.candidate = make_reference("hypothesis", std::move(departed), any.scalar_type(), any.device());
   made.subject = std::make_unique<Subject>(*made.candidate, about.specification(), std::nullopt,
                                            about.fixtures(), about.recorder());
   made.subject->use_weights(weights);
+  made.subject->replace_stages(std::move(replacement));
   return made;
 }
 

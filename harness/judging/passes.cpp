@@ -32,6 +32,7 @@ Stages observe(Subject& subject, const Tokens& tokens, PassOptions options) {
   options.observe = [&](const std::string& stage, const at::Tensor& value) {
     stages[stage] = value.to(at::kCPU).clone();
   };
+  options.replace = subject.replacement();
   subject.running().forward(tokens, options);
   return stages;
 }
@@ -90,6 +91,7 @@ Stages observe_cached(Subject& subject, const Tokens& tokens, const std::vector<
                                     kind == "scores" ? -std::numeric_limits<double>::infinity() : 0.0);
       pieces[stage].push_back(piece);
     };
+    options.replace = subject.replacement();
     decoding.extend(chunk, options);
   });
   Stages stages;

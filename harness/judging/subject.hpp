@@ -48,6 +48,9 @@ class Subject {
   const std::set<std::string>& lacking() const { return lacking_; }
   // Loads these from now on, by canonical name.
   void use_weights(Weights weights);
+  // What observed passes of a reference go on with after a stage; empty: with what they compute there.
+  void replace_stages(Replacement replacement) { replacement_ = std::move(replacement); }
+  const Replacement& replacement() const { return replacement_; }
   // Measures rounding on a reference with these weights: the candidate's own do not fit the specification.
   void measure_rounding_on(Weights weights);
   bool measures_elsewhere() const { return elsewhere_.has_value(); }
@@ -75,6 +78,7 @@ class Subject {
   std::set<std::string> capabilities_, lacking_;
   std::optional<Weights> weights_, elsewhere_;
   bool loaded_ = false;
+  Replacement replacement_;
   std::unique_ptr<Model> exact_, rounded_;
   std::optional<Weights> exact_weights_;
   struct Noise {

@@ -1,6 +1,6 @@
-// Every formula of the model, and the one table through which the model reads them.
+// Every formula of the model, and the tables through which the model reads them.
 //
-// A departure from the specification (harness/model/departures/departures.hpp) replaces an entry of the table
+// A departure from the specification (harness/model/departures/departures.hpp) replaces an entry of a table
 // or a number of the specification; the model itself has no conditions for it.
 //
 // Shapes: B batch, T queries, S keys, D hidden size, H query heads, K key/value heads, Dh head size,
@@ -114,11 +114,11 @@ at::Tensor next_probabilities(const at::Tensor& logits, const at::Tensor& before
 // The logits after each row's last real token: (B, T, V), real (B, T) bool -> (B, V).
 at::Tensor last_logits(const at::Tensor& logits, const at::Tensor& real);
 
-// What a model does, formula by formula. Where nothing departs, each entry is the function above of that
-// name.
-struct Formulas {
-  Formulas();
+// Four tables of formulas: where nothing departs, each entry is the function above of that name, or what
+// stands here.
 
+// The forward pass.
+struct ForwardFormulas {
   // The parameter of this name as the code reads it.
   std::function<at::Tensor(const Weights&, const std::string& name)> read =
       [](const Weights& weights, const std::string& name) { return weights.at(name); };
@@ -158,17 +158,17 @@ struct Formulas {
       };
   std::function<at::Tensor(const at::Tensor& embedding, const at::Tensor& ids)> embed =
       [](const auto& embedding, const auto&) { return embedding; };
-  // What a parameter, by canonical name, begins as.
-  std::function<at::Tensor(const std::string& name, const at::Tensor& values)> initial =
-      [](const auto&, const auto& values) { return values; };
   std::function<at::Tensor(const at::Tensor& logits)> head = [](const auto& logits) { return logits; };
   std::function<at::Tensor(const at::Tensor& x, double p)> drop = dropout;
   // Dropout is off outside training.
   std::function<double(double p, bool training)> dropout_rate = [](double p, bool training) {
     return training ? p : 0.0;
   };
-  // The cache: whose is used in a layer, what is kept of keys and values, in which slot, how much is read, at
-  // which position decoding goes on.
+};
+
+// The KV cache: whose is used in a layer, what is kept of keys and values, in which slot, how much is read,
+// at which position decoding goes on, and whether so many tokens fit.
+struct CachePolicy {
   std::function<std::int64_t(std::int64_t layer)> cache_of = [](std::int64_t layer) { return layer; };
   std::function<at::Tensor(const at::Tensor& kept, const at::Tensor& before_rotation, std::int64_t factor)>
       keep = [](const at::Tensor& kept, const at::Tensor&, std::int64_t) { return kept; };
@@ -180,12 +180,22 @@ struct Formulas {
   };
   std::function<bool(std::int64_t length, std::int64_t capacity)> fits =
       [](std::int64_t length, std::int64_t capacity) { return length <= capacity; };
-  // Training.
+};
+
+// Before training, and in its steps.
+struct TrainingFormulas {
+  // What a parameter, by canonical name, begins as.
+  std::function<at::Tensor(const std::string& name, const at::Tensor& values)> initial =
+      [](const auto&, const auto& values) { return values; };
   std::function<at::Tensor(const at::Tensor& logits, const at::Tensor& labels)> loss = next_token_loss;
   std::function<at::Tensor(const at::Tensor& parameter, const at::Tensor& gradient, Moments&,
                            std::int64_t step, const AdamW&)>
       optimise = adamw;
-  // Text. `prompt`: how many of the tokens before are the prompt's.
+};
+
+// Text that is written token by token.
+struct SamplingFormulas {
+  // `prompt`: how many of the tokens before are the prompt's.
   std::function<at::Tensor(const at::Tensor& logits, const at::Tensor& before, std::int64_t prompt,
                            const Sampling&)>
       probabilities = [](const at::Tensor& logits, const at::Tensor& before, std::int64_t,
@@ -195,8 +205,11 @@ struct Formulas {
     return token == end;
   };
   std::function<at::Tensor(const at::Tensor& logits, const at::Tensor& real)> last = last_logits;
-  // What a pass goes on with after a stage ("layers.3.scores"); empty: with what it computed there.
-  std::function<at::Tensor(const std::string& stage, const at::Tensor& value)> go_on = {};
+};
+
+// All that a model does.
+struct Formulas : ForwardFormulas, CachePolicy, TrainingFormulas, SamplingFormulas {
+  Formulas();
 };
 
 }  // namespace plumbline

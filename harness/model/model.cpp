@@ -20,10 +20,11 @@ struct Model::Pass {
   std::int64_t slot;   // where this pass writes the cache
   std::int64_t slots;  // how many it reads
   const Observer& observe;
+  const Replacement& replace;
 
   at::Tensor see(const std::string& stage, const at::Tensor& value) const {
     if (observe) observe(stage, value);
-    return rules.formulas.go_on ? rules.formulas.go_on(stage, value) : value;
+    return replace ? replace(stage, value) : value;
   }
 };
 
@@ -70,7 +71,7 @@ struct PassPlace {
 
 // Marks in the cache, where there is one, which of its new slots hold real tokens. Errors: CacheOverrun,
 // with the cache unchanged.
-PassPlace place_of(const at::Tensor& ids, const at::Tensor& real, KVCache* cache, const Formulas& formulas,
+PassPlace place_of(const at::Tensor& ids, const at::Tensor& real, KVCache* cache, const CachePolicy& policy,
                    const PassOptions& options) {
   const auto batch = ids.size(0), queries = ids.size(1);  // B, T
   const auto slots = [&](std::int64_t from, std::int64_t to) {
@@ -82,11 +83,11 @@ PassPlace place_of(const at::Tensor& ids, const at::Tensor& real, KVCache* cache
   std::int64_t before = 0, readable = queries;
   if (cache != nullptr) {
     before = cache->length;
-    if (!formulas.fits(before + queries, cache->capacity))
+    if (!policy.fits(before + queries, cache->capacity))
       throw CacheOverrun(fmt::format("{} tokens do not fit a KV cache of {} slots with {} written", queries,
                                      cache->capacity, before));
-    seen = seen + formulas.next_position(cache->seen);
-    readable = formulas.readable(before + queries, cache->capacity);
+    seen = seen + policy.next_position(cache->seen);
+    readable = policy.readable(before + queries, cache->capacity);
   }
   const auto positions = (seen.unsqueeze(1) + real.cumsum(1) - 1).clamp_min(0);  // (B, T)
 
@@ -128,13 +129,13 @@ at::Tensor real_tokens(const Tokens& tokens) {
   return tokens.padding == Padding::right ? places < lengths : places >= length - lengths;
 }
 
-Model::Model(Specification specification, Weights weights, Formulas formulas, std::vector<LocalRules> local)
-    : type_(any_of(weights, kEmbedding).scalar_type()), device_(any_of(weights, kEmbedding).device()) {
-  local.push_back({{}, std::move(specification), std::move(formulas)});
-  for (auto& rules : local) {
-    auto frequencies = rules.formulas.frequencies(rules.specification, type_, device_);
-    rules_.push_back({std::move(rules), std::move(frequencies)});
-  }
+Model::Model(Specification specification, Weights weights, Formulas formulas,
+             std::shared_ptr<const LocalRules> local)
+    : type_(any_of(weights, kEmbedding).scalar_type()),
+      device_(any_of(weights, kEmbedding).device()),
+      rules_{std::move(specification), std::move(formulas)},
+      local_(std::move(local)),
+      frequencies_(rules_.formulas.frequencies(rules_.specification, type_, device_)) {
   for (const auto& expected : this->specification().parameters()) {
     const auto& actual = any_of(weights, expected.name);
     if (actual.sizes() != at::IntArrayRef(expected.shape))
@@ -145,15 +146,12 @@ Model::Model(Specification specification, Weights weights, Formulas formulas, st
 }
 
 Model Model::with(Weights weights) const {
-  return {specification(), std::move(weights), formulas(), {rules_.begin(), rules_.end() - 1}};
+  return {specification(), std::move(weights), formulas(), local_};
 }
 
-const Model::Rules& Model::rules_in(std::optional<std::int64_t> layer, bool training, bool cached) const {
-  return *std::find_if(rules_.begin(), rules_.end(), [&](const Rules& rules) {
-    const auto& place = rules.place;
-    return (!place.layer || place.layer == layer) && place.training.value_or(training) == training &&
-           place.cached.value_or(cached) == cached;
-  });
+const Rules& Model::rules_in(std::optional<std::int64_t> layer, bool training, bool cached) const {
+  const auto* local = local_ == nullptr ? nullptr : local_->in(layer, training, cached);
+  return local == nullptr ? rules_ : *local;
 }
 
 at::Tensor Model::forward(const Tokens& tokens, const PassOptions& options) const {
@@ -188,15 +186,19 @@ at::Tensor Model::run(const Tokens& tokens, KVCache* cache, const PassOptions& o
   const auto ids = tokens.ids.to(device_);
   const auto real = real_tokens(tokens).to(device_);  // (B, T)
   const auto place = place_of(ids, real, cache, formulas, options);
+  const auto frequencies_of = [&](const Rules& rules) {
+    return &rules == &rules_ ? frequencies_ : rules.formulas.frequencies(rules.specification, type_, device_);
+  };
   const auto pass_by = [&](const Rules& rules) {
     return Pass{rules,
-                rules.formulas.angles(place.positions, rules.frequencies),
+                rules.formulas.angles(place.positions, frequencies_of(rules)),
                 rules.formulas.mask(place.sight),
                 rules.formulas.dropout_rate(options.dropout, options.training),
                 cache,
                 rules.formulas.slot(place.before),
                 place.readable,
-                options.observe};
+                options.observe,
+                options.replace};
   };
   const auto outside = pass_by(rules_of({}));
 

@@ -4,6 +4,7 @@
 #include <ATen/ATen.h>
 
 #include <functional>
+#include <memory>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -35,12 +36,15 @@ std::vector<std::string> stage_names(std::int64_t layers);
 
 // Called with every stage's name ("layers.3.scores") and value, in execution order.
 using Observer = std::function<void(const std::string& stage, const at::Tensor& value)>;
+// What a pass goes on with after a stage, in the place of what it computed there.
+using Replacement = std::function<at::Tensor(const std::string& stage, const at::Tensor& value)>;
 
 struct PassOptions {
   bool training = false;
   double dropout = 0;               // in training only
   std::int64_t first_position = 0;  // of a row's first real token
   Observer observe;                 // empty: nobody watches
+  Replacement replace = {};         // empty: a pass goes on with what it computes
   bool last_only = false;           // logits of each row's last slot will do, where that is cheaper
 };
 
@@ -62,29 +66,28 @@ struct KVCache {
   std::int64_t capacity = 0;
 };
 
-// A part of what a model computes: a layer, or what is before and after the layers where none is given, in
-// some passes. What is not given is any.
-struct ModelPart {
-  std::optional<std::int64_t> layer;
-  std::optional<bool> training, cached;
-
-  bool operator==(const ModelPart&) const = default;
-};
-
-// What holds there in the place of what holds everywhere. Of the same parameters.
-struct LocalRules {
-  ModelPart place;
+// Numbers and formulas.
+struct Rules {
   Specification specification;
   Formulas formulas;
+};
+
+// What holds in some layers or passes in the stead of what holds everywhere, of the same parameters. A right
+// model has none; a departed one may (harness/model/departures/local_departures.hpp).
+class LocalRules {
+ public:
+  virtual ~LocalRules() = default;
+  // nullptr: what holds everywhere. `layer`: none before and after the layers.
+  virtual const Rules* in(std::optional<std::int64_t> layer, bool training, bool cached) const = 0;
 };
 
 class Model {
  public:
   // `weights`: a tensor for each of specification.parameters(), all of one floating type on one device;
-  // others are not used. `local`: the first that fits a place holds there.
+  // others are not used.
   // Errors: InputError naming a missing parameter or a wrong shape.
   Model(Specification specification, Weights weights, Formulas formulas = {},
-        std::vector<LocalRules> local = {});
+        std::shared_ptr<const LocalRules> local = nullptr);
   // The same model with other weights.
   Model with(Weights weights) const;
 
@@ -97,17 +100,14 @@ class Model {
   // Errors: CacheOverrun when they do not fit; the cache is then unchanged.
   at::Tensor extend(KVCache& cache, const Tokens& tokens, const PassOptions& options = {}) const;
 
-  const Specification& specification() const { return rules_.back().specification; }
-  const Formulas& formulas() const { return rules_.back().formulas; }
+  const Specification& specification() const { return rules_.specification; }
+  const Formulas& formulas() const { return rules_.formulas; }
   const Weights& weights() const { return weights_; }
   at::ScalarType type() const { return type_; }
   at::Device device() const { return device_; }
 
  private:
   struct Pass;
-  struct Rules : LocalRules {
-    at::Tensor frequencies;  // (Dh/2)
-  };
   const Rules& rules_in(std::optional<std::int64_t> layer, bool training, bool cached) const;
   at::Tensor run(const Tokens& tokens, KVCache* cache, const PassOptions& options) const;
   at::Tensor attention(std::int64_t layer, const at::Tensor& x, const Pass& pass) const;
@@ -118,7 +118,9 @@ class Model {
   Weights weights_;
   at::ScalarType type_;
   at::Device device_;
-  std::vector<Rules> rules_;  // the first that fits a place holds there; the last fits any
+  Rules rules_;
+  std::shared_ptr<const LocalRules> local_;
+  at::Tensor frequencies_;  // (Dh/2), of the rules that hold everywhere
 };
 
 }  // namespace plumbline

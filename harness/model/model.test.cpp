@@ -233,10 +233,11 @@ TEST_CASE("model: a pass goes on with the stages that it is given, and shows wha
   model().forward(whole, observe_in(right));
 
   // A model with another rotation, given all that the right one makes: it is wrong where it rotates alone.
-  auto departed = depart(tiny(), "rotary-backwards");
-  departed.formulas.go_on = [&](const std::string& stage, const at::Tensor&) { return right.at(stage); };
+  const auto departed = depart(tiny(), "rotary-backwards");
   const Model backwards(departed.specification, weights(), departed.formulas);
-  const auto logits = backwards.forward(whole, observe_in(seen));
+  auto options = observe_in(seen);
+  options.replace = [&](const std::string& stage, const at::Tensor&) { return right.at(stage); };
+  const auto logits = backwards.forward(whole, options);
   CHECK(logits.equal(right.at("logits")));
   REQUIRE(seen.size() == right.size());
   for (const auto& [stage, value] : seen) {

@@ -2,6 +2,7 @@
 """
 
 import copy
+import gzip
 import hashlib
 import importlib.util
 import json
@@ -30,6 +31,15 @@ def run(*arguments, status=0):
 
 def document(directory):
     return json.loads((directory / "result.json").read_text())
+
+
+def kept_runs(folder):
+    """The runs of reports/runs, unpacked into files of `folder`, by name."""
+    files = {}
+    for packed in sorted((ROOT / "reports" / "runs").rglob("result.json.gz")):
+        files[packed.parent.name] = folder / f"{packed.parent.name}.json"
+        files[packed.parent.name].write_bytes(gzip.decompress(packed.read_bytes()))
+    return files
 
 
 def names(directory):

@@ -25,7 +25,7 @@ from in_toto_attestation.v1 import statement_pb2
 from in_toto_attestation.v1.statement import Statement
 
 import report_cases as cases
-from report_cases import ROOT, HOSTILE, SARIF, run, document, names, with_fresh_hashes, shard_of, concluded, Bundles
+from report_cases import kept_runs, ROOT, HOSTILE, SARIF, run, document, names, with_fresh_hashes, shard_of, concluded, Bundles
 
 
 class Reports(Bundles):
@@ -251,10 +251,10 @@ class Examined(Bundles):
         self.assertIn("is a must, and here a should", run("report", "check", self.root / "out", status=1).stdout)
 
     def test_a_document_of_a_newer_format_is_refused_with_advice(self):
-        newer = {**document(self.conforming), "version": 3}
+        newer = {**document(self.conforming), "version": 4}
         file = self.written(newer)
         for command in (("render", file), ("diff", file, self.conforming), ("merge", file, "--out", self.root / "m")):
-            self.refused("report", *command, says="knows versions 1 and 2 only; use the Plumbline that wrote it")
+            self.refused("report", *command, says="knows versions 1 to 3 only; use the Plumbline that wrote it")
         self.assertFalse((self.root / "m").exists())
         without = document(self.conforming)
         del without["footer"]
@@ -269,7 +269,9 @@ class Examined(Bundles):
         self.assertEqual((out / "mine.txt").read_text(), "mine")
         (out / "mine.txt").unlink()
         self.assertEqual({name: (out / name).read_bytes() for name in names(out)}, before)
-        for file in sorted((ROOT / "reports" / "runs").rglob("result.json")):
+        older = kept_runs(self.root)
+        self.assertEqual(len(older), 4)
+        for file in older.values():
             run("report", "render", file, "--out", self.root / "older")
             checked = run("report", "check", self.root / "older").stdout
             self.assertIn("The bundle is consistent; whether it is complete was not looked at", checked)

@@ -10,7 +10,7 @@ import unittest
 import junitparser
 
 import report_cases as cases
-from report_cases import ROOT, run, document, shard_of, concluded, without_times, Bundles
+from report_cases import kept_runs, run, document, shard_of, concluded, without_times, Bundles
 
 
 class Merged(Bundles):
@@ -82,7 +82,7 @@ class Merged(Bundles):
         self.assertIn(document(self.failing)["localisation"]["first_locally_wrong"], worse)
         self.assertTrue((self.root / "diff.md").read_text().startswith("## ✘ "))
         self.assertIn("Better", run("report", "diff", self.failing, self.conforming).stdout)
-        self.refused("report", "diff", self.failing, ROOT / "reports" / "runs" / "nvidia-h100-80gb-hbm3" / "llama-f32", says="different specifications")
+        self.refused("report", "diff", self.failing, kept_runs(self.root)["llama-f32"], says="different specifications")
         self.refused("report", "diff", self.failing, self.root / "nowhere", says="no such file or directory")
 
     def test_a_waiver_that_expired_after_the_run_is_found(self):

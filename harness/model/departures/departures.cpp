@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <type_traits>
+#include <utility>
 #include <variant>
 
 #include "harness/model/departures/departure.hpp"
@@ -205,6 +206,7 @@ Departed depart(const Specification& specification, const std::string& names) {
   };
   std::stable_sort(places.begin(), places.end(),
                    [&](const ModelPart& a, const ModelPart& b) { return given(a) > given(b); });
+  std::vector<std::pair<ModelPart, Rules>> parts;
   for (const auto& place : places) {
     auto there = holding_in(place);
     require_possible(there.specification, "defect:" + names);
@@ -212,8 +214,9 @@ Departed depart(const Specification& specification, const std::string& names) {
       throw InputError(fmt::format("defect:{}: another shape is one of the whole model and cannot be{}",
                                    printable(names), describe(place).substr(1)));
     departed.idle.insert(departed.idle.end(), there.idle.begin(), there.idle.end());
-    departed.local.push_back({place, std::move(there.specification), std::move(there.formulas)});
+    parts.push_back({place, {std::move(there.specification), std::move(there.formulas)}});
   }
+  if (!parts.empty()) departed.local = std::make_shared<LocalDepartures>(std::move(parts));
   return departed;
 }
 

@@ -4,10 +4,12 @@
 // the two lists together.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "harness/model/departures/local_departures.hpp"
 #include "harness/model/formulas.hpp"
 #include "harness/model/model.hpp"
 #include "harness/model/specification.hpp"
@@ -18,7 +20,7 @@ namespace plumbline {
 struct Departed {
   Specification specification;
   Formulas formulas;
-  std::vector<LocalRules> local = {};  // where something else holds
+  std::shared_ptr<const LocalRules> local = nullptr;  // where something else holds
   std::vector<std::string> idle =
       {};  // departures that change nothing in this model: a sentence each, with why
 };
