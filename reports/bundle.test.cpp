@@ -263,6 +263,15 @@ TEST_CASE("what cannot be written leaves the older bundle as it was") {
   CHECK(content("manifest.json") == manifest);
 }
 
+// In microseconds, as this machine is now: a moment to kill at is drawn from them.
+std::uint32_t six_writes(const Result& result, const fs::path& out) {
+  const auto begin = std::chrono::steady_clock::now();
+  for (int i = 0; i < 6; ++i) write(result, out.string());
+  return static_cast<std::uint32_t>(
+      std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - begin)
+          .count());
+}
+
 // A child that writes one bundle and then another, again and again, until it is killed.
 TEST_CASE("killed at any moment, the old bundle or the new one is there, whole") {
   const TemporaryDirectory directory;
@@ -271,13 +280,14 @@ TEST_CASE("killed at any moment, the old bundle or the new one is there, whole")
   write(one, out.string());
   std::ofstream(out / "setup.log") << "built";
   std::mt19937 random(1);
+  const auto range = six_writes(other, out);
   int ones = 0, others = 0;
   for (int turn = 0; turn < 60; ++turn) {
     const pid_t child = fork();
     REQUIRE(child >= 0);
     if (child == 0)
       for (bool odd = turn % 2 == 1;; odd = !odd) write(odd ? one : other, out.string());
-    std::this_thread::sleep_for(std::chrono::microseconds(random() % 60'000));
+    std::this_thread::sleep_for(std::chrono::microseconds(random() % range));
     kill(child, SIGKILL);
     int status = 0;
     waitpid(child, &status, 0);
@@ -322,6 +332,7 @@ TEST_CASE("where a bundle cannot be swapped, no kill leaves a mixture") {
   const fs::path out = directory.path() / "out";
   fs::create_directories(out / "folder");
   std::mt19937 random(1);
+  const auto range = six_writes(examples::failing(), directory.path() / "elsewhere");
   int whole = 0;
   for (int turn = 0; turn < 40; ++turn) {
     const pid_t child = fork();
@@ -331,7 +342,7 @@ TEST_CASE("where a bundle cannot be swapped, no kill leaves a mixture") {
         write(examples::passing(), out.string());
         write(examples::failing(), out.string());
       }
-    std::this_thread::sleep_for(std::chrono::microseconds(random() % 50'000));
+    std::this_thread::sleep_for(std::chrono::microseconds(random() % range));
     kill(child, SIGKILL);
     int status = 0;
     waitpid(child, &status, 0);

@@ -43,12 +43,12 @@ std::vector<std::string> forged(const Result& result, const std::function<void(J
 
 // Places that may say something else without being found: names, times, reasons, what no number stands
 // beside, and the points of pictures.
-const std::set<std::string> signed_alone = {"/diagnosis/conclusion",
-                                            "/diagnosis/explanations/#/contradicted",
-                                            "/diagnosis/explanations/#/defects/#",
-                                            "/diagnosis/explanations/#/explained",
-                                            "/diagnosis/explanations/#/residual",
+const std::set<std::string> signed_alone = {"/diagnosis/explanations/#/residual",
                                             "/diagnosis/observations",
+                                            "/diagnosis/of_shapes",
+                                            "/diagnosis/raised",
+                                            "/diagnosis/tried",
+                                            "/diagnosis/words",
                                             "/footer/seconds",
                                             "/header/candidate",
                                             "/header/candidate_kind",

@@ -5,6 +5,8 @@
 #include <iterator>
 #include <utility>
 
+#include "harness/result/conclusion_of_diagnosis.hpp"
+#include "harness/result/conclusion_of_stages.hpp"
 #include "harness/result/words.hpp"
 #include "harness/system/visible.hpp"
 #include "reports/rerun.hpp"
@@ -85,7 +87,7 @@ std::string padded(std::string label, int width) {
 
 std::vector<std::string> sentences(const Requirement& requirement) {
   std::vector<std::string> found;
-  if (!requirement.reason.empty()) found.push_back(requirement.reason);
+  if (!requirement.reason.empty()) found.push_back(sentence_of(requirement.reason));
   for (const Check* check : failed_checks(requirement)) found.push_back(sentence_of(*check));
   if (found.empty()) found.emplace_back("no finding was recorded");
   return found;
@@ -143,7 +145,7 @@ void tell_waived(Page& page, const Header& header, const Requirements& waived) {
   page.lines += "\n";
 }
 
-using Group = std::pair<std::string, Requirements>;
+using Group = std::pair<Reason, Requirements>;
 
 // By reason, in order of first appearance: sixty requirements that lack the same thing are one line to read.
 std::vector<Group> grouped(const Requirements& requirements) {
@@ -165,10 +167,10 @@ void not_assessed(Page& page, const Requirements& requirements) {
       const std::string id = short_id(*members.front(), page.paint);
       page.beside(id, page.paint.of(Verdict::not_assessed, id), page.paint.text(members.front()->statement),
                   2, [&](const std::string& line) { return page.paint.bold(line); });
-      page.plain(page.paint.text(reason), columns(id) + 4);
+      page.plain(page.paint.text(sentence_of(reason)), columns(id) + 4);
     } else {
       page.plain(fmt::format("{}: {}", counted(static_cast<std::int64_t>(members.size()), "requirement"),
-                             page.paint.text(reason)),
+                             page.paint.text(sentence_of(reason))),
                  2);
       page.dim(ids(members, 0, page.paint), 4);
     }
@@ -181,15 +183,18 @@ void not_applicable(Page& page, const Requirements& requirements) {
   page.lines += page.paint.dim("Not applicable") + "\n";
   for (const auto& [reason, members] : grouped(requirements)) {
     page.dim(fmt::format("{}: {}", counted(static_cast<std::int64_t>(members.size()), "requirement"),
-                         page.paint.text(reason)),
+                         page.paint.text(sentence_of(reason))),
              2);
   }
   page.lines += "\n";
 }
 
-void localisation(Page& page, const Localisation& found, const LocalisationWords& words) {
+void localisation(Page& page, const Result& result) {
+  if (!result.localisation) return;
+  const Localisation& found = *result.localisation;
+  const LocalisationWords& words = words_of_localisation(result.header);
   page.lines += page.paint.bold(words.title) + "\n";
-  page.plain(page.paint.text(found.conclusion, 600), 2);
+  page.plain(page.paint.text(conclusion_of(result), 600), 2);
   const int room = columns(words.wrong);
   const auto say = [&](const std::string& label, const std::string& text) {
     if (!text.empty())
@@ -205,7 +210,7 @@ void localisation(Page& page, const Localisation& found, const LocalisationWords
 
 void diagnosis(Page& page, const Header& header, const Diagnosis& found) {
   page.lines += page.paint.bold(title_of(found)) + "\n";
-  page.plain(page.paint.text(found.conclusion, 600), 2);
+  page.plain(page.paint.text(sentence_of(found), 600), 2);
   for (const auto& one : found.advice)
     page.dim(page.paint.text(fmt::format("{}: {}", one.defect, for_candidate(header, one.english)), 4000), 2);
   page.lines += "\n";
@@ -268,7 +273,7 @@ std::string closing(const Result& result, const std::string& written_to, const P
   tell_all(page, "Errors", with(result, Verdict::error));
   not_assessed(page, with(result, Verdict::not_assessed));
   not_applicable(page, with(result, Verdict::not_applicable));
-  if (result.localisation) localisation(page, *result.localisation, words_of_localisation(result.header));
+  localisation(page, result);
   if (result.diagnosis) diagnosis(page, result.header, *result.diagnosis);
   findings(page, result);
   verdict(page, result.footer);

@@ -13,7 +13,7 @@ constexpr std::size_t text_limit = 2000;  // characters of one text
 
 std::string message_of(const Requirement& requirement) {
   const auto failed = failed_checks(requirement);
-  return !failed.empty() ? sentence_of(*failed.front()) : requirement.reason;
+  return !failed.empty() ? sentence_of(*failed.front()) : sentence_of(requirement.reason);
 }
 
 // What turns a build red is "failed" alone: a "should" or a waived failure is "other".

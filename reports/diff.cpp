@@ -7,6 +7,7 @@
 #include <map>
 #include <string_view>
 
+#include "harness/result/conclusion_of_diagnosis.hpp"
 #include "harness/result/words.hpp"
 #include "harness/system/error.hpp"
 #include "harness/system/visible.hpp"
@@ -40,7 +41,8 @@ std::string told(const Header& header, const Requirement& one) {
   const auto failed = failed_checks(one);
   if (one.verdict == Verdict::fail && !failed.empty())
     words += ": " + visible(sentence_of(*failed.front()), 300);
-  if (one.verdict != Verdict::fail && !one.reason.empty()) words += ": " + visible(one.reason, 300);
+  if (one.verdict != Verdict::fail && !one.reason.empty())
+    words += ": " + visible(sentence_of(one.reason), 300);
   return words;
 }
 
@@ -188,8 +190,8 @@ Difference difference(const Result& before, const Result& after) {
   found.after = after.footer.verdict;
   compare_requirements(before, after, found);
   note(found.places, "first locally wrong stage", wrong_stage(before), wrong_stage(after));
-  note(found.places, "diagnosis", before.diagnosis ? before.diagnosis->conclusion : "",
-       after.diagnosis ? after.diagnosis->conclusion : "");
+  note(found.places, "diagnosis", before.diagnosis ? sentence_of(*before.diagnosis) : "",
+       after.diagnosis ? sentence_of(*after.diagnosis) : "");
   compare_headers(before.header, after.header, found.headers);
   return found;
 }

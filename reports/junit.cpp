@@ -36,7 +36,7 @@ Outcome outcome_of(const Header& header, const Requirement& requirement) {
   const std::string verdict = to_string(requirement.verdict);
   const auto failed = failed_checks(requirement);
   const std::string finding = !failed.empty()               ? sentence_of(*failed.front())
-                              : !requirement.reason.empty() ? requirement.reason
+                              : !requirement.reason.empty() ? sentence_of(requirement.reason)
                                                             : "no finding was recorded";
   const bool should = requirement.level == Level::should;
   switch (requirement.verdict) {
@@ -47,10 +47,10 @@ Outcome outcome_of(const Header& header, const Requirement& requirement) {
         return {"skipped", in_words(*waiver) + "; failed: " + finding};
       return should ? Outcome{"skipped", "recommendation not met: " + finding} : Outcome{"failure", finding};
     case Verdict::error:
-      return should ? Outcome{"skipped", "recommendation, error: " + requirement.reason}
-                    : Outcome{"error", requirement.reason};
+      return should ? Outcome{"skipped", "recommendation, error: " + sentence_of(requirement.reason)}
+                    : Outcome{"error", sentence_of(requirement.reason)};
     default:
-      return {"skipped", verdict + ": " + requirement.reason};
+      return {"skipped", verdict + ": " + sentence_of(requirement.reason)};
   }
 }
 

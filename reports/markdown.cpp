@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <string_view>
 
+#include "harness/result/conclusion_of_diagnosis.hpp"
+#include "harness/result/conclusion_of_stages.hpp"
 #include "harness/result/result.hpp"
 #include "harness/result/words.hpp"
 #include "harness/system/visible.hpp"
@@ -131,7 +133,7 @@ std::string with_findings(const Requirement& requirement) {
   std::string lines = named(requirement) + "\n";
   const auto failed = failed_checks(requirement);
   if (failed.empty() && requirement.reason.empty()) lines += "  - no finding was recorded\n";
-  if (!requirement.reason.empty()) lines += "  - " + escaped(requirement.reason) + "\n";
+  if (!requirement.reason.empty()) lines += "  - " + escaped(sentence_of(requirement.reason)) + "\n";
   for (std::size_t i = 0; i < std::min(failed.size(), findings_limit); ++i) {
     lines += "  - " + escaped(sentence_of(*failed[i]), 600) + "\n";
   }
@@ -142,7 +144,7 @@ std::string with_findings(const Requirement& requirement) {
 }
 
 std::string with_reason(const Requirement& requirement) {
-  return fmt::format("{} — {}\n", named(requirement), escaped(requirement.reason));
+  return fmt::format("{} — {}\n", named(requirement), escaped(sentence_of(requirement.reason)));
 }
 
 // The requirements that `chosen` picks, one list entry each; empty without any.
@@ -165,8 +167,9 @@ std::string share(const std::optional<Check>& check) {
   return fmt::format("{} {:.1e} of {:.1e}", mark, *check->worst_difference, *check->tolerance);
 }
 
-std::string localised(const Localisation& found, const LocalisationWords& words) {
-  std::string lines = fmt::format("- {}\n", escaped(found.conclusion, 600));
+std::string localised(const Result& result, const LocalisationWords& words) {
+  const Localisation& found = *result.localisation;
+  std::string lines = fmt::format("- {}\n", escaped(conclusion_of(result), 600));
   const auto say = [&](const char* name, const std::string& text) {
     if (!text.empty()) lines += fmt::format("- {}: {}\n", name, escaped(text, 600));
   };
@@ -191,7 +194,7 @@ std::string localised(const Localisation& found, const LocalisationWords& words)
 }
 
 std::string diagnosed(const Header& header, const Diagnosis& found) {
-  std::string lines = fmt::format("- {}\n", escaped(found.conclusion, 600));
+  std::string lines = fmt::format("- {}\n", escaped(sentence_of(found), 600));
   for (const auto& one : found.advice)
     lines += fmt::format("- **{0}**: {1}\n- **{0}**：{2}\n", escaped(one.defect, 200),
                          escaped(for_candidate(header, one.english), 4000),
@@ -223,7 +226,7 @@ std::string to_markdown(const Result& result) {
   document += section("Failed", listed(result, failed(false), with_findings));
   document += section("Failed and waived", listed(result, failed(true), with_findings));
   document += section("Errors", listed(result, with(Verdict::error), with_findings));
-  if (result.localisation) document += section(words.title, localised(*result.localisation, words));
+  if (result.localisation) document += section(words.title, localised(result, words));
   if (result.diagnosis)
     document += section(title_of(*result.diagnosis), diagnosed(result.header, *result.diagnosis));
   document += section("Not assessed", listed(result, with(Verdict::not_assessed), with_reason));

@@ -130,10 +130,8 @@ const Requirement& looked_at(const std::vector<Source>& shards, std::size_t at) 
   const Source* found = nullptr;
   for (const Source& one : shards) {
     const Requirement& requirement = one.result.requirements[at];
-    if (requirement.verdict == Verdict::not_assessed &&
-        requirement.reason == left_to_others(*one.result.header.shard))
-      continue;
-    const bool settled = requirement.verdict == Verdict::not_applicable || requirement.reason == outside_only;
+    if (requirement.reason.kind == Reason::Kind::outside_shard) continue;
+    const bool settled = requirement.verdict == Verdict::not_applicable || requirement.reason.left_out();
     if (found != nullptr && !settled)
       refuse(one.name,
              fmt::format("looked at {}, and so did {}", visible(requirement.id, 40), visible(found->name)));

@@ -113,7 +113,7 @@ TEST_CASE("a shard with a chapter or requirement too few, looked at twice, or ed
           [](auto& shards) { shards[1].result.requirements[0] = shards[0].result.requirements[0]; });
   refuses("CFG-1: no shard looked at it", [](auto& shards) {
     shards[0].result.requirements[0] = shards[1].result.requirements[0];
-    shards[0].result.requirements[0].reason = "outside --shard 1/3";
+    shards[0].result.requirements[0].reason = Reason::of_other_shards({1, 3});
   });
   refuses("it was edited or damaged",
           [](auto& shards) { shards[0].result.requirements[3].checks[1].within = true; });

@@ -107,6 +107,20 @@ std::string findings(const Page& page, const Requirement& requirement) {
   return fmt::format("<p><strong>{}</strong></p><ul>{}</ul>\n", page(Word::findings), list);
 }
 
+std::string reason_of(const Page& page, const Reason& reason) {
+  switch (reason.kind) {
+    case Reason::Kind::none:
+      return "";
+    case Reason::Kind::stated:
+      return page.quoted(reason.words, 1000);
+    case Reason::Kind::outside_only:
+      return page(Word::outside_only);
+    case Reason::Kind::outside_shard:
+      return page(Word::outside_shard, reason.shard.index, reason.shard.of);
+  }
+  return "";
+}
+
 std::string evidence(const Page& page, const Requirement& requirement) {
   std::string part;
   const auto line = [&](Word name, const std::string& value) {
@@ -117,7 +131,7 @@ std::string evidence(const Page& page, const Requirement& requirement) {
     line(Word::waived,
          fmt::format("{} ({}, {})", bdi(waiver->reason, 600), page(Word::answered_by, bdi(waiver->who, 100)),
                      page(Word::until, bdi(waiver->expires, 20))));
-  line(Word::reason, document(requirement.reason));
+  line(Word::reason, reason_of(page, requirement.reason));
   line(Word::finding, document(requirement.finding));
   part += findings(page, requirement) + checks(page, requirement);
   std::size_t picture = 0;

@@ -118,13 +118,6 @@ std::string stage_line(const Page& page, Word name, Word note, const StageErrors
   return line + fmt::format("<p>{}</p></dd>", finding_of(page, check));
 }
 
-// The document's own conclusion, where the page says it in another language.
-std::string quotation(const Page& page, const std::string& conclusion) {
-  if (conclusion.empty()) return "";
-  return fmt::format("<blockquote><p><span class=\"dim\">{}:</span> {}</p></blockquote>\n", page(Word::said),
-                     page.quoted(conclusion, 600));
-}
-
 std::string where(const Page& page) {
   if (!page.result.localisation) return "";
   const Localisation& found = *page.result.localisation;
@@ -137,13 +130,8 @@ std::string where(const Page& page) {
   if (const auto* stage = first_divergent(found); stage != nullptr && stage != first_locally_wrong(found))
     list += stage_line(page, Word::first_divergent, Word::first_divergent_note, *stage, *stage->inherited);
   std::string part = page.heading(1, "where", page(two ? Word::where_different : Word::where_wrong));
-  const bool told = page.language == Language::english && !found.conclusion.empty();
-  if (told)
-    part += fmt::format("<p><strong>{}</strong></p>\n", page.quoted(capitalised(found.conclusion), 600));
+  part += fmt::format("<p><strong>{}</strong></p>\n", stage_sentence(page));
   if (!list.empty()) part += fmt::format("<dl class=\"where\">{}</dl>\n", list);
-  if (!told && !found.mode.empty())
-    part += fmt::format("<p class=\"dim\">{}</p>\n", page(Word::in_mode, page.translated(found.mode, 60)));
-  if (!told) part += quotation(page, found.conclusion);
   return fmt::format("<section class=\"card\" aria-labelledby=\"{}where\">\n{}</section>\n", page.prefix,
                      part);
 }
@@ -153,32 +141,13 @@ std::string accounted(const Page& page, const Diagnosis& found) {
   return page(Word::explained_counts, best.explained, found.differing, best.contradicted);
 }
 
-std::string explanation(const Page& page, const Diagnosis& found) {
-  if (found.explanations.empty()) {
-    if (!found.undecided.empty()) return page(Word::undecided_count, found.undecided.size());
-    return page(Word::unexplained);
-  }
-  const Explanation& best = found.explanations.front();
-  std::vector<std::string> names;
-  for (const std::string& defect : best.defects)
-    names.push_back(fmt::format("<code>{}</code>", bdi(defect, 100)));
-  return fmt::format("{}{}<span class=\"dim\">{}</span>",
-                     page(best.complete ? Word::explained : Word::explained_partly,
-                          fmt::format("<strong>{}</strong>", page.joined(names))),
-                     page.stop(), accounted(page, found));
-}
-
 std::string why(const Page& page) {
   if (!page.result.diagnosis) return "";
   const Diagnosis& found = *page.result.diagnosis;
   const bool open = found.differing == 0 && !found.undecided.empty();
   std::string part = page.heading(1, "why", page(open ? Word::undecided : Word::why));
-  const bool told = page.language == Language::english && !found.conclusion.empty();
-  part += fmt::format("<p>{}</p>\n", told ? fmt::format("<strong>{}</strong>",
-                                                        page.quoted(capitalised(found.conclusion), 600))
-                                          : explanation(page, found));
-  if (told && !found.explanations.empty())
-    part += fmt::format("<p class=\"dim\">{}</p>\n", accounted(page, found));
+  part += fmt::format("<p><strong>{}</strong></p>\n", diagnosis_sentence(page, found));
+  if (!found.explanations.empty()) part += fmt::format("<p class=\"dim\">{}</p>\n", accounted(page, found));
   for (const Advice& one : found.advice)
     part += fmt::format(
         "<p class=\"advice\"><strong>{} <code>{}</code>:</strong> {}</p>\n", page(Word::advice),
@@ -186,7 +155,6 @@ std::string why(const Page& page) {
         html::with_code(
             for_candidate(page.result.header, page.language == Language::chinese ? one.chinese : one.english),
             4000));
-  if (!told) part += quotation(page, found.conclusion);
   return fmt::format("<section class=\"card\" aria-labelledby=\"{}why\">\n{}</section>\n", page.prefix, part);
 }
 

@@ -79,4 +79,10 @@ std::string picture_of(const Page& page, const Matrix& matrix, const std::string
 const char* page_style();
 const char* page_script();
 
+// Where the model is wrong, or where two differ: the conclusion of the localisation.
+std::string stage_sentence(const Page& page);
+
+// Why it is wrong: the conclusion of the diagnosis.
+std::string diagnosis_sentence(const Page& page, const Diagnosis& found);
+
 }  // namespace plumbline::reports

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "harness/result/musts.hpp"
 #include "harness/result/words.hpp"
 #include "harness/system/visible.hpp"
 #include "reports/page_words.hpp"
@@ -9,54 +10,10 @@
 namespace plumbline::reports {
 namespace {
 
-// The musts that decide, and the first of each kind.
-struct Deciding {
-  int asked = 0, passed = 0, failed = 0, errors = 0, open = 0, waived = 0, expired = 0;
-  bool left_out = false;
-  const Requirement *first_failed = nullptr, *first_error = nullptr, *first_open = nullptr;
-};
-
-bool has_waiver(const Header& header, const Requirement& requirement) {
-  return std::any_of(header.waivers.begin(), header.waivers.end(),
-                     [&](const Waiver& waiver) { return waiver.requirement == requirement.id; });
-}
-
-// Of a requirement that did not fail, in force: such a run is not judged.
-std::string idle_waiver(const Result& result) {
-  for (const Requirement& one : result.requirements)
-    for (const Waiver& waiver : result.header.waivers)
-      if (is_idle(waiver, one, result.header)) return one.id;
-  return {};
-}
-
-Deciding deciding(const Result& result) {
-  Deciding found;
-  const auto count = [](int& number, const Requirement*& first, const Requirement& requirement) {
-    if (number++ == 0) first = &requirement;
-  };
-  for (const Requirement& one : result.requirements) {
-    if (one.level != Level::must || one.verdict == Verdict::not_applicable) continue;
-    if (is_left_to_others(result.header, one)) {
-      found.left_out = true;
-      continue;
-    }
-    ++found.asked;
-    if (one.verdict == Verdict::pass) ++found.passed;
-    if (one.verdict == Verdict::fail && waiver_of(result.header, one) != nullptr) ++found.waived;
-    if (one.verdict == Verdict::fail && waiver_of(result.header, one) == nullptr) {
-      count(found.failed, found.first_failed, one);
-      found.expired += has_waiver(result.header, one) ? 1 : 0;
-    }
-    if (one.verdict == Verdict::error) count(found.errors, found.first_error, one);
-    if (one.verdict == Verdict::not_assessed) count(found.open, found.first_open, one);
-  }
-  return found;
-}
-
 struct Chinese {
   const Result& result;
   const Translation* translation;
-  Deciding musts = deciding(result);
+  Musts musts = musts_of(result);
 
   // `is`: what leads over to its statement, which by itself would read as what was found.
   std::string first(const Requirement* requirement, const char* is = "：") const {
@@ -66,7 +23,7 @@ struct Chinese {
                        visible(known == nullptr ? requirement->statement : *known, 200));
   }
 
-  std::string first_failed() const { return first(musts.first_failed, "，它要求："); }
+  std::string first_failed() const { return first(musts.failed, "，它要求："); }
 
   std::string subject() const {
     const std::string& kind = result.header.candidate_kind;
@@ -74,23 +31,23 @@ struct Chinese {
   }
 
   std::string about_waivers() const {
-    return (musts.waived > 0 ? fmt::format("；另有 {} 项已豁免", musts.waived) : "") +
-           (musts.expired > 0 ? fmt::format("；其中 {} 项的豁免已过期", musts.expired) : "");
+    return (!musts.waived.empty() ? fmt::format("；另有 {} 项已豁免", musts.waived.size()) : "") +
+           (!musts.expired.empty() ? fmt::format("；其中 {} 项的豁免已过期", musts.expired.size()) : "");
   }
 
   std::string cannot(const std::string& what) const {
-    if (musts.first_error == nullptr)
+    if (musts.error == nullptr)
       return fmt::format("豁免有误：{} 已豁免，却并没有未通过；请去掉该豁免后重新运行",
-                         visible(idle_waiver(result), 40));
-    return fmt::format("{}：{} 项{}中有 {} 项没有可用的证据{}", what, musts.asked,
-                       result.header.baseline ? "比较" : "强制要求", musts.errors, first(musts.first_error));
+                         visible(musts.idle.front()->requirement, 40));
+    return fmt::format("{}：{} 项{}中有 {} 项没有可用的证据{}", what, musts.asked(),
+                       result.header.baseline ? "比较" : "强制要求", musts.counts.errors, first(musts.error));
   }
 
   std::string conforms(const std::string& target) const {
-    const int unmet = result.footer.failed - musts.waived;
+    const int unmet = result.footer.failed - static_cast<int>(musts.waived.size());
     const std::string but =
         (unmet > 0 ? fmt::format("；有 {} 项建议未满足", unmet) : "") +
-        (musts.waived > 0 ? fmt::format("；有 {} 项未通过的强制要求已获豁免", musts.waived) : "");
+        (!musts.waived.empty() ? fmt::format("；有 {} 项未通过的强制要求已获豁免", musts.waived.size()) : "");
     const std::string& kind = result.header.candidate_kind;
     if (kind == "checkpoint") return fmt::format("权重和配置符合 {}；运行它们的代码未经评判{}", target, but);
     if (kind == "state_dict")
@@ -99,13 +56,13 @@ struct Chinese {
   }
 
   std::string incomplete() const {
-    if (musts.open > 0)
-      return fmt::format("没有未通过的要求，但有 {} 项适用的强制要求未评估{}", musts.open,
-                         first(musts.first_open));
+    if (musts.counts.not_assessed > 0)
+      return fmt::format("没有未通过的要求，但有 {} 项适用的强制要求未评估{}", musts.counts.not_assessed,
+                         first(musts.not_assessed));
     if (const auto& shard = result.header.shard)
       return fmt::format("{} 个分片中的第 {} 个{}；其余由其他分片承担，合并后才有结论", shard->of,
-                         shard->index, musts.passed == 0 ? "什么也没有检查" : "各项要求全部成立");
-    if (musts.passed == 0) return "没有未通过的要求，但什么也没有检查";
+                         shard->index, musts.counts.passed == 0 ? "什么也没有检查" : "各项要求全部成立");
+    if (musts.counts.passed == 0) return "没有未通过的要求，但什么也没有检查";
     return fmt::format("{}的各项强制要求全部成立；其余没有检查",
                        visible(scope_sentence(result.header, Language::chinese), 100));
   }
@@ -117,8 +74,8 @@ struct Chinese {
       case 0:
         return conforms(target);
       case 1:
-        return fmt::format("{}不符合 {}：{} 项强制要求中有 {} 项未通过{}{}", subject(), target, musts.asked,
-                           musts.failed, first_failed(), about_waivers());
+        return fmt::format("{}不符合 {}：{} 项强制要求中有 {} 项未通过{}{}", subject(), target, musts.asked(),
+                           musts.counts.failed, first_failed(), about_waivers());
       case 2:
         return cannot(subject() + "无法评判");
       default:
@@ -149,14 +106,15 @@ struct Chinese {
       case 0:
         return same(other, one);
       case 1:
-        return fmt::format("{} 与 {} 有差别：{} 项比较中有 {} 项不同{}", other, one, musts.asked,
-                           musts.failed, first_failed());
+        return fmt::format("{} 与 {} 有差别：{} 项比较中有 {} 项不同{}", other, one, musts.asked(),
+                           musts.counts.failed, first_failed());
       case 2:
         return cannot(fmt::format("{} 与 {} 无法比较", other, one));
       default:
-        return musts.open == 0 ? "没有发现差别，但什么也没有比较"
-                               : fmt::format("没有发现差别，但 {} 项比较中有 {} 项无法进行{}", musts.asked,
-                                             musts.open, first(musts.first_open));
+        return musts.counts.not_assessed == 0
+                   ? "没有发现差别，但什么也没有比较"
+                   : fmt::format("没有发现差别，但 {} 项比较中有 {} 项无法进行{}", musts.asked(),
+                                 musts.counts.not_assessed, first(musts.not_assessed));
     }
   }
 };

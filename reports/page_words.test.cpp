@@ -64,7 +64,7 @@ Result in_chinese(Result result) {
   if (!two) result.header.baseline.reset();
   for (Requirement& one : result.requirements) {
     one.statement = one.source = one.finding = "例";
-    if (!one.reason.empty() && one.reason != "outside --only") one.reason = "例";
+    if (one.reason.kind == Reason::Kind::stated) one.reason = "例";
     for (Check& check : one.checks)
       check.what = check.expected = check.actual = check.note = check.tolerance_reason = "例";
   }
@@ -75,8 +75,6 @@ Result in_chinese(Result result) {
       for (std::optional<Check>* check : {&one.inherited, &one.local})
         if (*check) (*check)->tolerance_reason = "例";
   for (Chapter& chapter : result.chapters) chapter.title = "例";
-  for (Requirement& one : result.requirements)
-    if (one.reason == "outside --only") one.reason = "例";
   result.footer.status = status;
   return result;
 }
@@ -139,7 +137,7 @@ TEST_CASE("the verdict is one sentence in Chinese, too, from the same counts") {
   result.header.scope = "chapter 1";
   for (std::size_t i : {2U, 3U}) {
     result.requirements[i].verdict = Verdict::not_assessed;
-    result.requirements[i].reason = "outside --only";
+    result.requirements[i].reason = Reason::not_asked_for();
   }
   conclude(result);
   REQUIRE(result.footer.status == 3);

@@ -77,8 +77,9 @@ Json invocation(const Result& result) {
   Json notes = Json::array();
   for (const Requirement& one : result.requirements)
     if (one.verdict == Verdict::error)
-      notes.push_back({{"level", "error"},
-                       {"message", {{"text", message(one.id + " could not be judged: " + one.reason)}}}});
+      notes.push_back(
+          {{"level", "error"},
+           {"message", {{"text", message(one.id + " could not be judged: " + sentence_of(one.reason))}}}});
   Json run = {{"executionSuccessful", result.footer.status == 0 || result.footer.status == 1},
               {"exitCode", result.footer.status},
               {"exitCodeDescription", visible(result.footer.verdict, text_limit)},

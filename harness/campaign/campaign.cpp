@@ -12,8 +12,10 @@
 
 #include "harness/candidate/variants.hpp"
 #include "harness/model/departures/catalogue.hpp"
+#include "harness/result/conclusion_of_diagnosis.hpp"
 #include "harness/result/contradictions.hpp"
 #include "harness/result/result.hpp"
+#include "harness/result/sentences.hpp"
 #include "harness/system/child.hpp"
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
@@ -54,8 +56,9 @@ Json told(const reports::Result& result) {
     else if (requirement.verdict == reports::Verdict::pass)
       passed.push_back({{"id", id}, {"share", ratio_of(requirement, false)}});
     else
-      others.push_back(
-          {{"id", id}, {"verdict", to_string(requirement.verdict)}, {"reason", requirement.reason}});
+      others.push_back({{"id", id},
+                        {"verdict", to_string(requirement.verdict)},
+                        {"reason", reports::sentence_of(requirement.reason)}});
   }
   Json all{{"status", result.footer.status}, {"failed", failed}, {"passed", passed}, {"others", others}};
   if (result.localisation)
@@ -64,7 +67,7 @@ Json told(const reports::Result& result) {
     Json named = Json::array();
     for (const auto& one : result.diagnosis->explanations)
       if (one.complete) named.push_back(one.defects);
-    all["diagnosis"] = {{"named", named}, {"conclusion", result.diagnosis->conclusion}};
+    all["diagnosis"] = {{"named", named}, {"conclusion", reports::sentence_of(*result.diagnosis)}};
   }
   return all;
 }

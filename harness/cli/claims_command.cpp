@@ -32,7 +32,8 @@ int run_claims(const std::filesystem::path& data) {
     const auto said =
         claim.verdict == reports::Verdict::pass
             ? claim.finding
-            : fmt::format("not decided: {}", claim.reason.empty() ? claim.finding : claim.reason);
+            : fmt::format("not decided: {}",
+                          claim.reason.empty() ? claim.finding : reports::sentence_of(claim.reason));
     for (const auto& line : reports::wrap(said, width)) print_out("         {}\n", line);
     sound = sound && claim.verdict == reports::Verdict::pass;
   }

@@ -31,10 +31,10 @@ void look_at_chapter(Recorder& recorder, Comparison& comparison, const reports::
   terminal.chapter_end();
 }
 
-reports::Localisation localised(Comparison& comparison, const reports::Result& result) try {
-  return comparison.localise(reports::first_failed(result.requirements));
+reports::Localisation localised(Comparison& comparison) try {
+  return comparison.localise();
 } catch (const std::exception& error) {
-  return {{}, {}, {}, "not assessed: " + one_line(error)};
+  return {.mode = {}, .stages = {}, .situations = {}, .not_assessed = one_line(error)};
 }
 
 }  // namespace
@@ -63,7 +63,7 @@ int compare_candidates(const Circumstances& circumstances, std::unique_ptr<Candi
   for (const auto& chapter : recorder.chapters()) look_at_chapter(recorder, comparison, chapter, terminal);
   result.requirements = recorder.requirements();
   result.plots = recorder.plots();
-  if (runs_code && reports::any_failed(result)) result.localisation = localised(comparison, result);
+  if (runs_code && reports::any_failed(result)) result.localisation = localised(comparison);
   result.footer.seconds = std::chrono::duration<double>(Clock::now() - began).count();
   reports::conclude(result);
   reports::write(result, circumstances.out.string(), logs_of({one.get(), other.get()}));

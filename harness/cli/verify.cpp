@@ -99,10 +99,11 @@ Plan plan(const Verification& verification) {
   const auto named = verification.shard ? reports::of_shard(ids, *verification.shard) : ids;
   plan.own = {named.begin(), named.end()};
   for (const auto& id : ids)
-    if (!plan.own.contains(id)) plan.recorder.leave_out(id, reports::left_to_others(*verification.shard));
+    if (!plan.own.contains(id))
+      plan.recorder.leave_out(id, reports::Reason::of_other_shards(*verification.shard));
   for (const auto& requirement : plan.recorder.requirements())
     if (!plan.chapters.empty() && !plan.chapters.contains(requirement.chapter))
-      plan.recorder.leave_out(requirement.id, reports::outside_only);
+      plan.recorder.leave_out(requirement.id, reports::Reason::not_asked_for());
   return plan;
 }
 

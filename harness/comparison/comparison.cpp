@@ -180,7 +180,7 @@ void Comparison::ask_everything() {
   });
 }
 
-reports::Localisation Comparison::localise(const std::string& first_failed) {
+reports::Localisation Comparison::localise() {
   auto& p = *pair_;
   auto& place = p.place;
   const bool told = first_locally_wrong(place) != nullptr || first_divergent(place) != nullptr;
@@ -190,7 +190,6 @@ reports::Localisation Comparison::localise(const std::string& first_failed) {
     });
     place.situations.insert(place.situations.end(), blocks.begin(), blocks.end());
   }
-  place.conclusion = reports::conclusion_of_two(place, first_failed);
   return place;
 }
 

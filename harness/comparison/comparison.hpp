@@ -27,8 +27,7 @@ class Comparison {
   // Looks at one requirement. Errors: NotShown, CandidateFailed and InputError, as the candidates throw them.
   void look(const std::string& requirement);
   // Where they first differ, of two whose code was run.
-  // `first_failed`: of harness/result/conclusion_of_stages.hpp.
-  reports::Localisation localise(const std::string& first_failed);
+  reports::Localisation localise();
   // Without another: everything that look() and localise() might ask. Errors of the candidate are answers,
   // too.
   void ask_everything();

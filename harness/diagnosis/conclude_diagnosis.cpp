@@ -37,74 +37,59 @@ void Diagnostician::diagnose_on_its_own_shapes(reports::Diagnosis& found) {
   if (!rest) return;
   found.observations += rest->observations;
   found.differing += rest->differing;
-  const auto& first = found.explanations.front();
-  const auto before = first.explained;
-  const auto it_is = fmt::format("{}: {}", fmt::join(shapes, " and "), clauses_of(shapes));
+  const auto first = found.explanations.front();
+  found.shapes = shapes;
+  found.of_shapes = first.what;
   if (rest->differing == 0) {
-    found.conclusion = fmt::format(
-        "explained to rounding by {}; on weights of its own shapes everything else is right", it_is);
+    found.explanations = {first};
     return;
   }
-  auto explanations = rest->explanations;
-  for (auto& one : explanations) {
+  found.outcome = rest->outcome;
+  found.basis = rest->basis;
+  found.words = rest->words;
+  found.raised = rest->raised;
+  found.tried = rest->tried;
+  found.explanations = rest->explanations;
+  for (auto& one : found.explanations) {
     one.defects.insert(one.defects.begin(), shapes.begin(), shapes.end());
-    one.explained += before;
+    one.explained += first.explained;
   }
-  found.conclusion = fmt::format("it has the shapes and settings of {}; on weights of its own shapes: {}",
-                                 it_is, rest->conclusion);
-  if (explanations.empty()) {
-    explanations = {first};
-    explanations.front().complete = false;
+  if (found.explanations.empty()) {
+    found.explanations = {first};
+    found.explanations.front().complete = false;
   }
-  found.explanations = explanations;
-  if (!explanations.front().complete) found.advice.clear();
+  if (!found.explanations.front().complete) found.advice.clear();
   // Of the specification, not of the shapes that it turned out to have.
   for (const auto& one : rest->advice) found.advice.push_back(advice_on(one.defect));
 }
 
+reports::Basis Diagnostician::basis() {
+  return !subject_.can("code") ? reports::Basis::declaration
+         : !inquiry_.runs()    ? reports::Basis::no_pass
+         : !inquiry_.steady()  ? reports::Basis::unsteady
+                               : reports::Basis::everything;
+}
+
 void Diagnostician::conclude(reports::Diagnosis& found) {
-  std::vector<std::string> certain;
+  found.basis = basis();
+  if (late() || cut_short_) found.tried = static_cast<std::int64_t>(inquiry_.hypotheses());
   for (const auto& one : explanations_) {
     if (found.explanations.size() == kMostShown) break;
     // Those that explain all, and of them those that do inside as well.
     const auto& best = explanations_.front();
     if (complete(best) && (!complete(one) || one.inside != best.inside)) break;
-    found.explanations.push_back(
-        {one.names, one.explained, one.broken, one.residual, complete(one) && inquiry_.uncompared() == 0});
-    if (complete(one)) certain.push_back(fmt::format("{}", fmt::join(one.names, " and ")));
+    found.explanations.push_back({one.names, one.explained, one.broken, one.residual,
+                                  complete(one) && inquiry_.uncompared() == 0, clauses_of(one.names),
+                                  one.left});
   }
-  const auto searched = late() || cut_short_
-                            ? fmt::format("; time was up after {} were tried", inquiry_.hypotheses())
-                            : std::string();
   if (explanations_.empty()) {
-    found.conclusion = "not explained by any known defect, alone or with others" + searched;
+    found.outcome = reports::Outcome::unexplained;
     return;
   }
   const auto& best = explanations_.front();
-  const auto names = fmt::format("{}", fmt::join(best.names, " and "));
-  const auto what = clauses_of(best.names);
-  if (certain.empty()) {
-    const bool mostly = best.broken == 0 && 2 * best.explained > inquiry_.differing();
-    found.conclusion = fmt::format(
-        "not explained by any known defect, alone or with others{}; {} {}: {}; it accounts for {} of {} "
-        "observations that differ{}, and not for {}",
-        searched, mostly ? "something like it is" : "nearest is", names, what, best.explained,
-        inquiry_.differing(),
-        best.broken > 0 ? fmt::format(", would change {} that do not", best.broken) : "",
-        fmt::join(best.left, ", "));
-    return;
-  }
-  const std::string how = !subject_.can("code") ? "it has no code; its shapes and settings are those of"
-                          : !inquiry_.runs()
-                              ? "no weights fit it, so that nothing of it was run; its shapes and "
-                                "settings are those of"
-                          : !inquiry_.steady() ? "it answers the same question in two ways, so that what it "
-                                                 "answers was not compared; that is what it would do by"
-                                               : "explained to rounding by";
-  found.conclusion = certain.size() == 1 ? fmt::format("{} {}: {}", how, names, what)
-                                         : fmt::format("{} {}, which nothing that was seen tells apart", how,
-                                                       fmt::join(certain, " or by "));
-  for (const auto& name : best.names) found.advice.push_back(advice_on(name));
+  found.outcome = complete(best) ? reports::Outcome::explained : reports::Outcome::nearest;
+  if (complete(best))
+    for (const auto& name : best.names) found.advice.push_back(advice_on(name));
 }
 
 std::string Diagnostician::clauses_of(const Names& names) const {

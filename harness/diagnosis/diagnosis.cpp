@@ -44,13 +44,10 @@ reports::Diagnosis Diagnostician::diagnose() {
   const bool answers_rightly = std::none_of(inquiry_.seen().begin(), inquiry_.seen().end(),
                                             [](const Seen& one) { return one.differs; });
   if (answers_rightly && has_code) {
-    found.conclusion =
-        inquiry_.raised().empty()
-            ? "not assessed: what failed shows in nothing that known defects could be tried on"
-            : fmt::format(
-                  "not explained by any known defect: {} of {} observations end in an error, first {}; the "
-                  "others are right",
-                  inquiry_.raised().size(), found.observations, inquiry_.raised().front().name);
+    found.raised = static_cast<std::int64_t>(inquiry_.raised().size());
+    found.outcome = found.raised > 0 ? reports::Outcome::errors_alone : reports::Outcome::not_assessed;
+    found.words = found.raised > 0 ? inquiry_.raised().front().name
+                                   : "what failed shows in nothing that known defects could be tried on";
     return found;
   }
   if (!answers_rightly) {
@@ -61,16 +58,12 @@ reports::Diagnosis Diagnostician::diagnose() {
     conclude(found);
     if (!inquiry_.runs() && has_code && any_complete()) diagnose_on_its_own_shapes(found);
   } else {
-    found.conclusion = "names, shapes and settings are the specification's";
+    found.outcome = reports::Outcome::as_specified;
   }
   if (has_code) return found;
   for (const auto& name : names_)
     if (inquiry_.shows_nothing_of(name)) found.undecided.push_back(name);
-  found.conclusion += fmt::format(
-      "; {} of {} known defects live in code alone, and no checkpoint can decide them: judge the code that "
-      "it "
-      "is trained and run with, too",
-      found.undecided.size(), names_.size());
+  found.known = static_cast<std::int64_t>(names_.size());
   return found;
 }
 
@@ -82,7 +75,7 @@ reports::Diagnosis diagnose(Subject& subject, double seconds,
   } catch (const std::exception& error) {
     const std::string message = error.what();
     reports::Diagnosis none;
-    none.conclusion = "not assessed: " + message.substr(0, message.find('\n'));
+    none.words = message.substr(0, message.find('\n'));
     return none;
   }
 }

@@ -164,6 +164,7 @@ class Diagnostician {
   // have: then what else is wrong shows.
   void diagnose_on_its_own_shapes(reports::Diagnosis& found);
 
+  reports::Basis basis();
   void conclude(reports::Diagnosis& found);
 
   std::string clauses_of(const Names& names) const;

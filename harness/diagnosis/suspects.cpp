@@ -19,10 +19,10 @@ void Diagnostician::find_suspects() {
   // One that could not be told apart from what its passes do wrong may be wrong all the same.
   for (const auto& requirement : subject_.recorder().requirements())
     failed_own_loop_ =
-        failed_own_loop_ || (requirement.id.starts_with("TXT-") && !about_logits.contains(requirement.id) &&
-                             (requirement.verdict == reports::Verdict::fail ||
-                              (requirement.verdict == reports::Verdict::not_assessed &&
-                               !requirement.reason.starts_with("outside"))));
+        failed_own_loop_ ||
+        (requirement.id.starts_with("TXT-") && !about_logits.contains(requirement.id) &&
+         (requirement.verdict == reports::Verdict::fail ||
+          (requirement.verdict == reports::Verdict::not_assessed && !requirement.reason.left_out())));
   for (const auto& defect : catalogue_)
     if (std::any_of(defect.seen_by.begin(), defect.seen_by.end(),
                     [&](const std::string& id) { return failed.contains(id); }))

@@ -87,7 +87,6 @@ void localise(Subject& subject, reports::Localisation& found) {
     });
     found.situations.insert(found.situations.end(), blocks.begin(), blocks.end());
   }
-  found.conclusion = conclusion_of(found);
 }
 
 }  // namespace
@@ -99,7 +98,7 @@ reports::Localisation localise(Subject& subject) {
     localise(subject, found);
   } catch (const std::exception& error) {
     const std::string message = error.what();
-    found.conclusion = fmt::format("not assessed: {}", message.substr(0, message.find('\n')));
+    found.not_assessed = message.substr(0, message.find('\n'));
   }
   return found;
 }

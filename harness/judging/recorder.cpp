@@ -121,7 +121,7 @@ void Recorder::begin(const std::string& id) {
   checks_before_ = requirement.checks.size();
   if (begun_.insert(id).second) {
     requirement.verdict = reports::Verdict::pass;
-    requirement.reason.clear();
+    requirement.reason = {};
   }
 }
 
@@ -165,7 +165,7 @@ const reports::Requirement& Recorder::end(double seconds) {
   return requirement;
 }
 
-void Recorder::leave_out(const std::string& id, const std::string& reason) {
+void Recorder::leave_out(const std::string& id, const reports::Reason& reason) {
   auto& requirement = find(id).requirement;
   if (requirement.verdict == reports::Verdict::not_assessed && !begun_.contains(id))
     requirement.reason = reason;

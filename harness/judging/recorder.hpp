@@ -46,7 +46,7 @@ class Recorder {
   const reports::Requirement& end(double seconds);
 
   // A requirement that will not be looked at, and why: it stays not assessed.
-  void leave_out(const std::string& id, const std::string& reason);
+  void leave_out(const std::string& id, const reports::Reason& reason);
   // What the candidate declares that it can do: requirements that need more become not applicable.
   void declare(const std::set<std::string>& capabilities, const std::string& who = "the candidate");
   // A requirement that this run can never show, and why: it becomes not applicable.

@@ -194,13 +194,13 @@ TEST_CASE("recorder: nothing is recorded before a test begins, or under an unkno
 TEST_CASE("recorder: what is left out stays not assessed, what this run cannot show is not applicable",
           "[evidence][recorder]") {
   Recorder recorder(list(), "reference");
-  recorder.leave_out("GQA-1", "outside --only");
+  recorder.leave_out("GQA-1", reports::Reason::not_asked_for());
   recorder.exclude("GQA-2", "in bfloat16");
   CHECK(recorder.requirements()[0].verdict == Verdict::not_assessed);
-  CHECK(recorder.requirements()[0].reason == "outside --only");
+  CHECK(recorder.requirements()[0].reason == reports::Reason::not_asked_for());
   CHECK(recorder.requirements()[1].verdict == Verdict::not_applicable);
   CHECK(recorder.requirements()[1].reason == "in bfloat16");
-  recorder.leave_out("GQA-2", "outside --only");
+  recorder.leave_out("GQA-2", reports::Reason::not_asked_for());
   CHECK(recorder.requirements()[1].verdict == Verdict::not_applicable);
 }
 
@@ -325,7 +325,7 @@ TEST_CASE("recorder: of two candidates the reason names the one that does not de
   Recorder recorder(read_requirements(source / "fixtures" / "comparison.json"), "pair");
   recorder.declare({"code", "evaluation", "training"}, "after.py");
   recorder.declare({"code", "evaluation"}, "before.h5");
-  std::map<std::string, std::string> reasons;
+  std::map<std::string, reports::Reason> reasons;
   for (const auto& requirement : recorder.requirements()) reasons[requirement.id] = requirement.reason;
   CHECK(reasons["SAME-5"] == "no check looked at it");
   CHECK(reasons["SAME-6"] == "before.h5 does not declare 'training'");

@@ -4,69 +4,14 @@
 #include <algorithm>
 #include <limits>
 
+#include "harness/result/musts.hpp"
 #include "harness/result/result.hpp"
+#include "harness/result/sentences.hpp"
 #include "harness/result/words.hpp"
 #include "harness/system/visible.hpp"
 
 namespace plumbline::reports {
 namespace {
-
-// The musts that apply, apart from those that --only or a shard leaves out. What is waived is not among the
-// failed.
-struct Musts {
-  Counts counts;
-  bool left_out = false;
-  std::vector<const Waiver*> waived;
-  std::vector<const Waiver*> expired;  // of musts that failed
-  std::vector<const Waiver*> idle;     // in force, of what did not fail
-  const Requirement *failed = nullptr, *error = nullptr, *not_assessed = nullptr;  // the first of each
-
-  int asked() const {
-    return counts.passed + counts.failed + counts.errors + counts.not_assessed +
-           static_cast<int>(waived.size());
-  }
-};
-
-// What waivers there are for this requirement: of a failure, in force or expired; of what has been shown to
-// need none.
-void look_at_waivers(const Header& header, const Requirement& requirement, Musts& musts) {
-  const bool needs_none =
-      requirement.verdict == Verdict::pass || requirement.verdict == Verdict::not_applicable;
-  for (const Waiver& waiver : header.waivers) {
-    if (waiver.requirement != requirement.id) continue;
-    const bool failed_must = requirement.verdict == Verdict::fail && requirement.level == Level::must;
-    if (needs_none && in_force(waiver, header)) musts.idle.push_back(&waiver);
-    if (failed_must) (in_force(waiver, header) ? musts.waived : musts.expired).push_back(&waiver);
-  }
-}
-
-Musts musts_of(const Result& result) {
-  Musts musts;
-  const auto first = [](const Requirement*& place, const Requirement& requirement) {
-    if (place == nullptr) place = &requirement;
-  };
-  for (const Requirement& requirement : result.requirements) {
-    look_at_waivers(result.header, requirement, musts);
-    if (requirement.level != Level::must) continue;
-    if (is_left_to_others(result.header, requirement)) {
-      musts.left_out = true;
-      continue;
-    }
-    if (waiver_of(result.header, requirement) != nullptr) continue;
-    musts.counts.add(requirement.verdict);
-    if (requirement.verdict == Verdict::fail) first(musts.failed, requirement);
-    if (requirement.verdict == Verdict::error) first(musts.error, requirement);
-    if (requirement.verdict == Verdict::not_assessed) first(musts.not_assessed, requirement);
-  }
-  return musts;
-}
-
-int status_of(const Header& header, const Musts& musts) {
-  if (musts.counts.failed > 0) return 1;
-  if (musts.counts.errors > 0 || !musts.idle.empty()) return 2;
-  if (musts.counts.not_assessed > 0 || musts.left_out || musts.counts.passed == 0 || header.shard) return 3;
-  return 0;
-}
 
 // " GQA-2 (waived by NAME until DATE: reason), ...": the first few, as `say` puts each.
 template <typename Say>
@@ -121,7 +66,7 @@ std::string required(const Requirement& requirement) {
 }
 
 std::string because(const Requirement& requirement) {
-  return fmt::format("{} ({})", named(requirement), visible(requirement.reason, 200));
+  return fmt::format("{} ({})", named(requirement), visible(sentence_of(requirement.reason), 200));
 }
 
 std::string conforms(const Header& header, const std::string& name, const Counts& all, const Musts& musts) {

@@ -12,9 +12,7 @@
 namespace plumbline::reports {
 namespace {
 
-struct Words {
-  std::string right, wrong;
-};
+using Kind = StageConclusion::Kind;
 
 std::vector<std::string> names(const std::vector<Situation>& situations, bool right) {
   std::vector<std::string> found;
@@ -25,55 +23,87 @@ std::vector<std::string> names(const std::vector<Situation>& situations, bool ri
 
 // What logits alone tell. `runs`: passes of the whole model; `blocks`: of the silenced and the single blocks,
 // empty where weights cannot be set.
-std::string narrowed(const std::vector<Situation>& runs, const std::vector<Situation>& blocks,
-                     const Words& words) {
-  const auto wrong = names(runs, false);
-  if (wrong.empty())
-    return fmt::format("every pass that was tried is {}: what failed is in none of them", words.right);
-  if (right_in(runs, "24 tokens"))
-    return fmt::format("a plain pass of 24 tokens is {}; {} are: {}", words.right, words.wrong,
-                       fmt::join(wrong, ", "));
-  const auto plain = fmt::format("a plain pass is {}", words.wrong);
-  if (blocks.empty()) return plain + "; its weights cannot be set, so blocks cannot be silenced";
+StageConclusion narrowed(const std::vector<Situation>& runs, const std::vector<Situation>& blocks) {
+  StageConclusion found;
+  found.names = names(runs, false);
+  const auto is = [&](Kind kind) {
+    found.kind = kind;
+    return found;
+  };
+  if (found.names.empty()) return is(Kind::no_pass);
+  if (right_in(runs, "24 tokens")) return is(Kind::other_passes);
+  if (blocks.empty()) return is(Kind::fixed_weights);
   for (const auto& block : blocks)
-    if (block.check.elements == 0) return fmt::format("{}; then {}", plain, sentence_of(block.check));
-  if (!blocks.front().check.within)
-    return fmt::format(
-        "with every block silenced the logits are still {}: look at the embedding, the final norm and the "
-        "head",
-        words.wrong);
-  const auto alone = names(blocks, false);
-  if (alone.empty())
-    return fmt::format(
-        "each block on its own is {}: look at how blocks are joined, the residuals and the order of layers",
-        words.right);
-  return fmt::format(
-      "{} on their own: {}; {}", words.wrong, fmt::join(alone, ", "),
-      right_in(runs, "1 token")
-          ? fmt::format("a single token is {}, so look at scores, positions, mask and softmax", words.right)
-          : fmt::format("a single token is {} too, for which scores, positions and mask mean nothing",
-                        words.wrong));
+    if (block.check.elements == 0) {
+      found.words = sentence_of(block.check);
+      return is(Kind::unusable_block);
+    }
+  if (!blocks.front().check.within) return is(Kind::outside_blocks);
+  found.names = names(blocks, false);
+  found.token_right = right_in(runs, "1 token");
+  return is(found.names.empty() ? Kind::between_blocks : Kind::within_blocks);
 }
 
 // The same of all situations, which are in this order.
-std::string narrowed(const std::vector<Situation>& situations, const Words& words) {
+StageConclusion narrowed(const std::vector<Situation>& situations) {
   const auto first = std::find_if(situations.begin(), situations.end(),
                                   [](const Situation& one) { return one.name == every_block_silenced; });
-  return narrowed({situations.begin(), first}, {first, situations.end()}, words);
+  return narrowed({situations.begin(), first}, {first, situations.end()});
 }
 
-// What stands between the last stage that was right and the first that was not.
-std::string gap(const Localisation& found) {
+// What was shown last before the first stage that diverges.
+std::string shown_before(const Localisation& found, const StageErrors* divergent) {
   std::string before = "the tokens";
   for (const auto& one : found.stages) {
-    if (&one == first_divergent(found))
-      return fmt::format(
-          "in {}, every shown stage is what its inputs call for, and {} is not what it should be: "
-          "the fault is in what is not shown after {}",
-          found.mode, one.stage, before);
+    if (&one == divergent) break;
     if (one.inherited) before = one.stage;
   }
-  return "";
+  return before;
+}
+
+// What the first check that did not hold looked at, in the requirements' order; empty for none.
+std::string first_failed(const std::vector<Requirement>& requirements) {
+  for (const Requirement& requirement : requirements)
+    for (const Check& check : requirement.checks)
+      if (!check.within) return check.what;
+  return {};
+}
+
+StageConclusion of_stages(const Localisation& found, bool of_two) {
+  StageConclusion conclusion;
+  const auto* wrong = first_locally_wrong(found);
+  const auto* divergent = first_divergent(found);
+  if (wrong != nullptr) {
+    conclusion.kind = Kind::wrong_stage;
+    conclusion.stage = wrong->stage;
+  } else if (of_two ? divergent != nullptr : told_by_stages(found)) {
+    conclusion.kind = Kind::after_shown_stage;
+    conclusion.stage = divergent->stage;
+    conclusion.words = shown_before(found, divergent);
+  } else {
+    conclusion = narrowed(found.situations);
+  }
+  return conclusion;
+}
+
+std::string of_wrong_stage(const StageConclusion& one) {
+  return one.of_two
+             ? fmt::format("in {}, {} is the first stage that the two make otherwise of what goes into it",
+                           one.mode, one.stage)
+             : fmt::format("in {}, {} is the first stage that is not what its own inputs call for", one.mode,
+                           one.stage);
+}
+
+std::string of_gap(const StageConclusion& one) {
+  return one.of_two
+             ? fmt::format(
+                   "in {}, {} is the first stage that differs, and each shown stage is made alike of what "
+                   "goes into it: the difference is in what is not shown before it",
+                   one.mode, one.stage)
+             : fmt::format(
+                   "in {}, every shown stage is what its inputs call for, and {} is not what it should be: "
+                   "the fault is in what is not shown after {}",
+                   one.mode, one.stage, one.words);
 }
 
 }  // namespace
@@ -90,33 +120,68 @@ bool told_by_stages(const Localisation& found) {
   return first_locally_wrong(found) != nullptr || (first_divergent(found) != nullptr && shown > 1);
 }
 
-std::string conclusion_of(const Localisation& found) {
-  if (const auto* wrong = first_locally_wrong(found))
-    return fmt::format("in {}, {} is the first stage that is not what its own inputs call for", found.mode,
-                       wrong->stage);
-  return told_by_stages(found) ? gap(found) : narrowed(found.situations, {"right", "wrong"});
+StageConclusion stage_conclusion(const Result& result) {
+  StageConclusion conclusion;
+  if (!result.localisation) return conclusion;
+  const Localisation& found = *result.localisation;
+  const bool of_two = result.header.baseline.has_value();
+  if (!found.not_assessed.empty()) {
+    conclusion.kind = Kind::not_assessed;
+    conclusion.words = found.not_assessed;
+  } else {
+    conclusion = of_stages(found, of_two);
+    if (of_two && conclusion.kind == Kind::no_pass) conclusion.words = first_failed(result.requirements);
+  }
+  conclusion.mode = found.mode;
+  conclusion.of_two = of_two;
+  return conclusion;
 }
 
-std::string conclusion_of_two(const Localisation& found, const std::string& first_failed) {
-  if (const auto* wrong = first_locally_wrong(found))
-    return fmt::format("in {}, {} is the first stage that the two make otherwise of what goes into it",
-                       found.mode, wrong->stage);
-  if (const auto* divergent = first_divergent(found))
-    return fmt::format(
-        "in {}, {} is the first stage that differs, and each shown stage is made alike of what goes into it: "
-        "the difference is in what is not shown before it",
-        found.mode, divergent->stage);
-  if (std::all_of(found.situations.begin(), found.situations.end(),
-                  [](const auto& one) { return one.check.within; }))
-    return fmt::format("every pass that was tried is the same; the first difference is in {}", first_failed);
-  return narrowed(found.situations, {"the same", "different"});
+std::string sentence_of(const StageConclusion& one) {
+  const auto right = one.of_two ? "the same" : "right", wrong = one.of_two ? "different" : "wrong";
+  switch (one.kind) {
+    case Kind::none:
+      return "";
+    case Kind::not_assessed:
+      return "not assessed: " + one.words;
+    case Kind::wrong_stage:
+      return of_wrong_stage(one);
+    case Kind::after_shown_stage:
+      return of_gap(one);
+    case Kind::no_pass:
+      return one.of_two ? fmt::format("every pass that was tried is the same; the first difference is in {}",
+                                      one.words)
+                        : "every pass that was tried is right: what failed is in none of them";
+    case Kind::other_passes:
+      return fmt::format("a plain pass of 24 tokens is {}; {} are: {}", right, wrong,
+                         fmt::join(one.names, ", "));
+    case Kind::fixed_weights:
+      return fmt::format("a plain pass is {}; its weights cannot be set, so blocks cannot be silenced",
+                         wrong);
+    case Kind::unusable_block:
+      return fmt::format("a plain pass is {}; then {}", wrong, one.words);
+    case Kind::outside_blocks:
+      return fmt::format(
+          "with every block silenced the logits are still {}: look at the embedding, the final norm and the "
+          "head",
+          wrong);
+    case Kind::between_blocks:
+      return fmt::format(
+          "each block on its own is {}: look at how blocks are joined, the residuals and the order of layers",
+          right);
+    case Kind::within_blocks:
+      return fmt::format(
+          "{} on their own: {}; {}", wrong, fmt::join(one.names, ", "),
+          one.token_right
+              ? fmt::format("a single token is {}, so look at scores, positions, mask and softmax", right)
+              : fmt::format("a single token is {} too, for which scores, positions and mask mean nothing",
+                            wrong));
+  }
+  return "";
 }
 
-std::string first_failed(const std::vector<Requirement>& requirements) {
-  for (const Requirement& requirement : requirements)
-    for (const Check& check : requirement.checks)
-      if (!check.within) return check.what;
-  return {};
+std::string conclusion_of(const Result& result) {
+  return sentence_of(stage_conclusion(result));
 }
 
 }  // namespace plumbline::reports

@@ -9,7 +9,6 @@
 #include <regex>
 #include <set>
 
-#include "harness/result/conclusion_of_stages.hpp"
 #include "harness/result/moments.hpp"
 #include "harness/result/sentences.hpp"
 #include "harness/result/words.hpp"
@@ -90,7 +89,8 @@ std::string contradiction_of_scope(const Result& result) {
     return fmt::format("header.scope is {}, which is neither everything nor chapters", visible(scope, 60));
   for (const Requirement& one : result.requirements) {
     const bool wanted = asked.empty() || asked.contains(one.chapter);
-    const bool outside = one.verdict == Verdict::not_assessed && one.reason == outside_only;
+    const bool outside =
+        one.verdict == Verdict::not_assessed && one.reason.kind == Reason::Kind::outside_only;
     const bool looked = one.verdict != Verdict::not_assessed && one.verdict != Verdict::not_applicable;
     if (wanted ? outside : looked)
       return fmt::format("header.scope is {}, and {} was {}looked at", visible(scope, 60),
@@ -115,14 +115,7 @@ std::string contradiction_of_localisation(const Result& result) {
   if (due != result.localisation.has_value())
     return due ? "localisation is missing: what fails and can be run is localised"
                : "there is a localisation, and nothing that was run failed";
-  if (!due) return {};
-  const Localisation& found = *result.localisation;
-  const std::string expected = result.header.baseline
-                                   ? conclusion_of_two(found, first_failed(result.requirements))
-                                   : conclusion_of(found);
-  if (found.conclusion == expected || found.conclusion.starts_with("not assessed: ")) return {};
-  return fmt::format("localisation.conclusion is \"{}\", and what it found makes it \"{}\"",
-                     visible(found.conclusion, 200), visible(expected, 200));
+  return {};
 }
 
 std::string contradiction(const Diagnosis& found) {
@@ -136,11 +129,6 @@ std::string contradiction(const Diagnosis& found) {
           "others",
           visible(fmt::format("{}", fmt::join(one.defects, " and ")), 100), one.explained, found.differing,
           one.contradicted, found.observations - found.differing);
-  if (found.explanations.empty()) return {};
-  for (const std::string& defect : found.explanations.front().defects)
-    if (found.conclusion.find(defect) == std::string::npos)
-      return fmt::format("diagnosis: its conclusion does not speak of {}, the best explanation",
-                         visible(defect, 60));
   return {};
 }
 

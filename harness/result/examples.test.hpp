@@ -8,7 +8,6 @@
 #include <string>
 #include <utility>
 
-#include "harness/result/conclusion_of_stages.hpp"
 #include "harness/result/result.hpp"
 #include "harness/result/sentences.hpp"
 #include "harness/system/files.hpp"
@@ -117,12 +116,13 @@ inline Result passing() {
 }
 
 inline Diagnosis diagnosis() {
-  return {33,
-          9,
-          {{{"softmax-bfloat16"}, 9, 0, 0.25, true}, {{"scale-missing", "mask-none"}, 4, 1, 0.5, false}},
-          "explained to rounding by softmax-bfloat16: softmax computed in bfloat16",
-          {},
-          {{"softmax-bfloat16", "Softmax is computed in bfloat16.", "softmax 以 bfloat16 计算。"}}};
+  Diagnosis found;
+  found.outcome = Outcome::explained;
+  found.observations = 33;
+  found.differing = 9;
+  found.explanations = {{{"softmax-bfloat16"}, 9, 0, 0.25, true, "softmax computed in bfloat16", {}}};
+  found.advice = {{"softmax-bfloat16", "Softmax is computed in bfloat16.", "softmax 以 bfloat16 计算。"}};
+  return found;
 }
 
 inline Localisation localisation() {
@@ -134,8 +134,6 @@ inline Localisation localisation() {
                   {"layers.3.context", wrong("layers.3.context"), wrong("layers.3.context")}};
   found.situations = {{"1 token", exact("logits (1 token)", "equal", 64)},
                       {"24 tokens", wrong("logits (24 tokens)")}};
-  found.conclusion =
-      "in evaluation, layers.3.context is the first stage that is not what its own inputs call for";
   return found;
 }
 
@@ -188,7 +186,6 @@ inline Result compared() {
   result.header.candidate = "my_model.py";
   for (Requirement& one : result.requirements)
     for (Check& check : one.checks) check.identical = check.within;
-  result.localisation->conclusion = conclusion_of_two(*result.localisation, "");
   conclude(result);
   return result;
 }
@@ -234,7 +231,7 @@ inline Result shard(Result whole, int index, int of = 2) {
     Requirement& one = whole.requirements[i];
     if (static_cast<int>(i) % of == index - 1 || one.verdict == Verdict::not_applicable) continue;
     one.verdict = Verdict::not_assessed;
-    one.reason = "outside --shard " + std::to_string(index) + "/" + std::to_string(of);
+    one.reason = Reason::of_other_shards({index, of});
     one.finding.clear();
     one.checks.clear();
     one.seconds = 0;
@@ -261,13 +258,13 @@ inline Result with_text(const std::string& text) {
   for (Requirement& one : result.requirements) {
     one.id += text;
     one.statement = one.source = one.finding = text;
-    if (!one.reason.empty()) one.reason = text;
+    if (!one.reason.empty() && !one.reason.left_out()) one.reason = text;
     for (Check& check : one.checks) {
       check.what = check.expected = check.actual = check.note = check.tolerance_reason = text;
     }
   }
   Localisation& found = *result.localisation;
-  found.mode = found.conclusion = text;
+  found.mode = text;
   for (StageErrors& one : found.stages) {
     one.stage += text;
     for (std::optional<Check>* check : {&one.inherited, &one.local})
@@ -275,7 +272,7 @@ inline Result with_text(const std::string& text) {
   }
   for (Situation& one : found.situations) one.name = one.check.what = one.check.note = text;
   Diagnosis& why = *result.diagnosis;
-  why.conclusion = text;
+  why.words = why.of_shapes = text;
   for (Explanation& one : why.explanations)
     for (std::string& defect : one.defects) defect = text;
   for (Advice& one : why.advice) one.defect = one.english = one.chinese = text;

@@ -42,6 +42,19 @@ void withdraw_unsupported(Result& result) {
 
 }  // namespace
 
+Reason Reason::not_asked_for() {
+  Reason reason;
+  reason.kind = Kind::outside_only;
+  return reason;
+}
+
+Reason Reason::of_other_shards(const Shard& own) {
+  Reason reason;
+  reason.kind = Kind::outside_shard;
+  reason.shard = own;
+  return reason;
+}
+
 std::string to_string(Verdict verdict) {
   switch (verdict) {
     case Verdict::not_applicable:
@@ -66,17 +79,55 @@ const std::vector<std::pair<Form, const char*>> kForms = {
     {Form::same_bits, "same bits"}, {Form::measured, "measured"},     {Form::nothing, "nothing"},
     {Form::recorded, "recorded"}};
 
-}  // namespace
+const std::vector<std::pair<Outcome, const char*>> kOutcomes = {
+    {Outcome::not_assessed, "not assessed"}, {Outcome::errors_alone, "errors alone"},
+    {Outcome::as_specified, "as specified"}, {Outcome::explained, "explained"},
+    {Outcome::nearest, "nearest"},           {Outcome::unexplained, "unexplained"},
+    {Outcome::recorded, "recorded"}};
 
-std::string to_string(Form form) {
-  return std::find_if(kForms.begin(), kForms.end(), [&](const auto& one) { return one.first == form; })
+const std::vector<std::pair<Basis, const char*>> kBases = {{Basis::everything, "everything"},
+                                                           {Basis::declaration, "declaration"},
+                                                           {Basis::no_pass, "no pass"},
+                                                           {Basis::unsteady, "unsteady"}};
+
+template <typename Enum>
+std::string name_in(const std::vector<std::pair<Enum, const char*>>& names, Enum value) {
+  return std::find_if(names.begin(), names.end(), [&](const auto& one) { return one.first == value; })
       ->second;
 }
 
-std::optional<Form> form_of(const std::string& text) {
+template <typename Enum>
+std::optional<Enum> value_in(const std::vector<std::pair<Enum, const char*>>& names,
+                             const std::string& text) {
   const auto found =
-      std::find_if(kForms.begin(), kForms.end(), [&](const auto& one) { return one.second == text; });
-  return found == kForms.end() ? std::nullopt : std::optional(found->first);
+      std::find_if(names.begin(), names.end(), [&](const auto& one) { return one.second == text; });
+  return found == names.end() ? std::nullopt : std::optional(found->first);
+}
+
+}  // namespace
+
+std::string to_string(Form form) {
+  return name_in(kForms, form);
+}
+
+std::string to_string(Outcome outcome) {
+  return name_in(kOutcomes, outcome);
+}
+
+std::string to_string(Basis basis) {
+  return name_in(kBases, basis);
+}
+
+std::optional<Form> form_of(const std::string& text) {
+  return value_in(kForms, text);
+}
+
+std::optional<Outcome> outcome_of(const std::string& text) {
+  return value_in(kOutcomes, text);
+}
+
+std::optional<Basis> basis_of(const std::string& text) {
+  return value_in(kBases, text);
 }
 
 std::string to_string(Level level) {
@@ -86,6 +137,7 @@ std::string to_string(Level level) {
 std::string inconsistency(const Requirement& requirement) {
   const bool looked = requirement.verdict == Verdict::pass || requirement.verdict == Verdict::fail;
   if (!looked && requirement.reason.empty()) return "it has no reason for " + to_string(requirement.verdict);
+  if (requirement.reason.left_out() && requirement.verdict != Verdict::not_assessed) return "it was left out";
   if (requirement.verdict != Verdict::pass) return {};
   if (requirement.checks.empty()) return "nothing was compared";
   for (const Check& check : requirement.checks) {

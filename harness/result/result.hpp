@@ -52,6 +52,35 @@ struct Check {
   std::optional<bool> identical;          // of a comparison of two candidates: the same bits in the same type
 };
 
+// One of so many runs that share the requirements among them.
+struct Shard {
+  int index = 0, of = 0;  // counted from 1
+  bool operator==(const Shard&) const = default;
+};
+
+// Why a requirement has no verdict of what was seen: sentence_of() says it.
+struct Reason {
+  enum class Kind {
+    none,
+    stated,         // in `words`: by a suite, by the candidate
+    outside_only,   // --only did not ask for it
+    outside_shard,  // this shard leaves it to the others
+  };
+  Kind kind = Kind::none;
+  std::string words;
+  Shard shard;
+
+  Reason() = default;
+  Reason(std::string stated) : kind(stated.empty() ? Kind::none : Kind::stated), words(std::move(stated)) {}
+  Reason(const char* stated) : Reason(std::string(stated)) {}
+  static Reason not_asked_for();
+  static Reason of_other_shards(const Shard& own);
+
+  bool empty() const { return kind == Kind::none; }
+  bool left_out() const { return kind == Kind::outside_only || kind == Kind::outside_shard; }
+  bool operator==(const Reason&) const = default;
+};
+
 struct Requirement {
   std::string id;         // "GQA-2"
   int chapter = 0;        // of the specification
@@ -59,7 +88,7 @@ struct Requirement {
   Level level = Level::must;
   std::string source;  // where the statement comes from
   Verdict verdict = Verdict::not_assessed;
-  std::string reason;   // why not assessed, not applicable or error; empty otherwise
+  Reason reason;        // why not assessed, not applicable or error; empty otherwise
   std::string finding;  // a measured answer worth a line even where it passes (a claim's exact figure)
   std::vector<Check> checks;
   double seconds = 0;
@@ -74,11 +103,6 @@ struct Chapter {
 struct Baseline {
   std::string name, kind, sha256;       // as of the candidate
   std::vector<std::string> alone = {};  // what one of the two alone can do: "after.py alone has a KV cache"
-};
-
-// One of so many runs that share the requirements among them.
-struct Shard {
-  int index = 0, of = 0;  // counted from 1
 };
 
 // A failure that somebody answers for, up to and including a day.
@@ -147,7 +171,7 @@ struct Localisation {
   std::string mode;                 // in which the stages were seen; empty: no stage is wrong in any mode
   std::vector<StageErrors> stages;  // in execution order
   std::vector<Situation> situations;
-  std::string conclusion;  // one sentence
+  std::string not_assessed = {};  // why nothing could be told; empty: something could
 };
 
 // The first stage that is not what an exact pass makes of it; the first that is not what its own inputs call
@@ -164,6 +188,9 @@ struct Explanation {
   double residual =
       0;  // the largest difference left in what it accounts for, in terms of what rounding may do
   bool complete = false;  // it accounts for everything that was seen
+  std::string what = {};  // what they are, as a clause
+  std::vector<std::string> open =
+      {};  // names of the observations that differ and that it does not account for
 };
 
 // What a defect is, what it does to training and text, where to look, how to confirm the fix: a paragraph.
@@ -171,13 +198,40 @@ struct Advice {
   std::string defect, english, chinese;
 };
 
-// Why a model that failed is wrong.
+// What a diagnosis comes to.
+enum class Outcome {
+  not_assessed,  // `words` says why
+  errors_alone,  // what could be compared is right, and `raised` observations end in an error, first `words`
+  as_specified,  // of what has no code: nothing that it shows differs
+  explained,     // by each of the explanations alike
+  nearest,       // the best explanation does not account for everything
+  unexplained,   // no known defect accounts for anything
+  recorded,      // of a document of an older version: `words` is its sentence
+};
+
+// What a diagnosis could go by.
+enum class Basis {
+  everything,
+  declaration,  // names, shapes and settings: there is no code
+  no_pass,      // the same: no weights fit it
+  unsteady,     // the same: it answers one question in two ways
+};
+
+// Why a model that failed is wrong: sentence_of() says it.
 struct Diagnosis {
+  Outcome outcome = Outcome::not_assessed;
+  Basis basis = Basis::everything;
+  std::string words;
   std::int64_t observations = 0, differing = 0;  // that were made; that are not the specification's
+  std::int64_t raised = 0;                       // that end in an error
+  std::int64_t tried = 0;                        // when time was up, so many hypotheses; 0: it was not
   std::vector<Explanation> explanations;         // the best first
-  std::string conclusion;                        // one sentence
-  std::vector<std::string> undecided;  // of what has no code: defects that leave names, shapes and settings
-                                       // as they are
+  // The defects of its shapes and settings, part of each explanation, where all else was judged on weights of
+  // its own shapes; `of_shapes`: what they are, as a clause.
+  std::vector<std::string> shapes;
+  std::string of_shapes;
+  std::int64_t known = 0;              // of what has no code: defects that were tried
+  std::vector<std::string> undecided;  // of these, those that leave names, shapes and settings as they are
   std::vector<Advice> advice;          // on each defect of the best, where it is complete
 };
 
@@ -231,7 +285,11 @@ void conclude(Result& result);
 std::string to_string(Verdict verdict);  // "pass", "fail", "error", "not assessed", "not applicable"
 std::string to_string(Level level);      // "must", "should"
 std::string to_string(Form form);        // "values", "same bits", as in the document
+std::string to_string(Outcome outcome);  // "explained", "errors alone"
+std::string to_string(Basis basis);      // "everything", "no pass"
 std::optional<Form> form_of(const std::string& text);  // empty for what is none
+std::optional<Outcome> outcome_of(const std::string& text);
+std::optional<Basis> basis_of(const std::string& text);
 
 std::string to_json(const Result& result);      // result.json, schema: harness/result/result.schema.json
 std::string to_junit(const Result& result);     // JUnit XML, a test case a requirement

@@ -97,7 +97,7 @@ TEST_CASE("a pass that its evidence does not bear out is an error") {
     CHECK(result.requirements[0].verdict == Verdict::error);
     CHECK(result.footer.status == 2);
     CHECK(result.footer.errors == 1);
-    return result.requirements[0].reason;
+    return sentence_of(result.requirements[0].reason);
   };
   CHECK(reason([](Requirement& one) { one.checks.clear(); }) ==
         "recorded as passed, but nothing was compared");
@@ -135,7 +135,7 @@ TEST_CASE("a requirement recorded twice has not passed twice, and a failure stay
 
 TEST_CASE("what was not looked at has a reason, if only that none was recorded") {
   Requirement one = requirement("A-2", 1, "it holds", Verdict::not_assessed);
-  one.reason.clear();
+  one.reason = {};
   CHECK(of({passed(), one}).requirements[1].reason == "no reason was recorded");
 }
 
@@ -225,7 +225,7 @@ TEST_CASE("a run of some chapters never conforms, and says what it looked at") {
   for (Requirement& one : result.requirements) {
     if (one.chapter == 3) continue;
     one = requirement(one.id, one.chapter, one.statement, Verdict::not_assessed);
-    one.reason = "outside --only";
+    one.reason = Reason::not_asked_for();
   }
   const auto verdict = [&](const std::string& scope) {
     result.header.scope = scope;
@@ -326,7 +326,7 @@ TEST_CASE("one shard of several never conforms by itself, and fails where someth
         "incomplete: nothing failed in shard 2 of 2, but 1 applicable must was not assessed, first CFG-2: it "
         "holds (the candidate shows no stage scores)");
   Result foreign = examples::shard(examples::passing(), 2);
-  foreign.requirements[0].reason = "outside --shard 1/2";
+  foreign.requirements[0].reason = "the candidate shows no stage scores";
   conclude(foreign);
   CHECK(foreign.footer.verdict.find("1 applicable must was not assessed") != std::string::npos);
 }

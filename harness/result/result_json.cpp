@@ -2,31 +2,15 @@
 #include <cmath>
 #include <string_view>
 
+#include "harness/result/conclusion_of_stages.hpp"
 #include "harness/result/json_text.hpp"
 #include "harness/result/result.hpp"
+#include "harness/result/result_json_diagnosis.hpp"
 #include "harness/result/sentences.hpp"
 #include "harness/system/visible.hpp"
 
 namespace plumbline::reports {
 namespace {
-
-// A name of ten megabytes, said of every layer, would make a document that nobody can open. The note that a
-// text was cut has room beyond the limit, so that a document that is read and written again stays as it is.
-std::string text(std::string_view value) {
-  constexpr std::size_t note = 40;
-  return cut(value, characters(value) > longest_text + note ? longest_text : longest_text + note);
-}
-
-// JSON has no NaN and no infinity, and a document must not lose that one was seen.
-Json number(double value) {
-  if (std::isnan(value)) return "nan";
-  if (std::isinf(value)) return value > 0 ? "inf" : "-inf";
-  return value;
-}
-
-Json number(const std::optional<double>& value) {
-  return value ? number(*value) : Json(nullptr);
-}
 
 Json of(const std::optional<Baseline>& baseline) {
   if (!baseline) return nullptr;
@@ -99,11 +83,18 @@ Json of(const Check& whole) {
           {"sentence", text(sentence_of(check))},
           {"elements", check.elements},
           {"beyond", check.beyond},
-          {"worst_difference", number(check.worst_difference)},
-          {"tolerance", number(check.tolerance)},
+          {"worst_difference", json_number(check.worst_difference)},
+          {"tolerance", json_number(check.tolerance)},
           {"tolerance_reason", text(check.tolerance_reason)},
           {"worst_index", Json(check.worst_index)},
           {"identical", check.identical ? Json(*check.identical) : Json(nullptr)}};
+}
+
+// What the run was not asked for, apart from what it could not tell.
+Json left_out(const Reason& reason) {
+  return reason.kind == Reason::Kind::outside_only    ? Json("only")
+         : reason.kind == Reason::Kind::outside_shard ? Json("shard")
+                                                      : Json(nullptr);
 }
 
 Json of(const Requirement& requirement) {
@@ -115,9 +106,10 @@ Json of(const Requirement& requirement) {
           {"level", to_string(requirement.level)},
           {"source", text(requirement.source)},
           {"verdict", to_string(requirement.verdict)},
-          {"reason", text(requirement.reason)},
+          {"reason", text(sentence_of(requirement.reason))},
+          {"left_out", left_out(requirement.reason)},
           {"finding", text(requirement.finding)},
-          {"seconds", number(requirement.seconds)},
+          {"seconds", json_number(requirement.seconds)},
           {"checks", std::move(checks)}};
 }
 
@@ -129,7 +121,8 @@ Json name_of(const StageErrors* stage) {
   return stage == nullptr ? Json(nullptr) : Json(text(stage->stage));
 }
 
-Json of(const Localisation& localisation) {
+Json localisation_of(const Result& result) {
+  const Localisation& localisation = *result.localisation;
   Json stages = Json::array(), situations = Json::array();
   for (const StageErrors& one : localisation.stages)
     stages.push_back(
@@ -139,29 +132,10 @@ Json of(const Localisation& localisation) {
   return {{"mode", text(localisation.mode)},
           {"first_divergent", name_of(first_divergent(localisation))},
           {"first_locally_wrong", name_of(first_locally_wrong(localisation))},
-          {"conclusion", text(localisation.conclusion)},
+          {"not_assessed", text(localisation.not_assessed)},
+          {"conclusion", text(conclusion_of(result))},
           {"stages", std::move(stages)},
           {"situations", std::move(situations)}};
-}
-
-Json of(const Diagnosis& diagnosis) {
-  Json explanations = Json::array(), advice = Json::array();
-  for (const Explanation& one : diagnosis.explanations) {
-    Json defects = Json::array();
-    for (const auto& name : one.defects) defects.push_back(text(name));
-    explanations.push_back({{"defects", std::move(defects)},
-                            {"explained", one.explained},
-                            {"contradicted", one.contradicted},
-                            {"residual", number(one.residual)},
-                            {"complete", one.complete}});
-  }
-  for (const auto& one : diagnosis.advice)
-    advice.push_back({{"defect", text(one.defect)}, {"en", text(one.english)}, {"zh", text(one.chinese)}});
-  Json undecided = Json::array();
-  for (const auto& name : diagnosis.undecided) undecided.push_back(text(name));
-  return {{"observations", diagnosis.observations},   {"differing", diagnosis.differing},
-          {"conclusion", text(diagnosis.conclusion)}, {"explanations", std::move(explanations)},
-          {"undecided", std::move(undecided)},        {"advice", std::move(advice)}};
 }
 
 template <typename Items, typename Use>
@@ -177,7 +151,7 @@ Json of(const Series& series) {
   const auto even = [&](const std::vector<double>& values) {
     Json array = Json::array();
     for (std::size_t i = 0; i < kept; ++i)
-      array.push_back(number(values[kept < count ? i * (count - 1) / (kept - 1) : i]));
+      array.push_back(json_number(values[kept < count ? i * (count - 1) / (kept - 1) : i]));
     return array;
   };
   Json object = {{"name", text(series.name)}, {"x", even(series.x)}, {"y", even(series.y)}};
@@ -197,7 +171,7 @@ Json of(const Plot& plot) {
           {"log_y", plot.log_y},
           {"series", first_of(plot.series, most_series, [](const Series& one) { return of(one); })},
           {"bounds", first_of(plot.bounds, most_series, [](const auto& bound) {
-             return Json{{"name", text(bound.first)}, {"value", number(bound.second)}};
+             return Json{{"name", text(bound.first)}, {"value", json_number(bound.second)}};
            })}};
 }
 
@@ -208,7 +182,7 @@ Json of(const Matrix& matrix) {
   for (std::size_t i = 0; i < std::min(rows, most_rows); ++i) {
     Json row = Json::array();
     for (std::size_t j = 0; j < std::min(matrix.columns.size(), most_rows); ++j)
-      row.push_back(j < matrix.values[i].size() ? number(matrix.values[i][j]) : Json("nan"));
+      row.push_back(j < matrix.values[i].size() ? json_number(matrix.values[i][j]) : Json("nan"));
     values.push_back(std::move(row));
   }
   return {{"requirement", text(matrix.requirement)},
@@ -229,29 +203,10 @@ Json of(const Footer& footer) {
           {"elements_compared", footer.elements_compared},
           {"status", footer.status},
           {"verdict", footer.verdict},
-          {"seconds", number(footer.seconds)}};
+          {"seconds", json_number(footer.seconds)}};
 }
 
 }  // namespace
-
-std::string dump(const Json& document) {
-  const std::string whole =
-      document.dump({.indent = 2, .replace = true, .members = Json::Order::as_written}) + "\n";
-  std::string_view json = whole;
-  std::string safe;
-  safe.reserve(json.size());
-  while (!json.empty()) {
-    const CodePoint next = decode(json);
-    if (next.value < 0x7F || !is_hidden(next.value)) {
-      safe += json.substr(0, next.bytes);
-    } else {
-      safe += Json(encode(next.value)).dump({.ascii = true}).substr(1);
-      safe.pop_back();
-    }
-    json.remove_prefix(next.bytes);
-  }
-  return safe;
-}
 
 std::string to_json(const Result& result) {
   Json chapters = Json::array();
@@ -261,12 +216,12 @@ std::string to_json(const Result& result) {
   Json requirements = Json::array();
   for (const Requirement& requirement : result.requirements) requirements.push_back(of(requirement));
   Json document = {{"format", "plumbline-result"},
-                   {"version", 3},
+                   {"version", 4},
                    {"header", of(result.header)},
                    {"chapters", std::move(chapters)},
                    {"requirements", std::move(requirements)},
-                   {"localisation", result.localisation ? of(*result.localisation) : Json(nullptr)},
-                   {"diagnosis", result.diagnosis ? of(*result.diagnosis) : Json(nullptr)}};
+                   {"localisation", result.localisation ? localisation_of(result) : Json(nullptr)},
+                   {"diagnosis", result.diagnosis ? diagnosis_json(*result.diagnosis) : Json(nullptr)}};
   if (!result.plots.empty())
     document["plots"] = first_of(result.plots, most_pictures, [](const Plot& plot) { return of(plot); });
   if (!result.matrices.empty())

@@ -3,9 +3,13 @@
 #include <algorithm>
 #include <set>
 
+#include "harness/result/conclusion_of_stages.hpp"
 #include "harness/result/json_place.hpp"
+#include "harness/result/json_text.hpp"
 #include "harness/result/result.hpp"
+#include "harness/result/result_json_diagnosis.hpp"
 #include "harness/result/result_json_pictures.hpp"
+#include "harness/result/sentences.hpp"
 #include "harness/result/waivers.hpp"
 #include "harness/result/words.hpp"
 #include "harness/system/error.hpp"
@@ -107,6 +111,7 @@ Header header_at(const JsonPlace& place, int version) {
 struct Document {
   int version;
   bool of_two;  // of two candidates
+  Shard shard;  // that it is
 };
 
 Form form_at(const JsonPlace& place) {
@@ -152,9 +157,26 @@ Check check_at(const JsonPlace& place, const Document& document) {
   return check;
 }
 
+// Before version 4 what was left out is told by its sentence.
+Reason reason_at(const JsonPlace& place, const Document& document) {
+  const std::string said = place.at("reason").text();
+  const auto only = Reason::not_asked_for(), shard = Reason::of_other_shards(document.shard);
+  if (document.version < 4)
+    return said == sentence_of(only) ? only : said == sentence_of(shard) ? shard : Reason(said);
+  const JsonPlace left_out = place.at("left_out");
+  if (left_out.value.is_null()) return said;
+  if (left_out.value != "only" && left_out.value != "shard")
+    left_out.refuse("is neither \"only\" nor \"shard\"");
+  const Reason& reason = left_out.value == "only" ? only : shard;
+  if (said != sentence_of(reason)) place.at("reason").refuse("is not what left_out makes it");
+  return reason;
+}
+
 Requirement requirement_at(const JsonPlace& place, const Document& document) {
-  place.only(
-      {"id", "chapter", "statement", "level", "source", "verdict", "reason", "finding", "seconds", "checks"});
+  std::set<std::string> keys = {"id",      "chapter", "statement", "level",   "source",
+                                "verdict", "reason",  "finding",   "seconds", "checks"};
+  if (document.version > 3) keys.insert("left_out");
+  place.only(keys);
   Requirement requirement;
   requirement.id = place.at("id").text();
   requirement.chapter = place.at("chapter").integer<int>();
@@ -162,7 +184,7 @@ Requirement requirement_at(const JsonPlace& place, const Document& document) {
   requirement.level = level_at(place.at("level"));
   requirement.source = place.at("source").text();
   requirement.verdict = verdict_at(place.at("verdict"));
-  requirement.reason = place.at("reason").text();
+  requirement.reason = reason_at(place, document);
   requirement.finding = place.at("finding").text();
   requirement.seconds = place.at("seconds").seconds();
   place.at("checks").each(
@@ -174,11 +196,21 @@ Requirement requirement_at(const JsonPlace& place, const Document& document) {
   return requirement;
 }
 
+// Before version 4 it stood in the conclusion.
+std::string why_not_assessed(const std::string& conclusion) {
+  const std::string begin = "not assessed: ";
+  return conclusion.starts_with(begin) ? conclusion.substr(begin.size()) : "";
+}
+
 Localisation localisation_at(const JsonPlace& place, const Document& document) {
-  place.only({"mode", "first_divergent", "first_locally_wrong", "conclusion", "stages", "situations"});
+  std::set<std::string> keys = {"mode",       "first_divergent", "first_locally_wrong",
+                                "conclusion", "stages",          "situations"};
+  if (document.version > 3) keys.insert("not_assessed");
+  place.only(keys);
   Localisation localisation;
   localisation.mode = place.at("mode").text();
-  localisation.conclusion = place.at("conclusion").text();
+  localisation.not_assessed = document.version > 3 ? place.at("not_assessed").text()
+                                                   : why_not_assessed(place.at("conclusion").text());
   const auto optional_check = [&](const JsonPlace& check) {
     return check.value.is_null() ? std::nullopt : std::optional<Check>(check_at(check, document));
   };
@@ -203,31 +235,13 @@ Localisation localisation_at(const JsonPlace& place, const Document& document) {
   return localisation;
 }
 
-Diagnosis diagnosis_at(const JsonPlace& place) {
-  place.only({"observations", "differing", "conclusion", "explanations", "undecided", "advice"});
-  Diagnosis diagnosis;
-  diagnosis.observations = place.at("observations").integer<std::int64_t>();
-  diagnosis.differing = place.at("differing").integer<std::int64_t>();
-  diagnosis.conclusion = place.at("conclusion").text();
-  place.at("explanations").each([&](const JsonPlace& entry) {
-    entry.only({"defects", "explained", "contradicted", "residual", "complete"});
-    Explanation one;
-    entry.at("defects").each([&](const JsonPlace& name) { one.defects.push_back(name.text()); });
-    one.explained = entry.at("explained").integer<std::int64_t>();
-    one.contradicted = entry.at("contradicted").integer<std::int64_t>();
-    one.residual = entry.at("residual").number();
-    one.complete = one.explained == diagnosis.differing && one.contradicted == 0;
-    if (entry.at("complete").value != one.complete)
-      entry.at("complete")
-          .refuse(fmt::format("is not what the numbers beside it make of it, {}", one.complete));
-    diagnosis.explanations.push_back(std::move(one));
-  });
-  place.at("undecided").each([&](const JsonPlace& name) { diagnosis.undecided.push_back(name.text()); });
-  place.at("advice").each([&](const JsonPlace& entry) {
-    entry.only({"defect", "en", "zh"});
-    diagnosis.advice.push_back({entry.at("defect").text(), entry.at("en").text(), entry.at("zh").text()});
-  });
-  return diagnosis;
+// What the stages and passes of a document come to.
+void require_conclusion(const JsonPlace& localisation, const Result& result) {
+  if (!result.localisation) return;
+  const JsonPlace said = localisation.at("conclusion");
+  if (const std::string found = conclusion_of(result); said.text() != text(found))
+    said.refuse(fmt::format("is \"{}\", and what it found makes it \"{}\"", visible(said.text(), 200),
+                            visible(found, 200)));
 }
 
 // The counts, the status and the sentence follow from the requirements: the sentence is said anew, so that no
@@ -264,9 +278,9 @@ int check_format(const JsonPlace& root) {
                      "this is no Plumbline result: expected an object with \"format\": \"plumbline-result\"");
   }
   const JsonPlace version = root.at("version");
-  if (version.value != 1 && version.value != 2 && version.value != 3) {
+  if (version.value != 1 && version.value != 2 && version.value != 3 && version.value != 4) {
     throw InputError(
-        fmt::format("{} is {}, but this program knows versions 1 to 3 only; use the Plumbline that wrote it",
+        fmt::format("{} is {}, but this program knows versions 1 to 4 only; use the Plumbline that wrote it",
                     version.where, visible(version.value.dump({.ascii = true}), 40)));
   }
   if (!root.value.contains("footer")) {
@@ -288,7 +302,7 @@ Result from_json(const std::string& text, const std::string& path) {
   const int version = check_format(root);
   Result result;
   result.header = header_at(root.at("header"), version);
-  const Document read{version, result.header.baseline.has_value()};
+  const Document read{version, result.header.baseline.has_value(), result.header.shard.value_or(Shard())};
   std::set<int> chapters;
   root.at("chapters").each([&](const JsonPlace& entry) {
     entry.only({"number", "title"});
@@ -309,7 +323,8 @@ Result from_json(const std::string& text, const std::string& path) {
   if (const JsonPlace place = root.at("localisation"); !place.value.is_null())
     result.localisation = localisation_at(place, read);
   if (document.contains("diagnosis") && !document["diagnosis"].is_null())
-    result.diagnosis = diagnosis_at(root.at("diagnosis"));
+    result.diagnosis = diagnosis_at(root.at("diagnosis"), version);
+  if (version > 3) require_conclusion(root.at("localisation"), result);
   result.plots = plots_of(root, ids);
   result.matrices = matrices_of(root, ids);
   result.footer = footer_at(root.at("footer"), result, version);

@@ -104,6 +104,20 @@ Check nothing_compared(const std::string& what, const std::string& why) {
   return check;
 }
 
+std::string sentence_of(const Reason& reason) {
+  switch (reason.kind) {
+    case Reason::Kind::none:
+      return "";
+    case Reason::Kind::stated:
+      return reason.words;
+    case Reason::Kind::outside_only:
+      return "outside --only";
+    case Reason::Kind::outside_shard:
+      return fmt::format("outside --shard {}/{}", reason.shard.index, reason.shard.of);
+  }
+  return "";
+}
+
 std::string disagreement(const Check& check) {
   if (check.worst_difference.value_or(0) < 0 || check.tolerance.value_or(0) < 0)
     return "has a difference or a tolerance below 0";

@@ -16,6 +16,9 @@ constexpr const char* not_judged = "reported, not judged";  // what is expected 
 // The tolerance's reason stands in it once.
 std::string sentence_of(const Check& check);
 
+// "outside --only", "outside --shard 1/2", or what was stated.
+std::string sentence_of(const Reason& reason);
+
 // A check that found nothing to look at.
 Check nothing_compared(const std::string& what, const std::string& why);
 

@@ -100,16 +100,6 @@ bool any_failed(const Result& result) {
                      [](const Requirement& one) { return one.verdict == Verdict::fail; });
 }
 
-std::string left_to_others(const Shard& shard) {
-  return fmt::format("outside --shard {}/{}", shard.index, shard.of);
-}
-
-bool is_left_to_others(const Header& header, const Requirement& requirement) {
-  return requirement.verdict == Verdict::not_assessed &&
-         (requirement.reason == outside_only ||
-          (header.shard && requirement.reason == left_to_others(*header.shard)));
-}
-
 std::vector<Section> sections(const Result& result) {
   std::vector<Section> found;
   std::map<int, std::size_t> place;

@@ -24,11 +24,6 @@ const Waiver* waiver_of(const Header& header, const Requirement& requirement);
 // "waived by NAME until DATE: reason"
 std::string in_words(const Waiver& waiver);
 
-// Why a requirement was not looked at that --only leaves out, or that this shard leaves to others.
-constexpr const char* outside_only = "outside --only";
-std::string left_to_others(const Shard& shard);
-bool is_left_to_others(const Header& header, const Requirement& requirement);
-
 // "shard 2 of 4"
 std::string in_words(const Shard& shard);
 

@@ -87,8 +87,8 @@ class Result:
         self.document, self.summary = document, summary
         self.status: int
         try:
-            if document["format"] != "plumbline-result" or document["version"] not in (1, 2, 3):
-                raise ValueError(f"it is {document['format']}, version {document['version']}, expected plumbline-result, 1, 2 or 3")
+            if document["format"] != "plumbline-result" or document["version"] not in (1, 2, 3, 4):
+                raise ValueError(f"it is {document['format']}, version {document['version']}, expected plumbline-result, 1 to 4")
             self.requirements = [requirement_in(entry, candidate) for entry in document["requirements"]]
             self.status = document["footer"]["status"]
             self.sentence = clean(document["footer"]["verdict"], candidate)

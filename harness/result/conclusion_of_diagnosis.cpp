@@ -1,0 +1,112 @@
+#include "harness/result/conclusion_of_diagnosis.hpp"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
+namespace plumbline::reports {
+namespace {
+
+std::string together(const std::vector<std::string>& defects) {
+  return fmt::format("{}", fmt::join(defects, " and "));
+}
+
+std::string time_was_up(const Diagnosis& diagnosis) {
+  return diagnosis.tried > 0 ? fmt::format("; time was up after {} were tried", diagnosis.tried) : "";
+}
+
+const char* how(Basis basis) {
+  switch (basis) {
+    case Basis::everything:
+      return "explained to rounding by";
+    case Basis::declaration:
+      return "it has no code; its shapes and settings are those of";
+    case Basis::no_pass:
+      return "no weights fit it, so that nothing of it was run; its shapes and settings are those of";
+    case Basis::unsteady:
+      return "it answers the same question in two ways, so that what it answers was not compared; that is "
+             "what it would do by";
+  }
+  return "";
+}
+
+std::string of_explained(const Diagnosis& found) {
+  if (found.explanations.size() == 1) {
+    const auto& one = found.explanations.front();
+    return fmt::format("{} {}: {}", how(found.basis), together(beside_shapes(found, one)), one.what);
+  }
+  std::vector<std::string> alternatives;
+  for (const auto& one : found.explanations) alternatives.push_back(together(beside_shapes(found, one)));
+  return fmt::format("{} {}, which nothing that was seen tells apart", how(found.basis),
+                     fmt::join(alternatives, " or by "));
+}
+
+std::string of_nearest(const Diagnosis& found) {
+  const auto& best = found.explanations.front();
+  return fmt::format(
+      "not explained by any known defect, alone or with others{}; {} {}: {}; it accounts for {} of {} "
+      "observations that differ{}, and not for {}",
+      time_was_up(found), accounts_for_most(found) ? "something like it is" : "nearest is",
+      together(beside_shapes(found, best)), best.what, best.explained, found.differing,
+      best.contradicted > 0 ? fmt::format(", would change {} that do not", best.contradicted) : "",
+      fmt::join(best.open, ", "));
+}
+
+std::string by_outcome(const Diagnosis& found) {
+  switch (found.outcome) {
+    case Outcome::not_assessed:
+      return "not assessed: " + found.words;
+    case Outcome::errors_alone:
+      return fmt::format(
+          "not explained by any known defect: {} of {} observations end in an error, first {}; the others "
+          "are right",
+          found.raised, found.observations, found.words);
+    case Outcome::as_specified:
+      return "names, shapes and settings are the specification's";
+    case Outcome::explained:
+      return of_explained(found);
+    case Outcome::nearest:
+      return of_nearest(found);
+    case Outcome::unexplained:
+      return "not explained by any known defect, alone or with others" + time_was_up(found);
+    case Outcome::recorded:
+      return found.words;
+  }
+  return "";
+}
+
+}  // namespace
+
+std::vector<std::string> beside_shapes(const Diagnosis& diagnosis, const Explanation& explanation) {
+  const auto& all = explanation.defects;
+  const auto shapes = diagnosis.shapes.size();
+  return shapes < all.size() ? std::vector(all.begin() + static_cast<std::ptrdiff_t>(shapes), all.end())
+                             : all;
+}
+
+bool accounts_for_most(const Diagnosis& diagnosis) {
+  const auto& best = diagnosis.explanations.front();
+  return best.contradicted == 0 && 2 * best.explained > diagnosis.differing;
+}
+
+std::string sentence_of(const Diagnosis& found) {
+  auto sentence = by_outcome(found);
+  if (!found.shapes.empty()) {
+    const auto shapes = fmt::format("{}: {}", together(found.shapes), found.of_shapes);
+    sentence = found.outcome == Outcome::explained && found.explanations.front().defects == found.shapes
+                   ? fmt::format(
+                         "explained to rounding by {}; on weights of its own shapes everything else is right",
+                         shapes)
+                   : fmt::format("it has the shapes and settings of {}; on weights of its own shapes: {}",
+                                 shapes, sentence);
+  }
+  if (found.known > 0)
+    sentence += fmt::format(
+        "; {} of {} known defects live in code alone, and no checkpoint can decide them: judge the code that "
+        "it is trained and run with, too",
+        found.undecided.size(), found.known);
+  return sentence;
+}
+
+}  // namespace plumbline::reports

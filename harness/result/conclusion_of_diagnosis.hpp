@@ -1,0 +1,20 @@
+// What a diagnosis comes to, in words. It follows from the document; nothing stores it.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "harness/result/result.hpp"
+
+namespace plumbline::reports {
+
+// The defects of an explanation apart from those of the candidate's shapes.
+std::vector<std::string> beside_shapes(const Diagnosis& diagnosis, const Explanation& explanation);
+
+// Whether the best explanation, though not the whole, accounts for most and contradicts nothing.
+bool accounts_for_most(const Diagnosis& diagnosis);
+
+// The diagnosis in one English sentence.
+std::string sentence_of(const Diagnosis& diagnosis);
+
+}  // namespace plumbline::reports
