@@ -58,7 +58,7 @@ constexpr std::int64_t kChanged[] = {1, 12, 23};
 
 }  // namespace
 
-REQUIREMENT("MODE-1", "changing a token changes no logit before it, in any mode") {
+REQUIREMENT("MODE-1", "changing a token changes no earlier logit, in any mode") {
   const auto tokens = standard_probe(subject);
   for (const auto& mode : modes()) {
     if (!subject.can(mode.needs)) continue;
@@ -72,7 +72,7 @@ REQUIREMENT("MODE-1", "changing a token changes no logit before it, in any mode"
   }
 }
 
-REQUIREMENT("MODE-2", "changing a token changes the logits from it on, in every mode") {
+REQUIREMENT("MODE-2", "changing a token changes the logits from its position on, in every mode") {
   const auto tokens = standard_probe(subject);
   for (const auto& mode : modes()) {
     if (!subject.can(mode.needs)) continue;
@@ -89,7 +89,7 @@ REQUIREMENT("MODE-2", "changing a token changes the logits from it on, in every 
   }
 }
 
-REQUIREMENT("MODE-3", "training mode with dropout 0 gives the logits of evaluation") {
+REQUIREMENT("MODE-3", "training mode with dropout 0 gives the same logits as evaluation") {
   const auto tokens = probe(subject, "modes", 2, 24);
   const auto expected = logits(subject, tokens);
   expect_close(subject, "logits (training, dropout 0)", logits(subject, tokens, in_training()), expected,
@@ -143,7 +143,8 @@ REQUIREMENT("MODE-7", "the order of a batch changes no logit") {
                subject.noise("logits", expected));
 }
 
-REQUIREMENT("MODE-8", "a padded batch decoded through the cache gives the logits of each sequence alone") {
+REQUIREMENT("MODE-8",
+            "decoding a padded batch through the cache gives each sequence the logits that it has alone") {
   for (const auto side : {Padding::right, Padding::left}) {
     const std::string name = side == Padding::right ? "right" : "left";
     if (!subject.can("cache.padding." + name)) continue;
@@ -157,7 +158,7 @@ REQUIREMENT("MODE-8", "a padded batch decoded through the cache gives the logits
   }
 }
 
-REQUIREMENT("MODE-9", "dropout is off in evaluation, whatever is configured") {
+REQUIREMENT("MODE-9", "dropout is off in evaluation, whatever the configuration says") {
   const auto tokens = standard_probe(subject);
   const auto expected = logits(subject, tokens);
   PassOptions configured;

@@ -30,24 +30,24 @@ void expect_setting(Subject& subject, const char* key, const Json& expected) {
 
 }  // namespace
 
-REQUIREMENT("CFG-1", "the vocabulary has the specification's size") {
+REQUIREMENT("CFG-1", "the vocabulary size matches the specification") {
   expect_setting(subject, "vocab_size", subject.specification().vocab_size);
 }
 
-REQUIREMENT("CFG-2", "the hidden size is the specification's") {
+REQUIREMENT("CFG-2", "the hidden size matches the specification") {
   expect_setting(subject, "hidden_size", subject.specification().hidden_size);
 }
 
-REQUIREMENT("CFG-3", "the number of layers is the specification's") {
+REQUIREMENT("CFG-3", "the number of layers matches the specification") {
   expect_setting(subject, "num_hidden_layers", subject.specification().num_hidden_layers);
 }
 
-REQUIREMENT("CFG-4", "the number of query heads and the head size are the specification's") {
+REQUIREMENT("CFG-4", "the number of query heads and the head size match the specification") {
   expect_setting(subject, "num_attention_heads", subject.specification().num_attention_heads);
   expect_setting(subject, "head_dim", subject.specification().head_size());
 }
 
-REQUIREMENT("CFG-5", "the number of key/value heads is the specification's") {
+REQUIREMENT("CFG-5", "the number of key/value heads matches the specification") {
   const auto& s = subject.specification();
   expect_setting(subject, "num_key_value_heads", s.num_key_value_heads);
   const auto queries = setting(subject, "num_attention_heads").value.get<std::int64_t>();
@@ -56,7 +56,7 @@ REQUIREMENT("CFG-5", "the number of key/value heads is the specification's") {
                s.repeat_factor());
 }
 
-REQUIREMENT("CFG-6", "the feed-forward size is the specification's") {
+REQUIREMENT("CFG-6", "the feed-forward size matches the specification") {
   const auto& s = subject.specification();
   expect_setting(subject, "intermediate_size", s.intermediate_size);
   if (s.intermediate_size_derived)
@@ -65,7 +65,7 @@ REQUIREMENT("CFG-6", "the feed-forward size is the specification's") {
                                            derived_intermediate_size(s.hidden_size)));
 }
 
-REQUIREMENT("CFG-7", "the feed-forward's activation is the specification's") {
+REQUIREMENT("CFG-7", "the feed-forward activation matches the specification") {
   const auto& actual = setting(subject, "hidden_act");
   const auto expected = to_string(subject.specification().hidden_act);
   const auto found = actual.value == "swish" ? Json("silu") : actual.value;  // two names of one function
@@ -73,7 +73,7 @@ REQUIREMENT("CFG-7", "the feed-forward's activation is the specification's") {
               Json(expected).dump());
 }
 
-REQUIREMENT("CFG-8", "rotary theta is the specification's") {
+REQUIREMENT("CFG-8", "rotary theta matches the specification") {
   expect_setting(subject, "rope_theta", subject.specification().rope_theta);
 }
 
@@ -89,7 +89,7 @@ REQUIREMENT("CFG-10", "dropout is configured as 0, or as 0.1 for training") {
               fmt::format("dropout ({})", actual.where), actual.value.dump(), "0.0, or 0.1 in training");
 }
 
-REQUIREMENT("CFG-11", "RMSNorm's eps is the specification's") {
+REQUIREMENT("CFG-11", "RMSNorm's eps matches the specification") {
   expect_setting(subject, "rms_norm_eps", subject.specification().rms_norm_eps);
 }
 
@@ -158,7 +158,7 @@ REQUIREMENT("CFG-14", "the embedding matrix is initialised as the specification 
                    fmt::format("exceeded by chance once in 1e9 runs of {} samples; and one rounding", n)));
 }
 
-REQUIREMENT("CFG-17", "each kind of matrix is initialised as the specification says, in every layer alike") {
+REQUIREMENT("CFG-17", "each kind of matrix is initialised as the specification says, in every layer") {
   const auto& s = subject.specification();
   struct Sample {
     double squares = 0, count = 0;  // over all layers
@@ -187,7 +187,7 @@ REQUIREMENT("CFG-17", "each kind of matrix is initialised as the specification s
   }
 }
 
-REQUIREMENT("CFG-15", "the model is made for as many positions as the specification's") {
+REQUIREMENT("CFG-15", "the number of positions that the model supports matches the specification") {
   expect_setting(subject, "max_position_embeddings", subject.specification().max_position_embeddings);
 }
 

@@ -20,7 +20,7 @@ REQUIREMENT("BLK-1", "the feed-forward is down(activation(gate(x)) * up(x))") {
                   observe(subject, standard_probe(subject)), standard_probe(subject), "evaluation");
 }
 
-REQUIREMENT("BLK-2", "the activation computed is the specification's and none of its relatives") {
+REQUIREMENT("BLK-2", "the activation that is computed is the specification's, and not a similar one") {
   const auto& s = subject.specification();
   const auto stages = observe(subject, standard_probe(subject));
   for (std::int64_t layer = 0; layer < s.num_hidden_layers; ++layer) {
@@ -66,7 +66,7 @@ REQUIREMENT("BLK-5", "RMSNorm is x / sqrt(mean(x^2) + eps), in float32, then tim
                   observe(subject, standard_probe(subject)), standard_probe(subject), "evaluation");
 }
 
-REQUIREMENT("BLK-6", "RMSNorm subtracts no mean") {
+REQUIREMENT("BLK-6", "RMSNorm does not subtract the mean") {
   const auto& s = subject.specification();
   const auto stages = observe(subject, standard_probe(subject));
   const auto x = shown(stages, "embedding"), w = weight(subject, "model.layers.0.input_layernorm.weight");
@@ -80,12 +80,12 @@ REQUIREMENT("BLK-6", "RMSNorm subtracts no mean") {
                     right.expected, wrong, right.tolerance);
 }
 
-REQUIREMENT("BLK-7", "each residual is added once, to what entered the block") {
+REQUIREMENT("BLK-7", "each residual is added once, to the block's input") {
   expect_replayed(subject, {"after_attention", "after_feed_forward"},
                   observe(subject, standard_probe(subject)), standard_probe(subject), "evaluation");
 }
 
-REQUIREMENT("BLK-8", "norms stand before attention, before the feed-forward, and once at the end") {
+REQUIREMENT("BLK-8", "norms come before attention, before the feed-forward, and once at the end") {
   const auto& s = subject.specification();
   const auto stages = observe(subject, standard_probe(subject));
   const auto expect_norm = [&](const std::string& stage, const std::string& from) {

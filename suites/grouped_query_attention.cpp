@@ -37,7 +37,7 @@ REQUIREMENT("GQA-1", "repeat_kv turns (B, L, K, Dh) into (B, L, H, Dh)") {
                more.dim() == 4 ? more.size(2) : -1, s.num_key_value_heads * other);
 }
 
-REQUIREMENT("GQA-2", "query head h reads key/value head h div the repeat factor") {
+REQUIREMENT("GQA-2", "query head h reads key/value head floor(h / repeat factor)") {
   const auto& spec = subject.specification();
   const auto tokens = standard_probe(subject);
   const auto whole = observe(subject, tokens);
@@ -68,12 +68,12 @@ REQUIREMENT("GQA-2", "query head h reads key/value head h div the repeat factor"
   subject.running();
 }
 
-REQUIREMENT("GQA-3", "repeat_kv by a factor of 1 returns its input") {
+REQUIREMENT("GQA-3", "repeat_kv with a factor of 1 returns its input") {
   expect_close(subject, "repeat_kv(x, 1)", subject.candidate().repeat_kv(some_heads(subject), 1),
                some_heads(subject), Tolerance::exact());
 }
 
-REQUIREMENT("GQA-4", "repeat_kv equals repeat_interleave over heads, and is not tiled") {
+REQUIREMENT("GQA-4", "repeat_kv equals repeat_interleave over heads, not tiling") {
   const auto factor = subject.specification().repeat_factor();
   const auto x = some_heads(subject);
   const auto actual = subject.candidate().repeat_kv(x, factor);
@@ -113,7 +113,7 @@ REQUIREMENT("GQA-6", "the gradients of a key/value head's copies add up") {
                Tolerance::absolute(1e-12, fmt::format("float64 sum of {}", factor)));
 }
 
-REQUIREMENT("GQA-7", "heads are grouped in training as in inference") {
+REQUIREMENT("GQA-7", "heads are grouped in the same way in training and in inference") {
   expect_replayed(subject, {"scores", "context"}, observe(subject, standard_probe(subject), in_training()),
                   standard_probe(subject), "training");
   expect_replayed(subject, {"scores", "context"}, observe(subject, standard_probe(subject)),

@@ -43,7 +43,9 @@ REQUIREMENT("KVC-1", "the cache holds K heads of keys and as many of values, unr
     }
 }
 
-REQUIREMENT("KVC-2", "cached keys are 1/factor of the queries of the same positions, values likewise") {
+REQUIREMENT("KVC-2",
+            "cached keys hold 1/factor as many elements as the queries at the same positions, and so do "
+            "cached values") {
   const auto& s = subject.specification();
   const auto filled = fill_cache(subject);
   for (std::size_t layer = 0; layer < filled.view.layers.size(); ++layer) {
@@ -80,20 +82,20 @@ REQUIREMENT("KVC-3", "the memory held is what the key/value heads need for the c
                     filled.view.held, filled.view.bytes));
 }
 
-REQUIREMENT("KVC-4", "prefill, then one token at a time, gives what one full pass gives") {
+REQUIREMENT("KVC-4", "prefill followed by decoding one token at a time equals one full pass") {
   expect_same_as_full_pass(subject, "11 prefilled, then one at a time", one_by_one(11, 24));
 }
 
-REQUIREMENT("KVC-5", "prefill in chunks gives what one full pass gives") {
+REQUIREMENT("KVC-5", "prefill in chunks equals one full pass") {
   expect_same_as_full_pass(subject, "in chunks of 7, 5 and 12", {7, 5, 12});
   expect_same_as_full_pass(subject, "in chunks of 2, 1 and 21", {2, 1, 21});
 }
 
-REQUIREMENT("KVC-6", "decoding from a single token gives what one full pass gives") {
+REQUIREMENT("KVC-6", "decoding from a single token equals one full pass") {
   expect_same_as_full_pass(subject, "one at a time from the first", one_by_one(1, 24));
 }
 
-REQUIREMENT("KVC-7", "slots that were not written have no influence") {
+REQUIREMENT("KVC-7", "cache slots that were not written have no influence") {
   const auto tokens = standard_probe(subject);
   const auto full = logits(subject, tokens);
   // Large and finite: an honest static cache that hides slots by adding to their scores would fail on NaN.
@@ -102,7 +104,7 @@ REQUIREMENT("KVC-7", "slots that were not written have no influence") {
                  logits_beside(subject, tokens, value), full, noise_of_two_passes(subject, full));
 }
 
-REQUIREMENT("KVC-8", "a cache of fixed capacity refuses to overrun, and what it holds stays usable") {
+REQUIREMENT("KVC-8", "a cache of fixed capacity refuses to overflow, and its contents stay usable") {
   const auto found = overrun(subject);
   expect_equal(subject,
                fmt::format("writing {} tokens into a cache of {}", found.capacity + 1, found.capacity),
@@ -150,7 +152,7 @@ REQUIREMENT("KVC-10", "two sequences decoded at the same time do not influence e
   }
 }
 
-REQUIREMENT("KVC-11", "long decoding gives what one full pass gives, past every power of two up to 512") {
+REQUIREMENT("KVC-11", "long decoding equals one full pass, past every power of two up to 512") {
   const auto tokens = probe(subject, "long", 5, 134);
   const auto full = logits(subject, tokens);
   auto chunks = one_by_one(61, 70);

@@ -108,8 +108,9 @@ REQUIREMENT("NUM-1", "every recorded stage of a full pass agrees with the golden
   }
 }
 
-REQUIREMENT("NUM-2",
-            "step by step through the cache, logits and cache contents agree with the golden tensors") {
+REQUIREMENT(
+    "NUM-2",
+    "in decoding through the cache, logits and cache contents agree with the golden tensors at every step") {
   const at::NoGradGuard no_gradients;
   const auto& s = subject.specification();
   bool any = false;
@@ -144,14 +145,14 @@ REQUIREMENT("NUM-2",
   if (!any) not_assessed("no golden probe is short and without padding");
 }
 
-REQUIREMENT("NUM-3", "rotation agrees with the golden vectors near the first and near the last position") {
+REQUIREMENT("NUM-3", "rotation agrees with the golden vectors near the first and the last position") {
   const auto rotation = golden(subject).rotation();
   const auto x = rotation.vectors.to(at::kFloat).unsqueeze(0).unsqueeze(2);  // (1, P, 1, Dh)
   const auto rotated = subject.candidate().rotate(x, rotation.positions.unsqueeze(0)).squeeze(2).squeeze(0);
   expect_close(subject, "rotation", rotated, rotation.rotated, golden(subject).tolerance("rotation/rotated"));
 }
 
-REQUIREMENT("NUM-4", "every stage is what its own inputs call for, replayed in float64") {
+REQUIREMENT("NUM-4", "every stage agrees with a float64 replay of its own inputs") {
   std::vector<std::string> all;
   for (const auto& stage : stage_names(1)) all.push_back(stage.substr(stage.rfind('.') + 1));
   const auto tokens = probe(subject, "replay", 2, 19);
@@ -163,7 +164,7 @@ REQUIREMENT("NUM-4", "every stage is what its own inputs call for, replayed in f
                     "through the cache");
 }
 
-REQUIREMENT("NUM-5", "no stage holds NaN or infinity") {
+REQUIREMENT("NUM-5", "no stage contains NaN or infinity") {
   const auto tokens = probe(subject, "finite", 2, 24);
   // A hidden key's score may be as low as the candidate likes.
   const auto hidden = [&](const std::string& stage, const at::Tensor& values) {

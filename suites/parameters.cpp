@@ -56,7 +56,7 @@ REQUIREMENT("PAR-2", "every parameter of the specification is there") {
         fmt::format("everything else was judged as if what is missing were there and {}", kVoid));
 }
 
-REQUIREMENT("PAR-3", "every parameter has its shape") {
+REQUIREMENT("PAR-3", "every parameter has the right shape") {
   const auto actual = actual_shapes(subject);
   bool any = false;
   for (const auto& [name, shape] : expected_shapes(subject)) {
@@ -68,7 +68,7 @@ REQUIREMENT("PAR-3", "every parameter has its shape") {
   if (!any) not_assessed("no parameter of the specification is there");
 }
 
-REQUIREMENT("PAR-4", "there is no parameter that the specification does not have") {
+REQUIREMENT("PAR-4", "there are no parameters outside the specification") {
   const auto expected = expected_shapes(subject);
   bool any = false;
   for (const auto& [name, shape] : actual_shapes(subject)) {

@@ -44,7 +44,7 @@ void add_errors(Subject& subject, reports::Series& series, const std::string& si
 
 }  // namespace
 
-REQUIREMENT("ROPE-1", "pair i of a head turns by position * theta^(-2i/Dh)") {
+REQUIREMENT("ROPE-1", "pair i of a head is rotated by position * theta^(-2i/Dh)") {
   const auto& s = subject.specification();
   const auto stages = observe(subject, standard_probe(subject));
   const auto angles = exact_angles(subject, 0, 24);
@@ -90,7 +90,7 @@ REQUIREMENT("ROPE-3", "queries and keys are rotated, values are not") {
   }
 }
 
-REQUIREMENT("ROPE-4", "rotation keeps the norm of every pair") {
+REQUIREMENT("ROPE-4", "rotation preserves the norm of every pair") {
   const auto& s = subject.specification();
   const auto stages = observe(subject, standard_probe(subject));
   const auto unit = unit_roundoff(subject.candidate().type());
@@ -104,7 +104,7 @@ REQUIREMENT("ROPE-4", "rotation keeps the norm of every pair") {
     }
 }
 
-REQUIREMENT("ROPE-5", "scores depend on the distance of positions alone") {
+REQUIREMENT("ROPE-5", "scores depend only on the distance between positions") {
   // The first layer's queries and keys know their own token and position only, so a repeated block must score
   // alike wherever it stands.
   const auto block = probe(subject, "block", 1, 11);
@@ -117,7 +117,7 @@ REQUIREMENT("ROPE-5", "scores depend on the distance of positions alone") {
                subject.noise("scores", first));
 }
 
-REQUIREMENT("ROPE-6", "decoding at position p rotates as row p of a full pass") {
+REQUIREMENT("ROPE-6", "decoding at position p rotates like row p of a full pass") {
   const auto tokens = standard_probe(subject);
   const auto full = observe(subject, tokens), stepwise = observe_cached(subject, tokens, one_by_one(5, 24));
   for (std::int64_t layer = 0; layer < subject.specification().num_hidden_layers; ++layer)
@@ -129,7 +129,7 @@ REQUIREMENT("ROPE-6", "decoding at position p rotates as row p of a full pass") 
     }
 }
 
-REQUIREMENT("ROPE-7", "the first position is not turned") {
+REQUIREMENT("ROPE-7", "the first position is not rotated") {
   const auto stages = observe(subject, standard_probe(subject));
   for (const auto* side : kSides) {
     const auto before = shown(stages, fmt::format("layers.0.{}", side)).select(1, 0);
@@ -163,7 +163,7 @@ REQUIREMENT("ROPE-8", "angles far from the start are as exact as float32 allows"
 }
 
 REQUIREMENT("ROPE-9",
-            "lengths that equal the number of query or key/value heads are rotated like any other") {
+            "a sequence as long as the number of query or key/value heads is rotated like any other") {
   const auto& s = subject.specification();
   const auto whole = standard_probe(subject);
   const auto all = logits(subject, whole);

@@ -112,7 +112,7 @@ GenerationOptions some_tokens(Subject& subject) {
 
 }  // namespace
 
-REQUIREMENT("TXT-1", "greedy text of several prompts at once is the specification's") {
+REQUIREMENT("TXT-1", "greedy text from several prompts at once matches the specification") {
   expect_written(subject, "greedy text", some_tokens(subject));
 }
 
@@ -274,7 +274,7 @@ REQUIREMENT("TXT-8", "tokens are drawn as their probabilities say, each sequence
                next_probabilities(after.logits, own_prompts(subject, 1).ids[0], way.sampling), way.sampling);
 }
 
-REQUIREMENT("TXT-9", "the same seed writes the same text, and another seed another") {
+REQUIREMENT("TXT-9", "the same seed writes the same text, and another seed writes another") {
   const at::NoGradGuard no_gradients;
   Sampling sampling;
   const auto once = own_text(subject, own_prompts(subject, 3), sampling, 24, 5).tokens,

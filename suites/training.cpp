@@ -149,7 +149,7 @@ REQUIREMENT("TRN-2", "a label is compared with the logits of the token before it
   }
 }
 
-REQUIREMENT("TRN-3", "ignored labels count for nothing, and the loss is the mean over all others") {
+REQUIREMENT("TRN-3", "ignored labels do not count, and the loss is the mean over all others") {
   const at::NoGradGuard no_gradients;
   const auto tokens = probe(subject, "ignored labels", 3, 11);
   const auto shown = own_logits(subject, tokens);
@@ -211,7 +211,7 @@ REQUIREMENT("TRN-4", "slopes of the loss in every parameter agree with the golde
   }
 }
 
-REQUIREMENT("TRN-5", "steps of AdamW make of every parameter what the formulas make") {
+REQUIREMENT("TRN-5", "steps of AdamW update every parameter as the formulas say") {
   auto& candidate = subject.running();
   const auto apart = parameters_of_one_only(subject);
   if (apart.contains("lm_head.weight"))

@@ -134,7 +134,7 @@ class CommandLine(Program):
             self.assertIn(text, told)
         file, line = re.search(r"(suites/\w+\.cpp):(\d+)", told).groups()
         self.assertIn("REQUIREMENT(\"KVC-3\"", (ROOT / file).read_text().splitlines()[int(line) - 1])
-        self.assertIn("no defect: about the document's claims", self.run_program("requirements", "CLAIM-a").stdout)
+        self.assertIn("no defect: it is about the document's claims", self.run_program("requirements", "CLAIM-a").stdout)
         self.refused("requirements", "KVC-99\x1b[31m", words=["KVC-99", "plumbline requirements"])
 
     def test_what_is_not_traced_is_named_and_status_1(self):
