@@ -324,14 +324,14 @@ class Checkpointed : public Arranged {
 std::vector<Arrangement> of_passes() {
   return {
       {"mask-always", "a mask of ones comes with every batch that has no padding", make<AlwaysMasked>},
-      {"padding-taken-off", "padding is taken off, and each sequence runs alone, with a cache of its own",
+      {"padding-taken-off", "padding is removed, and each sequence runs alone, with its own cache",
        make<Unpadded>},
       {"padding-turned-left", "padding on the right is moved to the left first", make<TurnedLeft>},
-      {"rotary-reordered", "rows of projections stand in another order, and the other pairs turn",
+      {"rotary-reordered", "rows of the projections have another order, and other pairs are rotated",
        make<PairsReordered>},
       {"gradients-by-sequence", "gradients of a batch are those of its sequences, added up",
        make<Accumulated>},
-      {"gradients-recomputed", "going back, each layer is computed again from what entered it",
+      {"gradients-recomputed", "in the backward pass each layer is computed again from its input",
        make<Checkpointed>},
   };
 }

@@ -19,7 +19,7 @@ const std::vector<Sparing> kSparing = {
      {"training", "dropout", "gradients", "train", "initialise"}},
     {"without-chunks", "after the prompt its cache takes one token at a time", {"cache.chunks"}},
     {"without-cache-shown",
-     "its cache shows nothing of itself",
+     "its cache does not show its contents",
      {"cache.show", "cache.fill", "cache.capacity"}},
     {"without-anything-else",
      "it takes whole sequences of one length and gives logits, as an exported graph does",

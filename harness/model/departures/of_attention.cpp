@@ -78,7 +78,7 @@ const std::vector<Departure> kOfConfiguration = {
                      "num_attention_heads"}},
     {"positions-2048", [](Specification& s, double last) { s.max_position_embeddings = whole(last); },
      nullptr,
-     DepartureNumber{"it is made for {} positions",
+     DepartureNumber{"it supports {} positions",
                      [](const Specification& s) { return as_number(s.max_position_embeddings / 16); },
                      {},
                      "max_position_embeddings"}},

@@ -177,7 +177,7 @@ const std::vector<Departure> kOfModes = {
        };
      },
      nullptr,
-     DepartureNumber{"hidden scores are lowered by {} and no more",
+     DepartureNumber{"masked scores are lowered by only {}",
                      [](const Specification&) { return 10.0; },
                      {1, 2, 5, 20, 50, 100},
                      nullptr,

@@ -164,7 +164,7 @@ const std::vector<Departure> kOfRotation = {
      },
      nullptr,
      DepartureNumber{
-         "decoding goes on {} positions too low", [](const Specification&) { return 1.0; }, {-1, 2, -2}}},
+         "decoding continues {} positions too low", [](const Specification&) { return 1.0; }, {-1, 2, -2}}},
 };
 
 }  // namespace

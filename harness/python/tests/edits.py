@@ -193,7 +193,7 @@ EDITS = (
     # Its own text
     Edit("text-temperature-multiplied", "a temperature that multiplies", {COOLED: COOLED.replace("/", "*")}, ("TXT-4", "TXT-8"),
          cause="text-temperature-multiplied"),
-    Edit("text-top-p-first", "top-p chooses at temperature 1, and the temperature comes after",
+    Edit("text-top-p-first", "top-p is applied at temperature 1, before the temperature",
          {COOLED: "    cooler = temperature\n", DRAWN: DRAWN.replace("logits.softmax", "(logits / cooler).softmax")}, ("TXT-6",),
          cause="text-top-p-before-temperature"),
     Edit("text-top-k-one-more", "top-k keeps the value after the k-th, too", {BEST: BEST.replace("topk(top_k)", "topk(top_k + 1)")}, ("TXT-5",),
