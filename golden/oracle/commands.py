@@ -287,7 +287,7 @@ def make(file: Path, out: Path, fixtures: Path) -> int:
     if gradients and gradients.length > spec.max_positions:
         gradients = None
     if out.exists() and not out.is_dir():
-        raise InputError(f"{out}: is there already and no directory; name a folder")
+        raise InputError(f"{out}: exists already and is no directory; name another folder")
     manifest = out / files.MANIFEST
     others = [item for item in files.read_manifest(manifest) if item["specification"] != spec.name] if manifest.exists() else []
     start = begin(f"{spec.name}.h5")

@@ -102,7 +102,7 @@ void export_checkpoint(const Specification& specification, const std::filesystem
   std::error_code failed;
   if (std::filesystem::exists(directory, failed) &&
       (!std::filesystem::is_directory(directory, failed) || !std::filesystem::is_empty(directory, failed)))
-    throw InputError(fmt::format("export {}: is there already and not an empty directory; name a new one",
+    throw InputError(fmt::format("export {}: exists already and is not an empty directory; name a new one",
                                  directory.string()));
   std::filesystem::create_directories(directory, failed);
   if (failed)

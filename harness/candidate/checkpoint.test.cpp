@@ -104,8 +104,8 @@ TEST_CASE("checkpoint: an export into what is in use is refused and touches noth
   const auto file = directory.path() / "file";
   std::ofstream(file) << "kept";
   CHECK_THAT(refusal([&] { export_checkpoint(s, directory.path()); }),
-             ContainsSubstring("is there already and not an empty directory; name a new one"));
-  CHECK_THAT(refusal([&] { export_checkpoint(s, file); }), ContainsSubstring("is there already"));
+             ContainsSubstring("exists already and is not an empty directory; name a new one"));
+  CHECK_THAT(refusal([&] { export_checkpoint(s, file); }), ContainsSubstring("exists already"));
   CHECK_THAT(refusal([&] { export_checkpoint(s, file / "below"); }),
              ContainsSubstring("export " + file.string()));
   fs::create_symlink(directory.path() / "nowhere", directory.path() / "dangling");

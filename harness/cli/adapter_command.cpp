@@ -17,22 +17,27 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr const char* kCheckHelp =
+    "Also shows the parameters that the mapping leaves over.\n"
+    "Exit status: 0 the adapter works; 2 it does not: it cannot be run, does not hold the weights it was\n"
+    "             given, or answers one question in two ways.";
+
 int run_adapter_init(const std::string& file, const fs::path& data) {
   std::error_code ignored;
   if (fs::exists(fs::symlink_status(file, ignored)))
-    throw InputError(fmt::format("{}: is there already; name a new file", printable(file)));
+    throw InputError(fmt::format("{}: exists already; name a new file", printable(file)));
   if (!file.ends_with(".py"))
-    throw InputError(fmt::format("{}: expected a name that ends in .py", printable(file)));
+    throw InputError(fmt::format("{}: expected a file name that ends in .py", printable(file)));
   write_atomically(file, read_text(script_directory(data) / "adapter_template.py", 1 << 20));
-  print_out("{0}: written; fill it in, then `plumbline adapter check {0}`\n", file);
+  print_out("{0}: written; fill it in, then run `plumbline adapter check {0}`\n", file);
   return 0;
 }
 
 int run_adapter_check(const Arguments& arguments, const Circumstance& circumstance) {
   const auto [data, specification, device, type] = prepare(arguments, circumstance.data);
   if (!is_program(arguments.candidate))
-    throw InputError(
-        fmt::format("{}: expected an adapter (.py) or 'exec: COMMAND'", printable(arguments.candidate)));
+    throw InputError(fmt::format("{}: is no live model; name an adapter (.py) or 'exec: COMMAND'",
+                                 printable(arguments.candidate)));
   for (const auto& line : try_adapter(live_options(arguments, data, type, device), specification))
     print_out("{}\n", line);
   return 0;
@@ -41,18 +46,21 @@ int run_adapter_check(const Arguments& arguments, const Circumstance& circumstan
 }  // namespace
 
 void add_adapter(Command& all) {
-  auto command = all.command("adapter", "Write or try an adapter, what connects a live model");
+  auto command = all.command("adapter", "Write or try an adapter, which connects a live model");
   command.required();
+  command.footer("Exit status: 0 done; 2 could not be done.");
   auto beginning = command.command("init", "Write a commented adapter to fill in");
   const auto file = std::make_shared<std::string>();
   beginning.option("file", *file, "a new .py file").required();
+  beginning.footer(
+      "Exit status: 0 written; 2 could not be written: the file exists, or its name does not end in .py.");
   beginning.runs(
       [file](const Circumstance& circumstance) { return run_adapter_init(*file, circumstance.data); });
-  auto trying = command.command(
-      "check", "Try an adapter alone: what it declares, what its mapping leaves over; proposes a mapping");
+  auto trying = command.command("check", "Try an adapter alone, show what it declares and propose a mapping");
   const auto given = std::make_shared<Arguments>();
   trying.option("adapter", given->candidate, "an adapter (.py), or 'exec: COMMAND'").required();
   add_running_options(trying, *given);
+  trying.footer(kCheckHelp);
   trying.runs([given](const Circumstance& circumstance) { return run_adapter_check(*given, circumstance); });
 }
 

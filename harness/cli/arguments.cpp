@@ -104,8 +104,7 @@ std::unique_ptr<Candidate> open_candidate(const Arguments& arguments, const Prep
   std::error_code ignored;
   if (!fs::exists(name, ignored))
     throw InputError(fmt::format(
-        "{}: no such file or directory; expected a model's adapter (.py), 'exec: COMMAND', a "
-        "recording (.h5), a "
+        "{}: no such file or directory; expected an adapter (.py), 'exec: COMMAND', a recording (.h5), a "
         "checkpoint directory, a .safetensors or .pth file, 'reference', 'defect:NAME' or 'variant:NAME'",
         printable(name)));
   if (is_program(name) || is_recording(name))
@@ -131,13 +130,13 @@ Circumstances circumstances_of(const Arguments& arguments, const Prepared& prepa
 void add_running_options(Command& command, Arguments& arguments) {
   command
       .option("--spec", arguments.specification,
-              "what it claims to be: NAME of fixtures/specifications, or a FILE")
+              "what the candidate claims to be: a NAME in fixtures/specifications, or a FILE")
       .shows_default();
   command.option("--device", arguments.device, "where code runs: auto, cpu, cuda or cuda:N").shows_default();
-  command.option("--dtype", arguments.dtype, "type that code runs in")
+  command.option("--dtype", arguments.dtype, "the type that code runs in")
       .one_of({"f32", "bf16"})
       .shows_default();
-  command.option("--threads", arguments.threads, "CPU threads; 0 leaves it to LibTorch")
+  command.option("--threads", arguments.threads, "number of CPU threads; 0: LibTorch decides")
       .between(0, 1024)
       .shows_default();
   command.option(
@@ -151,7 +150,7 @@ void add_running_options(Command& command, Arguments& arguments) {
 void add_bundle_option(Command& command, Arguments& arguments) {
   command
       .option("--out", arguments.out,
-              "directory for the bundle: report.html, result.json and what derives from it")
+              "directory for the bundle: report.html, result.json and the files that derive from it")
       .shows_default();
 }
 

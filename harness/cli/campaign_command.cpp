@@ -31,13 +31,11 @@ struct CampaignArguments {
 };
 
 constexpr const char* kHelp =
-    "Every known defect has to fail the suites and every honest variant of the reference has to pass them: "
-    "on\n"
-    "'tiny' all of them, and a tenth at full size. Says which requirement sees what, how plainly, what the\n"
-    "diagnosis names, and which requirement nothing can fail.\n"
-    "Exit status: 0 as it should be; 1 a defect passed, a variant failed or a requirement is idle; 2 could "
-    "not be\n"
-    "done.";
+    "Checks that every known defect fails the suites and every honest variant of the reference passes\n"
+    "them: all of them on 'tiny', a tenth at full size. Reports which requirement sees which defect and\n"
+    "how clearly, what the diagnosis names, and which requirement no defect fails.\n"
+    "Exit status: 0 all as expected; 1 a defect passed, a variant failed or no defect fails some\n"
+    "             requirement; 2 could not be done.";
 
 int run(const CampaignArguments& arguments, const Circumstance& circumstance) {
   CampaignOptions options;
@@ -81,12 +79,12 @@ int run(const CampaignArguments& arguments, const Circumstance& circumstance) {
 void add_campaign(Command& all) {
   auto command = all.command(campaign_study.name, campaign_study.what);
   const auto given = std::make_shared<CampaignArguments>();
-  command.option("names", given->names, "of defects, or variant:NAME (default: all)");
+  command.option("names", given->names, "defects, or variant:NAME (default: all)");
   command.option("--out", given->out, "directory for the report, the matrix and every run's result")
       .shows_default();
   command.option("--jobs", given->jobs, "runs at a time (default: one for each processor)").between(1, 1024);
   command.flag("--small-alone", given->small_alone, "leave out the runs at full size");
-  command.flag("--no-diagnosis", given->no_diagnosis, "do not ask what the diagnosis names");
+  command.flag("--no-diagnosis", given->no_diagnosis, "do not diagnose the defects");
   command.footer(kHelp);
   command.runs([given](const Circumstance& circumstance) { return run(*given, circumstance); });
 }

@@ -25,8 +25,8 @@ std::map<std::string, std::string> programs;  // of commands that another progra
 [[noreturn]] void hand_over(const std::string& command, const std::string& name, char** values) {
   const auto program = std::filesystem::read_symlink("/proc/self/exe").parent_path() / name;
   execv(program.c_str(), values);
-  throw InputError(fmt::format("{}: {}: {}; build the target {} or install Plumbline again", command,
-                               program.string(), std::strerror(errno), name));
+  throw InputError(fmt::format("{}: cannot start {}: {}; build the target {} or install Plumbline again",
+                               command, program.string(), std::strerror(errno), name));
 }
 
 // As a shell would read it back.
@@ -143,7 +143,7 @@ int run_command_line(int count, char** values, const std::string& version,
                      const std::function<std::filesystem::path()>& data, const std::string& footer,
                      const std::function<void(Command&)>& add) {
   CLI::App app{
-      "Plumbline: is this model the architecture it claims to be, and if not, where does it first go wrong?",
+      "Plumbline judges whether a model has the architecture it claims, and finds where it first goes wrong.",
       "plumbline"};
   app.require_subcommand(1);
   app.set_version_flag("--version", version);

@@ -25,19 +25,21 @@ void add_verify(Command& all);
 
 constexpr const char* status_help =
     "Exit status: 0 conforms: every applicable must was assessed and passed.\n"
-    "             1 does not conform: at least one failed.\n"
+    "             1 does not conform: at least one must failed.\n"
     "             2 could not be judged: bad usage, unreadable or impossible input, broken evidence.\n"
-    "             3 incomplete: nothing failed, but an applicable must was not assessed (so with --only).";
+    "             3 incomplete: nothing failed, but an applicable must was not assessed (always so with "
+    "--only).";
 
 // What needs no verification, in a program of its own: who only verifies need not build it.
 struct Study {
   const char* name;
   const char* what;
 };
-constexpr Study text_study{"text", "Measure how repetitive texts are: a model's samples, or anyone's"};
-constexpr Study log_study{"log", "Judge the loss curve of anyone's training run"};
-constexpr Study experiment_study{"experiment", "Find out by training: experiment repeater"};
-constexpr Study campaign_study{
-    "campaign", "Whether the suites see every known defect, and leave honest variants in peace"};
+constexpr Study text_study{"text", "Measure how repetitive texts are"};
+constexpr Study log_study{"log", "Judge the loss curve of a training run"};
+constexpr Study experiment_study{"experiment",
+                                 "Find out by training which difference matters: experiment repeater"};
+constexpr Study campaign_study{"campaign",
+                               "Check that the suites fail every known defect and pass every honest variant"};
 
 }  // namespace plumbline

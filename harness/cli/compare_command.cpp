@@ -11,13 +11,12 @@ namespace plumbline {
 namespace {
 
 constexpr const char* kCompareHelp =
-    "Both get the same weights (those of the one that cannot be given any, if there is such) and the same "
-    "tokens.\n"
-    "Exit status: 0 the same, bit for bit or within rounding, which the verdict says.\n"
-    "             1 not the same.\n"
+    "Both get the same tokens and the same weights. If one of them takes no weights, the other gets its\n"
+    "weights.\n"
+    "Exit status: 0 the same, bit for bit or within rounding; the verdict says which.\n"
+    "             1 different.\n"
     "             2 could not be compared: bad usage, unreadable or impossible input, broken evidence.\n"
-    "             3 incomplete: no difference was found, but a comparison that both declare could not be "
-    "made.";
+    "             3 incomplete: no difference was found, but an applicable comparison could not be made.";
 
 int run_compare(Arguments arguments, const std::string& one, const std::string& other,
                 const Circumstance& circumstance) {
@@ -35,12 +34,12 @@ int run_compare(Arguments arguments, const std::string& one, const std::string& 
 }  // namespace
 
 void add_compare(Command& all) {
-  auto command = all.command(
-      "compare", "Ask two candidates the same: did a refactor change anything? Neither of them is judged");
+  auto command =
+      all.command("compare", "Compare two candidates: did a refactor change anything? Neither is judged");
   const auto given = std::make_shared<Arguments>();
   const auto names = std::make_shared<std::pair<std::string, std::string>>();
-  command.option("one", names->first, "a candidate, as for verify: what it was before").required();
-  command.option("other", names->second, "a candidate, as for verify: what it is now").required();
+  command.option("one", names->first, "a candidate, as for verify: the model before").required();
+  command.option("other", names->second, "a candidate, as for verify: the model now").required();
   add_running_options(command, *given);
   add_bundle_option(command, *given);
   command.footer(kCompareHelp);

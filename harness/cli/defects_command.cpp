@@ -21,11 +21,9 @@ namespace plumbline {
 namespace {
 
 constexpr const char* kHelp =
-    "Each is a departure of the reference model: `plumbline verify defect:NAME` judges the reference with "
-    "it,\n"
-    "several joined by +. NAME=NUMBER is one with another number, where it has one; NAME@3 the same in layer "
-    "3\n"
-    "alone, and so NAME@training, NAME@evaluation, NAME@cache, NAME@no-cache.\n"
+    "`plumbline verify defect:NAME` judges the reference model with this defect; + joins several\n"
+    "defects. NAME=NUMBER gives the defect another number, if it has one. NAME@3 puts it in layer 3\n"
+    "alone; NAME@training, NAME@evaluation, NAME@cache and NAME@no-cache put it in one mode alone.\n"
     "Exit status: 0 shown; 2 no such defect.";
 
 void list(const std::vector<Defect>& catalogue, const std::filesystem::path& fixtures) {
@@ -40,9 +38,9 @@ void list(const std::vector<Defect>& catalogue, const std::filesystem::path& fix
     }
     if (!first) print_out("\n");
   }
-  print_out("Honest variants, which nothing may fail\n");
+  print_out("Honest variants, which have to pass everything\n");
   for (const auto& [name, what] : variants()) print_out("  variant:{:{}}  {}\n", name, longest - 1, what);
-  print_out("\n{} defects and {} variants; `plumbline defects NAME` tells more of a defect\n",
+  print_out("\n{} defects and {} variants; `plumbline defects NAME` tells more about a defect\n",
             catalogue.size(), variants().size());
 }
 
@@ -53,7 +51,7 @@ void tell(const Defect& defect, const Specification& specification) {
   if (!defect.stage.empty()) print_out("  first wrong     {}\n", defect.stage);
   if (const auto* number = number_of(defect.name); number != nullptr)
     print_out("  other numbers   {}=NUMBER: {}\n", defect.name, describe(*number, "NUMBER"));
-  print_out("  figures are of  {}\n", printable(specification.name));
+  print_out("  figures of      {}\n", printable(specification.name));
   print_out("\n{}\n\n{}\n\n  ./plumbline verify defect:{}\n", defect.advice, defect.advice_in_chinese,
             defect.name);
 }
@@ -70,7 +68,7 @@ int show(const std::string& name, const std::string& specification, const Circum
   });
   if (found == catalogue.end())
     throw InputError(
-        fmt::format("defects {0}: no defect '{0}'; `plumbline defects` lists them", printable(name, 60)));
+        fmt::format("defects: there is no defect '{}'; `plumbline defects` lists them", printable(name, 60)));
   const auto judged_by = find_specification(specification, fixtures / "specifications");
   tell(told_of(*found, judged_by), judged_by);
   return 0;
@@ -79,11 +77,12 @@ int show(const std::string& name, const std::string& specification, const Circum
 }  // namespace
 
 void add_defects(Command& all) {
-  auto command = all.command("defects", "Known mistakes that models are tried for, and what each does");
+  auto command =
+      all.command("defects", "List the known mistakes that a failing model is compared with, or explain one");
   const auto name = std::make_shared<std::string>();
-  command.option("name", *name, "one of them, to be told more of");
+  command.option("name", *name, "a defect to explain");
   const auto specification = std::make_shared<std::string>("minimind2-small");
-  command.option("--spec", *specification, "NAME or FILE of the specification that its advice is on")
+  command.option("--spec", *specification, "NAME or FILE of the specification whose figures the advice uses")
       .shows_default();
   command.footer(kHelp);
   command.runs([name, specification](const Circumstance& circumstance) {

@@ -26,11 +26,9 @@ struct RepeaterArguments {
 };
 
 constexpr const char* kHelp =
-    "Trains models that differ in layers, key/value heads, training mask, initialisation and dropout on text "
-    "of\n"
-    "known entropy, lets them write, and says which of the differences makes them repeat themselves. "
-    "Stopped\n"
-    "and called again, it goes on where it was.\n"
+    "Trains models that differ in layers, key/value heads, training mask, initialisation and dropout on\n"
+    "text of known entropy, lets them write, and reports which difference makes them repeat themselves.\n"
+    "An interrupted run continues when it is started again.\n"
     "Exit status: 0 done; 2 could not be done.";
 
 // " 12 of 34 runs, about 3 min left": of what is done, `before` was when this call began.
@@ -47,8 +45,9 @@ int run_repeater_command(const RepeaterArguments& arguments, const Circumstance&
   options.scale = read_scale(arguments.scale, circumstance.data / "fixtures");
   if (arguments.device.empty() && arguments.scale == "full" && !at::hasCUDA())
     throw InputError(
-        "--scale full: is made for a GPU, and LibTorch finds none here; on processors it would take months "
-        "(--device cpu, if you must)");
+        "--scale full: needs a GPU, and LibTorch finds none; use --scale small, or force it with --device "
+        "cpu, "
+        "which takes months");
   options.device = parse_device(!arguments.device.empty()   ? arguments.device
                                 : arguments.scale == "full" ? "auto"
                                                             : "cpu");
@@ -90,16 +89,19 @@ int run_repeater_command(const RepeaterArguments& arguments, const Circumstance&
 void add_experiments(Command& all) {
   auto command = all.command(experiment_study.name, experiment_study.what);
   command.required();
+  command.footer("Exit status: 0 done; 2 could not be done.");
   const auto given = std::make_shared<RepeaterArguments>();
   auto repeater =
-      command.command("repeater", "Which difference between before and after makes it repeat itself?");
+      command.command("repeater", "Find out which difference between two models makes one repeat itself");
   repeater.option("--scale", given->scale, "small (two processors, about ten minutes) or full (a GPU)")
       .shows_default();
-  repeater.option("--out", given->out, "directory for the report, the results and what is needed to go on")
+  repeater
+      .option("--out", given->out,
+              "directory for the report, the results and what a later run needs to continue")
       .shows_default();
   repeater.option("--tokens", given->tokens,
                   "a file of token ids to train on instead (.jsonl with 'ids' in each line)");
-  repeater.option("--device", given->device, "auto, cpu or cuda[:N] (default: cpu; of full, auto)");
+  repeater.option("--device", given->device, "auto, cpu or cuda[:N] (default: cpu; for full, auto)");
   repeater.option("--workers", given->workers, "runs at a time (default: one for each processor)")
       .between(1, 256);
   repeater.footer(kHelp);

@@ -28,6 +28,8 @@ void add_export(Command& all) {
   const auto specification = std::make_shared<std::string>("minimind2-small");
   command.option("directory", *directory, "a new or empty directory").required();
   command.option("--spec", *specification, "NAME or FILE of the specification").shows_default();
+  command.footer(
+      "Exit status: 0 written; 2 could not be written: no such specification, or no empty directory.");
   command.runs([=](const Circumstance& circumstance) {
     return run_export(*specification, *directory, circumstance.data);
   });

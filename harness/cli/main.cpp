@@ -54,7 +54,7 @@ fs::path data_directory() {
   const auto installed = program.parent_path().parent_path() / PLUMBLINE_DATADIR;
   if (!program.empty() && fs::is_directory(installed / "fixtures", ignored)) return installed;
   if (fs::is_directory(fs::path(PLUMBLINE_SOURCE_DIR) / "fixtures", ignored)) return PLUMBLINE_SOURCE_DIR;
-  throw InputError(fmt::format("neither {} nor {} holds Plumbline's fixtures; install it again",
+  throw InputError(fmt::format("neither {} nor {} has Plumbline's fixtures; install Plumbline again",
                                installed.string(), PLUMBLINE_SOURCE_DIR));
 }
 
@@ -72,13 +72,13 @@ int main(int count, char** values) {
         plumbline::run_command_line(count, values, PLUMBLINE_VERSION, plumbline::data_directory,
                                     plumbline::status_help, plumbline::add_commands);
     if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return status;
-    reason = "standard output cannot be written to, so what was to be said is lost";
+    reason = "standard output cannot be written to: the output is lost; write it elsewhere";
   } catch (const plumbline::InputError& error) {
     reason = error.what();
   } catch (const c10::Error& error) {
     reason = std::string("internal error: ") + error.what_without_backtrace();
   } catch (const std::bad_alloc&) {
-    reason = "out of memory";
+    reason = "out of memory; use a smaller model or batch, or a machine with more memory";
   } catch (const std::exception& error) {
     reason = std::string("internal error: ") + error.what();
   }

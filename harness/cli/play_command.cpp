@@ -9,7 +9,8 @@ namespace plumbline {
 void add_play(Command& all) {
   auto command = all.command("play", "Answer the candidate protocol from a recording");
   const auto file = std::make_shared<std::string>();
-  command.option("recording", *file, "an .h5 file").required();
+  command.option("recording", *file, "a recording (.h5)").required();
+  command.footer("Exit status: 0 every request was answered; 2 a request is not JSON.");
   command.runs([file](const Circumstance&) {
     play_recording(*file);
     return 0;

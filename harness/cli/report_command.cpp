@@ -30,41 +30,35 @@ namespace fs = std::filesystem;
 using namespace reports;
 
 constexpr const char* kCheckHelp =
-    "It recomputes every hash of manifest.json, makes every rendering again from the document and compares "
-    "it "
-    "byte for\n"
-    "byte, adds up the counts, derives each verdict from the numbers and tolerances recorded beside it, "
-    "makes "
-    "each\n"
-    "check's sentence again from its values, and holds requirements, chapters and advice against those that "
-    "this\n"
-    "version knows. That protects against accident and inconsistency: a damaged, cut, mixed or carelessly "
-    "edited\n"
-    "bundle. It does not protect against someone who makes a whole bundle anew, nor what nothing in a "
-    "document "
-    "is held\n"
-    "against: names, hashes of models, devices, reasons, findings, times and the points of pictures. Only a "
-    "signature\n"
-    "does. Sign statement.json with a tool of your own (it names the SHA-256 of result.json, from which all "
-    "else\n"
-    "derives; logs are in the manifest alone):\n"
+    "Recomputes every hash in manifest.json, renders every file again from the document and compares it\n"
+    "byte for byte, recounts the totals, derives each verdict again from its recorded numbers and\n"
+    "tolerances, writes each check's sentence again from its values, and compares requirements, chapters\n"
+    "and advice with those of this version.\n"
+    "This finds accidents and inconsistencies: a damaged, cut, mixed or carelessly edited bundle. It\n"
+    "does not find a bundle that was forged as a whole, nor edits of values that nothing else depends\n"
+    "on: names, hashes of models, devices, reasons, findings, times and the points of pictures. Only a\n"
+    "signature protects those.\n"
+    "Sign statement.json with your own tool. It names the SHA-256 of result.json, from which all else\n"
+    "derives; only the manifest lists logs:\n"
     "  cosign attest-blob --statement statement.json --bundle statement.json.sigstore.json\n"
     "  gpg --armor --detach-sign statement.json\n"
-    "Exit status: 0 all is as it should be, whatever the verdict; 1 something is not; 2 there is no bundle.";
+    "Exit status: 0 the bundle is sound, whatever its verdict; 1 it is not; 2 there is no bundle.";
 
 constexpr const char* kRenderHelp =
-    "The document of a bundle, result.json or collection.json, is rendered in its place; one by another name "
-    "needs --out.\n"
-    "Exit status: 0 rendered, whatever the verdict; 2 unreadable, or cannot be written.";
+    "Renders result.json or collection.json in its own directory. A document with another name needs\n"
+    "--out.\n"
+    "Exit status: 0 rendered, whatever the verdict; 2 the document cannot be read, or the files cannot\n"
+    "             be written.";
 
 constexpr const char* kMergeHelp =
-    "Shards of one run (verify --shard I/N), all of them, become the document of that run. Whole results of\n"
-    "several candidates, devices or types become a collection beside each other.\n"
-    "Exit status: that of the verdict, as of verify; of a collection the worst; 2 also where they cannot be "
-    "merged.";
+    "Merges all shards of one run (verify --shard I/N) into the document of that run. Puts whole results\n"
+    "of several candidates, devices or types side by side in a collection.\n"
+    "Exit status: that of the merged verdict, as for verify; for a collection, the worst of its results;\n"
+    "             also 2 if the documents cannot be merged.";
 
 constexpr const char* kDiffHelp =
-    "Exit status: 0 no requirement is worse; 1 one is; 2 unreadable, or of different specifications.";
+    "Exit status: 0 no requirement is worse; 1 at least one is worse; 2 a document cannot be read, or\n"
+    "             the two are of different specifications.";
 
 std::string shown(const fs::path& path) {
   return printable(path.string());
@@ -115,7 +109,7 @@ Result read_result(const fs::path& named) {
   Document document = read_document(named);
   if (!document.result)
     throw InputError(
-        fmt::format("{}: is a collection; expected a result of one candidate", shown(document.file)));
+        fmt::format("{}: is a collection; name the result.json of one candidate", shown(document.file)));
   return *std::move(document.result);
 }
 
@@ -144,7 +138,7 @@ std::vector<File> logs_beside(const fs::path& document) {
     if (!entry.name.starts_with("log-")) continue;
     File log{entry.name, read_text(manifest.parent_path() / entry.name, largest_file)};
     if (entry_of(log).sha256 != entry.sha256)
-      throw InputError(fmt::format("{}: is not what manifest.json says; `plumbline report check` tells more",
+      throw InputError(fmt::format("{}: does not match manifest.json; `plumbline report check` tells more",
                                    shown(manifest.parent_path() / entry.name)));
     logs.push_back(std::move(log));
   }
@@ -167,8 +161,7 @@ int render(const fs::path& named, const std::string& out, const std::string& lan
   const Document document = read_document(named);
   if (out.empty() && document.file.filename() != (document.result ? "result.json" : "collection.json"))
     throw InputError(
-        fmt::format("{}: a document by another name than {} is rendered to a directory of its own; name it "
-                    "with --out DIR",
+        fmt::format("{}: has another name than {}; name a directory for its files with --out DIR",
                     shown(document.file), document.result ? "result.json" : "collection.json"));
   const fs::path directory = out.empty() ? directory_of(document.file) : fs::path(out);
   write_document(document, directory, logs_beside(document.file));
@@ -194,15 +187,17 @@ int merge(const std::vector<std::string>& names, const std::string& out, const E
     Document document = read_document(name);
     std::error_code ignored;
     if (fs::equivalent(directory_of(document.file), out, ignored))
-      throw InputError(fmt::format("--out {}: holds {}, which is to be merged; name another directory",
-                                   shown(out), shown(document.file.filename())));
+      throw InputError(
+          fmt::format("--out {}: contains {}, which is one of the inputs; name another directory", shown(out),
+                      shown(document.file.filename())));
     require_sound_bundle(document.file, examiner);
     if (document.result) sources.push_back({name, *std::move(document.result)});
     for (Result& one : document.collection.results) sources.push_back({name, std::move(one)});
   }
   for (const Source& one : sources) {
     if (const std::string why = incompleteness(one.result, examiner); !why.empty())
-      throw InputError(fmt::format("{}: {}; it was edited or damaged", printable(one.name), why));
+      throw InputError(
+          fmt::format("{}: {}; it was edited or damaged: write it again", printable(one.name), why));
     if (const std::string what = not_looked_at(one.result, examiner); !what.empty())
       print_out("note: {}: {}\n", printable(one.name), what);
   }
@@ -230,26 +225,24 @@ int diff(const std::string& before, const std::string& after, const std::string&
 
 int check(const fs::path& directory, const Examiner& examiner) {
   if (!is_folder(directory))
-    throw InputError(
-        fmt::format("{}: is no directory; expected a bundle as `plumbline verify --out DIR` writes it",
-                    shown(directory)));
+    throw InputError(fmt::format(
+        "{}: is no directory; name a bundle, as `plumbline verify --out DIR` writes it", shown(directory)));
   const Examined found = examine(directory, examiner);
   for (const std::string& finding : found.findings) print_out("{}\n", finding);
   for (const std::string& note : found.notes) print_out("note: {}\n", note);
-  if (!found.verdict.empty()) print_out("The verdict in it: {}\n", found.verdict);
+  if (!found.verdict.empty()) print_out("Its verdict: {}\n", found.verdict);
   print_out(
-      "{} files have the SHA-256 that the manifest says; {} checks were held against their numbers and "
-      "tolerances, {} "
-      "have none and were taken as recorded\n",
+      "{} files have the SHA-256 in the manifest; {} checks were recomputed from their numbers and "
+      "tolerances, {} have "
+      "no numbers and were taken as recorded\n",
       found.files, found.recomputed, found.facts);
   if (found.findings.empty())
     print_out(
-        "The bundle is {}. This shows no accident; who could have made it anew only a "
-        "signature "
-        "shows: see report check --help\n",
-        found.knows_all ? "complete and consistent" : "consistent; whether it is complete was not looked at");
+        "The bundle is {}. This rules out accidents, not forgery: only a signature does, see report check "
+        "--help\n",
+        found.knows_all ? "complete and consistent" : "consistent; its completeness was not checked");
   else
-    print_out("The bundle is not as it should be: {} {}\n", found.findings.size(),
+    print_out("The bundle is not sound: {} {}\n", found.findings.size(),
               found.findings.size() == 1 ? "finding" : "findings");
   return found.findings.empty() ? 0 : 1;
 }
@@ -264,34 +257,36 @@ struct Arguments {
 void add_report(Command& all) {
   auto command = all.command("report", "Render, merge, compare and check result documents");
   command.required();
+  command.footer("Exit status: see the --help of each command.");
   const auto given = std::make_shared<Arguments>();
 
-  auto rendering = command.command("render", "Make every rendering again from the document");
+  auto rendering = command.command("render", "Write every report again from the document");
   rendering.option("document", given->before, "result.json, collection.json, or a bundle").required();
-  rendering.option("--out", given->out, "directory to write to (default: that of the document)")
+  rendering.option("--out", given->out, "directory to write to (default: the document's own)")
       .not_empty("is empty; name a directory");
   rendering.footer(kRenderHelp);
   rendering
-      .option("--lang", given->language, "language of the page that is named: en or zh; both are written")
+      .option("--lang", given->language,
+              "language of the page to name at the end: en or zh; both are written")
       .one_of({"en", "zh"})
       .shows_default();
   rendering.runs([given](const Circumstance&) { return render(given->before, given->out, given->language); });
 
-  auto merging = command.command("merge", "Make one of several runs: shards, or candidates side by side");
+  auto merging = command.command("merge", "Merge shards into one result, or put candidates side by side");
   merging.option("documents", given->names, "bundles, or their result.json").required();
   merging.option("--out", given->out, "directory to write to").required();
   merging.footer(kMergeHelp);
   merging.runs(
       [given](const Circumstance& run) { return merge(given->names, given->out, examiner_of(run)); });
 
-  auto differing = command.command("diff", "What changed between two commits or two models");
+  auto differing = command.command("diff", "Show what changed between two commits or two models");
   differing.option("old", given->before, "a bundle, or its result.json").required();
-  differing.option("new", given->after, "likewise").required();
-  differing.option("-o,--output", given->out, "write it to this file, too, as Markdown");
+  differing.option("new", given->after, "another bundle, or its result.json").required();
+  differing.option("-o,--output", given->out, "also write the differences to this file, as Markdown");
   differing.footer(kDiffHelp);
   differing.runs([given](const Circumstance&) { return diff(given->before, given->after, given->out); });
 
-  auto checking = command.command("check", "Whether a bundle is complete, untouched and consistent");
+  auto checking = command.command("check", "Check that a bundle is complete, unedited and consistent");
   checking.option("directory", given->before, "a bundle").required();
   checking.footer(kCheckHelp);
   checking.runs([given](const Circumstance& run) { return check(given->before, examiner_of(run)); });

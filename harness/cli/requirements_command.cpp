@@ -23,11 +23,10 @@ namespace plumbline {
 namespace {
 
 constexpr const char* kHelp =
-    "Each statement of the specification with its source, the tests that look at it (file and line), and "
-    "the\n"
-    "known defects that make it fail: `plumbline requirements ID` tells all of one.\n"
-    "Exit status: 0 each has a test, and either a defect that fails it or a stated reason why none does;\n"
-    "             1 not so, and which; 2 no such requirement.";
+    "Lists every requirement with its level, tests and defects. `plumbline requirements ID` shows the\n"
+    "source of one, its tests (file and line) and the known defects that fail it.\n"
+    "Exit status: 0 each has a test, and a defect that fails it or a stated reason why none does;\n"
+    "             1 some do not, and are named; 2 no such requirement.";
 
 // From the statement to what tests it, and back.
 struct Traced {
@@ -66,7 +65,8 @@ void trace_tests(Traces& traces) {
       of->tests.push_back(place_of(*test));
       any = true;
     }
-    if (!any) traces.problems.push_back(fmt::format("the test at {} is of no requirement", place_of(*test)));
+    if (!any)
+      traces.problems.push_back(fmt::format("the test at {} belongs to no requirement", place_of(*test)));
   }
   for (const auto& one : traces.all)
     if (one.tests.empty())
@@ -78,8 +78,9 @@ void trace_defects(Traces& traces, const std::filesystem::path& fixtures) {
     for (const auto& id : defect.seen_by) {
       auto* of = find(traces, id);
       if (of == nullptr)
-        traces.problems.push_back(fmt::format("the defect {} is said to fail {}, which is no requirement",
-                                              defect.name, printable(id, 40)));
+        traces.problems.push_back(
+            fmt::format("fixtures/defects.json says that {} fails {}, which is no requirement", defect.name,
+                        printable(id, 40)));
       else
         of->failed_by.push_back(&defect);
     }
@@ -89,7 +90,7 @@ void trace_defects(Traces& traces, const std::filesystem::path& fixtures) {
     auto* of = find(traces, id);
     if (of == nullptr)
       traces.problems.push_back(fmt::format(
-          "fixtures/campaign.json has a reason for {}, which is no requirement", printable(id, 40)));
+          "fixtures/campaign.json gives a reason for {}, which is no requirement", printable(id, 40)));
     else
       of->why_no_defect = one.at("reason").get<std::string>();
   }
@@ -144,9 +145,9 @@ void tell(const Traced& of) {
   const auto& requirement = entry->requirement;
   print_out("{} ({})\n  {}\n\n", requirement.id, reports::to_string(requirement.level),
             requirement.statement);
-  print_out("  source          {}\n  shown by        {}{}\n", requirement.source,
+  print_out("  source          {}\n  applies to      {}{}\n", requirement.source,
             fmt::join(entry->applicable, ", "),
-            entry->needs.empty() ? "" : fmt::format(", that can: {}", fmt::join(entry->needs, ", ")));
+            entry->needs.empty() ? "" : fmt::format(", with: {}", fmt::join(entry->needs, ", ")));
   print_out("  tested at       {}\n", tests.empty() ? "nowhere" : fmt::format("{}", fmt::join(tests, ", ")));
   if (failed_by.empty())
     print_out("  failed by       no defect: {}\n", why.empty() ? "and nothing says why" : why);
@@ -163,8 +164,9 @@ int show(const std::string& id, const Circumstance& circumstance) {
   if (!id.empty()) {
     const auto* of = find(*traces, id);
     if (of == nullptr)
-      throw InputError(fmt::format(
-          "requirements {0}: no requirement '{0}'; `plumbline requirements` lists them", printable(id, 40)));
+      throw InputError(
+          fmt::format("requirements: there is no requirement '{}'; `plumbline requirements` lists them",
+                      printable(id, 40)));
     tell(*of);
     return 0;
   }
@@ -177,9 +179,9 @@ int show(const std::string& id, const Circumstance& circumstance) {
 
 void add_requirements(Command& all) {
   auto command =
-      all.command("requirements", "What is required, and from where; what tests it and what fails it");
+      all.command("requirements", "List the requirements with their sources, tests and defects, or show one");
   const auto id = std::make_shared<std::string>();
-  command.option("id", *id, "one of them, to be told all of");
+  command.option("id", *id, "a requirement to show");
   command.footer(kHelp);
   command.runs([id](const Circumstance& circumstance) { return show(*id, circumstance); });
 }

@@ -67,13 +67,15 @@ class Tokenizer {
     if (!child.succeeded())
       throw InputError(fmt::format(
           "{}: the process that reads it {}", file,
-          child.timed_out ? "took too long"
+          child.timed_out ? "took too long; use fewer prompts"
           : child.signal != 0
-              ? fmt::format("was ended by signal {}", child.signal)
+              ? fmt::format("was stopped by signal {}; use fewer prompts", child.signal)
               : fmt::format("ended with status {}: {}", child.exit_code, printable(child.errors, 300))));
     auto answer = parse_json(read_text(out, kMostPromptBytes), file);
     if (!answer.is_array() || answer.size() != values.size())
-      throw InputError(fmt::format("{}: gave {} answers for {} texts", file, answer.size(), values.size()));
+      throw InputError(
+          fmt::format("{}: the tokenizer gave {} results for {} texts; use another tokenizer.json", file,
+                      answer.size(), values.size()));
     return answer;
   }
 
@@ -92,7 +94,8 @@ Prompt prompt_of(const Json& object, const std::string& where) {
     }
   if (prompt.given.is_null() && object.contains("text") && object["text"].is_string())
     prompt.given = object["text"];
-  if (prompt.given.is_null()) throw InputError(fmt::format("{}: has neither 'ids' nor 'prompt'", where));
+  if (prompt.given.is_null())
+    throw InputError(fmt::format("{}: has neither 'ids' nor 'prompt'; give one of them", where));
   return prompt;
 }
 
@@ -111,17 +114,18 @@ std::vector<Prompt> read_prompts(const SamplingRun& run) {
     else
       prompts.push_back({line, {}});
     if (prompts.back().ids.empty() && prompts.back().given.is_null())
-      throw InputError(fmt::format("{}: has no tokens", where));
+      throw InputError(fmt::format("{}: has no tokens; give at least one id or some text", where));
     if (prompts.back().ids.empty()) {
       if (wanting.empty()) wanting = where;
       texts.push_back(prompts.back().given);
     }
   }
-  if (prompts.empty()) throw InputError(fmt::format("{}: holds no prompt", printable(run.prompts)));
+  if (prompts.empty())
+    throw InputError(fmt::format("{}: holds no prompt; write one prompt a line", printable(run.prompts)));
   if (texts.empty()) return prompts;
   if (run.tokenizer.empty())
-    throw InputError(
-        fmt::format("{}: is text; name the model's tokenizer with --tokenizer FILE, or give 'ids'", wanting));
+    throw InputError(fmt::format(
+        "{}: is text, which needs a tokenizer; name it with --tokenizer FILE, or give 'ids'", wanting));
   const auto encoded = Tokenizer(run).encode(texts);
   std::size_t next = 0;
   for (auto& prompt : prompts)
@@ -141,8 +145,8 @@ void require_room(const std::vector<Prompt>& prompts, const GenerationOptions& o
                      (static_cast<double>(longest) + static_cast<double>(options.most_tokens));
   if (bytes > static_cast<double>(most_tensor_bytes()))
     throw InputError(
-        fmt::format("a batch of {} sequences of up to {} tokens takes {:.1f} GB of cache, and {:.1f} GB are "
-                    "to be had; use a smaller --batch or fewer --tokens",
+        fmt::format("a batch of {} sequences of up to {} tokens needs {:.1f} GB of cache, but only {:.1f} GB "
+                    "are available; use a smaller --batch or fewer --tokens",
                     rows, static_cast<std::int64_t>(longest) + options.most_tokens, bytes / 1e9,
                     static_cast<double>(most_tensor_bytes()) / 1e9));
 }
@@ -233,7 +237,8 @@ int sample(SamplingRun run, std::unique_ptr<Candidate> candidate, const Specific
   }
   print_out("{} samples of {} prompts, {} tokens in {:.1f} s, {:.0f} a second{}\n   {}\n", generated.size(),
             prompts.size(), tokens, seconds, static_cast<double>(tokens) / std::max(seconds, 1e-9),
-            run.options.end ? fmt::format("; {} ended of themselves", ended) : "", printable(run.output));
+            run.options.end ? fmt::format("; {} ended with the end token", ended) : "",
+            printable(run.output));
   return 0;
 }
 

@@ -25,8 +25,9 @@ std::unique_ptr<Candidate> with_code(std::unique_ptr<Candidate> candidate, const
     engine->load(ours ? discriminating_weights(prepared.specification.parameters(), 1)
                       : candidate->weights());
   } catch (const NotShown& why) {
-    throw InputError(fmt::format("{}: is not {}: {}; `plumbline verify` tells more, --spec names another",
-                                 engine->describe().name, prepared.specification.name, why.what()));
+    throw InputError(fmt::format(
+        "{}: does not match {}: {}; `plumbline verify` tells more, or name another specification with --spec",
+        engine->describe().name, prepared.specification.name, why.what()));
   }
   return engine;
 }
@@ -41,31 +42,44 @@ int run_sample(const Arguments& arguments, SamplingRun run, const Circumstance& 
 }
 
 void add_drawing_options(Command& command, GenerationOptions& drawn) {
-  command.option("--temperature", drawn.sampling.temperature, "0: greedy").shows_default();
-  command.option("--top-k", drawn.sampling.top_k, "of the k largest logits; 0: of all").shows_default();
-  command.option("--top-p", drawn.sampling.top_p, "of the fewest tokens that have this probability together")
+  command.option("--temperature", drawn.sampling.temperature, "sampling temperature; 0: greedy")
       .shows_default();
-  command.option("--repetition-penalty", drawn.sampling.repetition_penalty, "1: none").shows_default();
-  command.option("--seed", drawn.seed, "the same seed, the same tokens, whatever the batch").shows_default();
-  command.option("--tokens", drawn.most_tokens, "of each sample at most").between(1, 1 << 20).shows_default();
-  command.option("--end", drawn.end, "the id of the token that ends a text (default: none does)");
-  command.option("--samples", drawn.samples, "of each prompt").between(1, 1 << 20).shows_default();
+  command.option("--top-k", drawn.sampling.top_k, "draw from the k largest logits; 0: from all")
+      .shows_default();
+  command
+      .option("--top-p", drawn.sampling.top_p,
+              "draw from the fewest tokens that together have this probability")
+      .shows_default();
+  command
+      .option("--repetition-penalty", drawn.sampling.repetition_penalty,
+              "penalty on tokens that have occurred; 1: none")
+      .shows_default();
+  command.option("--seed", drawn.seed, "the same seed gives the same tokens at any batch size")
+      .shows_default();
+  command.option("--tokens", drawn.most_tokens, "the most tokens of each sample")
+      .between(1, 1 << 20)
+      .shows_default();
+  command.option("--end", drawn.end, "the id of the token that ends a text (default: none)");
+  command.option("--samples", drawn.samples, "samples of each prompt").between(1, 1 << 20).shows_default();
   command.option("--batch", drawn.batch, "sequences at a time").between(1, 4096).shows_default();
 }
 
 }  // namespace
 
 void add_sample(Command& all) {
-  auto command = all.command("sample", "Let a candidate write: greedy or sampled text, seeded");
+  auto command = all.command("sample", "Let a candidate write text from prompts, greedy or sampled");
   const auto given = std::make_shared<Arguments>();
   const auto run = std::make_shared<SamplingRun>();
-  command.option("candidate", given->candidate, "as for verify; weights without code run on our engine")
+  command
+      .option("candidate", given->candidate,
+              "a candidate, as for verify; weights without code run on Plumbline's engine")
       .required();
   command
       .option("--prompts", run->prompts,
-              "a file: .jsonl with 'ids' or 'prompt' in each line, else a prompt a line")
+              "a file: .jsonl with 'ids' or 'prompt' in each line, or text with one prompt a line")
       .required();
-  command.option("-o,--output", run->output, "the samples, a .jsonl file for `plumbline text`").required();
+  command.option("-o,--output", run->output, "the samples to write: a .jsonl file for `plumbline text`")
+      .required();
   command.option("--tokenizer", run->tokenizer, "the model's tokenizer.json, for prompts that are text");
   command.footer(
       "Exit status: 0 written; 2 could not be sampled: bad usage, unreadable input, a model that fails.");

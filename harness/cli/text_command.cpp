@@ -21,12 +21,12 @@ constexpr const char* kTextHelp =
     "             3 not assessed: too few prompts to tell.";
 
 constexpr const char* kLogHelp =
-    "Exit status: 0 nothing wrong is seen in it.\n"
-    "             1 something is: it starts above ln V, holds NaN, is flat, goes up again, or falls too "
-    "fast.\n"
+    "Exit status: 0 nothing looks wrong.\n"
+    "             1 something is wrong: the loss starts above ln V, holds NaN, is flat, rises again or falls "
+    "too fast.\n"
     "             2 could not be judged: bad usage, unreadable input, no loss in it.\n"
-    "             3 incomplete: what decides could not be assessed, by too few entries or an unknown "
-    "beginning.";
+    "             3 incomplete: too few entries, or an unknown start, so that a deciding question has no "
+    "answer.";
 
 struct TextArguments {
   std::string file, baseline, unit, output, each, picture;
@@ -92,21 +92,22 @@ void add_text(Command& all) {
   const auto text = std::make_shared<TextArguments>();
   auto command = all.command(text_study.name, text_study.what);
   command
-      .option("file", text->file,
-              "samples: .jsonl with 'ids' or 'text' in each line, else plain text, samples separated by "
-              "empty lines")
+      .option(
+          "file", text->file,
+          "samples: .jsonl with 'ids' or 'text' in each line, or plain text with empty lines between samples")
       .required();
-  command.option("--baseline", text->baseline, "what it is to be held against: another such file");
-  command.option("--unit", text->unit, "what is counted (default: ids where they are given, else words)")
+  command.option("--baseline", text->baseline, "samples to compare with, in another such file");
+  command.option("--unit", text->unit, "what is counted (default: ids if there are any, else words)")
       .one_of({"ids", "words", "characters"});
-  command.option("--vocabulary", text->vocabulary, "ids have to be below this number")
+  command.option("--vocabulary", text->vocabulary, "the vocabulary size: every id has to be below it")
       .between(1u, 0xfffffffeu);
   command.option("--sentence-ends", text->sentence_ends, "token ids that end a sentence, separated by commas")
       .separated_by_commas();
-  command.option("--seed", text->seed, "of the bootstrap").shows_default();
-  command.option("-o,--output", text->output, "a JSON file with everything, by text.schema.json");
-  command.option("--each", text->each, "a .jsonl file with the values of each sample on its own");
-  command.option("--picture", text->picture, "every metric with its interval, as an SVG file");
+  command.option("--seed", text->seed, "seed of the bootstrap").shows_default();
+  command.option("-o,--output", text->output,
+                 "write everything to this JSON file (schema: text.schema.json)");
+  command.option("--each", text->each, "write the values of each sample to this .jsonl file");
+  command.option("--picture", text->picture, "draw every metric with its interval in this SVG file");
   command.footer(kTextHelp);
   command.runs([text](const Circumstance& circumstance) { return run_text(*text, circumstance); });
 }
@@ -120,19 +121,20 @@ void add_log(Command& all) {
               "tracker), also in gzip or UTF-16")
       .required();
   command
-      .option(
-          "--vocabulary", log->vocabulary,
-          "of the model: a loss starts near its logarithm (default: 6400, or what the first loss points to)")
+      .option("--vocabulary", log->vocabulary,
+              "the model's vocabulary size V: a loss starts near ln V (default: 6400, or what the first loss "
+              "suggests)")
       .between(2u, 1u << 31);
   command.flag("--from-checkpoint", log->from_checkpoint,
-               "it goes on from a trained model (fine-tuning, a run that was resumed): it may start low");
+               "the run continues from a trained model (fine-tuning, a resumed run), so it may start low");
   command.option("--loss,--column", log->reading.column,
-                 "the name of the loss in text, a table or JSON (default: loss and the like)");
+                 "the name of the loss in text, a table or JSON (default: loss and similar names)");
   command.option(
       "--pattern", log->reading.pattern,
-      "of text: a regular expression with a group for the loss, or one for the step and one for the loss");
-  command.option("-o,--output", log->output, "a JSON file with everything, by training_log.schema.json");
-  command.option("--picture", log->picture, "the curve as an SVG file");
+      "for text: a regular expression with one group for the loss, or two for the step and the loss");
+  command.option("-o,--output", log->output,
+                 "write everything to this JSON file (schema: training_log.schema.json)");
+  command.option("--picture", log->picture, "draw the curve in this SVG file");
   command.footer(kLogHelp);
   command.runs([log](const Circumstance& circumstance) { return run_log(*log, circumstance); });
 }

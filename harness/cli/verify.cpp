@@ -43,22 +43,22 @@ struct Plan {
 void exclude_what_cannot_be(Recorder& recorder, const Verification& verification) {
   recorder.declare(verification.candidate->capabilities());
   if (!verification.specification.tie_word_embeddings)
-    recorder.exclude("PAR-7", "this specification's output head is a matrix of its own");
+    recorder.exclude("PAR-7", "the output head of this specification is a separate matrix");
   if (verification.dtype == "bf16" && verification.candidate->capabilities().contains("code"))
     for (const auto* id : {"NUM-1", "NUM-2", "NUM-3", "TRN-4"})
       recorder.exclude(id,
-                       "golden tensors are judged in float32: in bfloat16 roundings add up beyond them over "
-                       "a pass, and NUM-4 replays each stage instead");
+                       "golden tensors are for float32: in bfloat16, rounding adds up over a pass, so NUM-4 "
+                       "replays each stage instead");
   // Logits of variance v make the loss ln V + v/2.
   const auto& s = verification.specification;
   const auto& rows = s.tie_word_embeddings ? s.initialization.embedding : s.initialization.head;
   const double deviation = rows.deviation(s.hidden_size);
   if (deviation * deviation * static_cast<double>(s.hidden_size) / 2 > 0.25)
-    recorder.exclude("TRN-1", "by this specification's initialisation the loss starts far above ln V");
+    recorder.exclude("TRN-1", "with the initialisation of this specification the loss starts far above ln V");
   if (verification.dtype == "bf16") {
-    recorder.exclude("TRN-5", "in bfloat16 a step is smaller than the rounding of what it changes");
+    recorder.exclude("TRN-5", "in bfloat16 a step is smaller than the rounding of the parameter");
     for (const auto* id : {"TXT-1", "TXT-2", "TXT-3", "TXT-6", "TXT-7"})
-      recorder.exclude(id, "in bfloat16 rounding decides between tokens that are about as likely");
+      recorder.exclude(id, "in bfloat16 rounding decides between tokens that are about equally likely");
   }
 }
 
@@ -68,9 +68,10 @@ std::optional<Golden> golden_for(const Verification& verification) {
   auto golden =
       Golden::open(own ? verification.data / "golden" : verification.golden, verification.specification);
   if (!own && !golden)
-    throw InputError(fmt::format(
-        "--golden {}: lists no tensors for '{}'; `./plumbline golden make --spec FILE --out DIR` makes them",
-        verification.golden.string(), verification.specification.name));
+    throw InputError(
+        fmt::format("--golden {}: lists no tensors for '{}'; make them with `./plumbline golden make --spec "
+                    "FILE --out DIR`",
+                    verification.golden.string(), verification.specification.name));
   return golden;
 }
 
@@ -141,7 +142,7 @@ void look_at_the_rest(Subject& subject, const Plan& plan) {
   for (const auto& requirement : subject.recorder().requirements())
     if (!plan.own.contains(requirement.id) && requirement.verdict != reports::Verdict::not_applicable)
       rest.push_back(requirement.id);
-  print_out("   what other shards judge is looked at for the diagnosis, too (not with --no-diagnosis)\n");
+  print_out("   the diagnosis also needs the requirements of the other shards (--no-diagnosis skips this)\n");
   std::fflush(stdout);
   judge(subject, rest, {[](const auto&, const auto&) {}, [](const auto&) {}});
 }
@@ -177,7 +178,7 @@ std::string closing_note(const Verification& verification, const reports::Result
       std::tie(candidate.describe().name, candidate.describe().notes, candidate.describe().kind);
   if (kind == "reference" && name.starts_with("defect:") && notes.empty() && !reports::any_failed(result) &&
       !verification.shard)
-    return fmt::format("nothing failed {}: it changes nothing there, or nothing that was asked", name);
+    return fmt::format("nothing failed {}: it changes nothing here, or nothing that was tested", name);
   return verification.candidate->closing_note();
 }
 

@@ -34,12 +34,12 @@ int run_verify(const Arguments& arguments, const Circumstance& circumstance) {
 
 int run_record(Arguments arguments, const std::string& file, const Circumstance& circumstance) {
   if (!is_program(arguments.candidate))
-    throw InputError(
-        fmt::format("{}: expected a live model: an adapter (.py) or 'exec: COMMAND'; anything else is "
-                    "judged and compared from its own files",
-                    printable(arguments.candidate)));
+    throw InputError(fmt::format(
+        "{}: is no live model; name an adapter (.py) or 'exec: COMMAND'. Anything else needs no recording: "
+        "verify and compare read its files",
+        printable(arguments.candidate)));
   if (!is_recording(file))
-    throw InputError(fmt::format("{}: expected a name that ends in .h5", printable(file)));
+    throw InputError(fmt::format("{}: expected a file name that ends in .h5", printable(file)));
   arguments.recording = std::make_shared<RecordingWriter>(file);
   const auto status = run_verify(arguments, circumstance);
   print_out("   {}\n", arguments.recording->commit());
@@ -49,10 +49,11 @@ int run_record(Arguments arguments, const std::string& file, const Circumstance&
 void add_judging_options(Command& command, Arguments& arguments) {
   command.flag(
       "--no-diagnosis", arguments.no_diagnosis,
-      "of a model that fails, do not look for known defects that explain it (20 s at full size, or more)");
-  command.option("--name", arguments.name, "what results call a live model (default: as it is typed here)");
+      "do not search for known defects that explain a failure (the search takes 20 s or more at full size)");
+  command.option("--name", arguments.name,
+                 "the name of a live model in the results (default: as typed here)");
   command.option("--golden", arguments.golden,
-                 "a folder of golden tensors for a specification of your own (plumbline golden make)");
+                 "a folder of golden tensors for your own specification (plumbline golden make)");
 }
 
 }  // namespace
@@ -70,24 +71,23 @@ void add_verify(Command& all) {
       .shows_default();
   add_running_options(command, *given);
   command
-      .option(
-          "--only", given->only,
-          "look at these chapters alone (numbers or names, separated by commas: configuration, parameters, "
-          "attention, cache, rope, blocks, modes, numerics, training, text, claims); the verdict is then "
-          "incomplete")
+      .option("--only", given->only,
+              "judge only these chapters (numbers or names, separated by commas: configuration, parameters, "
+              "attention, cache, rope, blocks, modes, numerics, training, text, claims); the verdict is then "
+              "incomplete")
       .separated_by_commas();
   command
       .option(
           "--shard", given->shard,
-          "I/N: look at the I-th of N parts of the requirements; `plumbline report merge` makes one result "
-          "of all N")
-      .not_empty("expected I/N, as in 2/4")
+          "I/N: judge the I-th of N parts of the requirements; `plumbline report merge` merges all N into "
+          "one result")
+      .not_empty("expected I/N, such as 2/4")
       .excludes("--only");
   command.option("--waivers", given->waivers,
-                 "a file of failures that somebody answers for until a day (docs/waivers-and-shards.md)");
+                 "a file of failures that somebody accepts until a date (docs/waivers-and-shards.md)");
   command
       .option("--leave-out", given->left_out,
-              "a defect that the diagnosis is to know nothing of (to measure how it does then)")
+              "a defect to hide from the diagnosis (to measure the diagnosis)")
       .hidden();
   add_bundle_option(command, *given);
   add_judging_options(command, *given);
@@ -97,11 +97,11 @@ void add_verify(Command& all) {
 
 void add_record(Command& all) {
   auto command =
-      all.command("record", "Judge a live model and keep all that it answered, to be judged again elsewhere");
+      all.command("record", "Judge a live model and keep its answers, to judge or compare them elsewhere");
   const auto given = std::make_shared<Arguments>();
   const auto file = std::make_shared<std::string>();
   command.option("candidate", given->candidate, "an adapter (.py), or 'exec: COMMAND'").required();
-  command.option("-o,--output", *file, "the recording, an .h5 file").required();
+  command.option("-o,--output", *file, "the recording to write (.h5)").required();
   add_running_options(command, *given);
   add_bundle_option(command, *given);
   add_judging_options(command, *given);

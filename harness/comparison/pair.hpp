@@ -16,8 +16,8 @@
 
 namespace plumbline {
 
-constexpr auto kStepTooSmall = "in bfloat16 a step is smaller than the rounding of what it changes";
-constexpr auto kRoundingDecides = "in bfloat16 rounding decides between tokens that are about as likely";
+constexpr auto kStepTooSmall = "in bfloat16 a step is smaller than the rounding of the parameter";
+constexpr auto kRoundingDecides = "in bfloat16 rounding decides between tokens that are about equally likely";
 
 // `other` against `one`. The same bits are the same whatever they are: a NaN, too, is one that both have.
 reports::Check compare_two(const std::string& what, const at::Tensor& other, const at::Tensor& one,

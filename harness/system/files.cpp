@@ -279,7 +279,7 @@ void require_writable(const std::filesystem::path& out, const std::string& optio
   while (!std::filesystem::exists(nearest, ignored) && nearest.has_relative_path())
     nearest = nearest.parent_path();
   if (!std::filesystem::is_directory(nearest, ignored))
-    throw InputError(fmt::format("{} {}: {} is there already and no directory", option,
+    throw InputError(fmt::format("{} {}: {} exists already and is no directory", option,
                                  printable(out.string()), printable(nearest.string())));
   if (access(nearest.c_str(), W_OK | X_OK) != 0)
     throw InputError(fmt::format("{} {}: {} cannot be written to", option, printable(out.string()),

@@ -54,7 +54,7 @@ class CommandLine(Program):
         self.refused("verify", "defect:teleport", words=["teleport", "defects.json"])
         self.refused("verify", "no/such/place", words=["no/such/place", "checkpoint"])
         self.refused("verify", "reference", "another", words=["another"])
-        self.refused("verify", "--out", "/dev/null/out", words=["/dev/null is there already and no directory"])
+        self.refused("verify", "--out", "/dev/null/out", words=["/dev/null exists already and is no directory"])
         self.refused("export", words=["directory"])
         self.refused("export", "new", "--spec", "minimind-v1-small", words=["pairs"])
 
@@ -179,11 +179,11 @@ class CommandLine(Program):
         self.assertEqual(complaints(lambda documents: None), [])
         self.assertEqual(complaints(without_test), ["! CFG-77 has no test: nothing looks at it",
                                                     "! CFG-77 is failed by no known defect: nobody has seen its test fail"])
-        self.assertRegex("\n".join(complaints(without_requirement)), r"the test at suites/claims.cpp:\d+ is of no requirement")
+        self.assertRegex("\n".join(complaints(without_requirement)), r"the test at suites/claims.cpp:\d+ belongs to no requirement")
         self.assertEqual(complaints(without_defect), ["! ROPE-8 is failed by no known defect: nobody has seen its test fail"])
         self.assertEqual(complaints(without_reason), ["! CFG-16 is failed by no known defect: nobody has seen its test fail"])
         self.assertRegex(complaints(with_a_reason_that_is_none)[0], r"^! CFG-1 is failed by \S+, and fixtures/campaign.json says that nothing does$")
-        self.assertRegex(complaints(of_nothing)[0], r"is said to fail CFG-99, which is no requirement")
+        self.assertRegex(complaints(of_nothing)[0], r"fixtures/defects.json says that \S+ fails CFG-99, which is no requirement")
 
     def test_nothing_that_a_stranger_s_repository_configures_is_run(self):
         model, ran = self.root / "model", self.root / "ran"

@@ -185,7 +185,7 @@ class Recordings(live.Runs):
 
     def test_it_is_made_of_live_models_alone_and_where_it_can_be_written(self):
         model = self.model()
-        for candidate, output, words in (("reference", "before.h5", ("reference", "expected a live model")),
+        for candidate, output, words in (("reference", "before.h5", ("reference", "is no live model")),
                                          (model, "before.txt", ("before.txt", "ends in .h5")),
                                          (model, "nowhere/before.h5", ("nowhere/before.h5", "no directory")),
                                          (model, "folder.h5", ("folder.h5", "something else"))):

@@ -234,7 +234,7 @@ class Examined(Bundles):
         out = self.copied(self.conforming)
         before = (out / "result.json").read_bytes()
         shutil.copy(self.failing / "result.json", out / "other.json")
-        self.assertIn("name it with --out DIR", run("report", "render", out / "other.json", status=2).stderr)
+        self.assertIn("name a directory for its files with --out DIR", run("report", "render", out / "other.json", status=2).stderr)
         self.assertEqual((out / "result.json").read_bytes(), before)
         run("report", "render", out / "other.json", "--out", self.root / "new")  # 0, whatever the verdict
         self.assertEqual(document(self.root / "new")["footer"]["status"], 1)
@@ -274,7 +274,7 @@ class Examined(Bundles):
         for file in older.values():
             run("report", "render", file, "--out", self.root / "older")
             checked = run("report", "check", self.root / "older").stdout
-            self.assertIn("The bundle is consistent; whether it is complete was not looked at", checked)
+            self.assertIn("The bundle is consistent; its completeness was not checked", checked)
 
     def test_killed_while_writing_it_leaves_the_old_bundle_or_the_new_one(self):
         moments = random.Random(1)

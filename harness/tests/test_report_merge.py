@@ -61,7 +61,7 @@ class Merged(Bundles):
         self.assertIn("| ✔ | ✘ |", summary)
         junit = junitparser.JUnitXml.fromfile(str(out / "result.xml"))
         self.assertEqual(junit.tests, 2 * len(document(self.conforming)["requirements"]))
-        self.refused("report", "merge", self.conforming, self.failing, "--out", self.failing, says="which is to be merged")
+        self.refused("report", "merge", self.conforming, self.failing, "--out", self.failing, says="which is one of the inputs")
         self.refused("report", "merge", self.conforming, self.conforming, "--out", self.root / "twice", says="is there twice")
         good = (out / "summary.md").read_bytes()
         (out / "summary.md").write_bytes(good.replace("✘".encode(), "✔".encode(), 1))

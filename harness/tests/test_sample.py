@@ -196,7 +196,7 @@ class Texts(Sampled):
 
     def test_bad_prompts_and_tokenizers(self):
         tiny = self.checkpoint
-        self.refused(tiny, self.text("hello\n"), "line 1", "name the model's tokenizer with --tokenizer")
+        self.refused(tiny, self.text("hello\n"), "line 1", "name it with --tokenizer")
         for content, words in (("{}", "is no tokenizer"), ("not json", "is no tokenizer"), ('{"model": {"type": "Oracle"}}', "is no tokenizer")):
             (self.root / "broken.json").write_text(content)
             self.refused(tiny, self.text("hello\n"), "broken.json", words, arguments=["--tokenizer", self.root / "broken.json"])
