@@ -72,8 +72,9 @@ std::vector<std::string> describe_declaration(const Hello& hello, const Descript
   for (const auto& [name, setting] : settings_of(specification, ""))
     if (!description.configuration.contains(name)) unsaid.push_back(name);
   if (!unsaid.empty())
-    lines.push_back(fmt::format("its configuration does not say: {} (Module(configuration={{...}}))",
-                                fmt::join(unsaid, ", ")));
+    lines.push_back(
+        fmt::format("its configuration does not state: {} (state it with Module(configuration={{...}}))",
+                    fmt::join(unsaid, ", ")));
   return lines;
 }
 
@@ -92,8 +93,7 @@ std::vector<std::string> describe_mapping(const Hello& hello, const Description&
                                   [&](const auto& one) { return one.name == parameter.name; }))
       lines.push_back(fmt::format("surplus: {} [{}]", parameter.name, fmt::join(parameter.shape, ", ")));
   if (!proposal.empty()) {
-    lines.emplace_back(
-        "a mapping to begin with, from names and shapes alone; look whether it is right, line by line:");
+    lines.emplace_back("a first mapping, guessed from names and shapes; check every line:");
     lines.emplace_back("    mapping={");
     for (const auto& [name, value] : proposal.items())
       lines.push_back(fmt::format("        \"{}\": {},", name, as_python(value)));
@@ -109,7 +109,7 @@ void check_weights_came_back(const NamedTensors& loaded, const Weights& shown, c
     if (!shown.at(parameter).to(given.scalar_type()).equal(given))
       refuse_adapter(
           name, fmt::format("does not hold the weights that were loaded: '{}' comes back changed", parameter),
-          "load has to copy every value into the parameter itself, and weights to show it as it is");
+          "load has to copy every value into the parameter itself, and weights has to return it unchanged");
 }
 
 std::vector<std::string> check_answers(Candidate& candidate, const std::string& name, at::Device device,
@@ -119,14 +119,14 @@ std::vector<std::string> check_answers(Candidate& candidate, const std::string& 
   // On a GPU, sums may be taken in another order each time.
   const double allowed = device.is_cpu() ? 0 : 1e-4 * first.abs().max().to(at::kDouble).item<double>();
   if (second.sizes() != first.sizes())
-    refuse_adapter(name, "gives logits of another shape for the same tokens the second time",
+    refuse_adapter(name, "gives logits of another shape when it gets the same tokens again",
                    "do they depend on an earlier call?");
   if (!are_alike(second, first, allowed))
-    refuse_adapter(name, "answers the same tokens differently the second time",
+    refuse_adapter(name, "gives other logits when it gets the same tokens again",
                    "is dropout on in evaluation, a random number drawn, or a cache kept between calls?");
   if (first[0].equal(first[1]))
     refuse_adapter(name, "gives both sequences of a batch the same logits",
-                   "does it pass on the whole batch?");
+                   "does it pass the whole batch to the model?");
   const auto capabilities = candidate.capabilities();
   if (!capabilities.contains("training")) return {"answers alike", "takes whole batches"};
   PassOptions training;
@@ -134,8 +134,8 @@ std::vector<std::string> check_answers(Candidate& candidate, const std::string& 
   training.dropout = capabilities.contains("dropout") ? 0.5 : 0;
   candidate.forward(tokens, training);
   if (!are_alike(candidate.forward(tokens, {}), first, allowed))
-    refuse_adapter(name, "answers differently in evaluation after a pass in training mode",
-                   "the mode of the request has to be set before each pass");
+    refuse_adapter(name, "gives other logits in evaluation after a pass in training mode",
+                   "set the requested mode before each pass");
   return {"answers alike", "takes whole batches", "keeps evaluation apart from training"};
 }
 

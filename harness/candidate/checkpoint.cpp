@@ -92,7 +92,9 @@ std::unique_ptr<Candidate> open_checkpoint(const std::filesystem::path& path, co
     weights[name] = values;
   }
   adopt_head_as_embedding(description, weights);
-  if (weights.empty()) throw InputError(fmt::format("{}: holds no parameters", path.string()));
+  if (weights.empty())
+    throw InputError(
+        fmt::format("{}: holds no parameters; pass a checkpoint of a whole model", path.string()));
   return std::make_unique<Checkpoint>(std::move(description), std::move(weights),
                                       defaults.empty() ? "" : defaults.front());
 }

@@ -165,7 +165,7 @@ TEST_CASE("checkpoint: stored tables are noted and not judged, and a file of not
   CHECK(state.candidate->weights().size() == 1);
   CHECK(state.candidate->describe().parameters.size() == 1);
   CHECK(state.candidate->describe().notes ==
-        std::vector<std::string>{"tables and masks that the code computes itself were not judged: freqs_cos, "
+        std::vector<std::string>{"tables and masks that code computes were not judged: freqs_cos, "
                                  "model.freqs_sin, model.layers.0.self_attn.rotary_emb.inv_freq"});
   CHECK_THAT(refusal([&] { const StateDict refused(tables); }), ContainsSubstring("holds no parameters"));
 }
@@ -210,7 +210,7 @@ TEST_CASE("checkpoint: an impossible configuration is refused with its file", "[
   const auto text = read_text(file, 1 << 20);
   for (const auto& [from, to, expected] :
        {std::tuple{"\"num_key_value_heads\": 2", "\"num_key_value_heads\": 4",
-                   "6 query heads do not divide by 4"},
+                   "6 query heads are not divisible by 4"},
         {"\"hidden_size\": 48", "\"hidden_size\": 1e999", "not valid JSON"},
         {"\"hidden_size\": 48", "\"hidden_size\": 48, \"hidden_size\": 48", "stands twice"}}) {
     auto changed = text;

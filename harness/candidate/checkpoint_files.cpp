@@ -66,8 +66,8 @@ void read_distributed(const std::vector<std::string>& names, CheckpointReading& 
   for (const std::string& name : names)
     if (name == kDistributedFile || name.ends_with(".distcp")) parts.push_back(reading.root / name);
   reading.files.notes.push_back(
-      "the folder is one of torch.distributed.checkpoint; it was read in a process of its own, running none "
-      "of its code");
+      "the folder is a torch.distributed.checkpoint; it was read in a separate process, and none of its code "
+      "was run");
   reading.add(read_in_child(reading.root, parts, reading));
 }
 
@@ -88,7 +88,7 @@ void read_distributed(const std::vector<std::string>& names, CheckpointReading& 
   if (instead.empty()) {
     for (const std::string& name : names)
       if (name.starts_with(kAdapterBeginning))
-        throw InputError(fmt::format("{}: holds a LoRA adapter alone ({}), not the model that it adapts; {}",
+        throw InputError(fmt::format("{}: holds only a LoRA adapter ({}), not the model that it adapts; {}",
                                      reading.shown(), printable(name, 80), kMergeAdapter));
     for (const std::string& name : names) refuse_foreign(reading.root / name);
     throw InputError(fmt::format("{}: has no config.json, only {}; expected {}", reading.shown(),
@@ -96,7 +96,7 @@ void read_distributed(const std::vector<std::string>& names, CheckpointReading& 
   }
   throw InputError(
       fmt::format("{}: has no config.json, only {}; {}pass {}", reading.shown(), listed(names),
-                  instead.size() > 1 ? fmt::format("of {} that can be judged, ", instead.size()) : "",
+                  instead.size() > 1 ? fmt::format("choose one of {}: for example, ", instead.size()) : "",
                   printable((reading.root / instead.front()).string(), 1000)));
 }
 
@@ -105,14 +105,14 @@ std::string model_file(const std::vector<std::string>& names, const std::vector<
                        const CheckpointReading& reading) {
   const auto has = [&](const char* name) { return std::binary_search(names.begin(), names.end(), name); };
   if (has(kSafetensorsIndex) && has(kModelFile)) {
-    throw InputError(
-        fmt::format("{}: contradicts itself: there is {}, and {} for a model in shards; remove one",
-                    reading.shown(), kModelFile, kSafetensorsIndex));
+    throw InputError(fmt::format("{}: contains both {} and {}, an index of shards; remove one of them",
+                                 reading.shown(), kModelFile, kSafetensorsIndex));
   }
   if (has(kSafetensorsIndex)) return "";
   if (weights.size() > 1) {
-    throw InputError(fmt::format("{}: has {} .safetensors files ({}) and no {} to say what is in them",
-                                 reading.shown(), weights.size(), listed(weights), kSafetensorsIndex));
+    throw InputError(fmt::format(
+        "{}: has {} .safetensors files ({}) but no {} that lists their tensors; add it, or pass one file",
+        reading.shown(), weights.size(), listed(weights), kSafetensorsIndex));
   }
   if (weights.size() == 1) return weights.front();
   if (has(kPickleFile)) return kPickleFile;
@@ -122,9 +122,8 @@ std::string model_file(const std::vector<std::string>& names, const std::vector<
   for (const std::string& name : names)
     if (is_named_as_pickle(name) && holds_a_model(name)) pickles.push_back(name);
   if (pickles.size() > 1)
-    throw InputError(
-        fmt::format("{}: has {} files that could be the model ({}); pass one of them, or keep one",
-                    reading.shown(), pickles.size(), listed(pickles)));
+    throw InputError(fmt::format("{}: has {} files that could be the model ({}); pass one of them",
+                                 reading.shown(), pickles.size(), listed(pickles)));
   if (pickles.empty())
     throw InputError(fmt::format("{}: has no model: expected {}, {} with its shards, or {}; there is {}",
                                  reading.shown(), kModelFile, kSafetensorsIndex, kPickleFile, listed(names)));
@@ -166,7 +165,7 @@ void read_directory(CheckpointReading& reading) {
   }
   if (!adapters.empty())
     reading.files.notes.push_back(fmt::format(
-        "the adapter beside the model was not read, the base alone was judged; to judge both, {}: {}",
+        "the adapter beside the model was not read, only the base was judged; to judge both, {}: {}",
         kMergeAdapter, listed(adapters)));
   if (has(kPickleFile) && reading.hashes.count(kPickleFile) == 0) {
     reading.files.notes.push_back("pytorch_model.bin beside the .safetensors was not read");
@@ -181,12 +180,12 @@ void read_file(CheckpointReading& reading) {
   if (!named && !(fs::is_regular_file(reading.root, regular) &&
                   (is_safetensors(reading.root) || first_bytes(reading.root, 4) == "PK\x03\x04"))) {
     throw InputError(
-        fmt::format("{}: is no kind of checkpoint that is known; expected {}", reading.shown(), kKindsRead));
+        fmt::format("{}: is no known kind of checkpoint; expected {}", reading.shown(), kKindsRead));
   }
   reading.add(read_weights(reading.root, reading));
   if (fs::exists(reading.root.parent_path() / "config.json", regular)) {
     reading.files.notes.push_back(
-        "config.json beside the file was not read; pass the directory to have it judged");
+        "config.json beside the file was not read; pass the directory to judge it, too");
   }
 }
 
@@ -209,7 +208,8 @@ CheckpointFiles read_checkpoint(const fs::path& path, const std::string& python,
   } else {
     read_file(reading);
   }
-  if (reading.files.tensors.empty()) throw InputError(reading.shown() + ": holds no tensors");
+  if (reading.files.tensors.empty())
+    throw InputError(reading.shown() + ": holds no tensors; pass the state dict of a model");
   make_names_canonical(reading.files.tensors, reading.files.notes, reading.shown());
   std::string summary;
   for (const auto& [name, hash] : reading.hashes) summary += name + '\0' + hash + '\n';

@@ -39,7 +39,7 @@ TEST_CASE("checkpoint: shards are read as their index has them", "[candidate][ch
   place.index(R"({"a": "x-2.safetensors", "b": "x-1.safetensors", "c": "x-2.safetensors"})");
   const CheckpointFiles files = read(place.directory);
   CHECK(names_of(files) == Names{"a", "b", "c"});
-  CHECK(notes_of(files) == "not named in the index and not read: consolidated.safetensors");
+  CHECK(notes_of(files) == "not listed in the index, so not read: consolidated.safetensors");
 }
 
 TEST_CASE("checkpoint: the hash is of every file's name and content", "[candidate][checkpoint]") {
@@ -70,12 +70,12 @@ TEST_CASE("checkpoint: an index that contradicts its shards is refused, by name"
              ContainsSubstring("does not list tensor \"c\", which is in x-2.safetensors"));
   CHECK_THAT(
       with(R"({"a":"x-1.safetensors","b":"x-2.safetensors","c":"x-2.safetensors","d":"x-2.safetensors"})"),
-      ContainsSubstring("tensor \"d\" is not in x-2.safetensors, where the index has it"));
+      ContainsSubstring("tensor \"d\" is not in x-2.safetensors, where the index lists it"));
   CHECK_THAT(with(R"({"a":"x-1.safetensors","b":"x-2.safetensors","c":"x-1.safetensors"})"),
              ContainsSubstring("tensor \"c\" is not in x-1.safetensors") &&
                  ContainsSubstring("it is in x-2.safetensors"));
   CHECK_THAT(with(R"({"a":"x-1.safetensors","b":"x-3.safetensors"})"),
-             ContainsSubstring("names the shard x-3.safetensors, which is not there"));
+             ContainsSubstring("lists the shard x-3.safetensors, which is missing"));
   place.weights("x-1.safetensors", {"a", "b"});
   CHECK_THAT(with(R"({"a":"x-1.safetensors","b":"x-2.safetensors","c":"x-2.safetensors"})"),
              ContainsSubstring("tensor \"b\" is in two shards, x-1.safetensors and x-2.safetensors"));
@@ -92,11 +92,11 @@ TEST_CASE("checkpoint: a shard's name leads nowhere but into the directory", "[c
                             "null", R"(["x.safetensors"])", R"("a\nx.safetensors")", R"("config.json")"}) {
     INFO(shard);
     place.index(fmt::format(R"({{"a":{}}})", shard));
-    CHECK_THAT(refusal(place.directory), ContainsSubstring("tensor \"a\" is said to be in") &&
+    CHECK_THAT(refusal(place.directory), ContainsSubstring("tensor \"a\" is listed in") &&
                                              ContainsSubstring("plain name of a .safetensors file"));
   }
   place.index(R"({"a":"d.safetensors"})");
-  CHECK_THAT(refusal(place.directory), ContainsSubstring("which is not there"));
+  CHECK_THAT(refusal(place.directory), ContainsSubstring("which is missing"));
 }
 
 TEST_CASE("checkpoint: an index without a weight map is refused", "[candidate][checkpoint]") {
@@ -126,7 +126,7 @@ TEST_CASE("checkpoint: a directory that is no checkpoint is refused with what is
                                "no model.safetensors.index.json"));
   fs::remove(place.at("other.safetensors"));
   place.index(R"({"a":"model.safetensors"})");
-  CHECK_THAT(refusal(place.directory), ContainsSubstring("contradicts itself"));
+  CHECK_THAT(refusal(place.directory), ContainsSubstring("an index of shards; remove one of them"));
   fs::remove(place.at("model.safetensors.index.json"));
   fs::remove(place.at("model.safetensors"));
   place.text("tokenizer.json", "{}");
@@ -156,11 +156,11 @@ TEST_CASE("checkpoint: a path that leads to nothing known is refused with what w
       refusal(place.at("model.gguf")),
       ContainsSubstring("model.gguf: is GGUF, the format of llama.cpp, which is not read; convert it"));
   place.text("model.txt", "words");
-  CHECK_THAT(refusal(place.at("model.txt")),
-             ContainsSubstring("is no kind of checkpoint that is known; expected"));
-  CHECK_THAT(refusal("/dev/null"), ContainsSubstring("is no kind of checkpoint"));
+  CHECK_THAT(refusal(place.at("model.txt")), ContainsSubstring("is no known kind of checkpoint; expected"));
+  CHECK_THAT(refusal("/dev/null"), ContainsSubstring("is no known kind of checkpoint"));
   write_safetensors(place.at("a.safetensors"), {});
-  CHECK_THAT(refusal(place.at("a.safetensors")), ContainsSubstring("a.safetensors: holds no tensors"));
+  CHECK_THAT(refusal(place.at("a.safetensors")),
+             ContainsSubstring("a.safetensors: holds no tensors; pass the state dict of a model"));
   fs::create_symlink(place.at("none"), place.at("dangling.safetensors"));
   CHECK_THAT(refusal(place.at("dangling.safetensors")), ContainsSubstring("does not exist"));
 }
@@ -184,7 +184,7 @@ TEST_CASE("checkpoint: what wrappers put before the names is taken off", "[candi
                 {"_orig_mod.module.b", "module._orig_mod.module.a", "c.module.d", "module."});
   const CheckpointFiles files = read(place.at("m.safetensors"));
   CHECK(names_of(files) == Names{"a", "b", "c.d", "module."});
-  CHECK(notes_of(files) == "the wrapper's \"_orig_mod.\" and \"module.\" was taken out of 3 of 4 names");
+  CHECK(notes_of(files) == "the wrapper's \"_orig_mod.\" and \"module.\" was removed from 3 of 4 names");
   place.weights("m.safetensors", {"module.a", "a"});
   CHECK_THAT(refusal(place.at("m.safetensors")),
              ContainsSubstring("\"module.a\" and \"a\" are the same name"));

@@ -121,8 +121,9 @@ std::size_t rename(Tensors& tensors, const std::string& file,
     const auto name = change(tensor.name);
     const auto [other, is_new] = originals.emplace(name, tensor.name);
     if (!is_new)
-      throw InputError(fmt::format("{}: {} and {} are the same name once the wrappers' prefixes are off",
-                                   file, in_quotes(other->second), in_quotes(tensor.name)));
+      throw InputError(
+          fmt::format("{}: {} and {} have the same name without the wrappers' prefixes; save one of them",
+                      file, in_quotes(other->second), in_quotes(tensor.name)));
     if (name != tensor.name) ++changed;
     tensor.name = name;
   }
@@ -145,7 +146,7 @@ void take_off_wrappers(Tensors& tensors, std::vector<std::string>& notes, const 
     return fmt::format("{}", fmt::join(segments, "."));
   });
   if (changed > 0)
-    notes.push_back(fmt::format("the wrapper's {} was taken out of {} of {} names", fmt::join(found, " and "),
+    notes.push_back(fmt::format("the wrapper's {} was removed from {} of {} names", fmt::join(found, " and "),
                                 changed, tensors.size()));
 }
 
@@ -183,19 +184,19 @@ void respell(Tensors& tensors, std::vector<std::string>& notes, const std::strin
     if (places.empty()) continue;
     const bool here = places.contains("");
     if (!here && places.size() > 1)
-      throw InputError(fmt::format("{}: holds several models, under {}; save one of them alone", file,
+      throw InputError(fmt::format("{}: holds several models, under {}; save only one of them", file,
                                    listed({places.begin(), places.end()})));
     const std::string place = here ? "" : *places.begin();
     const auto inner = rename(tensors, file, [&](const std::string& name) {
       return name.size() > place.size() && name.starts_with(place) ? name.substr(place.size()) : name;
     });
     if (inner > 0)
-      notes.push_back(
-          fmt::format("the prefix {} was taken off {} of {} names", in_quotes(place), inner, tensors.size()));
+      notes.push_back(fmt::format("the prefix {} was removed from {} of {} names", in_quotes(place), inner,
+                                  tensors.size()));
     const auto changed =
         rename(tensors, file, [&](const std::string& name) { return respelled(spelling, name); });
     if (changed > 0)
-      notes.push_back(fmt::format("{} of {} names are {} and were read as Hugging Face's", changed,
+      notes.push_back(fmt::format("{} of {} names are {} and were translated to Hugging Face's", changed,
                                   tensors.size(), spelling.whose));
     return;
   }
@@ -240,12 +241,11 @@ void leave_out_adapters(Tensors& tensors, std::vector<std::string>& notes, const
   const auto matrices = std::count_if(tensors.begin(), tensors.end(),
                                       [](const auto& tensor) { return tensor.values.dim() > 1; });
   if (matrices == 0)
-    throw InputError(fmt::format("{}: holds a LoRA adapter alone ({}), not the model that it adapts; {}",
-                                 file, listed(names), kMergeAdapter));
-  notes.push_back(
-      fmt::format("{} tensors of a LoRA adapter beside its base were left out, the base alone was "
-                  "judged; to judge both, {}: {}",
-                  names.size(), kMergeAdapter, listed(names)));
+    throw InputError(fmt::format("{}: holds only a LoRA adapter ({}), not the model that it adapts; {}", file,
+                                 listed(names), kMergeAdapter));
+  notes.push_back(fmt::format(
+      "{} tensors of a LoRA adapter were left out, only its base was judged; to judge both, {}: {}",
+      names.size(), kMergeAdapter, listed(names)));
 }
 
 void refuse_other_kinds(const Tensors& tensors, const std::string& file) {
@@ -291,8 +291,7 @@ void make_names_canonical(Tensors& tensors, std::vector<std::string>& notes, con
   };
   std::sort(tensors.begin(), tensors.end(), by_name);
   if (const auto names = take_out(tensors, is_table); !names.empty())
-    notes.push_back(
-        fmt::format("tables and masks that the code computes itself were not judged: {}", listed(names)));
+    notes.push_back(fmt::format("tables and masks that code computes were not judged: {}", listed(names)));
 }
 
 }  // namespace plumbline

@@ -20,7 +20,7 @@ void make_names_canonical(std::vector<NamedTensor>& tensors, std::vector<std::st
 std::string listed(const std::vector<std::string>& names);
 
 constexpr const char* kDequantise =
-    "expected float32, float16 or bfloat16 weights; pass the model that it was made from, or "
+    "expected float32, float16 or bfloat16 weights; pass the original model, or "
     "model.dequantize() of transformers, saved";
 constexpr const char* kMergeAdapter =
     "merge it into its base and pass that: PeftModel.from_pretrained(base, "

@@ -91,7 +91,7 @@ TEST_CASE("checkpoint names: other spellings are those of the same parts", "[can
       }
       CHECK(found.names == kCanonical);
       CHECK_THAT(fmt::format("{}", fmt::join(found.notes, "\n")),
-                 ContainsSubstring("read as Hugging Face's"));
+                 ContainsSubstring("translated to Hugging Face's"));
     }
 }
 
@@ -102,7 +102,7 @@ TEST_CASE("checkpoint names: what belongs to no model keeps its name", "[candida
   const auto found = read(names);
   CHECK(found.names.size() == kCanonical.size() + 1);
   CHECK(found.names[1] == "loss.weight");
-  CHECK(found.notes == Names{"the prefix \"model.\" was taken off 7 of 8 names"});
+  CHECK(found.notes == Names{"the prefix \"model.\" was removed from 7 of 8 names"});
   CHECK_THAT(read(Names{"a.model.embed_tokens.weight", "b.model.embed_tokens.weight"}).refused,
              ContainsSubstring("model.pth: holds several models, under a., b.; save one of them alone"));
 }

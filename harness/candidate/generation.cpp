@@ -18,17 +18,17 @@ void require_possible(const Prompts& prompts, const GenerationOptions& options) 
   for (std::size_t p = 0; p < prompts.size(); ++p) {
     const auto& prompt = prompts[p];
     if (prompt.empty())
-      throw InputError(fmt::format("prompt {} is empty; expected one token at least", p + 1));
+      throw InputError(fmt::format("prompt {} is empty; expected at least one token", p + 1));
     for (std::size_t i = 0; i < prompt.size(); ++i)
       if (prompt[i] >= static_cast<std::uint64_t>(options.vocabulary))
         throw InputError(fmt::format(
-            "prompt {}: token {} is id {}, expected one below {}: is the tokenizer the model's own?", p + 1,
+            "prompt {}: token {} has the id {}, expected one below {}; use the model's own tokenizer", p + 1,
             i + 1, prompt[i], options.vocabulary));
     const auto all = static_cast<std::int64_t>(prompt.size()) + options.most_tokens;
     if (all > options.longest)
       throw InputError(
-          fmt::format("prompt {} has {} tokens, and up to {} more are asked for; the model allows {} "
-                      "positions",
+          fmt::format("prompt {} has {} tokens, and up to {} more are requested, but the model allows {} "
+                      "positions; use fewer --tokens or a shorter prompt",
                       p + 1, prompt.size(), options.most_tokens, options.longest));
   }
 }
@@ -155,7 +155,7 @@ class Generation {
                      uniform_of(options_.seed, row, static_cast<std::uint64_t>(step)));
         } catch (const std::domain_error& error) {
           throw NoChoice(
-              fmt::format("prompt {}, token {} of its text: {}; is the model sound? `plumbline verify` looks",
+              fmt::format("prompt {}, token {} of its text: {}; judge the model with `plumbline verify`",
                           row / static_cast<std::size_t>(options_.samples) + 1, step + 1, error.what()));
         }
       }

@@ -37,14 +37,14 @@ class Reader {
   }
 
   std::string text(const char* key) const {
-    if (!fields_.contains(key) || !fields_[key].is_string()) refuse(fmt::format("'{}' is no text", key));
+    if (!fields_.contains(key) || !fields_[key].is_string()) refuse(fmt::format("'{}' is not a text", key));
     return printable(fields_[key].get<std::string>());
   }
 
   std::map<std::string, Setting> configuration() const {
     std::map<std::string, Setting> settings;
     if (!fields_.contains("configuration")) return settings;
-    if (!fields_["configuration"].is_object()) refuse("'configuration' is no object");
+    if (!fields_["configuration"].is_object()) refuse("'configuration' is not an object");
     for (const auto& [key, setting] : fields_["configuration"].items()) {
       if (!setting.is_object() || !setting.contains("value") || !setting.contains("where") ||
           !setting["where"].is_string())
@@ -67,7 +67,7 @@ class Reader {
 
   std::vector<ParameterDescription> parameters() const {
     if (!fields_.contains("parameters") || !fields_["parameters"].is_array())
-      refuse("'parameters' is no list");
+      refuse("'parameters' is not a list");
     std::vector<ParameterDescription> all;
     std::set<std::string> names;
     std::uint64_t bytes = 0;
@@ -80,7 +80,7 @@ class Reader {
       const auto shown = printable(parameter.name, 80);
       if (shown != parameter.name || parameter.name.empty())
         refuse(fmt::format("parameter name '{}': expected 1 to 80 bytes of printable text", shown));
-      if (!names.insert(parameter.name).second) refuse(fmt::format("parameter '{}' stands twice", shown));
+      if (!names.insert(parameter.name).second) refuse(fmt::format("parameter '{}' is listed twice", shown));
       std::int64_t elements = 1;
       if (item["shape"].size() > kMostAxes)
         refuse(fmt::format("parameter '{}' has {} axes; expected {} at most", shown, item["shape"].size(),
@@ -98,8 +98,9 @@ class Reader {
       parameter.type = *type;
       bytes += static_cast<std::uint64_t>(elements) * at::elementSize(parameter.type);
       if (bytes > most_tensor_bytes())
-        refuse(fmt::format("more than {} MiB of parameters, which is all that this machine has for them",
-                           most_tensor_bytes() >> 20));
+        refuse(
+            fmt::format("it has more than {} MiB of parameters, which do not fit into this machine's memory",
+                        most_tensor_bytes() >> 20));
       all.push_back(std::move(parameter));
     }
     if (all.empty()) refuse("it has no parameters");
@@ -109,12 +110,12 @@ class Reader {
   std::vector<std::vector<std::string>> tied() const {
     std::vector<std::vector<std::string>> groups;
     if (!fields_.contains("tied") || fields_["tied"].is_null()) return groups;
-    if (!fields_["tied"].is_array()) refuse("'tied' is no list");
+    if (!fields_["tied"].is_array()) refuse("'tied' is not a list");
     for (const auto& group : fields_["tied"]) {
       groups.emplace_back();
-      if (!group.is_array() || group.size() < 2) refuse("'tied' is no list of lists of names");
+      if (!group.is_array() || group.size() < 2) refuse("'tied' is not a list of lists of names");
       for (const auto& name : group) {
-        if (!name.is_string()) refuse("'tied' is no list of lists of names");
+        if (!name.is_string()) refuse("'tied' is not a list of lists of names");
         groups.back().push_back(name.get<std::string>());
       }
     }
@@ -126,7 +127,7 @@ class Reader {
     std::vector<std::string> all;
     const auto& can = fields_.at("can");
     if (!can.contains("stages")) return all;
-    if (!can["stages"].is_array()) refuse("can: 'stages' is no list");
+    if (!can["stages"].is_array()) refuse("can: 'stages' is not a list");
     for (const auto& stage : can["stages"]) {
       if (!stage.is_string())
         refuse(fmt::format("can: 'stages' lists {}", printable(stage.dump({.ascii = true}), 60)));
@@ -140,9 +141,9 @@ class Reader {
     std::vector<std::string> all;
     if (!fields_.contains("notes") || fields_["notes"].is_null()) return all;
     if (!fields_["notes"].is_array() || fields_["notes"].size() > kMostNotes)
-      refuse(fmt::format("'notes' is no list of {} sentences at most", kMostNotes));
+      refuse(fmt::format("'notes' is not a list of at most {} sentences", kMostNotes));
     for (const auto& note : fields_["notes"]) {
-      if (!note.is_string()) refuse("'notes' is no list of sentences");
+      if (!note.is_string()) refuse("'notes' is not a list of sentences");
       all.push_back(printable(note.get<std::string>(), kLongestNote));
     }
     return all;
@@ -152,7 +153,7 @@ class Reader {
 
   // What it can do, in the words of requirements.json.
   std::set<std::string> capabilities() const {
-    if (!fields_.contains("can") || !fields_["can"].is_object()) refuse("'can' is no object");
+    if (!fields_.contains("can") || !fields_["can"].is_object()) refuse("'can' is not an object");
     const auto& can = fields_["can"];
     std::set<std::string> all{"code"};
     for (const auto* flag : {"load", "initialise", "dropout", "first_position", "gradients", "train"})
@@ -163,7 +164,7 @@ class Reader {
     if (!all.contains("evaluation")) refuse("can.modes lacks \"evaluation\"");
     for (const auto& each : generation(can)) all.insert(each);
     if (!can.contains("cache") || can["cache"].is_null()) return all;
-    if (!can["cache"].is_object()) refuse("can.cache is neither an object nor null");
+    if (!can["cache"].is_object()) refuse("can.cache is not an object or null");
     const auto& cache = can["cache"];
     all.insert("cache");
     if (truth(cache, "chunks")) all.insert("cache.chunks");
@@ -177,7 +178,7 @@ class Reader {
 
   std::set<std::string> generation(const Json& can) const {
     if (!can.contains("generate") || can["generate"].is_null()) return {};
-    if (!can["generate"].is_object()) refuse("can.generate is neither an object nor null");
+    if (!can["generate"].is_object()) refuse("can.generate is not an object or null");
     const auto& generate = can["generate"];
     std::set<std::string> all{"generate"};
     for (const auto& setting :
@@ -196,7 +197,7 @@ class Reader {
     if (!cache.is_object() || !cache.contains("axes") || cache["axes"].is_null()) return {};
     const auto& names = cache["axes"];
     const auto refuse_axes = [&] {
-      refuse("can.cache.axes does not name batch, position, head and size, each once");
+      refuse("can.cache.axes has to name batch, position, head and size, each once");
     };
     if (!names.is_array() || names.size() != 4) refuse_axes();
     std::vector<std::int64_t> order;
@@ -216,14 +217,14 @@ class Reader {
   }
   bool truth(const Json& object, const char* key) const {
     if (!object.contains(key)) return false;
-    if (!object[key].is_boolean()) refuse(fmt::format("can: '{}' is neither true nor false", key));
+    if (!object[key].is_boolean()) refuse(fmt::format("can: '{}' is not true or false", key));
     return object[key].get<bool>();
   }
   std::vector<std::string> words(const Json& object, const char* key,
                                  const std::vector<std::string>& known) const {
     std::vector<std::string> all;
     if (!object.contains(key) || object[key].is_null()) return all;
-    if (!object[key].is_array()) refuse(fmt::format("can: '{}' is no list", key));
+    if (!object[key].is_array()) refuse(fmt::format("can: '{}' is not a list", key));
     for (const auto& word : object[key]) {
       if (!word.is_string() || std::find(known.begin(), known.end(), word.get<std::string>()) == known.end())
         refuse(fmt::format("can: '{}' lists {}; known are {}", key, printable(word.dump({.ascii = true}), 60),
@@ -248,7 +249,7 @@ Hello read_hello(const Json& fields, const Specification& specification, at::Sca
   hello.capabilities = reader.capabilities();
   hello.cache_axes = reader.axes();
   if (type_named(reader.text("dtype")) != type)
-    reader.refuse(fmt::format("it runs in {}, asked for was {}", reader.text("dtype"), type_name(type)));
+    reader.refuse(fmt::format("it runs in {}, but {} was requested", reader.text("dtype"), type_name(type)));
   reader.text("device");
   hello.parameters = reader.parameters();
   hello.tied = reader.tied();
@@ -256,9 +257,9 @@ Hello read_hello(const Json& fields, const Specification& specification, at::Sca
     for (const auto& parameter : hello.parameters)
       if (parameter.name != group.front() &&
           std::find(group.begin(), group.end(), parameter.name) != group.end())
-        reader.refuse(
-            fmt::format("tied: '{}' stands in 'parameters', where only the first name of a group does, '{}'",
-                        parameter.name, printable(group.front(), 80)));
+        reader.refuse(fmt::format(
+            "tied: 'parameters' lists '{}', but only the first name of a group belongs there, '{}'",
+            parameter.name, printable(group.front(), 80)));
   hello.mapping = reader.mapping();
   hello.configuration = reader.configuration();
   hello.stages = reader.stages();

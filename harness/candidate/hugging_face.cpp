@@ -91,10 +91,10 @@ void read_rotary(Config& config) {
   for (const auto* key : {"rope_scaling", "rope_parameters"}) {
     const auto* scaling = config.at(key);
     if (scaling == nullptr) continue;
-    if (!scaling->is_object()) config.refuse(fmt::format("'{}' is no object", key));
+    if (!scaling->is_object()) config.refuse(fmt::format("'{}' is not an object", key));
     for (const auto* name : {"rope_type", "type"}) {
       if (!scaling->contains(name)) continue;
-      if (!(*scaling)[name].is_string()) config.refuse(fmt::format("'{}.{}' is no string", key, name));
+      if (!(*scaling)[name].is_string()) config.refuse(fmt::format("'{}.{}' is not a string", key, name));
       if (where == "no scaling is configured") where = config.place(fmt::format("{}.{}", key, name));
       departs((*scaling)[name].get<std::string>(), fmt::format("{}.{}", key, name));
     }
@@ -102,11 +102,12 @@ void read_rotary(Config& config) {
     departs_unless(*scaling, "partial_rotary_factor", 1.0, fmt::format("{}.", key));
     if (!scaling->contains("rope_theta")) continue;
     const auto& theta = (*scaling)["rope_theta"];
-    if (!theta.is_number()) config.refuse(fmt::format("'{}.rope_theta' is no number", key));
+    if (!theta.is_number()) config.refuse(fmt::format("'{}.rope_theta' is not a number", key));
     const auto before = config.settings.find("rope_theta");
     if (before != config.settings.end() && before->second.value != theta)
-      config.refuse(fmt::format("'rope_theta' is {} and '{}.rope_theta' is {}: they contradict each other",
-                                before->second.value.dump(), key, theta.dump()));
+      config.refuse(
+          fmt::format("'rope_theta' is {} but '{}.rope_theta' is {}; remove one, or make them equal",
+                      before->second.value.dump(), key, theta.dump()));
     config.settings["rope_theta"] = {theta, config.place(fmt::format("{}.rope_theta", key))};
   }
   departs_unless(config.raw(), "partial_rotary_factor", 1.0, "");
@@ -129,14 +130,13 @@ void add_defaults(const Family& family, const char* dropout_key, Config& config,
     }
     config.settings[setting] = {
         value,
-        fmt::format("the default of model_type {}, config.json does not say {}", family.model_type, key)};
+        fmt::format("the default of model_type {}, since config.json has no {}", family.model_type, key)};
     keys.push_back(key);
     values.push_back(fmt::format("{} {}", key, value.dump()));
   }
   if (notes != nullptr && !keys.empty())
-    notes->push_back(
-        fmt::format("config.json does not say {}; what model_type {} does by default was taken: {}",
-                    fmt::join(keys, ", "), family.model_type, fmt::join(values, ", ")));
+    notes->push_back(fmt::format("config.json has no {}; the defaults of model_type {} were used: {}",
+                                 fmt::join(keys, ", "), family.model_type, fmt::join(values, ", ")));
 }
 
 // A window within which attention stays is no part of any specification.
@@ -148,15 +148,15 @@ void refuse_window(const Family& family, const Config& config) {
   const auto positions = config.size("max_position_embeddings");
   if (!family.defaults.contains("sliding_window") || !window.is_number() || used == false) return;
   if (positions && window.get<double>() >= static_cast<double>(*positions)) return;
-  config.refuse(fmt::format(
-      "'sliding_window' is {}: attention that stays within a window is another architecture", window.dump()));
+  config.refuse(fmt::format("'sliding_window' is {}: attention within a window is another architecture",
+                            window.dump()));
 }
 
 void refuse_quantised(const Config& config) {
   const auto* quantised = config.at("quantization_config");
   if (quantised == nullptr) return;
   const auto said = quantised->is_object() ? quantised->value("quant_method", Json()) : Json();
-  const auto method = said.is_string() ? said.get<std::string>() : "by a method that it does not name";
+  const auto method = said.is_string() ? said.get<std::string>() : "an unnamed method";
   const auto* known = quantisation_in_words(method);
   std::string words = known == nullptr ? printable(method, 60) : known;
   for (const auto* key : {"load_in_8bit", "load_in_4bit"})
@@ -177,7 +177,7 @@ const Family& family_of(const std::string& model_type, const Config& config) {
   if (other != nullptr)
     config.refuse(fmt::format("'{}' is another architecture ({}): {}", model_type, other, advice));
   config.refuse(
-      fmt::format("unknown architecture '{}': {}; of one of your own judge the code, through an adapter",
+      fmt::format("unknown architecture '{}': {}; judge the code of your own architecture through an adapter",
                   printable(model_type, 60), advice));
 }
 
@@ -186,15 +186,15 @@ void refuse_impossible(const Config& config) {
              groups = config.size("num_key_value_heads");
   if (hidden && heads && !config.size("head_dim") && *hidden % *heads != 0)
     config.refuse(
-        fmt::format("hidden size {} does not divide by {} heads: no such model exists", *hidden, *heads));
+        fmt::format("hidden size {} is not divisible by {} heads: no such model exists", *hidden, *heads));
   if (heads && groups && *heads % *groups != 0)
-    config.refuse(fmt::format("{} query heads do not divide by {} key/value heads: no such model exists",
+    config.refuse(fmt::format("{} query heads are not divisible by {} key/value heads: no such model exists",
                               *heads, *groups));
   if (hidden && heads) {
     const auto head_size = config.size("head_dim").value_or(*hidden / *heads);
     if (head_size % 2 != 0)
       config.refuse(fmt::format(
-          "head size {} is odd, and rotary embedding turns pairs of coordinates: no such model exists",
+          "head size {} is odd, but rotary embedding needs pairs of coordinates: no such model exists",
           head_size));
   }
   for (const auto& [key, low, high] : {std::tuple{"rope_theta", 1.0, 1e300}, {"rms_norm_eps", 0.0, 1.0}}) {
@@ -228,7 +228,7 @@ std::map<std::string, Setting> read_settings(const Json& said, const std::string
   const auto& family = family_of(model_type, config);
   refuse_quantised(config);
   if (config.at("use_moe") != nullptr && *config.at("use_moe") != false)
-    config.refuse("'use_moe' is on: a mixture of experts is another architecture");
+    config.refuse("'use_moe' is true: a mixture of experts is another architecture");
 
   for (const auto* key : {"vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads",
                           "num_key_value_heads", "intermediate_size", "max_position_embeddings", "head_dim"})
@@ -265,8 +265,8 @@ std::map<std::string, Setting> read_settings(const Json& said, const std::string
 Json llama_config(const Specification& s) {
   if (s.rotary != Rotary::halves)
     throw InputError(
-        fmt::format("export {}: it turns neighbouring pairs, and LlamaForCausalLM turns halves; no "
-                    "config.json can say so",
+        fmt::format("export {}: it rotates neighbouring pairs, but LlamaForCausalLM rotates halves, and "
+                    "config.json has no setting for it",
                     s.name));
   return {{"architectures", {"LlamaForCausalLM"}},
           {"model_type", "llama"},

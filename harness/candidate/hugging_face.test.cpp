@@ -116,7 +116,7 @@ TEST_CASE("hugging_face: what MiniMind's own config leaves out is what its class
   wide["inference_rope_scaling"] = true;
   CHECK(values(wide).at("rope_type") != "default");
   CHECK(refusal_with("use_moe", true, minimind()) ==
-        "'use_moe' is on: a mixture of experts is another architecture");
+        "'use_moe' is true: a mixture of experts is another architecture");
 }
 
 TEST_CASE("hugging_face: what a config does not say, or says as null, is its class's default, and said",
@@ -140,10 +140,9 @@ TEST_CASE("hugging_face: what a config does not say, or says as null, is its cla
     CHECK(values(less) == expected);
     std::vector<std::string> notes;
     read_settings(less, "config.json", &notes);
-    CHECK(notes ==
-          std::vector<std::string>{fmt::format(
-              "config.json does not say {0}; what model_type llama does by default was taken: {0} {1}", key,
-              usual.dump())});
+    CHECK(notes == std::vector<std::string>{fmt::format(
+                       "config.json has no {0}; the defaults of model_type llama were used: {0} {1}", key,
+                       usual.dump())});
   }
   std::vector<std::string> notes;
   read_settings(config, "config.json", &notes);
@@ -237,9 +236,9 @@ TEST_CASE("hugging_face: numbers that describe no model are refused with the num
   config.erase("head_dim");
   config["num_attention_heads"] = 7;
   config["num_key_value_heads"] = 7;
-  CHECK(refusal(config) == "hidden size 512 does not divide by 7 heads: no such model exists");
+  CHECK(refusal(config) == "hidden size 512 is not divisible by 7 heads: no such model exists");
   CHECK(refusal_with("num_key_value_heads", 3) ==
-        "8 query heads do not divide by 3 key/value heads: no such model exists");
+        "8 query heads are not divisible by 3 key/value heads: no such model exists");
   CHECK(refusal_with("head_dim", 63).starts_with("head size 63 is odd"));
   CHECK(refusal_with("head_dim", 32) == "accepted");  // possible, and for the suites to judge
   const double nan = std::numeric_limits<double>::quiet_NaN(), inf = std::numeric_limits<double>::infinity();
@@ -267,11 +266,11 @@ TEST_CASE("hugging_face: rotary settings that contradict each other are refused"
              ContainsSubstring(
                  "'rope_theta' is 10000.0 and 'rope_parameters.rope_theta' is 1000000.0: they contradict"));
   CHECK(refusal_with("rope_theta", 1000000) == "accepted");
-  CHECK(refusal_with("rope_parameters", "default") == "'rope_parameters' is no object");
-  CHECK(refusal_with("rope_scaling", Json::array()) == "'rope_scaling' is no object");
-  CHECK(refusal_with("rope_parameters", {{"rope_type", 5}}) == "'rope_parameters.rope_type' is no string");
+  CHECK(refusal_with("rope_parameters", "default") == "'rope_parameters' is not an object");
+  CHECK(refusal_with("rope_scaling", Json::array()) == "'rope_scaling' is not an object");
+  CHECK(refusal_with("rope_parameters", {{"rope_type", 5}}) == "'rope_parameters.rope_type' is not a string");
   CHECK(refusal_with("rope_parameters", {{"rope_theta", "1e6"}}) ==
-        "'rope_parameters.rope_theta' is no number");
+        "'rope_parameters.rope_theta' is not a number");
 }
 
 TEST_CASE("hugging_face: any scaling of positions is seen, wherever it stands", "[candidate][config]") {
@@ -308,7 +307,7 @@ TEST_CASE("hugging_face: another architecture, a quantised or a sparse model is 
     CHECK_THAT(refusal_with("model_type", name), ContainsSubstring("unknown architecture '" + name + "'"));
   CHECK(refusal_with("model_type", "a\nb" + std::string(5000, 'x')).size() < 250);
   CHECK_THAT(refusal_with("quantization_config", {{"bits", 4}}),
-             ContainsSubstring("the checkpoint is quantised (by a method that it does not name)"));
+             ContainsSubstring("the checkpoint is quantised (an unnamed method)"));
   CHECK_THAT(refusal_with("quantization_config", {{"quant_method", "bitsandbytes"}, {"load_in_8bit", true}}),
              ContainsSubstring("the checkpoint is quantised (bitsandbytes, 8 bits); expected float32"));
   CHECK_THAT(refusal_with("quantization_config", {{"quant_method", 5}}),

@@ -53,7 +53,8 @@ void as_input_error(const std::string& name, const Body& body) {
   } catch (const NotShown& why) {
     throw InputError(fmt::format("{}: cannot be judged: {}", name, why.what()));
   } catch (const CacheOverrun& why) {
-    throw InputError(fmt::format("{}: answered 'overrun' where no cache is at hand: {}", name, why.what()));
+    throw InputError(
+        fmt::format("{}: answered 'overrun' to a request without a cache: {}", name, why.what()));
   }
 }
 
@@ -90,8 +91,8 @@ class Live : public Candidate {
     // Other names are no failure of the model's while nobody has said what they stand for.
     if (hello_.mapping.is_null() && has_names_of_its_own(description_, specification_))
       throw InputError(
-          fmt::format("{}: its parameters ({}, ...) have names of their own and its adapter has no mapping; "
-                      "`plumbline adapter check` proposes one",
+          fmt::format("{}: its parameters ({}, ...) have other names than the specification's, and its "
+                      "adapter has no mapping; `plumbline adapter check` proposes one",
                       name(), hello_.parameters.front().name));
     as_input_error(name(), [&] {
       if (hello_.capabilities.contains("load")) check_loading();
@@ -149,7 +150,7 @@ class Live : public Candidate {
 
   Trained train(const TrainingRun& run, bool with_parameters) override {
     if (!session_->loaded())
-      throw NotShown("its weights cannot be loaded, so that training would leave it another model");
+      throw NotShown("its weights cannot be loaded again after training, so it is not trained");
     const auto& o = run.optimiser;
     const auto steps = run.tokens.size(0);
     Trained trained;
@@ -209,7 +210,7 @@ class Live : public Candidate {
     } catch (const NotShown& why) {
       // Chapter 2 names what does not fit; what can still be looked at is.
       description_.notes.push_back(
-          fmt::format("weights of the specification cannot be loaded: {}", why.what()));
+          fmt::format("the specification's weights cannot be loaded: {}", why.what()));
       return;
     }
     check_weights_came_back(*session_->loaded(), own_weights(), name());

@@ -49,7 +49,7 @@ class LiveDecoding : public Decoding {
  private:
   Json fields_of_cache() const {
     if (start_ != session_.starts())
-      throw CandidateFailed(fmt::format("{}: its cache was lost when it ended", session_.name()));
+      throw CandidateFailed(fmt::format("{}: its cache was lost when its process ended", session_.name()));
     return {{"cache", handle_}};
   }
 

@@ -24,7 +24,8 @@ LiveSession::LiveSession(LiveOptions options, Json greeting)
 
 void LiveSession::start_again(const std::string& request) {
   if (starts_ >= kMostStarts)
-    throw CandidateFailed(fmt::format("{} was started {} times and did not last", options_.name, starts_));
+    throw CandidateFailed(
+        fmt::format("{} was started {} times and ended each time; see its log", options_.name, starts_));
   ++starts_;
   waited_ += program_->waited();
   computed_ += program_->computed();
@@ -72,9 +73,8 @@ std::string LiveSession::log() const {
 
 std::string LiveSession::closing_note() const {
   const auto waited = waited_ + program_->waited(), computed = computed_ + program_->computed();
-  return fmt::format("{:.1f} s were spent waiting for the candidate, {:.1f} s of them in its model{}",
-                     waited.count(), computed.count(),
-                     starts_ > 1 ? fmt::format("; it was started {} times", starts_) : "");
+  return fmt::format("waited {:.1f} s for the candidate, {:.1f} s of that for its model{}", waited.count(),
+                     computed.count(), starts_ > 1 ? fmt::format("; it was started {} times", starts_) : "");
 }
 
 at::Tensor tensor_in(const Reply& reply, const std::string& tensor, const std::string& candidate) {

@@ -18,7 +18,7 @@ void check_tokens(const at::Tensor& tokens, std::int64_t batch, std::int64_t mos
   const bool resumes = (over.diff(1, 1) < 0).any().item<bool>();
   if (((tokens < -1) | (tokens >= vocabulary)).any().item<bool>() || resumes)
     throw CandidateFailed(
-        fmt::format("{}: its text holds {}; expected ids below {}, and -1 after a row's end alone", candidate,
+        fmt::format("{}: its text holds {}; expected ids below {}, and -1 only after a row's end", candidate,
                     resumes ? "tokens after a -1" : "ids that are no tokens", vocabulary));
 }
 

@@ -39,7 +39,7 @@ at::Tensor step(const at::Tensor& tensor, const std::string& name, const Json& v
   if (name == "flatten") {
     const auto from = at::maybe_wrap_dim(value[0].get<std::int64_t>(), tensor.dim()),
                to = at::maybe_wrap_dim(value[1].get<std::int64_t>(), tensor.dim());
-    TORCH_CHECK(tensor.dim() > 0 && from <= to, "there are no such axes to flatten");
+    TORCH_CHECK(tensor.dim() > 0 && from <= to, "the axes to flatten do not exist");
     auto sizes = tensor.sizes().vec();
     std::int64_t joined = 1;
     for (auto axis = from; axis <= to; ++axis) joined *= sizes[static_cast<std::size_t>(axis)];
@@ -131,12 +131,14 @@ void Mapping::add(const std::string& canonical, const Json& value) {
   const auto text = value.dump({.ascii = true});
   std::int64_t layers = 0;
   if (!names_layer(canonical)) {
-    if (names_layer(text)) refuse(canonical, "what it is mapped to has {layer}, its own name has none");
+    if (names_layer(text))
+      refuse(canonical, "the value contains {layer}, but the name does not; use it in both or in neither");
     if (!add_layer(canonical, value, 0))
       refuse(canonical, fmt::format("the candidate has no parameter {}", printable(text)));
     return;
   }
-  if (!names_layer(text)) refuse(canonical, "its name has {layer}, what it is mapped to has none");
+  if (!names_layer(text))
+    refuse(canonical, "the name contains {layer}, but the value does not; use it in both or in neither");
   while (layers < kMostLayers && add_layer(canonical, value, layers)) ++layers;
   if (layers == 0) refuse(canonical, fmt::format("the candidate has no parameter {}", printable(text)));
 }
@@ -157,7 +159,7 @@ Mapping::Mapping(const Json& lines, std::vector<ParameterDescription> own,
   } else if (lines.is_object()) {
     for (const auto& [canonical, value] : lines.items()) add(canonical, value);
   } else {
-    throw InputError(fmt::format("{}: 'mapping' is neither an object nor null", where_));
+    throw InputError(fmt::format("{}: 'mapping' has the wrong type; expected an object or null", where_));
   }
   describe();
 }
@@ -178,15 +180,18 @@ void Mapping::describe() {
       auto place = view(named.at(part.own), part);
       if ((place != 0).any().item<bool>())
         refuse(entry.canonical,
-               fmt::format("elements of {} that another line names already", printable(part.own)));
+               fmt::format("another line already uses some elements of {}; use each element once",
+                           printable(part.own)));
       place.add_(1);
       if (&part == &entry.parts.front()) {
         shape = place.sizes().vec();
         continue;
       }
       if (shape.empty() || place.sizes().slice(place.dim() > 0 ? 1 : 0) != at::IntArrayRef(shape).slice(1))
-        refuse(entry.canonical, fmt::format("a part has shape {}, which does not continue {}",
-                                            shape_of(place.sizes()), shape_of(shape)));
+        refuse(
+            entry.canonical,
+            fmt::format("a part has shape {}, which cannot follow shape {}; only the first axis may differ",
+                        shape_of(place.sizes()), shape_of(shape)));
       shape[0] += place.size(0);
     }
     parameters_.push_back({entry.canonical, shape, find(entry.parts[0].own)->type});

@@ -210,19 +210,22 @@ TEST_CASE("mapping: weights that have no place, or another shape, are not loaded
   CHECK_THROWS_MATCHES(
       Mapping(lines, fused(), {}, "x.py").own(weights(), zeros(fused())), NotShown,
       MessageMatches(ContainsSubstring(
-          "model.layers.0.self_attn.k_proj.weight has shape [8, 48], the specification's has [16, 48]")));
+          "model.layers.0.self_attn.k_proj.weight has shape [8, 48], but the specification has [16, 48]")));
 }
 
 TEST_CASE("mapping: lines that do not fit are refused by name", "[candidate][mapping]") {
   CHECK(refusal(fused_lines()) == "accepted");
-  CHECK_THAT(refusal(Json::array()), ContainsSubstring("x.py: 'mapping' is neither an object nor null"));
+  CHECK_THAT(refusal(Json::array()),
+             ContainsSubstring("x.py: 'mapping' has the wrong type; expected an object or null"));
   const std::string q = "model.layers.{layer}.self_attn.q_proj.weight";
   const auto with = [&](const Json& value) { return refusal(changed(q, value)); };
   CHECK_THAT(refusal(changed("model.norm.weight", 5)),
              ContainsSubstring("mapping of 'model.norm.weight': expected the candidate's name"));
   CHECK_THAT(with("nothing.{layer}"), ContainsSubstring("has no parameter \"nothing.{layer}\""));
-  CHECK_THAT(with("tok.weight"), ContainsSubstring("its name has {layer}, what it is mapped to has none"));
-  CHECK_THAT(with(Json::array()), ContainsSubstring("has none"));
+  CHECK_THAT(
+      with("tok.weight"),
+      ContainsSubstring("the name contains {layer}, but the value does not; use it in both or in neither"));
+  CHECK_THAT(with(Json::array()), ContainsSubstring("but the value does not"));
   const std::string from = "blocks.{layer}.attn.qkv.weight";
   CHECK_THAT(with({{"from", from}, {"rows", {0, 48}}}),
              ContainsSubstring("unknown step 'rows'; known are view"));
@@ -234,13 +237,14 @@ TEST_CASE("mapping: lines that do not fit are refused by name", "[candidate][map
       ContainsSubstring("blocks.0.attn.qkv.weight: step slice [0,70,48] does not fit the shape [80, 48]"));
   CHECK_THAT(with({{"from", from}, {"view", {7, 7}}}), ContainsSubstring("does not fit"));
   CHECK_THAT(with({{"from", from}, {"slice", {0, 0, 49}}}),
-             ContainsSubstring("elements of blocks.0.attn.qkv.weight that another line names already"));
+             ContainsSubstring("another line already uses some elements of blocks.0.attn.qkv.weight"));
   auto more = fused();
   more.push_back({"spare", {3, 7}, at::kFloat});
   CHECK_THAT(refusal(changed("model.norm.weight", {"ln_f.weight", "spare"}), more),
-             ContainsSubstring("a part has shape [3, 7], which does not continue [48]"));
-  CHECK_THAT(refusal(changed("model.norm.weight", "blocks.{layer}.ln1.weight")),
-             ContainsSubstring("what it is mapped to has {layer}, its own name has none"));
+             ContainsSubstring("a part has shape [3, 7], which cannot follow shape [48]"));
+  CHECK_THAT(
+      refusal(changed("model.norm.weight", "blocks.{layer}.ln1.weight")),
+      ContainsSubstring("the value contains {layer}, but the name does not; use it in both or in neither"));
 }
 
 TEST_CASE("mapping: a first mapping is proposed from names and shapes, and works", "[candidate][mapping]") {

@@ -22,13 +22,14 @@ Json error_reply(const std::string& kind, const std::string& message) {
 // Errors: InputError where the recording was made to be judged otherwise than `hello` asks.
 void check_hello(const Json& asked, const Json& hello) {
   if (asked.value("specification", Json()) != hello.value("specification", Json()))
-    throw InputError(fmt::format(
-        "was recorded to be judged against '{}', not '{}'; use --spec with the one of the recording",
-        printable(asked.value("specification", Json::object()).value("name", "?"), 60),
-        printable(hello.value("specification", Json::object()).value("name", "?"), 60)));
+    throw InputError(
+        fmt::format("was recorded for the specification '{0}', not '{1}'; use --spec {0}",
+                    printable(asked.value("specification", Json::object()).value("name", "?"), 60),
+                    printable(hello.value("specification", Json::object()).value("name", "?"), 60)));
   if (asked.value("dtype", "") != hello.value("dtype", ""))
-    throw InputError(fmt::format("was recorded in {}, not in {}; use --dtype with that of the recording",
-                                 printable(asked.value("dtype", "?"), 20), hello.value("dtype", "?")));
+    throw InputError(fmt::format("was recorded in {}, not in {}; use --dtype {}",
+                                 printable(asked.value("dtype", "?"), 20), hello.value("dtype", "?"),
+                                 asked.value("dtype", "") == "bfloat16" ? "bf16" : "f32"));
 }
 
 // The recorded reply to what has this key, its tensors written to a file in `directory`.
@@ -36,8 +37,8 @@ Json recorded_reply(RecordedAnswers& recording, const std::string& key, const Js
                     const fs::path& directory) {
   const auto* exchange = recording.answer(key);
   if (exchange == nullptr)
-    return error_reply("cannot",
-                       "the recording holds no answer to this question: record it anew with this version");
+    return error_reply(
+        "cannot", "the recording has no answer to this request; record the model again with this version");
   Json reply = (*exchange)["reply"];
   NamedTensors tensors;
   if (exchange->contains("tensors"))

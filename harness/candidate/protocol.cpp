@@ -71,7 +71,7 @@ Reply Channel::ask(const std::string& request, Json fields, const NamedTensors& 
 }
 
 Reply Channel::exchange(Json fields, const NamedTensors& tensors) {
-  if (!usable_) throw CandidateFailed(fmt::format("{} is not running any more", name_));
+  if (!usable_) throw CandidateFailed(fmt::format("{} is no longer running", name_));
   const auto id = ++requests_;
   const std::string request = fields.at("request").text();
   fields["id"] = id;
@@ -98,7 +98,7 @@ Reply Channel::read(const std::string& line, std::int64_t id) {
   try {
     reply.fields = parse_json(line, "its reply");
   } catch (const InputError& error) {
-    broken(fmt::format("answered '{}', which is no JSON: {}", printable(line, 80), error.what()));
+    broken(fmt::format("answered '{}', which is not JSON: {}", printable(line, 80), error.what()));
   }
   const auto& fields = reply.fields;
   if (!fields.is_object() || !fields.contains("id") || fields["id"] != id)
@@ -125,7 +125,7 @@ Weights Channel::take_tensors(const Json& reply) {
   const auto file = named->is_string() ? named->get<std::string>() : "";
   if (file.empty() || file.find('/') != std::string::npos || file == "." || file == ".." ||
       file.find('\0') != std::string::npos)
-    broken("named its tensors by something else than the plain name of a file");
+    broken("did not name its tensors by a plain file name");
   const auto path = directory_.path() / file;
   Weights tensors;
   try {

@@ -24,7 +24,7 @@ Hdf5Handle open_dataset(const Hdf5Handle& file, const std::string& name) {
   if (H5Lget_info(file.get(), name.c_str(), &link, H5P_DEFAULT) < 0 || link.type != H5L_TYPE_HARD)
     refuse_recording(fmt::format("lacks {}", name));
   const hid_t set = H5Dopen2(file.get(), name.c_str(), H5P_DEFAULT);
-  if (set < 0) refuse_recording(fmt::format("holds {}, which is no dataset", name));
+  if (set < 0) refuse_recording(fmt::format("holds {}, which is not a dataset", name));
   const Hdf5Handle creation(H5Dget_create_plist(set), H5Pclose);
   if (H5Pget_external_count(creation.get()) != 0 || H5Pget_layout(creation.get()) == H5D_VIRTUAL) {
     H5Dclose(set);
@@ -49,7 +49,7 @@ std::string read_attribute(const Hdf5Handle& object, const char* name) {
   const auto size = H5Tget_size(type.get());
   if (H5Tget_class(type.get()) != H5T_STRING || H5Tis_variable_str(type.get()) != 0 || size == 0 ||
       size > 4096 || H5Sget_simple_extent_npoints(space.get()) != 1)
-    refuse_recording(fmt::format("has a '{}' that is no short text", name));
+    refuse_recording(fmt::format("has a '{}' that is not a short text", name));
   std::string text(size, '\0');
   if (H5Aread(found.get(), type.get(), text.data()) < 0)
     refuse_recording(fmt::format("has a '{}' that cannot be read", name));
@@ -60,11 +60,11 @@ std::string read_attribute(const Hdf5Handle& object, const char* name) {
 
 RecordedAnswers::RecordedAnswers(const std::filesystem::path& path)
     : file_(H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT), H5Fclose) {
-  if (!file_.valid()) refuse_recording("is no readable HDF5 file; if it was copied, it may not be whole");
+  if (!file_.valid()) refuse_recording("is not a readable HDF5 file; it may be incomplete: copy it again");
   if (read_attribute(file_, "format") != "plumbline-recording")
-    refuse_recording("is no recording of Plumbline's");
+    refuse_recording("is not a Plumbline recording");
   if (const auto version = read_attribute(file_, "version"); version != std::to_string(kRecordingVersion))
-    refuse_recording(fmt::format("is a recording of version {}, this program reads version {}",
+    refuse_recording(fmt::format("is a recording of version {}, but this program reads version {}",
                                  printable(version, 20), kRecordingVersion));
   const auto text = read_exchanges();
   if (sha256(text) != read_attribute(file_, "sha256")) refuse_recording("was changed after it was recorded");
@@ -72,11 +72,11 @@ RecordedAnswers::RecordedAnswers(const std::filesystem::path& path)
   for (const auto& exchange : all) {
     if (!exchange.is_object() || !exchange.value("key", Json()).is_string() ||
         !exchange.value("reply", Json()).is_object())
-      refuse_recording("holds an exchange that is none");
+      refuse_recording("holds an entry that is not an exchange");
     if (exchange.value("request", "") == "hello") asked_in_hello_ = exchange.value("asked", Json());
     answers_[exchange["key"].text()].push_back(exchange);
   }
-  if (!asked_in_hello_.is_object()) refuse_recording("holds no beginning");
+  if (!asked_in_hello_.is_object()) refuse_recording("holds no first exchange");
 }
 
 std::string RecordedAnswers::read_exchanges() const {
@@ -85,7 +85,7 @@ std::string RecordedAnswers::read_exchanges() const {
   const Hdf5Handle stored(H5Dget_type(set.get()), H5Tclose);
   if (sizes.size() != 1 || sizes[0] == 0 || sizes[0] > kMostExchanges ||
       H5Tequal(stored.get(), H5T_STD_U8LE) <= 0)
-    refuse_recording("holds no text of exchanges");
+    refuse_recording("holds no exchanges");
   std::string text(sizes[0], '\0');
   if (H5Dread(set.get(), H5T_STD_U8LE, H5S_ALL, H5S_ALL, H5P_DEFAULT, text.data()) < 0)
     refuse_recording("holds exchanges that cannot be read");
@@ -102,13 +102,13 @@ const Json* RecordedAnswers::answer(const std::string& key) {
 
 at::Tensor RecordedAnswers::tensor(const std::string& hash) const {
   if (hash.size() != 64 || hash.find_first_not_of("0123456789abcdef") != std::string::npos)
-    refuse_recording("names a tensor by what is no SHA-256");
+    refuse_recording("names a tensor by something that is not a SHA-256");
   const auto name = "tensors/" + hash;
   const auto set = open_dataset(file_, name);
   const auto* type = stored_type_named(read_attribute(set, "dtype"));
   const Hdf5Handle stored(H5Dget_type(set.get()), H5Tclose);
   if (type == nullptr || H5Tequal(stored.get(), type->in_hdf5()) <= 0)
-    refuse_recording(fmt::format("{} has another type than it says", name));
+    refuse_recording(fmt::format("{} does not have its stated type", name));
   std::vector<std::int64_t> shape;
   std::uint64_t bytes = H5Tget_size(stored.get());
   for (const auto size : shape_of_dataset(set, name)) {

@@ -124,18 +124,18 @@ RecordingWriter::RecordingWriter(const fs::path& path) : state_(std::make_unique
   const auto parent = path.has_parent_path() ? path.parent_path() : fs::path(".");
   if (!fs::is_directory(parent, ignored)) s.fail(fmt::format("there is no directory {}", parent.string()));
   const auto status = fs::status(path, ignored);
-  if (fs::exists(status) && !fs::is_regular_file(status)) s.fail("there is something else than a file there");
+  if (fs::exists(status) && !fs::is_regular_file(status)) s.fail("something other than a file is there");
   const Uninterrupted whole;
   s.partial = parent / fmt::format(".plumbline-{}.recording.partial", ::getpid());
   s.file.emplace(H5Fcreate(s.partial.c_str(), H5F_ACC_EXCL, H5P_DEFAULT, H5P_DEFAULT), H5Fclose);
   if (!s.file->valid()) {
     s.partial.clear();
-    s.fail(fmt::format("no file can be made in {}", parent.string()));
+    s.fail(fmt::format("no file can be created in {}", parent.string()));
   }
   s.on_interruption.emplace([partial = s.partial] { ::unlink(partial.c_str()); });
   const Hdf5Handle tensors(H5Gcreate2(s.file->get(), "tensors", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT),
                            H5Gclose);
-  if (!tensors.valid()) s.fail("HDF5 could not make a group");
+  if (!tensors.valid()) s.fail("HDF5 could not create a group");
 }
 
 RecordingWriter::~RecordingWriter() {
@@ -167,14 +167,14 @@ std::string RecordingWriter::commit() {
   s.attribute(s.file->get(), "format", "plumbline-recording");
   s.attribute(s.file->get(), "version", std::to_string(kRecordingVersion));
   s.attribute(s.file->get(), "sha256", sha256(text));
-  if (H5Fflush(s.file->get(), H5F_SCOPE_LOCAL) < 0) s.fail("HDF5 could not write it out");
-  if (!s.file->close()) s.fail("HDF5 could not close it");
+  if (H5Fflush(s.file->get(), H5F_SCOPE_LOCAL) < 0) s.fail("HDF5 could not write the file");
+  if (!s.file->close()) s.fail("HDF5 could not close the file");
   const int descriptor = ::open(s.partial.c_str(), O_RDONLY | O_CLOEXEC);
   const bool kept = descriptor >= 0 && ::fsync(descriptor) == 0;
   if (descriptor >= 0) ::close(descriptor);
   std::error_code why;
   if (kept) fs::rename(s.partial, s.path, why);
-  if (!kept || why) s.fail(kept ? why.message() : "it could not be brought to the disk");
+  if (!kept || why) s.fail(kept ? why.message() : "it could not be written to disk");
   s.on_interruption.reset();
   s.partial.clear();
   return fmt::format("{} answers and {} tensors of {:.1f} MB recorded in {}", s.exchanges.size(),

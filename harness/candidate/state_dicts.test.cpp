@@ -163,15 +163,16 @@ TEST_CASE("checkpoint: a reader of state dicts that does not work is told by wha
     place.text("read_state_dict.py", script);
     return refusal(place.at("a.pth"), PLUMBLINE_PYTHON, folder);
   };
-  CHECK_THAT(with_script("import os; os.kill(os.getpid(), 11)"), ContainsSubstring("was ended by signal 11"));
+  CHECK_THAT(with_script("import os; os.kill(os.getpid(), 11)"),
+             ContainsSubstring("was stopped by signal 11"));
   CHECK_THAT(with_script("print('{\"error\": \"\\\\u001b[31mred\\\\nline\"}'); raise SystemExit(1)"),
              ContainsSubstring("a.pth: ?[31mred?line"));
   CHECK_THAT(with_script("import sys; sys.exit('\\x1b[31mred')"),
              ContainsSubstring("reported nothing (?[31mred)"));
   CHECK_THAT(with_script("print('{\"notes\": []}')"),
-             ContainsSubstring("a.pth: the process that reads it ended well and wrote nothing"));
+             ContainsSubstring("a.pth: the process that reads it wrote nothing; try again"));
   CHECK_THAT(with_script("import sys; print('{\"notes\": []}'); open(sys.argv[2], 'w').write('x' * 9)"),
              ContainsSubstring("a.pth: the header's length"));
   CHECK_THAT(with_script("import sys; open(sys.argv[1], 'w').write('y'); print('{\"notes\": []}')"),
-             ContainsSubstring("a.pth: changed while it was read"));
+             ContainsSubstring("a.pth: changed while it was read; try again"));
 }

@@ -201,9 +201,9 @@ const std::vector<Arrangement>& arrangements() {
     std::vector<Arrangement> joined = {
         {"fused", "projections are fused, rotations come from a table, attention is the library's kernel",
          make_fused},
-        {"fused-flash-attention", "the same with the library's flash attention alone",
+        {"fused-flash-attention", "the same with the library's flash attention only",
          make_with_kernel<true, false>},
-        {"fused-plain-attention", "the same with the library's written-out attention alone",
+        {"fused-plain-attention", "the same with the library's plain attention only",
          make_with_kernel<false, true>},
         {"batch-reversed", "sequences of a batch run in the opposite order", make<BatchReversed>},
         {"row-by-row", "each sequence of a batch runs alone", make<RowByRow>},
@@ -211,8 +211,8 @@ const std::vector<Arrangement>& arrangements() {
          make<PassInChunks>},
         {"one-by-one", "prefills run token by token", make<OneByOne>},
         {"growing-cache", "the cache grows with what is written", make<GrowingCache>},
-        {"no-cache", "there is no cache: whoever decodes runs full passes", make<Recomputed>},
-        {"computed-in-float64", "everything is computed in float64, and shown so but for the logits",
+        {"no-cache", "there is no cache: decoding runs full passes", make<Recomputed>},
+        {"computed-in-float64", "everything is computed and shown in float64, except the logits",
          make<ComputedInDouble>},
     };
     for (const auto& part : {arranging::of_passes(), arranging::of_caches(), arranging::of_text(),
@@ -245,7 +245,7 @@ std::unique_ptr<Candidate> make_variant(const std::string& name, const Specifica
     if (one.name == name) return one.make(title, specification, type, device);
   std::vector<std::string> known;
   for (const auto& [each, what] : variants()) known.push_back(each);
-  throw InputError(fmt::format("{}: no variant '{}'; {}", printable(title, 80), printable(name, 60),
+  throw InputError(fmt::format("{}: there is no variant '{}'; {}", printable(title, 80), printable(name, 60),
                                nearest_names(name, known, "`plumbline defects` lists them")));
 }
 

@@ -93,8 +93,8 @@ Weights fitted(const Weights& given, const std::vector<ParameterDescription>& ow
     } else if (found->second.sizes() == at::IntArrayRef(parameter.shape)) {
       all[parameter.name] = found->second;
     } else {
-      throw NotShown(fmt::format("its parameter {} has shape {}, the specification's has {}", parameter.name,
-                                 shape_of(parameter.shape), shape_of(found->second.sizes())));
+      throw NotShown(fmt::format("its parameter {} has shape {}, but the specification has {}",
+                                 parameter.name, shape_of(parameter.shape), shape_of(found->second.sizes())));
     }
   }
   if (const auto name = not_void(given, lacking))

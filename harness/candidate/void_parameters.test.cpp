@@ -121,7 +121,7 @@ TEST_CASE("void parameters: what does something is not left out, and it is said 
   auto narrow = parameters(tiny());
   narrow.back().shape = {47};
   CHECK(refusal(weights(tiny()), narrow) ==
-        "its parameter model.norm.weight has shape [47], the specification's has [48]");
+        "its parameter model.norm.weight has shape [47], but the specification has [48]");
 }
 
 TEST_CASE("void parameters: the reference takes weights that it has no place for only where they do nothing",

@@ -49,7 +49,7 @@ Json report_of(const ChildResult& child, const std::string& file, const ChildLim
     throw InputError(fmt::format("{}: {}", file, printable(report["error"].get<std::string>(), 500)));
   }
   if (!child.succeeded() || !report.is_object() || !report.contains("notes") || !report["notes"].is_array()) {
-    const std::string end = child.signal != 0 ? fmt::format("was ended by signal {}", child.signal)
+    const std::string end = child.signal != 0 ? fmt::format("was stopped by signal {}", child.signal)
                                               : fmt::format("ended with status {}", child.exit_code);
     throw InputError(fmt::format("{}: the process that reads it {} and reported nothing ({})", file, end,
                                  printable(last_line(child.errors), 300)));
@@ -91,13 +91,13 @@ SafetensorsFile read_in_child(const fs::path& path, const std::vector<fs::path>&
   const Json report = report_of(child, file, limits);
   for (const fs::path& part : parts)
     if (sha256_of_file(part) != reading.hashes[part.filename().string()])
-      throw InputError(printable(part.string(), 1000) + ": changed while it was read");
+      throw InputError(printable(part.string(), 1000) + ": changed while it was read; try again");
   for (const Json& note : report["notes"]) {
     if (note.is_string()) reading.files.notes.push_back(printable(note.get<std::string>(), 1000));
   }
   std::error_code ignored;
   if (!fs::exists(converted, ignored))
-    throw InputError(file + ": the process that reads it ended well and wrote nothing");
+    throw InputError(file + ": the process that reads it wrote nothing; try again");
   return read_counted(converted, reading, file);
 }
 
@@ -110,7 +110,7 @@ SafetensorsFile read_weights(const fs::path& path, CheckpointReading& reading) {
     require_pickle(path);
     reading.files.notes.push_back(
         path.filename().string() +
-        " is a pickle; it was read in a process of its own, running none of its code");
+        " is a pickle; it was read in a separate process, and none of its code was run");
     return read_in_child(path, {path}, reading);
   }
   SafetensorsFile read = read_counted(path, reading);

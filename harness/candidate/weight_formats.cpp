@@ -27,8 +27,7 @@ constexpr std::array kForeignFormats{
     ForeignFormat{".gguf", "GGUF", "GGUF, the format of llama.cpp",
                   "convert it back: AutoModelForCausalLM.from_pretrained(DIR, "
                   "gguf_file=NAME).save_pretrained(OUT) of transformers"},
-    ForeignFormat{".ggml", "lmgg", "GGML, an old format of llama.cpp",
-                  "pass the model that it was made from"},
+    ForeignFormat{".ggml", "lmgg", "GGML, an old format of llama.cpp", "pass the original model"},
     ForeignFormat{".onnx", "", "ONNX, a graph", "pass the model that it was exported from"},
     ForeignFormat{
         ".msgpack", "", "Flax's format",
@@ -41,11 +40,11 @@ constexpr std::array kForeignFormats{
     ForeignFormat{".npz", "", "NumPy's format", "save it as safetensors: safetensors.numpy.save_file"},
     ForeignFormat{".npy", "\x93NUM", "NumPy's format", "save it as safetensors: safetensors.numpy.save_file"},
     ForeignFormat{".pdparams", "", "Paddle's format", "save it as safetensors"},
-    ForeignFormat{".tar", "", "an archive", "unpack it and pass what is in it"},
-    ForeignFormat{".gz", "\x1f\x8b", "an archive", "unpack it and pass what is in it"},
-    ForeignFormat{".tgz", "\x1f\x8b", "an archive", "unpack it and pass what is in it"},
-    ForeignFormat{".zip", "", "an archive", "unpack it and pass what is in it"},
-    ForeignFormat{".7z", "7z\xbc\xaf", "an archive", "unpack it and pass what is in it"}};
+    ForeignFormat{".tar", "", "an archive", "unpack it and pass its contents"},
+    ForeignFormat{".gz", "\x1f\x8b", "an archive", "unpack it and pass its contents"},
+    ForeignFormat{".tgz", "\x1f\x8b", "an archive", "unpack it and pass its contents"},
+    ForeignFormat{".zip", "", "an archive", "unpack it and pass its contents"},
+    ForeignFormat{".7z", "7z\xbc\xaf", "an archive", "unpack it and pass its contents"}};
 
 // By its content: the length of a header that fits, and the header's first character.
 bool begins_as_safetensors(const fs::path& path) {

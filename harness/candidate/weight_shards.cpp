@@ -33,14 +33,13 @@ std::map<std::string, std::string> read_index(const char* index_file, Checkpoint
     const std::string name = shard.is_string() ? shard.get<std::string>() : "";
     if (!name.ends_with(ending) || name.find_first_of("/\\") != std::string::npos ||
         name.find("..") != std::string::npos || printable(name) != name) {
-      throw InputError(
-          fmt::format("{}: tensor \"{}\" is said to be in {}, expected the plain name of a {} "
-                      "file in the same directory",
-                      file, printable(tensor, 120), printable(shard.dump(), 120), ending));
+      throw InputError(fmt::format(
+          "{}: tensor \"{}\" is listed in {}, expected the plain name of a {} file in the same directory",
+          file, printable(tensor, 120), printable(shard.dump(), 120), ending));
     }
     if (!fs::is_regular_file(reading.root / name)) {
       throw InputError(
-          fmt::format("{}: names the shard {}, which is not there; is the download complete?", file, name));
+          fmt::format("{}: lists the shard {}, which is missing; complete the download", file, name));
     }
     shards[tensor] = name;
   }
@@ -71,7 +70,7 @@ void read_shards(const char* index_file, const std::vector<std::string>& present
   for (const auto& [tensor, shard] : promised) {
     const auto there = found.find(tensor);
     if (there != found.end() && there->second == shard) continue;
-    throw InputError(fmt::format("{}: tensor \"{}\" is not in {}, where the index has it{}", file,
+    throw InputError(fmt::format("{}: tensor \"{}\" is not in {}, where the index lists it{}", file,
                                  printable(tensor, 120), shard,
                                  there == found.end() ? "" : fmt::format("; it is in {}", there->second)));
   }
@@ -86,7 +85,7 @@ void read_shards(const char* index_file, const std::vector<std::string>& present
     if (shards.count(name) == 0) unread.push_back(name);
   }
   if (!unread.empty())
-    reading.files.notes.push_back("not named in the index and not read: " + listed(unread));
+    reading.files.notes.push_back("not listed in the index, so not read: " + listed(unread));
 }
 
 }  // namespace plumbline

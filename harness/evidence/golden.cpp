@@ -115,7 +115,7 @@ class File {
     if (!attribute.valid() || H5Tget_class(type.get()) != H5T_INTEGER ||
         H5Sget_simple_extent_npoints(space.get()) != 1 ||
         H5Aread(attribute.get(), H5T_NATIVE_INT64, &value) < 0)
-      refuse(object, fmt::format("attribute '{}' is missing or no whole number", name));
+      refuse(object, fmt::format("attribute '{}' is missing or not a whole number", name));
     return value;
   }
 
@@ -175,15 +175,15 @@ std::optional<ManifestEntry> find_in_manifest(const std::filesystem::path& direc
       refuse("an entry of 'files' lacks file, sha256, specification or float32_error");
     if (entry["specification"] != specification.name) continue;
     const auto name = entry["file"].get<std::string>();
-    if (name.find('/') != std::string::npos) refuse(fmt::format("file '{}' is not a plain name", name));
+    if (name.find('/') != std::string::npos) refuse(fmt::format("file '{}' is not a plain file name", name));
     const auto path = directory / name;
     std::error_code ignored;
     if (!std::filesystem::is_regular_file(path, ignored)) refuse(fmt::format("{} is missing", path.string()));
     const auto actual = sha256_of_file(path);
     if (entry["sha256"] != actual)
       throw InputError(
-          fmt::format("{}: its SHA-256 is {}, {} records {}; restore the file, or record and accept it "
-                      "anew with `./plumbline golden record`",
+          fmt::format("{}: its SHA-256 is {}, but {} records {}; restore the file, or run `./plumbline "
+                      "golden record` and `accept`",
                       path.string(), actual, manifest_path.string(), entry["sha256"].dump()));
     return ManifestEntry{path, entry["float32_error"]};
   }
@@ -236,7 +236,7 @@ GoldenProbe read_probe(const File& file, const std::string& name, const Specific
     file.refuse(root + "/stages", "holds a stage that this model does not have");
   probe.has_cache = file.has(root + "/cache");
   probe.has_decode = file.has(root + "/decode");
-  if (probe.stages.empty()) file.refuse(root + "/stages", "holds nothing to compare with");
+  if (probe.stages.empty()) file.refuse(root + "/stages", "holds nothing to compare");
   return probe;
 }
 
@@ -318,8 +318,7 @@ std::optional<Golden::Slopes> Golden::slopes() const {
   if (!known(found.labels).logical_or(ignored).all().item<bool>() ||
       ignored.narrow(1, 1, length - 1).all().item<bool>())
     file.refuse("/gradients/labels",
-                fmt::format("expected tokens below {}, or {} for some that count for nothing", s.vocab_size,
-                            kIgnored));
+                fmt::format("expected tokens below {}, or {} for ignored ones", s.vocab_size, kIgnored));
   const auto read_finite = [&](const std::string& name, std::int64_t size) {
     auto values = file.read(name, at::kDouble, {size});
     if (!values.isfinite().all().item<bool>()) file.refuse(name, "is not finite, expected numbers");

@@ -70,7 +70,8 @@ class Golden {
     double largest = 0;  // largest |float64|
   };
   Float32Error float32_error(const std::string& name) const;
-  // 40 times that error and one rounding of the largest value; exact where a float32 run made no error.
+  // 100 times the sum of that error and one rounding of the largest value; exact where a float32 run made no
+  // error.
   Tolerance tolerance(const std::string& name) const;
 
  private:

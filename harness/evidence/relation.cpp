@@ -99,8 +99,8 @@ std::string relation(const at::Tensor& now_as_is, const at::Tensor& before_as_is
     const auto type = (forwards ? now : before).scalar_type();
     const auto how = forwards ? related(now, before.to(type)) : related(now.to(type), before);
     if (how.empty()) continue;
-    const auto cast = forwards ? fmt::format("a cast to {} of what was before", at::toString(type))
-                               : fmt::format("what was before is its cast to {}", at::toString(type));
+    const auto cast = forwards ? fmt::format("a cast to {} of the tensor before", at::toString(type))
+                               : fmt::format("the tensor before is its cast to {}", at::toString(type));
     return how == "the same" ? cast : fmt::format("{}, {}", cast, how);
   }
   return "";

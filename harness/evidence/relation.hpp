@@ -12,7 +12,7 @@ bool same_bits(const at::Tensor& one, const at::Tensor& other);
 // The same bits, or one is the other's cast.
 bool same_but_for_type(const at::Tensor& one, const at::Tensor& other);
 
-// What `now` is to `before`, in words: "a cast to BFloat16 of what was before", "the same rows in another
+// What `now` is to `before`, in words: "a cast to BFloat16 of the tensor before", "the same rows in another
 // order". Empty: the same bits, or nothing of the kind.
 std::string relation(const at::Tensor& now, const at::Tensor& before);
 

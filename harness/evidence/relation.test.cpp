@@ -8,11 +8,11 @@ using namespace plumbline;
 TEST_CASE("relation: a cast is told from its rounding, whichever of the two is wider", "[evidence]") {
   const auto wide = at::arange(1, 13, at::kFloat).view({4, 3}) / 7;
   const auto narrow = wide.to(at::kBFloat16);
-  CHECK(relation(narrow, wide) == "a cast to BFloat16 of what was before");
-  CHECK(relation(wide, narrow) == "what was before is its cast to BFloat16");
-  CHECK(relation(narrow.to(at::kFloat), narrow) == "a cast to Float of what was before");
+  CHECK(relation(narrow, wide) == "a cast to BFloat16 of the tensor before");
+  CHECK(relation(wide, narrow) == "the tensor before is its cast to BFloat16");
+  CHECK(relation(narrow.to(at::kFloat), narrow) == "a cast to Float of the tensor before");
   CHECK(relation(narrow.flip(0), wide) ==
-        "a cast to BFloat16 of what was before, the same rows in another order");
+        "a cast to BFloat16 of the tensor before, the same rows in another order");
   CHECK(relation((wide * 1.5).to(at::kBFloat16), wide).empty());
   CHECK(relation(wide.to(at::kLong), wide).empty());
   CHECK(same_but_for_type(narrow, wide));

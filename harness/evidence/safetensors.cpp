@@ -77,7 +77,7 @@ Type type_of(const Json& dtype, const std::string& where, bool with_complex) {
     if (!what.empty()) {
       throw InputError(fmt::format(
           "{} has dtype \"{}\": the model is quantised ({}); expected float32, float16 or bfloat16 "
-          "weights; pass the model that it was made from",
+          "weights; pass the original model",
           where, printable(name, 40), what));
     }
     throw InputError(
@@ -209,10 +209,11 @@ std::uint64_t header_length(const char* first_eight, std::uint64_t file_bytes, c
     throw InputError(file + ": is a Git LFS pointer, not the file itself; fetch it with: git lfs pull");
   }
   if (length > file_bytes - 8 || length > most_header_bytes) {
-    throw InputError(fmt::format(
-        "{}: the header's length {} passes {}; truncated, or not a safetensors file", file, length,
-        length > file_bytes - 8 ? fmt::format("the {} bytes after it", file_bytes - 8)
-                                : fmt::format("the format's {}", most_header_bytes)));
+    throw InputError(
+        fmt::format("{}: the header's length {} exceeds {}; the file is truncated, or not a safetensors file",
+                    file, length,
+                    length > file_bytes - 8 ? fmt::format("the {} bytes after it", file_bytes - 8)
+                                            : fmt::format("the format's {}", most_header_bytes)));
   }
   return length;
 }
@@ -224,7 +225,8 @@ std::shared_ptr<char> room_for(std::uint64_t bytes, const std::string& file) {
   // One more byte, so that an empty file has a buffer too.
   const std::uint64_t rounded = (bytes + alignment) / alignment * alignment;
   std::shared_ptr<char> data(static_cast<char*>(std::aligned_alloc(alignment, rounded)), std::free);
-  if (!data) throw InputError(fmt::format("{}: no memory for its {} bytes", file, bytes));
+  if (!data)
+    throw InputError(fmt::format("{}: needs {} bytes of memory, which are not available", file, bytes));
 #ifdef MADV_HUGEPAGE
   if (alignment == huge_page) ::madvise(data.get(), rounded, MADV_HUGEPAGE);
 #endif
@@ -249,7 +251,7 @@ at::Tensor tensor_of(const Entry& entry, const std::shared_ptr<char>& data, cons
   if (entry.begin == entry.end) return at::empty(entry.shape, options);
   if (entry.type.type == at::kBool &&
       std::any_of(begin, data.get() + entry.end, [](char b) { return (b & ~1) != 0; })) {
-    throw InputError(place(file, entry.name) + ": a BOOL is neither 0 nor 1");
+    throw InputError(place(file, entry.name) + ": a BOOL is not 0 or 1");
   }
   if (entry.begin % static_cast<std::uint64_t>(entry.type.bytes) == 0) {
     return at::from_blob(
@@ -271,7 +273,7 @@ std::vector<std::pair<Entry, at::Tensor>> laid_out(
     if (name.empty() || name == "__metadata__" || printable(name, most_name_bytes) != name) {
       throw InputError(where + ": this cannot be a tensor's name");
     }
-    if (!names.insert(name).second) throw InputError(where + " is given twice");
+    if (!names.insert(name).second) throw InputError(where + " is listed twice");
     const auto type = std::find_if(types.begin(), types.end(), [&, &values = tensor](const Type& known) {
       return values.defined() && known.type == values.scalar_type();
     });
@@ -327,7 +329,7 @@ SafetensorsFile read_safetensors(const std::filesystem::path& path, const Safete
   const std::vector<Entry> entries = read_entries(said, data_bytes, file, options.with_complex);
   const std::shared_ptr<char> data = read_data(input, data_bytes, sum, file);
   char more = 0;
-  if (input.read_some(&more, 1) != 0) throw InputError(file + ": grew while it was read");
+  if (input.read_some(&more, 1) != 0) throw InputError(file + ": grew while it was read; try again");
   for (const Entry& entry : entries) result.tensors.emplace_back(entry.name, tensor_of(entry, data, file));
   result.sha256 = sum.hex();
   return result;

@@ -189,9 +189,9 @@ void require_possible(const Specification& s, const std::string& where) {
   if (s.num_hidden_layers > 4096)
     refuse(fmt::format("{} layers, expected at most 4096", s.num_hidden_layers));
   if (s.hidden_size % s.num_attention_heads != 0)
-    refuse(fmt::format("hidden size {} does not divide by {} heads", s.hidden_size, s.num_attention_heads));
+    refuse(fmt::format("hidden size {} is not divisible by {} heads", s.hidden_size, s.num_attention_heads));
   if (s.num_attention_heads % s.num_key_value_heads != 0)
-    refuse(fmt::format("{} query heads do not divide by {} key/value heads", s.num_attention_heads,
+    refuse(fmt::format("{} query heads are not divisible by {} key/value heads", s.num_attention_heads,
                        s.num_key_value_heads));
   if (s.head_size() % 2 != 0)
     refuse(

@@ -91,8 +91,8 @@ struct Specification {
 // Variants, section 3.1: two thirds of 4 * hidden keep the parameter count of an ungated layer).
 std::int64_t derived_intermediate_size(std::int64_t hidden_size);
 
-// Refuses numbers that describe no model: query heads that do not divide by key/value heads, a hidden size
-// that does not divide by heads, an odd head size, anything not positive. Errors: InputError with the
+// Refuses numbers that describe no model: query heads that are not divisible by key/value heads, a hidden
+// size that is not divisible by heads, an odd head size, anything not positive. Errors: InputError with the
 // numbers.
 void require_possible(const Specification& specification, const std::string& where);
 

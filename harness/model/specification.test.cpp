@@ -149,11 +149,11 @@ TEST_CASE(
 TEST_CASE("specification: numbers that make no model are refused with the numbers",
           "[model][specification]") {
   CHECK_THAT(refusal(tiny_with("num_attention_heads", "7")),
-             ContainsSubstring("hidden size 48 does not divide by 7 heads"));
+             ContainsSubstring("hidden size 48 is not divisible by 7 heads"));
   CHECK_THAT(refusal(tiny_with("num_key_value_heads", "4")),
-             ContainsSubstring("6 query heads do not divide by 4 key/value heads"));
+             ContainsSubstring("6 query heads are not divisible by 4 key/value heads"));
   CHECK_THAT(refusal(tiny_with("num_key_value_heads", "12")),
-             ContainsSubstring("6 query heads do not divide by 12 key/value heads"));
+             ContainsSubstring("6 query heads are not divisible by 12 key/value heads"));
   CHECK_THAT(refusal(tiny_with("num_attention_heads", "16")),
              ContainsSubstring("head size 3 (hidden 48 / heads 16) is odd"));
   CHECK_THAT(refusal(tiny_with("num_hidden_layers", "4097")),

@@ -242,13 +242,13 @@ def plain_tensor(name, tensor):
     allowed = (torch.complex64, torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16,
                torch.int8, torch.uint8, torch.bool)
     if tensor.is_quantized:
-        raise Refused(f'tensor "{name}" is quantised by torch.ao; expected float32, float16 or bfloat16 weights; pass the model that it was made from')
+        raise Refused(f'tensor "{name}" is quantised by torch.ao; expected float32, float16 or bfloat16 weights; pass the original model')
     if tensor.layout != torch.strided or tensor.is_nested:
         raise Refused(f'tensor "{name}" is {tensor.layout}, sparse or nested; only dense tensors are read')
     packed = {"torch.uint32": "several weights in each integer"} | {name: "fp8, 8-bit floating point" for name in (str(tensor.dtype),) if "float8" in name}
     if str(tensor.dtype) in packed:
         raise Refused(f'the model is quantised ({packed[str(tensor.dtype)]}): tensor "{name}" is of {tensor.dtype}; expected float32, float16 or '
-                      "bfloat16 weights; pass the model that it was made from")
+                      "bfloat16 weights; pass the original model")
     if tensor.dtype not in allowed:
         raise Refused(f'tensor "{name}" is of {tensor.dtype}, which is not read')
     if tensor.device.type != "cpu":

@@ -63,7 +63,7 @@ struct Conversation::State {
     child.end();
     const auto& result = child.result;
     if (result.signal != 0)
-      end_with(fmt::format("was ended by signal {} ({})", result.signal, strsignal(result.signal)));
+      end_with(fmt::format("was stopped by signal {} ({})", result.signal, strsignal(result.signal)));
     end_with(fmt::format("ended with status {} instead of answering", result.exit_code));
   }
 

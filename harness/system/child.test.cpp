@@ -252,7 +252,7 @@ TEST_CASE("child: a conversation says how it ended", "[system][child]") {
   CHECK(ending("read -r x; echo a; echo b; read -r x; echo c") == "wrote 'b?' without being asked");
   CHECK(ending("read -r x; exit 3") == "ended with status 3 instead of answering");
   CHECK(ending("exit 0") == "ended with status 0 instead of answering");
-  CHECK_THAT(ending("read -r x; kill -SEGV $$"), ContainsSubstring("was ended by signal 11"));
+  CHECK_THAT(ending("read -r x; kill -SEGV $$"), ContainsSubstring("was stopped by signal 11"));
   CHECK(ending("read -r x; exec >&-; sleep 60", within(1s)) == "gave no answer within 1 s");
   CHECK(ending("read -r x; printf half; sleep 60", within(1s)) == "gave no answer within 1 s");
   ChildLimits limits;

@@ -146,7 +146,7 @@ AtomicFile::AtomicFile(const fs::path& path, Kept kept) : path_(path), kept_(kep
   std::error_code ignored;
   const fs::file_status status = fs::status(path_, ignored);
   if (fs::exists(status) && !fs::is_regular_file(status)) {
-    throw InputError(fmt::format("{}: cannot be written: there is something else than a regular file there",
+    throw InputError(fmt::format("{}: cannot be written: something other than a regular file is there",
                                  printable(path_.string())));
   }
   const Uninterrupted whole;

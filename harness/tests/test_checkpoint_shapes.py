@@ -31,12 +31,12 @@ class Read(cases.Shapes):
             "n_routed_experts": 4, "use_moe": False, "inference_rope_scaling": False, "rope_scaling": None}
         for name, weights in (("tied", self.weights), ("both", {**self.weights, "lm_head.weight": self.weights["model.embed_tokens.weight"].clone()})):
             with self.subTest(name):
-                self.conforms(self.place("own", config, weights), "config.json does not say attention_bias, mlp_bias, tie_word_embeddings",
-                              "what model_type minimind does by default", "tie_word_embeddings true", "the code that runs them was not judged")
+                self.conforms(self.place("own", config, weights), "config.json has no attention_bias, mlp_bias, tie_word_embeddings",
+                              "the defaults of model_type minimind", "tie_word_embeddings true", "the code that runs them was not judged")
 
     def test_a_llama_that_leaves_out_defaults(self):
         left_out = {key: value for key, value in self.config.items() if key not in ("attention_bias", "mlp_bias", "attention_dropout", "hidden_act")}
-        self.conforms(self.place("less", left_out, self.weights), "what model_type llama does by default", "attention_bias false", 'hidden_act "silu"')
+        self.conforms(self.place("less", left_out, self.weights), "the defaults of model_type llama", "attention_bias false", 'hidden_act "silu"')
 
     def test_a_default_that_is_not_the_specification_s_fails(self):
         for key, requirement in (("rms_norm_eps", "CFG-11"), ("tie_word_embeddings", "CFG-13"), ("num_key_value_heads", "CFG-5")):
@@ -49,7 +49,7 @@ class Read(cases.Shapes):
         def relative(kind, **changed):
             config = {k: v for k, v in self.config.items() if k not in ("attention_bias", "mlp_bias")}
             return self.place("relative", {**config, "model_type": kind, "sliding_window": None, **changed}, self.weights)
-        self.conforms(relative("mistral"), "what model_type mistral does by default")
+        self.conforms(relative("mistral"), "the defaults of model_type mistral")
         self.assertEqual(["CFG-12"], self.failed(relative("qwen2"), "--spec", "tiny"))
         self.refused(relative("qwen3"), "qwen3", "norms of queries and keys")
         self.refused(relative("mistral", sliding_window=64), "sliding_window", "64")
@@ -186,11 +186,11 @@ class Read(cases.Shapes):
         folder = self.place("tuned", self.config, self.weights)
         safetensors.torch.save_file(lora("base_model.model.model.layers.{}.self_attn.q_proj"), folder / "adapter_model.safetensors")
         (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 4}))
-        self.conforms(folder, "the base alone was judged")
+        self.conforms(folder, "only its base was judged")
         wrapped = {"base_model.model." + k.replace("q_proj.weight", "q_proj.base_layer.weight"): v for k, v in self.weights.items()}
         wrapped |= lora("base_model.model.model.layers.{}.self_attn.q_proj", "{}.lora_{}.default.weight")
-        self.conforms(self.saved(wrapped), "the base alone was judged")
-        self.conforms(self.saved(self.weights | lora(wrapped="{}.lora.{}.weight")), "the base alone was judged")
+        self.conforms(self.saved(wrapped), "only its base was judged")
+        self.conforms(self.saved(self.weights | lora(wrapped="{}.lora.{}.weight")), "only its base was judged")
 
     # Two checkpoints.
 
@@ -210,9 +210,9 @@ class ComparedOrRefused(cases.Shapes):
 
     def test_a_cast_of_the_same_weights(self):
         cast = self.place("cast", self.config, {k: v.bfloat16() for k, v in self.weights.items()})
-        verdicts = self.compared(self.right, cast, 1, "each weight: a cast to BFloat16 of what was before")
+        verdicts = self.compared(self.right, cast, 1, "each weight: a cast to BFloat16 of the tensor before")
         self.assertEqual((verdicts["SAME-1"], verdicts["SAME-2"], verdicts["SAME-3"]), ("pass", "pass", "fail"))
-        self.compared(cast, self.right, 1, "what was before is its cast to BFloat16")
+        self.compared(cast, self.right, 1, "the tensor before is its cast to BFloat16")
         half = {k: v.half() if "mlp" in k else v for k, v in self.weights.items()}
         self.compared(self.right, self.place("partly", self.config, half), 1, "15 of 48 weights", "a cast to Half")
 

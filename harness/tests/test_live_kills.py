@@ -22,7 +22,7 @@ class Kills(Runs):
     """A candidate is killed or stands still: a verdict or a clear error, no hang, nothing left over; run with --kills."""
 
     SEED = None
-    SAYS = {signal.SIGKILL: "was ended by signal 9 (Killed)", signal.SIGTERM: "was ended by signal 15 (Terminated)",
+    SAYS = {signal.SIGKILL: "was stopped by signal 9 (Killed)", signal.SIGTERM: "was stopped by signal 15 (Terminated)",
             signal.SIGSTOP: "gave no answer within 3 s"}
     SENDS_TENSORS = ("weights", "forward", "extend", "show_cache", "gradients", "operation")
     CHAPTERS = ("--only", "1,3,4,8")  # in which every request is made

@@ -102,10 +102,10 @@ class Recordings(live.Runs):
         whole = self.recording.read_bytes()
         for size in (0, 1, 100, len(whole) // 2, len(whole) - 1):
             self.recording.write_bytes(whole[:size])
-            self.refused(self.recording, "before.h5", "is no readable HDF5 file")
+            self.refused(self.recording, "before.h5", "is not a readable HDF5 file")
         at = whole.index(b"plumbline-recording")
         self.recording.write_bytes(whole[:at] + b"somebody-recording!" + whole[at + 19:])
-        self.refused(self.recording, "is no recording of Plumbline's")
+        self.refused(self.recording, "is not a Plumbline recording")
         self.refused(self.root / "nowhere.h5", "no such file")
 
     def test_a_changed_byte_never_changes_a_verdict_unnoticed(self):
@@ -176,7 +176,7 @@ class Recordings(live.Runs):
             del file.attrs["version"]
             file.attrs["version"] = np.bytes_("2")
 
-        for change, words in ((moved_values, "was changed after it was recorded"), (another_type, "another type than it says"),
+        for change, words in ((moved_values, "was changed after it was recorded"), (another_type, "does not have its stated type"),
                               (elsewhere, "lacks tensors/"), (in_a_raw_file, "in another file"), (enormous, "impossible size"),
                               (other_answers, "was changed after it was recorded"), (without_answers, "lacks exchanges"),
                               (another_version, "is a recording of version 2")):
@@ -188,7 +188,7 @@ class Recordings(live.Runs):
         for candidate, output, words in (("reference", "before.h5", ("reference", "is no live model")),
                                          (model, "before.txt", ("before.txt", "ends in .h5")),
                                          (model, "nowhere/before.h5", ("nowhere/before.h5", "no directory")),
-                                         (model, "folder.h5", ("folder.h5", "something else"))):
+                                         (model, "folder.h5", ("folder.h5", "something other"))):
             (self.root / "folder.h5").mkdir(exist_ok=True)
             with self.subTest(output=output):
                 run = self.ended(self.start(candidate, "-o", str(self.root / output), command="record"))

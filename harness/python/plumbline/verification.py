@@ -302,5 +302,5 @@ def reason(status: int, output: tuple[str, ...], candidate: str) -> str:
     said = [line for text in output for line in text.replace(candidate, "the model").splitlines() if line.strip()]
     if status == 2 and said and said[-1].startswith(PREFIX):
         return said[-1][len(PREFIX):]
-    how = f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
+    how = f"was stopped by signal {-status}" if status < 0 else f"ended with status {status}"
     return "\n".join([f"plumbline {how}", *said[-LAST_LINES:]])

@@ -177,7 +177,7 @@ EDITS = (
 
     # The whole
     Edit("dropout-in-evaluation", "the embedding is dropped out of in evaluation, too", {EMBEDDED: "        x = F.dropout(self.tok(tokens), 0.1)\n"},
-         (), refused="answers the same tokens differently the second time"),
+         (), refused="gives other logits when it gets the same tokens again"),
     Edit("head-untied", "the output head is a matrix of its own", {HEAD: HEAD.replace('None if s["tie_word_embeddings"] else ', "")},
          ("PAR-1", "PAR-4", "PAR-7"), cause="untied-head"),
     Edit("layer-skipped-in-evaluation", "the third layer is skipped in evaluation",

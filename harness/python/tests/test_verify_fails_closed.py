@@ -87,7 +87,7 @@ class FailsClosed(Case):
         model = models.MiniMind(S)
         self.assertIn("--spec nosuch: no such specification", str(self.not_judged(model, "nosuch")))
         self.assertIn("there is no chapter '77'", str(self.not_judged(model, "tiny", only=77)))
-        self.assertRegex(str(self.not_judged(models.Plain(S), "tiny")), "^the model: its parameters .* have names of their own")
+        self.assertRegex(str(self.not_judged(models.Plain(S), "tiny")), "^the model: its parameters .* have other names than")
         self.assertRegex(str(self.not_judged(lambda specification: 3, "tiny")), "test_verify_fails_closed.py:.*returned an object of type int")
 
     def test_a_missing_program(self):
