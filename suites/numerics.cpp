@@ -108,9 +108,7 @@ REQUIREMENT("NUM-1", "every recorded stage of a full pass agrees with the golden
   }
 }
 
-REQUIREMENT(
-    "NUM-2",
-    "in decoding through the cache, logits and cache contents agree with the golden tensors at every step") {
+REQUIREMENT("NUM-2", "at every decoding step, logits and cache contents agree with the golden tensors") {
   const at::NoGradGuard no_gradients;
   const auto& s = subject.specification();
   bool any = false;

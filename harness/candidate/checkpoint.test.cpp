@@ -120,7 +120,7 @@ TEST_CASE("checkpoint: neighbouring pairs are not exported, and no directory is 
   const TemporaryDirectory directory;
   const auto path = directory.path() / "pairs";
   CHECK_THAT(refusal([&] { export_checkpoint(specification("minimind-v1-small"), path); }),
-             ContainsSubstring("export minimind-v1-small: it turns neighbouring pairs"));
+             ContainsSubstring("export minimind-v1-small: it rotates neighbouring pairs"));
   CHECK_FALSE(fs::exists(path));
 }
 

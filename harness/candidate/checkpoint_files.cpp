@@ -165,7 +165,7 @@ void read_directory(CheckpointReading& reading) {
   }
   if (!adapters.empty())
     reading.files.notes.push_back(fmt::format(
-        "the adapter beside the model was not read, only the base was judged; to judge both, {}: {}",
+        "the adapter beside the model was not read, only its base was judged; to judge both, {}: {}",
         kMergeAdapter, listed(adapters)));
   if (has(kPickleFile) && reading.hashes.count(kPickleFile) == 0) {
     reading.files.notes.push_back("pytorch_model.bin beside the .safetensors was not read");

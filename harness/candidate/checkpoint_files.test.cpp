@@ -122,7 +122,7 @@ TEST_CASE("checkpoint: a directory that is no checkpoint is refused with what is
   CHECK(refusal(place.directory) == "accepted");
   place.weights("other.safetensors", {"b"});
   CHECK_THAT(refusal(place.directory),
-             ContainsSubstring("has 2 .safetensors files (model.safetensors, other.safetensors) and "
+             ContainsSubstring("has 2 .safetensors files (model.safetensors, other.safetensors) but "
                                "no model.safetensors.index.json"));
   fs::remove(place.at("other.safetensors"));
   place.index(R"({"a":"model.safetensors"})");
@@ -187,5 +187,5 @@ TEST_CASE("checkpoint: what wrappers put before the names is taken off", "[candi
   CHECK(notes_of(files) == "the wrapper's \"_orig_mod.\" and \"module.\" was removed from 3 of 4 names");
   place.weights("m.safetensors", {"module.a", "a"});
   CHECK_THAT(refusal(place.at("m.safetensors")),
-             ContainsSubstring("\"module.a\" and \"a\" are the same name"));
+             ContainsSubstring("\"module.a\" and \"a\" have the same name"));
 }

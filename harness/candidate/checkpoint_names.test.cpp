@@ -104,7 +104,7 @@ TEST_CASE("checkpoint names: what belongs to no model keeps its name", "[candida
   CHECK(found.names[1] == "loss.weight");
   CHECK(found.notes == Names{"the prefix \"model.\" was removed from 7 of 8 names"});
   CHECK_THAT(read(Names{"a.model.embed_tokens.weight", "b.model.embed_tokens.weight"}).refused,
-             ContainsSubstring("model.pth: holds several models, under a., b.; save one of them alone"));
+             ContainsSubstring("model.pth: holds several models, under a., b.; save only one of them"));
 }
 
 TEST_CASE("checkpoint names: what is a table is left out, what was learned is not",
@@ -135,10 +135,9 @@ TEST_CASE("checkpoint names: an adapter is left beside its base, and refused alo
   const auto both =
       read(Names{"q_proj.base_layer.weight", "q_proj.lora_A.default.weight", "q_proj.lora.B.weight"});
   CHECK(both.names == Names{"q_proj.weight"});
-  CHECK_THAT(both.notes.at(0),
-             ContainsSubstring("2 tensors of a LoRA adapter beside its base were left out"));
+  CHECK_THAT(both.notes.at(0), ContainsSubstring("2 tensors of a LoRA adapter were left out"));
   CHECK_THAT(read(Names{"q_proj.lora_A.weight", "q_proj.lora_B.weight"}).refused,
-             ContainsSubstring("model.pth: holds a LoRA adapter alone"));
+             ContainsSubstring("model.pth: holds only a LoRA adapter"));
 }
 
 TEST_CASE("checkpoint names: what is no model of plain weights is called what it is",

@@ -125,7 +125,7 @@ Weights Channel::take_tensors(const Json& reply) {
   const auto file = named->is_string() ? named->get<std::string>() : "";
   if (file.empty() || file.find('/') != std::string::npos || file == "." || file == ".." ||
       file.find('\0') != std::string::npos)
-    broken("did not name its tensors by a plain file name");
+    broken("did not name its tensors by the plain name of a file");
   const auto path = directory_.path() / file;
   Weights tensors;
   try {

@@ -38,7 +38,7 @@ TEST_CASE("golden: gradients that are not as agreed are refused, and may be lack
       {"label-101", "g['labels'][1, 2] = 101", "/gradients/labels: expected tokens below 101, or -100"},
       {"label-99", "g['labels'][1, 2] = -99", "/gradients/labels: expected tokens below 101, or -100"},
       {"labels-none", "g['labels'][:, 1:] = -100",
-       "/gradients/labels: expected tokens below 101, or -100 for some"},
+       "/gradients/labels: expected tokens below 101, or -100 for ignored ones"},
       {"loss-scalar", again("loss", "4.5"), "/gradients/loss: has rank 0, expected 1"},
       {"loss-nan", "g['loss'][0] = np.nan", "/gradients/loss: is not finite"},
       {"no-slopes", "del g['slopes']", "/gradients/slopes/model.embed_tokens.weight: is missing"},

@@ -32,7 +32,7 @@ TEST_CASE("safetensors: a header of a wrong length is refused", "[evidence][safe
   for (const std::uint64_t length :
        {valid.size() + 25, std::uint64_t{1} << 40, ~std::uint64_t{0}, ~std::uint64_t{7}}) {
     CHECK_THAT(place.refusal(file_of(valid, length, std::string(24, '\0'))),
-               ContainsSubstring(fmt::format("header's length {} passes the {} bytes after it", length,
+               ContainsSubstring(fmt::format("header's length {} exceeds the {} bytes after it", length,
                                              valid.size() + 24)));
   }
   CHECK_THAT(place.refusal(file_of(valid, valid.size() - 1, std::string(24, '\0'))),
@@ -41,7 +41,7 @@ TEST_CASE("safetensors: a header of a wrong length is refused", "[evidence][safe
              ContainsSubstring("zero byte"));
   write_atomically(place.path, file_of("{", 200'000'000, ""));
   std::filesystem::resize_file(place.path, 300'000'000);
-  CHECK_THAT(place.refusal(), ContainsSubstring("passes the format's 100000000"));
+  CHECK_THAT(place.refusal(), ContainsSubstring("exceeds the format's 100000000"));
 }
 
 TEST_CASE("safetensors: a file of more than may be read is refused before it is read",

@@ -128,7 +128,7 @@ class Read(cases.Shapes):
         (folder / "pytorch_model.bin.index.json").write_text(json.dumps({"metadata": {}, "weight_map": index}))
         self.conforms(folder, "pytorch_model-00001-of-00002.bin")
         (folder / "pytorch_model-00002-of-00002.bin").unlink()
-        self.refused(folder, "pytorch_model-00002-of-00002.bin", "is not there")
+        self.refused(folder, "pytorch_model-00002-of-00002.bin", "is missing")
 
     def test_files_whose_names_say_something_else(self):
         shutil.copy(self.right / "model.safetensors", self.root / "really.pth")
