@@ -122,15 +122,23 @@ void expect_unmoved_by_padding(Subject& subject, Padding side) {
       expect_close(subject, what + " (training)", padded_logits(subject, sequence, 31, side, in_training()),
                    alone, tolerance);
   }
+  const auto batch = probe(subject, "padded", 2, 24);
+  const auto plain = logits(subject, batch);
+  const auto ones = with_mask_of_ones(batch, side);
+  const auto tolerance = subject.noise("logits", plain);
+  expect_close(subject, "logits with a padding mask of ones", logits(subject, ones), plain, tolerance);
+  if (subject.can("training"))
+    expect_close(subject, "logits with a padding mask of ones (training)",
+                 logits(subject, ones, in_training()), plain, tolerance);
 }
 
 }  // namespace
 
-REQUIREMENT("MODE-5", "padding on the right changes no logit") {
+REQUIREMENT("MODE-5", "padding on the right changes no logit, nor does a padding mask of ones") {
   expect_unmoved_by_padding(subject, Padding::right);
 }
 
-REQUIREMENT("MODE-6", "padding on the left changes no logit") {
+REQUIREMENT("MODE-6", "padding on the left changes no logit, nor does a padding mask of ones") {
   expect_unmoved_by_padding(subject, Padding::left);
 }
 
@@ -155,6 +163,10 @@ REQUIREMENT("MODE-8",
       expect_close(subject, fmt::format("logits of row {}, padded {} and decoded", row, name), together[row],
                    alone, subject.noise("logits", alone));
     }
+    const auto batch = probe(subject, "mask of ones", 2, 19);
+    const auto plain = logits(subject, batch);
+    expect_close(subject, fmt::format("logits with a padding mask of ones ({}), decoded", name),
+                 decoded_with_mask_of_ones(subject, batch, side), plain, subject.noise("logits", plain));
   }
 }
 

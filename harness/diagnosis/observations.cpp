@@ -108,7 +108,8 @@ Weights gradients_of(Subject& subject, const PassOptions& options) {
   const auto tokens = probe(subject, "gradients", 3, 13);
   auto labels = tokens.ids.clone();
   labels.narrow(1, 4, 2).fill_(kIgnored);
-  labels[0].narrow(0, 8, 5).fill_(kIgnored);  // of unlike number in the rows
+  labels[1].narrow(0, 6, 3).copy_(at::arange(3));  // what tokenizers pad, begin and end with
+  labels[0].narrow(0, 8, 5).fill_(kIgnored);       // of unlike number in the rows
   const auto found = subject.running().gradients(tokens, labels, options);
   Weights all;
   for (const auto& [name, values] : found.parameters) all[name] = some_of(values);

@@ -17,6 +17,12 @@ Tokens standard_probe(Subject& subject) {
   return probe(subject, "standard", 1, 24);
 }
 
+Tokens with_mask_of_ones(const Tokens& tokens, Padding side) {
+  const auto all =
+      std::vector<std::int64_t>(static_cast<std::size_t>(tokens.ids.size(0)), tokens.ids.size(1));
+  return {tokens.ids, all, side};
+}
+
 Tokens rows(const Tokens& tokens, std::int64_t row) {
   return {tokens.ids.narrow(0, row, 1), {}, Padding::none};
 }

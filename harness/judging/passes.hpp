@@ -36,6 +36,9 @@ at::Tensor allowed_in(const Tokens& tokens);
 at::Tensor shown(const Stages& stages, const std::string& name);
 
 // The requirement could have been shown and was not. Errors: NotShown, always.
+// The same tokens with a padding mask that hides none of them, as tokenizers give one with every batch.
+Tokens with_mask_of_ones(const Tokens& tokens, Padding side);
+
 [[noreturn]] void not_assessed(const std::string& reason);
 
 }  // namespace plumbline

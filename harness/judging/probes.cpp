@@ -23,6 +23,7 @@ void for_each_gradient_probe(Subject& subject, const std::function<bool(const st
     one.tokens = {ids, {}, padding};
     one.labels = ids.clone();
     one.labels.narrow(1, 4, 2).fill_(kIgnored);
+    one.labels[0].narrow(0, 6, 3).copy_(at::arange(3));  // what tokenizers pad, begin and end with
     if (padding == Padding::right) {
       one.tokens.lengths = {13, 9, 11};
       one.labels.masked_fill_(~real_tokens(one.tokens), kIgnored);
@@ -140,6 +141,16 @@ std::vector<at::Tensor> padded_and_decoded(Subject& subject, Padding side) {
         at::cat({first.narrow(0, row, 1).narrow(1, begin(length), length), later.narrow(0, row, 1)}, 1));
   }
   return all;
+}
+
+at::Tensor decoded_with_mask_of_ones(Subject& subject, const Tokens& tokens, Padding side) {
+  const at::NoGradGuard no_gradients;
+  const auto prefill = with_mask_of_ones({tokens.ids.narrow(1, 0, 13), {}, Padding::none}, side);
+  const auto decoding = subject.running().decode(tokens.ids.size(0), 19);
+  std::vector<at::Tensor> all{decoding->extend(prefill, {}).to(at::kCPU)};
+  for (std::int64_t step = 13; step < 19; ++step)
+    all.push_back(decoding->extend({tokens.ids.narrow(1, step, 1), {}, Padding::none}, {}).to(at::kCPU));
+  return at::cat(all, 1);
 }
 
 std::vector<Tokens> padded_and_decoded_alone(Subject& subject) {

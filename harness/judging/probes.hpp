@@ -43,6 +43,8 @@ Tokens special_tokens(Subject& subject);
 // A batch of prompts of several lengths, padded and decoded through the cache: the logits of each row's real
 // tokens.
 std::vector<at::Tensor> padded_and_decoded(Subject& subject, Padding side);
+// Logits of tokens (B, 19) through the cache, thirteen of them in a prefill with a padding mask of ones.
+at::Tensor decoded_with_mask_of_ones(Subject& subject, const Tokens& tokens, Padding side);
 // The sequences of which these are the rows.
 std::vector<Tokens> padded_and_decoded_alone(Subject& subject);
 

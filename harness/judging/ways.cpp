@@ -93,6 +93,10 @@ std::vector<LogitsRun> logits_runs(Subject& of) {
       {"a batch of 5", "evaluation", probe(of, "five", 5, 21), pass},
       {"padding on the right", "padding.right", standard, padded(Padding::right)},
       {"padding on the left", "padding.left", standard, padded(Padding::left)},
+      {"a padding mask of ones", "padding.right", standard,
+       [](Subject& subject, const Tokens& tokens) {
+         return logits(subject, with_mask_of_ones(tokens, Padding::right));
+       }},
       {"training mode", "training", standard,
        [](Subject& subject, const Tokens& tokens) { return logits(subject, tokens, in_training()); }},
       {"prefill", "cache", standard, in({24})},

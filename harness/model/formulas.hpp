@@ -52,6 +52,7 @@ struct Sight {
   at::Tensor real_keys;     // (B, S) bool
   bool training = false;
   bool cached = false;
+  bool padding_mask = false;  // one was given, of ones perhaps
 };
 
 // A real query sees the real keys up to itself; a padding query sees itself alone, so that no row is empty.

@@ -71,8 +71,8 @@ struct PassPlace {
 
 // Marks in the cache, where there is one, which of its new slots hold real tokens. Errors: CacheOverrun,
 // with the cache unchanged.
-PassPlace place_of(const at::Tensor& ids, const at::Tensor& real, KVCache* cache, const CachePolicy& policy,
-                   const PassOptions& options) {
+PassPlace place_of(const at::Tensor& ids, const at::Tensor& real, bool padding_mask, KVCache* cache,
+                   const CachePolicy& policy, const PassOptions& options) {
   const auto batch = ids.size(0), queries = ids.size(1);  // B, T
   const auto slots = [&](std::int64_t from, std::int64_t to) {
     return at::arange(from, to, at::TensorOptions().dtype(at::kLong).device(ids.device()));
@@ -95,13 +95,15 @@ PassPlace place_of(const at::Tensor& ids, const at::Tensor& real, KVCache* cache
   if (cache != nullptr) {
     cache->real.narrow(1, before, queries).copy_(real);
     real_keys = cache->real.narrow(1, 0, readable);
+    cache->padding_mask = cache->padding_mask || padding_mask;
   }
   const Sight sight{slots(before, before + queries),
                     slots(0, readable),
                     real,
                     real_keys,
                     options.training,
-                    cache != nullptr};
+                    cache != nullptr,
+                    cache != nullptr ? cache->padding_mask : padding_mask};
   return {positions, before, readable, sight};
 }
 
@@ -185,7 +187,7 @@ at::Tensor Model::run(const Tokens& tokens, KVCache* cache, const PassOptions& o
   const auto& [formulas, s] = std::tie(rules_of({}).formulas, rules_of({}).specification);
   const auto ids = tokens.ids.to(device_);
   const auto real = real_tokens(tokens).to(device_);  // (B, T)
-  const auto place = place_of(ids, real, cache, formulas, options);
+  const auto place = place_of(ids, real, tokens.padding != Padding::none, cache, formulas, options);
   const auto frequencies_of = [&](const Rules& rules) {
     return &rules == &rules_ ? frequencies_ : rules.formulas.frequencies(rules.specification, type_, device_);
   };

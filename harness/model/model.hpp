@@ -64,6 +64,7 @@ struct KVCache {
   at::Tensor seen;          // (B) int64: real tokens so far, the position of each row's next one
   std::int64_t length = 0;  // slots written
   std::int64_t capacity = 0;
+  bool padding_mask = false;  // one was given with a prefill, and grows with each step
 };
 
 // Numbers and formulas.

@@ -70,6 +70,8 @@ void add_passes(const Model& model, Values& values) {
   values["logits in training"] = model.forward(probe(24, s), options);
   auto padded = probe(24, s);
   padded.padding = Padding::right;
+  padded.lengths = {24, 24};
+  values["logits with a mask of ones"] = model.forward(padded);
   padded.lengths = {24, 9};
   values["logits padded"] = model.forward(padded)[1].narrow(0, 0, 9);
   padded.padding = Padding::left;
@@ -129,6 +131,7 @@ void add_training(const Departed& departed, Values& values) {
                   ids.remainder(97).expand({2, 2, 7}).clone(),
                   {.learning_rate = 1e-4, .beta1 = 0.8, .beta2 = 0.9, .eps = 1e-2, .weight_decay = 5}};
   run.labels.select(1, 0).narrow(1, 3, 4).fill_(kIgnored);
+  run.labels.select(1, 1).select(1, 2).fill_(0);
   const auto weights = discriminating_weights(s.parameters(), 1);
   const auto trained = train({s, weights, departed.formulas}, run);
   values["first loss"] = trained.losses[0];

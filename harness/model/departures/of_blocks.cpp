@@ -143,6 +143,13 @@ const std::vector<Departure> kOfModes = {
          return sight.cached ? mask_everything_visible(sight) : causal_mask(sight);
        };
      }},
+    {"mask-none-with-ones",
+     [](Departed& d) {
+       d.formulas.mask = [](const Sight& sight) {
+         const bool ones = sight.padding_mask && sight.real_keys.all().item<bool>();
+         return ones ? mask_everything_visible(sight) : causal_mask(sight);
+       };
+     }},
     {"mask-sees-next", [](Departed& d) { d.formulas.mask = mask_sees_next; }},
     {"mask-window-256",
      [](Departed& d, double window) {

@@ -72,6 +72,12 @@ const std::vector<Departure> kOfTraining = {
          return next_token_loss(logits, labels.clamp_min(0));
        };
      }},
+    {"loss-without-token-0",
+     [](Departed& d) {
+       d.formulas.loss = [](const Tensor& logits, const Tensor& labels) {
+         return next_token_loss(logits, labels.masked_fill(labels == 0, kIgnored));
+       };
+     }},
     {"loss-mean-of-means",
      [](Departed& d) {
        d.formulas.loss = [](const Tensor& logits, const Tensor& labels) {

@@ -63,6 +63,7 @@ class Open:
     capacity: int
     held: Any           # the module's own cache
     real: torch.Tensor  # (B, slots written) bool: those that hold a real token
+    padded: bool = False  # a padding mask was given, of ones perhaps, and grows with each call
 
 
 def layers(held: Any, show: Callable[[Any], Any] | None = None) -> list[Pair]:

@@ -55,12 +55,13 @@ class Running(Adapter):
     # Passes
 
     def forward(self, tokens: torch.Tensor, options: Pass) -> dict[str, Any]:
-        return self.passed(tokens, options, self.keywords(real_tokens(tokens, options), options.first_position))[0]
+        keywords = self.keywords(real_tokens(tokens, options), options.padding != "none", options.first_position)
+        return self.passed(tokens, options, keywords)[0]
 
-    def keywords(self, real: torch.Tensor, first_position: int = 0, earlier: torch.Tensor | None = None) -> dict[str, Any]:
-        """The mask and positions that a pass needs. real: (B, T) bool; earlier: (B, slots written before) bool."""
+    def keywords(self, real: torch.Tensor, padded: bool, first_position: int = 0, earlier: torch.Tensor | None = None) -> dict[str, Any]:
+        """The mask and positions that a pass needs. real: (B, T) bool; padded: a mask is given, of ones perhaps; earlier:
+        (B, slots written before) bool."""
         seen = real if earlier is None else torch.cat([earlier, real], 1)
-        padded = not seen.all()
         if padded and not self.mask:
             raise Cannot("it takes no padding mask")
         if first_position and not self.positions:
@@ -132,7 +133,8 @@ class Running(Adapter):
         # In a later call padding on either side leaves a gap before what follows, as on the right in the first.
         if not real.all() and (options.padding not in sides or before and "right" not in sides):
             raise Cannot(f"its KV cache takes no padding on the {options.padding} {'in a later call' if before else 'in a prefill'}")
-        keywords = {**self.keywords(real, earlier=cache.real), **self.cache.keywords, self.cache.argument: cache.held}
+        padded = cache.padded or options.padding != "none"
+        keywords = {**self.keywords(real, padded, earlier=cache.real), **self.cache.keywords, self.cache.argument: cache.held}
         if self.cache.start:
             keywords[self.cache.start] = before
         try:
@@ -143,6 +145,7 @@ class Running(Adapter):
             raise
         cache.held = self.cache_in(result, cache.held)
         cache.real = torch.cat([cache.real, real], 1)
+        cache.padded = padded
         return shown
 
     def refusal(self) -> Any:
@@ -150,7 +153,7 @@ class Running(Adapter):
         room for many, too."""
         for capacity in (64, 1):
             empty = self.open_cache(1, capacity)
-            keywords = {**self.keywords(torch.ones(1, 2, dtype=torch.bool), earlier=empty.real), **self.cache.keywords,
+            keywords = {**self.keywords(torch.ones(1, 2, dtype=torch.bool), False, earlier=empty.real), **self.cache.keywords,
                         self.cache.argument: empty.held, **({self.cache.start: 0} if self.cache.start else {})}
             try:
                 self.passed(torch.zeros(1, 2, dtype=torch.long), Pass(), keywords, 0)
@@ -204,7 +207,7 @@ class Running(Adapter):
         return training.cross_entropy(self.logits_in(self.model(tokens, **keywords)), labels)
 
     def gradients(self, tokens: torch.Tensor, labels: torch.Tensor, options: Pass) -> dict[str, torch.Tensor]:
-        keywords = self.keywords(real_tokens(tokens, options))
+        keywords = self.keywords(real_tokens(tokens, options), options.padding != "none")
         with training.mode(self.model, options.training, options.dropout):
             return training.gradients(self.model, lambda: self.loss_of(tokens, labels, keywords))
 

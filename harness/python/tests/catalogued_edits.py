@@ -141,6 +141,9 @@ CATALOGUED_EDITS = (
           GATE_UP: "x = self.norm2(x)\n        " + GATE_UP.replace("self.norm2(x)", "x")}, ("BLK-7",), cause="residual-normed"),
 
     # 7 Causality and modes
+    Edit("mask-none-with-ones", "the causal mask is forgotten where a mask of ones is given",
+         {MASK: f"{MASK}\n        allowed = allowed | (pad_mask is not None and bool(pad_mask.all()))"}, ("MODE-5", "MODE-6", "MODE-8"),
+         cause="mask-none-with-ones"),
     Edit("mask-none-with-a-cache", "with a cache nothing is hidden but padding",
          {MASK: f"{MASK}\n        allowed = allowed | (cache is not None)"}, ("MODE-1", "KVC-5"), cause="mask-none-in-prefill"),
     Edit("padding-ignored-in-training", "padding takes part in training alone",
@@ -176,6 +179,8 @@ CATALOGUED_EDITS = (
          ("TRN-3",), cause="loss-over-ignored"),
     Edit("ignored-are-token-0", "ignored labels are token 0", own_loss(LABELS, "return F.cross_entropy(predicted, wanted.clamp(min=0))"), ("TRN-3",),
          cause="loss-ignored-as-token-0"),
+    Edit("label-0-left-out", "labels that are token 0 do not count", own_loss(LABELS, "return F.cross_entropy(predicted, wanted.masked_fill(wanted == 0, -100))"),
+         ("TRN-3",), cause="loss-without-token-0"),
     Edit("mean-of-rows", "the mean of each row's mean",
          own_loss(LABELS, "each = F.cross_entropy(predicted, wanted, reduction=\"none\").view(len(labels), -1)",
                   "return (each.sum(1) / (labels[:, 1:] != -100).sum(1).clamp(min=1)).mean()"), ("TRN-3",), cause="loss-mean-of-means"),
