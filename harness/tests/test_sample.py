@@ -210,7 +210,7 @@ class BadInput(Sampled):
     def test_prompts(self):
         tiny = self.checkpoint
         self.refused(tiny, [{"ids": []}], "line 1")
-        self.refused(tiny, [{"ids": [1]}, {"ids": [1, 101]}], "prompt 2", "is id 101, expected one below 101")
+        self.refused(tiny, [{"ids": [1]}, {"ids": [1, 101]}], "prompt 2", "has the id 101, expected one below 101")
         self.refused(tiny, [{"ids": [1, -1]}], "line 1", "[1] is -1")
         self.refused(tiny, [{"ids": [7] * 32700}], "the model allows 32768 positions")
         self.refused(tiny, [{}], "line 1", "neither 'ids' nor 'prompt'")
@@ -240,7 +240,7 @@ class BadInput(Sampled):
 
     def test_weights_of_something_else(self):
         self.specification = "minimind2-small"
-        self.refused(self.checkpoint, prompts(1), "is not minimind2-small", "plumbline verify")
+        self.refused(self.checkpoint, prompts(1), "does not match minimind2-small", "plumbline verify")
         self.specification = "tiny"
         import torch
         from safetensors.torch import load_file, save_file
