@@ -96,7 +96,7 @@ std::set<std::string> names_of(const std::vector<File>& files) {
 
 void synchronise(const fs::path& directory) {
   const Descriptor open(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (open.open()) ::fsync(open.get());
+  if (open.is_open()) ::fsync(open.get());
 }
 
 // Both names at once: whoever looks sees the one directory or the other. False where that cannot be had.
@@ -118,14 +118,14 @@ class Alone {
     do {
       held_ = Descriptor(::open(out.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
       wait(out);
-    } while (held_.open() && !is(out));
+    } while (held_.is_open() && !is(out));
   }
 
  private:
   void wait(const fs::path& out) const {
     using namespace std::chrono_literals;
     const auto until = std::chrono::steady_clock::now() + 30s;
-    while (held_.open() && !lock_if_free(held_)) {
+    while (held_.is_open() && !try_lock(held_)) {
       if (std::chrono::steady_clock::now() > until)
         throw InputError(
             visible(out.string()) +
@@ -219,7 +219,7 @@ class Swap {
     made_ = made_like(beside_, out_);
     if (!made_) return false;
     const Descriptor held(::open(beside_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (!held.open() || !lock_if_free(held)) return false;  // until all is done, also after the swap
+    if (!held.is_open() || !try_lock(held)) return false;  // until all is done, also after the swap
     write_atomically(beside_ / manifest_name, to_claim(names_of(files)));
     for (const File& file : files) write_atomically(beside_ / file.name, file.content);
     for (const auto& entry : fs::directory_iterator(out_, why)) {

@@ -7,13 +7,13 @@
 namespace plumbline {
 namespace {
 
-struct Current {
+struct JudgedRun {
   Subject* subject = nullptr;
   const Progress* progress = nullptr;
 };
-Current current;
+JudgedRun current_run;
 
-// The recorder has what there is to say.
+// Prints nothing: the recorder has the results.
 class Silent : public Catch::StreamingReporterBase {
  public:
   using StreamingReporterBase::StreamingReporterBase;
@@ -32,14 +32,14 @@ void judge(Subject& subject, const std::vector<std::string>& ids, const Progress
   config.testsOrTags = {tags};
   config.reporterSpecifications.push_back(Catch::ReporterSpec("silent", {}, {}, {}));
   session.useConfigData(config);
-  current = {&subject, &progress};
+  current_run = {&subject, &progress};
   session.run();
-  current = {};
+  current_run = {};
 }
 
-void judge_the_subject_of_this_run(const char* id, const char* title, void (*look)(Subject&)) {
-  auto& subject = *current.subject;
-  run_requirement(subject.recorder(), *current.progress, id, title, [&] { look(subject); });
+void judge_requirement(const char* id, const char* title, void (*look)(Subject&)) {
+  auto& subject = *current_run.subject;
+  run_requirement(subject.recorder(), *current_run.progress, id, title, [&] { look(subject); });
 }
 
 }  // namespace plumbline

@@ -1,4 +1,4 @@
-// Catch2 calls its tests without arguments: here they come by the subject that they judge.
+// Passes a subject to Catch2's tests, which take no arguments.
 #pragma once
 
 #include <string>
@@ -9,10 +9,10 @@
 
 namespace plumbline {
 
-// Judges these requirements of the subject, by the tests that carry their tags.
+// Judges these requirements by the tests with their tags.
 void judge(Subject& subject, const std::vector<std::string>& ids, const Progress& progress);
 
-// For REQUIREMENT alone, within judge().
-void judge_the_subject_of_this_run(const char* id, const char* title, void (*look)(Subject&));
+// Called by REQUIREMENT, within judge().
+void judge_requirement(const char* id, const char* title, void (*look)(Subject&));
 
 }  // namespace plumbline

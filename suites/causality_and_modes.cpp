@@ -9,10 +9,10 @@
 namespace plumbline {
 namespace {
 
-// A way to get the logits of one sequence (1, T, V).
+// A mode in which the logits of one sequence are computed: (1, T, V).
 struct Mode {
   std::string name;
-  std::string needs;  // that the candidate can
+  std::string needs;  // the capability that it takes
   std::function<at::Tensor(Subject&, const Tokens&)> run;
 };
 
@@ -21,7 +21,7 @@ const std::vector<Mode>& modes() {
       {"evaluation", "evaluation",
        [](Subject& subject, const Tokens& tokens) { return logits(subject, tokens); }},
       {"training", "training",
-       [](Subject& subject, const Tokens& tokens) { return logits(subject, tokens, in_training()); }},
+       [](Subject& subject, const Tokens& tokens) { return logits(subject, tokens, training_options()); }},
       {"prefill", "cache",
        [](Subject& subject, const Tokens& tokens) {
          return cached_logits(subject, tokens, {tokens.ids.size(1)});
@@ -77,7 +77,8 @@ REQUIREMENT("MODE-2", "changing a token changes the logits from its position on,
   for (const auto& mode : modes()) {
     if (!subject.can(mode.needs)) continue;
     const auto before = mode.run(subject, tokens);
-    // Where nothing flows, nothing moves at all: the bound is the rounding error itself, without its factor.
+    // Without influence nothing changes at all, so that the plain rounding error, without its factor, is
+    // enough.
     const auto least = subject.noise("logits", before).bound.item<double>() / kNoiseFactor;
     for (const auto place : kChanged) {
       const auto after = mode.run(subject, with_other_token(subject, tokens, place));
@@ -92,7 +93,7 @@ REQUIREMENT("MODE-2", "changing a token changes the logits from its position on,
 REQUIREMENT("MODE-3", "training mode with dropout 0 gives the same logits as evaluation") {
   const auto tokens = probe(subject, "modes", 2, 24);
   const auto expected = logits(subject, tokens);
-  expect_close(subject, "logits (training, dropout 0)", logits(subject, tokens, in_training()), expected,
+  expect_close(subject, "logits (training, dropout 0)", logits(subject, tokens, training_options()), expected,
                subject.noise("logits", expected));
 }
 
@@ -101,7 +102,7 @@ REQUIREMENT("MODE-4", "a sequence gives the same logits alone and in a batch") {
     const auto batch = probe(subject, "batch", size, length);
     const auto together = logits(subject, batch);
     for (std::int64_t row = 0; row < size; ++row) {
-      const auto alone = logits(subject, rows(batch, row));
+      const auto alone = logits(subject, row_of_batch(batch, row));
       expect_close(subject, fmt::format("logits of row {} in a batch of {}", row, size),
                    together.narrow(0, row, 1), alone, subject.noise("logits", alone));
     }
@@ -119,8 +120,8 @@ void expect_unmoved_by_padding(Subject& subject, Padding side) {
     const auto tolerance = subject.noise("logits", alone);
     expect_close(subject, what, padded_logits(subject, sequence, 31, side), alone, tolerance);
     if (subject.can("training"))
-      expect_close(subject, what + " (training)", padded_logits(subject, sequence, 31, side, in_training()),
-                   alone, tolerance);
+      expect_close(subject, what + " (training)",
+                   padded_logits(subject, sequence, 31, side, training_options()), alone, tolerance);
   }
   const auto batch = probe(subject, "padded", 2, 24);
   const auto plain = logits(subject, batch);
@@ -129,7 +130,7 @@ void expect_unmoved_by_padding(Subject& subject, Padding side) {
   expect_close(subject, "logits with a padding mask of ones", logits(subject, ones), plain, tolerance);
   if (subject.can("training"))
     expect_close(subject, "logits with a padding mask of ones (training)",
-                 logits(subject, ones, in_training()), plain, tolerance);
+                 logits(subject, ones, training_options()), plain, tolerance);
 }
 
 }  // namespace
@@ -156,8 +157,8 @@ REQUIREMENT("MODE-8",
   for (const auto side : {Padding::right, Padding::left}) {
     const std::string name = side == Padding::right ? "right" : "left";
     if (!subject.can("cache.padding." + name)) continue;
-    const auto together = padded_and_decoded(subject, side);
-    const auto sequences = padded_and_decoded_alone(subject);
+    const auto together = decode_padded_batch(subject, side);
+    const auto sequences = unpadded_sequences(subject);
     for (std::size_t row = 0; row < sequences.size(); ++row) {
       const auto alone = logits(subject, sequences[row]);
       expect_close(subject, fmt::format("logits of row {}, padded {} and decoded", row, name), together[row],
@@ -183,23 +184,23 @@ REQUIREMENT("MODE-9", "dropout is off in evaluation, whatever the configuration 
 REQUIREMENT("MODE-10", "dropout in training silences its share of the embedding, anew in every pass") {
   const auto tokens = probe(subject, "dropout", 4, 24);
   const double rate = 0.25;
-  auto training = in_training();
+  auto training = training_options();
   training.dropout = rate;
-  // RMSNorm keeps a zero a zero, and nothing else makes one.
-  const auto silenced = [&] {
+  // RMSNorm keeps zeros, and nothing else but dropout makes them.
+  const auto zeros = [&] {
     return (shown(observe(subject, tokens, training), "layers.0.attention_norm") == 0).to(at::kDouble);
   };
-  const auto once = silenced(), again = silenced();
-  const double deviation = std::sqrt(rate * (1 - rate) / static_cast<double>(once.numel()));
+  const auto first = zeros(), second = zeros();
+  const double deviation = std::sqrt(rate * (1 - rate) / static_cast<double>(first.numel()));
   expect_close(
-      subject, "share of zeros in layers.0.attention_norm (training, dropout 0.25)", once.mean(),
+      subject, "share of zeros in layers.0.attention_norm (training, dropout 0.25)", first.mean(),
       at::scalar_tensor(rate, at::kDouble),
-      Tolerance::absolute(6 * deviation, fmt::format("six standard deviations of {} draws", once.numel())));
-  expect_differs(subject, "zeros of two passes (training, dropout 0.25)", once, again, 1,
+      Tolerance::absolute(6 * deviation, fmt::format("six standard deviations of {} draws", first.numel())));
+  expect_differs(subject, "zeros of two passes (training, dropout 0.25)", first, second, 1,
                  "each pass draws anew");
   const auto branch =
       (shown(observe(subject, tokens, training), "layers.0.after_attention") == 0).to(at::kDouble);
-  // Where the embedding and the branch added to it are both silenced.
+  // Zero where both the embedding and the branch are.
   expect_close(subject, "share of zeros in layers.0.after_attention (training, dropout 0.25)", branch.mean(),
                at::scalar_tensor(rate * rate, at::kDouble),
                Tolerance::absolute(

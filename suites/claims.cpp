@@ -1,5 +1,5 @@
-// Chapter 11: the claims of the alignment document, each confirmed or refuted with the exact figure. They are
-// about the numbers of the models, not about the candidate: a refuted claim is no failure of anyone's model.
+// Chapter 11: the claims of the alignment document, each confirmed or refuted with the exact figure. They
+// concern the models' numbers and not the candidate, so that a refuted claim is no failure.
 #include <cmath>
 
 #include "harness/experiment/repeater.hpp"
@@ -10,7 +10,7 @@
 namespace plumbline {
 namespace {
 
-Specification known(Subject& subject, const char* name) {
+Specification specification_named(Subject& subject, const char* name) {
   return find_specification(name, subject.fixtures() / "specifications");
 }
 
@@ -25,8 +25,8 @@ std::string millions(std::int64_t count) {
 }  // namespace
 
 REQUIREMENT("CLAIM-a", "the target has about 26M parameters") {
-  const auto s = known(subject, "minimind2-small");
-  // Summed by hand from the architecture, apart from the list of parameters: embedding, layers, final norm.
+  const auto s = specification_named(subject, "minimind2-small");
+  // Independent of Specification::parameters(): embedding, layers, final norm.
   const std::int64_t by_hand =
       6400 * 512 + 8 * (2 * 512 * 512 + 2 * 128 * 512 + 3 * 1408 * 512 + 2 * 512) + 512;
   expect_equal(subject, "parameters of MiniMind2-Small", s.parameter_count(), by_hand);
@@ -35,8 +35,8 @@ REQUIREMENT("CLAIM-a", "the target has about 26M parameters") {
 }
 
 REQUIREMENT("CLAIM-b", "23 layers make 75M+ parameters") {
-  auto target = known(subject, "minimind2-small");
-  const auto before = known(subject, "diy-before");
+  auto target = specification_named(subject, "minimind2-small");
+  const auto before = specification_named(subject, "diy-before");
   target.num_hidden_layers = 23;
   const std::int64_t grouped =
       6400 * 512 + 23 * (2 * 512 * 512 + 2 * 128 * 512 + 3 * 1408 * 512 + 2 * 512) + 512;
@@ -53,7 +53,8 @@ REQUIREMENT("CLAIM-b", "23 layers make 75M+ parameters") {
 }
 
 REQUIREMENT("CLAIM-c", "the KV cache shrinks by 75 %") {
-  const auto after = known(subject, "minimind2-small"), before = known(subject, "diy-before");
+  const auto after = specification_named(subject, "minimind2-small"),
+             before = specification_named(subject, "diy-before");
   const auto values = [](const Specification& s) {
     return 2 * s.key_value_size() * s.num_hidden_layers;
   };  // for each position
@@ -66,11 +67,11 @@ REQUIREMENT("CLAIM-c", "the KV cache shrinks by 75 %") {
                23 * 2 * 8 * 64);
   conclude(subject, by_grouping == 75,
            fmt::format("for each layer and position, 2 heads for 8: {:.2f} %", by_grouping));
-  const double whole = saved(static_cast<double>(values(after)), static_cast<double>(values(before)));
+  const double whole_model = saved(static_cast<double>(values(after)), static_cast<double>(values(before)));
   conclude(subject, false,
            fmt::format(
                "for a whole model of 8 layers after 23, at the same positions: {:.2f} %, more than claimed",
-               whole));
+               whole_model));
   const double full = saved(static_cast<double>(values(after) * after.max_position_embeddings),
                             static_cast<double>(values(before) * before.max_position_embeddings));
   conclude(subject, false,
@@ -95,7 +96,7 @@ REQUIREMENT("CLAIM-e", "width 768 derives a feed-forward size of 2112 = 64 * 33"
 
 REQUIREMENT("CLAIM-f", "the two ways of broadcasting cos and sin are equivalent") {
   // q (B, L, H, D) with cos (L, D) unsqueezed at 1, and q (B, H, L, D) with cos unsqueezed twice at 0.
-  const auto turned = [](const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin) {
+  const auto rotate_half = [](const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin) {
     const auto half = x.size(-1) / 2;
     return x * cos + at::cat({-x.narrow(-1, half, half), x.narrow(-1, 0, half)}, -1) * sin;
   };
@@ -110,9 +111,9 @@ REQUIREMENT("CLAIM-f", "the two ways of broadcasting cos and sin are equivalent"
   };
   const auto both = [&](std::int64_t length, std::int64_t heads) {
     const auto q = x(length, heads), cos = table(length, false), sin = table(length, true);
-    const auto by_length = turned(q, cos.unsqueeze(1), sin.unsqueeze(1));
+    const auto by_length = rotate_half(q, cos.unsqueeze(1), sin.unsqueeze(1));
     const auto by_head =
-        turned(q.transpose(1, 2), cos.unsqueeze(0).unsqueeze(0), sin.unsqueeze(0).unsqueeze(0))
+        rotate_half(q.transpose(1, 2), cos.unsqueeze(0).unsqueeze(0), sin.unsqueeze(0).unsqueeze(0))
             .transpose(1, 2);
     return std::pair{by_length, by_head};
   };
@@ -124,23 +125,23 @@ REQUIREMENT("CLAIM-f", "the two ways of broadcasting cos and sin are equivalent"
   }
   conclude(subject, true,
            "in the layout each is made for, [B, L, H, D] and [B, H, L, D], they agree to the last bit");
-  // The second way on [B, L, H, D]: cos lies along the heads.
-  const auto silent = [&](std::int64_t length, std::int64_t heads) {
+  // The second way applied to [B, L, H, D], where cos broadcasts over heads; false where that raises.
+  const auto is_silently_wrong = [&](std::int64_t length, std::int64_t heads) {
     const auto cos = table(length, false), sin = table(length, true);
     try {
       const auto wrong =
-          turned(x(length, heads), cos.unsqueeze(0).unsqueeze(0), sin.unsqueeze(0).unsqueeze(0));
+          rotate_half(x(length, heads), cos.unsqueeze(0).unsqueeze(0), sin.unsqueeze(0).unsqueeze(0));
       return largest(wrong - both(length, heads).first) > 0.1;
     } catch (const c10::Error&) {
       return false;
     }
   };
-  expect_that(subject, silent(8, 8), "the wrong layout at 8 positions and 8 heads",
-              silent(8, 8) ? "silently wrong" : "raises or agrees", "silently wrong");
-  expect_that(subject, !silent(8, 2), "the wrong layout at 8 positions and 2 heads",
-              silent(8, 2) ? "silently wrong" : "raises or agrees", "raises");
-  expect_that(subject, silent(2, 2), "the wrong layout at 2 positions and 2 heads",
-              silent(2, 2) ? "silently wrong" : "raises or agrees", "silently wrong");
+  expect_that(subject, is_silently_wrong(8, 8), "the wrong layout at 8 positions and 8 heads",
+              is_silently_wrong(8, 8) ? "silently wrong" : "raises or agrees", "silently wrong");
+  expect_that(subject, !is_silently_wrong(8, 2), "the wrong layout at 8 positions and 2 heads",
+              is_silently_wrong(8, 2) ? "silently wrong" : "raises or agrees", "raises");
+  expect_that(subject, is_silently_wrong(2, 2), "the wrong layout at 2 positions and 2 heads",
+              is_silently_wrong(2, 2) ? "silently wrong" : "raises or agrees", "silently wrong");
   conclude(subject, false,
            "in the other's layout each broadcasts silently, and wrongly, when the length equals the tensor's "
            "own number of heads; "
@@ -149,7 +150,7 @@ REQUIREMENT("CLAIM-f", "the two ways of broadcasting cos and sin are equivalent"
 
 namespace {
 
-// The experiment's record, with what is concluded from its runs now.
+// The recorded experiment, with its conclusions computed anew.
 const Json& experiment(Subject& subject) {
   static const Json concluded = [&] {
     const auto file = subject.fixtures() / "repeater" / "small-result.json";

@@ -1,4 +1,4 @@
-// Chapter 1: what the configuration says.
+// Chapter 1: the configuration.
 #include <cmath>
 #include "harness/system/json.hpp"
 #include "suites/requirement.hpp"
@@ -6,7 +6,7 @@
 namespace plumbline {
 namespace {
 
-// The candidate's setting, or the end of the test: a value that is missing is never taken as right.
+// The candidate's setting. Errors: NotShown where it is missing, since a missing value is never right.
 const Setting& setting(Subject& subject, const char* key) {
   const auto& configuration = subject.description().configuration;
   const auto found = configuration.find(key);
@@ -15,7 +15,7 @@ const Setting& setting(Subject& subject, const char* key) {
 }
 
 // "q_proj.weight" of model.layers.3.self_attn.q_proj.weight.
-std::string without_place(const std::string& parameter) {
+std::string kind_of_parameter(const std::string& parameter) {
   const auto last = parameter.rfind('.');
   const auto before =
       last == std::string::npos || last == 0 ? std::string::npos : parameter.rfind('.', last - 1);
@@ -100,8 +100,8 @@ REQUIREMENT("CFG-12", "linear layers have biases only where the specification ha
   if (configuration.contains("mlp_bias")) expect_setting(subject, "mlp_bias", s.mlp_bias);
   std::vector<std::string> surplus;
   for (const auto& parameter : subject.description().parameters) {
-    const bool wanted = parameter.name.find(".mlp.") != std::string::npos ? s.mlp_bias : s.attention_bias;
-    if (parameter.name.ends_with(".bias") && !wanted) surplus.push_back(parameter.name);
+    const bool has_bias = parameter.name.find(".mlp.") != std::string::npos ? s.mlp_bias : s.attention_bias;
+    if (parameter.name.ends_with(".bias") && !has_bias) surplus.push_back(parameter.name);
   }
   expect_that(subject, surplus.empty(), "parameters named .bias beyond the specification's",
               surplus.empty() ? "none" : fmt::format("{}, the first is {}", surplus.size(), surplus.front()),
@@ -169,7 +169,7 @@ REQUIREMENT("CFG-17", "each kind of matrix is initialised as the specification s
   for (const auto& [name, given] : subject.candidate().initialise(1)) {
     if (given.dim() != 2 || name == kEmbedding || (name == kHead && s.tie_word_embeddings)) continue;
     const auto& distribution = s.initialization.of(name);
-    auto& kind = kinds[without_place(name)];
+    auto& kind = kinds[kind_of_parameter(name)];
     const auto values = given.to(at::kCPU, at::kDouble);
     kind.squares += values.square().sum().item<double>();
     kind.count += static_cast<double>(values.numel());

@@ -25,17 +25,17 @@ REQUIREMENT("BLK-2", "the activation that is computed is the specification's, an
   const auto stages = observe(subject, standard_probe(subject));
   for (std::int64_t layer = 0; layer < s.num_hidden_layers; ++layer) {
     const auto gate = shown(stages, in_layer(layer, "gate")), up = shown(stages, in_layer(layer, "up"));
-    const auto right = replayed(subject, in_layer(layer, "gated"), stages, standard_probe(subject));
+    const auto replay = require_replay(subject, in_layer(layer, "gated"), stages, standard_probe(subject));
     const auto unit = unit_roundoff(subject.candidate().type());
-    std::vector<std::pair<std::string, at::Tensor>> relatives{{"ReLU", gate.relu() * up},
-                                                              {"no activation", gate * up}};
+    std::vector<std::pair<std::string, at::Tensor>> other_activations{{"ReLU", gate.relu() * up},
+                                                                      {"no activation", gate * up}};
     for (const auto activation : {Activation::silu, Activation::gelu, Activation::gelu_tanh})
       // In bfloat16 the two forms of GELU are closer than its roundings; float32 tells them apart.
       if (activation != s.hidden_act &&
           !(unit > 1e-4 && activation != Activation::silu && s.hidden_act != Activation::silu))
-        relatives.emplace_back(to_string(activation), closed_form::activation(gate, activation) * up);
-    expect_told_apart(subject, in_layer(layer, "gated"), shown(stages, in_layer(layer, "gated")),
-                      right.expected, relatives, right.tolerance);
+        other_activations.emplace_back(to_string(activation), closed_form::activation(gate, activation) * up);
+    expect_distinguishable(subject, in_layer(layer, "gated"), shown(stages, in_layer(layer, "gated")),
+                           replay.expected, other_activations, replay.tolerance);
   }
 }
 
@@ -47,12 +47,12 @@ REQUIREMENT("BLK-3", "gate and up are not swapped") {
                   "evaluation");  // each from the weights of its name
   for (std::int64_t layer = 0; layer < s.num_hidden_layers; ++layer) {
     const auto name = in_layer(layer, "gated");
-    const auto right = replayed(subject, name, stages, tokens);
-    expect_told_apart(
-        subject, name, shown(stages, name), right.expected,
+    const auto replay = require_replay(subject, name, stages, tokens);
+    expect_distinguishable(
+        subject, name, shown(stages, name), replay.expected,
         {{"gate and up swapped", closed_form::activation(shown(stages, in_layer(layer, "up")), s.hidden_act) *
                                      shown(stages, in_layer(layer, "gate"))}},
-        right.tolerance);
+        replay.tolerance);
   }
 }
 
@@ -70,14 +70,14 @@ REQUIREMENT("BLK-6", "RMSNorm does not subtract the mean") {
   const auto& s = subject.specification();
   const auto stages = observe(subject, standard_probe(subject));
   const auto x = shown(stages, "embedding"), w = weight(subject, "model.layers.0.input_layernorm.weight");
-  const auto right = replayed(subject, "layers.0.attention_norm", stages, standard_probe(subject));
-  std::vector<std::pair<std::string, at::Tensor>> wrong = {
+  const auto replay = require_replay(subject, "layers.0.attention_norm", stages, standard_probe(subject));
+  std::vector<std::pair<std::string, at::Tensor>> mistakes = {
       {"a norm of centred values", closed_form::rms_norm(x - x.mean(-1, true), w, s.rms_norm_eps)},
       {"eps outside the root", w * x / (x.square().mean(-1, true).sqrt() + s.rms_norm_eps)}};
-  if (!subject.lacking().contains("model.layers.0.input_layernorm.weight"))
-    wrong.emplace_back("no weight", closed_form::rms_norm(x, at::ones_like(w), s.rms_norm_eps));
-  expect_told_apart(subject, "layers.0.attention_norm", shown(stages, "layers.0.attention_norm"),
-                    right.expected, wrong, right.tolerance);
+  if (!subject.missing_parameters().contains("model.layers.0.input_layernorm.weight"))
+    mistakes.emplace_back("no weight", closed_form::rms_norm(x, at::ones_like(w), s.rms_norm_eps));
+  expect_distinguishable(subject, "layers.0.attention_norm", shown(stages, "layers.0.attention_norm"),
+                         replay.expected, mistakes, replay.tolerance);
 }
 
 REQUIREMENT("BLK-7", "each residual is added once, to the block's input") {
@@ -89,9 +89,9 @@ REQUIREMENT("BLK-8", "norms come before attention, before the feed-forward, and 
   const auto& s = subject.specification();
   const auto stages = observe(subject, standard_probe(subject));
   const auto expect_norm = [&](const std::string& stage, const std::string& from) {
-    const auto right = replayed(subject, stage, stages, standard_probe(subject));
-    expect_told_apart(subject, stage, shown(stages, stage), right.expected,
-                      {{"no norm", shown(stages, from)}}, right.tolerance);
+    const auto replay = require_replay(subject, stage, stages, standard_probe(subject));
+    expect_distinguishable(subject, stage, shown(stages, stage), replay.expected,
+                           {{"no norm", shown(stages, from)}}, replay.tolerance);
   };
   for (std::int64_t layer = 0; layer < s.num_hidden_layers; ++layer) {
     expect_norm(in_layer(layer, "attention_norm"),

@@ -7,7 +7,7 @@
 namespace plumbline {
 namespace {
 
-// The weights with the rows of one key/value head set to 0 in one projection of layer 0.
+// The weights with one key/value head of one projection of layer 0 set to 0.
 Weights without_head(Subject& subject, const std::string& projection, std::int64_t head) {
   const auto& s = subject.specification();
   auto weights = subject.weights();
@@ -24,15 +24,15 @@ Weights without_head(Subject& subject, const std::string& projection, std::int64
 
 REQUIREMENT("GQA-1", "repeat_kv turns (B, L, K, Dh) into (B, L, H, Dh)") {
   const auto& s = subject.specification();
-  const auto repeated = subject.candidate().repeat_kv(some_heads(subject), s.repeat_factor());
+  const auto repeated = subject.candidate().repeat_kv(repeat_kv_input(subject), s.repeat_factor());
   expect_equal(subject, "dimensions after repeat_kv", repeated.dim(), 4);
   if (repeated.dim() == 4)
     expect_equal(subject, "heads after repeat_kv", repeated.size(2), s.num_attention_heads);
   expect_equal(subject, "elements after repeat_kv", repeated.numel(),
-               some_heads(subject).numel() * s.repeat_factor());
-  // A factor is an argument, and no constant.
+               repeat_kv_input(subject).numel() * s.repeat_factor());
+  // The factor is an argument, not a constant.
   const auto other = s.repeat_factor() + 1;
-  const auto more = subject.candidate().repeat_kv(some_heads(subject), other);
+  const auto more = subject.candidate().repeat_kv(repeat_kv_input(subject), other);
   expect_equal(subject, fmt::format("heads after repeat_kv by {}", other),
                more.dim() == 4 ? more.size(2) : -1, s.num_key_value_heads * other);
 }
@@ -40,7 +40,7 @@ REQUIREMENT("GQA-1", "repeat_kv turns (B, L, K, Dh) into (B, L, H, Dh)") {
 REQUIREMENT("GQA-2", "query head h reads key/value head floor(h / repeat factor)") {
   const auto& spec = subject.specification();
   const auto tokens = standard_probe(subject);
-  const auto whole = observe(subject, tokens);
+  const auto unchanged = observe(subject, tokens);
   // (B, T, D) -> (B, H, T, Dh)
   const auto split = [&](const at::Tensor& context) {
     return context.unflatten(-1, {spec.num_attention_heads, spec.head_size()}).transpose(1, 2);
@@ -51,15 +51,15 @@ REQUIREMENT("GQA-2", "query head h reads key/value head floor(h / repeat factor)
     const auto silenced = readers.view({1, -1, 1, 1});
     subject.with_weights(without_head(subject, "v_proj", head), [&](Candidate&) {
       const auto context = split(shown(observe(subject, tokens), "layers.0.context"));
-      const auto before = split(shown(whole, "layers.0.context"));
+      const auto before = split(shown(unchanged, "layers.0.context"));
       expect_close(subject, fmt::format("layers.0.context by head, values of head {} set to 0", head),
                    context, before.masked_fill(silenced, 0), subject.noise("context", before));
     });
     subject.with_weights(without_head(subject, "k_proj", head), [&](Candidate&) {
-      // What hides a key may be any score so low that nothing is left of it.
+      // Hidden keys may have any score whose probability underflows.
       const auto scores =
-          hidden_as_infinity(shown(observe(subject, tokens), "layers.0.scores"), allowed_in(tokens));
-      const auto before = hidden_as_infinity(shown(whole, "layers.0.scores"), allowed_in(tokens));
+          hidden_as_infinity(shown(observe(subject, tokens), "layers.0.scores"), causal_mask_of(tokens));
+      const auto before = hidden_as_infinity(shown(unchanged, "layers.0.scores"), causal_mask_of(tokens));
       const auto expected = at::where(silenced & before.isfinite(), at::zeros_like(before), before);
       expect_close(subject, fmt::format("layers.0.scores, keys of head {} set to 0", head), scores, expected,
                    subject.noise("scores", before));
@@ -69,53 +69,55 @@ REQUIREMENT("GQA-2", "query head h reads key/value head floor(h / repeat factor)
 }
 
 REQUIREMENT("GQA-3", "repeat_kv with a factor of 1 returns its input") {
-  expect_close(subject, "repeat_kv(x, 1)", subject.candidate().repeat_kv(some_heads(subject), 1),
-               some_heads(subject), Tolerance::exact());
+  expect_close(subject, "repeat_kv(x, 1)", subject.candidate().repeat_kv(repeat_kv_input(subject), 1),
+               repeat_kv_input(subject), Tolerance::exact());
 }
 
 REQUIREMENT("GQA-4", "repeat_kv equals repeat_interleave over heads, not tiling") {
   const auto factor = subject.specification().repeat_factor();
-  const auto x = some_heads(subject);
+  const auto x = repeat_kv_input(subject);
   const auto actual = subject.candidate().repeat_kv(x, factor);
   const auto interleaved = x.repeat_interleave(factor, 2);
-  // With one key/value head, or none repeated, tiling is the same thing.
+  // With one key/value head, or a factor of 1, tiling is the same.
   if (factor > 1 && x.size(2) > 1)
-    expect_told_apart(subject, "repeat_kv", actual, interleaved, {{"tiling", x.repeat({1, 1, factor, 1})}},
-                      Tolerance::absolute(1e-12, "a copy in float64"));
+    expect_distinguishable(subject, "repeat_kv", actual, interleaved,
+                           {{"tiling", x.repeat({1, 1, factor, 1})}},
+                           Tolerance::absolute(1e-12, "a copy in float64"));
   else
     expect_close(subject, "repeat_kv", actual, interleaved, Tolerance::exact());
 }
 
 REQUIREMENT("GQA-5", "attention equals the fused kernel's own grouped-query mode") {
   const auto stages = observe(subject, standard_probe(subject));
-  const auto here = [&](std::int64_t layer, const char* name) {
+  const auto stage = [&](std::int64_t layer, const char* name) {
     return shown(stages, fmt::format("layers.{}.{}", layer, name));
   };
   for (std::int64_t layer = 0; layer < subject.specification().num_hidden_layers; ++layer) {
-    const auto expected = at::scaled_dot_product_attention(here(layer, "q_rotated").transpose(1, 2),
-                                                           here(layer, "k_rotated").transpose(1, 2),
-                                                           here(layer, "v").transpose(1, 2), {}, 0.0,
+    const auto expected = at::scaled_dot_product_attention(stage(layer, "q_rotated").transpose(1, 2),
+                                                           stage(layer, "k_rotated").transpose(1, 2),
+                                                           stage(layer, "v").transpose(1, 2), {}, 0.0,
                                                            /*is_causal=*/true, std::nullopt,
                                                            /*enable_gqa=*/true)
                               .transpose(1, 2)
                               .flatten(2);
-    expect_close(subject, fmt::format("layers.{}.context", layer), here(layer, "context"), expected,
+    expect_close(subject, fmt::format("layers.{}.context", layer), stage(layer, "context"), expected,
                  subject.noise("context", expected));
   }
 }
 
 REQUIREMENT("GQA-6", "the gradients of a key/value head's copies add up") {
   const auto factor = subject.specification().repeat_factor();
-  const auto upstream = some_upstream(subject, factor);
+  const auto upstream = repeat_kv_upstream(subject, factor);
   expect_close(subject, "gradient of repeat_kv",
-               subject.candidate().repeat_kv_gradient(some_heads(subject), factor, upstream),
+               subject.candidate().repeat_kv_gradient(repeat_kv_input(subject), factor, upstream),
                upstream.unflatten(2, {-1, factor}).sum(3),
                Tolerance::absolute(1e-12, fmt::format("float64 sum of {}", factor)));
 }
 
 REQUIREMENT("GQA-7", "heads are grouped in the same way in training and in inference") {
-  expect_replayed(subject, {"scores", "context"}, observe(subject, standard_probe(subject), in_training()),
-                  standard_probe(subject), "training");
+  expect_replayed(subject, {"scores", "context"},
+                  observe(subject, standard_probe(subject), training_options()), standard_probe(subject),
+                  "training");
   expect_replayed(subject, {"scores", "context"}, observe(subject, standard_probe(subject)),
                   standard_probe(subject), "evaluation");
 }
@@ -132,8 +134,8 @@ REQUIREMENT("GQA-9", "probabilities are a float32 softmax of the scores over the
     if (!stage.ends_with(".probabilities")) continue;
     const auto sums = values.to(at::kDouble).sum(-1);
     const double n = static_cast<double>(values.size(-1));
-    // Softmax may be exp(x - log of the sum): that logarithm's rounding is common to a whole row. Two
-    // roundings of it, and six times that, as where stages are replayed.
+    // Softmax may be exp(x - log of the sum), and the logarithm's rounding affects a whole row: two
+    // roundings, times the margin of six of a replay.
     const auto scores = shown.find(stage.substr(0, stage.rfind('.')) + ".scores");
     const double size = scores == shown.end() ? 0 : largest(finite(scores->second.tril()));
     const auto type = subject.candidate().type();

@@ -7,7 +7,7 @@
 namespace plumbline {
 namespace {
 
-// Of two passes over the same tokens each may be off by rounding.
+// The tolerance of two passes over the same tokens, each with its rounding error.
 Tolerance noise_of_two_passes(Subject& subject, const at::Tensor& logits) {
   auto tolerance = subject.noise("logits", logits);
   tolerance.bound = 2 * tolerance.bound;
@@ -15,7 +15,7 @@ Tolerance noise_of_two_passes(Subject& subject, const at::Tensor& logits) {
   return tolerance;
 }
 
-// Through the cache and in one pass the same tokens must give the same logits.
+// Expects the same logits through the cache and in one full pass.
 void expect_same_as_full_pass(Subject& subject, const std::string& mode,
                               const std::vector<std::int64_t>& chunks) {
   const auto tokens = standard_probe(subject);
@@ -33,13 +33,13 @@ REQUIREMENT("KVC-1", "the cache holds K heads of keys and as many of values, unr
                s.num_hidden_layers);
   expect_equal(subject, "positions in the cache", filled.view.length, 24);
   for (std::size_t layer = 0; layer < filled.view.layers.size(); ++layer)
-    for (const auto& [name, kept] :
+    for (const auto& [name, cached] :
          {std::pair{"keys", filled.view.layers[layer].keys}, {"values", filled.view.layers[layer].values}}) {
-      expect_equal(subject, fmt::format("layers.{} cached {}, heads", layer, name), kept.size(2),
+      expect_equal(subject, fmt::format("layers.{} cached {}, heads", layer, name), cached.size(2),
                    s.num_key_value_heads);
-      expect_equal(subject, fmt::format("layers.{} cached {}, head size", layer, name), kept.size(3),
+      expect_equal(subject, fmt::format("layers.{} cached {}, head size", layer, name), cached.size(3),
                    s.head_size());
-      expect_equal(subject, fmt::format("layers.{} cached {}, positions", layer, name), kept.size(1), 24);
+      expect_equal(subject, fmt::format("layers.{} cached {}, positions", layer, name), cached.size(1), 24);
     }
 }
 
@@ -62,9 +62,9 @@ REQUIREMENT("KVC-3", "the memory held is what the key/value heads need for the c
   const auto filled = fill_cache(subject);
   const auto element =
       filled.view.layers.empty() ? 0 : static_cast<std::int64_t>(filled.view.layers[0].keys.element_size());
-  const auto places = 3 * filled.view.capacity * s.num_hidden_layers;
-  const auto grouped = places * 2 * s.key_value_size() * element,
-             multi_head = places * 2 * s.hidden_size * element;
+  const auto slots = 3 * filled.view.capacity * s.num_hidden_layers;
+  const auto grouped = slots * 2 * s.key_value_size() * element,
+             multi_head = slots * 2 * s.hidden_size * element;
   expect_equal(subject, "bytes held by the cache", filled.view.bytes, grouped);
   const double saved =
       100.0 * (1.0 - static_cast<double>(filled.view.bytes) / static_cast<double>(multi_head));
@@ -83,7 +83,7 @@ REQUIREMENT("KVC-3", "the memory held is what the key/value heads need for the c
 }
 
 REQUIREMENT("KVC-4", "prefill followed by decoding one token at a time equals one full pass") {
-  expect_same_as_full_pass(subject, "11 prefilled, then one at a time", one_by_one(11, 24));
+  expect_same_as_full_pass(subject, "11 prefilled, then one at a time", prefill_then_single_tokens(11, 24));
 }
 
 REQUIREMENT("KVC-5", "prefill in chunks equals one full pass") {
@@ -92,26 +92,26 @@ REQUIREMENT("KVC-5", "prefill in chunks equals one full pass") {
 }
 
 REQUIREMENT("KVC-6", "decoding from a single token equals one full pass") {
-  expect_same_as_full_pass(subject, "one at a time from the first", one_by_one(1, 24));
+  expect_same_as_full_pass(subject, "one at a time from the first", prefill_then_single_tokens(1, 24));
 }
 
 REQUIREMENT("KVC-7", "cache slots that were not written have no influence") {
   const auto tokens = standard_probe(subject);
   const auto full = logits(subject, tokens);
-  // Large and finite: an honest static cache that hides slots by adding to their scores would fail on NaN.
+  // Large but finite: a correct static cache that masks by adding to scores would fail on NaN.
   for (const double value : {3e4, -3e4})
     expect_close(subject, fmt::format("logits with {} in every unwritten slot", number(value)),
-                 logits_beside(subject, tokens, value), full, noise_of_two_passes(subject, full));
+                 logits_with_filled_slots(subject, tokens, value), full, noise_of_two_passes(subject, full));
 }
 
 REQUIREMENT("KVC-8", "a cache of fixed capacity refuses to overflow, and its contents stay usable") {
-  const auto found = overrun(subject);
+  const auto outcome = overrun_cache(subject);
   expect_equal(subject,
-               fmt::format("writing {} tokens into a cache of {}", found.capacity + 1, found.capacity),
-               found.answer, "refused");
-  if (!found.logits.defined()) return;
-  const auto expected = logits(subject, found.tokens).narrow(1, found.capacity - 2, 2);
-  expect_close(subject, "logits of the last two tokens that fit", found.logits, expected,
+               fmt::format("writing {} tokens into a cache of {}", outcome.capacity + 1, outcome.capacity),
+               outcome.answer, "refused");
+  if (!outcome.logits.defined()) return;
+  const auto expected = logits(subject, outcome.tokens).narrow(1, outcome.capacity - 2, 2);
+  expect_close(subject, "logits of the last two tokens that fit", outcome.logits, expected,
                subject.noise("logits", expected));
 }
 
@@ -132,44 +132,45 @@ REQUIREMENT("KVC-10", "two sequences decoded at the same time do not influence e
   const at::NoGradGuard no_gradients;
   const auto both = probe(subject, "two", 2, 13);
   std::vector<std::unique_ptr<Decoding>> decodings;
-  std::vector<std::vector<at::Tensor>> seen(2);
+  std::vector<std::vector<at::Tensor>> logits_of(2);
   for (int i = 0; i < 2; ++i) decodings.push_back(subject.running().decode(1, 13));
   std::int64_t begin = 0;
-  for (const auto count : chunks_it_takes(subject, {6, 1, 6})) {
+  for (const auto count : supported_chunks(subject, {6, 1, 6})) {
     for (std::size_t i = 0; i < 2; ++i)
-      seen[i].push_back(
+      logits_of[i].push_back(
           decodings[i]
-              ->extend(
-                  {rows(both, static_cast<std::int64_t>(i)).ids.narrow(1, begin, count), {}, Padding::none},
-                  {})
+              ->extend({row_of_batch(both, static_cast<std::int64_t>(i)).ids.narrow(1, begin, count),
+                        {},
+                        Padding::none},
+                       {})
               .to(at::kCPU));
     begin += count;
   }
   for (std::size_t i = 0; i < 2; ++i) {
-    const auto alone = logits(subject, rows(both, static_cast<std::int64_t>(i)));
+    const auto alone = logits(subject, row_of_batch(both, static_cast<std::int64_t>(i)));
     expect_close(subject, fmt::format("logits of sequence {}, decoded in turn with another", i),
-                 at::cat(seen[i], 1), alone, subject.noise("logits", alone));
+                 at::cat(logits_of[i], 1), alone, subject.noise("logits", alone));
   }
 }
 
 REQUIREMENT("KVC-11", "long decoding equals one full pass, past every power of two up to 512") {
   const auto tokens = probe(subject, "long", 5, 134);
   const auto full = logits(subject, tokens);
-  auto chunks = one_by_one(61, 70);
+  auto chunks = prefill_then_single_tokens(61, 70);
   if (subject.can("cache.chunks"))
     chunks.insert(chunks.end(), {56, 8});
   else
-    chunks = one_by_one(61, 134);
+    chunks = prefill_then_single_tokens(61, 134);
   expect_close(subject,
                fmt::format("logits of 5 sequences of 134 tokens, 61 prefilled, then {}",
                            subject.can("cache.chunks") ? "9 one at a time, then 56 and 8" : "one at a time"),
                cached_logits(subject, tokens, chunks), full, noise_of_two_passes(subject, full));
   const auto longest = std::min<std::int64_t>(600, subject.specification().max_position_embeddings - 4);
   const auto one = probe(subject, "longest", 1, longest + 4);
-  const auto whole = logits(subject, one);
+  const auto full_logits = logits(subject, one);
   expect_close(subject, fmt::format("logits of {} tokens prefilled, then 4 one at a time", longest),
-               cached_logits(subject, one, one_by_one(longest, longest + 4)), whole,
-               noise_of_two_passes(subject, whole));
+               cached_logits(subject, one, prefill_then_single_tokens(longest, longest + 4)), full_logits,
+               noise_of_two_passes(subject, full_logits));
 }
 
 }  // namespace plumbline

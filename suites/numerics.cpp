@@ -1,4 +1,4 @@
-// Chapter 8: every number, against what shares no code with the candidate.
+// Chapter 8: numbers, against computations that share no code with the candidate.
 #include <algorithm>
 #include <stdexcept>
 
@@ -8,14 +8,14 @@
 namespace plumbline {
 namespace {
 
-// The rows of `values` that are stored in the golden file: a choice along the T axis, of each batch row's
-// real tokens. (B, T, ...) or, for scores and probabilities, (B, H, T, S).
+// Selects the positions that the golden file stores: `values` (B, T, ...) or, of scores and probabilities,
+// (B, H, T, S).
 at::Tensor stored_rows(const at::Tensor& values, const std::string& stage, const GoldenProbe& probe) {
   const bool by_head = stage.ends_with(".scores") || stage.ends_with(".probabilities");
   return values.to(at::kDouble).index_select(by_head ? 2 : 1, probe.positions);
 }
 
-// Padding's rows hold nothing that means anything: both sides become 0 there.
+// Sets rows of padding, which have no meaning, to 0.
 at::Tensor real_rows_only(const at::Tensor& values, const std::string& stage, const GoldenProbe& probe) {
   if (probe.tokens.padding == Padding::none) return values;
   const bool by_head = stage.ends_with(".scores") || stage.ends_with(".probabilities");
@@ -29,11 +29,11 @@ at::Tensor real_rows_only(const at::Tensor& values, const std::string& stage, co
 
 namespace {
 
-// The float64 run that judges candidates is itself held to the oracle's numbers, wherever both have the same
-// weights: float32 ones.
+// Compares our own float64 pass, which judges candidates, with the oracle's numbers, where both have the same
+// weights. Errors: std::runtime_error.
 void require_exact_yardstick(Subject& subject) {
   if (!subject.golden() || subject.candidate().type() != at::kFloat || !subject.can("load") ||
-      !subject.lacking().empty())
+      !subject.missing_parameters().empty())
     return;
   for (const auto& probe : subject.golden()->probes()) {
     if (probe.tokens.padding != Padding::none || probe.tokens.ids.numel() > 64) continue;
@@ -47,17 +47,17 @@ void require_exact_yardstick(Subject& subject) {
   }
 }
 
-// A model without a padding mask can be asked of whole batches alone.
-bool takes(Subject& subject, Padding padding) {
+// Whether the candidate supports this padding.
+bool supports(Subject& subject, Padding padding) {
   return padding == Padding::none ||
          subject.can(padding == Padding::right ? "padding.right" : "padding.left");
 }
 
-// How near the nearest check came to its tolerance, for the reader of the report.
+// Records how near the nearest check came to its tolerance as a finding.
 class Nearest {
  public:
   explicit Nearest(Recorder& recorder) : recorder_(recorder) {}
-  void look(const reports::Check& check) {
+  void update(const reports::Check& check) {
     if (!check.tolerance || *check.tolerance <= 0 || !check.worst_difference) return;
     const double share = *check.worst_difference / *check.tolerance;
     if (share > share_) share_ = share, what_ = check.what;
@@ -78,15 +78,15 @@ class Nearest {
 
 REQUIREMENT("NUM-1", "every recorded stage of a full pass agrees with the golden tensors") {
   Nearest nearest(subject.recorder());
-  for (const auto& probe : golden_of_its_weights(subject).probes()) {
-    if (!takes(subject, probe.tokens.padding)) {
+  for (const auto& probe : golden_for_loaded_weights(subject).probes()) {
+    if (!supports(subject, probe.tokens.padding)) {
       subject.recorder().finding(
           fmt::format("probe {} was left out: the candidate takes no such padding", probe.name));
       continue;
     }
     const auto stages = observe(subject, probe.tokens);
     for (const auto& stage : probe.stages) {
-      // What takes no positions may count them from the padding on: nothing but the rotation itself shows it.
+      // A candidate without positions may count padding; only the rotation depends on that.
       if (probe.tokens.padding == Padding::left && stage.ends_with("_rotated") &&
           !subject.can("first_position"))
         continue;
@@ -102,7 +102,7 @@ REQUIREMENT("NUM-1", "every recorded stage of a full pass agrees with the golden
       const auto check = compare(fmt::format("{} of probe {}", stage, probe.name),
                                  real_rows_only(actual, stage, probe), real_rows_only(expected, stage, probe),
                                  golden(subject).tolerance(probe.name + "/" + stage));
-      nearest.look(check);
+      nearest.update(check);
       expect(subject, check);
     }
   }
@@ -112,10 +112,9 @@ REQUIREMENT("NUM-2", "at every decoding step, logits and cache contents agree wi
   const at::NoGradGuard no_gradients;
   const auto& s = subject.specification();
   bool any = false;
-  for (const auto& probe : golden_of_its_weights(subject).probes()) {
+  for (const auto& probe : golden_for_loaded_weights(subject).probes()) {
     const auto length = probe.tokens.ids.size(1);
-    // MODE-8 holds a padded batch to each sequence alone. Where no decoding was recorded, one pass gives the
-    // same.
+    // MODE-8 compares padded batches. Where no decoding was recorded, the logits of a full pass are the same.
     if (probe.tokens.padding != Padding::none || length > 64) continue;
     any = true;
     const auto decoding = subject.running().decode(probe.tokens.ids.size(0), length);
@@ -134,9 +133,9 @@ REQUIREMENT("NUM-2", "at every decoding step, logits and cache contents agree wi
       for (const auto* side : {"keys", "values"}) {
         if (layer >= static_cast<std::int64_t>(view.layers.size()))
           not_assessed("the cache shows fewer layers than the model has");
-        const auto& kept = view.layers[static_cast<std::size_t>(layer)];
+        const auto& cached = view.layers[static_cast<std::size_t>(layer)];
         const auto name = fmt::format("{}/cache/layers.{}.{}", probe.name, layer, side);
-        expect_close(subject, name, (side == std::string("keys") ? kept.keys : kept.values).to(at::kCPU),
+        expect_close(subject, name, (side == std::string("keys") ? cached.keys : cached.values).to(at::kCPU),
                      golden(subject).cached(probe, layer, side), golden(subject).tolerance(name));
       }
   }
@@ -156,7 +155,7 @@ REQUIREMENT("NUM-4", "every stage agrees with a float64 replay of its own inputs
   const auto tokens = probe(subject, "replay", 2, 19);
   expect_replayed(subject, all, observe(subject, tokens), tokens, "evaluation");
   if (subject.can("training"))
-    expect_replayed(subject, all, observe(subject, tokens, in_training()), tokens, "training");
+    expect_replayed(subject, all, observe(subject, tokens, training_options()), tokens, "training");
   if (subject.can("cache.chunks"))
     expect_replayed(subject, all, observe_cached(subject, tokens, {6, 1, 1, 8, 1, 1, 1}), tokens,
                     "through the cache");
@@ -164,28 +163,29 @@ REQUIREMENT("NUM-4", "every stage agrees with a float64 replay of its own inputs
 
 REQUIREMENT("NUM-5", "no stage contains NaN or infinity") {
   const auto tokens = probe(subject, "finite", 2, 24);
-  // A hidden key's score may be as low as the candidate likes.
+  // Scores of hidden keys may be arbitrarily low.
   const auto hidden = [&](const std::string& stage, const at::Tensor& values) {
-    return stage.ends_with(".scores") ? (values < -1e3) & ~allowed_in(tokens) : at::Tensor();
+    return stage.ends_with(".scores") ? (values < -1e3) & ~causal_mask_of(tokens) : at::Tensor();
   };
-  const auto look = [&](const Stages& stages, const std::string& mode) {
+  const auto expect_finite = [&](const Stages& stages, const std::string& mode) {
     for (const auto& [stage, values] : stages)
       expect(subject, all_finite(fmt::format("{} ({})", stage, mode), values, hidden(stage, values)));
   };
-  look(observe(subject, tokens), "evaluation");
-  if (subject.can("training")) look(observe(subject, tokens, in_training()), "training");
-  if (subject.can("cache.chunks")) look(observe_cached(subject, tokens, {10, 1, 13}), "through the cache");
+  expect_finite(observe(subject, tokens), "evaluation");
+  if (subject.can("training")) expect_finite(observe(subject, tokens, training_options()), "training");
+  if (subject.can("cache.chunks"))
+    expect_finite(observe_cached(subject, tokens, {10, 1, 13}), "through the cache");
 }
 
 namespace {
 
-// Rounding grows with the length; that of a short pass is no measure for a long one.
+// Rounding grows with the length, so that it is measured anew for long passes.
 Tolerance noise_of(Subject& subject, const Tokens& tokens, const at::Tensor& expected) {
   auto tolerance = subject.noise("logits", expected);
   if (tokens.ids.size(1) <= 64) return tolerance;
   const double error = largest(finite(subject.rounded().forward(tokens).to(at::kCPU)) - finite(expected));
-  if (const double there = kNoiseFactor * error; there > tolerance.bound.item<double>()) {
-    tolerance.bound = at::scalar_tensor(there, at::kDouble);
+  if (const double measured = kNoiseFactor * error; measured > tolerance.bound.item<double>()) {
+    tolerance.bound = at::scalar_tensor(measured, at::kDouble);
     tolerance.reason = fmt::format("{} x the {} rounding error measured there on the reference, {}",
                                    kNoiseFactor, type_name(subject.candidate().type()), number(error));
   }
@@ -205,7 +205,7 @@ REQUIREMENT("NUM-6", "logits agree with a float64 run of the specification on th
     const auto check =
         compare(fmt::format("logits of {} x {} tokens", tokens.ids.size(0), tokens.ids.size(1)),
                 logits(subject, tokens), expected, noise_of(subject, tokens, expected));
-    nearest.look(check);
+    nearest.update(check);
     expect(subject, check);
   }
 }
@@ -216,18 +216,18 @@ REQUIREMENT("NUM-7", "gradients agree with those of a float64 run of the specifi
       [&](const GradientProbe& one) {
         auto actual = subject.candidate().gradients(one.tokens, one.labels, one.options);
         auto exact = one.exact.parameters;
-        as_one_matrix(actual.parameters, exact);
+        merge_untied_head(actual.parameters, exact);
         expect_close(subject, fmt::format("loss ({})", one.name), actual.loss, one.exact.loss.to(at::kCPU),
                      one.allowed(one.exact.loss));
-        for (const auto& [name, right] : exact) {
-          if (subject.lacking().contains(name)) continue;  // PAR-2 says so
+        for (const auto& [name, expected] : exact) {
+          if (subject.missing_parameters().contains(name)) continue;  // PAR-2 reports it
           const auto found = actual.parameters.find(name);
           if (found == actual.parameters.end()) {
             subject.recorder().not_assessed(fmt::format("the candidate shows no gradient of {}", name));
             continue;
           }
           expect_close(subject, fmt::format("gradient of {} ({})", name, one.name),
-                       found->second.to(at::kCPU), right.to(at::kCPU), one.allowed(right));
+                       found->second.to(at::kCPU), expected.to(at::kCPU), one.allowed(expected));
         }
       });
 }
@@ -236,7 +236,7 @@ REQUIREMENT("NUM-8", "logits are proportional to the final norm's weight") {
   const at::NoGradGuard no_gradients;
   constexpr double kFactor = 64;
   const std::string name = "model.norm.weight";
-  if (subject.lacking().contains(name)) not_assessed(fmt::format("it has no parameter {}", name));
+  if (subject.missing_parameters().contains(name)) not_assessed(fmt::format("it has no parameter {}", name));
   const auto before = logits(subject, standard_probe(subject)).to(at::kDouble);
   auto louder = subject.weights();
   louder.at(name) = louder.at(name) * kFactor;

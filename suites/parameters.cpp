@@ -1,4 +1,4 @@
-// Chapter 2: the parameters, to the last one.
+// Chapter 2: the parameters.
 #include <algorithm>
 #include <map>
 
@@ -18,8 +18,7 @@ std::int64_t elements(const std::vector<std::int64_t>& shape) {
   return product;
 }
 
-// A stored file keeps a tied head as a second copy of the embedding; in code a head of its own is a parameter
-// more.
+// Files may store a tied head as a copy of the embedding; in code an untied head is a surplus parameter.
 bool is_stored_copy(Subject& subject, const std::string& name) {
   return name == kHead && subject.specification().tie_word_embeddings && !subject.can("code");
 }
@@ -51,7 +50,7 @@ REQUIREMENT("PAR-2", "every parameter of the specification is there") {
   for (const auto& [name, shape] : expected_shapes(subject))
     expect_that(subject, actual.contains(name), name, actual.contains(name) ? "present" : "missing",
                 "present, " + shape_of(shape));
-  if (subject.can("code") && !subject.lacking().empty())
+  if (subject.can("code") && !subject.missing_parameters().empty())
     subject.recorder().finding(
         fmt::format("everything else was judged as if what is missing were there and {}", kVoid));
 }
@@ -61,7 +60,7 @@ REQUIREMENT("PAR-3", "every parameter has the right shape") {
   bool any = false;
   for (const auto& [name, shape] : expected_shapes(subject)) {
     const auto found = actual.find(name);
-    if (found == actual.end()) continue;  // PAR-2 says so
+    if (found == actual.end()) continue;  // PAR-2 reports it
     any = true;
     expect_equal(subject, name, shape_of(found->second), shape_of(shape));
   }
@@ -107,8 +106,8 @@ REQUIREMENT("PAR-7", "the tied matrix is tied: changing the embedding changes th
   if (!subject.specification().tie_word_embeddings) not_assessed("this specification's head is not tied");
   const auto tokens = standard_probe(subject);
   const auto before = logits(subject, tokens).to(at::kDouble);
-  // Twice the row of a token that is not in the probe: its logit doubles, since the head reads that row, and
-  // nothing else moves. A head of its own keeps what was loaded into it.
+  // Doubles the row of a token that is not in the probe: with a tied head its logit doubles and nothing else
+  // changes; an untied head would keep its own weights.
   std::int64_t row = 0;
   while ((tokens.ids == row).any().item<bool>()) ++row;
   auto changed = subject.weights();

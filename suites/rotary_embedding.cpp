@@ -13,7 +13,7 @@ at::Tensor exact_angles(Subject& subject, std::int64_t first, std::int64_t lengt
   return closed_form::angles(positions, subject.specification());
 }
 
-// What float32 may make of each angle, and the model's type of a coordinate: as in the replay of a rotation.
+// The error of float32 angles, as in the replay of a rotation (harness/evidence/replay.cpp).
 at::Tensor angle_error(Subject& subject, const at::Tensor& angles) {
   const auto& s = subject.specification();
   const auto exponents = at::arange(0, s.head_size(), 2, at::kDouble) / static_cast<double>(s.head_size());
@@ -22,18 +22,18 @@ at::Tensor angle_error(Subject& subject, const at::Tensor& angles) {
 
 constexpr const char* kSides[] = {"q", "k"};
 
-// For every position, the worst error of all layers and heads in its tolerance.
+// Adds the largest error of all layers and heads, in tolerances, for every position.
 void add_errors(Subject& subject, reports::Series& series, const std::string& side, const Stages& stages,
                 const Tokens& tokens, std::int64_t first) {
   at::Tensor worst;  // (T)
   for (std::int64_t layer = 0; layer < subject.specification().num_hidden_layers; ++layer) {
     const auto name = fmt::format("layers.{}.{}_rotated", layer, side);
-    const auto right = try_replay(subject, name, stages, tokens, first);
-    if (!right) continue;
+    const auto replay = try_replay(subject, name, stages, tokens, first);
+    if (!replay) continue;
     const auto actual = shown(stages, name);  // (B, T, H, Dh)
-    if (actual.sizes() != right->expected.sizes()) continue;
+    if (actual.sizes() != replay->expected.sizes()) continue;
     const auto error =
-        ((actual - right->expected).abs() / right->tolerance.bound.clamp_min(1e-300)).amax({0, 2, 3});
+        ((actual - replay->expected).abs() / replay->tolerance.bound.clamp_min(1e-300)).amax({0, 2, 3});
     worst = worst.defined() ? at::maximum(worst, error) : error;
   }
   for (std::int64_t i = 0; worst.defined() && i < worst.numel(); ++i) {
@@ -55,9 +55,10 @@ REQUIREMENT("ROPE-1", "pair i of a head is rotated by position * theta^(-2i/Dh)"
       const auto stage = fmt::format("layers.{}.{}", layer, side);
       const auto before = closed_form::as_complex(shown(stages, stage), s.rotary);
       const auto after = closed_form::as_complex(shown(stages, stage + "_rotated"), s.rotary);
-      const auto turn = after / before;  // cos + i sin of the angle
-      const auto expected = at::polar(at::ones_like(angles), angles).expand_as(turn);
-      expect_close(subject, stage + ": turn of each pair", at::view_as_real(turn), at::view_as_real(expected),
+      const auto rotation = after / before;  // cos + i sin of the angle
+      const auto expected = at::polar(at::ones_like(angles), angles).expand_as(rotation);
+      expect_close(subject, stage + ": turn of each pair", at::view_as_real(rotation),
+                   at::view_as_real(expected),
                    Tolerance::each((2 * angle_error(subject, angles) + 40 * unit).unsqueeze(-1),
                                    "ten times the roundings of one rotation, and twice those of its angle"));
     }
@@ -71,10 +72,10 @@ REQUIREMENT("ROPE-2", "the pairs that turn together are the specification's") {
   for (const auto* side : kSides) {
     const auto name = fmt::format("layers.0.{}_rotated", side);
     const auto before = shown(stages, fmt::format("layers.0.{}", side));
-    const auto right = replayed(subject, name, stages, standard_probe(subject));
-    expect_told_apart(subject, name, shown(stages, name), right.expected,
-                      {{"pairing " + to_string(other), closed_form::rotation(before, angles, other)}},
-                      right.tolerance);
+    const auto replay = require_replay(subject, name, stages, standard_probe(subject));
+    expect_distinguishable(subject, name, shown(stages, name), replay.expected,
+                           {{"pairing " + to_string(other), closed_form::rotation(before, angles, other)}},
+                           replay.tolerance);
   }
 }
 
@@ -84,9 +85,10 @@ REQUIREMENT("ROPE-3", "queries and keys are rotated, values are not") {
   expect_replayed(subject, {"q_rotated", "k_rotated", "v", "context"}, stages, tokens, "evaluation");
   for (const auto* side : kSides) {
     const auto name = fmt::format("layers.0.{}_rotated", side);
-    const auto right = replayed(subject, name, stages, tokens);
-    expect_told_apart(subject, name, shown(stages, name), right.expected,
-                      {{"no rotation", shown(stages, fmt::format("layers.0.{}", side))}}, right.tolerance);
+    const auto replay = require_replay(subject, name, stages, tokens);
+    expect_distinguishable(subject, name, shown(stages, name), replay.expected,
+                           {{"no rotation", shown(stages, fmt::format("layers.0.{}", side))}},
+                           replay.tolerance);
   }
 }
 
@@ -105,12 +107,12 @@ REQUIREMENT("ROPE-4", "rotation preserves the norm of every pair") {
 }
 
 REQUIREMENT("ROPE-5", "scores depend only on the distance between positions") {
-  // The first layer's queries and keys know their own token and position only, so a repeated block must score
-  // alike wherever it stands.
+  // Queries and keys of the first layer depend on their token and position alone, so that a repeated block
+  // has the same scores.
   const auto block = probe(subject, "block", 1, 11);
   const Tokens twice{at::cat({block.ids, block.ids}, 1), {}, Padding::none};
   const auto scores =
-      hidden_as_infinity(shown(observe(subject, twice), "layers.0.scores"), allowed_in(twice));
+      hidden_as_infinity(shown(observe(subject, twice), "layers.0.scores"), causal_mask_of(twice));
   const auto first = scores.narrow(2, 0, 11).narrow(3, 0, 11),
              second = scores.narrow(2, 11, 11).narrow(3, 11, 11);
   expect_close(subject, "layers.0.scores of a block's second occurrence", second, first,
@@ -119,7 +121,8 @@ REQUIREMENT("ROPE-5", "scores depend only on the distance between positions") {
 
 REQUIREMENT("ROPE-6", "decoding at position p rotates like row p of a full pass") {
   const auto tokens = standard_probe(subject);
-  const auto full = observe(subject, tokens), stepwise = observe_cached(subject, tokens, one_by_one(5, 24));
+  const auto full = observe(subject, tokens),
+             stepwise = observe_cached(subject, tokens, prefill_then_single_tokens(5, 24));
   for (std::int64_t layer = 0; layer < subject.specification().num_hidden_layers; ++layer)
     for (const auto* side : kSides) {
       const auto name = fmt::format("layers.{}.{}_rotated", layer, side);
@@ -159,17 +162,17 @@ REQUIREMENT("ROPE-8", "angles far from the start are as exact as float32 allows"
     for (std::size_t side = 0; side < plot.series.size(); ++side)
       add_errors(subject, plot.series[side], kSides[side], stages, tokens, first);
   }
-  subject.recorder().show(std::move(plot));
+  subject.recorder().add_plot(std::move(plot));
 }
 
 REQUIREMENT("ROPE-9",
             "a sequence as long as the number of query or key/value heads is rotated like any other") {
   const auto& s = subject.specification();
-  const auto whole = standard_probe(subject);
-  const auto all = logits(subject, whole);
+  const auto probe_tokens = standard_probe(subject);
+  const auto all = logits(subject, probe_tokens);
   for (const std::int64_t length : {s.num_attention_heads, s.num_key_value_heads, std::int64_t{1}}) {
     if (length > 24) continue;
-    const Tokens tokens{whole.ids.narrow(1, 0, length), {}, Padding::none};
+    const Tokens tokens{probe_tokens.ids.narrow(1, 0, length), {}, Padding::none};
     expect_replayed(subject, {"q_rotated", "k_rotated"}, observe(subject, tokens), tokens,
                     fmt::format("length {}", length));
     const auto expected = all.narrow(1, 0, length);
@@ -183,12 +186,11 @@ REQUIREMENT("ROPE-10", "rotation agrees with the complex-number form") {
   const auto stages = observe(subject, standard_probe(subject));
   const auto angles = exact_angles(subject, 0, 24);
   for (const auto* side : kSides) {
-    // Neighbouring columns as one complex number; halves first have their columns interleaved.
-    const auto turned = closed_form::as_complex(shown(stages, fmt::format("layers.0.{}", side)), s.rotary) *
-                        at::polar(at::ones_like(angles), angles);
+    const auto rotated = closed_form::as_complex(shown(stages, fmt::format("layers.0.{}", side)), s.rotary) *
+                         at::polar(at::ones_like(angles), angles);
     const auto actual =
         closed_form::as_complex(shown(stages, fmt::format("layers.0.{}_rotated", side)), s.rotary);
-    const auto expected = at::view_as_real(turned);
+    const auto expected = at::view_as_real(rotated);
     expect_close(subject, fmt::format("layers.0.{}_rotated as complex numbers", side),
                  at::view_as_real(actual), expected,
                  subject.noise(fmt::format("{}_rotated", side), expected));

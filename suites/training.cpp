@@ -1,4 +1,4 @@
-// Chapter 9: what training starts from, what it is told to learn, and what it makes of the parameters.
+// Chapter 9: the initial loss, the loss and its gradients, and training steps.
 #include <algorithm>
 #include <cmath>
 #include <set>
@@ -10,9 +10,9 @@
 namespace plumbline {
 namespace {
 
-// The losses of several batches by the weights as they are: tokens and labels (N, B, T) -> (N). Steps without
-// a learning rate where the candidate trains, since they need no gradient to be sent.
-at::Tensor losses(Subject& subject, const at::Tensor& tokens, const at::Tensor& labels) {
+// The candidate's losses on several batches: tokens and labels (N, B, T) -> (N). By training steps with a
+// learning rate of 0 where it trains, since these transfer no gradients.
+at::Tensor batch_losses(Subject& subject, const at::Tensor& tokens, const at::Tensor& labels) {
   if (subject.can("train"))
     return subject.running()
         .train({tokens, labels, {.learning_rate = 0}}, false)
@@ -25,28 +25,29 @@ at::Tensor losses(Subject& subject, const at::Tensor& tokens, const at::Tensor& 
   return at::stack(all);
 }
 
-// The logits of which its losses should be: of its own pass, in the mode in which they are asked for.
-at::Tensor own_logits(Subject& subject, const Tokens& tokens) {
+// The logits on which the candidate's losses are computed, from its own pass in the same mode.
+at::Tensor logits_of_loss(Subject& subject, const Tokens& tokens) {
   const auto shown =
-      logits(subject, tokens, subject.can("train") && subject.can("training") ? in_training() : PassOptions{})
+      logits(subject, tokens,
+             subject.can("train") && subject.can("training") ? training_options() : PassOptions{})
           .to(at::kDouble);
   expect(subject, all_finite("logits of which the loss is taken", shown));
   return shown;
 }
 
-// -ln p of each label by the logits `shift` places before it, in float64; 0 where there are none.
-// (B, T), from tokens and labels (B, T).
-at::Tensor surprise(const at::Tensor& logits, const at::Tensor& labels, std::int64_t shift) {
+// -ln p of each label by the logits `shift` places before it, 0 for the first `shift` labels: logits (B, T,
+// V), labels (B, T) -> (B, T) float64.
+at::Tensor label_losses(const at::Tensor& logits, const at::Tensor& labels, std::int64_t shift) {
   const auto all = -at::log_softmax(logits.to(at::kDouble), -1);  // (B, T, V)
   const auto length = labels.size(1);
-  const auto wanted = labels.clamp_min(0).narrow(1, shift, length - shift).unsqueeze(-1);
-  const auto found = all.narrow(1, 0, length - shift).gather(-1, wanted).squeeze(-1);
+  const auto targets = labels.clamp_min(0).narrow(1, shift, length - shift).unsqueeze(-1);
+  const auto found = all.narrow(1, 0, length - shift).gather(-1, targets).squeeze(-1);
   return at::constant_pad_nd(found, {shift, 0});
 }
 
-// A logarithm of a probability moves by no more than two logits; the loss itself is a mean in float32. In
-// another type two passes over the same tokens differ by some roundings of what they end in.
-Tolerance of_loss(Subject& subject, const at::Tensor& logits) {
+// A change of the logits changes a log-probability by at most twice as much; the loss is a mean in float32.
+// In other types two passes over the same tokens may differ by a few roundings of the logits.
+Tolerance loss_tolerance(Subject& subject, const at::Tensor& logits) {
   const auto type = subject.candidate().type();
   if (type == at::kFloat)
     return Tolerance::absolute(2 * subject.noise("logits", logits).bound.max().item<double>() + 1e-5,
@@ -55,14 +56,14 @@ Tolerance of_loss(Subject& subject, const at::Tensor& logits) {
                              fmt::format("four roundings of the largest logit to {}", type_name(type)));
 }
 
-// `actual` is `right`, held against what known mistakes would make of it. Of those that come to the same here
-// nothing is said.
-void expect_one_of(Subject& subject, const std::string& what, const at::Tensor& actual,
-                   const at::Tensor& right, std::vector<std::pair<std::string, at::Tensor>> mistakes,
-                   const Tolerance& tolerance) {
+// Expects that `actual` is `expected` and none of the mistakes. Mistakes that rounding hides here are left
+// out.
+void expect_none_of(Subject& subject, const std::string& what, const at::Tensor& actual,
+                    const at::Tensor& expected, std::vector<std::pair<std::string, at::Tensor>> mistakes,
+                    const Tolerance& tolerance) {
   const double least = 10 * tolerance.bound.max().item<double>();
   std::erase_if(mistakes, [&](const auto& mistake) {
-    const bool alike = !(largest(mistake.second - right) >= least);
+    const bool alike = !(largest(mistake.second - expected) >= least);
     if (alike)
       subject.recorder().finding(fmt::format("{}: {} would come to the same here", what, mistake.first));
     return alike;
@@ -74,7 +75,7 @@ void expect_one_of(Subject& subject, const std::string& what, const at::Tensor& 
           fmt::format("{}: it is that of {}; where your trainer sees to it, name the loss "
                       "that it uses: Module(loss=...)",
                       what, name));
-  expect_told_apart(subject, what, actual, right, mistakes, tolerance);
+  expect_distinguishable(subject, what, actual, expected, mistakes, tolerance);
 }
 
 // Labels that losses are known to leave out, since tokenizers give these ids to padding, the beginning, the
@@ -85,7 +86,7 @@ struct SpecialLabels {
 };
 
 SpecialLabels labels_of_special_tokens(const at::Tensor& logits, std::int64_t vocabulary) {
-  SpecialLabels found{at::full({3, 11}, kIgnored, at::kLong), {0, 1, 2, 3, vocabulary - 1}};
+  SpecialLabels found{at::full({3, 11}, kIgnoredLabel, at::kLong), {0, 1, 2, 3, vocabulary - 1}};
   found.labels[0].narrow(0, 1, 10).copy_(logits[0].narrow(0, 0, 10).argmax(-1));
   for (std::size_t i = 0; i < found.ids.size(); ++i)
     found.labels[1][static_cast<std::int64_t>(2 * i + 1)].fill_(found.ids[i]);
@@ -95,28 +96,28 @@ SpecialLabels labels_of_special_tokens(const at::Tensor& logits, std::int64_t vo
 // Held against the mean without the labels of each of these ids.
 void expect_every_label_counts(Subject& subject, const at::Tensor& actual, const at::Tensor& logits,
                                const SpecialLabels& special) {
-  const auto each = surprise(logits, special.labels, 1);
+  const auto each = label_losses(logits, special.labels, 1);
   const auto mean_of = [&](const at::Tensor& counted) { return (each * counted).sum() / counted.sum(); };
-  const auto all = special.labels != kIgnored;
+  const auto all = special.labels != kIgnoredLabel;
   std::vector<std::pair<std::string, at::Tensor>> mistakes;
   for (const auto id : special.ids)
     mistakes.emplace_back(fmt::format("a mean without the labels that are token {}", id),
                           mean_of((all & (special.labels != id)).to(at::kDouble)));
-  expect_one_of(subject, "loss where each special token is a label", actual, mean_of(all.to(at::kDouble)),
-                mistakes, of_loss(subject, logits));
+  expect_none_of(subject, "loss where each special token is a label", actual, mean_of(all.to(at::kDouble)),
+                 mistakes, loss_tolerance(subject, logits));
 }
 
-// The parameters that the candidate has and the specification does not, or the other way about.
+// The parameters that either the candidate or the specification lacks.
 std::set<std::string> parameters_of_one_only(Subject& subject) {
-  auto all = subject.lacking();
+  auto all = subject.missing_parameters();
   for (const auto& parameter : subject.description().parameters) all.insert(parameter.name);
   for (const auto& parameter : subject.specification().parameters())
-    if (!subject.lacking().contains(parameter.name)) all.erase(parameter.name);
+    if (!subject.missing_parameters().contains(parameter.name)) all.erase(parameter.name);
   return all;
 }
 
-// (N) -> a curve from step 1 on.
-reports::Series by_step(const std::string& name, const at::Tensor& values) {
+// values: (N), of steps 1 to N.
+reports::Series series_by_step(const std::string& name, const at::Tensor& values) {
   reports::Series series{name, {}, {}, {}, {}};
   for (std::int64_t i = 0; i < values.numel(); ++i) {
     series.x.push_back(static_cast<double>(i + 1));
@@ -125,159 +126,165 @@ reports::Series by_step(const std::string& name, const at::Tensor& values) {
   return series;
 }
 
-// A learning rate at which few steps go far and none goes astray: what a step changes of a layer's output
+// AdamW with a large learning rate that does not diverge: the change that a step makes to a layer's output
 // grows with its width (Yang et al. 2021, table 3).
-AdamW quickly(Subject& subject) {
+AdamW fast_adamw(Subject& subject) {
   return {.learning_rate = 0.5 / static_cast<double>(subject.specification().hidden_size), .beta2 = 0.95};
 }
 
 }  // namespace
 
 REQUIREMENT("TRN-1", "a model as it initialises itself starts at a loss near ln V") {
-  const double even = std::log(static_cast<double>(subject.specification().vocab_size));
+  const double uniform_loss = std::log(static_cast<double>(subject.specification().vocab_size));
   const auto tokens = probe(subject, "first loss", 8, 33);
   subject.with_weights(subject.candidate().initialise(1), [&](Candidate& fresh) {
     const at::NoGradGuard no_gradients;
     const auto logits = fresh.forward(tokens, {}).to(at::kCPU, at::kDouble);
     const double first = next_token_loss(logits, tokens.ids).item<double>();
-    expect_that(subject, first >= even - 0.16 && first <= even + 0.34, "first loss",
+    expect_that(subject, first >= uniform_loss - 0.16 && first <= uniform_loss + 0.34, "first loss",
                 fmt::format("{:.4f}", first),
                 fmt::format("{:.2f} to {:.2f}, near ln {} = {:.2f}: before training all tokens are about as "
                             "likely",
-                            even - 0.16, even + 0.34, subject.specification().vocab_size, even));
+                            uniform_loss - 0.16, uniform_loss + 0.34, subject.specification().vocab_size,
+                            uniform_loss));
   });
 }
 
 REQUIREMENT("TRN-2", "a label is compared with the logits of the token before it: shifted exactly once") {
   const at::NoGradGuard no_gradients;
   const auto tokens = probe(subject, "label shift", 2, 13);
-  const auto shown = own_logits(subject, tokens);
+  const auto shown = logits_of_loss(subject, tokens);
   if (!shown.isfinite().all().item<bool>()) return;
   const auto log_p = at::log_softmax(shown, -1);
   const std::vector<std::pair<std::int64_t, std::int64_t>> places = {{0, 2}, {1, 7}, {0, 12}};
   std::vector<at::Tensor> labels;
   for (const auto& [row, t] : places) {
-    // The label that its place and the two beside it make most unlike each other.
-    const at::Tensor own = log_p[row][t - 1], unshifted = log_p[row][t], twice = log_p[row][t - 2];
-    labels.push_back(at::full_like(tokens.ids, kIgnored));
-    labels.back()[row][t].copy_(at::minimum((own - unshifted).abs(), (own - twice).abs()).argmax());
+    // The label whose loss differs most between the three shifts.
+    const at::Tensor shifted = log_p[row][t - 1], unshifted = log_p[row][t], twice = log_p[row][t - 2];
+    labels.push_back(at::full_like(tokens.ids, kIgnoredLabel));
+    labels.back()[row][t].copy_(at::minimum((shifted - unshifted).abs(), (shifted - twice).abs()).argmax());
   }
   const auto count = static_cast<std::int64_t>(places.size());
-  const auto actual = losses(subject, tokens.ids.expand({count, 2, 13}), at::stack(labels));
+  const auto actual = batch_losses(subject, tokens.ids.expand({count, 2, 13}), at::stack(labels));
   for (std::int64_t i = 0; i < count; ++i) {
     const auto row = places[static_cast<std::size_t>(i)].first,
                t = places[static_cast<std::size_t>(i)].second;
-    const auto by = [&](std::int64_t shift) -> at::Tensor {
-      return surprise(shown, labels[static_cast<std::size_t>(i)], shift)[row][t];
+    const auto loss_with = [&](std::int64_t shift) -> at::Tensor {
+      return label_losses(shown, labels[static_cast<std::size_t>(i)], shift)[row][t];
     };
-    expect_one_of(subject,
-                  fmt::format("loss of the label at {} alone (unshifted it would be {}, shifted twice {})", t,
-                              number(by(0).item<double>()), number(by(2).item<double>())),
-                  actual[i], by(1), {{"an unshifted label", by(0)}, {"one shifted twice", by(2)}},
-                  of_loss(subject, shown));
+    expect_none_of(subject,
+                   fmt::format("loss of the label at {} alone (unshifted it would be {}, shifted twice {})",
+                               t, number(loss_with(0).item<double>()), number(loss_with(2).item<double>())),
+                   actual[i], loss_with(1),
+                   {{"an unshifted label", loss_with(0)}, {"one shifted twice", loss_with(2)}},
+                   loss_tolerance(subject, shown));
   }
 }
 
 REQUIREMENT("TRN-3", "only ignored labels do not count, and the loss is the mean over all others") {
   const at::NoGradGuard no_gradients;
   const auto tokens = probe(subject, "ignored labels", 3, 11);
-  const auto shown = own_logits(subject, tokens);
+  const auto shown = logits_of_loss(subject, tokens);
   if (!shown.isfinite().all().item<bool>()) return;
-  // Unlikely labels in the first row and likely ones in the others, of which unlike shares are ignored: each
-  // way of taking the mean is then another. The label at 0 has no token before it and counts for nothing.
+  // Unlikely labels in the first row, likely ones in the others, and a different share ignored in each row,
+  // so that every wrong mean gives another value. The label at 0 has no token before it and does not count.
   auto ragged = probe(subject, "labels", 3, 11).ids;
   ragged[0].narrow(0, 1, 10).copy_(shown[0].narrow(0, 0, 10).argmin(-1));
   for (const std::int64_t row : {1, 2})
     ragged[row].narrow(0, 1, 10).copy_(shown[row].narrow(0, 0, 10).argmax(-1));
   auto prompt = ragged.clone();
-  ragged[0].narrow(0, 3, 8).fill_(kIgnored);
-  ragged[1].narrow(0, 3, 6).fill_(kIgnored);
-  prompt.narrow(1, 0, 4).fill_(kIgnored);
-  prompt[0].narrow(0, 5, 6).fill_(kIgnored);
-  prompt[1].narrow(0, 6, 4).fill_(kIgnored);
+  ragged[0].narrow(0, 3, 8).fill_(kIgnoredLabel);
+  ragged[1].narrow(0, 3, 6).fill_(kIgnoredLabel);
+  prompt.narrow(1, 0, 4).fill_(kIgnoredLabel);
+  prompt[0].narrow(0, 5, 6).fill_(kIgnoredLabel);
+  prompt[1].narrow(0, 6, 4).fill_(kIgnoredLabel);
   const auto each_kind = labels_of_special_tokens(shown, subject.specification().vocab_size);
   const auto actual =
-      losses(subject, tokens.ids.expand({3, 3, 11}), at::stack({ragged, prompt, each_kind.labels}));
+      batch_losses(subject, tokens.ids.expand({3, 3, 11}), at::stack({ragged, prompt, each_kind.labels}));
   expect_every_label_counts(subject, actual[2], shown, each_kind);
   for (std::int64_t i = 0; i < 2; ++i) {
     const auto& labels = i == 0 ? ragged : prompt;
-    const auto counts = (labels != kIgnored).narrow(1, 1, 10).to(at::kDouble);  // (B, T - 1)
-    const auto each = surprise(shown, labels, 1).narrow(1, 1, 10);              // (B, T - 1)
-    const auto sum = (each * counts).sum();
-    const auto over_all = sum / 30, as_token_0 = each.sum() / 30;
-    const auto of_rows = ((each * counts).sum(1) / counts.sum(1)).mean();
-    expect_one_of(
+    const auto counted = (labels != kIgnoredLabel).narrow(1, 1, 10).to(at::kDouble);  // (B, T - 1)
+    const auto losses = label_losses(shown, labels, 1).narrow(1, 1, 10);              // (B, T - 1)
+    const auto sum = (losses * counted).sum();
+    const auto over_all = sum / 30, as_token_0 = losses.sum() / 30;
+    const auto of_rows = ((losses * counted).sum(1) / counted.sum(1)).mean();
+    expect_none_of(
         subject,
         fmt::format("loss where {} (a mean over ignored labels too would be {}, with those taken for token 0 "
                     "{}, a mean of the sequences' means {}, a sum {})",
                     i == 0 ? "answers are of unlike length" : "prompts are ignored",
                     number(over_all.item<double>()), number(as_token_0.item<double>()),
                     number(of_rows.item<double>()), number(sum.item<double>())),
-        actual[i], sum / counts.sum(),
+        actual[i], sum / counted.sum(),
         {{"a mean over ignored labels too", over_all},
          {"ignored labels taken for token 0", as_token_0},
          {"a mean of the sequences' means", of_rows},
          {"a sum", sum}},
-        of_loss(subject, shown));
+        loss_tolerance(subject, shown));
   }
 }
 
 REQUIREMENT("TRN-4", "slopes of the loss in every parameter agree with the golden ones") {
-  auto right = golden_of_its_weights(subject).slopes();
-  if (!right)
+  auto expected = golden_for_loaded_weights(subject).slopes();
+  if (!expected)
     not_assessed("its golden tensors have no gradients; `plumbline golden make` makes them anew with some");
-  auto found = subject.running().gradients(right->tokens, right->labels,
-                                           subject.can("training") ? in_training() : PassOptions{});
-  as_one_matrix(found.parameters, right->by_parameter);
-  expect_close(subject, "loss", found.loss.to(at::kCPU).reshape({}), right->loss,
+  auto actual = subject.running().gradients(expected->tokens, expected->labels,
+                                            subject.can("training") ? training_options() : PassOptions{});
+  merge_untied_head(actual.parameters, expected->by_parameter);
+  expect_close(subject, "loss", actual.loss.to(at::kCPU).reshape({}), expected->loss,
                golden(subject).tolerance("gradients/loss"));
-  for (const auto& [name, expected] : right->by_parameter) {
-    const auto own = found.parameters.find(name);
-    if (own == found.parameters.end()) {
+  for (const auto& [name, expected_slopes] : expected->by_parameter) {
+    const auto gradient = actual.parameters.find(name);
+    if (gradient == actual.parameters.end()) {
       subject.recorder().not_assessed(fmt::format("the candidate shows no gradient of {}", name));
       continue;
     }
     expect_close(subject, fmt::format("slopes of the loss in {}", name),
-                 slopes(name, own->second, right->directions, golden(subject).seed()), expected,
-                 golden(subject).tolerance("gradients/slopes/" + name));
+                 slopes(name, gradient->second, expected->directions, golden(subject).seed()),
+                 expected_slopes, golden(subject).tolerance("gradients/slopes/" + name));
   }
 }
 
 REQUIREMENT("TRN-5", "steps of AdamW update every parameter as the formulas say") {
   auto& candidate = subject.running();
-  const auto apart = parameters_of_one_only(subject);
-  if (apart.contains("lm_head.weight"))
+  const auto unmatched = parameters_of_one_only(subject);
+  if (unmatched.contains("lm_head.weight"))
     not_assessed("a head of its own and the embedding learn apart, which one tied matrix cannot");
-  // The second step sees the first's moments, and what the first made of a parameter that only one of the
-  // two has.
-  const std::int64_t steps = apart.empty() ? 2 : 1;
+  // The second step depends on the first one's moments, and on what it did to a parameter that one of the two
+  // lacks.
+  const std::int64_t steps = unmatched.empty() ? 2 : 1;
   if (steps == 1)
     subject.recorder().finding(fmt::format(
         "one step alone was compared: {} is in one of the two models only, and what a step makes of it "
         "tells in the next; moments that are carried along were not seen",
-        *apart.begin()));
-  const auto run = some_steps(subject, steps);
+        *unmatched.begin()));
+  const auto run = short_training_run(subject, steps);
   auto actual = candidate.train(run, true).parameters;
-  const auto exact = train(subject.exact(), run).parameters, near = train(subject.rounded(), run).parameters;
-  const auto moved = [&](const Weights& after, const std::string& name) {
+  const auto exact = train(subject.exact(), run).parameters,
+             rounded = train(subject.rounded(), run).parameters;
+  const auto change = [&](const Weights& after, const std::string& name) {
     return after.at(name).to(at::kCPU, at::kDouble) - subject.exact().weights().at(name).to(at::kCPU);
   };
   for (const auto& [name, value] : exact) {
-    if (subject.lacking().contains(name)) continue;  // PAR-2 says so
+    if (subject.missing_parameters().contains(name)) continue;  // PAR-2 reports it
     if (!actual.contains(name)) {
       subject.recorder().not_assessed(fmt::format("the candidate shows no {} after training", name));
       continue;
     }
-    // Where a parameter's own change was rounded by luck, its values are still held in their type.
-    const auto right = moved(exact, name), error = moved(near, name) - right;
-    const double held = unit_roundoff(candidate.type()) * largest(subject.exact().weights().at(name));
+    // The reference's rounding error may be small by chance; the rounding of stored values bounds it from
+    // below.
+    const auto expected = change(exact, name), error = change(rounded, name) - expected;
+    const double storage_error =
+        unit_roundoff(candidate.type()) * largest(subject.exact().weights().at(name));
     auto tolerance = Tolerance::absolute(
-        kNoiseFactor * std::max(largest(error), held),
+        kNoiseFactor * std::max(largest(error), storage_error),
         fmt::format("{} x the rounding error of the same steps on the reference", kNoiseFactor));
-    if (right.numel() > 1) tolerance.whole = kWholeFactor * std::max(root_mean_square(error), held);
+    if (expected.numel() > 1)
+      tolerance.root_mean_square = kRootMeanSquareFactor * std::max(root_mean_square(error), storage_error);
     expect_close(subject,
                  fmt::format("change of {} in {} of AdamW", name, steps == 1 ? "a step" : "two steps"),
-                 moved(actual, name), right, tolerance);
+                 change(actual, name), expected, tolerance);
   }
 }
 
@@ -285,14 +292,14 @@ REQUIREMENT("TRN-6", "a small batch can be learned by heart") {
   const std::int64_t steps = 16;
   const auto ids = probe(subject, "by heart", 2, 9).ids.expand({steps, 2, 9});
   const auto curve =
-      subject.running().train({ids, ids, quickly(subject)}, false).losses.to(at::kCPU, at::kDouble);
+      subject.running().train({ids, ids, fast_adamw(subject)}, false).losses.to(at::kCPU, at::kDouble);
   const double first = curve[0].item<double>(), last = curve[steps - 1].item<double>();
-  subject.recorder().show({.requirement = {},
-                           .title = "Loss on a small batch that is learned by heart",
-                           .x_name = "step",
-                           .y_name = "loss (nats a token)",
-                           .series = {by_step("candidate", curve)},
-                           .bounds = {{"a quarter of the first", first / 4}}});
+  subject.recorder().add_plot({.requirement = {},
+                               .title = "Loss on a small batch that is learned by heart",
+                               .x_name = "step",
+                               .y_name = "loss (nats a token)",
+                               .series = {series_by_step("candidate", curve)},
+                               .bounds = {{"a quarter of the first", first / 4}}});
   expect(subject, all_finite("losses on the way", curve));
   if (!curve.isfinite().all().item<bool>()) return;
   expect_that(subject, last <= first / 4,
@@ -301,23 +308,25 @@ REQUIREMENT("TRN-6", "a small batch can be learned by heart") {
 }
 
 REQUIREMENT("TRN-7", "on a source of known probabilities training gains nothing over the source") {
-  const auto leak = look_for_leak(subject.running(), subject.specification().vocab_size, quickly(subject), 1);
+  const auto leak =
+      detect_leak(subject.running(), subject.specification().vocab_size, fast_adamw(subject), 1);
   expect_that(
       subject, leak.none(), "largest gain over the source",
-      fmt::format("{:.1f} nats, after step {} of {}", leak.most, leak.when, leak.steps),
-      fmt::format(
-          "at most {:.1f} nats: without a leak more has a chance of 1 in {:.0f}{}", leak.allowed,
-          1 / kLeakError,
-          leak.rounding > 1 ? fmt::format(", {:.1f} of them for the loss's rounding", leak.rounding) : ""));
-  subject.recorder().show(
-      {.requirement = {},
-       .title = "Loss on a source of known probabilities, against the source's own",
-       .x_name = "step",
-       .y_name = "loss (nats a token)",
-       .series = {by_step("candidate", leak.loss), by_step("source: its entropy", leak.floor)},
-       .bounds = {}});
+      fmt::format("{:.1f} nats, after step {} of {}", leak.largest_gain, leak.largest_gain_step, leak.steps),
+      fmt::format("at most {:.1f} nats: without a leak more has a chance of 1 in {:.0f}{}", leak.allowed,
+                  1 / kLeakError,
+                  leak.rounding_allowance > 1
+                      ? fmt::format(", {:.1f} of them for the loss's rounding", leak.rounding_allowance)
+                      : ""));
+  subject.recorder().add_plot({.requirement = {},
+                               .title = "Loss on a source of known probabilities, against the source's own",
+                               .x_name = "step",
+                               .y_name = "loss (nats a token)",
+                               .series = {series_by_step("candidate", leak.loss),
+                                          series_by_step("source: its entropy", leak.source_loss)},
+                               .bounds = {}});
   subject.recorder().finding(fmt::format(
-      "{:.1f} nats in all after {} pairs of tokens with known probabilities", leak.gained, leak.pairs));
+      "{:.1f} nats in all after {} pairs of tokens with known probabilities", leak.total_gain, leak.pairs));
 }
 
 }  // namespace plumbline

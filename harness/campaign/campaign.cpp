@@ -150,7 +150,7 @@ std::vector<CampaignCase> plan_campaign(const fs::path& fixtures, const std::vec
 Json run_campaign(const CampaignOptions& options,
                   const std::function<void(std::size_t done, std::size_t all)>& progress) {
   const auto& cases = options.cases;
-  // The long ones first: at the end nobody waits for one of them alone.
+  // Long runs first, so that none is left to run alone at the end.
   std::vector<std::size_t> order(cases.size());
   for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
   std::stable_partition(order.begin(), order.end(), [&](std::size_t i) { return cases[i].full_size; });

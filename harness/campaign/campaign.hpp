@@ -1,5 +1,5 @@
-// The campaign: every known defect and every honest variant against the suites. What a verification is worth
-// is what it sees, and whom it leaves in peace.
+// The campaign: runs every known defect and every correct variant against the suites, to measure missed
+// defects and false alarms.
 #pragma once
 
 #include <filesystem>
@@ -14,8 +14,8 @@ namespace plumbline {
 struct CampaignCase {
   std::string candidate;      // "defect:mask-none", "variant:fused"
   std::string specification;  // "tiny"
-  bool full_size = false;     // one of the few that run at full size
-  bool decides = true;        // a defect that a "must" sees
+  bool full_size = false;     // runs at full size
+  bool decides = true;        // a defect that fails a "must"
   bool defect() const { return candidate.starts_with("defect:"); }
 };
 
@@ -26,21 +26,22 @@ struct CampaignOptions {
   bool diagnosing = true;
 };
 
-// All defects and variants, and of each so many a few at full size too; or those that are named, "mask-none"
-// or "variant:fused". Errors: InputError for a name that is neither.
+// All defects and variants, a few of them also at full size; or those with these names, "mask-none" or
+// "variant:fused". Errors: InputError for an unknown name.
 std::vector<CampaignCase> plan_campaign(const std::filesystem::path& fixtures,
                                         const std::vector<std::string>& names, bool full_size);
 
-// Runs them; `done` of `all` is told after each. The document: harness/campaign/campaign.schema.json, as far
-// as runs make it. Errors: InputError where a run could not be started or wrote no result.
+// Runs the cases and calls `progress` after each. Returns the document of
+// harness/campaign/campaign.schema.json without its conclusion. Errors: InputError where a run could not be
+// started or wrote no result.
 Json run_campaign(const CampaignOptions& options,
                   const std::function<void(std::size_t done, std::size_t all)>& progress);
 
-// The requirement of a run that passed and came nearest to its tolerance, null where none did; but for those
-// of `by_chance`, where chance decides how near.
+// The passed requirement that came nearest to its tolerance, or null; without those of `by_chance`, which
+// depend on chance.
 Json nearest_to_tolerance(const Json& run, const Json& by_chance);
 
-// Whether each entry of a list of the conclusion states why it is as it is.
+// Whether each entry of a list of the conclusion has a reason.
 bool all_have_reasons(const Json& list);
 
 // Adds what follows from the runs: "conclusion", with the status to exit with.

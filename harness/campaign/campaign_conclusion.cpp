@@ -74,7 +74,7 @@ Json unusable_requirements(const Json& runs) {
   return unusable;
 }
 
-// What honest variants did.
+// The conclusion on correct variants.
 struct Variants {
   int small = 0, full_size = 0;
   Json false_alarms = Json::array();

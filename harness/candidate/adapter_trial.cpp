@@ -18,7 +18,7 @@ namespace {
   throw InputError(fmt::format("{}: the adapter {}: {}", name, complaint, advice));
 }
 
-// Whether a line of a mapping stands for a parameter.
+// Whether a mapping has a line for the parameter.
 bool is_proposed(const Json& lines, std::string name) {
   if (lines.contains(name)) return true;
   const std::string layers = "model.layers.";
@@ -27,7 +27,7 @@ bool is_proposed(const Json& lines, std::string name) {
   return lines.contains(name);
 }
 
-std::string as_python(const Json& value) {
+std::string python_literal(const Json& value) {
   auto text = value.dump();
   for (auto at = text.find(":true"); at != std::string::npos; at = text.find(":true"))
     text.replace(at, 5, ":True");
@@ -36,19 +36,19 @@ std::string as_python(const Json& value) {
   return spaced;
 }
 
-// Whether logits are those of before, but for what a device adds up in another order. NaN is not this
-// check's business: it is where it was, or it is a difference.
-bool are_alike(const at::Tensor& other, const at::Tensor& first, double allowed) {
-  if (other.sizes() != first.sizes()) return false;
-  const auto difference = (other - first).to(at::kDouble).abs();
-  return other.isnan().equal(first.isnan()) &&
+// Whether logits agree within `allowed`, which covers sums in another order. NaN has to be in the same
+// places.
+bool equal_within(const at::Tensor& actual, const at::Tensor& expected, double allowed) {
+  if (actual.sizes() != expected.sizes()) return false;
+  const auto difference = (actual - expected).to(at::kDouble).abs();
+  return actual.isnan().equal(expected.isnan()) &&
          at::nan_to_num(difference, 0, 0, 0).max().item<double>() <= allowed;
 }
 
 }  // namespace
 
-bool has_names_of_its_own(const Description& description, const Specification& specification) {
-  return lacking_parameters(specification, description.parameters).size() ==
+bool has_no_canonical_names(const Description& description, const Specification& specification) {
+  return missing_parameters(specification, description.parameters).size() ==
          specification.parameters().size();
 }
 
@@ -60,7 +60,7 @@ std::vector<std::string> describe_declaration(const Hello& hello, const Descript
   lines.push_back(fmt::format("{} tensors, {} parameters; the specification has {}", hello.parameters.size(),
                               total, specification.parameter_count()));
   std::vector<std::string> declared, others;
-  for (const auto& name : everything_that_code_can_show())
+  for (const auto& name : all_code_capabilities())
     (hello.capabilities.contains(name) ? declared : others).push_back(name);
   lines.push_back(fmt::format("declares: {}", fmt::join(declared, ", ")));
   if (!others.empty())
@@ -68,13 +68,13 @@ std::vector<std::string> describe_declaration(const Hello& hello, const Descript
   lines.push_back(fmt::format("shows: {}", hello.stages.empty()
                                                ? "no stage but the logits"
                                                : fmt::to_string(fmt::join(hello.stages, ", "))));
-  std::vector<std::string> unsaid;
-  for (const auto& [name, setting] : settings_of(specification, ""))
-    if (!description.configuration.contains(name)) unsaid.push_back(name);
-  if (!unsaid.empty())
+  std::vector<std::string> missing_settings;
+  for (const auto& [name, setting] : specification_settings(specification, ""))
+    if (!description.configuration.contains(name)) missing_settings.push_back(name);
+  if (!missing_settings.empty())
     lines.push_back(
         fmt::format("its configuration does not state: {} (state it with Module(configuration={{...}}))",
-                    fmt::join(unsaid, ", ")));
+                    fmt::join(missing_settings, ", ")));
   return lines;
 }
 
@@ -82,7 +82,7 @@ std::vector<std::string> describe_mapping(const Hello& hello, const Description&
                                           const Specification& specification) {
   std::vector<std::string> lines;
   const auto expected = specification.parameters();
-  const auto lacking = lacking_parameters(specification, description.parameters);
+  const auto lacking = missing_parameters(specification, description.parameters);
   const bool has_none = lacking.size() == expected.size();
   const auto proposal = lacking.empty() ? Json::object() : propose_mapping(hello.parameters, specification);
   for (const auto& [name, shape] : expected)
@@ -96,7 +96,7 @@ std::vector<std::string> describe_mapping(const Hello& hello, const Description&
     lines.emplace_back("a first mapping, guessed from names and shapes; check every line:");
     lines.emplace_back("    mapping={");
     for (const auto& [name, value] : proposal.items())
-      lines.push_back(fmt::format("        \"{}\": {},", name, as_python(value)));
+      lines.push_back(fmt::format("        \"{}\": {},", name, python_literal(value)));
     lines.emplace_back("    },");
   } else if (!lacking.empty()) {
     lines.emplace_back("no mapping could be proposed from the names");
@@ -104,7 +104,7 @@ std::vector<std::string> describe_mapping(const Hello& hello, const Description&
   return lines;
 }
 
-void check_weights_came_back(const NamedTensors& loaded, const Weights& shown, const std::string& name) {
+void check_loaded_weights(const NamedTensors& loaded, const Weights& shown, const std::string& name) {
   for (const auto& [parameter, given] : loaded)
     if (!shown.at(parameter).to(given.scalar_type()).equal(given))
       refuse_adapter(
@@ -116,12 +116,12 @@ std::vector<std::string> check_answers(Candidate& candidate, const std::string& 
                                        std::int64_t vocabulary) {
   const Tokens tokens{probe_tokens("adapter", 2, 5, vocabulary, 1), {}, Padding::none};
   const auto first = candidate.forward(tokens, {}), second = candidate.forward(tokens, {});
-  // On a GPU, sums may be taken in another order each time.
+  // A GPU may add in another order each time.
   const double allowed = device.is_cpu() ? 0 : 1e-4 * first.abs().max().to(at::kDouble).item<double>();
   if (second.sizes() != first.sizes())
     refuse_adapter(name, "gives logits of another shape when it gets the same tokens again",
                    "do they depend on an earlier call?");
-  if (!are_alike(second, first, allowed))
+  if (!equal_within(second, first, allowed))
     refuse_adapter(name, "gives other logits when it gets the same tokens again",
                    "is dropout on in evaluation, a random number drawn, or a cache kept between calls?");
   if (first[0].equal(first[1]))
@@ -133,7 +133,7 @@ std::vector<std::string> check_answers(Candidate& candidate, const std::string& 
   training.training = true;
   training.dropout = capabilities.contains("dropout") ? 0.5 : 0;
   candidate.forward(tokens, training);
-  if (!are_alike(candidate.forward(tokens, {}), first, allowed))
+  if (!equal_within(candidate.forward(tokens, {}), first, allowed))
     refuse_adapter(name, "gives other logits in evaluation after a pass in training mode",
                    "set the requested mode before each pass");
   return {"answers alike", "takes whole batches", "keeps evaluation apart from training"};

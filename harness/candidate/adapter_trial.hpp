@@ -1,5 +1,4 @@
-// What trying an adapter shows before any model is judged through it: what it declares, and whether its
-// answers can be trusted.
+// Checks of an adapter, before a model is judged through it.
 #pragma once
 
 #include <string>
@@ -10,23 +9,22 @@
 
 namespace plumbline {
 
-// What an adapter declares, and what its configuration leaves unsaid; a line each.
+// Lines that describe what an adapter declares and what its configuration lacks.
 std::vector<std::string> describe_declaration(const Hello& hello, const Description& description,
                                               const Specification& specification);
 
-// What its mapping leaves over on either side, and a mapping to begin with where it lacks parameters; a line
-// each.
+// Lines that list unmapped parameters of both sides and, where some are missing, propose a mapping.
 std::vector<std::string> describe_mapping(const Hello& hello, const Description& description,
                                           const Specification& specification);
 
-// Whether none of the specification's parameters are among the candidate's: it names them otherwise.
-bool has_names_of_its_own(const Description& description, const Specification& specification);
+// Whether the candidate has none of the specification's parameters by name.
+bool has_no_canonical_names(const Description& description, const Specification& specification);
 
-// Errors: InputError where a tensor of `loaded` comes back changed.
-void check_weights_came_back(const NamedTensors& loaded, const Weights& shown, const std::string& name);
+// Errors: InputError where a tensor of `loaded` is returned changed.
+void check_loaded_weights(const NamedTensors& loaded, const Weights& shown, const std::string& name);
 
-// Whether the same tokens get the same logits, sequences of a batch their own, and evaluation those that it
-// had before training. Returns what was found right, a clause each. Errors: InputError where one is not so.
+// Checks that the same tokens get the same logits, that the rows of a batch differ, and that evaluation is
+// the same after a pass in training mode. Returns a clause for each. Errors: InputError where a check fails.
 std::vector<std::string> check_answers(Candidate& candidate, const std::string& name, at::Device device,
                                        std::int64_t vocabulary);
 

@@ -1,5 +1,4 @@
-// The one interface behind which everything that is judged stands: our reference, a checkpoint, and whatever
-// comes later. Suites know only this.
+// The interface of everything that is judged: the reference, checkpoints, live models. Suites know only this.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -14,15 +13,15 @@
 #include "harness/system/json.hpp"
 
 #include "harness/model/model.hpp"
+#include "harness/model/text_generation.hpp"
 #include "harness/model/training_steps.hpp"
-#include "harness/model/writing.hpp"
 
 namespace plumbline {
 
-// A value of the candidate's configuration, under the specification's key, and where it was read.
+// A value of the candidate's configuration, under the specification's key.
 struct Setting {
   Json value;
-  std::string where;  // "config.json: rope_parameters.rope_theta"
+  std::string where;  // it was read: "config.json: rope_parameters.rope_theta"
 };
 
 struct ParameterDescription {
@@ -34,47 +33,46 @@ struct ParameterDescription {
 struct Description {
   std::string name;  // as the user named it
   std::string kind;  // "reference", "checkpoint", "state_dict", "live": requirements say which they apply to
-  std::string sha256;                            // of what was read; empty for the built-in reference
-  std::map<std::string, Setting> configuration;  // what is missing here was not shown
+  std::string sha256;  // of the file that was read; empty for the built-in reference
+  std::map<std::string, Setting> configuration;  // lacks settings that were not shown
   std::vector<ParameterDescription> parameters;
   std::vector<std::string> notes;
-  Json stated = {};  // a checkpoint's config.json as it stands, unknown settings too; null: there is none
+  Json stated = {};  // a checkpoint's config.json, with unknown settings; null: there is none
 };
 
-// The candidate cannot do what was asked of it: the check is not assessed, with this reason.
+// The candidate does not support a request: the check is not assessed, with this reason.
 class NotShown : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
 };
 
-// What a KV cache holds, as it is held.
+// The content of a KV cache, in the layout in which it is stored.
 struct CacheView {
   struct Layer {
     at::Tensor keys, values;  // (B, positions held, heads stored, Dh), views
   };
   std::vector<Layer> layers;
   std::int64_t length = 0;    // positions written
-  std::int64_t capacity = 0;  // positions there is room for
+  std::int64_t capacity = 0;  // positions allocated
   std::int64_t bytes = 0;     // of keys and values, shared storage counted once
-  std::int64_t held = 0;      // of all that they keep from being freed: more where they are views of it
+  std::int64_t held = 0;      // of the storage that they keep alive; more where they are views of it
 };
 
-// One decoding in progress: a cache and the model that extends it.
+// A decoding in progress: a cache and the model that extends it.
 class Decoding {
  public:
   virtual ~Decoding() = default;
-  // Logits (B, T, V) of the tokens, which are appended. Errors: CacheOverrun past the capacity.
+  // Appends the tokens and returns their logits (B, T, V). Errors: CacheOverrun past the capacity.
   virtual at::Tensor extend(const Tokens& tokens, const PassOptions& options) = 0;
   virtual CacheView show() = 0;
   // Fills every slot that was not written yet.
   virtual void fill_unwritten(double value) = 0;
 };
 
-// What running a candidate has taken so far, by its own account.
+// The resources that a candidate reports to have used so far.
 struct Usage {
-  std::optional<double> seconds;  // in its model; empty: what a call takes is its own time
-  std::optional<std::uint64_t>
-      most_bytes;  // of memory that its program held at any moment; empty: it has none of its own
+  std::optional<double> seconds;            // in its model; empty: not reported
+  std::optional<std::uint64_t> peak_bytes;  // of its program's memory; empty: it has no program of its own
 };
 
 class Candidate {
@@ -85,51 +83,51 @@ class Candidate {
   // The values of the parameters, by canonical name; a tied head appears once or as an alias.
   virtual const Weights& weights() const = 0;
 
-  // What it declares that it can do, in the words of protocol.md: "code", "load", "initialise", "evaluation",
+  // What it declares to support, in the words of protocol.md: "code", "load", "initialise", "evaluation",
   // "training", "dropout", "first_position", "padding.right", "padding.left", "cache", "cache.chunks",
   // "cache.capacity", "cache.fill", "cache.show", "cache.padding" (on either side),
   // "cache.padding.right", "cache.padding.left", "gradients", "train", "repeat_kv", "rotate", "generate",
   // "generate.greedy", "generate.temperature", "generate.top_k", "generate.top_p",
   // "generate.repetition_penalty", "generate.end", "generate.seed", "generate.padding.right",
-  // "generate.padding.left", "generate.probabilities". Requirements name what they need; what a candidate
-  // does not declare is not applicable to it.
+  // "generate.padding.left", "generate.probabilities". Requirements that need an undeclared
+  // capability are not applicable.
   virtual std::set<std::string> capabilities() const { return {}; }
 
-  // Looks whether what stands between us and the model can be trusted at all: it is judged before the model.
-  // Errors: InputError with advice.
+  // Checks the adapter between Plumbline and the model, before the model is judged. Errors: InputError with
+  // advice.
   virtual void check_adapter() {}
 
-  // What its program wrote to its standard error, the last part of it; of unknown origin.
+  // The last part of its program's standard error; of unknown origin.
   virtual std::string log() const { return ""; }
 
-  // A sentence on how the run went, for its end; empty: nothing to say.
+  // A sentence for the end of a run; may be empty.
   virtual std::string closing_note() const { return ""; }
 
-  // From here on: what only code can show. A candidate without code throws NotShown.
+  // The following need code that can be run. Errors: NotShown where there is none.
 
-  // Loads weights by canonical name. What the candidate has beyond them is set to what makes it void (a bias
-  // to 0, a head of its own to the embedding); what it cannot place makes it throw NotShown.
+  // Loads weights by canonical name. Surplus parameters of the candidate become void (a bias 0, an untied
+  // head the embedding). Errors: NotShown where a weight has no place.
   virtual void load(const Weights&) { throw NotShown("it has no code to load weights into"); }
-  // As it initialises itself before training.
+  // The initial weights before training, by canonical name.
   virtual Weights initialise(std::uint32_t) { throw NotShown("it has no code that initialises"); }
   virtual at::Tensor forward(const Tokens&, const PassOptions&) { throw NotShown("it has no code to run"); }
   virtual std::unique_ptr<Decoding> decode(std::int64_t /*batch*/, std::int64_t /*capacity*/) {
     throw NotShown("it has no KV cache");
   }
-  // The loss and every parameter's gradient, see gradients.hpp; a parameter beyond the specification's, too.
+  // The loss and every parameter's gradient, see gradients.hpp, surplus parameters included.
   virtual Gradients gradients(const Tokens&, const at::Tensor& /*labels*/, const PassOptions&) {
     throw NotShown("it shows no gradients");
   }
-  // A step of training on each batch, in training mode without dropout, from the weights that were loaded;
-  // afterwards it has those again. The parameters are left out unless `with_parameters`.
-  virtual Trained train(const TrainingRun&, bool /*with_parameters*/) {
+  // One optimiser step on each batch, in training mode without dropout, from the loaded weights, which are
+  // restored afterwards. Returns no parameters unless `with_parameters`.
+  virtual TrainingOutcome train(const TrainingRun&, bool /*with_parameters*/) {
     throw NotShown("it cannot be trained");
   }
-  // Continues every prompt by its own loop. What it does not declare has its neutral value.
-  virtual Text own_text(const Tokens& /*prompts*/, const TextRequest&) {
+  // Continues every prompt by its own generation loop. Settings that it does not declare have neutral values.
+  virtual GeneratedText generate(const Tokens& /*prompts*/, const TextRequest&) {
     throw NotShown("it does not generate text itself");
   }
-  // The operation that repeats key/value heads: (B, S, K, Dh) -> (B, S, K * factor, Dh).
+  // Repeats key/value heads: (B, S, K, Dh) -> (B, S, K * factor, Dh).
   virtual at::Tensor repeat_kv(const at::Tensor&, std::int64_t /*factor*/) {
     throw NotShown("it does not show this operation");
   }
@@ -138,11 +136,11 @@ class Candidate {
                                         const at::Tensor& /*upstream*/) {
     throw NotShown("it does not show this operation");
   }
-  // The rotation of (B, T, heads, Dh) at positions (B, T) int64.
+  // Rotates (B, T, heads, Dh) at positions (B, T) int64.
   virtual at::Tensor rotate(const at::Tensor&, const at::Tensor& /*positions*/) {
     throw NotShown("it does not show this operation");
   }
-  // Empty where nothing is run and answers were only kept.
+  // Empty for recordings, which run nothing.
   virtual std::optional<Usage> usage() const { return Usage{}; }
   virtual at::ScalarType type() const { throw NotShown("it has no code to run"); }
   virtual at::Device device() const { return at::kCPU; }

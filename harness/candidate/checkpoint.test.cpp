@@ -68,7 +68,7 @@ TEST_CASE("checkpoint: what is exported opens as the same configuration and the 
   CHECK(description.name == path.string());
   CHECK(description.sha256.size() == 64);
   CHECK(description.notes.empty());
-  const auto expected = settings_of(s, "");
+  const auto expected = specification_settings(s, "");
   CHECK(description.configuration.size() == expected.size());
   for (const auto& [key, setting] : expected) {
     INFO(key);

@@ -29,22 +29,23 @@ constexpr const char* kKindsRead =
     ".bin or .ckpt file";
 
 // Pickles that trainers leave beside a model and that hold none.
-constexpr std::array kBesideAModel{"optimizer", "scheduler", "scaler",         "rng_state",
-                                   "training_", "trainer_",  "random_states_", kAdapterBeginning};
+constexpr std::array kAuxiliaryPrefixes{"optimizer", "scheduler", "scaler",         "rng_state",
+                                        "training_", "trainer_",  "random_states_", kAdapterBeginning};
 
-bool holds_a_model(const std::string& name) {
-  return std::none_of(kBesideAModel.begin(), kBesideAModel.end(),
+bool may_hold_model(const std::string& name) {
+  return std::none_of(kAuxiliaryPrefixes.begin(), kAuxiliaryPrefixes.end(),
                       [&](const char* begin) { return name.starts_with(begin); });
 }
 
-std::vector<std::string> names_in(const CheckpointReading& reading) {
+std::vector<std::string> list_names(const CheckpointReading& reading) {
   std::vector<std::string> names;
   std::error_code error;
   for (fs::directory_iterator entry(reading.root, error), end; !error && entry != end;
        entry.increment(error)) {
     names.push_back(entry->path().filename().string());
   }
-  if (error) throw InputError(fmt::format("{}: cannot be listed: {}", reading.shown(), error.message()));
+  if (error)
+    throw InputError(fmt::format("{}: cannot be listed: {}", reading.display_path(), error.message()));
   std::sort(names.begin(), names.end());
   return names;
 }
@@ -80,7 +81,7 @@ void read_distributed(const std::vector<std::string>& names, CheckpointReading& 
     std::error_code ignored;
     if (fs::exists(path / "config.json", ignored) || fs::exists(path / kDistributedFile, ignored))
       inner.push_back(name);
-    else if (fs::is_regular_file(path, ignored) && !is_foreign(path) && holds_a_model(name) &&
+    else if (fs::is_regular_file(path, ignored) && !is_foreign(path) && may_hold_model(name) &&
              (name.ends_with(".safetensors") || is_named_as_pickle(name)))
       weights.push_back(name);
   }
@@ -89,30 +90,30 @@ void read_distributed(const std::vector<std::string>& names, CheckpointReading& 
     for (const std::string& name : names)
       if (name.starts_with(kAdapterBeginning))
         throw InputError(fmt::format("{}: holds only a LoRA adapter ({}), not the model that it adapts; {}",
-                                     reading.shown(), printable(name, 80), kMergeAdapter));
+                                     reading.display_path(), printable(name, 80), kMergeAdapter));
     for (const std::string& name : names) refuse_foreign(reading.root / name);
-    throw InputError(fmt::format("{}: has no config.json, only {}; expected {}", reading.shown(),
+    throw InputError(fmt::format("{}: has no config.json, only {}; expected {}", reading.display_path(),
                                  listed(names), kKindsRead));
   }
   throw InputError(
-      fmt::format("{}: has no config.json, only {}; {}pass {}", reading.shown(), listed(names),
+      fmt::format("{}: has no config.json, only {}; {}pass {}", reading.display_path(), listed(names),
                   instead.size() > 1 ? fmt::format("choose one of {}: for example, ", instead.size()) : "",
                   printable((reading.root / instead.front()).string(), 1000)));
 }
 
 // The one file of the directory that holds the model, or empty where there is an index of several.
-std::string model_file(const std::vector<std::string>& names, const std::vector<std::string>& weights,
-                       const CheckpointReading& reading) {
+std::string find_model_file(const std::vector<std::string>& names, const std::vector<std::string>& weights,
+                            const CheckpointReading& reading) {
   const auto has = [&](const char* name) { return std::binary_search(names.begin(), names.end(), name); };
   if (has(kSafetensorsIndex) && has(kModelFile)) {
     throw InputError(fmt::format("{}: contains both {} and {}, an index of shards; remove one of them",
-                                 reading.shown(), kModelFile, kSafetensorsIndex));
+                                 reading.display_path(), kModelFile, kSafetensorsIndex));
   }
   if (has(kSafetensorsIndex)) return "";
   if (weights.size() > 1) {
     throw InputError(fmt::format(
         "{}: has {} .safetensors files ({}) but no {} that lists their tensors; add it, or pass one file",
-        reading.shown(), weights.size(), listed(weights), kSafetensorsIndex));
+        reading.display_path(), weights.size(), listed(weights), kSafetensorsIndex));
   }
   if (weights.size() == 1) return weights.front();
   if (has(kPickleFile)) return kPickleFile;
@@ -120,27 +121,29 @@ std::string model_file(const std::vector<std::string>& names, const std::vector<
   for (const std::string& name : names) refuse_foreign(reading.root / name);
   std::vector<std::string> pickles;
   for (const std::string& name : names)
-    if (is_named_as_pickle(name) && holds_a_model(name)) pickles.push_back(name);
+    if (is_named_as_pickle(name) && may_hold_model(name)) pickles.push_back(name);
   if (pickles.size() > 1)
     throw InputError(fmt::format("{}: has {} files that could be the model ({}); pass one of them",
-                                 reading.shown(), pickles.size(), listed(pickles)));
+                                 reading.display_path(), pickles.size(), listed(pickles)));
   if (pickles.empty())
     throw InputError(fmt::format("{}: has no model: expected {}, {} with its shards, or {}; there is {}",
-                                 reading.shown(), kModelFile, kSafetensorsIndex, kPickleFile, listed(names)));
+                                 reading.display_path(), kModelFile, kSafetensorsIndex, kPickleFile,
+                                 listed(names)));
   return pickles.front();
 }
 
 void read_directory(CheckpointReading& reading) {
-  const std::vector<std::string> names = names_in(reading);
+  const std::vector<std::string> names = list_names(reading);
   const auto has = [&](const char* name) { return std::binary_search(names.begin(), names.end(), name); };
-  if (names.empty()) throw InputError(fmt::format("{}: is empty; expected {}", reading.shown(), kKindsRead));
+  if (names.empty())
+    throw InputError(fmt::format("{}: is empty; expected {}", reading.display_path(), kKindsRead));
   const bool distributed = has(kDistributedFile);
   if (!has("config.json") && !distributed) refuse_without_config(names, reading);
   std::vector<std::string> weights, adapters;
   for (const std::string& name : names) {
     if (name.starts_with(kAdapterBeginning) && (name.ends_with(".safetensors") || is_named_as_pickle(name)))
       adapters.push_back(name);
-    else if (name.ends_with(".safetensors") && holds_a_model(name))
+    else if (name.ends_with(".safetensors") && may_hold_model(name))
       weights.push_back(name);
   }
   // A second copy, in Meta's spelling, that some publish beside a model.
@@ -152,7 +155,7 @@ void read_directory(CheckpointReading& reading) {
     reading.files.notes.push_back("a second copy of the model, not read: " + listed(copies));
   }
   const bool distributed_alone = distributed && weights.empty();
-  const std::string file = distributed_alone ? "" : model_file(names, weights, reading);
+  const std::string file = distributed_alone ? "" : find_model_file(names, weights, reading);
   if (has("config.json")) read_config(reading);
   if (distributed_alone) {
     read_distributed(names, reading);
@@ -180,7 +183,7 @@ void read_file(CheckpointReading& reading) {
   if (!named && !(fs::is_regular_file(reading.root, regular) &&
                   (is_safetensors(reading.root) || first_bytes(reading.root, 4) == "PK\x03\x04"))) {
     throw InputError(
-        fmt::format("{}: is no known kind of checkpoint; expected {}", reading.shown(), kKindsRead));
+        fmt::format("{}: is no known kind of checkpoint; expected {}", reading.display_path(), kKindsRead));
   }
   reading.add(read_weights(reading.root, reading));
   if (fs::exists(reading.root.parent_path() / "config.json", regular)) {
@@ -200,17 +203,17 @@ CheckpointFiles read_checkpoint(const fs::path& path, const std::string& python,
   std::error_code error;
   const fs::file_status status = fs::status(path, error);
   if (status.type() == fs::file_type::not_found) {
-    throw InputError(fmt::format("{}: does not exist; expected {}", reading.shown(), kKindsRead));
+    throw InputError(fmt::format("{}: does not exist; expected {}", reading.display_path(), kKindsRead));
   }
-  if (error) throw InputError(fmt::format("{}: cannot be read: {}", reading.shown(), error.message()));
+  if (error) throw InputError(fmt::format("{}: cannot be read: {}", reading.display_path(), error.message()));
   if (fs::is_directory(status)) {
     read_directory(reading);
   } else {
     read_file(reading);
   }
   if (reading.files.tensors.empty())
-    throw InputError(reading.shown() + ": holds no tensors; pass the state dict of a model");
-  make_names_canonical(reading.files.tensors, reading.files.notes, reading.shown());
+    throw InputError(reading.display_path() + ": holds no tensors; pass the state dict of a model");
+  make_names_canonical(reading.files.tensors, reading.files.notes, reading.display_path());
   std::string summary;
   for (const auto& [name, hash] : reading.hashes) summary += name + '\0' + hash + '\n';
   reading.files.sha256 = sha256(summary);

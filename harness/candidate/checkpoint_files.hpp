@@ -1,4 +1,4 @@
-// A checkpoint as it lies on disk: its configuration and tensors, before anything is expected of them.
+// Reads a checkpoint's configuration and tensors from disk, without judging them.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -21,7 +21,7 @@ struct CheckpointFiles {
   std::optional<Json> config;        // an object; none for a lone weight file
   std::string config_path;           // empty without a config
   std::vector<NamedTensor> tensors;  // sorted by name, no name twice
-  std::vector<std::string> notes;    // one line each: what a reader of the verdict should know
+  std::vector<std::string> notes;    // lines for the reader of the results
   std::string sha256;  // over "relative name\0sha256 of the content\n" of every file read, sorted by name
 };
 

@@ -112,7 +112,7 @@ std::string in_quotes(const std::string& name) {
   return fmt::format("\"{}\"", printable(name, 120));
 }
 
-// Gives every tensor the name that `change` makes of its own, and says how many have another.
+// Renames every tensor by `change` and returns how many names changed.
 std::size_t rename(Tensors& tensors, const std::string& file,
                    const std::function<std::string(const std::string&)>& change) {
   std::map<std::string, std::string> originals;

@@ -12,14 +12,14 @@
 namespace plumbline {
 namespace {
 
-// In training mode without dropout the same function is computed.
+// Training mode without dropout computes the same function.
 void require_inference(const PassOptions& options) {
   if (options.training && options.dropout > 0)
     throw NotShown("the engine is for inference and has no dropout");
 }
 
 at::Tensor shown(const PassOptions& options, const at::Tensor& logits) {
-  if (options.observe) options.observe("logits", logits);
+  if (options.observer) options.observer("logits", logits);
   return logits;
 }
 
@@ -33,7 +33,7 @@ class EngineDecoding : public Decoding {
     return shown(options, engine_.extend(cache_, tokens, options.first_position, options.last_only));
   }
 
-  CacheView show() override { return view_of(cache_); }
+  CacheView show() override { return show_cache(cache_); }
   void fill_unwritten(double value) override { plumbline::fill_unwritten(cache_, value); }
 
  private:
@@ -46,7 +46,8 @@ class EngineCandidate : public Candidate {
   EngineCandidate(const std::string& name, const Specification& specification, at::ScalarType type,
                   at::Device device)
       : specification_(specification), type_(type), device_(device) {
-    description_ = {name, "reference", "", settings_of(specification, "the engine's own configuration"),
+    description_ = {name, "reference",
+                    "",   specification_settings(specification, "the engine's own configuration"),
                     {},   {}};
     for (const auto& parameter : specification.parameters())
       description_.parameters.push_back({parameter.name, parameter.shape, type});
@@ -55,7 +56,7 @@ class EngineCandidate : public Candidate {
   const Description& describe() const override { return description_; }
   const Weights& weights() const override { return weights_; }
   std::set<std::string> capabilities() const override {
-    auto all = everything_that_code_can_show();
+    auto all = all_code_capabilities();
     for (const auto* name : {"initialise", "dropout", "gradients", "train", "repeat_kv", "rotate"})
       all.erase(name);
     std::erase_if(all, [](const std::string& name) { return name.starts_with("generate"); });
@@ -63,7 +64,7 @@ class EngineCandidate : public Candidate {
   }
 
   void load(const Weights& given) override {
-    auto own = convert(fitted(given, description_.parameters), type_, device_);
+    auto own = convert(fit_weights(given, description_.parameters), type_, device_);
     engine_.emplace(specification_, own);
     weights_ = std::move(own);
   }

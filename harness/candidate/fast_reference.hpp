@@ -1,4 +1,4 @@
-// The engine as a candidate: the suites judge the fast path as they judge anybody's model.
+// The engine as a candidate, so that suites judge it like any model.
 #pragma once
 
 #include <memory>
@@ -8,7 +8,7 @@
 
 namespace plumbline {
 
-// Shows its logits and its cache; inference only, and no stage on the way.
+// For inference only; shows logits and its cache, and no other stage.
 std::unique_ptr<Candidate> make_engine(const std::string& name, const Specification& specification,
                                        at::ScalarType type, at::Device device);
 

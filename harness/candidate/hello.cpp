@@ -25,11 +25,11 @@ std::optional<at::ScalarType> type_named(const std::string& name) {
   return std::nullopt;
 }
 
-// Every complaint names the field.
-class Reader {
+// Reads the fields of the reply. Errors: InputError naming the field.
+class HelloReader {
  public:
-  // `known`: the settings that there are, and what a value of each looks like.
-  Reader(const Json& fields, std::map<std::string, Setting> known, const std::string& name)
+  // `known`: the known settings, with an example value of each.
+  HelloReader(const Json& fields, std::map<std::string, Setting> known, const std::string& name)
       : fields_(fields), known_(std::move(known)), name_(name) {}
 
   [[noreturn]] void refuse(const std::string& complaint) const {
@@ -57,7 +57,7 @@ class Reader {
         refuse(fmt::format("configuration.{}: no such setting; known are {}", printable(key),
                            fmt::join(std::views::keys(known_), ", ")));
       const auto& example = known->second.value;
-      if (!is_like(value, example))
+      if (!has_kind_of(value, example))
         refuse(fmt::format("configuration.{} is {}, expected something like {}", key,
                            printable(value.dump({.ascii = true}), 80), example.dump()));
       settings[key] = {value, printable(setting["where"].get<std::string>())};
@@ -122,7 +122,7 @@ class Reader {
     return groups;
   }
 
-  // What it can show, for the reader: what counts is what it then shows.
+  // For the reader of the results only; nothing depends on it.
   std::vector<std::string> stages() const {
     std::vector<std::string> all;
     const auto& can = fields_.at("can");
@@ -151,27 +151,28 @@ class Reader {
 
   Json mapping() const { return fields_.contains("mapping") ? fields_["mapping"] : Json(); }
 
-  // What it can do, in the words of requirements.json.
+  // In the words of requirements.json.
   std::set<std::string> capabilities() const {
     if (!fields_.contains("can") || !fields_["can"].is_object()) refuse("'can' is not an object");
     const auto& can = fields_["can"];
     std::set<std::string> all{"code"};
     for (const auto* flag : {"load", "initialise", "dropout", "first_position", "gradients", "train"})
-      if (truth(can, flag)) all.insert(flag);
-    for (const auto& mode : words(can, "modes", {"evaluation", "training"})) all.insert(mode);
-    for (const auto& side : words(can, "padding", {"right", "left"})) all.insert("padding." + side);
-    for (const auto& operation : words(can, "operations", {"repeat_kv", "rotate"})) all.insert(operation);
+      if (boolean(can, flag)) all.insert(flag);
+    for (const auto& mode : known_words(can, "modes", {"evaluation", "training"})) all.insert(mode);
+    for (const auto& side : known_words(can, "padding", {"right", "left"})) all.insert("padding." + side);
+    for (const auto& operation : known_words(can, "operations", {"repeat_kv", "rotate"}))
+      all.insert(operation);
     if (!all.contains("evaluation")) refuse("can.modes lacks \"evaluation\"");
     for (const auto& each : generation(can)) all.insert(each);
     if (!can.contains("cache") || can["cache"].is_null()) return all;
     if (!can["cache"].is_object()) refuse("can.cache is not an object or null");
     const auto& cache = can["cache"];
     all.insert("cache");
-    if (truth(cache, "chunks")) all.insert("cache.chunks");
-    if (truth(cache, "capacity")) all.insert("cache.capacity");
-    if (truth(cache, "fill")) all.insert("cache.fill");
+    if (boolean(cache, "chunks")) all.insert("cache.chunks");
+    if (boolean(cache, "capacity")) all.insert("cache.capacity");
+    if (boolean(cache, "fill")) all.insert("cache.fill");
     if (!axes().empty()) all.insert("cache.show");
-    for (const auto& side : words(cache, "padding", {"right", "left"}))
+    for (const auto& side : known_words(cache, "padding", {"right", "left"}))
       all.insert({"cache.padding", "cache.padding." + side});
     return all;
   }
@@ -181,17 +182,16 @@ class Reader {
     if (!can["generate"].is_object()) refuse("can.generate is not an object or null");
     const auto& generate = can["generate"];
     std::set<std::string> all{"generate"};
-    for (const auto& setting :
-         words(generate, "settings", {"temperature", "top_k", "top_p", "repetition_penalty", "end", "seed"}))
+    for (const auto& setting : known_words(
+             generate, "settings", {"temperature", "top_k", "top_p", "repetition_penalty", "end", "seed"}))
       all.insert("generate." + setting);
-    for (const auto& side : words(generate, "padding", {"right", "left"}))
+    for (const auto& side : known_words(generate, "padding", {"right", "left"}))
       all.insert("generate.padding." + side);
-    if (truth(generate, "probabilities")) all.insert("generate.probabilities");
-    if (truth(generate, "greedy") || all.contains("generate.temperature")) all.insert("generate.greedy");
+    if (boolean(generate, "probabilities")) all.insert("generate.probabilities");
+    if (boolean(generate, "greedy") || all.contains("generate.temperature")) all.insert("generate.greedy");
     return all;
   }
 
-  // Where batch, position, head and size stand among the axes of the cache's tensors; empty: it shows none.
   std::vector<std::int64_t> axes() const {
     const auto& cache = fields_.at("can").value("cache", Json());
     if (!cache.is_object() || !cache.contains("axes") || cache["axes"].is_null()) return {};
@@ -210,18 +210,18 @@ class Reader {
   }
 
  private:
-  static bool is_like(const Json& value, const Json& example) {
+  static bool has_kind_of(const Json& value, const Json& example) {
     if (example.is_integer()) return value.is_integer_from(1, 1 << 30);
     if (example.is_number()) return value.is_number();
     return value.kind() == example.kind();
   }
-  bool truth(const Json& object, const char* key) const {
+  bool boolean(const Json& object, const char* key) const {
     if (!object.contains(key)) return false;
     if (!object[key].is_boolean()) refuse(fmt::format("can: '{}' is not true or false", key));
     return object[key].get<bool>();
   }
-  std::vector<std::string> words(const Json& object, const char* key,
-                                 const std::vector<std::string>& known) const {
+  std::vector<std::string> known_words(const Json& object, const char* key,
+                                       const std::vector<std::string>& known) const {
     std::vector<std::string> all;
     if (!object.contains(key) || object[key].is_null()) return all;
     if (!object[key].is_array()) refuse(fmt::format("can: '{}' is not a list", key));
@@ -243,7 +243,7 @@ class Reader {
 
 Hello read_hello(const Json& fields, const Specification& specification, at::ScalarType type,
                  const std::string& name) {
-  const Reader reader(fields, settings_of(specification, ""), name);
+  const HelloReader reader(fields, specification_settings(specification, ""), name);
   if (!fields.contains("protocol") || fields["protocol"] != 1) reader.refuse("expected protocol 1");
   Hello hello;
   hello.capabilities = reader.capabilities();

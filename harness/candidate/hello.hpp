@@ -1,4 +1,4 @@
-// What a live candidate says of itself when it is greeted (protocol.md, "hello"), read strictly.
+// The reply of a live candidate to "hello" (protocol.md), validated.
 #pragma once
 
 #include <set>
@@ -16,14 +16,14 @@ struct Hello {
   std::vector<ParameterDescription> parameters;  // under the candidate's own names
   std::vector<std::vector<std::string>> tied;    // names that are one tensor
   Json mapping;                                  // null: its names are canonical
-  std::vector<std::string> stages;               // that it means to show
-  std::vector<std::string> notes;                // what trying the adapter has shown, for the reader
+  std::vector<std::string> stages;               // that it declares to show
+  std::vector<std::string> notes;                // of the adapter's own checks, for the reader of the results
   std::set<std::string> capabilities;            // see Candidate::capabilities
-  // Where batch, position, head and size stand among the axes of the cache's tensors; empty: it shows none.
+  // The axes of batch, position, head and size in the cache's tensors; empty: it shows no cache.
   std::vector<std::int64_t> cache_axes;
 };
 
-// `type`: what the candidate was asked to run in; `name`: what the user called it. Errors: InputError naming
+// `type`: the requested type; `name`: the candidate's, as the user gave it. Errors: InputError naming
 // the field.
 Hello read_hello(const Json& fields, const Specification& specification, at::ScalarType type,
                  const std::string& name);

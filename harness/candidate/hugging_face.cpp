@@ -71,7 +71,8 @@ class Config {
   std::string file_;
 };
 
-// rope_theta stands at the top (transformers 4) or in rope_parameters (5); scaling in rope_scaling or there.
+// rope_theta is at the top level (transformers 4) or in rope_parameters (5); scaling is in rope_scaling or
+// there.
 void read_rotary(Config& config) {
   config.read("rope_theta", "rope_theta", &Json::is_number, "a number");
   std::string type = "default";

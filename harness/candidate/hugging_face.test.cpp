@@ -85,7 +85,7 @@ TEST_CASE("hugging_face: a config of transformers 4 or 5 says all that the speci
           "[candidate][config]") {
   const auto expected = [] {
     std::map<std::string, Json> all;
-    for (const auto& [key, setting] : settings_of(specification("minimind2-small"), ""))
+    for (const auto& [key, setting] : specification_settings(specification("minimind2-small"), ""))
       all[key] = setting.value;
     return all;
   }();
@@ -179,7 +179,7 @@ TEST_CASE("hugging_face: MiniMind's first settings have other names, and turn ne
           "[candidate][config]") {
   std::map<std::string, Json> expected;
   const auto s = specification("minimind-v1-small");
-  for (const auto& [key, setting] : settings_of(s, "")) expected[key] = setting.value;
+  for (const auto& [key, setting] : specification_settings(s, "")) expected[key] = setting.value;
   CHECK(values(parse_json(R"({"model_type": "minimind", "dim": 512, "n_layers": 8, "n_heads": 16,
     "n_kv_heads": 8, "hidden_dim": null, "norm_eps": 1e-05, "vocab_size": 6400, "max_seq_len": 8192,
     "dropout": 0.0, "use_moe": false})",
@@ -322,7 +322,7 @@ TEST_CASE("hugging_face: a config that we write reads back as its specification"
     INFO(name);
     const auto s = specification(name);
     std::map<std::string, Json> expected;
-    for (const auto& [key, setting] : settings_of(s, "")) expected[key] = setting.value;
+    for (const auto& [key, setting] : specification_settings(s, "")) expected[key] = setting.value;
     CHECK(values(parse_json(llama_config(s).dump(), "test")) == expected);
   }
   CHECK_THROWS_AS(llama_config(specification("minimind-v1-small")), InputError);

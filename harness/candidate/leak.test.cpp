@@ -14,10 +14,11 @@ namespace {
 // A model of its own seed, and a stream of its own.
 Leak look(const std::string& defect, std::uint32_t seed, at::ScalarType type) {
   const auto specification = find_specification("tiny", PLUMBLINE_SOURCE_DIR "/fixtures/specifications");
-  const auto departed = defect.empty() ? Departed{specification, {}} : depart(specification, defect);
+  const auto departed =
+      defect.empty() ? DepartedModel{specification, {}} : apply_departures(specification, defect);
   const auto candidate = make_reference("it", departed, type, at::kCPU);
   candidate->load(discriminating_weights(specification.parameters(), seed));
-  return look_for_leak(*candidate, specification.vocab_size, {.learning_rate = 1e-2, .beta2 = 0.95}, seed);
+  return detect_leak(*candidate, specification.vocab_size, {.learning_rate = 1e-2, .beta2 = 0.95}, seed);
 }
 
 }  // namespace
@@ -34,13 +35,13 @@ TEST_CASE("leak: in 20 runs each, whoever sees what is to come is found and the 
                                                    {"loss-unshifted", true},
                                                    {"loss-shifted-twice", false}}) {
       const auto leak = look(defect, seed, at::kFloat);
-      CAPTURE(defect, seed, leak.gained, leak.most, leak.when, leak.allowed);
+      CAPTURE(defect, seed, leak.total_gain, leak.largest_gain, leak.largest_gain_step, leak.allowed);
       CHECK(leak.none() == !leaks);
       CHECK(leak.allowed < 16.2);
       if (leaks)
-        CHECK(leak.most > 10 * leak.allowed);
+        CHECK(leak.largest_gain > 10 * leak.allowed);
       else
-        CHECK(leak.most < 0.5 * leak.allowed);
+        CHECK(leak.largest_gain < 0.5 * leak.allowed);
     }
 }
 
@@ -53,6 +54,6 @@ TEST_CASE("leak: in bfloat16 too", "[candidate][leak]") {
 
 TEST_CASE("leak: losses that are no numbers do not pass", "[candidate][leak]") {
   const auto leak = look("logits-not-a-number", 1, at::kFloat);
-  CHECK(std::isnan(leak.most));
+  CHECK(std::isnan(leak.largest_gain));
   CHECK_FALSE(leak.none());
 }

@@ -20,7 +20,7 @@
 namespace plumbline {
 namespace {
 
-Json as_json(const Initialization& initialization) {
+Json initialization_json(const Initialization& initialization) {
   Json all = Json::object();
   for (const auto& [key, distribution] : {std::pair{"embedding", initialization.embedding},
                                           {"linear", initialization.linear},
@@ -30,11 +30,11 @@ Json as_json(const Initialization& initialization) {
   return all;
 }
 
-Json greeting_with(const LiveOptions& options, const Specification& specification) {
+Json make_greeting(const LiveOptions& options, const Specification& specification) {
   Json settings = {{"name", specification.name},
                    {"norm_precision", to_string(specification.norm_precision)},
-                   {"initialization", as_json(specification.initialization)}};
-  for (const auto& [key, setting] : settings_of(specification, "")) settings[key] = setting.value;
+                   {"initialization", initialization_json(specification.initialization)}};
+  for (const auto& [key, setting] : specification_settings(specification, "")) settings[key] = setting.value;
   return {{"protocol", 1},
           {"specification", settings},
           {"dtype", type_name(options.type)},
@@ -43,9 +43,9 @@ Json greeting_with(const LiveOptions& options, const Specification& specificatio
           {"seed", 1}};
 }
 
-// What goes wrong before anything is judged is an error of the input, whatever kind it is.
+// Errors before anything is judged become InputError.
 template <typename Body>
-void as_input_error(const std::string& name, const Body& body) {
+void rethrow_as_input_error(const std::string& name, const Body& body) {
   try {
     body();
   } catch (const CandidateFailed& failed) {
@@ -58,26 +58,26 @@ void as_input_error(const std::string& name, const Body& body) {
   }
 }
 
-class Live : public Candidate {
+class LiveCandidate : public Candidate {
  public:
-  Live(LiveOptions options, const Specification& specification) : specification_(specification) {
+  LiveCandidate(LiveOptions options, const Specification& specification) : specification_(specification) {
     const auto name = options.name;
-    as_input_error(name, [&] {
-      auto greeting = greeting_with(options, specification);
+    rethrow_as_input_error(name, [&] {
+      auto greeting = make_greeting(options, specification);
       session_ = std::make_unique<LiveSession>(std::move(options), std::move(greeting));
     });
-    const auto& own = session_->options();
-    hello_ = read_hello(session_->reply_to_hello(), specification_, own.type, name);
+    const auto& session_options = session_->options();
+    hello_ = read_hello(session_->reply_to_hello(), specification_, session_options.type, name);
     mapping_ = std::make_unique<Mapping>(hello_.mapping, hello_.parameters, hello_.tied, name);
-    description_ = {name, "live", own.sha256, hello_.configuration, mapping_->parameters(), {}};
+    description_ = {name, "live", session_options.sha256, hello_.configuration, mapping_->parameters(), {}};
     description_.notes.push_back(fmt::format("{}, {}", hello_.name, hello_.framework));
-    if (!own.note.empty()) description_.notes.push_back(own.note);
+    if (!session_options.note.empty()) description_.notes.push_back(session_options.note);
     description_.notes.insert(description_.notes.end(), hello_.notes.begin(), hello_.notes.end());
-    as_input_error(name, [&] { initial_ = own_weights(); });
-    weights_ = mapping_->canonical(initial_);
+    rethrow_as_input_error(name, [&] { initial_ = candidate_weights(); });
+    weights_ = mapping_->to_canonical(initial_);
   }
 
-  ~Live() override { session_->close(); }
+  ~LiveCandidate() override { session_->close(); }
 
   const Description& describe() const override { return description_; }
   const Weights& weights() const override { return weights_; }
@@ -88,43 +88,43 @@ class Live : public Candidate {
   std::string closing_note() const override { return session_->closing_note(); }
 
   void check_adapter() override {
-    // Other names are no failure of the model's while nobody has said what they stand for.
-    if (hello_.mapping.is_null() && has_names_of_its_own(description_, specification_))
+    // Names without a mapping are an error of the adapter, not of the model.
+    if (hello_.mapping.is_null() && has_no_canonical_names(description_, specification_))
       throw InputError(
           fmt::format("{}: its parameters ({}, ...) have other names than the specification's, and its "
                       "adapter has no mapping; `plumbline adapter check` proposes one",
                       name(), hello_.parameters.front().name));
-    as_input_error(name(), [&] {
+    rethrow_as_input_error(name(), [&] {
       if (hello_.capabilities.contains("load")) check_loading();
       const auto right = check_answers(*this, name(), session_->options().device, specification_.vocab_size);
-      found_right_.insert(found_right_.end(), right.begin(), right.end());
+      confirmed_.insert(confirmed_.end(), right.begin(), right.end());
     });
   }
 
-  // What trying its adapter shows, a line each.
+  // The lines of try_adapter.
   std::vector<std::string> report() {
     auto lines = describe_declaration(hello_, description_, specification_);
     const auto of_mapping = describe_mapping(hello_, description_, specification_);
     lines.insert(lines.end(), of_mapping.begin(), of_mapping.end());
-    if (has_names_of_its_own(description_, specification_)) return lines;
+    if (has_no_canonical_names(description_, specification_)) return lines;
     check_adapter();
     for (const auto& note : description_.notes)
       if (note != description_.notes.front()) lines.push_back(note);
-    lines.push_back(fmt::format("it {}", fmt::join(found_right_, ", ")));
+    lines.push_back(fmt::format("it {}", fmt::join(confirmed_, ", ")));
     return lines;
   }
 
-  void load(const Weights& given) override { session_->load(mapping_->own(given, initial_)); }
+  void load(const Weights& given) override { session_->load(mapping_->to_candidate(given, initial_)); }
 
   Weights initialise(std::uint32_t seed) override {
     session_->ask("initialise", {{"seed", seed}});
-    auto fresh = mapping_->canonical(own_weights());
-    session_->load_again();
+    auto fresh = mapping_->to_canonical(candidate_weights());
+    session_->reload();
     return fresh;
   }
 
   at::Tensor forward(const Tokens& tokens, const PassOptions& options) override {
-    auto fields = fields_of_pass(tokens, options);
+    auto fields = pass_fields(tokens, options);
     fields["first_position"] = options.first_position;
     return run_pass(*session_, "forward", std::move(fields), tokens, options,
                     specification_.num_hidden_layers);
@@ -135,7 +135,7 @@ class Live : public Candidate {
   }
 
   Gradients gradients(const Tokens& tokens, const at::Tensor& labels, const PassOptions& options) override {
-    auto fields = fields_of_pass(tokens, options);
+    auto fields = pass_fields(tokens, options);
     fields.erase("observe");
     fields.erase("dropout");
     const auto reply = session_->ask("gradients", std::move(fields),
@@ -145,15 +145,15 @@ class Live : public Candidate {
       throw CandidateFailed(fmt::format("{}: its loss has shape [{}], expected a single number", name(),
                                         fmt::join(loss.sizes(), ", ")));
     require_parameters(reply.tensors, "its gradients lack");
-    return {loss.reshape({}), mapping_->canonical(reply.tensors)};
+    return {loss.reshape({}), mapping_->to_canonical(reply.tensors)};
   }
 
-  Trained train(const TrainingRun& run, bool with_parameters) override {
+  TrainingOutcome train(const TrainingRun& run, bool with_parameters) override {
     if (!session_->loaded())
       throw NotShown("its weights cannot be loaded again after training, so it is not trained");
     const auto& o = run.optimiser;
     const auto steps = run.tokens.size(0);
-    Trained trained;
+    TrainingOutcome trained;
     const auto reply =
         session_->ask("train",
                       {{"steps", steps},
@@ -168,12 +168,13 @@ class Live : public Candidate {
       throw CandidateFailed(fmt::format("{}: its losses are {} [{}], expected {} numbers of a floating type",
                                         name(), at::toString(trained.losses.scalar_type()),
                                         fmt::join(trained.losses.sizes(), ", "), steps));
-    if (with_parameters) trained.parameters = mapping_->canonical(own_weights(WeightsAskedOf::trained));
+    if (with_parameters)
+      trained.parameters = mapping_->to_canonical(candidate_weights(RequestedWeights::trained));
     return trained;
   }
 
-  Text own_text(const Tokens& prompts, const TextRequest& request) override {
-    return ask_for_text(*session_, prompts, request, own_vocabulary());
+  GeneratedText generate(const Tokens& prompts, const TextRequest& request) override {
+    return request_text(*session_, prompts, request, vocabulary_size());
   }
 
   at::Tensor repeat_kv(const at::Tensor& x, std::int64_t factor) override {
@@ -196,8 +197,8 @@ class Live : public Candidate {
     return tensor_in(session_->ask("operation", std::move(fields), tensors), result, name());
   }
 
-  // Of the tokens that it knows, whatever the specification says.
-  std::int64_t own_vocabulary() const {
+  // By the embedding, whatever the specification says.
+  std::int64_t vocabulary_size() const {
     for (const auto& parameter : description_.parameters)
       if (parameter.name == kEmbedding && parameter.shape.size() == 2) return parameter.shape[0];
     return specification_.vocab_size;
@@ -205,19 +206,19 @@ class Live : public Candidate {
 
   void check_loading() {
     try {
-      load(with_void(discriminating_weights(specification_.parameters(), 1),
-                     lacking_parameters(specification_, description_.parameters)));
+      load(make_void(discriminating_weights(specification_.parameters(), 1),
+                     missing_parameters(specification_, description_.parameters)));
     } catch (const NotShown& why) {
-      // Chapter 2 names what does not fit; what can still be looked at is.
+      // Chapter 2 reports what does not fit; the rest is judged.
       description_.notes.push_back(
           fmt::format("the specification's weights cannot be loaded: {}", why.what()));
       return;
     }
-    check_weights_came_back(*session_->loaded(), own_weights(), name());
-    found_right_.emplace_back("loads weights and shows them again");
+    check_loaded_weights(*session_->loaded(), candidate_weights(), name());
+    confirmed_.emplace_back("loads weights and shows them again");
   }
 
-  Weights own_weights(WeightsAskedOf which = WeightsAskedOf::loaded) {
+  Weights candidate_weights(RequestedWeights which = RequestedWeights::loaded) {
     auto reply = session_->ask("weights", Json::object(), {}, which);
     try {
       require_parameters(reply.tensors, "its weights lack");
@@ -243,18 +244,18 @@ class Live : public Candidate {
   Hello hello_;
   std::unique_ptr<Mapping> mapping_;
   Weights initial_, weights_;
-  std::vector<std::string> found_right_;  // by check_adapter
+  std::vector<std::string> confirmed_;  // clauses of check_adapter
 };
 
 }  // namespace
 
 std::vector<std::string> try_adapter(LiveOptions options, const Specification& specification) {
-  Live live(std::move(options), specification);
+  LiveCandidate live(std::move(options), specification);
   return live.report();
 }
 
 std::unique_ptr<Candidate> open_live(LiveOptions options, const Specification& specification) {
-  return std::make_unique<Live>(std::move(options), specification);
+  return std::make_unique<LiveCandidate>(std::move(options), specification);
 }
 
 }  // namespace plumbline

@@ -20,18 +20,17 @@ struct LiveOptions {
   at::ScalarType type = at::kFloat;
   at::Device device = at::kCPU;
   int threads = 0;                             // 0 leaves it to the candidate
-  bool plays_recording = false;                // nothing is run
-  std::string note;                            // what a reader of the results should know of it; may be empty
-  std::shared_ptr<RecordingWriter> recording;  // of everything that is said; may be null
+  bool plays_recording = false;                // the program replays recorded answers
+  std::string note;                            // for the reader of the results; may be empty
+  std::shared_ptr<RecordingWriter> recording;  // of all requests and replies; may be null
 };
 
-// Starts it and asks who it is. Errors: InputError when it cannot be started, raises an error, speaks another
-// protocol or has a mapping that does not fit its parameters.
+// Starts the program and sends hello. Errors: InputError when it cannot be started, raises an error, speaks
+// another protocol or has a mapping that does not fit its parameters.
 std::unique_ptr<Candidate> open_live(LiveOptions options, const Specification& specification);
 
-// Tries an adapter alone: what it declares, what its mapping leaves over on either side, a mapping to begin
-// with where it has none; a line each. Errors: as open_live, and InputError where the adapter cannot be
-// trusted.
+// Checks an adapter without judging a model, and returns lines on what it declares and maps, with a proposed
+// mapping where it has none. Errors: as open_live, and InputError where a check of the adapter fails.
 std::vector<std::string> try_adapter(LiveOptions options, const Specification& specification);
 
 }  // namespace plumbline

@@ -28,26 +28,26 @@ class LiveDecoding : public Decoding {
     try {
       session_.ask("close_cache", {{"cache", handle_}});
     } catch (const std::exception& error) {
-      session_.fail_next_request(error.what());  // a destructor has nobody to tell
+      session_.defer_failure(error.what());  // a destructor cannot throw
     }
   }
 
   at::Tensor extend(const Tokens& tokens, const PassOptions& options) override {
-    auto fields = fields_of_cache();
-    fields.update(fields_of_pass(tokens, options));
+    auto fields = cache_fields();
+    fields.update(pass_fields(tokens, options));
     return run_pass(session_, "extend", std::move(fields), tokens, options, layers_);
   }
 
   CacheView show() override;
 
   void fill_unwritten(double value) override {
-    auto fields = fields_of_cache();
+    auto fields = cache_fields();
     fields["value"] = value;
     session_.ask("fill_cache", std::move(fields));
   }
 
  private:
-  Json fields_of_cache() const {
+  Json cache_fields() const {
     if (start_ != session_.starts())
       throw CandidateFailed(fmt::format("{}: its cache was lost when its process ended", session_.name()));
     return {{"cache", handle_}};
@@ -61,7 +61,7 @@ class LiveDecoding : public Decoding {
 };
 
 CacheView LiveDecoding::show() {
-  const auto reply = session_.ask("show_cache", fields_of_cache());
+  const auto reply = session_.ask("show_cache", cache_fields());
   CacheView view;
   const auto number = [&](const char* key) {
     const auto found = reply.fields.find(key);
@@ -75,8 +75,8 @@ CacheView LiveDecoding::show() {
   view.bytes = number("bytes");
   view.held = reply.fields.contains("held") ? number("held") : view.bytes;
   for (std::int64_t layer = 0; reply.tensors.contains(fmt::format("layers.{}.keys", layer)); ++layer) {
-    CacheView::Layer kept;
-    for (auto [side, into] : {std::pair{"keys", &kept.keys}, {"values", &kept.values}}) {
+    CacheView::Layer shown;
+    for (auto [side, into] : {std::pair{"keys", &shown.keys}, {"values", &shown.values}}) {
       const auto name = fmt::format("layers.{}.{}", layer, side);
       const auto held = tensor_in(reply, name, session_.name());
       if (held.dim() != 4)
@@ -84,7 +84,7 @@ CacheView LiveDecoding::show() {
             fmt::format("{}: its cache's {} has {} axes, expected 4", session_.name(), name, held.dim()));
       *into = held.permute(cache_axes_);
     }
-    view.layers.push_back(kept);
+    view.layers.push_back(shown);
   }
   return view;
 }
@@ -95,9 +95,9 @@ const char* name_of(Padding padding) {
   return padding == Padding::right ? "right" : padding == Padding::left ? "left" : "none";
 }
 
-Json fields_of_pass(const Tokens& tokens, const PassOptions& options) {
+Json pass_fields(const Tokens& tokens, const PassOptions& options) {
   Json observe = Json::array();
-  if (options.observe)
+  if (options.observer)
     for (const auto& stage : stage_names(1)) observe.push_back(stage.substr(stage.rfind('.') + 1));
   return {{"mode", options.training ? "training" : "evaluation"},
           {"dropout", options.dropout},
@@ -117,10 +117,10 @@ at::Tensor run_pass(LiveSession& session, const std::string& request, Json field
   if (!at::isFloatingType(logits.scalar_type()))
     throw CandidateFailed(fmt::format("{}: its logits have type {}, expected a floating type", session.name(),
                                       at::toString(logits.scalar_type())));
-  if (options.observe)
+  if (options.observer)
     for (const auto& stage : stage_names(layers))
       if (const auto found = reply.tensors.find(stage); found != reply.tensors.end())
-        options.observe(stage, found->second);
+        options.observer(stage, found->second);
   return logits;
 }
 

@@ -11,15 +11,15 @@ namespace plumbline {
 
 const char* name_of(Padding padding);
 
-// What protocol.md says of a pass over these tokens, as the fields of a request.
-Json fields_of_pass(const Tokens& tokens, const PassOptions& options);
+// The fields of a request for a pass over these tokens (protocol.md).
+Json pass_fields(const Tokens& tokens, const PassOptions& options);
 
-// Asks for a pass and returns its logits (B, T, V); shows the observer what the candidate shows of `layers`
-// layers. Errors: CandidateFailed for logits of another shape or type.
+// Requests a pass and returns its logits (B, T, V); passes the shown stages of `layers` layers to the
+// observer. Errors: CandidateFailed for logits of another shape or type.
 at::Tensor run_pass(LiveSession& session, const std::string& request, Json fields, const Tokens& tokens,
                     const PassOptions& options, std::int64_t layers);
 
-// Opens a KV cache in the candidate, which is closed with what is returned. `cache_axes`: see Hello.
+// Opens a KV cache in the candidate; the destructor of the result closes it. `cache_axes`: see Hello.
 std::unique_ptr<Decoding> open_live_cache(LiveSession& session, std::int64_t batch, std::int64_t capacity,
                                           std::vector<std::int64_t> cache_axes, std::int64_t layers);
 

@@ -22,15 +22,15 @@ LiveSession::LiveSession(LiveOptions options, Json greeting)
   reply_to_hello_ = program_->ask("hello", greeting_).fields;
 }
 
-void LiveSession::start_again(const std::string& request) {
+void LiveSession::restart(const std::string& request) {
   if (starts_ >= kMostStarts)
     throw CandidateFailed(
         fmt::format("{} was started {} times and ended each time; see its log", options_.name, starts_));
   ++starts_;
   waited_ += program_->waited();
   computed_ += program_->computed();
-  most_bytes_ = std::max(most_bytes_, program_->most_bytes());
-  log_ += program_->said();
+  most_bytes_ = std::max(most_bytes_, program_->peak_bytes());
+  log_ += program_->standard_error();
   auto program = start_program(options_);
   program->ask("hello", greeting_);
   program_ = std::move(program);
@@ -39,11 +39,11 @@ void LiveSession::start_again(const std::string& request) {
 }
 
 Reply LiveSession::ask(const std::string& request, Json fields, const NamedTensors& tensors,
-                       WeightsAskedOf weights) {
-  if (const auto failure = std::exchange(failure_to_report_, ""); !failure.empty())
+                       RequestedWeights weights) {
+  if (const auto failure = std::exchange(deferred_failure_, ""); !failure.empty())
     throw CandidateFailed(failure);
-  if (!program_->usable()) start_again(request);
-  const bool of_trained = weights == WeightsAskedOf::trained;
+  if (!program_->usable()) restart(request);
+  const bool of_trained = weights == RequestedWeights::trained;
   if (holds_trained_weights_ && request != "load" && !of_trained)
     program_->ask("load", Json::object(), *loaded_);
   holds_trained_weights_ = request == "train" || of_trained;
@@ -52,23 +52,23 @@ Reply LiveSession::ask(const std::string& request, Json fields, const NamedTenso
 
 void LiveSession::load(NamedTensors weights) {
   loaded_ = std::move(weights);
-  load_again();
+  reload();
 }
 
-void LiveSession::load_again() {
+void LiveSession::reload() {
   if (loaded_) ask("load", Json::object(), *loaded_);
 }
 
 std::optional<Usage> LiveSession::usage() const {
   if (options_.plays_recording) return std::nullopt;
   const auto computed = computed_ + program_->computed();
-  const auto most = std::max(most_bytes_, program_->most_bytes());
+  const auto most = std::max(most_bytes_, program_->peak_bytes());
   return Usage{computed.count() > 0 ? std::optional(computed.count()) : std::nullopt,
                most > 0 ? std::optional(most) : std::nullopt};
 }
 
 std::string LiveSession::log() const {
-  return log_ + program_->said();
+  return log_ + program_->standard_error();
 }
 
 std::string LiveSession::closing_note() const {

@@ -1,4 +1,4 @@
-// A conversation with a live model that outlasts its program: where that ends, it is started anew.
+// A session with a live model, which restarts its program where that ends.
 #pragma once
 
 #include <chrono>
@@ -13,30 +13,30 @@
 
 namespace plumbline {
 
-// Which weights a request is about: those that were loaded, or those that training left behind.
-enum class WeightsAskedOf { loaded, trained };
+// The weights that a request refers to: those that were loaded, or those after training.
+enum class RequestedWeights { loaded, trained };
 
 class LiveSession {
  public:
-  // Starts the program and greets it. Errors: as those of Channel.
+  // Starts the program and sends hello. Errors: as those of Channel.
   LiveSession(LiveOptions options, Json greeting);
 
   const LiveOptions& options() const { return options_; }
   const std::string& name() const { return options_.name; }
   const Json& reply_to_hello() const { return reply_to_hello_; }
 
-  // Asks the program, which is started anew where it ended, with the weights that were loaded. Errors: as
-  // those of Channel, and CandidateFailed where it was started too often.
+  // Sends a request; restarts the program first where it has ended, with the loaded weights. Errors: as those
+  // of Channel, and CandidateFailed where it was restarted too often.
   Reply ask(const std::string& request, Json fields = Json::object(), const NamedTensors& tensors = {},
-            WeightsAskedOf weights = WeightsAskedOf::loaded);
+            RequestedWeights weights = RequestedWeights::loaded);
 
   // Loads weights, under the candidate's own names, and keeps them for the next start.
   void load(NamedTensors weights);
-  void load_again();  // where any were loaded
+  void reload();  // nothing where none were loaded
   const std::optional<NamedTensors>& loaded() const { return loaded_; }
 
-  // What went wrong where nobody waited for an answer is an error of whoever asks next.
-  void fail_next_request(const std::string& complaint) { failure_to_report_ = complaint; }
+  // Makes the next request fail with this complaint, for errors in destructors.
+  void defer_failure(const std::string& complaint) { deferred_failure_ = complaint; }
 
   int starts() const { return starts_; }
   bool usable() const { return program_->usable(); }
@@ -47,7 +47,7 @@ class LiveSession {
   std::string closing_note() const;
 
  private:
-  void start_again(const std::string& request);
+  void restart(const std::string& request);
 
   LiveOptions options_;
   Json greeting_, reply_to_hello_;
@@ -60,7 +60,7 @@ class LiveSession {
 
   std::optional<NamedTensors> loaded_;
   bool holds_trained_weights_ = false;
-  std::string failure_to_report_;
+  std::string deferred_failure_;
 };
 
 // The tensor of this name in a reply. Errors: CandidateFailed where there is none.

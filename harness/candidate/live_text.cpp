@@ -14,8 +14,8 @@ void check_tokens(const at::Tensor& tokens, std::int64_t batch, std::int64_t mos
     throw CandidateFailed(fmt::format("{}: its text is {} [{}], expected int64 [{}, {}]", candidate,
                                       at::toString(tokens.scalar_type()), fmt::join(tokens.sizes(), ", "),
                                       batch, most_tokens));
-  const auto over = (tokens == -1).to(at::kLong);
-  const bool resumes = (over.diff(1, 1) < 0).any().item<bool>();
+  const auto ended = (tokens == -1).to(at::kLong);
+  const bool resumes = (ended.diff(1, 1) < 0).any().item<bool>();
   if (((tokens < -1) | (tokens >= vocabulary)).any().item<bool>() || resumes)
     throw CandidateFailed(
         fmt::format("{}: its text holds {}; expected ids below {}, and -1 only after a row's end", candidate,
@@ -35,8 +35,8 @@ void check_probabilities(const at::Tensor& probabilities, std::int64_t batch, st
 
 }  // namespace
 
-Text ask_for_text(LiveSession& session, const Tokens& prompts, const TextRequest& request,
-                  std::int64_t vocabulary) {
+GeneratedText request_text(LiveSession& session, const Tokens& prompts, const TextRequest& request,
+                           std::int64_t vocabulary) {
   const auto& s = request.sampling;
   const auto reply = session.ask("generate",
                                  {{"most_tokens", request.most_tokens},
@@ -50,7 +50,7 @@ Text ask_for_text(LiveSession& session, const Tokens& prompts, const TextRequest
                                   {"lengths", prompts.lengths}},
                                  {{"tokens", prompts.ids.contiguous()}});
   const auto batch = prompts.ids.size(0);
-  Text text{tensor_in(reply, "tokens", session.name()), {}};  // (B, most_tokens)
+  GeneratedText text{tensor_in(reply, "tokens", session.name()), {}};  // (B, most_tokens)
   check_tokens(text.tokens, batch, request.most_tokens, vocabulary, session.name());
   if (const auto shown = reply.tensors.find("probabilities"); shown != reply.tensors.end()) {
     text.probabilities = shown->second;

@@ -24,13 +24,13 @@ bool names_layer(const std::string& text) {
   return text.find(kLayer) != std::string::npos;
 }
 
-bool whole_numbers(const Json& value, std::size_t count) {
+bool are_integers(const Json& value, std::size_t count) {
   return value.is_array() && value.size() == count &&
          std::all_of(value.begin(), value.end(), [](const Json& item) { return item.is_int64(); });
 }
 
-// One step of a line, as at::Tensor's own views; c10::Error where it does not fit.
-at::Tensor step(const at::Tensor& tensor, const std::string& name, const Json& value) {
+// Applies one step of a line as a view of the tensor. Errors: c10::Error where it does not fit.
+at::Tensor apply_step(const at::Tensor& tensor, const std::string& name, const Json& value) {
   if (name == "view") return tensor.view(value.get<std::vector<std::int64_t>>());
   if (name == "select") return tensor.select(value[0].get<std::int64_t>(), value[1].get<std::int64_t>());
   if (name == "slice")
@@ -45,16 +45,16 @@ at::Tensor step(const at::Tensor& tensor, const std::string& name, const Json& v
     for (auto axis = from; axis <= to; ++axis) joined *= sizes[static_cast<std::size_t>(axis)];
     sizes.erase(sizes.begin() + from, sizes.begin() + to + 1);
     sizes.insert(sizes.begin() + from, joined);
-    return tensor.view(sizes);  // never a copy: what is written has to arrive
+    return tensor.view(sizes);  // a view, never a copy: the result is written to
   }
   return tensor.transpose(-1, -2);
 }
 
 bool well_formed(const std::string& name, const Json& value) {
   if (name == "view")
-    return value.is_array() && !value.empty() && value.size() <= 8 && whole_numbers(value, value.size());
-  if (name == "select" || name == "flatten") return whole_numbers(value, 2);
-  if (name == "slice") return whole_numbers(value, 3) && value[2].get<std::int64_t>() >= 1;
+    return value.is_array() && !value.empty() && value.size() <= 8 && are_integers(value, value.size());
+  if (name == "select" || name == "flatten") return are_integers(value, 2);
+  if (name == "slice") return are_integers(value, 3) && value[2].get<std::int64_t>() >= 1;
   return name == "transpose" && value == true;
 }
 
@@ -69,25 +69,25 @@ void Mapping::refuse(const std::string& canonical, const std::string& complaint)
 const ParameterDescription* Mapping::find(const std::string& name) const {
   const auto alias = aliases_.find(name);
   const auto& real = alias == aliases_.end() ? name : alias->second;
-  const auto found =
-      std::find_if(own_.begin(), own_.end(), [&](const auto& parameter) { return parameter.name == real; });
-  return found == own_.end() ? nullptr : &*found;
+  const auto found = std::find_if(candidate_parameters_.begin(), candidate_parameters_.end(),
+                                  [&](const auto& parameter) { return parameter.name == real; });
+  return found == candidate_parameters_.end() ? nullptr : &*found;
 }
 
 at::Tensor Mapping::view(at::Tensor tensor, const Part& part) {
   for (const auto& one : part.steps) {
     const auto& [name, value] = *one.items().begin();
     try {
-      tensor = step(tensor, name, value);
+      tensor = apply_step(tensor, name, value);
     } catch (const c10::Error&) {
-      throw InputError(fmt::format("{}: step {} {} does not fit the shape {}", part.own, name, value.dump(),
-                                   shape_of(tensor.sizes())));
+      throw InputError(fmt::format("{}: step {} {} does not fit the shape {}", part.candidate_name, name,
+                                   value.dump(), shape_of(tensor.sizes())));
     }
   }
   return tensor;
 }
 
-// Whether the candidate has what the line names for this layer.
+// Adds a line for one layer; false where the candidate does not have its tensors.
 bool Mapping::add_layer(const std::string& canonical, const Json& value, std::int64_t layer) {
   Entry entry{with_layer(canonical, layer), {}};
   for (const auto& item : value.is_array() ? value : Json::array({value})) {
@@ -106,7 +106,7 @@ bool Mapping::add_layer(const std::string& canonical, const Json& value, std::in
       auto given = object[key];
       if (key == std::string("select") && given.is_array() &&
           std::find(given.begin(), given.end(), kLayer) != given.end()) {
-        // A stack of all layers in one tensor: it ends where the axis does.
+        // All layers are stacked in one tensor, whose axis gives their number.
         const auto sizes = object.value("view", Json(own->shape));
         const auto axis = given[0].is_int64() ? given[0].get<std::int64_t>() : 0;
         const auto dims = static_cast<std::int64_t>(sizes.size());
@@ -143,16 +143,16 @@ void Mapping::add(const std::string& canonical, const Json& value) {
   if (layers == 0) refuse(canonical, fmt::format("the candidate has no parameter {}", printable(text)));
 }
 
-Mapping::Mapping(const Json& lines, std::vector<ParameterDescription> own,
+Mapping::Mapping(const Json& lines, std::vector<ParameterDescription> candidate_parameters,
                  const std::vector<std::vector<std::string>>& tied, const std::string& where)
-    : own_(std::move(own)), where_(where) {
+    : candidate_parameters_(std::move(candidate_parameters)), where_(where) {
   for (const auto& group : tied)
     for (const auto& name : group)
       if (name != group.front()) aliases_[name] = group.front();
   if (lines.is_null()) {
-    // A tied matrix may be known under either of its names.
+    // The candidate may list a tied matrix under either name.
     const auto embedding = aliases_.find(kEmbedding);
-    for (const auto& parameter : own_) {
+    for (const auto& parameter : candidate_parameters_) {
       const bool is_embedding = embedding != aliases_.end() && embedding->second == parameter.name;
       entries_.push_back({is_embedding ? kEmbedding : parameter.name, {{parameter.name, {}}}});
     }
@@ -165,23 +165,25 @@ Mapping::Mapping(const Json& lines, std::vector<ParameterDescription> own,
 }
 
 void Mapping::describe() {
-  std::map<std::string, at::Tensor> named;  // how many lines name each element
-  for (const auto& parameter : own_) named[parameter.name] = at::zeros(parameter.shape, at::kByte);
-  // Both names of a tied matrix may be mapped; it is one parameter all the same.
+  std::map<std::string, at::Tensor> line_counts;  // how many lines name each element
+  for (const auto& parameter : candidate_parameters_)
+    line_counts[parameter.name] = at::zeros(parameter.shape, at::kByte);
+  // Both names of a tied matrix may be mapped, to one parameter.
   std::erase_if(entries_, [&](const Entry& entry) {
     return entry.canonical == kHead && std::any_of(entries_.begin(), entries_.end(), [&](const Entry& other) {
              return other.canonical == kEmbedding && other.parts.size() == 1 && entry.parts.size() == 1 &&
-                    other.parts[0].own == entry.parts[0].own && other.parts[0].steps == entry.parts[0].steps;
+                    other.parts[0].candidate_name == entry.parts[0].candidate_name &&
+                    other.parts[0].steps == entry.parts[0].steps;
            });
   });
   for (const auto& entry : entries_) {
     std::vector<std::int64_t> shape;
     for (const auto& part : entry.parts) {
-      auto place = view(named.at(part.own), part);
+      auto place = view(line_counts.at(part.candidate_name), part);
       if ((place != 0).any().item<bool>())
         refuse(entry.canonical,
                fmt::format("another line already uses some elements of {}; use each element once",
-                           printable(part.own)));
+                           printable(part.candidate_name)));
       place.add_(1);
       if (&part == &entry.parts.front()) {
         shape = place.sizes().vec();
@@ -194,10 +196,10 @@ void Mapping::describe() {
                         shape_of(place.sizes()), shape_of(shape)));
       shape[0] += place.size(0);
     }
-    parameters_.push_back({entry.canonical, shape, find(entry.parts[0].own)->type});
+    parameters_.push_back({entry.canonical, shape, find(entry.parts[0].candidate_name)->type});
   }
-  for (const auto& parameter : own_) {
-    const auto& elements = named.at(parameter.name);
+  for (const auto& parameter : candidate_parameters_) {
+    const auto& elements = line_counts.at(parameter.name);
     const auto missing = elements.numel() - elements.sum(at::kLong).item<std::int64_t>();
     if (missing == 0) continue;
     surplus_.push_back(parameter.name);
@@ -210,44 +212,44 @@ void Mapping::describe() {
   }
 }
 
-Weights Mapping::canonical(const Weights& own) const {
+Weights Mapping::to_canonical(const Weights& own) const {
   Weights result;
   for (const auto& entry : entries_) {
     std::vector<at::Tensor> parts;
-    for (const auto& part : entry.parts) parts.push_back(view(own.at(part.own), part));
+    for (const auto& part : entry.parts) parts.push_back(view(own.at(part.candidate_name), part));
     result[entry.canonical] = parts.size() == 1 ? parts[0].contiguous() : at::cat(parts, 0);
   }
   for (const auto& name : surplus_) result.emplace(name, own.at(name));
   return result;
 }
 
-NamedTensors Mapping::own(const Weights& given, const Weights& before) const {
+NamedTensors Mapping::to_candidate(const Weights& given, const Weights& before) const {
   const std::vector<ParameterDescription> mapped(
       parameters_.begin(), parameters_.begin() + static_cast<std::ptrdiff_t>(entries_.size()));
-  const auto values = fitted(given, mapped, canonical(before));
+  const auto values = fit_weights(given, mapped, to_canonical(before));
   std::map<std::string, at::Tensor> filled;
-  for (const auto& parameter : own_) {
+  for (const auto& parameter : candidate_parameters_) {
     const bool bias = parameter.name.ends_with("bias") || parameter.name.find(".bias_") != std::string::npos;
     const auto& old = before.at(parameter.name);
     filled[parameter.name] = bias ? at::zeros_like(old) : old.clone();
   }
   for (const auto& entry : entries_) {
-    const auto& whole = values.at(entry.canonical);
+    const auto& parameter = values.at(entry.canonical);
     std::int64_t begin = 0;
     for (const auto& part : entry.parts) {
-      auto place = view(filled.at(part.own), part);
-      place.copy_(entry.parts.size() == 1 ? whole : whole.narrow(0, begin, place.size(0)));
+      auto place = view(filled.at(part.candidate_name), part);
+      place.copy_(entry.parts.size() == 1 ? parameter : parameter.narrow(0, begin, place.size(0)));
       if (entry.parts.size() > 1) begin += place.size(0);
     }
   }
   if (const auto head = unmapped_head(given)) filled.at(*head).copy_(given.at(kEmbedding));
   NamedTensors all;
-  for (const auto& parameter : own_) all.emplace_back(parameter.name, filled.at(parameter.name));
+  for (const auto& parameter : candidate_parameters_)
+    all.emplace_back(parameter.name, filled.at(parameter.name));
   return all;
 }
 
-// The one parameter that nothing is mapped to and that has the embedding's shape: a head of its own, under
-// whatever name, which is void as the embedding.
+// The only unmapped parameter of the embedding's shape, which is taken for an untied head.
 std::optional<std::string> Mapping::unmapped_head(const Weights& given) const {
   const auto embedding = given.find(kEmbedding);
   if (embedding == given.end() || given.contains(kHead)) return std::nullopt;

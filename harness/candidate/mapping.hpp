@@ -1,4 +1,4 @@
-// Where canonical parameters lie in a candidate's own tensors (protocol.md, "Mapping parameters").
+// The mapping between canonical parameters and a candidate's tensors (protocol.md, "Mapping parameters").
 #pragma once
 
 #include <string>
@@ -11,30 +11,30 @@ namespace plumbline {
 
 class Mapping {
  public:
-  // `own`: the candidate's parameters, each tensor once; `tied`: groups of names that are one tensor;
+  // `candidate_parameters`: each tensor once; `tied`: groups of names that are one tensor;
   // `lines`: the mapping, or null where the candidate's names are canonical. Errors: InputError naming the
-  // line, for a name that the candidate does not have, a step that does not fit its shape, elements that two
-  // lines name.
-  Mapping(const Json& lines, std::vector<ParameterDescription> own,
+  // line, for an unknown name, a step that does not fit the shape, elements that two lines
+  // name.
+  Mapping(const Json& lines, std::vector<ParameterDescription> candidate_parameters,
           const std::vector<std::vector<std::string>>& tied, const std::string& where);
 
-  // What the candidate has: canonical names, and under its own names what no line names.
+  // The candidate's parameters under canonical names, and unmapped ones under their own.
   const std::vector<ParameterDescription>& parameters() const { return parameters_; }
-  // Names of its own tensors of which some elements are surplus.
+  // The candidate's tensors of which some elements are unmapped.
   const std::vector<std::string>& surplus() const { return surplus_; }
 
-  // The candidate's tensors under canonical names; surplus ones under their own.
-  Weights canonical(const Weights& own) const;
+  // Converts the candidate's tensors to canonical parameters; surplus ones keep their names.
+  Weights to_canonical(const Weights& own) const;
 
-  // Every tensor of the candidate, filled from canonical weights as `fitted` (void_parameters.hpp) has it; of
-  // what no line names, a bias is 0, the one matrix of the embedding's shape is the embedding (a head of its
-  // own, where `canonical` has none) and anything else as in `before`. Errors: NotShown, likewise.
-  NamedTensors own(const Weights& canonical, const Weights& before) const;
+  // Converts canonical weights to all tensors of the candidate, by fit_weights (void_parameters.hpp). Of
+  // unmapped tensors, biases become 0, a single matrix of the embedding's shape becomes the embedding (an
+  // untied head, where `canonical` has none), and others stay as in `before`. Errors: as fit_weights.
+  NamedTensors to_candidate(const Weights& canonical, const Weights& before) const;
 
  private:
-  // A canonical parameter: parts of the candidate's tensors, one after the other along axis 0.
+  // A part of a canonical parameter; parts are concatenated along axis 0.
   struct Part {
-    std::string own;
+    std::string candidate_name;
     std::vector<Json> steps;  // validated, {layer} replaced
   };
   struct Entry {
@@ -50,16 +50,16 @@ class Mapping {
   void describe();
   std::optional<std::string> unmapped_head(const Weights& given) const;
 
-  std::vector<ParameterDescription> own_;
-  std::map<std::string, std::string> aliases_;  // tied name -> the name that stands in own_
+  std::vector<ParameterDescription> candidate_parameters_;
+  std::map<std::string, std::string> aliases_;  // tied name -> name in candidate_parameters_
   std::vector<Entry> entries_;
   std::vector<ParameterDescription> parameters_;
   std::vector<std::string> surplus_;
   std::string where_;
 };
 
-// A first mapping, guessed from names and shapes, for a person to confirm: as protocol.md has it, with
-// {layer}. Canonical names that nothing resembles are left out.
-Json propose_mapping(const std::vector<ParameterDescription>& own, const Specification& specification);
+// Proposes a mapping from names and shapes, for a person to confirm, in the form of protocol.md with {layer}.
+// Canonical names without a similar parameter are left out.
+Json propose_mapping(const std::vector<ParameterDescription>& parameters, const Specification& specification);
 
 }  // namespace plumbline

@@ -96,13 +96,13 @@ TEST_CASE("mapping: weights written through it and read back are the same bits, 
   for (const auto& parameter : mapping.parameters()) shapes[parameter.name] = parameter.shape;
   CHECK(shapes.size() == tiny().parameters().size());
   for (const auto& [name, shape] : tiny().parameters()) CHECK(shapes.at(name) == shape);
-  const auto own = by_name(mapping.own(weights(), zeros(fused())));
+  const auto own = by_name(mapping.to_candidate(weights(), zeros(fused())));
   const auto& up = weights().at("model.layers.3.mlp.up_proj.weight");
   CHECK(own.at("blocks.3.mlp.gate_up.weight").narrow(1, 128, 128).equal(up.t()));
   CHECK(own.at("blocks.3.attn.qkv.weight")
             .narrow(0, 48, 16)
             .equal(weights().at("model.layers.3.self_attn.k_proj.weight")));
-  const auto back = mapping.canonical(own);
+  const auto back = mapping.to_canonical(own);
   for (const auto& [name, values] : weights()) CHECK(back.at(name).equal(values));
 }
 
@@ -112,7 +112,7 @@ TEST_CASE("mapping: without lines, names are canonical, and a tied matrix has ei
   for (const auto& [name, shape] : tiny().parameters())
     own.push_back({name == "model.embed_tokens.weight" ? "lm_head.weight" : name, shape, at::kFloat});
   const Mapping mapping(nullptr, own, {{"lm_head.weight", "model.embed_tokens.weight"}}, "x.py");
-  const auto back = mapping.canonical(by_name(mapping.own(weights(), zeros(own))));
+  const auto back = mapping.to_canonical(by_name(mapping.to_candidate(weights(), zeros(own))));
   CHECK(back.size() == weights().size());
   for (const auto& [name, values] : weights()) CHECK(back.at(name).equal(values));
 }
@@ -137,10 +137,10 @@ TEST_CASE("mapping: parts, stacks of layers and heads that are interleaved are v
   for (const auto& [name, values] : weights())
     if (name.find("self_attn") != std::string::npos && name.find("o_proj") == std::string::npos)
       some[name] = values;
-  const auto filled = by_name(mapping.own(some, zeros(own)));
+  const auto filled = by_name(mapping.to_candidate(some, zeros(own)));
   CHECK(filled.at("q.second")[4].equal(
       weights().at("model.layers.4.self_attn.q_proj.weight").narrow(0, 24, 24)));
-  const auto back = mapping.canonical(filled);
+  const auto back = mapping.to_canonical(filled);
   CHECK(back.size() == 15);
   for (const auto& [name, values] : some) CHECK(back.at(name).equal(values));
 
@@ -160,7 +160,7 @@ TEST_CASE("mapping: a head of its own that no line names is void as the embeddin
   for (const auto& parameter : own) before[parameter.name] = at::full(parameter.shape, 3.0);
   const auto filled = [&] {
     Weights all;
-    const auto tensors = Mapping(fused_lines(), own, {}, "the adapter").own(weights(), before);
+    const auto tensors = Mapping(fused_lines(), own, {}, "the adapter").to_candidate(weights(), before);
     all.insert(tensors.begin(), tensors.end());
     return all;
   };
@@ -193,7 +193,7 @@ TEST_CASE("mapping: what no line names is surplus, by name and number, and is ma
   auto given = weights();
   for (auto& [name, values] : given)
     if (name.find("q_proj") != std::string::npos) values = values.narrow(0, 0, 40);
-  const auto filled = by_name(mapping.own(given, before));
+  const auto filled = by_name(mapping.to_candidate(given, before));
   CHECK(filled.at("blocks.2.mlp.proj.bias").eq(0).all().item<bool>());
   CHECK(filled.at("scale").eq(7).all().item<bool>());
   CHECK(filled.at("head.weight").equal(weights().at("model.embed_tokens.weight")));
@@ -203,12 +203,12 @@ TEST_CASE("mapping: weights that have no place, or another shape, are not loaded
           "[candidate][mapping]") {
   auto lines = fused_lines();
   lines.erase("model.norm.weight");
-  CHECK_THROWS_MATCHES(Mapping(lines, fused(), {}, "x.py").own(weights(), zeros(fused())), NotShown,
+  CHECK_THROWS_MATCHES(Mapping(lines, fused(), {}, "x.py").to_candidate(weights(), zeros(fused())), NotShown,
                        MessageMatches(ContainsSubstring("it has no parameter model.norm.weight")));
   lines = changed("model.layers.{layer}.self_attn.k_proj.weight",
                   {{"from", "blocks.{layer}.attn.qkv.weight"}, {"slice", {0, 48, 8}}});
   CHECK_THROWS_MATCHES(
-      Mapping(lines, fused(), {}, "x.py").own(weights(), zeros(fused())), NotShown,
+      Mapping(lines, fused(), {}, "x.py").to_candidate(weights(), zeros(fused())), NotShown,
       MessageMatches(ContainsSubstring(
           "model.layers.0.self_attn.k_proj.weight has shape [8, 48], but the specification has [16, 48]")));
 }
@@ -273,7 +273,7 @@ TEST_CASE("mapping: a first mapping is proposed from names and shapes, and works
   for (const auto& own : {meta, canonical}) {
     const Mapping mapping(propose_mapping(own, tiny()), own, {}, "x.py");
     CHECK(mapping.surplus().empty());
-    const auto back = mapping.canonical(by_name(mapping.own(weights(), zeros(own))));
+    const auto back = mapping.to_canonical(by_name(mapping.to_candidate(weights(), zeros(own))));
     for (const auto& [name, values] : weights()) CHECK(back.at(name).equal(values));
   }
   CHECK(propose_mapping({{"a.b", {3}, at::kFloat}}, tiny()).empty());

@@ -1,4 +1,4 @@
-// What is known of Hugging Face's model types: those that are read, and those that are other architectures.
+// Hugging Face's model types: those that are supported, and those that are other architectures.
 #pragma once
 
 #include <array>
@@ -10,20 +10,20 @@
 
 namespace plumbline {
 
-// In place of a number of key/value heads: as many as query heads.
+// Stands for a number of key/value heads equal to that of query heads.
 constexpr const char* kQueryHeads = "num_attention_heads";
 
-// A class of models: what it takes for a setting that config.json leaves out, as one does that it would save
-// as its default. Sizes are none of these: they are always written, and never guessed.
+// A model type, with its defaults for settings that config.json leaves out. Sizes have no defaults: they are
+// always written.
 struct Family {
   const char* model_type;
   const char* rotary;
-  Json defaults;  // under config.json's keys; a setting that the class does not have is what it always does
+  Json defaults;  // by config.json's keys; for a setting that the class does not have, its fixed behaviour
 };
 
 const std::vector<Family>& families();
 
-// MiniMind's first version is of the same model_type, and calls its settings as Meta does: theirs, ours.
+// MiniMind's first version has the same model_type and Meta's names of settings: their key, ours.
 const Family& first_minimind();
 constexpr std::array<std::pair<const char*, const char*>, 7> kFirstMiniMindNames{
     {{"dim", "hidden_size"},
@@ -34,7 +34,7 @@ constexpr std::array<std::pair<const char*, const char*>, 7> kFirstMiniMindNames
      {"norm_eps", "rms_norm_eps"},
      {"max_seq_len", "max_position_embeddings"}}};
 
-// What makes a model type another architecture; nullptr for one that is not known.
+// Why a model type is another architecture; nullptr for unknown ones.
 const char* other_architecture(const std::string& model_type);
 
 // quantization_config.quant_method in words; nullptr for one that is not known.

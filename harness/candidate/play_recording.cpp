@@ -46,7 +46,7 @@ Json recorded_reply(RecordedAnswers& recording, const std::string& key, const Js
       tensors.emplace_back(name, recording.tensor(hash.is_string() ? hash.get<std::string>() : ""));
   if (!tensors.empty()) {
     const auto file = fmt::format("played-{}.safetensors", request.value("id", 0));
-    write_safetensors(directory / file, tensors, {}, AtomicFile::Kept::while_running);
+    write_safetensors(directory / file, tensors, {}, AtomicFile::Durability::while_running);
     reply["tensors"] = file;
   }
   return reply;
@@ -64,7 +64,7 @@ class Player {
   }
 
   Json answer(const Json& request) {
-    if (name_of_request(request) == "hello") directory_ = request.value("directory", "");
+    if (request_name(request) == "hello") directory_ = request.value("directory", "");
     Json reply = Json::object();
     try {
       if (!recording_) throw InputError(why_unusable_);
@@ -78,20 +78,20 @@ class Player {
 
  private:
   void answer_into(Json& reply, const Json& request) {
-    const auto name = name_of_request(request);
-    if (name == "hello") check_hello(recording_->asked_in_hello(), request);
+    const auto name = request_name(request);
+    if (name == "hello") check_hello(recording_->hello_request(), request);
     NamedTensors tensors;
     if (request.contains("tensors"))
       tensors = read_safetensors(directory_ / request["tensors"].get<std::string>()).tensors;
-    const auto key = dependence_.key(request, tensors);
+    const auto key = dialogue_.key(request, tensors);
     if (name != "bye" && name != "close_cache") reply = recorded_reply(*recording_, key, request, directory_);
     if (name == "open_cache" && reply.contains("cache")) reply["cache"] = ++caches_opened_;
-    if (!reply.contains("error")) dependence_.answered(request, key, reply);
+    if (!reply.contains("error")) dialogue_.record_answer(request, key, reply);
   }
 
   std::optional<RecordedAnswers> recording_;
   std::string why_unusable_;
-  Dependence dependence_;
+  DialogueState dialogue_;
   fs::path directory_;  // where tensors are exchanged
   std::int64_t caches_opened_ = 0;
 };
@@ -104,7 +104,7 @@ void play_recording(const fs::path& path) {
   for (std::string line; std::getline(std::cin, line);) {
     const auto request = parse_json(line, "request");
     std::cout << player.answer(request).dump({.ascii = true}) << std::endl;
-    if (name_of_request(request) == "bye") return;
+    if (request_name(request) == "bye") return;
   }
 }
 

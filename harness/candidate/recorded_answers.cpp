@@ -73,10 +73,10 @@ RecordedAnswers::RecordedAnswers(const std::filesystem::path& path)
     if (!exchange.is_object() || !exchange.value("key", Json()).is_string() ||
         !exchange.value("reply", Json()).is_object())
       refuse_recording("holds an entry that is not an exchange");
-    if (exchange.value("request", "") == "hello") asked_in_hello_ = exchange.value("asked", Json());
+    if (exchange.value("request", "") == "hello") hello_request_ = exchange.value("asked", Json());
     answers_[exchange["key"].text()].push_back(exchange);
   }
-  if (!asked_in_hello_.is_object()) refuse_recording("holds no first exchange");
+  if (!hello_request_.is_object()) refuse_recording("holds no first exchange");
 }
 
 std::string RecordedAnswers::read_exchanges() const {
@@ -95,7 +95,7 @@ std::string RecordedAnswers::read_exchanges() const {
 const Json* RecordedAnswers::answer(const std::string& key) {
   const auto found = answers_.find(key);
   if (found == answers_.end()) return nullptr;
-  auto& next = number_of_questions_[key];
+  auto& next = times_asked_[key];
   const auto& all = found->second;
   return &all[std::min(next++, all.size() - 1)];
 }

@@ -18,22 +18,22 @@ class RecordedAnswers {
   // Errors: InputError for what is no recording, is damaged, or was written by a version that is not known.
   explicit RecordedAnswers(const std::filesystem::path& path);
 
-  // What the candidate was asked when it was greeted.
-  const Json& asked_in_hello() const { return asked_in_hello_; }
+  // The recorded request "hello".
+  const Json& hello_request() const { return hello_request_; }
 
-  // The answer to what has this key, the n-th to the n-th question; nullptr where it was never asked.
+  // The answer to the request with this key, at the n-th call the n-th; nullptr where there is none.
   const Json* answer(const std::string& key);
 
-  // The tensor of this hash. Errors: InputError where it is not there as it was stored.
+  // The tensor with this hash. Errors: InputError where it is missing or changed.
   at::Tensor tensor(const std::string& hash) const;
 
  private:
   std::string read_exchanges() const;
 
   Hdf5Handle file_;
-  Json asked_in_hello_;
-  std::map<std::string, std::vector<Json>> answers_;        // by key
-  std::map<std::string, std::size_t> number_of_questions_;  // by key
+  Json hello_request_;
+  std::map<std::string, std::vector<Json>> answers_;  // by key
+  std::map<std::string, std::size_t> times_asked_;    // by key
 };
 
 }  // namespace plumbline

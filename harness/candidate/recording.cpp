@@ -24,24 +24,23 @@ constexpr hsize_t kChunk = 1 << 16;  // elements
 
 }  // namespace
 
-std::string Dependence::key(const Json& request, const NamedTensors& tensors) const {
-  auto said = request;
-  const auto cache = said.value("cache", std::int64_t{-1});
-  // Where and how fast it runs changes nothing of what it says; neither do names that were made up on the
-  // way.
-  for (const auto* key : {"id", "tensors", "directory", "device", "threads", "cache"}) said.erase(key);
-  std::string all = said.dump() + "\n";
+std::string DialogueState::key(const Json& request, const NamedTensors& tensors) const {
+  auto content = request;
+  const auto cache = content.value("cache", std::int64_t{-1});
+  // Answers depend neither on device and threads nor on generated names.
+  for (const auto* key : {"id", "tensors", "directory", "device", "threads", "cache"}) content.erase(key);
+  std::string all = content.dump() + "\n";
   std::map<std::string, std::string> hashes;
   for (const auto& [name, tensor] : tensors) hashes[name] = hash_of_tensor(tensor);
   for (const auto& [name, hash] : hashes) all += fmt::format("{} {}\n", name, hash);
-  static const std::set<std::string> afresh{"hello", "load", "initialise", "operation"};
-  if (!afresh.contains(name_of_request(request))) all += "weights " + weights_ + "\n";
+  static const std::set<std::string> stateless{"hello", "load", "initialise", "operation"};
+  if (!stateless.contains(request_name(request))) all += "weights " + weights_ + "\n";
   if (const auto found = caches_.find(cache); found != caches_.end()) all += "cache " + found->second + "\n";
   return sha256(all);
 }
 
-void Dependence::answered(const Json& request, const std::string& key, const Json& reply) {
-  const auto name = name_of_request(request);
+void DialogueState::record_answer(const Json& request, const std::string& key, const Json& reply) {
+  const auto name = request_name(request);
   if (name == "hello") *this = {};
   if (name == "load" || name == "initialise" || name == "train") weights_ = key;
   if (name == "open_cache" && reply.contains("cache") && reply["cache"].is_int64())
@@ -54,7 +53,7 @@ struct RecordingWriter::State {
   fs::path path, partial;
   std::optional<Hdf5Handle> file;
   std::optional<OnInterruption> on_interruption;
-  Dependence dependence;
+  DialogueState dialogue;
   Json exchanges = Json::array();
   std::map<std::string, Json> last;  // answer by key
   std::set<std::string> stored;      // tensors, by hash
@@ -64,8 +63,8 @@ struct RecordingWriter::State {
     throw InputError(fmt::format("{}: cannot be written: {}", printable(path.string()), why));
   }
 
-  void dataset(const std::string& name, hid_t type, const std::vector<hsize_t>& shape, const void* data,
-               const char* dtype) {
+  void write_dataset(const std::string& name, hid_t type, const std::vector<hsize_t>& shape, const void* data,
+                     const char* dtype) {
     const Hdf5Handle space(shape.empty()
                                ? H5Screate(H5S_SCALAR)
                                : H5Screate_simple(static_cast<int>(shape.size()), shape.data(), nullptr),
@@ -91,10 +90,10 @@ struct RecordingWriter::State {
         H5Dclose);
     if (!made.valid() || H5Dwrite(made.get(), type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) < 0)
       fail(fmt::format("HDF5 could not store {}", name));
-    if (dtype != nullptr) attribute(made.get(), "dtype", dtype);
+    if (dtype != nullptr) write_attribute(made.get(), "dtype", dtype);
   }
 
-  void attribute(hid_t object, const char* name, const std::string& text) const {
+  void write_attribute(hid_t object, const char* name, const std::string& text) const {
     const Hdf5Handle type(H5Tcopy(H5T_C_S1), H5Tclose), space(H5Screate(H5S_SCALAR), H5Sclose);
     H5Tset_size(type.get(), text.size());
     const Hdf5Handle made(H5Acreate2(object, name, type.get(), space.get(), H5P_DEFAULT, H5P_DEFAULT),
@@ -103,14 +102,14 @@ struct RecordingWriter::State {
       fail(fmt::format("HDF5 could not store '{}'", name));
   }
 
-  std::string store(const at::Tensor& given) {
+  std::string store_tensor(const at::Tensor& given) {
     const auto tensor = given.to(at::kCPU).contiguous();
     const auto hash = hash_of_tensor(tensor);
     if (!stored.insert(hash).second) return hash;
     const auto* type = stored_type_of(tensor.scalar_type());
     if (type == nullptr) fail(fmt::format("a tensor of type {}", at::toString(tensor.scalar_type())));
     const std::vector<hsize_t> shape(tensor.sizes().begin(), tensor.sizes().end());
-    dataset("tensors/" + hash, type->in_hdf5(), shape, tensor.data_ptr(), type->name);
+    write_dataset("tensors/" + hash, type->in_hdf5(), shape, tensor.data_ptr(), type->name);
     bytes += tensor.nbytes();
     return hash;
   }
@@ -146,35 +145,35 @@ RecordingWriter::~RecordingWriter() {
 void RecordingWriter::add(const Json& request, const NamedTensors& tensors, const Json& reply,
                           const Weights& answer) {
   auto& s = *state_;
-  const auto key = s.dependence.key(request, tensors);
-  if (!reply.contains("error")) s.dependence.answered(request, key, reply);
-  Json said = reply;
-  for (const auto* own : {"id", "tensors", "seconds"}) said.erase(own);
-  Json exchange = {{"key", key}, {"request", name_of_request(request)}, {"reply", said}};
-  if (name_of_request(request) == "hello")
+  const auto key = s.dialogue.key(request, tensors);
+  if (!reply.contains("error")) s.dialogue.record_answer(request, key, reply);
+  Json content = reply;
+  for (const auto* key_to_drop : {"id", "tensors", "seconds"}) content.erase(key_to_drop);
+  Json exchange = {{"key", key}, {"request", request_name(request)}, {"reply", content}};
+  if (request_name(request) == "hello")
     exchange["asked"] = {{"specification", request.at("specification")}, {"dtype", request.at("dtype")}};
-  for (const auto& [name, tensor] : answer) exchange["tensors"][name] = s.store(tensor);
-  auto& before = s.last[key];
-  if (before == exchange) return;
-  before = exchange;
+  for (const auto& [name, tensor] : answer) exchange["tensors"][name] = s.store_tensor(tensor);
+  auto& previous = s.last[key];
+  if (previous == exchange) return;
+  previous = exchange;
   s.exchanges.push_back(std::move(exchange));
 }
 
 std::string RecordingWriter::commit() {
   auto& s = *state_;
   const auto text = s.exchanges.dump({.ascii = true});
-  s.dataset("exchanges", H5T_STD_U8LE, {text.size()}, text.data(), nullptr);
-  s.attribute(s.file->get(), "format", "plumbline-recording");
-  s.attribute(s.file->get(), "version", std::to_string(kRecordingVersion));
-  s.attribute(s.file->get(), "sha256", sha256(text));
+  s.write_dataset("exchanges", H5T_STD_U8LE, {text.size()}, text.data(), nullptr);
+  s.write_attribute(s.file->get(), "format", "plumbline-recording");
+  s.write_attribute(s.file->get(), "version", std::to_string(kRecordingVersion));
+  s.write_attribute(s.file->get(), "sha256", sha256(text));
   if (H5Fflush(s.file->get(), H5F_SCOPE_LOCAL) < 0) s.fail("HDF5 could not write the file");
   if (!s.file->close()) s.fail("HDF5 could not close the file");
   const int descriptor = ::open(s.partial.c_str(), O_RDONLY | O_CLOEXEC);
-  const bool kept = descriptor >= 0 && ::fsync(descriptor) == 0;
+  const bool synced = descriptor >= 0 && ::fsync(descriptor) == 0;
   if (descriptor >= 0) ::close(descriptor);
   std::error_code why;
-  if (kept) fs::rename(s.partial, s.path, why);
-  if (!kept || why) s.fail(kept ? why.message() : "it could not be written to disk");
+  if (synced) fs::rename(s.partial, s.path, why);
+  if (!synced || why) s.fail(synced ? why.message() : "it could not be written to disk");
   s.on_interruption.reset();
   s.partial.clear();
   return fmt::format("{} answers and {} tensors of {:.1f} MB recorded in {}", s.exchanges.size(),

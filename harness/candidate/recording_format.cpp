@@ -43,7 +43,7 @@ std::string hash_of_tensor(const at::Tensor& given) {
   return sum.hex();
 }
 
-std::string name_of_request(const Json& request) {
+std::string request_name(const Json& request) {
   return request.value("request", "");
 }
 

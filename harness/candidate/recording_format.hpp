@@ -1,4 +1,4 @@
-// What the writer and the reader of recordings agree on, see recording.hpp.
+// The format of recordings, see recording.hpp.
 #pragma once
 
 #include <hdf5.h>
@@ -12,22 +12,22 @@ namespace plumbline {
 
 constexpr std::int64_t kRecordingVersion = 1;
 
-// How a type is stored. HDF5 has no 16-bit floating types of its own: their bits are kept, and `dtype` says
-// what they are.
+// The HDF5 type in which a tensor type is stored. 16-bit floating types are stored as their bits, with the
+// attribute `dtype`.
 struct StoredType {
   at::ScalarType type;
   const char* name;
   hid_t (*in_hdf5)();
 };
 
-// nullptr: it cannot be stored.
+// nullptr: not supported.
 const StoredType* stored_type_of(at::ScalarType type);
 const StoredType* stored_type_named(const std::string& name);
 
-// Of a tensor's type, shape and values: the name that it is stored under.
+// The hash of a tensor's type, shape and values, which is its name in a recording.
 std::string hash_of_tensor(const at::Tensor& tensor);
 
-// What a request asks for; empty where it does not say.
-std::string name_of_request(const Json& request);
+// The field "request"; empty where it is missing.
+std::string request_name(const Json& request);
 
 }  // namespace plumbline

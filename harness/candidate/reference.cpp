@@ -18,7 +18,7 @@ class ReferenceDecoding : public Decoding {
     return model_->extend(cache_, tokens, options);
   }
 
-  CacheView show() override { return view_of(cache_); }
+  CacheView show() override { return show_cache(cache_); }
   void fill_unwritten(double value) override { plumbline::fill_unwritten(cache_, value); }
 
  private:
@@ -28,10 +28,11 @@ class ReferenceDecoding : public Decoding {
 
 class Reference : public Candidate {
  public:
-  Reference(const std::string& name, Departed departed, at::ScalarType type, at::Device device)
+  Reference(const std::string& name, DepartedModel departed, at::ScalarType type, at::Device device)
       : departed_(std::move(departed)), type_(type), device_(device) {
     const auto& specification = departed_.specification;
-    description_ = {name, "reference",   "", settings_of(specification, "the model's own configuration"),
+    description_ = {name, "reference",
+                    "",   specification_settings(specification, "the model's own configuration"),
                     {},   departed_.idle};
     for (const auto& parameter : specification.parameters())
       description_.parameters.push_back({parameter.name, parameter.shape, type});
@@ -39,17 +40,17 @@ class Reference : public Candidate {
 
   const Description& describe() const override { return description_; }
   const Weights& weights() const override { return running().weights(); }
-  std::set<std::string> capabilities() const override { return everything_that_code_can_show(); }
+  std::set<std::string> capabilities() const override { return all_code_capabilities(); }
 
   void load(const Weights& given) override {
-    auto own = convert(fitted(given, description_.parameters), type_, device_);
+    auto own = convert(fit_weights(given, description_.parameters), type_, device_);
     model_ = std::make_shared<const Model>(departed_.specification, std::move(own), departed_.formulas,
-                                           departed_.local);
+                                           departed_.overrides);
   }
 
   Weights initialise(std::uint32_t seed) override {
     auto weights = initial_weights(departed_.specification, seed);
-    for (auto& [name, values] : weights) values = departed_.formulas.initial(name, values);
+    for (auto& [name, values] : weights) values = departed_.formulas.initial_values(name, values);
     return weights;
   }
 
@@ -63,12 +64,12 @@ class Reference : public Candidate {
   Gradients gradients(const Tokens& tokens, const at::Tensor& labels, const PassOptions& options) override {
     return plumbline::gradients(running(), tokens, labels, options);
   }
-  Trained train(const TrainingRun& run, bool) override { return plumbline::train(running(), run); }
-  Text own_text(const Tokens& prompts, const TextRequest& request) override {
-    return write(running(), prompts, request);
+  TrainingOutcome train(const TrainingRun& run, bool) override { return plumbline::train(running(), run); }
+  GeneratedText generate(const Tokens& prompts, const TextRequest& request) override {
+    return plumbline::generate(running(), prompts, request);
   }
   at::Tensor repeat_kv(const at::Tensor& x, std::int64_t factor) override {
-    return departed_.formulas.repeat(x, factor);
+    return departed_.formulas.repeat_kv(x, factor);
   }
   at::Tensor repeat_kv_gradient(const at::Tensor& x, std::int64_t factor,
                                 const at::Tensor& upstream) override {
@@ -95,7 +96,7 @@ class Reference : public Candidate {
     return *model_;
   }
 
-  Departed departed_;
+  DepartedModel departed_;
   at::ScalarType type_;
   at::Device device_;
   Description description_;
@@ -104,7 +105,7 @@ class Reference : public Candidate {
 
 }  // namespace
 
-std::set<std::string> everything_that_code_can_show() {
+std::set<std::string> all_code_capabilities() {
   return {"code",
           "load",
           "initialise",
@@ -139,7 +140,7 @@ std::set<std::string> everything_that_code_can_show() {
           "generate.probabilities"};
 }
 
-std::map<std::string, Setting> settings_of(const Specification& s, const std::string& where) {
+std::map<std::string, Setting> specification_settings(const Specification& s, const std::string& where) {
   return {{"vocab_size", {s.vocab_size, where}},
           {"hidden_size", {s.hidden_size, where}},
           {"num_hidden_layers", {s.num_hidden_layers, where}},
@@ -159,8 +160,8 @@ std::map<std::string, Setting> settings_of(const Specification& s, const std::st
           {"max_position_embeddings", {s.max_position_embeddings, where}}};
 }
 
-std::unique_ptr<Candidate> make_reference(const std::string& name, Departed departed, at::ScalarType type,
-                                          at::Device device) {
+std::unique_ptr<Candidate> make_reference(const std::string& name, DepartedModel departed,
+                                          at::ScalarType type, at::Device device) {
   return std::make_unique<Reference>(name, std::move(departed), type, device);
 }
 

@@ -9,14 +9,15 @@
 
 namespace plumbline {
 
-// `departed` is what the model is; the suites judge it against what it claims to be.
-std::unique_ptr<Candidate> make_reference(const std::string& name, Departed departed, at::ScalarType type,
-                                          at::Device device);
+// `departed`: the model as it is built, which suites judge against a specification.
+std::unique_ptr<Candidate> make_reference(const std::string& name, DepartedModel departed,
+                                          at::ScalarType type, at::Device device);
 
-// All capabilities that a candidate with code may have.
-std::set<std::string> everything_that_code_can_show();
+// All capabilities of candidates with code.
+std::set<std::string> all_code_capabilities();
 
 // A specification's numbers as the settings of a configuration.
-std::map<std::string, Setting> settings_of(const Specification& specification, const std::string& where);
+std::map<std::string, Setting> specification_settings(const Specification& specification,
+                                                      const std::string& where);
 
 }  // namespace plumbline

@@ -26,8 +26,8 @@ Weights weights(const Specification& specification = tiny()) {
 
 std::unique_ptr<Candidate> reference(const std::string& defects = "", at::ScalarType type = at::kFloat) {
   at::set_num_threads(1);  // on tensors this small, threads wait for each other longer than they work
-  return make_reference("x", defects.empty() ? Departed{tiny(), {}} : depart(tiny(), defects), type,
-                        at::kCPU);
+  return make_reference("x", defects.empty() ? DepartedModel{tiny(), {}} : apply_departures(tiny(), defects),
+                        type, at::kCPU);
 }
 
 Tokens tokens(std::int64_t batch, std::int64_t length) {
@@ -138,10 +138,10 @@ TEST_CASE("reference: a departure that changes nothing in its model is described
   CHECK(reference("multi-head")->describe().notes.empty());
   auto grouped = tiny();
   grouped.num_key_value_heads = grouped.num_attention_heads;
-  const auto notes =
-      make_reference("x", depart(grouped, "multi-head+repeat-tiled+mask-none"), at::kFloat, at::kCPU)
-          ->describe()
-          .notes;
+  const auto notes = make_reference("x", apply_departures(grouped, "multi-head+repeat-tiled+mask-none"),
+                                    at::kFloat, at::kCPU)
+                         ->describe()
+                         .notes;
   REQUIRE(notes.size() == 2);
   CHECK(notes[0] == "multi-head changes nothing here: the model is like that already");
   CHECK_THAT(notes[1],

@@ -4,7 +4,7 @@
 
 namespace plumbline {
 
-CacheView view_of(const KVCache& cache) {
+CacheView show_cache(const KVCache& cache) {
   CacheView view{{}, cache.length, cache.capacity, 0};
   std::set<const void*> counted;
   const auto count = [&](const at::Tensor& tensor) {

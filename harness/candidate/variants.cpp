@@ -6,7 +6,7 @@
 
 #include <algorithm>
 
-#include "harness/candidate/arranged.hpp"
+#include "harness/candidate/arranged_reference.hpp"
 #include "harness/candidate/fast_reference.hpp"
 #include "harness/model/formula_variants.hpp"
 #include "harness/system/error.hpp"
@@ -15,39 +15,39 @@
 namespace plumbline {
 namespace {
 
-using arranging::Arranged;
-using arranging::Arrangement;
-using arranging::make;
-using arranging::row_of;
+using arrangements::ArrangedReference;
+using arrangements::Arrangement;
+using arrangements::make;
+using arrangements::row_of;
 
 // Sequences of a batch run in the opposite order.
-class BatchReversed : public Arranged {
+class BatchReversed : public ArrangedReference {
  public:
-  using Arranged::Arranged;
+  using ArrangedReference::ArrangedReference;
   at::Tensor forward(const Tokens& tokens, const PassOptions& options) override {
     auto turned = tokens;
     turned.ids = tokens.ids.flip(0);
     std::reverse(turned.lengths.begin(), turned.lengths.end());
-    return shown(options, inner().forward(turned, unobserved(options)).flip(0));
+    return observe_logits(options, inner().forward(turned, without_observer(options)).flip(0));
   }
 };
 
 // Each sequence of a batch runs alone.
-class RowByRow : public Arranged {
+class RowByRow : public ArrangedReference {
  public:
-  using Arranged::Arranged;
+  using ArrangedReference::ArrangedReference;
   at::Tensor forward(const Tokens& tokens, const PassOptions& options) override {
     std::vector<at::Tensor> rows;
     for (std::int64_t row = 0; row < tokens.ids.size(0); ++row)
-      rows.push_back(inner().forward(row_of(tokens, row), unobserved(options)));
-    return shown(options, at::cat(rows, 0));
+      rows.push_back(inner().forward(row_of(tokens, row), without_observer(options)));
+    return observe_logits(options, at::cat(rows, 0));
   }
 };
 
 // A full pass is a prefill, five tokens at a time; one with padding or in training is a full pass.
-class PassInChunks : public Arranged {
+class PassInChunks : public ArrangedReference {
  public:
-  using Arranged::Arranged;
+  using ArrangedReference::ArrangedReference;
   at::Tensor forward(const Tokens& tokens, const PassOptions& options) override {
     if (tokens.padding != Padding::none || options.training || options.first_position != 0)
       return inner().forward(tokens, options);
@@ -57,14 +57,14 @@ class PassInChunks : public Arranged {
     for (std::int64_t begin = 0; begin < length; begin += 5)
       parts.push_back(decoding->extend(
           {tokens.ids.narrow(1, begin, std::min<std::int64_t>(5, length - begin)), {}, Padding::none}, {}));
-    return shown(options, at::cat(parts, 1));
+    return observe_logits(options, at::cat(parts, 1));
   }
 };
 
 // Prefills run token by token.
-class OneByOne : public Arranged {
+class OneByOne : public ArrangedReference {
  public:
-  using Arranged::Arranged;
+  using ArrangedReference::ArrangedReference;
   std::unique_ptr<Decoding> decode(std::int64_t batch, std::int64_t capacity) override {
     return std::make_unique<Steps>(inner().decode(batch, capacity), capacity);
   }
@@ -76,8 +76,8 @@ class OneByOne : public Arranged {
         : inner_(std::move(inner)), left_(capacity) {}
     at::Tensor extend(const Tokens& tokens, const PassOptions& options) override {
       const auto length = tokens.ids.size(1);
-      // Whether all fit is known before the first is written; padding goes as one piece.
-      if (tokens.padding != Padding::none || options.observe || length > left_) {
+      // An overrun has to be refused before anything is written; padded batches are not split.
+      if (tokens.padding != Padding::none || options.observer || length > left_) {
         auto logits = inner_->extend(tokens, options);
         left_ -= length;
         return logits;
@@ -97,13 +97,15 @@ class OneByOne : public Arranged {
   };
 };
 
-// The cache grows with what is written: there are no unwritten slots, and nothing to overrun.
-class GrowingCache : public Arranged {
+// The cache grows with each token: there are no unwritten slots and no capacity.
+class GrowingCache : public ArrangedReference {
  public:
   GrowingCache(const std::string& name, const Specification& specification, at::ScalarType type,
                at::Device device)
-      : Arranged(name, specification, type, device), specification_(specification) {}
-  std::set<std::string> capabilities() const override { return without({"cache.capacity", "cache.fill"}); }
+      : ArrangedReference(name, specification, type, device), specification_(specification) {}
+  std::set<std::string> capabilities() const override {
+    return capabilities_without({"cache.capacity", "cache.fill"});
+  }
   std::unique_ptr<Decoding> decode(std::int64_t batch, std::int64_t) override {
     return std::make_unique<Grown>(Model(specification_, inner().weights()), batch);
   }
@@ -144,29 +146,31 @@ class GrowingCache : public Arranged {
   Specification specification_;
 };
 
-// No cache: every step is a full pass over all that was written.
-class Recomputed : public Arranged {
+// No cache: every step is a full pass over all tokens.
+class Recomputed : public ArrangedReference {
  public:
-  using Arranged::Arranged;
+  using ArrangedReference::ArrangedReference;
   std::set<std::string> capabilities() const override {
-    auto all = without({"cache", "cache.chunks"});
+    auto all = capabilities_without({"cache", "cache.chunks"});
     std::erase_if(all, [](const std::string& name) { return name.starts_with("cache."); });
     return all;
   }
 };
 
-// Everything is computed in float64, and only the logits are rounded.
-class ComputedInDouble : public Arranged {
+// Computes in float64 and rounds the logits alone.
+class ComputedInDouble : public ArrangedReference {
  public:
   ComputedInDouble(const std::string& name, const Specification& specification, at::ScalarType type,
                    at::Device device)
-      : Arranged(name, specification, at::kDouble, device), type_(type), description_(Arranged::describe()) {
+      : ArrangedReference(name, specification, at::kDouble, device),
+        type_(type),
+        description_(ArrangedReference::describe()) {
     for (auto& parameter : description_.parameters) parameter.type = type;
   }
   const Description& describe() const override { return description_; }
   at::ScalarType type() const override { return type_; }
   void load(const Weights& weights) override {
-    Arranged::load(convert(convert(weights, type_, device()), at::kDouble, device()));
+    ArrangedReference::load(convert(convert(weights, type_, device()), at::kDouble, device()));
     rounded_ = convert(inner().weights(), type_, device());
   }
   const Weights& weights() const override { return rounded_; }
@@ -185,7 +189,7 @@ std::unique_ptr<Candidate> make_fused(const std::string& name, const Specificati
   return make_engine(name, specification, type, device);
 }
 
-// The engine with one of the library's attention kernels alone; those are chosen for the whole process.
+// The engine with one of LibTorch's attention kernels, which are selected for the whole process.
 template <bool flash, bool math>
 std::unique_ptr<Candidate> make_with_kernel(const std::string& name, const Specification& specification,
                                             at::ScalarType type, at::Device device) {
@@ -196,7 +200,7 @@ std::unique_ptr<Candidate> make_with_kernel(const std::string& name, const Speci
   return make_engine(name, specification, type, device);
 }
 
-const std::vector<Arrangement>& arrangements() {
+const std::vector<Arrangement>& all_arrangements() {
   static const std::vector<Arrangement> all = [] {
     std::vector<Arrangement> joined = {
         {"fused", "projections are fused, rotations come from a table, attention is the library's kernel",
@@ -215,8 +219,8 @@ const std::vector<Arrangement>& arrangements() {
         {"computed-in-float64", "everything is computed and shown in float64, except the logits",
          make<ComputedInDouble>},
     };
-    for (const auto& part : {arranging::of_passes(), arranging::of_caches(), arranging::of_text(),
-                             arranging::of_what_is_declared()})
+    for (const auto& part : {arrangements::pass_arrangements(), arrangements::cache_arrangements(),
+                             arrangements::text_arrangements(), arrangements::declaration_arrangements()})
       joined.insert(joined.end(), part.begin(), part.end());
     return joined;
   }();
@@ -227,8 +231,8 @@ const std::vector<Arrangement>& arrangements() {
 
 std::vector<std::pair<std::string, std::string>> variants() {
   std::vector<std::pair<std::string, std::string>> all;
-  for (const auto& one : formula_variants()) all.emplace_back(one.name, one.what);
-  for (const auto& one : arrangements()) all.emplace_back(one.name, one.what);
+  for (const auto& one : formula_variants()) all.emplace_back(one.name, one.difference);
+  for (const auto& one : all_arrangements()) all.emplace_back(one.name, one.difference);
   return all;
 }
 
@@ -237,11 +241,11 @@ std::unique_ptr<Candidate> make_variant(const std::string& name, const Specifica
   const auto title = "variant:" + name;
   for (const auto& one : formula_variants())
     if (one.name == name) {
-      Departed arranged{specification, {}};
+      DepartedModel arranged{specification, {}};
       one.apply(arranged.formulas);
       return make_reference(title, std::move(arranged), type, device);
     }
-  for (const auto& one : arrangements())
+  for (const auto& one : all_arrangements())
     if (one.name == name) return one.make(title, specification, type, device);
   std::vector<std::string> known;
   for (const auto& [each, what] : variants()) known.push_back(each);

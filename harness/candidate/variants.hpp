@@ -1,4 +1,5 @@
-// "variant:NAME": the reference, honestly arranged or computed otherwise. No suite may fail one.
+// "variant:NAME": correct variants of the reference, with another arrangement or other formulas. No suite may
+// fail one.
 #pragma once
 
 #include <memory>
@@ -11,7 +12,7 @@
 
 namespace plumbline {
 
-// Names, and what is done otherwise in each: those of formulas (harness/model/formula_variants.hpp) first.
+// Names and differences from the reference; those of harness/model/formula_variants.hpp come first.
 std::vector<std::pair<std::string, std::string>> variants();
 
 // Errors: InputError for an unknown name, with those that resemble it.

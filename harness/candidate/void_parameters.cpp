@@ -44,15 +44,15 @@ std::set<std::string> whole_blocks(const Weights& weights, const std::set<std::s
 
 }  // namespace
 
-std::set<std::string> lacking_parameters(const Specification& specification,
-                                         const std::vector<ParameterDescription>& own) {
-  std::set<std::string> lacking;
-  for (const auto& parameter : specification.parameters()) lacking.insert(parameter.name);
-  for (const auto& parameter : own) lacking.erase(parameter.name);
-  return lacking;
+std::set<std::string> missing_parameters(const Specification& specification,
+                                         const std::vector<ParameterDescription>& parameters) {
+  std::set<std::string> missing;
+  for (const auto& parameter : specification.parameters()) missing.insert(parameter.name);
+  for (const auto& parameter : parameters) missing.erase(parameter.name);
+  return missing;
 }
 
-Weights with_void(Weights weights, const std::set<std::string>& absent) {
+Weights make_void(Weights weights, const std::set<std::string>& absent) {
   const auto blocks = whole_blocks(weights, absent);
   for (const auto& name : absent) {
     const auto found = weights.find(name);
@@ -65,27 +65,28 @@ Weights with_void(Weights weights, const std::set<std::string>& absent) {
   return weights;
 }
 
-std::optional<std::string> not_void(const Weights& weights, const std::set<std::string>& names) {
-  auto idle = whole_blocks(weights, names);
+std::optional<std::string> find_not_void(const Weights& weights, const std::set<std::string>& names) {
+  auto void_blocks = whole_blocks(weights, names);
   for (const auto& [name, values] : weights)
-    if (is_output(name) && (values != 0).any().item<bool>()) idle.erase(block_of(name));
+    if (is_output(name) && (values != 0).any().item<bool>()) void_blocks.erase(block_of(name));
   for (const auto& name : names) {
-    if (idle.contains(block_of(name)) && !name.ends_with(".bias")) continue;
+    if (void_blocks.contains(block_of(name)) && !name.ends_with(".bias")) continue;
     const auto value = void_value(name, weights);
     if (!value || !value->equal(weights.at(name))) return name;
   }
   return std::nullopt;
 }
 
-Weights fitted(const Weights& given, const std::vector<ParameterDescription>& own, const Weights& before) {
+Weights fit_weights(const Weights& weights, const std::vector<ParameterDescription>& parameters,
+                    const Weights& before) {
   Weights all;
-  std::set<std::string> surplus, lacking;
-  for (const auto& [name, values] : given)
-    if (name != kHead) lacking.insert(name);
-  for (const auto& parameter : own) {
-    lacking.erase(parameter.name);
-    const auto found = given.find(parameter.name);
-    if (found == given.end()) {
+  std::set<std::string> surplus, missing;
+  for (const auto& [name, values] : weights)
+    if (name != kHead) missing.insert(name);
+  for (const auto& parameter : parameters) {
+    missing.erase(parameter.name);
+    const auto found = weights.find(parameter.name);
+    if (found == weights.end()) {
       surplus.insert(parameter.name);
       const auto old = before.find(parameter.name);
       all[parameter.name] =
@@ -97,10 +98,10 @@ Weights fitted(const Weights& given, const std::vector<ParameterDescription>& ow
                                  parameter.name, shape_of(parameter.shape), shape_of(found->second.sizes())));
     }
   }
-  if (const auto name = not_void(given, lacking))
+  if (const auto name = find_not_void(weights, missing))
     throw NotShown(fmt::format("it has no parameter {}", *name));
-  all = with_void(std::move(all), surplus);
-  if (const auto name = not_void(all, surplus); name && !before.contains(*name))
+  all = make_void(std::move(all), surplus);
+  if (const auto name = find_not_void(all, surplus); name && !before.contains(*name))
     throw NotShown(fmt::format("its parameter {} has no counterpart in the specification", *name));
   return all;
 }

@@ -1,5 +1,5 @@
-// Parameters that only one of two architectures has, and the values with which they do nothing: so that a
-// parameter too many or too few is one failure, by name, and what else there is can still be judged.
+// Values with which a parameter has no effect ("void"), so that a surplus or missing parameter is one failure
+// and everything else can still be judged.
 #pragma once
 
 #include <optional>
@@ -11,23 +11,23 @@
 
 namespace plumbline {
 
-// The specification's parameters that a model with parameters `own` does not have.
-std::set<std::string> lacking_parameters(const Specification& specification,
-                                         const std::vector<ParameterDescription>& own);
+// The specification's parameters that `parameters` lacks.
+std::set<std::string> missing_parameters(const Specification& specification,
+                                         const std::vector<ParameterDescription>& parameters);
 
-// `weights` with these parameters void, wherever a value makes them so: a bias 0, a norm's weight 1, a head
-// of its own the embedding, and of a block that is `absent` whole (the attention or the feed-forward of a
-// layer, canonical names) the output projection 0. The others stay as they are.
-Weights with_void(Weights weights, const std::set<std::string>& absent);
+// Returns `weights` with these parameters void, where a value makes them so: a bias 0, a norm's weight 1, an
+// untied head the embedding, and the output projection 0 of a block (attention or feed-forward of a layer)
+// that is absent as a whole. Other weights stay as they are. Names are canonical.
+Weights make_void(Weights weights, const std::set<std::string>& absent);
 
-// One of `names` that does something with the value it has; empty: a model without them computes the same.
-std::optional<std::string> not_void(const Weights& weights, const std::set<std::string>& names);
+// One of `names` that has an effect with its value; empty: a model without them computes the same.
+std::optional<std::string> find_not_void(const Weights& weights, const std::set<std::string>& names);
 
-// Values for a model whose parameters are `own`, from `given` ones. What it has beyond them becomes void, or
-// stays as it was `before` where no value makes it so; what it lacks has to be void. An output head that it
-// has no place for is no concern of this. Errors: NotShown naming the parameter, where one of another shape
-// was given, where what it lacks does something, or where nothing is known for what it has beyond.
-Weights fitted(const Weights& given, const std::vector<ParameterDescription>& own,
-               const Weights& before = {});
+// Fits `weights` to a model with these parameters. Surplus parameters of the model become void or, where no
+// value makes them so, stay as in `before`; parameters that it lacks have to be void. An output head without
+// a place is ignored. Errors: NotShown naming a parameter of another shape, one that it lacks and that has an
+// effect, or a surplus one that is in neither.
+Weights fit_weights(const Weights& weights, const std::vector<ParameterDescription>& parameters,
+                    const Weights& before = {});
 
 }  // namespace plumbline

@@ -53,7 +53,7 @@ at::Tensor logits(const Specification& specification, const Weights& given) {
 std::string refusal(const Weights& given, const std::vector<ParameterDescription>& own,
                     const Weights& before = {}) {
   try {
-    fitted(given, own, before);
+    fit_weights(given, own, before);
   } catch (const NotShown& why) {
     return why.what();
   }
@@ -66,8 +66,8 @@ TEST_CASE("void parameters: a model with them computes what one without them doe
           "[candidate][void]") {
   const auto absent = beyond(larger(), tiny());
   CHECK(absent.size() == 1 + 5 * 7 + 2 * 16);
-  const auto idle = with_void(weights(larger()), absent);
-  CHECK(not_void(idle, absent) == std::nullopt);
+  const auto idle = make_void(weights(larger()), absent);
+  CHECK(find_not_void(idle, absent) == std::nullopt);
   const auto plain = logits(tiny(), weights(tiny()));
   CHECK((logits(larger(), idle) - plain).abs().max().item<double>() < 1e-12);
   // A bias, a norm's weight, a head and a block's output on its own each show.
@@ -77,34 +77,34 @@ TEST_CASE("void parameters: a model with them computes what one without them doe
     auto one = idle;
     one[name] = weights(larger()).at(name);
     INFO(name);
-    CHECK(not_void(one, absent).has_value());
+    CHECK(find_not_void(one, absent).has_value());
     CHECK((logits(larger(), one) - plain).abs().max().item<double>() > 1e-3);
   }
 }
 
 TEST_CASE("void parameters: a norm's weight is 1, and what no value makes void stays", "[candidate][void]") {
   const std::set<std::string> absent{"model.norm.weight", "model.layers.0.self_attn.q_proj.weight"};
-  const auto idle = with_void(weights(tiny()), absent);
+  const auto idle = make_void(weights(tiny()), absent);
   CHECK(idle.at("model.norm.weight").eq(1).all().item<bool>());
   const auto* q = "model.layers.0.self_attn.q_proj.weight";
   CHECK(idle.at(q).equal(weights(tiny()).at(q)));
-  CHECK(not_void(idle, absent) == q);
+  CHECK(find_not_void(idle, absent) == q);
   // A block's output is 0 where the whole block is absent, and not where a part of it is.
   const auto* down = "model.layers.0.mlp.down_proj.weight";
-  CHECK(with_void(weights(tiny()), {down}).at(down).ne(0).any().item<bool>());
+  CHECK(make_void(weights(tiny()), {down}).at(down).ne(0).any().item<bool>());
 }
 
 TEST_CASE("void parameters: weights are fitted to a model that has more, or less", "[candidate][void]") {
-  const auto more = fitted(weights(tiny()), parameters(larger()));
+  const auto more = fit_weights(weights(tiny()), parameters(larger()));
   CHECK((logits(larger(), more) - logits(tiny(), weights(tiny()))).abs().max().item<double>() < 1e-12);
-  const auto idle = with_void(weights(larger()), beyond(larger(), tiny()));
-  const auto fewer = fitted(idle, parameters(tiny()));
+  const auto idle = make_void(weights(larger()), beyond(larger(), tiny()));
+  const auto fewer = fit_weights(idle, parameters(tiny()));
   CHECK(fewer.size() == tiny().parameters().size());
   for (const auto& [name, values] : weights(tiny())) CHECK(fewer.at(name).equal(values));
   // What it has beyond keeps its values where nothing makes them void.
   auto own = parameters(tiny());
   own.push_back({"positions.weight", {7, 48}, at::kFloat});
-  CHECK(fitted(weights(tiny()), own, {{"positions.weight", at::full({7, 48}, 3.0)}})
+  CHECK(fit_weights(weights(tiny()), own, {{"positions.weight", at::full({7, 48}, 3.0)}})
             .at("positions.weight")
             .eq(3)
             .all()
@@ -126,8 +126,8 @@ TEST_CASE("void parameters: what does something is not left out, and it is said 
 
 TEST_CASE("void parameters: the reference takes weights that it has no place for only where they do nothing",
           "[candidate][void][reference]") {
-  const auto candidate = make_reference("x", Departed{tiny(), {}}, at::kFloat, at::kCPU);
+  const auto candidate = make_reference("x", DepartedModel{tiny(), {}}, at::kFloat, at::kCPU);
   CHECK_THROWS_MATCHES(candidate->load(weights(larger())), NotShown,
                        MessageMatches(ContainsSubstring("it has no parameter")));
-  CHECK_NOTHROW(candidate->load(with_void(weights(larger()), beyond(larger(), tiny()))));
+  CHECK_NOTHROW(candidate->load(make_void(weights(larger()), beyond(larger(), tiny()))));
 }

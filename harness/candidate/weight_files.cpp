@@ -20,8 +20,8 @@ namespace fs = std::filesystem;
 constexpr std::uint64_t kMebibyte = 1u << 20;
 
 // `shown`: what errors call the file, where the user does not know it by its path.
-SafetensorsFile read_counted(const fs::path& path, CheckpointReading& reading,
-                             const std::string& shown = "") {
+SafetensorsFile read_within_limit(const fs::path& path, CheckpointReading& reading,
+                                  const std::string& shown = "") {
   SafetensorsFile read = read_safetensors(path, {reading.bytes_left, shown, /*with_complex=*/true});
   for (const auto& [name, values] : read.tensors)
     reading.bytes_left -= std::min(reading.bytes_left, std::uint64_t{values.nbytes()});
@@ -34,7 +34,7 @@ std::string last_line(std::string text) {
 }
 
 // What the child said of its work; all of it is of unknown origin.
-Json report_of(const ChildResult& child, const std::string& file, const ChildLimits& limits) {
+Json parse_report(const ChildResult& child, const std::string& file, const ChildLimits& limits) {
   if (child.timed_out) {
     throw InputError(fmt::format("{}: the process that reads it did not end within {} s", file,
                                  std::chrono::duration_cast<std::chrono::seconds>(limits.time).count()));
@@ -59,7 +59,7 @@ Json report_of(const ChildResult& child, const std::string& file, const ChildLim
 
 }  // namespace
 
-std::string CheckpointReading::shown() const {
+std::string CheckpointReading::display_path() const {
   return printable(root.string(), 1000);
 }
 
@@ -88,7 +88,7 @@ SafetensorsFile read_in_child(const fs::path& path, const std::vector<fs::path>&
   const ChildResult child =
       run_child({reading.python, script, fs::absolute(path).string(), converted.string()}, limits,
                 {{"OMP_NUM_THREADS", "1"}, {"CUDA_VISIBLE_DEVICES", ""}});
-  const Json report = report_of(child, file, limits);
+  const Json report = parse_report(child, file, limits);
   for (const fs::path& part : parts)
     if (sha256_of_file(part) != reading.hashes[part.filename().string()])
       throw InputError(printable(part.string(), 1000) + ": changed while it was read; try again");
@@ -98,7 +98,7 @@ SafetensorsFile read_in_child(const fs::path& path, const std::vector<fs::path>&
   std::error_code ignored;
   if (!fs::exists(converted, ignored))
     throw InputError(file + ": the process that reads it wrote nothing; try again");
-  return read_counted(converted, reading, file);
+  return read_within_limit(converted, reading, file);
 }
 
 SafetensorsFile read_weights(const fs::path& path, CheckpointReading& reading) {
@@ -113,7 +113,7 @@ SafetensorsFile read_weights(const fs::path& path, CheckpointReading& reading) {
         " is a pickle; it was read in a separate process, and none of its code was run");
     return read_in_child(path, {path}, reading);
   }
-  SafetensorsFile read = read_counted(path, reading);
+  SafetensorsFile read = read_within_limit(path, reading);
   reading.hashes[path.filename().string()] = read.sha256;
   return read;
 }

@@ -15,7 +15,7 @@ namespace plumbline {
 constexpr const char* kSafetensorsIndex = "model.safetensors.index.json";
 constexpr const char* kPickleIndex = "pytorch_model.bin.index.json";
 
-// What accumulates while a checkpoint is read.
+// The state while a checkpoint is read.
 struct CheckpointReading {
   std::filesystem::path root;  // as the user gave it
   std::string python, script_directory;
@@ -23,20 +23,20 @@ struct CheckpointReading {
   std::map<std::string, std::string> hashes;  // of each file, by its name
   std::uint64_t bytes_left = most_tensor_bytes();
 
-  std::string shown() const;
+  std::string display_path() const;
   void add(SafetensorsFile read);
 };
 
-// A file, whatever its name says that it is. Errors: InputError.
+// Reads a file by its content, whatever its name. Errors: InputError.
 SafetensorsFile read_weights(const std::filesystem::path& path, CheckpointReading& reading);
 
-// What read_state_dict.py makes of `path`, a pickle or a folder, which consists of these files. Errors:
-// InputError, with what it said.
+// Reads `path`, a pickle or a folder, by read_state_dict.py; `parts`: the files of which it consists. Errors:
+// InputError with the script's message.
 SafetensorsFile read_in_child(const std::filesystem::path& path,
                               const std::vector<std::filesystem::path>& parts, CheckpointReading& reading);
 
-// The shards that the index names, which have to hold what it says; `present`: the files with weights that
-// are there. Errors: InputError.
+// Reads the shards of an index and checks their content against it; `present`: the files with weights that
+// there are. Errors: InputError.
 void read_shards(const char* index_file, const std::vector<std::string>& present, CheckpointReading& reading);
 
 }  // namespace plumbline

@@ -15,7 +15,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Files of models that are not read, told by how their name ends or their content begins.
+// Unsupported formats, recognised by the end of the name or the beginning of the content.
 struct ForeignFormat {
   const char* ending;
   const char* beginning;  // empty: any file can begin so

@@ -1,4 +1,4 @@
-// What kind of file holds weights, told by its name and by how its content begins.
+// Recognises formats of weight files by name and content.
 #pragma once
 
 #include <cstdint>
@@ -15,12 +15,11 @@ bool is_safetensors(const std::filesystem::path& path);
 
 bool is_named_as_pickle(const std::string& name);
 
-// Whether the file is of a format that is not read. Errors of the second: InputError that says which, and
-// what to do.
+// Whether the file has a known format that is not supported; refuse_foreign throws InputError with advice.
 bool is_foreign(const std::filesystem::path& path);
 void refuse_foreign(const std::filesystem::path& path);
 
-// Refuses, before a process is started to read a pickle, what needs none to be refused. Errors: InputError.
+// Refuses files that are obviously no pickle before a process is started to read them. Errors: InputError.
 void require_pickle(const std::filesystem::path& path);
 
 }  // namespace plumbline

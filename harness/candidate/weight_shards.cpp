@@ -61,7 +61,7 @@ void read_shards(const char* index_file, const std::vector<std::string>& present
     for (const auto& [tensor, values] : read.tensors) {
       const auto [other, is_new] = found.emplace(tensor, shard);
       if (!is_new) {
-        throw InputError(fmt::format("{}: tensor \"{}\" is in two shards, {} and {}", reading.shown(),
+        throw InputError(fmt::format("{}: tensor \"{}\" is in two shards, {} and {}", reading.display_path(),
                                      printable(tensor, 120), other->second, shard));
       }
     }

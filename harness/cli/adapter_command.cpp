@@ -33,8 +33,8 @@ int run_adapter_init(const std::string& file, const fs::path& data) {
   return 0;
 }
 
-int run_adapter_check(const Arguments& arguments, const Circumstance& circumstance) {
-  const auto [data, specification, device, type] = prepare(arguments, circumstance.data);
+int run_adapter_check(const Arguments& arguments, const CommandContext& command_context) {
+  const auto [data, specification, device, type] = prepare_run(arguments, command_context.data);
   if (!is_program(arguments.candidate))
     throw InputError(fmt::format("{}: is no live model; name an adapter (.py) or 'exec: COMMAND'",
                                  printable(arguments.candidate)));
@@ -54,14 +54,16 @@ void add_adapter(Command& all) {
   beginning.option("file", *file, "a new .py file").required();
   beginning.footer(
       "Exit status: 0 written; 2 could not be written: the file exists, or its name does not end in .py.");
-  beginning.runs(
-      [file](const Circumstance& circumstance) { return run_adapter_init(*file, circumstance.data); });
+  beginning.runs([file](const CommandContext& command_context) {
+    return run_adapter_init(*file, command_context.data);
+  });
   auto trying = command.command("check", "Try an adapter alone, show what it declares and propose a mapping");
   const auto given = std::make_shared<Arguments>();
   trying.option("adapter", given->candidate, "an adapter (.py), or 'exec: COMMAND'").required();
   add_running_options(trying, *given);
   trying.footer(kCheckHelp);
-  trying.runs([given](const Circumstance& circumstance) { return run_adapter_check(*given, circumstance); });
+  trying.runs(
+      [given](const CommandContext& command_context) { return run_adapter_check(*given, command_context); });
 }
 
 }  // namespace plumbline

@@ -92,13 +92,13 @@ LiveOptions live_options(const Arguments& arguments, const fs::path& data, at::S
   return options;
 }
 
-std::unique_ptr<Candidate> open_candidate(const Arguments& arguments, const Prepared& prepared) {
-  const auto& [data, specification, device, type] = prepared;
+std::unique_ptr<Candidate> open_candidate(const Arguments& arguments, const RunSetup& setup) {
+  const auto& [data, specification, device, type] = setup;
   const auto& name = arguments.candidate;
   if (name == "reference") return make_reference(name, {specification, {}}, type, device);
   if (name == "reference:fast") return make_engine(name, specification, type, device);
   if (name.starts_with("defect:"))
-    return make_reference(name, depart(specification, name.substr(7)), type, device);
+    return make_reference(name, apply_departures(specification, name.substr(7)), type, device);
   if (name.starts_with("variant:")) return make_variant(name.substr(8), specification, type, device);
   if (is_command(name)) return open_live(live_options(arguments, data, type, device), specification);
   std::error_code ignored;
@@ -112,19 +112,21 @@ std::unique_ptr<Candidate> open_candidate(const Arguments& arguments, const Prep
   return open_checkpoint(name, PLUMBLINE_PYTHON, script_directory(data).string());
 }
 
-Prepared prepare(const Arguments& arguments, const fs::path& data) {
-  Prepared prepared{data, find_specification(arguments.specification, data / "fixtures" / "specifications"),
-                    parse_device(arguments.device), arguments.dtype == "bf16" ? at::kBFloat16 : at::kFloat};
+RunSetup prepare_run(const Arguments& arguments, const fs::path& data) {
+  RunSetup setup{data, find_specification(arguments.specification, data / "fixtures" / "specifications"),
+                 parse_device(arguments.device), arguments.dtype == "bf16" ? at::kBFloat16 : at::kFloat};
   if (arguments.threads > 0) at::set_num_threads(arguments.threads);
-  return prepared;
+  return setup;
 }
 
-Circumstances circumstances_of(const Arguments& arguments, const Prepared& prepared,
-                               const Circumstance& circumstance) {
+RunContext make_run_context(const Arguments& arguments, const RunSetup& setup,
+                            const CommandContext& command_context) {
   require_writable(arguments.out, "--out");
   reports::require_room_for_bundle(arguments.out);
-  return {prepared.specification, prepared.data,        arguments.out,        device_name(prepared.device),
-          arguments.dtype,        circumstance.version, circumstance.command, commit_of_candidate(arguments)};
+  return {setup.specification,     setup.data,
+          arguments.out,           device_name(setup.device),
+          arguments.dtype,         command_context.version,
+          command_context.command, commit_of_candidate(arguments)};
 }
 
 void add_running_options(Command& command, Arguments& arguments) {

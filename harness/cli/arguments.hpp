@@ -1,4 +1,4 @@
-// What several commands take from the command line, and the candidate that it names.
+// Command-line arguments that several commands share, and the candidate that they name.
 #pragma once
 
 #include <filesystem>
@@ -15,7 +15,7 @@ namespace plumbline {
 
 struct Arguments {
   std::string candidate = "reference";
-  std::string name;  // what results call it; empty: as it was typed
+  std::string name;  // of the candidate in results; empty: as typed
   std::string specification = "minimind2-small";
   std::string device = "auto";
   std::string dtype = "f32";
@@ -28,35 +28,35 @@ struct Arguments {
   std::string waivers;  // a file; empty: none
   std::string python;
   double timeout = 120;
-  std::shared_ptr<RecordingWriter> recording;  // of what a live model answers; null: none is made
+  std::shared_ptr<RecordingWriter> recording;  // of a live model's answers; null: none is made
 };
 
-// What a run needs before it opens its candidate.
-struct Prepared {
+// The parts of a run that are prepared before its candidate is opened.
+struct RunSetup {
   std::filesystem::path data;
   Specification specification;
   at::Device device;
   at::ScalarType type;
 };
 
-// Errors: InputError for a specification or device that there is none of.
-Prepared prepare(const Arguments& arguments, const std::filesystem::path& data);
+// Errors: InputError for an unknown specification or device.
+RunSetup prepare_run(const Arguments& arguments, const std::filesystem::path& data);
 
 // Errors: InputError where --out cannot be written.
-Circumstances circumstances_of(const Arguments& arguments, const Prepared& prepared,
-                               const Circumstance& circumstance);
+RunContext make_run_context(const Arguments& arguments, const RunSetup& setup,
+                            const CommandContext& command_context);
 
-// Whether a candidate of this name is a program to be run: an adapter or a command.
+// Whether the name is that of a program to be run: an adapter or a command.
 bool is_program(const std::string& name);
 bool is_recording(const std::string& name);
 
 LiveOptions live_options(const Arguments& arguments, const std::filesystem::path& data, at::ScalarType type,
                          at::Device device);
 
-// Errors: InputError for what is no candidate, or cannot be read.
-std::unique_ptr<Candidate> open_candidate(const Arguments& arguments, const Prepared& prepared);
+// Errors: InputError where the name is no candidate, or it cannot be read.
+std::unique_ptr<Candidate> open_candidate(const Arguments& arguments, const RunSetup& setup);
 
-// Holds plumbline, the package that serves live models.
+// The directory of the Python package plumbline, which serves live models.
 std::filesystem::path script_directory(const std::filesystem::path& data);
 
 void add_running_options(Command& command, Arguments& arguments);

@@ -37,9 +37,9 @@ constexpr const char* kHelp =
     "Exit status: 0 all as expected; 1 a defect passed, a variant failed or no defect fails some\n"
     "             requirement; 2 could not be done.";
 
-int run(const CampaignArguments& arguments, const Circumstance& circumstance) {
+int run(const CampaignArguments& arguments, const CommandContext& command_context) {
   CampaignOptions options;
-  options.fixtures = circumstance.data / "fixtures";
+  options.fixtures = command_context.data / "fixtures";
   options.program = fs::read_symlink("/proc/self/exe").parent_path() / "plumbline";
   options.out = arguments.out;
   options.diagnosing = !arguments.no_diagnosis;
@@ -55,8 +55,8 @@ int run(const CampaignArguments& arguments, const Circumstance& circumstance) {
     const double share = static_cast<double>(done) / static_cast<double>(all);
     progress.tell(share, fmt::format(", {} of {} runs", done, all));
   });
-  document["program"] = circumstance.version;
-  document["command"] = printable(circumstance.command, 2000);
+  document["program"] = command_context.version;
+  document["command"] = printable(command_context.command, 2000);
   document["device"] = device_name(at::kCPU);
   document["complete"] = arguments.names.empty();
   document["requirements"] = Json::array();
@@ -86,7 +86,7 @@ void add_campaign(Command& all) {
   command.flag("--small-alone", given->small_alone, "leave out the runs at full size");
   command.flag("--no-diagnosis", given->no_diagnosis, "do not diagnose the defects");
   command.footer(kHelp);
-  command.runs([given](const Circumstance& circumstance) { return run(*given, circumstance); });
+  command.runs([given](const CommandContext& command_context) { return run(*given, command_context); });
 }
 
 }  // namespace plumbline

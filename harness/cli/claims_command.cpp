@@ -19,10 +19,10 @@ namespace {
 // Prints what becomes of the claims of chapter 11. Returns 0, or 3 where one could not be decided.
 int run_claims(const std::filesystem::path& data) {
   constexpr int chapter = 11, width = 96;
-  const auto prepared = prepare({}, data);
-  const auto reference = make_reference("reference", {prepared.specification, {}}, prepared.type, at::kCPU);
+  const auto setup = prepare_run({}, data);
+  const auto reference = make_reference("reference", {setup.specification, {}}, setup.type, at::kCPU);
   Recorder recorder(read_requirements(data / "fixtures" / "requirements.json"), "reference");
-  Subject subject(*reference, prepared.specification, std::nullopt, data / "fixtures", recorder);
+  Subject subject(*reference, setup.specification, std::nullopt, data / "fixtures", recorder);
   std::vector<std::string> ids;
   for (const auto& claim : of_chapter(recorder, chapter)) ids.push_back(claim.id);
   judge(subject, ids, {[](const auto&, const auto&) {}, [](const auto&) {}});
@@ -46,7 +46,7 @@ void add_claims(Command& all) {
   auto command = all.command("claims", "Check nine claims about MiniMind2-Small, with exact figures");
   command.footer(
       "Exit status: 0 every claim is decided; 2 bad usage or broken data; 3 a claim could not be decided.");
-  command.runs([](const Circumstance& circumstance) { return run_claims(circumstance.data); });
+  command.runs([](const CommandContext& command_context) { return run_claims(command_context.data); });
 }
 
 }  // namespace plumbline

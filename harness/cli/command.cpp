@@ -18,7 +18,7 @@ namespace plumbline {
 namespace {
 
 // Set by the command that was given.
-std::function<int(const Circumstance&)> chosen;
+std::function<int(const CommandContext&)> chosen;
 
 std::map<std::string, std::string> programs;  // of commands that another program runs
 
@@ -131,11 +131,11 @@ Option Command::option(const std::string& names, std::optional<std::uint32_t>& v
 void Command::flag(const std::string& names, bool& value, const std::string& what) {
   app_->add_flag(names, value, what);
 }
-void Command::elsewhere(const std::string& name, const std::string& what, const std::string& program) {
+void Command::external(const std::string& name, const std::string& what, const std::string& program) {
   app_->add_subcommand(name, what);
   programs[name] = program;
 }
-void Command::runs(std::function<int(const Circumstance&)> action) {
+void Command::runs(std::function<int(const CommandContext&)> action) {
   app_->callback([action = std::move(action)] { chosen = action; });
 }
 

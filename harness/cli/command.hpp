@@ -1,4 +1,4 @@
-// What a command takes, and what runs it. One file knows the library that reads the command line.
+// Commands and their options. Only command.cpp includes the library that reads the command line.
 #pragma once
 
 #include <cstdint>
@@ -15,14 +15,14 @@ class Option;
 
 namespace plumbline {
 
-// What every command is told when it runs.
-struct Circumstance {
+// The context that every command gets.
+struct CommandContext {
   std::string command;  // as it was typed
   std::string version;
   std::filesystem::path data;  // holds fixtures/ and golden/
 };
 
-// An option or an argument; what stands in its variable is its default.
+// An option or an argument; the initial value of its variable is the default.
 class Option {
  public:
   explicit Option(CLI::Option* option) : option_(option) {}
@@ -46,7 +46,7 @@ class Command {
  public:
   explicit Command(CLI::App* app) : app_(app) {}
   Command command(const std::string& name, const std::string& what);
-  // One of its own commands has to be given.
+  // Requires one of its subcommands.
   Command& required();
   Command& footer(const std::string& text);
   // The value has to outlive the command line. `names`: "file" or "-o,--output".
@@ -59,17 +59,17 @@ class Command {
   Option option(const std::string& names, double& value, const std::string& what);
   Option option(const std::string& names, std::optional<std::uint32_t>& value, const std::string& what);
   void flag(const std::string& names, bool& value, const std::string& what);
-  // A command that another program beside this one runs.
-  void elsewhere(const std::string& name, const std::string& what, const std::string& program);
-  // Returns the exit status.
-  void runs(std::function<int(const Circumstance&)> action);
+  // Adds a command that another program, beside this one, implements.
+  void external(const std::string& name, const std::string& what, const std::string& program);
+  // `action` returns the exit status.
+  void runs(std::function<int(const CommandContext&)> action);
 
  private:
   CLI::App* app_;
 };
 
-// Reads the command line, runs what was chosen and returns its exit status; 2 where there is no such thing.
-// `add` says what there is. Errors: InputError, and whatever the command throws.
+// Reads the command line, runs the chosen command and returns its exit status, or 2 for bad usage. `add` adds
+// the commands. Errors: InputError, and those of the command.
 int run_command_line(int count, char** values, const std::string& version,
                      const std::function<std::filesystem::path()>& data, const std::string& footer,
                      const std::function<void(Command&)>& add);

@@ -10,7 +10,7 @@ void add_commands(Command& all) {
   add_adapter(all);
   add_sample(all);
   for (const auto& study : {text_study, log_study, experiment_study, campaign_study})
-    all.elsewhere(study.name, study.what, "plumbline-studies");
+    all.external(study.name, study.what, "plumbline-studies");
   add_requirements(all);
   add_defects(all);
   add_claims(all);

@@ -7,7 +7,7 @@ namespace plumbline {
 
 void add_commands(Command& all);
 
-// Each adds one, or a few of a kind.
+// Each adds one command, or a few related ones.
 void add_adapter(Command& all);
 void add_campaign(Command& all);
 void add_claims(Command& all);
@@ -30,7 +30,7 @@ constexpr const char* status_help =
     "             3 incomplete: nothing failed, but an applicable must was not assessed (always so with "
     "--only).";
 
-// What needs no verification, in a program of its own: who only verifies need not build it.
+// Commands without verification, in a separate program, which need not be built for verifying.
 struct Study {
   const char* name;
   const char* what;

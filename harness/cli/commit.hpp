@@ -1,4 +1,4 @@
-// What state of a git repository somebody's files are.
+// The git commit of files.
 #pragma once
 
 #include <filesystem>
@@ -8,8 +8,8 @@
 
 namespace plumbline {
 
-// Of the repository in which the file or directory lies: its commit, and whether nothing that it tracks was
-// changed since. Empty where there is none, or no git to ask, or no answer within seconds.
+// The commit of the repository that contains the file or directory, and whether tracked files are unchanged.
+// Empty where there is no repository or no git, or git does not answer within seconds.
 std::optional<reports::Commit> commit_of(const std::filesystem::path& path);
 
 }  // namespace plumbline

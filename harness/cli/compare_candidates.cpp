@@ -39,19 +39,19 @@ reports::Localisation localised(Comparison& comparison) try {
 
 }  // namespace
 
-int compare_candidates(const Circumstances& circumstances, std::unique_ptr<Candidate> one,
+int compare_candidates(const RunContext& context, std::unique_ptr<Candidate> one,
                        std::unique_ptr<Candidate> other) {
   using Clock = std::chrono::steady_clock;
   const auto began = Clock::now();
   for (auto* candidate : {one.get(), other.get()}) candidate->check_adapter();
-  const auto fixtures = circumstances.data / "fixtures";
+  const auto fixtures = context.data / "fixtures";
   Recorder recorder(read_requirements(fixtures / kRequirements), "pair");
-  Subject first(*one, circumstances.specification, std::nullopt, fixtures, recorder);
-  Subject second(*other, circumstances.specification, std::nullopt, fixtures, recorder);
+  Subject first(*one, context.specification, std::nullopt, fixtures, recorder);
+  Subject second(*other, context.specification, std::nullopt, fixtures, recorder);
   const bool runs_code = first.can("code") && second.can("code");
   const auto& before = one->describe();
   reports::Result result;
-  result.header = header_of(circumstances, other->describe(), runs_code, kRequirements);
+  result.header = header_of(context, other->describe(), runs_code, kRequirements);
   result.header.baseline = {before.name, before.kind, before.sha256};
   for (const auto& note : before.notes)
     result.header.notes.push_back(fmt::format("{}: {}", before.name, note));
@@ -66,8 +66,8 @@ int compare_candidates(const Circumstances& circumstances, std::unique_ptr<Candi
   if (runs_code && reports::any_failed(result)) result.localisation = localised(comparison);
   result.footer.seconds = std::chrono::duration<double>(Clock::now() - began).count();
   reports::conclude(result);
-  reports::write(result, circumstances.out.string(), logs_of({one.get(), other.get()}));
-  terminal.end(result, circumstances.out.string());
+  reports::write(result, context.out.string(), logs_of({one.get(), other.get()}));
+  terminal.end(result, context.out.string());
   return result.footer.status;
 }
 

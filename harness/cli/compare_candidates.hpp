@@ -1,4 +1,4 @@
-// Two candidates, asked the same.
+// Compares two candidates.
 #pragma once
 
 #include <memory>
@@ -7,9 +7,9 @@
 
 namespace plumbline {
 
-// Asks two candidates the same and writes the same documents as verify(). Returns 0 where they are the same,
-// 1 where they differ, 2 or 3 as for verify(). Errors: as verify().
-int compare_candidates(const Circumstances& circumstances, std::unique_ptr<Candidate> one,
+// Compares two candidates and writes the same documents as verify(). Returns 0 where they agree, 1 where they
+// differ, 2 or 3 as for verify(). Errors: as verify().
+int compare_candidates(const RunContext& context, std::unique_ptr<Candidate> one,
                        std::unique_ptr<Candidate> other);
 
 }  // namespace plumbline

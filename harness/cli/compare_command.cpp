@@ -19,16 +19,16 @@ constexpr const char* kCompareHelp =
     "             3 incomplete: no difference was found, but an applicable comparison could not be made.";
 
 int run_compare(Arguments arguments, const std::string& one, const std::string& other,
-                const Circumstance& circumstance) {
-  const auto prepared = prepare(arguments, circumstance.data);
-  const auto circumstances = circumstances_of(arguments, prepared, circumstance);
+                const CommandContext& command_context) {
+  const auto setup = prepare_run(arguments, command_context.data);
+  const auto context = make_run_context(arguments, setup, command_context);
   const auto open = [&](const std::string& name) {
     arguments.candidate = name;
-    return open_candidate(arguments, prepared);
+    return open_candidate(arguments, setup);
   };
   auto first = open(one);
   auto second = open(other);
-  return compare_candidates(circumstances, std::move(first), std::move(second));
+  return compare_candidates(context, std::move(first), std::move(second));
 }
 
 }  // namespace
@@ -43,8 +43,8 @@ void add_compare(Command& all) {
   add_running_options(command, *given);
   add_bundle_option(command, *given);
   command.footer(kCompareHelp);
-  command.runs([given, names](const Circumstance& circumstance) {
-    return run_compare(*given, names->first, names->second, circumstance);
+  command.runs([given, names](const CommandContext& command_context) {
+    return run_compare(*given, names->first, names->second, command_context);
   });
 }
 

@@ -12,7 +12,7 @@
 #include "harness/judging/recorder.hpp"
 #include "harness/model/departures/catalogue.hpp"
 #include "harness/model/departures/departures.hpp"
-#include "harness/model/figures.hpp"
+#include "harness/model/text_placeholders.hpp"
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
 #include "harness/system/output.hpp"
@@ -49,15 +49,15 @@ void tell(const Defect& defect, const Specification& specification) {
   print_out("  arises from     {}\n  looks like      {}\n  seen by         {}\n", defect.arises,
             defect.looks_like, fmt::join(defect.seen_by, ", "));
   if (!defect.stage.empty()) print_out("  first wrong     {}\n", defect.stage);
-  if (const auto* number = number_of(defect.name); number != nullptr)
+  if (const auto* number = departure_parameter(defect.name); number != nullptr)
     print_out("  other numbers   {}=NUMBER: {}\n", defect.name, describe(*number, "NUMBER"));
   print_out("  figures of      {}\n", printable(specification.name));
   print_out("\n{}\n\n{}\n\n  ./plumbline verify defect:{}\n", defect.advice, defect.advice_in_chinese,
             defect.name);
 }
 
-int show(const std::string& name, const std::string& specification, const Circumstance& circumstance) {
-  const auto fixtures = circumstance.data / "fixtures";
+int show(const std::string& name, const std::string& specification, const CommandContext& command_context) {
+  const auto fixtures = command_context.data / "fixtures";
   const auto catalogue = read_catalogue(fixtures);
   if (name.empty()) {
     list(catalogue, fixtures);
@@ -70,7 +70,7 @@ int show(const std::string& name, const std::string& specification, const Circum
     throw InputError(
         fmt::format("defects: there is no defect '{}'; `plumbline defects` lists them", printable(name, 60)));
   const auto judged_by = find_specification(specification, fixtures / "specifications");
-  tell(told_of(*found, judged_by), judged_by);
+  tell(fill_in_advice(*found, judged_by), judged_by);
   return 0;
 }
 
@@ -85,8 +85,8 @@ void add_defects(Command& all) {
   command.option("--spec", *specification, "NAME or FILE of the specification whose figures the advice uses")
       .shows_default();
   command.footer(kHelp);
-  command.runs([name, specification](const Circumstance& circumstance) {
-    return show(*name, *specification, circumstance);
+  command.runs([name, specification](const CommandContext& command_context) {
+    return show(*name, *specification, command_context);
   });
 }
 

@@ -40,9 +40,9 @@ std::string told(double done, double before, std::size_t runs, std::size_t all, 
             : "");
 }
 
-int run_repeater_command(const RepeaterArguments& arguments, const Circumstance& circumstance) {
+int run_repeater_command(const RepeaterArguments& arguments, const CommandContext& command_context) {
   RepeaterOptions options;
-  options.scale = read_scale(arguments.scale, circumstance.data / "fixtures");
+  options.scale = read_scale(arguments.scale, command_context.data / "fixtures");
   if (arguments.device.empty() && arguments.scale == "full" && !at::hasCUDA())
     throw InputError(
         "--scale full: needs a GPU, and LibTorch finds none; use --scale small, or force it with --device "
@@ -69,8 +69,8 @@ int run_repeater_command(const RepeaterArguments& arguments, const Circumstance&
     if (before < 0) before = done;
     progress.tell(done, told(done, before, runs, all, progress.seconds()));
   });
-  document["program"] = circumstance.version;
-  document["command"] = printable(circumstance.command, 2000);
+  document["program"] = command_context.version;
+  document["command"] = printable(command_context.command, 2000);
   document["device"] = device_name(options.device);
   conclude_repeater(document);
   for (const auto& [file, content] :
@@ -105,8 +105,9 @@ void add_experiments(Command& all) {
   repeater.option("--workers", given->workers, "runs at a time (default: one for each processor)")
       .between(1, 256);
   repeater.footer(kHelp);
-  repeater.runs(
-      [given](const Circumstance& circumstance) { return run_repeater_command(*given, circumstance); });
+  repeater.runs([given](const CommandContext& command_context) {
+    return run_repeater_command(*given, command_context);
+  });
 }
 
 }  // namespace plumbline

@@ -30,8 +30,8 @@ void add_export(Command& all) {
   command.option("--spec", *specification, "NAME or FILE of the specification").shows_default();
   command.footer(
       "Exit status: 0 written; 2 could not be written: no such specification, or no empty directory.");
-  command.runs([=](const Circumstance& circumstance) {
-    return run_export(*specification, *directory, circumstance.data);
+  command.runs([=](const CommandContext& command_context) {
+    return run_export(*specification, *directory, command_context.data);
   });
 }
 

@@ -11,7 +11,7 @@ void add_play(Command& all) {
   const auto file = std::make_shared<std::string>();
   command.option("recording", *file, "a recording (.h5)").required();
   command.footer("Exit status: 0 every request was answered; 2 a request is not JSON.");
-  command.runs([file](const Circumstance&) {
+  command.runs([file](const CommandContext&) {
     play_recording(*file);
     return 0;
   });

@@ -1,4 +1,4 @@
-// How far something is that takes a while, on standard error.
+// Shows the progress of long operations on standard error.
 #pragma once
 
 #include <chrono>
@@ -6,7 +6,7 @@
 
 namespace plumbline {
 
-// A bar where somebody looks, else a line for each tenth that takes a while.
+// A bar on a terminal, else a line for each tenth of a long operation.
 class Progress {
  public:
   ~Progress();

@@ -113,18 +113,18 @@ Result read_result(const fs::path& named) {
   return *std::move(document.result);
 }
 
-Examiner examiner_of(const Circumstance& circumstance) {
+Examiner examiner_of(const CommandContext& command_context) {
   Examiner examiner{
-      fmt::format("{:%Y-%m-%d}", fmt::gmtime(std::time(nullptr))), circumstance.version, {}, {}};
+      fmt::format("{:%Y-%m-%d}", fmt::gmtime(std::time(nullptr))), command_context.version, {}, {}};
   for (const char* name : {"requirements.json", "comparison.json"}) {
-    const fs::path file = circumstance.data / "fixtures" / name;
+    const fs::path file = command_context.data / "fixtures" / name;
     const RequirementList list = read_requirements(file);
     Known& known = examiner.known[sha256_of_file(file).substr(0, 16)];
     known.chapters = list.chapters;
     known.compares = name == std::string("comparison.json");
     for (const auto& entry : list.entries) known.requirements.push_back(entry.requirement);
   }
-  for (const Defect& one : read_catalogue(circumstance.data / "fixtures"))
+  for (const Defect& one : read_catalogue(command_context.data / "fixtures"))
     examiner.advice[one.name] = {one.name, one.advice, one.advice_in_chinese};
   return examiner;
 }
@@ -270,26 +270,27 @@ void add_report(Command& all) {
               "language of the page to name at the end: en or zh; both are written")
       .one_of({"en", "zh"})
       .shows_default();
-  rendering.runs([given](const Circumstance&) { return render(given->before, given->out, given->language); });
+  rendering.runs(
+      [given](const CommandContext&) { return render(given->before, given->out, given->language); });
 
   auto merging = command.command("merge", "Merge shards into one result, or put candidates side by side");
   merging.option("documents", given->names, "bundles, or their result.json").required();
   merging.option("--out", given->out, "directory to write to").required();
   merging.footer(kMergeHelp);
   merging.runs(
-      [given](const Circumstance& run) { return merge(given->names, given->out, examiner_of(run)); });
+      [given](const CommandContext& run) { return merge(given->names, given->out, examiner_of(run)); });
 
   auto differing = command.command("diff", "Show what changed between two commits or two models");
   differing.option("old", given->before, "a bundle, or its result.json").required();
   differing.option("new", given->after, "another bundle, or its result.json").required();
   differing.option("-o,--output", given->out, "also write the differences to this file, as Markdown");
   differing.footer(kDiffHelp);
-  differing.runs([given](const Circumstance&) { return diff(given->before, given->after, given->out); });
+  differing.runs([given](const CommandContext&) { return diff(given->before, given->after, given->out); });
 
   auto checking = command.command("check", "Check that a bundle is complete, unedited and consistent");
   checking.option("directory", given->before, "a bundle").required();
   checking.footer(kCheckHelp);
-  checking.runs([given](const Circumstance& run) { return check(given->before, examiner_of(run)); });
+  checking.runs([given](const CommandContext& run) { return check(given->before, examiner_of(run)); });
 }
 
 }  // namespace plumbline

@@ -159,8 +159,8 @@ void tell(const Traced& of) {
   print_out("\n  ./plumbline verify CANDIDATE --only {}\n", requirement.chapter);
 }
 
-int show(const std::string& id, const Circumstance& circumstance) {
-  const auto traces = trace(circumstance.data / "fixtures");
+int show(const std::string& id, const CommandContext& command_context) {
+  const auto traces = trace(command_context.data / "fixtures");
   if (!id.empty()) {
     const auto* of = find(*traces, id);
     if (of == nullptr)
@@ -183,7 +183,7 @@ void add_requirements(Command& all) {
   const auto id = std::make_shared<std::string>();
   command.option("id", *id, "a requirement to show");
   command.footer(kHelp);
-  command.runs([id](const Circumstance& circumstance) { return show(*id, circumstance); });
+  command.runs([id](const CommandContext& command_context) { return show(*id, command_context); });
 }
 
 }  // namespace plumbline

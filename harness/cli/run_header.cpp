@@ -26,7 +26,7 @@ std::string system_name() {
 
 }  // namespace
 
-reports::Header header_of(const Circumstances& run, const Description& description, bool runs_code,
+reports::Header header_of(const RunContext& run, const Description& description, bool runs_code,
                           const std::string& requirements) {
   unsigned major = 0, minor = 0, release = 0;
   H5get_libversion(&major, &minor, &release);

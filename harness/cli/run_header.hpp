@@ -1,4 +1,4 @@
-// What is the same of every run, and what a document says of the run that it is of.
+// The context of a run, and the header of its documents.
 #pragma once
 
 #include <filesystem>
@@ -14,7 +14,7 @@
 
 namespace plumbline {
 
-struct Circumstances {
+struct RunContext {
   Specification specification;
   std::filesystem::path data;                  // holds fixtures/ and golden/
   std::filesystem::path out;                   // where the documents go
@@ -23,11 +23,11 @@ struct Circumstances {
   std::optional<reports::Commit> commit = {};  // of the candidate's files
 };
 
-// `requirements`: the file of fixtures/ that they are read from.
-reports::Header header_of(const Circumstances& run, const Description& description, bool runs_code,
+// `requirements`: the file in fixtures/ from which they are read.
+reports::Header header_of(const RunContext& run, const Description& description, bool runs_code,
                           const std::string& requirements);
 
-// What the candidates' programs wrote, for the bundle.
+// The standard error of the candidates' programs, for the bundle.
 std::vector<reports::File> logs_of(const std::vector<const Candidate*>& candidates);
 
 std::vector<reports::Requirement> of_chapter(const Recorder& recorder, int chapter);

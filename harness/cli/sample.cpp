@@ -23,7 +23,7 @@ namespace {
 namespace fs = std::filesystem;
 constexpr std::uint64_t kMostPromptBytes = 256ull << 20;
 
-// What stands in the file, and its ids.
+// A prompt as in the file, and its ids.
 struct Prompt {
   Json given;  // a string, or null where the prompt is ids alone
   std::vector<Token> ids;
@@ -159,8 +159,8 @@ std::int64_t stated(const Candidate& candidate, const char* key, std::int64_t ot
              : otherwise;
 }
 
-std::vector<Generated> generate_samples(Candidate& candidate, const std::vector<Prompt>& prompts,
-                                        const GenerationOptions& options) {
+std::vector<GeneratedSample> generate_samples(Candidate& candidate, const std::vector<Prompt>& prompts,
+                                              const GenerationOptions& options) {
   std::vector<std::vector<Token>> ids;
   for (const auto& prompt : prompts) ids.push_back(prompt.ids);
   try {
@@ -180,7 +180,7 @@ std::vector<Generated> generate_samples(Candidate& candidate, const std::vector<
 }
 
 // The text of each sample; null where there is no tokenizer.
-Json decoded_texts(const SamplingRun& run, const std::vector<Generated>& generated) {
+Json decoded_texts(const SamplingRun& run, const std::vector<GeneratedSample>& generated) {
   if (run.tokenizer.empty()) return {};
   Json ids = Json::array();
   for (const auto& one : generated) ids.push_back(one.tokens);
@@ -188,7 +188,7 @@ Json decoded_texts(const SamplingRun& run, const std::vector<Generated>& generat
 }
 
 void write_samples(const SamplingRun& run, const std::vector<Prompt>& prompts,
-                   const std::vector<Generated>& generated, const std::string& candidate) {
+                   const std::vector<GeneratedSample>& generated, const std::string& candidate) {
   const auto texts = decoded_texts(run, generated);
   const auto& sampling = run.options.sampling;
   const Json settings = {{"temperature", sampling.temperature},
@@ -218,7 +218,8 @@ void write_samples(const SamplingRun& run, const std::vector<Prompt>& prompts,
 
 int sample(SamplingRun run, std::unique_ptr<Candidate> candidate, const Specification& specification) {
   require_possible(run.options.sampling);
-  run.options.longest = stated(*candidate, "max_position_embeddings", specification.max_position_embeddings);
+  run.options.most_positions =
+      stated(*candidate, "max_position_embeddings", specification.max_position_embeddings);
   run.options.vocabulary = stated(*candidate, "vocab_size", specification.vocab_size);
   if (run.options.end && *run.options.end >= static_cast<std::uint64_t>(run.options.vocabulary))
     throw InputError(

@@ -1,4 +1,4 @@
-// `plumbline sample`: prompts from a file, text from a candidate, samples to a file.
+// `plumbline sample`: generates text for prompts from a file and writes samples to a file.
 #pragma once
 
 #include <filesystem>
@@ -16,13 +16,13 @@ struct SamplingRun {
   std::string output;     // .jsonl
   std::string tokenizer;  // a tokenizer.json; empty: prompts are ids
   GenerationOptions options;
-  // Who reads the tokenizer.
+  // The interpreter and scripts that read the tokenizer.
   std::string python;
   std::filesystem::path scripts;
 };
 
 // Writes a line for each sample: prompt, ids, text, whether it ended, how it was drawn, its least margin.
-// Returns the exit status. Errors: InputError; what the candidate fails at is one, too.
+// Returns the exit status. Errors: InputError, also for failures of the candidate.
 int sample(SamplingRun run, std::unique_ptr<Candidate> candidate, const Specification& specification);
 
 }  // namespace plumbline

@@ -15,30 +15,28 @@ namespace plumbline {
 namespace {
 
 // Weights without code are run by the inference engine.
-std::unique_ptr<Candidate> with_code(std::unique_ptr<Candidate> candidate, const Prepared& prepared) {
+std::unique_ptr<Candidate> with_code(std::unique_ptr<Candidate> candidate, const RunSetup& setup) {
   const bool ours = candidate->describe().kind == "reference";
   if (candidate->capabilities().contains("code") && !ours) return candidate;
-  auto engine =
-      ours ? std::move(candidate)
-           : make_engine(candidate->describe().name, prepared.specification, prepared.type, prepared.device);
+  auto engine = ours ? std::move(candidate)
+                     : make_engine(candidate->describe().name, setup.specification, setup.type, setup.device);
   try {
-    engine->load(ours ? discriminating_weights(prepared.specification.parameters(), 1)
-                      : candidate->weights());
+    engine->load(ours ? discriminating_weights(setup.specification.parameters(), 1) : candidate->weights());
   } catch (const NotShown& why) {
     throw InputError(fmt::format(
         "{}: does not match {}: {}; `plumbline verify` tells more, or name another specification with --spec",
-        engine->describe().name, prepared.specification.name, why.what()));
+        engine->describe().name, setup.specification.name, why.what()));
   }
   return engine;
 }
 
-int run_sample(const Arguments& arguments, SamplingRun run, const Circumstance& circumstance) {
-  const auto prepared = prepare(arguments, circumstance.data);
+int run_sample(const Arguments& arguments, SamplingRun run, const CommandContext& command_context) {
+  const auto setup = prepare_run(arguments, command_context.data);
   require_output(run.output, "--output", {run.prompts, arguments.candidate, run.tokenizer});
   run.python = PLUMBLINE_PYTHON;
-  run.scripts = script_directory(prepared.data);
-  auto candidate = open_candidate(arguments, prepared);
-  return sample(std::move(run), with_code(std::move(candidate), prepared), prepared.specification);
+  run.scripts = script_directory(setup.data);
+  auto candidate = open_candidate(arguments, setup);
+  return sample(std::move(run), with_code(std::move(candidate), setup), setup.specification);
 }
 
 void add_drawing_options(Command& command, GenerationOptions& drawn) {
@@ -85,8 +83,9 @@ void add_sample(Command& all) {
       "Exit status: 0 written; 2 could not be sampled: bad usage, unreadable input, a model that fails.");
   add_drawing_options(command, run->options);
   add_running_options(command, *given);
-  command.runs(
-      [given, run](const Circumstance& circumstance) { return run_sample(*given, *run, circumstance); });
+  command.runs([given, run](const CommandContext& command_context) {
+    return run_sample(*given, *run, command_context);
+  });
 }
 
 }  // namespace plumbline

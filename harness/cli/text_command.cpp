@@ -48,12 +48,12 @@ void write(const std::string& file, const std::string& content) {
   print_out("   {}\n", printable(file));
 }
 
-int run_text(const TextArguments& arguments, const Circumstance& circumstance) {
+int run_text(const TextArguments& arguments, const CommandContext& command_context) {
   require_output(arguments.output, "--output", {arguments.file, arguments.baseline});
   require_output(arguments.each, "--each", {arguments.file, arguments.baseline, arguments.output});
   require_output(arguments.picture, "--picture",
                  {arguments.file, arguments.baseline, arguments.output, arguments.each});
-  const auto thresholds = read_text_thresholds(circumstance.data / "fixtures" / "text.json");
+  const auto thresholds = read_text_thresholds(command_context.data / "fixtures" / "text.json");
   const auto measure = [&](const std::string& file) {
     MeasuredText text;
     text.samples = read_samples(
@@ -66,8 +66,8 @@ int run_text(const TextArguments& arguments, const Circumstance& circumstance) {
   std::optional<MeasuredText> baseline;
   if (!arguments.baseline.empty()) baseline = measure(arguments.baseline);
   auto document = text_document(text, baseline ? &*baseline : nullptr, thresholds, arguments.seed);
-  document["program"] = circumstance.version;
-  document["command"] = printable(circumstance.command, 2000);
+  document["program"] = command_context.version;
+  document["command"] = printable(command_context.command, 2000);
   print_out("{}", text_summary(document));
   write(arguments.output, document.dump({.indent = 1}) + "\n");
   if (!arguments.each.empty()) write(arguments.each, text_of_each_sample(text));
@@ -75,13 +75,13 @@ int run_text(const TextArguments& arguments, const Circumstance& circumstance) {
   return text_status(document);
 }
 
-int run_log(const LogArguments& arguments, const Circumstance& circumstance) {
+int run_log(const LogArguments& arguments, const CommandContext& command_context) {
   require_output(arguments.output, "--output", {arguments.file});
   require_output(arguments.picture, "--picture", {arguments.file, arguments.output});
   const auto log = read_training_log(arguments.file, arguments.reading);
   auto document = log_document(log, {arguments.vocabulary, arguments.from_checkpoint});
-  document["program"] = circumstance.version;
-  document["command"] = printable(circumstance.command, 2000);
+  document["program"] = command_context.version;
+  document["command"] = printable(command_context.command, 2000);
   print_out("{}", log_summary(document));
   write(arguments.output, document.dump({.indent = 1}) + "\n");
   if (!arguments.picture.empty()) write(arguments.picture, log_picture(log, document));
@@ -109,7 +109,7 @@ void add_text(Command& all) {
   command.option("--each", text->each, "write the values of each sample to this .jsonl file");
   command.option("--picture", text->picture, "draw every metric with its interval in this SVG file");
   command.footer(kTextHelp);
-  command.runs([text](const Circumstance& circumstance) { return run_text(*text, circumstance); });
+  command.runs([text](const CommandContext& command_context) { return run_text(*text, command_context); });
 }
 
 void add_log(Command& all) {
@@ -136,7 +136,7 @@ void add_log(Command& all) {
                  "write everything to this JSON file (schema: training_log.schema.json)");
   command.option("--picture", log->picture, "draw the curve in this SVG file");
   command.footer(kLogHelp);
-  command.runs([log](const Circumstance& circumstance) { return run_log(*log, circumstance); });
+  command.runs([log](const CommandContext& command_context) { return run_log(*log, command_context); });
 }
 
 }  // namespace

@@ -29,18 +29,18 @@ using Clock = std::chrono::steady_clock;
 constexpr double kSecondsOfDiagnosis = 20;
 constexpr const char* kRequirements = "requirements.json";
 
-// What is to be judged, and what of it by this run.
+// What this run judges.
 struct Plan {
   Recorder recorder;
   std::optional<Golden> golden;
   std::vector<reports::Waiver> waivers;
-  std::set<int> chapters;     // that were asked for; empty: all
-  std::set<std::string> own;  // requirements of this shard
+  std::set<int> chapters;                    // requested; empty: all
+  std::set<std::string> shard_requirements;  // requirements of this shard
   bool runs_code = false;
 };
 
-// What this run, for all that the candidate is, can never show.
-void exclude_what_cannot_be(Recorder& recorder, const Verification& verification) {
+// Excludes requirements that this run cannot show, whatever the candidate does.
+void exclude_inapplicable(Recorder& recorder, const Verification& verification) {
   recorder.declare(verification.candidate->capabilities());
   if (!verification.specification.tie_word_embeddings)
     recorder.exclude("PAR-7", "the output head of this specification is a separate matrix");
@@ -63,10 +63,10 @@ void exclude_what_cannot_be(Recorder& recorder, const Verification& verification
 }
 
 // Golden tensors, for code that can be run. Errors: InputError where --golden has none of this specification.
-std::optional<Golden> golden_for(const Verification& verification) {
+std::optional<Golden> load_golden(const Verification& verification) {
   const bool own = verification.golden.empty();
   auto golden =
-      Golden::open(own ? verification.data / "golden" : verification.golden, verification.specification);
+      Golden::load(own ? verification.data / "golden" : verification.golden, verification.specification);
   if (!own && !golden)
     throw InputError(
         fmt::format("--golden {}: lists no tensors for '{}'; make them with `./plumbline golden make --spec "
@@ -75,11 +75,11 @@ std::optional<Golden> golden_for(const Verification& verification) {
   return golden;
 }
 
-Plan plan(const Verification& verification) {
+Plan make_plan(const Verification& verification) {
   auto& candidate = *verification.candidate;
   const auto kind = candidate.describe().kind;
   const bool runs_code = candidate.capabilities().contains("code");
-  auto golden = runs_code ? golden_for(verification) : std::nullopt;
+  auto golden = runs_code ? load_golden(verification) : std::nullopt;
   candidate.check_adapter();
   Plan plan{Recorder(read_requirements(verification.data / "fixtures" / kRequirements), kind),
             std::move(golden),
@@ -87,7 +87,7 @@ Plan plan(const Verification& verification) {
             {},
             {},
             runs_code};
-  exclude_what_cannot_be(plan.recorder, verification);
+  exclude_inapplicable(plan.recorder, verification);
   for (const auto& word : verification.only) try {
       plan.chapters.insert(plan.recorder.chapter(word));
     } catch (const InputError& error) {
@@ -98,13 +98,13 @@ Plan plan(const Verification& verification) {
   if (!verification.waivers.empty())
     plan.waivers = reports::read_waivers(verification.waivers, {ids.begin(), ids.end()});
   const auto named = verification.shard ? reports::of_shard(ids, *verification.shard) : ids;
-  plan.own = {named.begin(), named.end()};
+  plan.shard_requirements = {named.begin(), named.end()};
   for (const auto& id : ids)
-    if (!plan.own.contains(id))
-      plan.recorder.leave_out(id, reports::Reason::of_other_shards(*verification.shard));
+    if (!plan.shard_requirements.contains(id))
+      plan.recorder.skip(id, reports::Reason::of_other_shards(*verification.shard));
   for (const auto& requirement : plan.recorder.requirements())
     if (!plan.chapters.empty() && !plan.chapters.contains(requirement.chapter))
-      plan.recorder.leave_out(requirement.id, reports::Reason::not_asked_for());
+      plan.recorder.skip(requirement.id, reports::Reason::not_asked_for());
   return plan;
 }
 
@@ -119,7 +119,8 @@ reports::Header header_of_plan(const Verification& verification, const Plan& pla
 void judge_chapter(Subject& subject, const Plan& plan, const reports::Chapter& chapter,
                    reports::Terminal& terminal) {
   auto requirements = of_chapter(subject.recorder(), chapter.number);
-  std::erase_if(requirements, [&](const auto& requirement) { return !plan.own.contains(requirement.id); });
+  std::erase_if(requirements,
+                [&](const auto& requirement) { return !plan.shard_requirements.contains(requirement.id); });
   if (requirements.empty()) return;
   terminal.chapter_begin(chapter, static_cast<int>(requirements.size()));
   std::vector<std::string> applicable;
@@ -135,12 +136,12 @@ void judge_chapter(Subject& subject, const Plan& plan, const reports::Chapter& c
   terminal.chapter_end();
 }
 
-// A diagnosis asks what all that failed points to, in a shard as in one run: what other shards judge is
-// looked at before it, without a word.
-void look_at_the_rest(Subject& subject, const Plan& plan) {
+// Judges the requirements of other shards silently, since a diagnosis uses all failures.
+void judge_other_shards(Subject& subject, const Plan& plan) {
   std::vector<std::string> rest;
   for (const auto& requirement : subject.recorder().requirements())
-    if (!plan.own.contains(requirement.id) && requirement.verdict != reports::Verdict::not_applicable)
+    if (!plan.shard_requirements.contains(requirement.id) &&
+        requirement.verdict != reports::Verdict::not_applicable)
       rest.push_back(requirement.id);
   print_out("   the diagnosis also needs the requirements of the other shards (--no-diagnosis skips this)\n");
   std::fflush(stdout);
@@ -157,12 +158,12 @@ reports::Result judge_all(Subject& subject, const Plan& plan, reports::Result re
   return result;
 }
 
-// Of code that failed, where; of that, and of weights without code, why.
+// Locates failures of code, and diagnoses them and weights without code.
 reports::Result explain(Subject& subject, const Verification& verification, const Plan& plan,
                         reports::Result result) {
   const bool failed = reports::any_failed(result);
   if (plan.runs_code && failed) {
-    if (verification.diagnosing && verification.shard) look_at_the_rest(subject, plan);
+    if (verification.diagnosing && verification.shard) judge_other_shards(subject, plan);
     result.localisation = localise(subject);
   }
   const bool weights_alone = !plan.runs_code && plan.chapters.empty();
@@ -171,7 +172,7 @@ reports::Result explain(Subject& subject, const Verification& verification, cons
   return result;
 }
 
-// What the candidate has to say at the end; empty: nothing.
+// The closing note; may be empty.
 std::string closing_note(const Verification& verification, const reports::Result& result) {
   const auto& candidate = *verification.candidate;
   const auto& [name, notes, kind] =
@@ -185,8 +186,8 @@ std::string closing_note(const Verification& verification, const reports::Result
 }  // namespace
 
 int verify(Verification verification) {
-  const auto began = Clock::now();
-  auto planned = plan(verification);
+  const auto start = Clock::now();
+  auto planned = make_plan(verification);
   Subject subject(*verification.candidate, verification.specification, std::move(planned.golden),
                   verification.data / "fixtures", planned.recorder);
   reports::Result result;
@@ -197,7 +198,7 @@ int verify(Verification verification) {
   result = judge_all(subject, planned, std::move(result), terminal);
   result = explain(subject, verification, planned, std::move(result));
   if (verification.for_recording) Comparison(subject, nullptr).ask_everything();
-  result.footer.seconds = std::chrono::duration<double>(Clock::now() - began).count();
+  result.footer.seconds = std::chrono::duration<double>(Clock::now() - start).count();
   const auto closing = closing_note(verification, result);
   auto& notes = result.header.notes;
   if (!closing.empty() && std::find(notes.begin(), notes.end(), closing) == notes.end())

@@ -1,4 +1,4 @@
-// One candidate, from its adapter to its verdict.
+// Verifies one candidate.
 #pragma once
 
 #include <filesystem>
@@ -11,15 +11,15 @@
 
 namespace plumbline {
 
-struct Verification : Circumstances {
+struct Verification : RunContext {
   std::unique_ptr<Candidate> candidate;
-  std::vector<std::string> only;      // chapters that were asked for, by number or name; empty: all
-  bool for_recording = false;         // asks also what only a comparison would
-  std::filesystem::path golden;       // a folder of golden tensors; empty: our own
-  bool diagnosing = true;             // of what failed, why
-  std::vector<std::string> left_out;  // defects that the diagnosis is to know nothing of, to measure it
+  std::vector<std::string> only;             // chapters by number or name; empty: all
+  bool for_recording = false;                // also asks what a comparison would
+  std::filesystem::path golden;              // a folder of golden tensors; empty: our own
+  bool diagnosing = true;                    // diagnoses failures
+  std::vector<std::string> left_out;         // defects that the diagnosis may not use, to measure it
   std::optional<reports::Shard> shard = {};  // of the requirements; empty: all
-  std::filesystem::path waivers = {};        // a file of failures that somebody answers for; empty: none
+  std::filesystem::path waivers = {};        // a file of accepted failures; empty: none
 };
 
 // Runs every applicable check, shows progress, writes the documents. Returns the exit status (0 to 3).

@@ -16,9 +16,9 @@
 namespace plumbline {
 namespace {
 
-int run_verify(const Arguments& arguments, const Circumstance& circumstance) {
-  const auto prepared = prepare(arguments, circumstance.data);
-  Verification verification{circumstances_of(arguments, prepared, circumstance),
+int run_verify(const Arguments& arguments, const CommandContext& command_context) {
+  const auto setup = prepare_run(arguments, command_context.data);
+  Verification verification{make_run_context(arguments, setup, command_context),
                             nullptr,
                             arguments.only,
                             arguments.recording != nullptr,
@@ -28,11 +28,11 @@ int run_verify(const Arguments& arguments, const Circumstance& circumstance) {
                             {},
                             arguments.waivers};
   if (!arguments.shard.empty()) verification.shard = reports::parse_shard(arguments.shard);
-  verification.candidate = open_candidate(arguments, prepared);
+  verification.candidate = open_candidate(arguments, setup);
   return verify(std::move(verification));
 }
 
-int run_record(Arguments arguments, const std::string& file, const Circumstance& circumstance) {
+int run_record(Arguments arguments, const std::string& file, const CommandContext& command_context) {
   if (!is_program(arguments.candidate))
     throw InputError(fmt::format(
         "{}: is no live model; name an adapter (.py) or 'exec: COMMAND'. Anything else needs no recording: "
@@ -41,7 +41,7 @@ int run_record(Arguments arguments, const std::string& file, const Circumstance&
   if (!is_recording(file))
     throw InputError(fmt::format("{}: expected a file name that ends in .h5", printable(file)));
   arguments.recording = std::make_shared<RecordingWriter>(file);
-  const auto status = run_verify(arguments, circumstance);
+  const auto status = run_verify(arguments, command_context);
   print_out("   {}\n", arguments.recording->commit());
   return status;
 }
@@ -92,7 +92,8 @@ void add_verify(Command& all) {
   add_bundle_option(command, *given);
   add_judging_options(command, *given);
   command.footer(status_help);
-  command.runs([given](const Circumstance& circumstance) { return run_verify(*given, circumstance); });
+  command.runs(
+      [given](const CommandContext& command_context) { return run_verify(*given, command_context); });
 }
 
 void add_record(Command& all) {
@@ -106,8 +107,9 @@ void add_record(Command& all) {
   add_bundle_option(command, *given);
   add_judging_options(command, *given);
   command.footer(status_help);
-  command.runs(
-      [given, file](const Circumstance& circumstance) { return run_record(*given, *file, circumstance); });
+  command.runs([given, file](const CommandContext& command_context) {
+    return run_record(*given, *file, command_context);
+  });
 }
 
 }  // namespace plumbline

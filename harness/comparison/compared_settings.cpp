@@ -16,7 +16,7 @@
 
 namespace plumbline {
 
-void Pair::configuration() {
+void CandidatePair::compare_configuration() {
   if (other == nullptr) return;
   const auto &first = one.description().configuration, &second = other->description().configuration;
   std::vector<std::string> alone;
@@ -35,7 +35,7 @@ void Pair::configuration() {
     if (!first.contains(key)) alone.push_back(key);
   if (!alone.empty()) {
     one.recorder().finding(fmt::format("stated by one of the two alone: {}", fmt::join(alone, ", ")));
-    // Where code is run it shows what it does without being told. A lone weight file states nothing, which
+    // Running code shows what it does whether it is stated or not. A lone weight file states nothing, which
     // is no difference; the verdict says that there was nothing to compare.
     const bool lone_file =
         one.description().kind == "state_dict" || other->description().kind == "state_dict";
@@ -45,15 +45,15 @@ void Pair::configuration() {
                       "for it is not known",
                       fmt::join(alone, ", ")));
   }
-  unknown_settings();
+  compare_unknown_settings();
 }
 
-void Pair::unknown_settings() {
+void CandidatePair::compare_unknown_settings() {
   static const std::set<std::string> about_the_file{"_name_or_path", "transformers_version", "torch_dtype",
                                                     "dtype"};
   const auto &first = one.description().stated, &second = other->description().stated;
   if (!first.is_object() || !second.is_object()) return;
-  // What became a setting that we know: "config.json: rope_parameters.rope_theta".
+  // Keys that became known settings: "config.json: rope_parameters.rope_theta".
   std::set<std::string> used{"model_type",   "architectures", "bos_token_id", "eos_token_id",
                              "pad_token_id", "use_cache",     "rope_scaling", "initializer_range"};
   for (const auto* settings : {&one.description().configuration, &other->description().configuration})

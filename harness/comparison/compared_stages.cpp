@@ -17,30 +17,31 @@
 
 namespace plumbline {
 
-std::optional<reports::Check> Pair::local_difference(const std::string& stage, const at::Tensor& first,
-                                                     const std::optional<Replayed>& first_right,
-                                                     const at::Tensor& second,
-                                                     const std::optional<Replayed>& second_right) {
-  if (!first_right || !second_right || first.sizes() != second.sizes() ||
-      first_right->expected.sizes() != first.sizes() || second_right->expected.sizes() != second.sizes())
+std::optional<reports::Check> CandidatePair::local_difference(const std::string& stage,
+                                                              const at::Tensor& first,
+                                                              const std::optional<Replayed>& first_replay,
+                                                              const at::Tensor& second,
+                                                              const std::optional<Replayed>& second_replay) {
+  if (!first_replay || !second_replay || first.sizes() != second.sizes() ||
+      first_replay->expected.sizes() != first.sizes() || second_replay->expected.sizes() != second.sizes())
     return std::nullopt;
   const auto neither = first.isnan() & second.isnan();  // a number
   const auto error = [&](const at::Tensor& seen, const at::Tensor& right) {
     const auto wide = seen.to(at::kDouble);
     return at::where(neither | (wide == right), at::zeros_like(wide), wide - right);  // equal infinities
   };
-  const auto one_error = error(first, first_right->expected),
-             other_error = error(second, second_right->expected);
+  const auto one_error = error(first, first_replay->expected),
+             other_error = error(second, second_replay->expected);
   const auto right = [&](const at::Tensor& seen, const Replayed& by) {
     return compare(stage, seen, by.expected, by.tolerance).within;
   };
-  const auto one_bound = finite(first_right->tolerance.bound.expand_as(first)),
-             other_bound = finite(second_right->tolerance.bound.expand_as(second));
-  const bool one_right = right(first, *first_right), other_right = right(second, *second_right);
+  const auto one_bound = finite(first_replay->tolerance.bound.expand_as(first)),
+             other_bound = finite(second_replay->tolerance.bound.expand_as(second));
+  const bool one_right = right(first, *first_replay), other_right = right(second, *second_replay);
   auto bound = one_bound + other_bound;
   if (one_right != other_right) bound = one_right ? other_bound : one_bound;
   if (!one_right && !other_right) bound = bound + one.noise(stage, first).bound;
-  auto check = compare(stage, other_error, one_error, Tolerance::each(bound, first_right->tolerance.reason));
+  auto check = compare(stage, other_error, one_error, Tolerance::each(bound, first_replay->tolerance.reason));
   if (!check.within && check.elements > 0) {
     const auto at_worst = [&](const at::Tensor& x) {
       auto element = x;
@@ -50,14 +51,14 @@ std::optional<reports::Check> Pair::local_difference(const std::string& stage, c
     const auto told = [&](const at::Tensor& seen, const at::Tensor& called_for) {
       return fmt::format("{} where its own inputs call for {}", at_worst(seen), at_worst(called_for));
     };
-    check.actual = told(second, second_right->expected);
-    check.expected = told(first, first_right->expected);
+    check.actual = told(second, second_replay->expected);
+    check.expected = told(first, first_replay->expected);
   }
   return check;
 }
 
-std::vector<reports::StageErrors> Pair::differences(const StageRun& run, const Stages& first,
-                                                    const Stages& second) {
+std::vector<reports::StageErrors> CandidatePair::differences(const StageRun& run, const Stages& first,
+                                                             const Stages& second) {
   std::vector<reports::StageErrors> all;
   for (const auto& stage : stage_names(one.specification().num_hidden_layers)) {
     const auto a = first.find(stage), b = second.find(stage);
@@ -65,14 +66,14 @@ std::vector<reports::StageErrors> Pair::differences(const StageRun& run, const S
     const bool hides = stage.ends_with(".scores") && a->second.sizes() == b->second.sizes() &&
                        a->second.size(-1) == run.tokens.ids.size(1);
     const auto seen = [&](const at::Tensor& x) {
-      return hides ? hidden_as_infinity(x, allowed_in(run.tokens)) : x;
+      return hides ? hidden_as_infinity(x, causal_mask_of(run.tokens)) : x;
     };
     const auto before = seen(a->second), now = seen(b->second);
     all.push_back({stage, {}, {}});
     if (run.first_position == 0)
       all.back().inherited = compare_two(stage, now, before, one.noise(stage, before));
     if (first_bits.empty() && !same_bits(before, now)) first_bits = fmt::format("{} ({})", stage, run.name);
-    if (one.measures_elsewhere()) continue;
+    if (one.has_weights_for_rounding()) continue;
     all.back().local =
         local_difference(stage, before, try_replay(one, stage, first, run.tokens, run.first_position), now,
                          try_replay(one, stage, second, run.tokens, run.first_position));
@@ -80,7 +81,7 @@ std::vector<reports::StageErrors> Pair::differences(const StageRun& run, const S
   return all;
 }
 
-void Pair::stages() {
+void CandidatePair::compare_stages() {
   std::vector<std::string> alone;
   for (const auto& run : stage_runs(one)) {
     if (run.first_position > 0 && !can(run.needs)) continue;
@@ -90,7 +91,7 @@ void Pair::stages() {
     const std::function<Stages(Subject&)> full = [&](Subject& subject) {
       return observe(subject, run.tokens);
     };
-    both_or_stand_in(run.needs, show, full, [&](const Stages& first, const Stages& second) {
+    compare_or_stand_in(run.needs, show, full, [&](const Stages& first, const Stages& second) {
       const at::NoGradGuard no_gradients;
       auto all = differences(run, first, second);
       for (const auto& [stage, value] : first)
@@ -101,16 +102,17 @@ void Pair::stages() {
         for (const auto* check : {&entry.inherited, &entry.local}) {
           if (!*check) continue;
           auto named = **check;
-          const auto way =
+          const auto suffix =
               fmt::format(" ({}{})", run.name, check == &entry.local ? ", of its own inputs" : "");
-          named.what += way;
+          named.what += suffix;
           record(std::move(named));
         }
       }
       const bool differ = std::any_of(all.begin(), all.end(), [](const auto& entry) {
         return (entry.inherited && !entry.inherited->within) || (entry.local && !entry.local->within);
       });
-      if (differ && place.mode.empty()) place.mode = run.name, place.stages = std::move(all);
+      if (differ && localisation.mode.empty())
+        localisation.mode = run.name, localisation.stages = std::move(all);
     });
   }
   if (other == nullptr) return;
@@ -123,7 +125,7 @@ void Pair::stages() {
                     alone.front()));
 }
 
-void Pair::operations() {
+void CandidatePair::compare_operations() {
   const auto close = [&](const std::string& what, const Tolerance& tolerance) {
     return [this, what, tolerance](const at::Tensor& first, const at::Tensor& second) {
       record(compare_two(what, second.to(at::kCPU), first.to(at::kCPU), tolerance));
@@ -132,33 +134,37 @@ void Pair::operations() {
   const auto factor = one.specification().repeat_factor();
   if (can("repeat_kv")) {
     const auto tolerance = Tolerance::absolute(1e-12, "a copy in float64");
-    both([&](Subject& subject) { return subject.candidate().repeat_kv(some_heads(subject), factor); },
-         close("repeat_kv", tolerance));
+    compare_answers(
+        [&](Subject& subject) { return subject.candidate().repeat_kv(repeat_kv_input(subject), factor); },
+        close("repeat_kv", tolerance));
     for (const auto other_factor : {std::int64_t{1}, factor + 1})
-      both([&](Subject& subject) { return subject.candidate().repeat_kv(some_heads(subject), other_factor); },
-           close(fmt::format("repeat_kv by {}", other_factor), tolerance));
-    both(
+      compare_answers(
+          [&](Subject& subject) {
+            return subject.candidate().repeat_kv(repeat_kv_input(subject), other_factor);
+          },
+          close(fmt::format("repeat_kv by {}", other_factor), tolerance));
+    compare_answers(
         [&](Subject& subject) {
-          return subject.candidate().repeat_kv_gradient(some_heads(subject), factor,
-                                                        some_upstream(subject, factor));
+          return subject.candidate().repeat_kv_gradient(repeat_kv_input(subject), factor,
+                                                        repeat_kv_upstream(subject, factor));
         },
         close("gradient of repeat_kv", Tolerance::absolute(1e-11, fmt::format("float64 sum of {}", factor))));
   }
   if (can("rotate")) {
     const auto vectors = [](Subject& subject) {
-      const auto heads = some_heads(subject).to(at::kFloat);  // (3, 7, K, Dh)
+      const auto heads = repeat_kv_input(subject).to(at::kFloat);  // (3, 7, K, Dh)
       const auto& s = subject.specification();
       const auto last = s.max_position_embeddings - 1;
       const auto positions = at::tensor(
           {std::int64_t{0}, std::int64_t{1}, std::int64_t{7}, last / 9, last / 3, last - 1, last}, at::kLong);
       return subject.candidate().rotate(heads, positions.unsqueeze(0).expand({3, 7}).contiguous());
     };
-    // An angle errs in proportion to the position, in either of the two.
+    // The error of an angle is proportional to the position.
     const double last = static_cast<double>(one.specification().max_position_embeddings);
     const double steps = 2 * (4 + std::log(one.specification().rope_theta));
-    both(vectors,
-         close("rotation", Tolerance::absolute(2 * steps * last * unit_roundoff(at::kFloat) + 1e-6,
-                                               "angles in float32, whose rounding grows with position")));
+    compare_answers(vectors, close("rotation", Tolerance::absolute(
+                                                   2 * steps * last * unit_roundoff(at::kFloat) + 1e-6,
+                                                   "angles in float32, whose rounding grows with position")));
   }
 }
 

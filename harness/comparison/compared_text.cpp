@@ -11,23 +11,23 @@
 
 #include "harness/candidate/void_parameters.hpp"
 #include "harness/diagnosis/observations.hpp"
-#include "harness/judging/own_text.hpp"
+#include "harness/judging/generated_text.hpp"
 #include "harness/result/conclusion_of_stages.hpp"
 #include "harness/result/words.hpp"
 #include "harness/system/files.hpp"
 
 namespace plumbline {
 
-void Pair::text_of_one(Subject& writer, Subject& judge) {
+void CandidatePair::compare_text_with_logits(Subject& writer, Subject& judge) {
   if (!writer.can("generate.greedy"))
     not_assessed(fmt::format("{} alone writes text, and only greedy text can be held to the other's logits",
                              name(writer)));
   if (judge.candidate().usage()) {
     const auto text = ask(writer, [](Subject& subject) {
-      return own_text(subject, own_prompts(subject, 3), greedy(), 12).tokens;
+      return generate_text(subject, generation_prompts(subject, 3), greedy(), 12).tokens;
     });
     const bool follows = ask(judge, [&](Subject& subject) {
-      return follows_its_logits(subject, own_prompts(subject, 3), text, 1);
+      return follows_logits(subject, generation_prompts(subject, 3), text, 1);
     });
     expect_text(
         fmt::format("greedy text of {} is the likeliest by the logits of {}", name(writer), name(judge)),
@@ -43,30 +43,32 @@ void Pair::text_of_one(Subject& writer, Subject& judge) {
         fmt::format("{} does not show what it draws from: its greedy text alone was compared", name(writer)));
     return;
   }
-  const auto [logits, off] =
-      ask(judge, [](Subject& subject) { return own_expected(subject, own_prompts(subject, 1)); });
+  const auto [logits, error] =
+      ask(judge, [](Subject& subject) { return expected_logits(subject, generation_prompts(subject, 1)); });
   const auto after = logits[0][-1];
-  for (const auto& way : ways_of_sampling(after)) {
-    if (!writer.can(way.needs)) continue;
-    const auto right = next_probabilities(after, own_prompts(one, 1).ids[0], way.sampling);
-    const auto drawn =
-        ask(writer, [&](Subject& subject) { return own_probabilities(subject, way.sampling); });
-    record(compare_two(
-        fmt::format("probabilities of {} at {}, by the logits of {}", name(writer), way.name, name(judge)),
-        &writer == &one ? right : drawn, &writer == &one ? drawn : right,
-        drawn_within(right, way.sampling, off)));
+  for (const auto& sampling_case : sampling_cases(after)) {
+    if (!writer.can(sampling_case.needs)) continue;
+    const auto expected =
+        next_probabilities(after, generation_prompts(one, 1).ids[0], sampling_case.sampling);
+    const auto actual = ask(
+        writer, [&](Subject& subject) { return sampling_probabilities(subject, sampling_case.sampling); });
+    record(compare_two(fmt::format("probabilities of {} at {}, by the logits of {}", name(writer),
+                                   sampling_case.name, name(judge)),
+                       &writer == &one ? expected : actual, &writer == &one ? actual : expected,
+                       probability_tolerance(expected, sampling_case.sampling, error)));
   }
 }
 
-void Pair::own_texts() {
-  if (one.candidate().type() == at::kBFloat16) not_assessed(kRoundingDecides);  // nor recorded
-  if (auto* who = alone("generate")) return text_of_one(*who, who == &one ? *other : one);
+void CandidatePair::compare_generated_text() {
+  if (one.candidate().type() == at::kBFloat16) not_assessed(kRoundingDecides);  // recordings lack it, too
+  if (auto* who = alone("generate")) return compare_text_with_logits(*who, who == &one ? *other : one);
   if (other == nullptr)
-    ask(one, [](Subject& subject) { return own_expected(subject, own_prompts(subject, 1)); });
-  const double off = one.noise("logits", one.exact().forward(own_prompts(one, 1))).bound.max().item<double>();
+    ask(one, [](Subject& subject) { return expected_logits(subject, generation_prompts(subject, 1)); });
+  const double error =
+      one.noise("logits", one.exact().forward(generation_prompts(one, 1))).bound.max().item<double>();
   for (const auto& observation : observations_of_own_text(one)) {
     if (!can(observation.needs)) continue;
-    both(observation.ask, [&](const Weights& first, const Weights& second) {
+    compare_answers(observation.ask, [&](const Weights& first, const Weights& second) {
       for (const auto& [key, values] : first) {
         const auto found = second.find(key);
         const auto what = fmt::format("{}: {}", observation.name, key);
@@ -76,7 +78,8 @@ void Pair::own_texts() {
           expect_text(what, found->second.item<std::int64_t>() == 1 ? "yes" : "no",
                       values.item<std::int64_t>() == 1 ? "yes" : "no");
         else
-          record(compare_two(what, found->second, values, drawn_within(values, observation.sampling, off)));
+          record(compare_two(what, found->second, values,
+                             probability_tolerance(values, observation.sampling, error)));
       }
     });
   }

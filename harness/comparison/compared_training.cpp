@@ -16,12 +16,12 @@
 
 namespace plumbline {
 
-void Pair::gradients() {
-  of_both("gradients", "gradients");
+void CandidatePair::compare_gradients() {
+  require_both("gradients", "gradients");
   for_each_gradient_probe(
       one, [&](const std::string& need) { return can(need); },
       [&](const GradientProbe& probe) {
-        both(
+        compare_answers(
             [&](Subject& subject) {
               subject.running();
               return subject.candidate().gradients(probe.tokens, probe.labels, probe.options);
@@ -42,58 +42,59 @@ void Pair::gradients() {
       });
 }
 
-void Pair::training_steps() {
-  if (one.candidate().type() == at::kBFloat16) not_assessed(kStepTooSmall);  // nor recorded
-  of_both("train", "steps of training");
-  // The third step tells what the second kept of the first.
-  const auto run = some_steps_with_ignored_labels(one, 3);
+void CandidatePair::compare_training_steps() {
+  if (one.candidate().type() == at::kBFloat16) not_assessed(kStepTooSmall);  // recordings lack it, too
+  require_both("train", "steps of training");
+  // Three steps: the third depends on what the second kept of the first.
+  const auto run = training_run_with_ignored_labels(one, 3);
   const auto exact = train(one.exact(), run), rounded = train(one.rounded(), run);
   const auto& initial = one.exact().weights();
-  // Of what a step changes, the share that rounding makes.
+  // The rounding error of each parameter, relative to its change.
   std::map<std::string, double> noise;
-  double most = 0;
+  double largest_noise = 0;
   for (const auto& [key, values] : exact.parameters) {
-    const auto right = values.to(at::kCPU, at::kDouble);
-    const auto error = largest(rounded.parameters.at(key).to(at::kCPU, at::kDouble) - right);
-    noise[key] = error / largest(right - initial.at(key).to(at::kCPU, at::kDouble));
-    most = std::max(most, noise[key]);
+    const auto expected = values.to(at::kCPU, at::kDouble);
+    const auto error = largest(rounded.parameters.at(key).to(at::kCPU, at::kDouble) - expected);
+    noise[key] = error / largest(expected - initial.at(key).to(at::kCPU, at::kDouble));
+    largest_noise = std::max(largest_noise, noise[key]);
   }
   const double loss_noise =
       largest(rounded.losses.to(at::kCPU, at::kDouble) - exact.losses.to(at::kCPU, at::kDouble)) /
       largest(exact.losses);
   const double roundoff = unit_roundoff(one.candidate().type());
-  both([&](Subject& subject) { return subject.running().train(run, true); },
-       [&](const Trained& first, const Trained& second) {
-         for (std::int64_t step = 0; step < run.tokens.size(0); ++step)
-           record(compare_two(
-               fmt::format("loss before step {}", step + 1), second.losses[step].to(at::kCPU),
-               first.losses[step].to(at::kCPU),
-               Tolerance::absolute(
-                   kNoiseFactor * std::max(loss_noise, roundoff) * largest(finite(first.losses)),
-                   fmt::format("{} x the rounding error of the same steps on the reference", kNoiseFactor))));
-         for (const auto& [key, values] : first.parameters) {
-           const auto what = fmt::format("{} after three steps", key);
-           const auto found = second.parameters.find(key);
-           const auto before = one.weights().find(key);
-           if (found == second.parameters.end() || before == one.weights().end()) {
-             one.recorder().not_assessed(fmt::format("{} is not shown by both", what));
-             continue;
-           }
-           const auto now = values.to(at::kCPU);
-           const auto share = noise.contains(key) ? noise.at(key) : most;
-           const double change =
-               before->second.sizes() == now.sizes()
-                   ? largest(finite(now.to(at::kDouble) - before->second.to(at::kCPU, at::kDouble)))
-                   : 0;
-           record(compare_two(
-               what, found->second.to(at::kCPU), now,
-               Tolerance::absolute(
-                   kNoiseFactor * std::max(share * change, roundoff * largest(finite(now))),
-                   fmt::format("{} x the rounding error of the same steps on the reference, {} of what "
-                               "they change",
-                               kNoiseFactor, number(share)))));
-         }
-       });
+  compare_answers(
+      [&](Subject& subject) { return subject.running().train(run, true); },
+      [&](const TrainingOutcome& first, const TrainingOutcome& second) {
+        for (std::int64_t step = 0; step < run.tokens.size(0); ++step)
+          record(compare_two(
+              fmt::format("loss before step {}", step + 1), second.losses[step].to(at::kCPU),
+              first.losses[step].to(at::kCPU),
+              Tolerance::absolute(
+                  kNoiseFactor * std::max(loss_noise, roundoff) * largest(finite(first.losses)),
+                  fmt::format("{} x the rounding error of the same steps on the reference", kNoiseFactor))));
+        for (const auto& [key, values] : first.parameters) {
+          const auto what = fmt::format("{} after three steps", key);
+          const auto found = second.parameters.find(key);
+          const auto before = one.weights().find(key);
+          if (found == second.parameters.end() || before == one.weights().end()) {
+            one.recorder().not_assessed(fmt::format("{} is not shown by both", what));
+            continue;
+          }
+          const auto now = values.to(at::kCPU);
+          const auto share = noise.contains(key) ? noise.at(key) : largest_noise;
+          const double change =
+              before->second.sizes() == now.sizes()
+                  ? largest(finite(now.to(at::kDouble) - before->second.to(at::kCPU, at::kDouble)))
+                  : 0;
+          record(compare_two(
+              what, found->second.to(at::kCPU), now,
+              Tolerance::absolute(
+                  kNoiseFactor * std::max(share * change, roundoff * largest(finite(now))),
+                  fmt::format("{} x the rounding error of the same steps on the reference, {} of what "
+                              "they change",
+                              kNoiseFactor, number(share)))));
+        }
+      });
 }
 
 }  // namespace plumbline

@@ -10,39 +10,41 @@
 
 namespace plumbline {
 
-Comparison::Comparison(Subject& one, Subject* other) : pair_(new Pair(one, other)) {}
+Comparison::Comparison(Subject& one, Subject* other) : pair_(new CandidatePair(one, other)) {}
 Comparison::~Comparison() = default;
 
 namespace {
 
-using Ways = std::vector<std::pair<std::string, std::string>>;  // capability, and what has it
+using Capabilities = std::vector<std::pair<std::string, std::string>>;  // capability, and words for it
 
-// What one alone can do is held to what the other does have. Nothing stands for gradients and training.
-const Ways kHeldToTheOther = {{"cache", "a KV cache"},
-                              {"padding.right", "padding on the right"},
-                              {"padding.left", "padding on the left"},
-                              {"training", "a training mode"},
-                              {"first_position", "positions"},
-                              {"generate", "a loop that writes text"}};
-const Ways kWithoutStandIn = {{"gradients", "gradients"}, {"train", "steps of training"}};
+// Capabilities of one candidate alone that are compared with something of the other, and those that cannot
+// be.
+const Capabilities kWithStandIn = {{"cache", "a KV cache"},
+                                   {"padding.right", "padding on the right"},
+                                   {"padding.left", "padding on the left"},
+                                   {"training", "a training mode"},
+                                   {"first_position", "positions"},
+                                   {"generate", "a loop that writes text"}};
+const Capabilities kWithoutStandIn = {{"gradients", "gradients"}, {"train", "steps of training"}};
 
-// Declares what the two can do, so that what one alone can do is looked at, too. Returns sentences on that.
-std::vector<std::string> declare_capabilities(Pair& pair, bool runs_code) {
+// Declares the capabilities of both, each with those that have a stand-in. Returns sentences on the
+// differences.
+std::vector<std::string> declare_capabilities(CandidatePair& pair, bool runs_code) {
   std::vector<std::string> sentences;
   for (auto* subject : {&pair.one, pair.other}) {
     auto capabilities = subject->candidate().capabilities();
-    const auto own = [&](const Ways& ways) {
+    const auto own = [&](const Capabilities& capabilities_and_words) {
       std::vector<std::string> words;
-      for (const auto& [way, said] : ways)
-        if (runs_code && pair.alone(way) == subject) words.push_back(said);
+      for (const auto& [capability, description] : capabilities_and_words)
+        if (runs_code && pair.alone(capability) == subject) words.push_back(description);
       return words;
     };
-    for (const auto* ways : {&kHeldToTheOther, &kWithoutStandIn})
-      for (const auto& [way, words] : *ways)
-        if (runs_code && pair.alone(way) != nullptr) capabilities.insert(way);
+    for (const auto* capabilities_and_words : {&kWithStandIn, &kWithoutStandIn})
+      for (const auto& [capability, words] : *capabilities_and_words)
+        if (runs_code && pair.alone(capability) != nullptr) capabilities.insert(capability);
     const auto& name = pair.name(*subject);
     pair.one.recorder().declare(capabilities, name);
-    if (const auto held = own(kHeldToTheOther); !held.empty())
+    if (const auto held = own(kWithStandIn); !held.empty())
       sentences.push_back(fmt::format("{} alone has {}, compared with what the other has instead", name,
                                       fmt::join(held, ", ")));
     if (const auto left = own(kWithoutStandIn); !left.empty())
@@ -52,17 +54,17 @@ std::vector<std::string> declare_capabilities(Pair& pair, bool runs_code) {
   return sentences;
 }
 
-void exclude_what_is_given(Pair& pair, bool runs_code) {
+void exclude_given_weights(CandidatePair& pair, bool runs_code) {
   auto& recorder = pair.one.recorder();
   if (runs_code && (pair.one.can("load") || pair.other->can("load")))
-    recorder.exclude("SAME-3", pair.both_load() ? "both were given the same weights"
-                                                : "one was given the other's weights");
+    recorder.exclude("SAME-3", pair.both_can_load() ? "both were given the same weights"
+                                                    : "one was given the other's weights");
   for (auto* subject : {&pair.one, pair.other})
     if (!runs_code && subject->can("load"))
       recorder.exclude("SAME-3", fmt::format("{} holds whatever weights it is given", pair.name(*subject)));
 }
 
-void exclude_what_neither_has(Pair& pair, bool runs_code) {
+void exclude_what_is_missing(CandidatePair& pair, bool runs_code) {
   auto& recorder = pair.one.recorder();
   const auto &first = pair.one.description().configuration, &second = pair.other->description().configuration;
   if (std::none_of(first.begin(), first.end(),
@@ -90,16 +92,16 @@ void exclude_what_neither_has(Pair& pair, bool runs_code) {
   }
 }
 
-// A stage that both show, apart from the logits.
-bool stage_in_common(Pair& pair) {
+// Whether both show a stage other than the logits.
+bool have_common_stage(CandidatePair& pair) {
   pair.share_weights();
   bool found = false;
-  pair.both([](Subject& subject) { return observe(subject, standard_probe(subject)); },
-            [&](const Stages& one, const Stages& other) {
-              std::int64_t common = 0;
-              for (const auto& [stage, value] : one) common += other.contains(stage) ? 1 : 0;
-              found = common > 1;
-            });
+  pair.compare_answers([](Subject& subject) { return observe(subject, standard_probe(subject)); },
+                       [&](const Stages& one, const Stages& other) {
+                         std::int64_t common = 0;
+                         for (const auto& [stage, value] : one) common += other.contains(stage) ? 1 : 0;
+                         found = common > 1;
+                       });
   return found;
 }
 
@@ -110,34 +112,42 @@ std::vector<std::string> Comparison::prepare() {
   if (pair.other == nullptr) return {};
   const bool runs_code = pair.can("code");
   const auto alone = declare_capabilities(pair, runs_code);
-  exclude_what_is_given(pair, runs_code);
-  exclude_what_neither_has(pair, runs_code);
+  exclude_given_weights(pair, runs_code);
+  exclude_what_is_missing(pair, runs_code);
   if (!runs_code) return alone;
   try {
-    if (!stage_in_common(pair))
+    if (!have_common_stage(pair))
       pair.one.recorder().exclude("SAME-9", "the two have no stage in common that both show but the logits");
-  } catch (const std::exception&) {  // whoever looks will say it
+  } catch (const std::exception&) {  // look() reports it
   }
   return alone;
 }
 
 struct Comparison::Entry {
   const char* id;
-  void (Pair::*look)();
+  void (CandidatePair::*look)();
   bool runs;  // the code of the two
 };
 
 const std::vector<Comparison::Entry>& Comparison::entries() {
   static const std::vector<Entry> all = {
-      {"SAME-1", &Pair::configuration, false},  {"SAME-2", &Pair::parameters, false},
-      {"SAME-3", &Pair::stored_weights, false}, {"SAME-4", &Pair::initialisation, true},
-      {"SAME-5", &Pair::evaluation, true},      {"SAME-6", &Pair::training, true},
-      {"SAME-7", &Pair::padding, true},         {"SAME-8", &Pair::decoding, true},
-      {"SAME-9", &Pair::stages, true},          {"SAME-10", &Pair::operations, true},
-      {"SAME-11", &Pair::cache, true},          {"SAME-12", &Pair::overrunning, true},
-      {"SAME-13", &Pair::gradients, true},      {"SAME-14", &Pair::speed, true},
-      {"SAME-15", &Pair::memory, true},         {"SAME-16", &Pair::training_steps, true},
-      {"SAME-17", &Pair::own_texts, true},
+      {"SAME-1", &CandidatePair::compare_configuration, false},
+      {"SAME-2", &CandidatePair::compare_parameters, false},
+      {"SAME-3", &CandidatePair::compare_stored_weights, false},
+      {"SAME-4", &CandidatePair::compare_initialisation, true},
+      {"SAME-5", &CandidatePair::compare_evaluation, true},
+      {"SAME-6", &CandidatePair::compare_training, true},
+      {"SAME-7", &CandidatePair::compare_padding, true},
+      {"SAME-8", &CandidatePair::compare_decoding, true},
+      {"SAME-9", &CandidatePair::compare_stages, true},
+      {"SAME-10", &CandidatePair::compare_operations, true},
+      {"SAME-11", &CandidatePair::compare_cache, true},
+      {"SAME-12", &CandidatePair::compare_overrun, true},
+      {"SAME-13", &CandidatePair::compare_gradients, true},
+      {"SAME-14", &CandidatePair::compare_speed, true},
+      {"SAME-15", &CandidatePair::compare_memory, true},
+      {"SAME-16", &CandidatePair::compare_training_steps, true},
+      {"SAME-17", &CandidatePair::compare_generated_text, true},
   };
   return all;
 }
@@ -146,17 +156,17 @@ void Comparison::look(const std::string& requirement) {
   auto& p = *pair_;
   p.compared = p.identical = 0;
   p.nearest = -1;
-  p.unseen = 0;
+  p.rounding_share = 0;
   for (const auto& [id, look, runs] : entries()) {
     if (id != requirement) continue;
     if (runs) p.share_weights();
-    if (runs && !p.one.measures_elsewhere()) p.measure_rounding();
+    if (runs && !p.one.has_weights_for_rounding()) p.measure_rounding();
     try {
       (p.*look)();
     } catch (const CacheOverrun& refusal) {
-      throw std::runtime_error(refusal.what());  // of one of two, of which neither is judged
+      throw std::runtime_error(refusal.what());  // not a failure: neither candidate is judged
     }
-    p.conclude();
+    p.record_summary();
     return;
   }
   throw std::logic_error("nothing looks at " + requirement);
@@ -168,7 +178,7 @@ void Comparison::ask_everything() {
     try {
       question();
     } catch (const std::exception&) {
-      return;  // the recording has it
+      return;  // it is recorded as an answer
     }
   };
   for (const auto& entry : entries()) ask([&] { (p.*entry.look)(); });
@@ -182,15 +192,16 @@ void Comparison::ask_everything() {
 
 reports::Localisation Comparison::localise() {
   auto& p = *pair_;
-  auto& place = p.place;
-  const bool told = first_locally_wrong(place) != nullptr || first_divergent(place) != nullptr;
-  if (!told && !right_in(place.situations, "24 tokens") && p.both_load()) {
+  auto& localisation = p.localisation;
+  const bool located =
+      first_locally_wrong(localisation) != nullptr || first_divergent(localisation) != nullptr;
+  if (!located && !right_in(localisation.situations, "24 tokens") && p.both_can_load()) {
     const auto blocks = block_by_block(p.one, [&](const std::string& what, const Weights& weights) {
       return p.with_weights(what, weights);
     });
-    place.situations.insert(place.situations.end(), blocks.begin(), blocks.end());
+    localisation.situations.insert(localisation.situations.end(), blocks.begin(), blocks.end());
   }
-  return place;
+  return localisation;
 }
 
 }  // namespace plumbline

@@ -1,5 +1,4 @@
-// Whether two candidates do the same: asked the same questions, on the same weights, and neither of them
-// judged.
+// Compares two candidates with each other, on the same weights, without judging either.
 #pragma once
 
 #include <memory>
@@ -11,31 +10,31 @@
 
 namespace plumbline {
 
-struct Pair;
+struct CandidatePair;
 
 // The requirements are those of fixtures/comparison.json. Both subjects record with the same recorder.
 class Comparison {
  public:
-  // `other` is compared with `one`. Null: everything is asked of `one` and nothing is judged, so that a
-  // recording has it.
+  // `other` is compared with `one`. Null: `one` is asked everything and nothing is compared, so that a
+  // recording has all answers.
   Comparison(Subject& one, Subject* other);
   ~Comparison();
 
-  // Excludes what cannot be compared, with the reason; before the first look. Returns what one of the two
-  // alone can do, a sentence for each of them. Errors: as look().
+  // Excludes requirements that cannot be compared; to be called before look(). Returns sentences on the
+  // capabilities that only one of the two has. Errors: as look().
   std::vector<std::string> prepare();
-  // Looks at one requirement. Errors: NotShown, CandidateFailed and InputError, as the candidates throw them.
+  // Compares for one requirement. Errors: NotShown, CandidateFailed and InputError, as the candidates throw
+  // them.
   void look(const std::string& requirement);
-  // Where they first differ, of two whose code was run.
+  // Locates the first difference of two candidates whose code was run.
   reports::Localisation localise();
-  // Without another: everything that look() and localise() might ask. Errors of the candidate are answers,
-  // too.
+  // Asks `one` everything that look() and localise() might ask; its errors are answers, too.
   void ask_everything();
 
  private:
   struct Entry;
   static const std::vector<Entry>& entries();
-  std::unique_ptr<Pair> pair_;
+  std::unique_ptr<CandidatePair> pair_;
 };
 
 }  // namespace plumbline

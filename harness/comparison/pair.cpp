@@ -20,14 +20,13 @@ namespace plumbline {
 reports::Check compare_two(const std::string& what, const at::Tensor& other, const at::Tensor& one,
                            const Tolerance& tolerance) {
   if (!same_bits(one, other) || one.numel() == 0) {
-    // A NaN that both have is none of either's.
     const bool comparable = one.sizes() == other.sizes() && at::isFloatingType(one.scalar_type()) &&
                             at::isFloatingType(other.scalar_type());
-    const auto neither = comparable ? one.isnan() & other.isnan() : at::Tensor();
-    const auto known = [&](const at::Tensor& x) { return comparable ? x.masked_fill(neither, 0) : x; };
-    auto check = compare(what, known(other), known(one), tolerance);
+    const auto both_nan = comparable ? one.isnan() & other.isnan() : at::Tensor();
+    const auto without_nan = [&](const at::Tensor& x) { return comparable ? x.masked_fill(both_nan, 0) : x; };
+    auto check = compare(what, without_nan(other), without_nan(one), tolerance);
     check.identical = false;
-    if (comparable) check.elements -= neither.sum().item<std::int64_t>();
+    if (comparable) check.elements -= both_nan.sum().item<std::int64_t>();
     check.of_two = true;
     return check;
   }
@@ -49,7 +48,7 @@ bool same_value(const Json& a, const Json& b) {
   return a.is_number() && b.is_number() ? a.get<double>() == b.get<double>() : a == b;
 }
 
-void Pair::record(reports::Check check) {
+void CandidatePair::record(reports::Check check) {
   check.of_two = true;
   if (check.identical) ++compared, identical += *check.identical ? 1 : 0;
   if (check.tolerance && *check.tolerance > 0 && check.worst_difference)
@@ -58,22 +57,23 @@ void Pair::record(reports::Check check) {
   one.recorder().add(std::move(check));
 }
 
-void Pair::expect_text(const std::string& what, const std::string& second, const std::string& first) {
+void CandidatePair::expect_text(const std::string& what, const std::string& second,
+                                const std::string& first) {
   auto check = compare_text(what, second, first);
   record(std::move(check));
 }
 
-void Pair::of_both(const std::string& capability, const std::string& words) {
+void CandidatePair::require_both(const std::string& capability, const std::string& words) {
   if (const auto* who = alone(capability))
     not_assessed(fmt::format("{} alone has {}, and nothing of {} can stand for them", name(*who), words,
                              name(who == &one ? *other : one)));
 }
 
-void Pair::conclude() {
+void CandidatePair::record_summary() {
   if (compared == 0) return;
-  if (unseen > 0)
+  if (rounding_share > 0)
     one.recorder().finding(fmt::format(
-        "what differs by less than {} of the largest logit is taken for rounding", number(unseen)));
+        "what differs by less than {} of the largest logit is taken for rounding", number(rounding_share)));
   one.recorder().finding(
       compared == identical
           ? fmt::format("bit for bit in all of {}", reports::counted(compared, "comparison"))
@@ -83,18 +83,18 @@ void Pair::conclude() {
                                                   nearest_what, number(nearest))));
 }
 
-void Pair::share_weights() {
+void CandidatePair::share_weights() {
   if (other == nullptr || shared) return;
-  if (both_load()) {
-    auto lacking = one.lacking();
-    lacking.insert(other->lacking().begin(), other->lacking().end());
+  if (both_can_load()) {
+    auto lacking = one.missing_parameters();
+    lacking.insert(other->missing_parameters().begin(), other->missing_parameters().end());
     if (!lacking.empty())
-      for (auto* whom : {&one, other}) whom->use_weights(with_void(whom->weights(), lacking));
+      for (auto* subject : {&one, other}) subject->use_weights(make_void(subject->weights(), lacking));
     shared = true;
     return;
   }
   if (!one.can("load") && !other->can("load")) {
-    if (!weights_agree) weights_agree = weights_are_the_same();
+    if (!weights_agree) weights_agree = weights_are_equal();
     if (!*weights_agree) throw NotShown("their weights differ, and neither of the two can be given others");
     return;
   }
@@ -103,17 +103,17 @@ void Pair::share_weights() {
   shared = true;
 }
 
-void Pair::measure_rounding() {
+void CandidatePair::measure_rounding() {
   const auto& weights = one.weights();
   for (const auto& parameter : one.specification().parameters()) {
     const auto found = weights.find(parameter.name);
     if (found != weights.end() && found->second.sizes() == at::IntArrayRef(parameter.shape)) continue;
-    one.measure_rounding_on(discriminating_weights(one.specification().parameters(), 1));
+    one.use_weights_for_rounding(discriminating_weights(one.specification().parameters(), 1));
     return;
   }
 }
 
-bool Pair::weights_are_the_same() {
+bool CandidatePair::weights_are_equal() {
   const auto &first = one.candidate().weights(), &second = other->candidate().weights();
   if (first.size() != second.size()) return false;
   return std::all_of(first.begin(), first.end(), [&](const auto& entry) {
@@ -122,17 +122,17 @@ bool Pair::weights_are_the_same() {
   });
 }
 
-reports::Check Pair::with_weights(const std::string& what, const Weights& weights) {
+reports::Check CandidatePair::with_weights(const std::string& what, const Weights& weights) {
   reports::Check check;
-  check.within = other == nullptr;  // then all are to be asked
+  check.within = other == nullptr;  // so that block_by_block asks about every block
   const auto logits_with = [&](Subject& subject) {
-    at::Tensor seen;
+    at::Tensor logits;
     subject.with_weights(weights, [&](Candidate& candidate) {
-      seen = candidate.forward(standard_probe(subject), {}).to(at::kCPU);
+      logits = candidate.forward(standard_probe(subject), {}).to(at::kCPU);
     });
-    return seen;
+    return logits;
   };
-  both(logits_with, [&](const at::Tensor& first, const at::Tensor& second) {
+  compare_answers(logits_with, [&](const at::Tensor& first, const at::Tensor& second) {
     check = compare_two(what, second, first, one.noise("logits", first));
   });
   return check;

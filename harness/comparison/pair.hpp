@@ -1,4 +1,4 @@
-// Two candidates side by side: what both are asked, and what becomes of their answers.
+// Two candidates that are compared: the questions that both are asked, and the checks of their answers.
 #pragma once
 
 #include <fmt/format.h>
@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "harness/judging/probes.hpp"
+#include "harness/judging/run_modes.hpp"
 #include "harness/judging/subject.hpp"
-#include "harness/judging/ways.hpp"
 #include "harness/result/result.hpp"
 
 namespace plumbline {
@@ -19,69 +19,70 @@ namespace plumbline {
 constexpr auto kStepTooSmall = "in bfloat16 a step is smaller than the rounding of the parameter";
 constexpr auto kRoundingDecides = "in bfloat16 rounding decides between tokens that are about equally likely";
 
-// `other` against `one`. The same bits are the same whatever they are: a NaN, too, is one that both have.
+// Compares `other` with `one`. Equal bits are equal, whatever they are; elements that are NaN in both are
+// left out.
 reports::Check compare_two(const std::string& what, const at::Tensor& other, const at::Tensor& one,
                            const Tolerance& tolerance);
 
-// Numbers are the same as numbers, 10000 and 1e4.
+// Whether two settings are equal; numbers by their value: 10000 and 1e4.
 bool same_value(const Json& a, const Json& b);
 
-struct Pair {
-  Pair(Subject& first, Subject* second) : one(first), other(second) {}
+struct CandidatePair {
+  CandidatePair(Subject& first, Subject* second) : one(first), other(second) {}
 
   Subject& one;
   Subject* other;
-  reports::Localisation place;  // where they differ
+  reports::Localisation localisation;  // of the first difference
   std::optional<bool> weights_agree;
-  bool shared = false;                                         // the one's weights are the other's already
-  std::optional<std::map<std::string, std::string>> renamed_;  // see renamed()
+  bool shared = false;  // whether both have the same weights loaded
+  std::optional<std::map<std::string, std::string>> renamed_weights_;  // see renamed_weights()
   std::string first_bits;  // the first stage whose bits differ, and in which mode
 
-  // Of the requirement at hand.
+  // Of the current requirement.
   int compared = 0, identical = 0;
   double nearest = -1;
   std::string nearest_what;
-  double unseen = 0;  // the largest share of the largest logit that rounding may explain
+  double rounding_share = 0;  // the largest tolerance, relative to the largest logit
 
   bool can(const std::string& capability) const {
     return capability.empty() || (one.can(capability) && (other == nullptr || other->can(capability)));
   }
 
-  // The one of the two that alone can do this; nullptr where both can, or neither.
+  // The only one of the two with this capability; nullptr where both have it, or neither.
   Subject* alone(const std::string& capability) const {
     if (other == nullptr || one.can(capability) == other->can(capability)) return nullptr;
     return one.can(capability) ? &one : other;
   }
 
-  // Errors: NotShown where one alone has what nothing else that it shows could stand for.
-  void of_both(const std::string& capability, const std::string& words);
+  // Errors: NotShown where one alone has the capability; `words` name it.
+  void require_both(const std::string& capability, const std::string& words);
 
   template <typename Ask>
-  auto ask(Subject& whom, const Ask& question) {
+  auto ask(Subject& subject, const Ask& question) {
     try {
-      return question(whom);
+      return question(subject);
     } catch (const NotShown& why) {
-      const auto& name = whom.description().name;
+      const auto& name = subject.description().name;
       const std::string message = why.what();
       throw NotShown(message.find(name) == std::string::npos ? fmt::format("{}: {}", name, message)
                                                              : message);
     }
   }
 
-  // Asks both the same; `judge` takes the answers, of the one and of the other.
+  // Asks both the same question and passes the answers of `one` and `other` to `judge`.
   template <typename Ask, typename Judge>
-  void both(const Ask& question, const Judge& judge) {
+  void compare_answers(const Ask& question, const Judge& judge) {
     const auto first = ask(one, question);
     if (other == nullptr) return;
     const auto second = ask(*other, question);
     judge(first, second);
   }
 
-  // Asks each of the two what it has: the one that can do it in this way, and the other what stands for it.
+  // Asks `question` of those that have the capability and `stand_in` of the other.
   template <typename Ask, typename Judge>
-  void both_or_stand_in(const std::string& needs, const Ask& question, const Ask& stand_in,
-                        const Judge& judge) {
-    if (other == nullptr) {  // a recording is to be compared with those that can, and with those that cannot
+  void compare_or_stand_in(const std::string& needs, const Ask& question, const Ask& stand_in,
+                           const Judge& judge) {
+    if (other == nullptr) {  // a recording needs both answers, whatever it is compared with
       if (can(needs)) ask(one, question);
       ask(one, stand_in);
       return;
@@ -95,114 +96,113 @@ struct Pair {
   void record(reports::Check check);
   void expect_text(const std::string& what, const std::string& second, const std::string& first);
 
-  static const std::string& name(const Subject& whom) { return whom.description().name; }
+  static const std::string& name(const Subject& subject) { return subject.description().name; }
 
-  // What the requirement's comparisons come to, in a line.
-  void conclude();
+  // Records a summary of the current requirement's comparisons as a finding.
+  void record_summary();
 
-  bool both_load() const { return one.can("load") && (other == nullptr || other->can("load")); }
+  bool both_can_load() const { return one.can("load") && (other == nullptr || other->can("load")); }
 
-  // Both on the same weights. Errors: NotShown where that cannot be had.
+  // Loads the same weights into both. Errors: NotShown where that is not possible.
   void share_weights();
 
-  // Candidates of another architecture than the specification's can be compared all the same; then rounding
-  // is measured on the specification's, and nothing is replayed.
+  // Where the candidates' architecture is not the specification's, measures rounding on the specification's
+  // weights; stages are then not replayed.
   void measure_rounding();
 
-  bool weights_are_the_same();
+  bool weights_are_equal();
 
-  void configuration();
+  void compare_configuration();
 
-  // What two files of settings say under names that mean nothing to us.
-  void unknown_settings();
+  // Compares settings of config.json whose meaning is not known.
+  void compare_unknown_settings();
 
-  std::map<std::string, std::vector<std::int64_t>> shapes_of(Subject& whom) const;
+  std::map<std::string, std::vector<std::int64_t>> shapes_of(Subject& subject) const;
 
-  // Stored weights that have another name in the other, and hold the same: names of the one to the other's.
-  const std::map<std::string, std::string>& renamed();
+  // Stored weights with the same values and another name: from names in `one` to names in `other`.
+  const std::map<std::string, std::string>& renamed_weights();
 
-  // The first number in a name: its layer's.
-  static std::string number_in(const std::string& name);
+  // The first number in a parameter's name, which is its layer's.
+  static std::string first_number(const std::string& name);
 
-  void parameters();
+  void compare_parameters();
 
-  // In words, how a weight that is not bit for bit the other's is stored.
-  std::string stored_as(const std::string& key, const at::Tensor& second, const at::Tensor& first);
+  // How the storage of a weight differs, in words: see relation.hpp.
+  std::string describe_storage(const std::string& key, const at::Tensor& second, const at::Tensor& first);
 
-  void stored_weights();
+  void compare_stored_weights();
 
-  static std::string some_of(const std::vector<std::string>& keys, std::int64_t all);
+  static std::string describe_some(const std::vector<std::string>& keys, std::int64_t all);
 
-  void initialisation();
+  void compare_initialisation();
 
-  void same_logits(const std::string& what, const at::Tensor& first, const at::Tensor& second,
-                   const Tolerance& tolerance, bool far = false);
+  void compare_logits(const std::string& what, const at::Tensor& first, const at::Tensor& second,
+                      const Tolerance& tolerance, bool far = false);
 
-  void logits_of(const std::string& what, const std::string& needs,
-                 const std::function<at::Tensor(Subject&)>& question);
+  void compare_logits_of(const std::string& what, const std::string& needs,
+                         const std::function<at::Tensor(Subject&)>& question);
 
-  // Where one of the two alone can be run in this way, it is held to the other's full pass of the same
+  // Compares in a mode that takes a capability; the one without it is asked for a full pass of the same
   // tokens.
-  void logits_or_full_pass(const std::string& what, const std::string& needs,
-                           const std::function<at::Tensor(Subject&)>& question,
-                           const std::function<at::Tensor(Subject&)>& full);
+  void compare_with_full_pass(const std::string& what, const std::string& needs,
+                              const std::function<at::Tensor(Subject&)>& question,
+                              const std::function<at::Tensor(Subject&)>& full);
 
-  // Where rounding of angles goes further than the noise that is measured near the start, it is measured
-  // there.
-  Tolerance far_tolerance(const Tokens& tokens, const PassOptions& options, const at::Tensor& given);
+  // The tolerance at positions far from 0, where rounding of angles exceeds the noise measured near 0.
+  Tolerance far_tolerance(const Tokens& tokens, const PassOptions& options, const at::Tensor& logits);
 
-  void far_logits();
+  void compare_far_positions();
 
-  // Rotary positions are relative: what begins elsewhere gives what the same tokens give at the start. Of a
-  // model that does otherwise, nothing that the other does tells whether it is right.
-  void held_to_the_start(const Subject& who, const Tokens& tokens, const PassOptions& options);
+  // Compares with a pass from position 0, since rotary positions are relative. A difference proves nothing:
+  // the requirement is then not assessed.
+  void compare_with_start(const Subject& who, const Tokens& tokens, const PassOptions& options);
 
-  // The ways to run it that serve a requirement, by what they need.
-  void logits_where(const std::function<bool(const std::string& needs)>& belongs);
+  // Compares logits in those of logits_runs() whose capability satisfies `belongs`.
+  void compare_modes_where(const std::function<bool(const std::string& needs)>& belongs);
 
-  void evaluation();
+  void compare_evaluation();
 
-  void training();
+  void compare_training();
 
-  void padding();
+  void compare_padding();
 
-  // A sequence that is padded and alone in its batch.
+  // The logits of a padded sequence that is alone in its batch: (1, T, V).
   static at::Tensor padded_alone(Subject& subject, std::int64_t length, Padding side);
 
-  void decoding();
+  void compare_decoding();
 
-  // What each of the two makes of its own inputs, apart from what the inputs call for: told by a float64
-  // replay. `slack` is granted where neither is what they call for: their inputs then differ by rounding.
+  // Compares the two errors of a stage against float64 replays of it on each one's own inputs. Empty where
+  // there is no replay of both.
   std::optional<reports::Check> local_difference(const std::string& stage, const at::Tensor& first,
-                                                 const std::optional<Replayed>& first_right,
+                                                 const std::optional<Replayed>& first_replay,
                                                  const at::Tensor& second,
-                                                 const std::optional<Replayed>& second_right);
+                                                 const std::optional<Replayed>& second_replay);
 
   std::vector<reports::StageErrors> differences(const StageRun& run, const Stages& first,
                                                 const Stages& second);
 
-  void stages();
+  void compare_stages();
 
-  void operations();
+  void compare_operations();
 
-  void cache();
+  void compare_cache();
 
-  void overrunning();
+  void compare_overrun();
 
-  void gradients();
+  void compare_gradients();
 
-  void training_steps();
+  void compare_training_steps();
 
-  // Its text is held to the other's logits.
-  void text_of_one(Subject& writer, Subject& judge);
+  // Compares the text that only `writer` can generate with the logits of `judge`.
+  void compare_text_with_logits(Subject& writer, Subject& judge);
 
-  void own_texts();
+  void compare_generated_text();
 
-  void speed();
+  void compare_speed();
 
-  void memory();
+  void compare_memory();
 
-  // With other weights loaded into both.
+  // Compares logits with these weights loaded into both.
   reports::Check with_weights(const std::string& what, const Weights& weights);
 };
 

@@ -9,7 +9,7 @@
 #include <tuple>
 
 #include "harness/diagnosis/diagnostician.hpp"
-#include "harness/model/figures.hpp"
+#include "harness/model/text_placeholders.hpp"
 #include "harness/system/error.hpp"
 
 namespace plumbline {
@@ -21,14 +21,14 @@ constexpr std::size_t kMostShown = 5;
 
 void Diagnostician::diagnose_on_its_own_shapes(reports::Diagnosis& found) {
   const auto shapes = found.explanations.front().defects;
-  const auto departed = depart(subject_.specification(), fmt::format("{}", fmt::join(shapes, "+")));
+  const auto departed = apply_departures(subject_.specification(), fmt::format("{}", fmt::join(shapes, "+")));
   Subject shaped(subject_.candidate(), departed.specification, std::nullopt, subject_.fixtures(),
                  subject_.recorder());
   std::optional<reports::Diagnosis> rest;
   try {
     shaped.running();
     std::vector<std::string> without(left_out_.begin(), left_out_.end());
-    for (const auto& name : shapes) without.push_back(read_departure(name).name);
+    for (const auto& name : shapes) without.push_back(parse_departure(name).name);
     Diagnostician further(shaped, std::chrono::duration<double>(2 * half_).count(), {}, without);
     further.shaped_ = true;
     rest = further.diagnose();
@@ -99,15 +99,15 @@ std::string Diagnostician::clauses_of(const Names& names) const {
 }
 
 std::string Diagnostician::clause_of(const std::string& written) const {
-  const auto read = read_departure(written);
-  return (read.number ? describe(*number_of(read.name), fmt::format("{}", *read.number))
+  const auto read = parse_departure(written);
+  return (read.number ? describe(*departure_parameter(read.name), fmt::format("{}", *read.number))
                       : defect_of(read.name).departure) +
          describe(read.place);
 }
 
 reports::Advice Diagnostician::advice_on(const std::string& written) const {
-  const auto name = read_departure(written).name;
-  const auto told = told_of(defect_of(name), subject_.specification());
+  const auto name = parse_departure(written).name;
+  const auto told = fill_in_advice(defect_of(name), subject_.specification());
   const auto& [english, chinese] = std::tie(told.advice, told.advice_in_chinese);
   if (written == name) return {written, english, chinese};
   return {written, fmt::format("Here: {}. What follows is of {}: {}", clause_of(written), name, english),

@@ -23,9 +23,9 @@ Diagnostician::Diagnostician(Subject& candidate, double seconds,
       until_(Clock::now() + 2 * half_) {
   catalogue_ = read_catalogue(subject_.fixtures());
   left_out_.insert(without.begin(), without.end());
-  for (const auto& name : left_out_) read_departure(name);
+  for (const auto& name : left_out_) parse_departure(name);
   for (const auto& name : departure_names())
-    if (!left_out_.contains(name) && depart(subject_.specification(), name).idle.empty())
+    if (!left_out_.contains(name) && apply_departures(subject_.specification(), name).idle.empty())
       names_.push_back(name);
   for (const auto& name : departure_names()) order_.emplace(name, order_.size());
   find_suspects();

@@ -11,8 +11,9 @@
 
 namespace plumbline {
 Hypothesis make_hypothesis(Subject& about, const Names& names, const Weights& weights, const Stages* shown) {
-  auto departed = names.empty() ? Departed{about.specification(), {}}
-                                : depart(about.specification(), fmt::format("{}", fmt::join(names, "+")));
+  auto departed = names.empty()
+                      ? DepartedModel{about.specification(), {}}
+                      : apply_departures(about.specification(), fmt::format("{}", fmt::join(names, "+")));
   Replacement replacement;
   if (shown != nullptr)
     replacement = [shown](const std::string& stage, const at::Tensor& value) {
@@ -113,7 +114,7 @@ const std::map<std::string, double>& StagesApart::residuals(const Names& names) 
   } catch (const std::exception&) {  // no possible model, or no possible pass
   }
   double loud = kCompounded;
-  for (const auto& name : names) loud *= alone(read_departure(name).name).loudness;
+  for (const auto& name : names) loud *= alone(parse_departure(name).name).loudness;
   for (const auto& kind : kinds_) {
     const auto& seen = seen_.at(kind);
     double& off = known->second[kind] = residual(seen, near, {}, right_, right_near_, roundoff(), 0);
@@ -183,7 +184,7 @@ Weights StagesApart::hidden_alike(const Stages& stages) const {
   Weights all;
   for (const auto& [stage, value] : stages)
     all[stage] = stage.ends_with(".scores") && value.size(-1) == pass_.tokens.ids.size(1)
-                     ? hidden_as_infinity(value, allowed_in(pass_.tokens))
+                     ? hidden_as_infinity(value, causal_mask_of(pass_.tokens))
                      : value;
   return all;
 }

@@ -8,13 +8,13 @@
 #include <string>
 #include <vector>
 
-#include "harness/judging/ways.hpp"
+#include "harness/judging/run_modes.hpp"
 
 namespace plumbline {
 
 constexpr double kInfinite = std::numeric_limits<double>::infinity();
 
-// Of defects that are there together, as read_departure reads them.
+// Of defects that are there together, as parse_departure reads them.
 using Names = std::vector<std::string>;
 
 struct Hypothesis {

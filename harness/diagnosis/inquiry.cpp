@@ -152,9 +152,9 @@ double Inquiry::residual_of(const Names& names, const Seen& one) {
 // Up to which residual the hypothesis' own rounding may be what is left: of one defect as it is catalogued,
 // that is measured each time; of several, and of its other forms, it is guessed of what each makes of it.
 double Inquiry::worth_measuring(const Names& names, const Seen& one) {
-  if (names.size() == 1 && read_departure(names.front()).name == names.front()) return kWorthMeasuring;
+  if (names.size() == 1 && parse_departure(names.front()).name == names.front()) return kWorthMeasuring;
   double loud = kCompounded;
-  for (const auto& name : names) loud *= loudness(read_departure(name).name, one);
+  for (const auto& name : names) loud *= loudness(parse_departure(name).name, one);
   return std::min(kWorthMeasuring, loud);
 }
 

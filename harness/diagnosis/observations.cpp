@@ -4,9 +4,9 @@
 
 #include <algorithm>
 
-#include "harness/judging/own_text.hpp"
+#include "harness/judging/generated_text.hpp"
 #include "harness/judging/probes.hpp"
-#include "harness/judging/ways.hpp"
+#include "harness/judging/run_modes.hpp"
 
 namespace plumbline {
 namespace {
@@ -90,7 +90,7 @@ Weights held_in_cache(Subject& subject) {
 }
 
 Weights rotated(Subject& subject, std::int64_t first) {
-  const auto heads = some_heads(subject).to(at::kFloat);
+  const auto heads = repeat_kv_input(subject).to(at::kFloat);
   const auto positions =
       (at::arange(heads.size(1), at::kLong) + first).unsqueeze(0).expand({heads.size(0), -1});
   return {{"rotated", subject.candidate().rotate(heads, positions.contiguous()).to(at::kCPU)}};
@@ -107,9 +107,9 @@ at::Tensor some_of(const at::Tensor& values) {
 Weights gradients_of(Subject& subject, const PassOptions& options) {
   const auto tokens = probe(subject, "gradients", 3, 13);
   auto labels = tokens.ids.clone();
-  labels.narrow(1, 4, 2).fill_(kIgnored);
+  labels.narrow(1, 4, 2).fill_(kIgnoredLabel);
   labels[1].narrow(0, 6, 3).copy_(at::arange(3));  // what tokenizers pad, begin and end with
-  labels[0].narrow(0, 8, 5).fill_(kIgnored);       // of unlike number in the rows
+  labels[0].narrow(0, 8, 5).fill_(kIgnoredLabel);  // of unlike number in the rows
   const auto found = subject.running().gradients(tokens, labels, options);
   Weights all;
   for (const auto& [name, values] : found.parameters) all[name] = some_of(values);
@@ -118,7 +118,7 @@ Weights gradients_of(Subject& subject, const PassOptions& options) {
 }
 
 Weights trained(Subject& subject) {
-  const auto run = some_steps_with_ignored_labels(subject, 2);
+  const auto run = training_run_with_ignored_labels(subject, 2);
   const auto found = subject.running().train(run, true);
   Weights moved, still;
   // What steps change of a parameter is small beside it.
@@ -138,22 +138,22 @@ Weights trained(Subject& subject) {
 // Which of two nearly as likely tokens is written, rounding decides; whether it is one of them does not.
 Weights greedy_text(Subject& subject, const Tokens& prompts, double penalty = 1) {
   const at::NoGradGuard no_gradients;
-  const auto text = own_text(subject, prompts, greedy(penalty), 12).tokens;
-  return {{"as its logits have it", truth(follows_its_logits(subject, prompts, text, penalty))},
+  const auto text = generate_text(subject, prompts, greedy(penalty), 12).tokens;
+  return {{"as its logits have it", truth(follows_logits(subject, prompts, text, penalty))},
           {"as long as was asked for", truth((text >= 0).all().item<bool>())}};
 }
 
 // The settings are those that tell most after the specification's logits, whoever is asked.
-std::vector<WayOfSampling> ways_after_the_specification(Subject& subject) try {
+std::vector<SamplingCase> ways_after_the_specification(Subject& subject) try {
   const at::NoGradGuard no_gradients;
-  return ways_of_sampling(subject.exact().forward(own_prompts(subject, 1)).to(at::kCPU)[0][-1]);
+  return sampling_cases(subject.exact().forward(generation_prompts(subject, 1)).to(at::kCPU)[0][-1]);
 } catch (const NotShown&) {
   return {};  // no weights fit it, so that nothing of it can be run
 }
 
 Weights seeds(Subject& subject) {
   const auto text = [&](std::uint32_t seed) {
-    return own_text(subject, own_prompts(subject, 3), {}, 24, seed).tokens;
+    return generate_text(subject, generation_prompts(subject, 3), {}, 24, seed).tokens;
   };
   const auto once = text(5);
   return {{"the same seed, the same text", truth(once.equal(text(5)))},
@@ -161,16 +161,16 @@ Weights seeds(Subject& subject) {
 }
 
 Weights rows_apart(Subject& subject) {
-  const auto text = own_text(subject, own_prompt_repeated(subject, 4), {}, 12).tokens;
+  const auto text = generate_text(subject, repeated_generation_prompt(subject, 4), {}, 12).tokens;
   const bool alike = text.equal(text.narrow(0, 0, 1).expand_as(text));
   return {{"every row alike", truth(alike)}};
 }
 
 Weights ended_text(Subject& subject) {
-  const auto whole = own_text(subject, own_prompts(subject, 3), greedy(), 12).tokens;
-  const auto end = token_within(whole);
-  const auto text = own_text(subject, own_prompts(subject, 3), greedy(), 12, 1, end).tokens;
-  return {{"ends at its end", truth(text.equal(ended_at(whole, end)))}};
+  const auto whole = generate_text(subject, generation_prompts(subject, 3), greedy(), 12).tokens;
+  const auto end = end_token_of(whole);
+  const auto text = generate_text(subject, generation_prompts(subject, 3), greedy(), 12, 1, end).tokens;
+  return {{"ends at its end", truth(text.equal(end_text_at(whole, end)))}};
 }
 
 }  // namespace
@@ -178,24 +178,25 @@ Weights ended_text(Subject& subject) {
 std::vector<Observation> observations_of_own_text(Subject& of) {
   std::vector<Observation> all = {
       {"its own greedy text", "generate.greedy",
-       [](Subject& subject) { return greedy_text(subject, own_prompts(subject, 3)); }},
+       [](Subject& subject) { return greedy_text(subject, generation_prompts(subject, 3)); }},
       {"its own greedy text with a penalty", "generate.repetition_penalty",
-       [](Subject& subject) { return greedy_text(subject, own_prompts(subject, 3), 1.5); }},
+       [](Subject& subject) { return greedy_text(subject, generation_prompts(subject, 3), 1.5); }},
       {"its own text with an end", "generate.end", ended_text},
       {"its own text by seeds", "generate.seed", seeds},
       {"its own text in rows of one prompt", "generate", rows_apart}};
   for (const auto side : {Padding::right, Padding::left}) {
     const std::string name = side == Padding::right ? "right" : "left";
-    all.push_back(
-        {fmt::format("its own greedy text, prompts padded on the {}", name), "generate.padding." + name,
-         [side](Subject& subject) { return greedy_text(subject, own_prompts_padded(subject, side)); }});
+    all.push_back({fmt::format("its own greedy text, prompts padded on the {}", name),
+                   "generate.padding." + name, [side](Subject& subject) {
+                     return greedy_text(subject, padded_generation_prompts(subject, side));
+                   }});
   }
   if (!of.can("generate.probabilities")) return all;
   for (const auto& way : ways_after_the_specification(of))
     if (of.can(way.needs))
       all.push_back({fmt::format("its own probabilities at {}", way.name), way.needs,
                      [way](Subject& subject) {
-                       return Weights{{"probabilities", own_probabilities(subject, way.sampling)}};
+                       return Weights{{"probabilities", sampling_probabilities(subject, way.sampling)}};
                      },
                      Observation::Kind::judged, 0, way.sampling});
   return all;
@@ -213,20 +214,21 @@ std::vector<Observation> of_settings_and_operations(Subject& of) {
       {"repeat_kv", "repeat_kv",
        [](Subject& subject) {
          const auto factor = subject.specification().repeat_factor();
-         return Weights{{"repeated", subject.candidate().repeat_kv(some_heads(subject), factor)}};
+         return Weights{{"repeated", subject.candidate().repeat_kv(repeat_kv_input(subject), factor)}};
        }},
       {"repeat_kv by other factors", "repeat_kv",
        [](Subject& subject) {
          auto& candidate = subject.candidate();
          const auto other = subject.specification().repeat_factor() + 1;
-         return Weights{{"once", candidate.repeat_kv(some_heads(subject), 1)},
-                        {"more often", candidate.repeat_kv(some_heads(subject), other)}};
+         return Weights{{"once", candidate.repeat_kv(repeat_kv_input(subject), 1)},
+                        {"more often", candidate.repeat_kv(repeat_kv_input(subject), other)}};
        }},
       {"gradient of repeat_kv", "repeat_kv",
        [](Subject& subject) {
          const auto factor = subject.specification().repeat_factor();
-         return Weights{{"gradient", subject.candidate().repeat_kv_gradient(some_heads(subject), factor,
-                                                                            some_upstream(subject, factor))}};
+         return Weights{
+             {"gradient", subject.candidate().repeat_kv_gradient(repeat_kv_input(subject), factor,
+                                                                 repeat_kv_upstream(subject, factor))}};
        }},
       {"rotation", "rotate", [](Subject& subject) { return rotated(subject, 0); }},
       {"rotation far from the start", "rotate",
@@ -256,18 +258,18 @@ std::vector<Observation> of_passes(Subject& of) {
     add_logits(fmt::format("training mode, padding on the {}", name), "padding." + name,
                [standard, side](Subject& subject) {
                  return padded_logits(subject, standard, 31, side,
-                                      subject.can("training") ? in_training() : PassOptions{});
+                                      subject.can("training") ? training_options() : PassOptions{});
                });
     all.push_back({fmt::format("prompts padded on the {} and decoded", name), "cache.padding." + name,
                    [side](Subject& subject) {
                      Weights rows;
-                     for (const auto& row : padded_and_decoded(subject, side))
+                     for (const auto& row : decode_padded_batch(subject, side))
                        rows[fmt::format("row {}", rows.size())] = row;
                      return rows;
                    }});
   }
   add_logits("unwritten slots filled", "cache.fill",
-             [standard](Subject& subject) { return logits_beside(subject, standard, 3e4); });
+             [standard](Subject& subject) { return logits_with_filled_slots(subject, standard, 3e4); });
   return all;
 }
 
@@ -277,7 +279,7 @@ std::vector<Observation> of_cache_stages_and_training(Subject& of) {
       {"a full cache",
        "cache.capacity",
        [](Subject& subject) {
-         return Weights{{"answer", fact(overrun(subject).answer)}};
+         return Weights{{"answer", fact(overrun_cache(subject).answer)}};
        },
        Observation::Kind::judged,
        0,
@@ -289,13 +291,13 @@ std::vector<Observation> of_cache_stages_and_training(Subject& of) {
        Observation::Kind::inner},
       {"stages in training mode", "training",
        [standard](Subject& subject) {
-         return stages_in([&] { return observe(subject, standard, in_training()); });
+         return stages_in([&] { return observe(subject, standard, training_options()); });
        },
        Observation::Kind::inner},
       {"gradients", "gradients", [](Subject& subject) { return gradients_of(subject, {}); }},
       {"gradients in training mode", "gradients",
        [](Subject& subject) {
-         return gradients_of(subject, subject.can("training") ? in_training() : PassOptions{});
+         return gradients_of(subject, subject.can("training") ? training_options() : PassOptions{});
        }},
       {"steps of AdamW", "train", trained},
   };

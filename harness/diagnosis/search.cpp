@@ -45,14 +45,14 @@ Names Diagnostician::with_defect(const Names& base, const std::string& more) con
   auto names = base;
   names.push_back(more);
   std::stable_sort(names.begin(), names.end(), [&](const std::string& a, const std::string& b) {
-    return order_.at(read_departure(a).name) < order_.at(read_departure(b).name);
+    return order_.at(parse_departure(a).name) < order_.at(parse_departure(b).name);
   });
   return names;
 }
 
 bool Diagnostician::all_needed(const Names& names) {
   return std::all_of(names.begin(), names.end(), [&](const std::string& name) {
-    if (!suspected_.contains(read_departure(name).name)) return false;
+    if (!suspected_.contains(parse_departure(name).name)) return false;
     auto others = names;
     std::erase(others, name);
     return std::any_of(inquiry_.seen().begin(), inquiry_.seen().end(), [&](const Seen& one) {
@@ -104,9 +104,9 @@ void Diagnostician::join_parts() {
   for (const auto& one : found) {
     Names joined;
     for (const auto& name : one.names) {
-      const auto plain = read_departure(name).name;
+      const auto plain = parse_departure(name).name;
       const auto parts = std::count_if(one.names.begin(), one.names.end(), [&](const std::string& other) {
-        return read_departure(other).name == plain;
+        return parse_departure(other).name == plain;
       });
       const auto& whole = parts > 1 ? plain : name;
       if (std::find(joined.begin(), joined.end(), whole) == joined.end()) joined.push_back(whole);
@@ -211,8 +211,8 @@ void Diagnostician::try_pairs() {
   const auto shown = of_those(forms_of_what_is_wrong());
   for (const auto& one : shown)
     for (const auto& other : shown)
-      if (split_stage(defect_of(read_departure(one).name).stage).second == first_wrong_ &&
-          read_departure(one).name != read_departure(other).name) {
+      if (split_stage(defect_of(parse_departure(one).name).stage).second == first_wrong_ &&
+          parse_departure(one).name != parse_departure(other).name) {
         consider_in_time(with_defect({one}, other), *quickest);
         if (any_complete()) return;
       }
@@ -228,9 +228,9 @@ Names Diagnostician::forms_of_what_is_wrong() const {
   for (const auto& name : in_order_) {
     if (!wrong_.contains(split_stage(defect_of(name).stage).second)) continue;
     forms.push_back(name);
-    for (const double number : likely_numbers(name)) forms.push_back(write_departure({name, number, {}}));
+    for (const double number : likely_numbers(name)) forms.push_back(format_departure({name, number, {}}));
     for (const auto layer : layers_for(name))
-      in_one_layer.push_back(write_departure({name, {}, {layer, {}, {}}}));
+      in_one_layer.push_back(format_departure({name, {}, {layer, {}, {}}}));
   }
   forms.insert(forms.end(), in_one_layer.begin(), in_one_layer.end());
   return forms;

@@ -28,15 +28,15 @@ void Diagnostician::try_other_forms(const Names& base) {
       attempts(name);
     }
   };
-  const auto attempt_with = [&](const WrittenDeparture& departure) {
-    consider_in_time(with_defect(base, write_departure(departure)), *quickest);
+  const auto attempt_with = [&](const ParsedDeparture& departure) {
+    consider_in_time(with_defect(base, format_departure(departure)), *quickest);
   };
   any_with([&](const std::string& name) {
     for (const double number : likely_numbers(name)) attempt_with({name, number, {}});
   });
   if (!subject_.can("code") || !inquiry_.runs()) return;
   any_with([&](const std::string& name) {
-    if (const auto* number = number_of(name);
+    if (const auto* number = departure_parameter(name);
         number != nullptr && number->continuous && (suspected_.contains(name) || shaped_))
       fit(base, name);
   });
@@ -57,9 +57,9 @@ std::vector<ModelPart> Diagnostician::parts_for(const std::string& name) const {
 }
 
 std::vector<double> Diagnostician::likely_numbers(const std::string& name) const {
-  const auto* number = number_of(name);
+  const auto* number = departure_parameter(name);
   if (number == nullptr) return {};
-  auto numbers = number->others;
+  auto numbers = number->other_values;
   const auto& stated = subject_.description().configuration;
   if (number->setting != nullptr)
     if (const auto found = stated.find(number->setting);
@@ -70,7 +70,7 @@ std::vector<double> Diagnostician::likely_numbers(const std::string& name) const
 
 std::vector<double> Diagnostician::range_of(const std::string& name) const {
   auto numbers = likely_numbers(name);
-  numbers.push_back(number_of(name)->usual(subject_.specification()));
+  numbers.push_back(departure_parameter(name)->default_value(subject_.specification()));
   std::erase_if(numbers, [](double value) { return value <= 0; });
   return numbers;
 }
@@ -104,12 +104,13 @@ std::vector<std::int64_t> Diagnostician::layers_for(const std::string& name) con
 
 void Diagnostician::fit(const Names& base, const std::string& name) {
   auto numbers = range_of(name);
-  double step = number_of(name)->turns ? kFine : kCoarse;
-  const auto written = [&](double value) { return with_defect(base, write_departure({name, value, {}})); };
+  double step = departure_parameter(name)->periodic ? kFine : kCoarse;
+  const auto written = [&](double value) { return with_defect(base, format_departure({name, value, {}})); };
   // Far from the start of a text, what turns has turned too often to show the way: another may.
   int asked = 0;
   for (const auto& one : inquiry_.seen()) {
-    if (late() || asked == (number_of(name)->turns ? kMostReadings : 1) || one.seconds > kQuick) return;
+    if (late() || asked == (departure_parameter(name)->periodic ? kMostReadings : 1) || one.seconds > kQuick)
+      return;
     if (!one.differs || inquiry_.residual_of(base, one) <= 1 || !inquiry_.moves(name, one)) continue;
     ++asked;
     const double found = fitting_best([&](double value) { return inquiry_.distance_of(written(value), one); },

@@ -60,8 +60,8 @@ bool Diagnostician::changes_stage(const std::string& name, const std::string& ki
   auto numbers = likely_numbers(name);
   std::sort(numbers.begin(), numbers.end());
   return stages_->changes(name, kind) ||
-         (!numbers.empty() && (stages_->changes(write_departure({name, numbers.front(), {}}), kind) ||
-                               stages_->changes(write_departure({name, numbers.back(), {}}), kind)));
+         (!numbers.empty() && (stages_->changes(format_departure({name, numbers.front(), {}}), kind) ||
+                               stages_->changes(format_departure({name, numbers.back(), {}}), kind)));
 }
 
 Names Diagnostician::concerned_with_stage(const Names& base, const std::string& kind) {
@@ -73,7 +73,7 @@ Names Diagnostician::concerned_with_stage(const Names& base, const std::string& 
   for (const auto& name : in_order)
     if (!late() &&
         std::none_of(base.begin(), base.end(),
-                     [&](const std::string& one) { return read_departure(one).name == name; }) &&
+                     [&](const std::string& one) { return parse_departure(one).name == name; }) &&
         changes_stage(name, kind))
       concerned.push_back(name);
   return concerned;
@@ -82,25 +82,26 @@ Names Diagnostician::concerned_with_stage(const Names& base, const std::string& 
 Names Diagnostician::forms_at_stage(const std::string& name, const std::string& kind) const {
   const auto found = wrong_.find(kind);
   const auto layers = found == wrong_.end() ? std::set<std::int64_t>{} : found->second;
-  std::vector<WrittenDeparture> forms{{name, {}, {}}};
+  std::vector<ParsedDeparture> forms{{name, {}, {}}};
   for (const double number : likely_numbers(name)) forms.push_back({name, number, {}});
   if (layers.size() == 1 && *layers.begin() >= 0)
-    for (auto form : std::vector<WrittenDeparture>(forms)) {
+    for (auto form : std::vector<ParsedDeparture>(forms)) {
       form.place.layer = *layers.begin();
       forms.push_back(form);
     }
   Names written;
-  for (const auto& form : forms) written.push_back(write_departure(form));
+  for (const auto& form : forms) written.push_back(format_departure(form));
   return written;
 }
 
 void Diagnostician::fitted_to_stage(const Names& beside, const std::string& name, const std::string& kind,
                                     const std::function<bool(const Names&)>& explains) {
-  const auto* number = number_of(name);
+  const auto* number = departure_parameter(name);
   if (number == nullptr || !number->continuous || late()) return;
-  const auto written = [&](double value) { return with_defect(beside, write_departure({name, value, {}})); };
-  const double best = fitting_best([&](double value) { return stages_->distance(written(value), kind); },
-                                   range_of(name), number->turns ? kFine : kCoarse, [&] { return late(); });
+  const auto written = [&](double value) { return with_defect(beside, format_departure({name, value, {}})); };
+  const double best =
+      fitting_best([&](double value) { return stages_->distance(written(value), kind); }, range_of(name),
+                   number->periodic ? kFine : kCoarse, [&] { return late(); });
   for (const double round : rounder_than(best))
     if (explains(written(round))) return;
 }
@@ -125,7 +126,7 @@ std::vector<Names> Diagnostician::explanations_of_stage(const Names& base, const
   for (const auto& name : concerned) fitted_to_stage(base, name, kind, try_these);
   if (!found.empty() || at_once == 1 || base.size() + 2 > kMostTogether) return found;
   const auto alike = [](const std::string& a, const std::string& b) {
-    return read_departure(a).name == read_departure(b).name;
+    return parse_departure(a).name == parse_departure(b).name;
   };
   for (std::size_t i = 0; i < forms.size() && !late(); ++i)
     for (std::size_t j = i + 1; j < forms.size(); ++j)

@@ -10,11 +10,11 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
 }
 
 at::Tensor frequencies(const Specification& specification) {
-  std::vector<double> each;
+  std::vector<double> values;
   for (std::int64_t i = 0; i < specification.head_size() / 2; ++i)
-    each.push_back(std::exp(-2.0 * static_cast<double>(i) / static_cast<double>(specification.head_size()) *
-                            std::log(specification.rope_theta)));
-  return at::tensor(each, at::kDouble);
+    values.push_back(std::exp(-2.0 * static_cast<double>(i) / static_cast<double>(specification.head_size()) *
+                              std::log(specification.rope_theta)));
+  return at::tensor(values, at::kDouble);
 }
 
 at::Tensor angles(const at::Tensor& positions, const Specification& specification) {
@@ -51,11 +51,11 @@ at::Tensor activation(const at::Tensor& x, Activation activation) {
 }
 
 at::Tensor softmax(const at::Tensor& scores) {
-  const auto shares = (scores - scores.amax(-1, true)).exp();
-  return shares / shares.sum(-1, true);
+  const auto exponentials = (scores - scores.amax(-1, true)).exp();
+  return exponentials / exponentials.sum(-1, true);
 }
 
-at::Tensor causal(std::int64_t batch, std::int64_t length) {
+at::Tensor causal_mask(std::int64_t batch, std::int64_t length) {
   return at::ones({length, length}, at::kBool).tril().expand({batch, length, length});
 }
 

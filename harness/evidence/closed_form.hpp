@@ -1,7 +1,6 @@
-// The model's formulas once more, in float64 and in another shape than harness/model/formulas.cpp has them.
+// The model's formulas in float64, written in other forms than in harness/model/formulas.cpp.
 //
-// What judges a model must not share its mistakes: a wrong sign in the reference would otherwise be what the
-// replay of a stage expects.
+// They are independent of the reference, so that a wrong sign in the reference is not what a replay expects.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -29,10 +28,10 @@ at::Tensor rotation(const at::Tensor& x, const at::Tensor& angles, Rotary rotary
 // x / (1 + e^-x); x Phi(x); or x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) (Hendrycks & Gimpel 2016).
 at::Tensor activation(const at::Tensor& x, Activation activation);
 
-// e^s / sum e^s over the last axis; -infinity has no share.
+// e^s / sum e^s over the last axis; 0 for -infinity.
 at::Tensor softmax(const at::Tensor& scores);
 
-// (B, T, T): query t may look at key s where s <= t.
-at::Tensor causal(std::int64_t batch, std::int64_t length);
+// The causal mask: true where s <= t. (B, T, T) bool.
+at::Tensor causal_mask(std::int64_t batch, std::int64_t length);
 
 }  // namespace plumbline::closed_form

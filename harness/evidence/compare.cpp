@@ -22,7 +22,7 @@ std::vector<std::int64_t> unravel(std::int64_t flat, at::IntArrayRef shape) {
   return index;
 }
 
-at::Tensor wide(const at::Tensor& x) {
+at::Tensor as_float64(const at::Tensor& x) {
   return x.detach().to(at::kCPU, at::kDouble).contiguous();
 }
 
@@ -38,34 +38,35 @@ double value_at(const at::Tensor& x, std::int64_t flat) {
 
 constexpr const char* kNothing = "there was nothing to compare";
 
-// What a comparison has found so far.
+// The worst element of a comparison so far.
 struct Worst {
   double excess = -1;  // the largest factor by which a bound is exceeded; infinite for NaN
   double difference = -1;
   std::int64_t index = 0;
-  std::int64_t beyond = 0;  // elements that are not within their bounds
-  bool bounded = true;      // every bound is finite
+  std::int64_t beyond = 0;  // number of elements beyond their bounds
+  bool bounded = true;      // whether every bound is finite
 };
 
-// Small enough that a piece and everything made of it stays in a core's own cache.
-constexpr std::int64_t kPiece = 1 << 14;
+// Elements of a chunk, small enough that it and its temporaries stay in a core's cache.
+constexpr std::int64_t kChunk = 1 << 14;
 
-// Whether fine(i, |a[i] - e[i]|) holds for a whole piece: a plain loop that most pieces do not get beyond.
+// Whether holds_for(i, |a[i] - e[i]|) is true for a whole chunk; a simple loop, which is enough for most
+// chunks.
 template <typename Element, typename Fine>
-bool all_fine(const Element* a, const Element* e, std::int64_t count, Fine fine) {
+bool all_hold(const Element* a, const Element* e, std::int64_t count, Fine holds_for) {
   bool holds = true;
   for (std::int64_t i = 0; i < count; ++i)
-    holds &= fine(i, std::abs(static_cast<double>(a[i]) - static_cast<double>(e[i])));
+    holds &= holds_for(i, std::abs(static_cast<double>(a[i]) - static_cast<double>(e[i])));
   return holds;
 }
 
-// a, e: (n), bound: (n) or a scalar, all float64; `first` is where the piece starts.
-void judge_piece(const at::Tensor& a, const at::Tensor& e, const at::Tensor& bound, std::int64_t first,
-                 Worst& worst) {
+// Updates `worst`. a, e: (n), bound: (n) or a scalar, all float64; `first`: the chunk's index in the tensor.
+void compare_chunk(const at::Tensor& a, const at::Tensor& e, const at::Tensor& bound, std::int64_t first,
+                   Worst& worst) {
   worst.bounded = worst.bounded && bound.isfinite().all().item<bool>();
   auto difference = (a - e).abs_();
   difference.masked_fill_(a == e, 0);  // equal infinities
-  // The worst is where the bound is exceeded by the largest factor; NaN is worse than anything.
+  // The worst element exceeds its bound by the largest factor; NaN counts as infinite.
   const auto factors = difference / bound.clamp_min(1e-300);
   const auto excess =
       at::nan_to_num(factors, std::numeric_limits<double>::infinity()).masked_fill_(difference == 0, 0);
@@ -78,19 +79,19 @@ void judge_piece(const at::Tensor& a, const at::Tensor& e, const at::Tensor& bou
   worst.beyond += difference.numel() - (difference <= bound).sum().item<std::int64_t>();
 }
 
-// Whether a piece is within finite bounds and nowhere worse than what was found; no for NaN.
+// Whether a chunk is within finite bounds and nowhere worse than `worst`; false for NaN.
 // a, e: (n), float32 or float64, bound: (n) or a scalar, float64.
-bool is_unremarkable(const at::Tensor& a, const at::Tensor& e, const at::Tensor& bound, const Worst& worst) {
+bool is_within_worst(const at::Tensor& a, const at::Tensor& e, const at::Tensor& bound, const Worst& worst) {
   const auto* bounds = bound.data_ptr<double>();
   const auto look = [&]<typename Element>(const Element* one, const Element* other) {
     if (bound.dim() > 0)
-      return all_fine(one, other, a.numel(), [=, most = worst.excess](std::int64_t i, double difference) {
+      return all_hold(one, other, a.numel(), [=, most = worst.excess](std::int64_t i, double difference) {
         return (difference <= bounds[i]) & (bounds[i] <= std::numeric_limits<double>::max()) &
                (difference / std::max(1e-300, bounds[i]) <= most);
       });
-    // With one bound for all, the larger difference is the larger factor, and nothing need be divided.
+    // With a single bound, comparing differences is enough, and avoids the division.
     const double most = std::isinf(worst.excess) ? *bounds : std::min(*bounds, worst.difference);
-    return all_fine(one, other, a.numel(),
+    return all_hold(one, other, a.numel(),
                     [=](std::int64_t, double difference) { return difference <= most; });
   };
   if (a.scalar_type() == at::kFloat) return look(a.data_ptr<float>(), e.data_ptr<float>());
@@ -101,32 +102,34 @@ Worst find_worst(const at::Tensor& actual, const at::Tensor& expected, const at:
   const bool plain = actual.scalar_type() == at::kFloat && expected.scalar_type() == at::kFloat;
   const auto flat = [&](const at::Tensor& x) { return x.detach().to(at::kCPU).contiguous().view({-1}); };
   const auto a = flat(actual), e = flat(expected);
-  const auto bound = bounds.numel() == 1 ? wide(bounds).reshape({}) : flat(bounds.expand_as(actual));
-  std::mutex joining;
-  Worst all;
-  at::parallel_for(0, (a.numel() + kPiece - 1) / kPiece, 4, [&](std::int64_t begin, std::int64_t end) {
-    Worst own;
-    for (auto first = begin * kPiece; first < std::min(end * kPiece, a.numel()); first += kPiece) {
+  const auto bound = bounds.numel() == 1 ? as_float64(bounds).reshape({}) : flat(bounds.expand_as(actual));
+  std::mutex mutex;
+  Worst total;
+  at::parallel_for(0, (a.numel() + kChunk - 1) / kChunk, 4, [&](std::int64_t begin, std::int64_t end) {
+    Worst local;
+    for (auto first = begin * kChunk; first < std::min(end * kChunk, a.numel()); first += kChunk) {
       const auto part = [&](const at::Tensor& x, at::ScalarType type) {
-        return x.dim() == 0 ? x : x.narrow(0, first, std::min(kPiece, a.numel() - first)).to(type);
+        return x.dim() == 0 ? x : x.narrow(0, first, std::min(kChunk, a.numel() - first)).to(type);
       };
       const auto type = plain ? at::kFloat : at::kDouble;
-      const auto some = part(a, type), others = part(e, type), limits = part(bound, at::kDouble);
-      if (!is_unremarkable(some, others, limits, own))
-        judge_piece(some.to(at::kDouble), others.to(at::kDouble), limits, first, own);
+      const auto actual_chunk = part(a, type), expected_chunk = part(e, type),
+                 bound_chunk = part(bound, at::kDouble);
+      if (!is_within_worst(actual_chunk, expected_chunk, bound_chunk, local))
+        compare_chunk(actual_chunk.to(at::kDouble), expected_chunk.to(at::kDouble), bound_chunk, first,
+                      local);
     }
-    const std::lock_guard lock(joining);
-    if (own.excess > all.excess || (own.excess == all.excess && own.index < all.index)) {
-      all.excess = own.excess;
-      all.index = own.index;
+    const std::lock_guard lock(mutex);
+    if (local.excess > total.excess || (local.excess == total.excess && local.index < total.index)) {
+      total.excess = local.excess;
+      total.index = local.index;
     }
-    all.beyond += own.beyond;
-    all.bounded = all.bounded && own.bounded;
+    total.beyond += local.beyond;
+    total.bounded = total.bounded && local.bounded;
   });
-  return all;
+  return total;
 }
 
-reports::Check refused(const std::string& what, std::string expected, std::string actual) {
+reports::Check failed_comparison(const std::string& what, std::string expected, std::string actual) {
   reports::Check check;
   check.what = what;
   check.expected = std::move(expected);
@@ -144,14 +147,14 @@ Tolerance Tolerance::absolute(double bound, std::string reason) {
   return {at::scalar_tensor(bound, at::kDouble), std::move(reason), std::numeric_limits<double>::infinity()};
 }
 Tolerance Tolerance::each(at::Tensor bound, std::string reason) {
-  return {wide(bound), std::move(reason), std::numeric_limits<double>::infinity()};
+  return {as_float64(bound), std::move(reason), std::numeric_limits<double>::infinity()};
 }
 
-std::pair<std::string, std::string> told_apart(double one, double other) {
-  std::pair said{number(one), number(other)};
-  for (int digits = 5; said.first == said.second && one != other && digits <= 17; ++digits)
-    said = {fmt::format("{:.{}g}", one, digits), fmt::format("{:.{}g}", other, digits)};
-  return said;
+std::pair<std::string, std::string> distinguishable_digits(double one, double other) {
+  std::pair text{number(one), number(other)};
+  for (int digits = 5; text.first == text.second && one != other && digits <= 17; ++digits)
+    text = {fmt::format("{:.{}g}", one, digits), fmt::format("{:.{}g}", other, digits)};
+  return text;
 }
 
 double largest(const at::Tensor& x) {
@@ -168,9 +171,9 @@ double root_mean_square(const at::Tensor& x) {
 
 reports::Check compare(const std::string& what, const at::Tensor& actual, const at::Tensor& expected,
                        const Tolerance& tolerance) {
-  if (!actual.defined()) return refused(what, "a tensor of shape " + shape_of(expected), "nothing");
+  if (!actual.defined()) return failed_comparison(what, "a tensor of shape " + shape_of(expected), "nothing");
   if (actual.sizes() != expected.sizes())
-    return refused(what, "shape " + shape_of(expected), "shape " + shape_of(actual));
+    return failed_comparison(what, "shape " + shape_of(expected), "shape " + shape_of(actual));
   reports::Check check;
   check.what = what;
   check.elements = actual.numel();
@@ -178,7 +181,7 @@ reports::Check compare(const std::string& what, const at::Tensor& actual, const 
   if (check.elements == 0) return reports::nothing_compared(what, kNothing);
   check.form = reports::Form::difference;
   const auto worst = find_worst(actual, expected, tolerance.bound);
-  // A bound made of infinite inputs would allow anything.
+  // An infinite bound, from infinite inputs, would allow anything.
   if (!worst.bounded) {
     check.form = reports::Form::unbounded;
     return check;
@@ -188,21 +191,22 @@ reports::Check compare(const std::string& what, const at::Tensor& actual, const 
   check.worst_difference = a == e ? 0 : std::abs(a - e);
   check.tolerance = value_at(tolerance.bound.expand_as(actual), worst.index);
   check.within = worst.beyond == 0;
-  std::tie(check.actual, check.expected) = told_apart(a, e);
+  std::tie(check.actual, check.expected) = distinguishable_digits(a, e);
   check.beyond = worst.beyond;
-  if (!check.within || std::isinf(tolerance.whole)) return check;
-  const auto one = wide(actual), other = wide(expected);
-  const double whole = root_mean_square(at::where(one == other, at::zeros_like(one), one - other));
-  if (whole <= tolerance.whole) return check;
+  if (!check.within || std::isinf(tolerance.root_mean_square)) return check;
+  const auto wide_actual = as_float64(actual), wide_expected = as_float64(expected);
+  const double difference = root_mean_square(
+      at::where(wide_actual == wide_expected, at::zeros_like(wide_actual), wide_actual - wide_expected));
+  if (difference <= tolerance.root_mean_square) return check;
   check.within = false;
-  check.worst_difference = whole;
-  check.tolerance = tolerance.whole;
+  check.worst_difference = difference;
+  check.tolerance = tolerance.root_mean_square;
   check.form = reports::Form::whole;
   return check;
 }
 
 reports::Check compare_text(const std::string& what, const std::string& actual, const std::string& expected) {
-  auto check = refused(what, expected, actual);
+  auto check = failed_comparison(what, expected, actual);
   check.within = actual == expected;
   check.tolerance = 0;
   check.tolerance_reason = "exact";

@@ -228,7 +228,7 @@ TEST_CASE("compare: numbers are written short, whole ones as they are", "[eviden
 TEST_CASE("compare: what each element may be off by rounding, the whole may not", "[evidence][compare]") {
   const auto expected = at::linspace(1, 2, 1000, at::kFloat);
   auto tolerance = Tolerance::absolute(0.5, "rounding");
-  tolerance.whole = 0.05;
+  tolerance.root_mean_square = 0.05;
   auto one_far = expected.clone();
   one_far[7] += 0.45;
   CHECK(compare("x", one_far, expected, tolerance).within);
@@ -239,24 +239,24 @@ TEST_CASE("compare: what each element may be off by rounding, the whole may not"
   CHECK(check.worst_difference < 0.2);
   CHECK(reports::sentence_of(check) ==
         "x: off by 0.1528 on the whole, the root mean square of 1000 elements, allowed 0.05: rounding");
-  tolerance.whole = std::numeric_limits<double>::infinity();
+  tolerance.root_mean_square = std::numeric_limits<double>::infinity();
   CHECK(compare("x", expected * 1.1, expected, tolerance).within);
   // Equal infinities are no difference, and a NaN is none that is allowed.
   const auto infinite = expected.masked_fill(expected > 1.9, -INFINITY);
-  tolerance.whole = 0.05;
+  tolerance.root_mean_square = 0.05;
   CHECK(compare("x", infinite, infinite.clone(), tolerance).within);
   CHECK_FALSE(compare("x", infinite.masked_fill(infinite < 0, NAN), infinite, tolerance).within);
   // A bound that is no number allows nothing.
-  tolerance.whole = NAN;
+  tolerance.root_mean_square = NAN;
   CHECK_FALSE(compare("x", one_far, expected, tolerance).within);
 }
 
 TEST_CASE("numbers that differ read differently") {
-  CHECK(told_apart(4.61802, 4.61834) == std::pair<std::string, std::string>{"4.618", "4.6183"});
-  CHECK(told_apart(1, 1.0000001) == std::pair<std::string, std::string>{"1", "1.0000001"});
-  CHECK(told_apart(0.5, 0.25) == std::pair<std::string, std::string>{"0.5", "0.25"});
-  CHECK(told_apart(2, 2) == std::pair<std::string, std::string>{"2", "2"});
-  CHECK(told_apart(NAN, NAN) == std::pair<std::string, std::string>{"nan", "nan"});
+  CHECK(distinguishable_digits(4.61802, 4.61834) == std::pair<std::string, std::string>{"4.618", "4.6183"});
+  CHECK(distinguishable_digits(1, 1.0000001) == std::pair<std::string, std::string>{"1", "1.0000001"});
+  CHECK(distinguishable_digits(0.5, 0.25) == std::pair<std::string, std::string>{"0.5", "0.25"});
+  CHECK(distinguishable_digits(2, 2) == std::pair<std::string, std::string>{"2", "2"});
+  CHECK(distinguishable_digits(NAN, NAN) == std::pair<std::string, std::string>{"nan", "nan"});
   const auto check = compare("loss", at::scalar_tensor(4.61834, at::kDouble),
                              at::scalar_tensor(4.61802, at::kDouble), Tolerance::absolute(1e-6, "rounding"));
   CHECK_THAT(reports::sentence_of(check), Catch::Matchers::ContainsSubstring("got 4.6183, expected 4.618 "));

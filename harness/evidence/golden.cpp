@@ -19,10 +19,10 @@ constexpr std::uint64_t kLargestDataset = 1ull << 30;  // bytes
 using Shape = std::vector<std::int64_t>;
 constexpr std::int64_t kAny = -1;
 
-// One open HDF5 file; every complaint names it and the object.
-class File {
+// An open HDF5 file. Errors: InputError naming the file and the object.
+class GoldenFile {
  public:
-  explicit File(const std::filesystem::path& path)
+  explicit GoldenFile(const std::filesystem::path& path)
       : path_(path), file_(H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT), H5Fclose) {
     if (!file_.valid()) refuse("/", "is not a readable HDF5 file");
   }
@@ -106,7 +106,7 @@ class File {
     return value.substr(0, value.find('\0'));
   }
 
-  std::int64_t whole_attribute(const std::string& object, const char* name) const {
+  std::int64_t integer_attribute(const std::string& object, const char* name) const {
     std::int64_t value = 0;
     const Hdf5Handle attribute(H5Aopen_by_name(file_.get(), object.c_str(), name, H5P_DEFAULT, H5P_DEFAULT),
                                H5Aclose);
@@ -122,7 +122,7 @@ class File {
   const std::filesystem::path& path() const { return path_; }
 
  private:
-  // The hash covers one file: what HDF5 would fetch from others is not evidence.
+  // The hash covers this file alone, so that data in other files, which HDF5 allows, are refused.
   void require_inside(const std::string& name, hid_t dataset) const {
     std::string file(path_.native().size() + 2, '\0');
     const auto length = H5Fget_name(dataset, file.data(), file.size());
@@ -156,8 +156,8 @@ struct ManifestEntry {
 };
 
 // Empty where the manifest lists no file for this specification.
-std::optional<ManifestEntry> find_in_manifest(const std::filesystem::path& directory,
-                                              const Specification& specification) {
+std::optional<ManifestEntry> find_manifest_entry(const std::filesystem::path& directory,
+                                                 const Specification& specification) {
   const auto manifest_path = directory / "manifest.json";
   const auto manifest = parse_json(read_text(manifest_path, kLargestManifest), manifest_path.string());
   const auto refuse = [&](const std::string& complaint) -> void {
@@ -191,21 +191,21 @@ std::optional<ManifestEntry> find_in_manifest(const std::filesystem::path& direc
 }
 
 // Returns the seed of the weights.
-std::uint32_t check_attributes(const File& file, const Specification& specification) {
-  if (file.text_attribute("/", "format") != "plumbline-golden" || file.whole_attribute("/", "version") != 1 ||
-      file.whole_attribute("/", "scheme") != 1)
+std::uint32_t check_attributes(const GoldenFile& file, const Specification& specification) {
+  if (file.text_attribute("/", "format") != "plumbline-golden" ||
+      file.integer_attribute("/", "version") != 1 || file.integer_attribute("/", "scheme") != 1)
     file.refuse("/", "expected format plumbline-golden, version 1, weight scheme 1");
   if (file.text_attribute("/", "specification_sha256") != specification.sha256)
     file.refuse("/",
                 fmt::format("was recorded for another '{}': its specification file had a different SHA-256",
                             specification.name));
-  const auto seed = file.whole_attribute("/", "seed");
+  const auto seed = file.integer_attribute("/", "seed");
   if (seed < 0 || seed > UINT32_MAX)
     file.refuse("/", fmt::format("seed is {}, expected 0 to {}", seed, UINT32_MAX));
   return static_cast<std::uint32_t>(seed);
 }
 
-Tokens read_tokens(const File& file, const std::string& root, const Specification& specification) {
+Tokens read_tokens(const GoldenFile& file, const std::string& root, const Specification& specification) {
   Tokens tokens;
   tokens.ids = file.read(root + "/tokens", at::kLong, {kAny, kAny});
   const auto lengths = file.read(root + "/lengths", at::kLong, {kAny});
@@ -220,7 +220,7 @@ Tokens read_tokens(const File& file, const std::string& root, const Specificatio
   return tokens;
 }
 
-GoldenProbe read_probe(const File& file, const std::string& name, const Specification& specification) {
+GoldenProbe read_probe(const GoldenFile& file, const std::string& name, const Specification& specification) {
   const auto root = "/probes/" + name;
   GoldenProbe probe;
   probe.name = name;
@@ -243,20 +243,20 @@ GoldenProbe read_probe(const File& file, const std::string& name, const Specific
 }  // namespace
 
 struct Golden::State {
-  File file;
+  GoldenFile file;
   Specification specification;
   Json errors;  // manifest: float32_error
   std::vector<GoldenProbe> probes;
   std::uint32_t seed;
 };
 
-std::optional<Golden> Golden::open(const std::filesystem::path& directory,
+std::optional<Golden> Golden::load(const std::filesystem::path& directory,
                                    const Specification& specification) {
-  const auto entry = find_in_manifest(directory, specification);
+  const auto entry = find_manifest_entry(directory, specification);
   if (!entry) return std::nullopt;
-  H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);  // our errors are one line
+  H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);  // errors are reported by GoldenFile
   Golden golden;
-  golden.state_.reset(new State{File(entry->path), specification, entry->float32_error, {}, 0});
+  golden.state_.reset(new State{GoldenFile(entry->path), specification, entry->float32_error, {}, 0});
   auto& state = *golden.state_;
   state.seed = check_attributes(state.file, specification);
   for (const auto& name : state.file.children("/probes"))
@@ -304,37 +304,37 @@ Golden::Rotation Golden::rotation() const {
 std::optional<Golden::Slopes> Golden::slopes() const {
   const auto& [file, s, errors, probes, seed] = *state_;
   if (!file.has("/gradients")) return std::nullopt;
-  Slopes found;
-  auto& ids = found.tokens.ids = file.read("/gradients/tokens", at::kLong, {kAny, kAny});
-  found.tokens.padding = Padding::none;
+  Slopes slopes;
+  auto& ids = slopes.tokens.ids = file.read("/gradients/tokens", at::kLong, {kAny, kAny});
+  slopes.tokens.padding = Padding::none;
   const auto batch = ids.size(0), length = ids.size(1);
-  const auto known = [&](const at::Tensor& tokens) {
+  const auto in_vocabulary = [&](const at::Tensor& tokens) {
     return tokens.ge(0).logical_and(tokens.lt(s.vocab_size));
   };
-  if (length < 2 || !known(ids).all().item<bool>())
+  if (length < 2 || !in_vocabulary(ids).all().item<bool>())
     file.refuse("/gradients/tokens", fmt::format("expected rows of 2 or more tokens below {}", s.vocab_size));
-  found.labels = file.read("/gradients/labels", at::kLong, {batch, length});
-  const auto ignored = found.labels.eq(kIgnored);
-  if (!known(found.labels).logical_or(ignored).all().item<bool>() ||
+  slopes.labels = file.read("/gradients/labels", at::kLong, {batch, length});
+  const auto ignored = slopes.labels.eq(kIgnoredLabel);
+  if (!in_vocabulary(slopes.labels).logical_or(ignored).all().item<bool>() ||
       ignored.narrow(1, 1, length - 1).all().item<bool>())
     file.refuse("/gradients/labels",
-                fmt::format("expected tokens below {}, or {} for ignored ones", s.vocab_size, kIgnored));
+                fmt::format("expected tokens below {}, or {} for ignored ones", s.vocab_size, kIgnoredLabel));
   const auto read_finite = [&](const std::string& name, std::int64_t size) {
     auto values = file.read(name, at::kDouble, {size});
     if (!values.isfinite().all().item<bool>()) file.refuse(name, "is not finite, expected numbers");
     return values;
   };
-  found.loss = read_finite("/gradients/loss", 1)[0];
+  slopes.loss = read_finite("/gradients/loss", 1)[0];
   const auto parameters = s.parameters();
   for (const auto& parameter : parameters) {
-    const auto size = found.by_parameter.empty() ? kAny : found.directions;  // as many for each
-    const auto along = read_finite("/gradients/slopes/" + parameter.name, size);
-    found.by_parameter.emplace(parameter.name, along);
-    found.directions = along.size(0);
+    const auto size = slopes.by_parameter.empty() ? kAny : slopes.directions;  // the same for each parameter
+    const auto derivatives = read_finite("/gradients/slopes/" + parameter.name, size);
+    slopes.by_parameter.emplace(parameter.name, derivatives);
+    slopes.directions = derivatives.size(0);
   }
   if (file.children("/gradients/slopes").size() != parameters.size())
     file.refuse("/gradients/slopes", "holds a parameter that this model does not have");
-  return found;
+  return slopes;
 }
 
 Golden::Float32Error Golden::float32_error(const std::string& name) const {
@@ -350,8 +350,8 @@ Golden::Float32Error Golden::float32_error(const std::string& name) const {
 }
 
 Tolerance Golden::tolerance(const std::string& name) const {
-  // One float32 run is one sample of the error: where it happened to be small, a rounding of the largest
-  // value is what another honest run may differ by. Margins on both sides stand in golden/README.md.
+  // One float32 run is one sample of the error, and may be small by chance: a rounding of the largest value
+  // is added. golden/README.md has the margins on both sides.
   constexpr double kFactor = 100;
   const auto [error, largest] = float32_error(name);
   if (error == 0) return Tolerance::exact("exact: a float32 run does not round here");

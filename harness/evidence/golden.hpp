@@ -16,11 +16,11 @@
 
 namespace plumbline {
 
-// One recorded run: its tokens, and which rows of the T axis were kept.
+// A recorded pass: its tokens, and which positions were stored.
 struct GoldenProbe {
   std::string name;
   Tokens tokens;
-  at::Tensor positions;             // (R) int64: the stored rows of the T axis
+  at::Tensor positions;             // (R) int64: the stored indices of the T axis
   std::vector<std::string> stages;  // in execution order as stored
   bool has_cache = false;
   bool has_decode = false;
@@ -28,11 +28,11 @@ struct GoldenProbe {
 
 class Golden {
  public:
-  // Opens golden/<name>.h5 after its SHA-256 agreed with golden/manifest.json: HDF5's reader is not safe on a
-  // file of unknown origin. Errors: InputError naming file, object and expectation for a missing or altered
-  // file, a dataset of wrong rank, type or name, a specification or weight scheme that is not this one. Empty
-  // when the manifest lists no file for this specification.
-  static std::optional<Golden> open(const std::filesystem::path& directory,
+  // Loads golden/<name>.h5 after comparing its SHA-256 with golden/manifest.json, since HDF5's reader is not
+  // safe for files of unknown origin. Empty when the manifest lists no file for this specification. Errors:
+  // InputError naming file and object, for a missing or altered file, a dataset of wrong rank, type or name,
+  // or another specification or weight scheme.
+  static std::optional<Golden> load(const std::filesystem::path& directory,
                                     const Specification& specification);
 
   const std::vector<GoldenProbe>& probes() const;
@@ -50,20 +50,21 @@ class Golden {
   };
   Rotation rotation() const;
 
-  // One batch's loss, and its slopes along random_direction(PARAMETER, 0 ... directions - 1, seed()).
+  // The loss of a batch, and its directional derivatives along random_direction(PARAMETER, n, seed()), n = 0
+  // .. directions - 1.
   struct Slopes {
     Tokens tokens;         // without padding
-    at::Tensor labels;     // (B, T) int64: a token, or kIgnored
-    at::Tensor loss;       // float64, no dimensions
+    at::Tensor labels;     // (B, T) int64: a token, or kIgnoredLabel
+    at::Tensor loss;       // () float64
     Weights by_parameter;  // (directions) float64, for each parameter of the specification
     std::int64_t directions = 0;
   };
-  // Nothing where the file records no gradients. Errors: InputError for a missing parameter or one that this
-  // model does not have, and as for probes. Tolerances: "gradients/loss", "gradients/slopes/PARAMETER".
+  // Empty where the file records no gradients. Errors: InputError for a missing or unknown parameter.
+  // Tolerances: "gradients/loss", "gradients/slopes/PARAMETER".
   std::optional<Slopes> slopes() const;
 
-  // What an independent float32 run of the oracle's formulas erred by there, from the manifest: the unit in
-  // which tolerances against goldens are given. `name`: "<probe>/<stage>", "rotation/rotated",
+  // The error of an independent float32 run of the oracle, from the manifest, which is the unit of tolerances
+  // against golden tensors. `name`: "<probe>/<stage>", "rotation/rotated",
   // "gradients/loss", "gradients/slopes/<parameter>".
   struct Float32Error {
     double error = 0;    // largest |float32 - float64|

@@ -20,7 +20,7 @@ namespace fs = std::filesystem;
 
 TEST_CASE("golden: the recorded tensors of the tiny specification open, with every probe and stage",
           "[evidence][golden]") {
-  const auto golden = Golden::open(recorded, tiny());
+  const auto golden = Golden::load(recorded, tiny());
   REQUIRE(golden);
   CHECK(golden->seed() == 1);
   const auto file = fs::path(PLUMBLINE_SOURCE_DIR) / "fixtures" / "probes.json";
@@ -56,14 +56,14 @@ TEST_CASE("golden: the recorded tensors of the tiny specification open, with eve
 TEST_CASE("golden: the float64 model computes what the oracle recorded", "[evidence][golden]") {
   at::set_num_threads(1);
   const at::NoGradGuard no_gradients;
-  const auto golden = Golden::open(recorded, tiny());
+  const auto golden = Golden::load(recorded, tiny());
   REQUIRE(golden);
   const auto& probe = golden->probes().front();
   const Model model(
       tiny(), convert(discriminating_weights(tiny().parameters(), golden->seed()), at::kDouble, at::kCPU));
   std::size_t seen = 0;
   PassOptions options;
-  options.observe = [&](const std::string& stage, const at::Tensor& value) {
+  options.observer = [&](const std::string& stage, const at::Tensor& value) {
     if (std::find(probe.stages.begin(), probe.stages.end(), stage) == probe.stages.end()) return;
     const auto axis = stage.ends_with(".scores") || stage.ends_with(".probabilities") ? 2 : 1;
     const auto check = compare(stage, value.index_select(axis, probe.positions), golden->stage(probe, stage),
@@ -79,12 +79,12 @@ TEST_CASE("golden: the float64 model computes what the oracle recorded", "[evide
 TEST_CASE("golden: automatic differentiation finds the slopes that the oracle found without",
           "[evidence][golden][gradients]") {
   at::set_num_threads(1);
-  const auto golden = Golden::open(recorded, tiny());
+  const auto golden = Golden::load(recorded, tiny());
   REQUIRE(golden);
   const auto expected = golden->slopes();
   REQUIRE(expected);
   CHECK(expected->tokens.ids.sizes() == at::IntArrayRef({2, 9}));
-  CHECK(expected->labels.eq(kIgnored).sum().item<std::int64_t>() == 3);
+  CHECK(expected->labels.eq(kIgnoredLabel).sum().item<std::int64_t>() == 3);
   CHECK(expected->directions == 2);
   const auto weights = discriminating_weights(tiny().parameters(), golden->seed());
   const auto of = [&](at::ScalarType type, const at::Tensor& labels) {
@@ -123,7 +123,7 @@ TEST_CASE("golden: a tolerance is a few float32 errors and roundings of the larg
                                 {"negative", {{"error", -1}, {"largest", 4}}},
                                 {"null", nullptr}};
   std::ofstream(directory.path() / "manifest.json") << manifest.dump();
-  const auto golden = Golden::open(directory.path(), tiny());
+  const auto golden = Golden::load(directory.path(), tiny());
   REQUIRE(golden);
   const auto tolerance = golden->tolerance("a");
   const double factor = tolerance.bound.item<double>() / (0x1p-20 + 0x1p-22);
@@ -154,10 +154,10 @@ TEST_CASE("golden: an altered file is refused with both hashes before it is open
 TEST_CASE("golden: a specification that the manifest does not list has none", "[evidence][golden]") {
   auto other = tiny();
   other.name = "somebody-else's";
-  CHECK_FALSE(Golden::open(recorded, other).has_value());
+  CHECK_FALSE(Golden::load(recorded, other).has_value());
   other = tiny();
   other.sha256[0] = other.sha256[0] == '0' ? '1' : '0';
   CHECK_THAT(
-      refusal([&] { Golden::open(recorded, other); }),
+      refusal([&] { Golden::load(recorded, other); }),
       ContainsSubstring("was recorded for another 'tiny': its specification file had a different SHA-256"));
 }

@@ -39,7 +39,7 @@ inline std::string refusal(const std::function<void()>& body) {
 }
 
 inline std::string refusal(const std::filesystem::path& directory) {
-  return refusal([&] { Golden::open(directory, tiny()); });
+  return refusal([&] { Golden::load(directory, tiny()); });
 }
 
 // Directories, each with one small golden file and its manifest, changed by Python that finds the file as

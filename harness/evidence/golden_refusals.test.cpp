@@ -52,17 +52,17 @@ TEST_CASE("golden: gradients that are not as agreed are refused, and may be lack
   std::vector<std::pair<std::string, std::string>> changes{{"none", ""}};
   for (const auto& [name, change, expected] : variants) changes.emplace_back(name, good + change);
   const GoldenFiles place(changes);
-  CHECK_FALSE(Golden::open(place.directory / "none", tiny())->slopes().has_value());
+  CHECK_FALSE(Golden::load(place.directory / "none", tiny())->slopes().has_value());
   for (const auto& [name, change, expected] : variants) {
     INFO(name);
-    const auto golden = Golden::open(place.directory / name, tiny());
+    const auto golden = Golden::load(place.directory / name, tiny());
     REQUIRE(golden);
     const auto message = refusal([&] { golden->slopes(); });
     CHECK_THAT(message, ContainsSubstring(expected));
     if (expected != "accepted")
       CHECK_THAT(message, ContainsSubstring((place.directory / name / "tiny.h5").string()));
   }
-  const auto found = Golden::open(place.directory / "good", tiny())->slopes();
+  const auto found = Golden::load(place.directory / "good", tiny())->slopes();
   REQUIRE(found);
   CHECK(found->loss.dim() == 0);
   CHECK(found->loss.item<double>() == 4.5);
@@ -146,8 +146,8 @@ TEST_CASE("golden: a tensor of the wrong rank, type or name is refused when it i
         "del p['stages/logits'], p['stages/embedding'], p['decode/logits'], f['rotation/rotated']\n"
         "p['stages/logits'] = np.zeros((2, 2)); p['stages/embedding'] = np.zeros((2, 2, 48), 'f4')\n"
         "p['decode/logits'] = np.zeros((2, 2, 101), 'i8'); f['rotation/rotated'] = np.ones((4, 6))"}});
-  const auto good = Golden::open(place.directory / "good", tiny()),
-             bad = Golden::open(place.directory / "bad", tiny());
+  const auto good = Golden::load(place.directory / "good", tiny()),
+             bad = Golden::load(place.directory / "bad", tiny());
   REQUIRE(good);
   REQUIRE(bad);
   CHECK(good->seed() == 7);
@@ -181,7 +181,7 @@ TEST_CASE("golden: a tensor of another shape than the specification's is refused
                  "p['stages/layers.0.k'] = np.zeros((2, 2, 6, 8))\n"
                  "p['stages/layers.0.gate'] = np.zeros((2, 2, 48))\n"
                  "del f['rotation/vectors']; f['rotation/vectors'] = np.ones((3, 8))"}});
-  const auto bad = Golden::open(place.directory / "bad", tiny());
+  const auto bad = Golden::load(place.directory / "bad", tiny());
   REQUIRE(bad);
   const auto& probe = bad->probes().at(0);
   const auto of_stage = [&](const std::string& name) { return refusal([&] { bad->stage(probe, name); }); };

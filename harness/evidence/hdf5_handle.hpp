@@ -13,11 +13,11 @@ class Hdf5Handle {
   ~Hdf5Handle() { close(); }
   hid_t get() const { return id_; }
   bool valid() const { return id_ >= 0; }
-  // Whether closing went well, which is when the last of a file is written.
+  // Closes it; false where that failed, which for a file means that it may be incomplete.
   bool close() {
-    const bool well = id_ < 0 || close_(id_) >= 0;
+    const bool succeeded = id_ < 0 || close_(id_) >= 0;
     id_ = -1;
-    return well;
+    return succeeded;
   }
 
  private:

@@ -11,7 +11,7 @@
 namespace plumbline {
 namespace {
 
-// Every row's bytes, in order; they point into the tensor, which is contiguous.
+// The bytes of each row, sorted; views of the tensor, which is contiguous.
 std::vector<std::string_view> sorted_rows(const at::Tensor& matrix) {
   const auto count = static_cast<std::size_t>(matrix.size(0));
   const auto length = matrix.nbytes() / count;
@@ -26,20 +26,20 @@ bool same_rows(const at::Tensor& one, const at::Tensor& other) {
   return one.numel() > 0 && sorted_rows(one) == sorted_rows(other);
 }
 
-// In whatever order. Cheap, and false for nearly all that have other elements.
-bool may_have_the_same_elements(const at::Tensor& one, const at::Tensor& other) {
+// A cheap necessary condition, by sums of the bits as integers.
+bool may_be_permutation(const at::Tensor& one, const at::Tensor& other) {
   const auto sum = [](const at::Tensor& x) {
-    const auto whole = x.element_size() == 8   ? at::kLong
-                       : x.element_size() == 4 ? at::kInt
-                       : x.element_size() == 2 ? at::kShort
-                                               : at::kChar;
-    return x.view(whole).sum(at::kLong).item<std::int64_t>();
+    const auto integer_type = x.element_size() == 8   ? at::kLong
+                              : x.element_size() == 4 ? at::kInt
+                              : x.element_size() == 2 ? at::kShort
+                                                      : at::kChar;
+    return x.view(integer_type).sum(at::kLong).item<std::int64_t>();
   };
   return one.numel() == other.numel() && one.element_size() <= 8 && sum(one) == sum(other);
 }
 
-// Where one is the other with rows after it, as a vocabulary that was made larger.
-std::string rows_added(const at::Tensor& now, const at::Tensor& before) {
+// For a matrix with rows added or removed at the end, such as a resized vocabulary; empty otherwise.
+std::string describe_added_rows(const at::Tensor& now, const at::Tensor& before) {
   if (now.dim() == 0 || now.dim() != before.dim() || now.sizes().slice(1) != before.sizes().slice(1))
     return "";
   const auto rows = std::min(now.size(0), before.size(0));
@@ -49,10 +49,10 @@ std::string rows_added(const at::Tensor& now, const at::Tensor& before) {
   return fmt::format("the same rows, and {} {} after them", std::abs(more), more > 0 ? "more" : "fewer");
 }
 
-// Of two tensors of one type.
-std::string other_order(const at::Tensor& now, const at::Tensor& before) {
-  if (const auto words = rows_added(now, before); !words.empty()) return words;
-  if (!may_have_the_same_elements(now, before)) return "";
+// For two tensors of one type; empty where there is no known relation.
+std::string describe_reordering(const at::Tensor& now, const at::Tensor& before) {
+  if (const auto words = describe_added_rows(now, before); !words.empty()) return words;
+  if (!may_be_permutation(now, before)) return "";
   if (now.dim() == 2 && now.sizes() == before.t().sizes() && same_bits(now, before.t()))
     return "the transpose";
   if (now.sizes() != before.sizes() || now.dim() == 0) return "";
@@ -75,7 +75,7 @@ bool same_but_for_type(const at::Tensor& one, const at::Tensor& other) {
   if (one.sizes() != other.sizes()) return false;
   if (one.scalar_type() == other.scalar_type()) return same_bits(one, other);
   if (!at::isFloatingType(one.scalar_type()) || !at::isFloatingType(other.scalar_type())) return false;
-  const auto few = std::min<std::int64_t>(64, one.numel());  // tell nearly all that differ, at no cost
+  const auto few = std::min<std::int64_t>(64, one.numel());  // a cheap check that most differences fail
   const auto cast = [few](const at::Tensor& narrow, const at::Tensor& wide) {
     const auto some = [few](const at::Tensor& x) {
       return x.detach().to(at::kCPU).reshape({-1}).narrow(0, 0, few);
@@ -86,14 +86,14 @@ bool same_but_for_type(const at::Tensor& one, const at::Tensor& other) {
   return cast(one, other) || cast(other, one);
 }
 
-std::string relation(const at::Tensor& now_as_is, const at::Tensor& before_as_is) {
-  const auto now = now_as_is.detach().to(at::kCPU).contiguous();
-  const auto before = before_as_is.detach().to(at::kCPU).contiguous();
+std::string relation(const at::Tensor& now_tensor, const at::Tensor& before_tensor) {
+  const auto now = now_tensor.detach().to(at::kCPU).contiguous();
+  const auto before = before_tensor.detach().to(at::kCPU).contiguous();
   if (now.scalar_type() == before.scalar_type())
-    return same_bits(now, before) ? "" : other_order(now, before);
+    return same_bits(now, before) ? "" : describe_reordering(now, before);
   if (!at::isFloatingType(now.scalar_type()) || !at::isFloatingType(before.scalar_type())) return "";
   const auto related = [](const at::Tensor& one, const at::Tensor& other) {
-    return same_bits(one, other) ? "the same" : other_order(one, other);
+    return same_bits(one, other) ? "the same" : describe_reordering(one, other);
   };
   for (const bool forwards : {true, false}) {
     const auto type = (forwards ? now : before).scalar_type();

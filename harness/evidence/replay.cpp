@@ -12,17 +12,17 @@ namespace {
 
 using at::Tensor;
 
-// Everything one replay needs, in float64; an undefined tensor stands for a stage that was not shown.
+// The inputs of replays, in float64; undefined tensors stand for stages that were not shown.
 class Replay {
  public:
   Replay(const Stages& stages, const Weights& weights, const Specification& specification, const Tensor& ids,
-         const Tensor& positions, const Tensor& allowed, at::ScalarType type)
+         const Tensor& positions, const Tensor& mask, at::ScalarType type)
       : stages_(stages),
         weights_(weights),
         s_(specification),
         ids_(ids),
         positions_(positions),
-        allowed_(allowed),
+        mask_(mask),
         type_(type),
         rounding_(unit_roundoff(type)),
         sum_rounding_(unit_roundoff(accumulation_type(type))) {}
@@ -47,29 +47,34 @@ class Replay {
     const auto parameter = [&](const char* name) { return fmt::format("model.layers.{}.{}", layer_, name); };
     if (stage == "attention_norm") return norm(residual(layer_), parameter("input_layernorm"));
     if (stage == "q")
-      return heads(linear(here("attention_norm"), parameter("self_attn.q_proj")), s_.num_attention_heads);
+      return heads(linear(in_this_layer("attention_norm"), parameter("self_attn.q_proj")),
+                   s_.num_attention_heads);
     if (stage == "k")
-      return heads(linear(here("attention_norm"), parameter("self_attn.k_proj")), s_.num_key_value_heads);
+      return heads(linear(in_this_layer("attention_norm"), parameter("self_attn.k_proj")),
+                   s_.num_key_value_heads);
     if (stage == "v")
-      return heads(linear(here("attention_norm"), parameter("self_attn.v_proj")), s_.num_key_value_heads);
-    if (stage == "q_rotated") return rotation(here("q"));
-    if (stage == "k_rotated") return rotation(here("k"));
-    if (stage == "scores") return scores(here("q_rotated"), here("k_rotated"));
-    if (stage == "probabilities") return probabilities(here("scores"));
+      return heads(linear(in_this_layer("attention_norm"), parameter("self_attn.v_proj")),
+                   s_.num_key_value_heads);
+    if (stage == "q_rotated") return rotation(in_this_layer("q"));
+    if (stage == "k_rotated") return rotation(in_this_layer("k"));
+    if (stage == "scores") return scores(in_this_layer("q_rotated"), in_this_layer("k_rotated"));
+    if (stage == "probabilities") return probabilities(in_this_layer("scores"));
     if (stage == "context") {
-      const auto unseen = are_computed("probabilities") ? within_the_kernel() : Tensor();
-      if (are_computed("probabilities") && !unseen.defined()) return std::nullopt;
-      return context(here("probabilities"), here("v"), unseen);
+      const auto probability_error =
+          is_reconstructed("probabilities") ? kernel_probability_error() : Tensor();
+      if (is_reconstructed("probabilities") && !probability_error.defined()) return std::nullopt;
+      return context(in_this_layer("probabilities"), in_this_layer("v"), probability_error);
     }
-    if (stage == "attention_out") return linear(here("context"), parameter("self_attn.o_proj"));
-    if (stage == "after_attention") return sum(residual(layer_), here("attention_out"));
+    if (stage == "attention_out") return linear(in_this_layer("context"), parameter("self_attn.o_proj"));
+    if (stage == "after_attention") return sum(residual(layer_), in_this_layer("attention_out"));
     if (stage == "feed_forward_norm")
-      return norm(here("after_attention"), parameter("post_attention_layernorm"));
-    if (stage == "gate") return linear(here("feed_forward_norm"), parameter("mlp.gate_proj"));
-    if (stage == "up") return linear(here("feed_forward_norm"), parameter("mlp.up_proj"));
-    if (stage == "gated") return gated(here("gate"), here("up"));
-    if (stage == "feed_forward_out") return linear(here("gated"), parameter("mlp.down_proj"));
-    if (stage == "after_feed_forward") return sum(here("after_attention"), here("feed_forward_out"));
+      return norm(in_this_layer("after_attention"), parameter("post_attention_layernorm"));
+    if (stage == "gate") return linear(in_this_layer("feed_forward_norm"), parameter("mlp.gate_proj"));
+    if (stage == "up") return linear(in_this_layer("feed_forward_norm"), parameter("mlp.up_proj"));
+    if (stage == "gated") return gated(in_this_layer("gate"), in_this_layer("up"));
+    if (stage == "feed_forward_out") return linear(in_this_layer("gated"), parameter("mlp.down_proj"));
+    if (stage == "after_feed_forward")
+      return sum(in_this_layer("after_attention"), in_this_layer("feed_forward_out"));
     return std::nullopt;
   }
 
@@ -77,20 +82,20 @@ class Replay {
     const auto found = stages_.find(name);
     return found == stages_.end() ? Tensor() : found->second.to(at::kDouble);
   }
-  Tensor here(const char* stage) const { return shown(fmt::format("layers.{}.{}", layer_, stage)); }
-  // What flows into layer `layer`: the residual stream.
+  Tensor in_this_layer(const char* stage) const { return shown(fmt::format("layers.{}.{}", layer_, stage)); }
+  // The residual stream before layer `layer`.
   Tensor residual(std::int64_t layer) const {
     return layer == 0 ? shown("embedding") : shown(fmt::format("layers.{}.after_feed_forward", layer - 1));
   }
   Tensor weight(const std::string& prefix) const { return weights_.at(prefix + ".weight").to(at::kDouble); }
 
-  // In float32 there is room on both sides of the roundings counted, and honest code of another order or
-  // arrangement stays an order of magnitude below; bfloat16's own are as much as a defect may leave.
-  Tolerance within(const Tensor& bound, const std::string& reason) const {
-    const double room = type_ == at::kFloat ? 6 : 1;
-    return Tolerance::each(
-        room * bound,
-        fmt::format("{}{} of {}", room > 1 ? fmt::format("{} x the ", room) : "", type_name(type_), reason));
+  // float32 has room for a margin above the counted roundings, while correct code in any order stays an order
+  // of magnitude below; in bfloat16 a margin would hide defects.
+  Tolerance tolerance_of(const Tensor& bound, const std::string& reason) const {
+    const double margin = type_ == at::kFloat ? 6 : 1;
+    return Tolerance::each(margin * bound,
+                           fmt::format("{}{} of {}", margin > 1 ? fmt::format("{} x the ", margin) : "",
+                                       type_name(type_), reason));
   }
 
   std::optional<Replayed> linear(const Tensor& x, const std::string& prefix) const {
@@ -103,8 +108,9 @@ class Replay {
       expected = expected + bias->second.to(at::kDouble);
       magnitude = magnitude + bias->second.to(at::kDouble).abs();
     }
-    return Replayed{expected, within((n + 2) * sum_rounding_ * magnitude + 2 * rounding_ * expected.abs(),
-                                     fmt::format("a sum of {} products", n))};
+    return Replayed{expected,
+                    tolerance_of((n + 2) * sum_rounding_ * magnitude + 2 * rounding_ * expected.abs(),
+                                 fmt::format("a sum of {} products", n))};
   }
 
   std::optional<Replayed> heads(std::optional<Replayed> joined, std::int64_t count) const {
@@ -120,19 +126,20 @@ class Replay {
     // The sum of squares has no cancellation, and the root halves its relative error.
     const bool in_model_type = s_.norm_precision == NormPrecision::model;
     const double roundings = in_model_type ? 8 : 2;
-    return Replayed{expected, within(((n / 2 + 8) * sum_rounding_ + roundings * rounding_) * expected.abs(),
-                                     fmt::format("a mean of {} squares, computed in {}", n,
-                                                 in_model_type ? "the model's type" : "float32"))};
+    return Replayed{expected,
+                    tolerance_of(((n / 2 + 8) * sum_rounding_ + roundings * rounding_) * expected.abs(),
+                                 fmt::format("a mean of {} squares, computed in {}", n,
+                                             in_model_type ? "the model's type" : "float32"))};
   }
 
   std::optional<Replayed> rotation(const Tensor& x) const {
     if (!x.defined()) return std::nullopt;
     const auto angles = closed_form::angles(positions_.to(x.device()), s_);  // (B, T, 1, Dh/2)
     const auto expected = closed_form::rotation(x, angles, s_.rotary);
-    // |a| + |b| of each pair, at both of its places.
+    // |a| + |b| of each pair.
     const auto folded = s_.rotary == Rotary::halves ? x.abs().unflatten(-1, {2, -1}).sum(-2)
                                                     : x.abs().unflatten(-1, {-1, 2}).sum(-1);
-    // An angle in float32 errs by its own rounding, that of theta^-x (x ln theta roundings) and of the
+    // The error of a float32 angle: its own rounding, that of theta^-x (x ln theta roundings) and of the
     // product.
     const auto exponents =
         at::arange(0, s_.head_size(), 2, angles.options()) / static_cast<double>(s_.head_size());
@@ -140,25 +147,25 @@ class Replay {
     const auto pair_bound = folded * (angle_error + 3 * std::max(rounding_, sum_rounding_));
     const auto bound = s_.rotary == Rotary::halves ? at::cat({pair_bound, pair_bound}, -1)
                                                    : pair_bound.repeat_interleave(2, -1);
-    return Replayed{expected, within(bound + 2 * rounding_ * expected.abs(),
-                                     "a rotation, its angle's rounding growing with position")};
+    return Replayed{expected, tolerance_of(bound + 2 * rounding_ * expected.abs(),
+                                           "a rotation, its angle's rounding growing with position")};
   }
 
-  Tensor repeated(const Tensor& x) const {
+  Tensor repeat_heads(const Tensor& x) const {
     return x.repeat_interleave(s_.repeat_factor(), 2).transpose(1, 2);
   }
 
   std::optional<Replayed> scores(const Tensor& q, const Tensor& k) const {
     if (!q.defined() || !k.defined()) return std::nullopt;
     const auto n = static_cast<double>(s_.head_size());
-    const auto queries = q.transpose(1, 2), keys = repeated(k).transpose(2, 3);
+    const auto queries = q.transpose(1, 2), keys = repeat_heads(k).transpose(2, 3);
     const auto expected = at::matmul(queries, keys) / std::sqrt(n);
     const auto magnitude = at::matmul(queries.abs(), keys.abs()) / std::sqrt(n);
-    const auto hidden = ~allowed_.to(q.device());
+    const auto hidden = ~mask_.to(q.device());
     // The scale may be applied to the queries and keys, whose roundings then enter each product.
     const auto bound = ((n + 2) * sum_rounding_ + 2 * rounding_) * magnitude + 2 * rounding_ * expected.abs();
     return Replayed{expected.masked_fill(hidden, -std::numeric_limits<double>::infinity()),
-                    within(bound, fmt::format("a sum of {} products", n))};
+                    tolerance_of(bound, fmt::format("a sum of {} products", n))};
   }
 
   std::optional<Replayed> probabilities(const Tensor& scores) const {
@@ -167,65 +174,68 @@ class Replay {
     const auto expected = closed_form::softmax(scores);
     const auto largest_score = scores.masked_fill(~scores.isfinite(), 0).abs().max().item<double>();
     const double relative = (n + 2 * largest_score + 8) * sum_rounding_ + 2 * rounding_;
-    return Replayed{expected, within(relative * expected + 1e-37,
-                                     fmt::format("a softmax over {} keys, computed in float32", n))};
+    return Replayed{expected, tolerance_of(relative * expected + 1e-37,
+                                           fmt::format("a softmax over {} keys, computed in float32", n))};
   }
 
-  // Whether a stage of this layer is not what the model held, but what was computed beside a kernel that does
-  // not show it: protocol.md has such stages in float64.
-  bool are_computed(const char* stage) const {
+  // Whether a stage of this layer was not the model's own but reconstructed beside a fused kernel that does
+  // not show it, which protocol.md marks by the type float64.
+  bool is_reconstructed(const char* stage) const {
     const auto found = stages_.find(fmt::format("layers.{}.{}", layer_, stage));
     return found != stages_.end() && found->second.scalar_type() == at::kDouble && type_ != at::kDouble;
   }
 
-  // What a fused kernel's own probabilities may differ by from exact ones, relatively: (B, H, T, 1). The
-  // error of a score comes in twice, in its own exponential and in the sum of all. Undefined: queries or keys
-  // were not shown.
-  Tensor within_the_kernel() const {
-    const auto q = here("q_rotated"), k = here("k_rotated"), scores = here("scores");
+  // The relative error of a fused kernel's probabilities: (B, H, T, 1). The error of a score enters twice, in
+  // its exponential and in the sum. Undefined where queries or keys were not shown.
+  Tensor kernel_probability_error() const {
+    const auto q = in_this_layer("q_rotated"), k = in_this_layer("k_rotated"),
+               scores = in_this_layer("scores");
     if (!q.defined() || !k.defined() || !scores.defined()) return {};
     const auto visible = scores.isfinite();
     const auto size = static_cast<double>(s_.head_size()), keys = static_cast<double>(scores.size(-1));
     const auto magnitude =
-        at::matmul(q.abs().transpose(1, 2), repeated(k.abs()).transpose(2, 3)) / std::sqrt(size);
+        at::matmul(q.abs().transpose(1, 2), repeat_heads(k.abs()).transpose(2, 3)) / std::sqrt(size);
     const auto score_error = (size + 4) * sum_rounding_ * magnitude.masked_fill(~visible, 0).amax(-1, true);
     const auto largest_score = scores.masked_fill(~visible, 0).abs().amax(-1, true);
     return 2 * score_error + (keys + 2 * largest_score + 8) * sum_rounding_;
   }
 
-  // unseen: relative error of the probabilities that were used, (B, H, T, 1); undefined: they are the shown
-  // ones.
-  std::optional<Replayed> context(const Tensor& probabilities, const Tensor& v, const Tensor& unseen) const {
+  // probability_error: relative error of the probabilities, (B, H, T, 1); undefined where they are the
+  // model's own.
+  std::optional<Replayed> context(const Tensor& probabilities, const Tensor& v,
+                                  const Tensor& probability_error) const {
     if (!probabilities.defined() || !v.defined()) return std::nullopt;
     const auto n = static_cast<double>(probabilities.size(-1));
-    const auto values = repeated(v);
+    const auto values = repeat_heads(v);
     const auto join = [](const Tensor& x) { return x.transpose(1, 2).flatten(2); };
     const auto expected = join(at::matmul(probabilities, values));
-    const auto each = at::matmul(probabilities, values.abs());  // (B, H, T, Dh)
-    auto bound = ((n + 2) * sum_rounding_ + rounding_) * join(each) + 2 * rounding_ * expected.abs();
-    if (unseen.defined()) bound = bound + join(each * unseen);
-    const std::string before =
-        unseen.defined() ? fmt::format("a softmax over {} keys within one kernel, and ", n) : "";
-    return Replayed{expected, within(bound, fmt::format("{}a sum of {} products", before, n))};
+    const auto weighted_magnitudes = at::matmul(probabilities, values.abs());  // (B, H, T, Dh)
+    auto bound =
+        ((n + 2) * sum_rounding_ + rounding_) * join(weighted_magnitudes) + 2 * rounding_ * expected.abs();
+    if (probability_error.defined()) bound = bound + join(weighted_magnitudes * probability_error);
+    const std::string prefix =
+        probability_error.defined() ? fmt::format("a softmax over {} keys within one kernel, and ", n) : "";
+    return Replayed{expected, tolerance_of(bound, fmt::format("{}a sum of {} products", prefix, n))};
   }
 
   std::optional<Replayed> sum(const Tensor& residual, const Tensor& branch) const {
     if (!residual.defined() || !branch.defined()) return std::nullopt;
     const auto expected = residual + branch;
-    return Replayed{expected, within(2 * rounding_ * expected.abs(), "one addition")};
+    return Replayed{expected, tolerance_of(2 * rounding_ * expected.abs(), "one addition")};
   }
 
   std::optional<Replayed> gated(const Tensor& gate, const Tensor& up) const {
     if (!gate.defined() || !up.defined()) return std::nullopt;
     const auto expected = closed_form::activation(gate, s_.hidden_act) * up;
-    return Replayed{expected, within(4 * rounding_ * expected.abs() + 8 * sum_rounding_ * (gate * up).abs(),
-                                     "an activation and one product")};
+    return Replayed{expected,
+                    tolerance_of(4 * rounding_ * expected.abs() + 8 * sum_rounding_ * (gate * up).abs(),
+                                 "an activation and one product")};
   }
 
   const Stages& stages_;
   const Weights& weights_;
   const Specification& s_;
-  Tensor ids_, positions_, allowed_;
+  Tensor ids_, positions_, mask_;
   at::ScalarType type_;
   double rounding_;      // of a result in the model's type
   double sum_rounding_;  // of each step of a sum
@@ -260,16 +270,16 @@ double unit_roundoff(at::ScalarType type) {
   }
 }
 
-Tensor hidden_as_infinity(const Tensor& scores, const Tensor& allowed) {
+Tensor hidden_as_infinity(const Tensor& scores, const Tensor& mask) {
   constexpr double kHidden = -1e3;  // exp underflows to 0 in float32 well before
-  const auto hidden = ~allowed.to(scores.device()).expand_as(scores) & (scores <= kHidden);
+  const auto hidden = ~mask.to(scores.device()).expand_as(scores) & (scores <= kHidden);
   return scores.masked_fill(hidden, -std::numeric_limits<double>::infinity());
 }
 
 std::optional<Replayed> replay(const std::string& stage, const Stages& stages, const Weights& weights,
                                const Specification& specification, const Tensor& ids, const Tensor& positions,
-                               const Tensor& allowed, at::ScalarType type) {
-  return Replay(stages, weights, specification, ids, positions, allowed, type).stage(stage);
+                               const Tensor& mask, at::ScalarType type) {
+  return Replay(stages, weights, specification, ids, positions, mask, type).stage(stage);
 }
 
 }  // namespace plumbline

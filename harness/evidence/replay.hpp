@@ -1,7 +1,7 @@
-// Replaying one stage in float64 on the inputs that the candidate itself had there.
+// Replays a stage in float64 on the candidate's own inputs.
 //
-// Whatever went wrong before, a stage whose output is what its inputs call for is right. The first one whose
-// output is not is where the bug is.
+// A stage whose output agrees with its replay is right, whatever went wrong before it. The first one that
+// does not agree has the bug.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -16,7 +16,7 @@
 
 namespace plumbline {
 
-// Stages by name, as an observer saw them.
+// Observed stages by name.
 using Stages = std::map<std::string, at::Tensor>;
 
 struct Replayed {
@@ -24,17 +24,18 @@ struct Replayed {
   Tolerance tolerance;  // each element's own bound
 };
 
-// What the stage should be, given the candidate's own earlier stages, and how far rounding in `type` may
-// carry it. `positions`: (B, T) int64, `allowed`: (B, 1, T, S) bool; keys and values are those of the same
-// pass. Tolerances are Higham's (Accuracy and Stability of Numerical Algorithms, 2nd ed., section 3.1): a sum
-// of n products errs by at most n u sum|products|, u the unit roundoff of the type that accumulates
-// (float32), plus one rounding of the result to `type`. Empty when an input stage was not shown.
+// The expected value of a stage, given the candidate's own earlier stages, and a bound of the rounding error
+// in `type`. `positions`: (B, T) int64, `mask`: (B, 1, T, S) bool, true where a query attends to a key; keys
+// and values are those of the same pass. Tolerances are Higham's (Accuracy and Stability of Numerical
+// Algorithms, 2nd ed., section 3.1): a sum of n products errs by at most n u sum|products|, u the unit
+// roundoff of the type that accumulates (float32), plus one rounding of the result to `type`. Empty where an
+// input was not shown.
 std::optional<Replayed> replay(const std::string& stage, const Stages& stages, const Weights& weights,
                                const Specification& specification, const at::Tensor& ids,
-                               const at::Tensor& positions, const at::Tensor& allowed, at::ScalarType type);
+                               const at::Tensor& positions, const at::Tensor& mask, at::ScalarType type);
 
-// Scores for comparison: whatever hides a key, -infinity or a large negative number, becomes -infinity.
-at::Tensor hidden_as_infinity(const at::Tensor& scores, const at::Tensor& allowed);
+// Scores with hidden keys at -infinity, where the candidate may have any large negative number.
+at::Tensor hidden_as_infinity(const at::Tensor& scores, const at::Tensor& mask);
 
 // "float32", "bfloat16", "float16" or "float64".
 std::string type_name(at::ScalarType type);

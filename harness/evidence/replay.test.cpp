@@ -38,7 +38,7 @@ struct Pass {
     positions = (slots + first).unsqueeze(0).expand({2, length});
     PassOptions options;
     options.first_position = first;
-    options.observe = [&](const std::string& stage, const at::Tensor& value) {
+    options.observer = [&](const std::string& stage, const at::Tensor& value) {
       stages[stage] = value.clone();
     };
     Model(specification, held).forward({ids, {}, Padding::none}, options);

@@ -40,11 +40,11 @@ constexpr std::array types{Type{"F64", at::kDouble, 8}, Type{"F32", at::kFloat, 
                            Type{"I64", at::kLong, 8},   Type{"I32", at::kInt, 4},
                            Type{"I16", at::kShort, 2},  Type{"I8", at::kChar, 1},
                            Type{"U8", at::kByte, 1},    Type{"BOOL", at::kBool, 1}};
-// Kept beside weights as a table of rotations; nothing that is judged is of it.
+// Rotation tables are stored in it beside weights; no parameter has it.
 constexpr Type complex_type{"C64", at::kComplexFloat, 8};
 constexpr const char* types_read = "F64, F32, F16, BF16, I64, I32, I16, I8, U8 and BOOL";
 
-// What the header says of one tensor; offsets in bytes from the end of the header.
+// A tensor's entry in the header; offsets are in bytes from the end of the header.
 struct Entry {
   std::string name;
   Type type{};
@@ -52,8 +52,8 @@ struct Entry {
   std::uint64_t begin = 0, end = 0;
 };
 
-// Begins each message: the file, and the tensor it is about.
-std::string place(const std::string& file, const std::string& tensor) {
+// The beginning of messages about a tensor.
+std::string describe_place(const std::string& file, const std::string& tensor) {
   return fmt::format("{}: tensor \"{}\"", file, printable(tensor, 120));
 }
 
@@ -102,8 +102,8 @@ std::vector<std::int64_t> shape_of(const Json& shape, const std::string& where) 
   return result;
 }
 
-// Bytes of a tensor of this shape. Zeros are passed over in the check for overflow, because strides are
-// products of the axes other than zero.
+// Bytes of a tensor of this shape. The check for overflow ignores zeros, since strides are products of the
+// other axes.
 std::uint64_t bytes_of(const Entry& entry, const std::string& where) {
   std::int64_t product = entry.type.bytes;
   bool empty = false;
@@ -130,19 +130,19 @@ void read_offsets(const Json& offsets, std::uint64_t data_bytes, const std::stri
   }
 }
 
-Entry read_entry(const std::string& name, const Json& said, std::uint64_t data_bytes, const std::string& file,
-                 bool with_complex) {
-  const std::string where = place(file, name);
+Entry read_entry(const std::string& name, const Json& description, std::uint64_t data_bytes,
+                 const std::string& file, bool with_complex) {
+  const std::string where = describe_place(file, name);
   if (name.empty() || printable(name, most_name_bytes) != name) {
     throw InputError(where + ": a name must be 1 to 1024 bytes of text without control characters");
   }
-  if (!said.is_object()) throw InputError(where + " is not described by an object");
+  if (!description.is_object()) throw InputError(where + " is not described by an object");
   Entry entry;
   entry.name = name;
-  entry.type = type_of(member(said, "dtype", where), where, with_complex);
-  entry.shape = shape_of(member(said, "shape", where), where);
-  read_offsets(member(said, "data_offsets", where), data_bytes, where, entry);
-  for (const auto& [key, value] : said.items()) {
+  entry.type = type_of(member(description, "dtype", where), where, with_complex);
+  entry.shape = shape_of(member(description, "shape", where), where);
+  read_offsets(member(description, "data_offsets", where), data_bytes, where, entry);
+  for (const auto& [key, value] : description.items()) {
     if (key == "dtype" || key == "shape" || key == "data_offsets") continue;
     throw InputError(fmt::format("{} has the key \"{}\"; only dtype, shape and data_offsets are allowed",
                                  where, printable(key, 40)));
@@ -156,10 +156,10 @@ Entry read_entry(const std::string& name, const Json& said, std::uint64_t data_b
   return entry;
 }
 
-std::map<std::string, std::string> read_metadata(const Json& said, const std::string& file) {
+std::map<std::string, std::string> read_metadata(const Json& description, const std::string& file) {
   std::map<std::string, std::string> result;
-  if (!said.is_object()) throw InputError(file + ": __metadata__ is not an object");
-  for (const auto& [key, value] : said.items()) {
+  if (!description.is_object()) throw InputError(file + ": __metadata__ is not an object");
+  for (const auto& [key, value] : description.items()) {
     if (!value.is_string()) {
       throw InputError(fmt::format("{}: __metadata__ \"{}\" is not a string", file, printable(key, 80)));
     }
@@ -176,7 +176,7 @@ void require_tiling(const std::vector<Entry>& entries, std::uint64_t data_bytes,
       const std::string before =
           last ? fmt::format("\"{}\" ends", printable(last->name, 120)) : "the data begin";
       throw InputError(fmt::format("{} begins at byte {} of the data, but {} at {}: {}",
-                                   place(file, entry.name), entry.begin, before, covered,
+                                   describe_place(file, entry.name), entry.begin, before, covered,
                                    entry.begin < covered ? "an overlap" : "a hole"));
     }
     covered = entry.end;
@@ -191,10 +191,11 @@ void require_tiling(const std::vector<Entry>& entries, std::uint64_t data_bytes,
 std::vector<Entry> read_entries(const Json& header, std::uint64_t data_bytes, const std::string& file,
                                 bool with_complex) {
   std::vector<Entry> entries;
-  for (const auto& [name, said] : header.items()) {
-    if (name != "__metadata__") entries.push_back(read_entry(name, said, data_bytes, file, with_complex));
+  for (const auto& [name, description] : header.items()) {
+    if (name != "__metadata__")
+      entries.push_back(read_entry(name, description, data_bytes, file, with_complex));
   }
-  // An empty tensor goes before the one whose data begin where it stands.
+  // Empty tensors come before one with the same beginning.
   std::stable_sort(entries.begin(), entries.end(), [](const Entry& left, const Entry& right) {
     return std::pair(left.begin, left.end) < std::pair(right.begin, right.end);
   });
@@ -218,11 +219,11 @@ std::uint64_t header_length(const char* first_eight, std::uint64_t file_bytes, c
   return length;
 }
 
-// Memory for the data, aligned for every type. Huge pages spare a third of the time that reading takes.
-std::shared_ptr<char> room_for(std::uint64_t bytes, const std::string& file) {
+// Allocates memory for the data, aligned for every type. Huge pages save a third of the time of reading.
+std::shared_ptr<char> allocate(std::uint64_t bytes, const std::string& file) {
   constexpr std::uint64_t huge_page = 1u << 21;
   const std::uint64_t alignment = bytes < 2 * huge_page ? 64 : huge_page;
-  // One more byte, so that an empty file has a buffer too.
+  // One byte more, so that an empty file has a buffer, too.
   const std::uint64_t rounded = (bytes + alignment) / alignment * alignment;
   std::shared_ptr<char> data(static_cast<char*>(std::aligned_alloc(alignment, rounded)), std::free);
   if (!data)
@@ -233,12 +234,12 @@ std::shared_ptr<char> room_for(std::uint64_t bytes, const std::string& file) {
   return data;
 }
 
-// Hashed piece by piece, while a piece is still in the processor's cache.
+// Reads and hashes chunk by chunk, while a chunk is still in the processor's cache.
 std::shared_ptr<char> read_data(InputFile& input, std::uint64_t bytes, Sha256& sum, const std::string& file) {
-  const std::shared_ptr<char> data = room_for(bytes, file);
-  constexpr std::uint64_t piece = 1u << 20;
-  for (std::uint64_t done = 0; done < bytes; done += piece) {
-    const std::uint64_t count = std::min(piece, bytes - done);
+  const std::shared_ptr<char> data = allocate(bytes, file);
+  constexpr std::uint64_t chunk = 1u << 20;
+  for (std::uint64_t done = 0; done < bytes; done += chunk) {
+    const std::uint64_t count = std::min(chunk, bytes - done);
     input.read_exactly(data.get() + done, count);
     sum.update({data.get() + done, count});
   }
@@ -251,7 +252,7 @@ at::Tensor tensor_of(const Entry& entry, const std::shared_ptr<char>& data, cons
   if (entry.begin == entry.end) return at::empty(entry.shape, options);
   if (entry.type.type == at::kBool &&
       std::any_of(begin, data.get() + entry.end, [](char b) { return (b & ~1) != 0; })) {
-    throw InputError(place(file, entry.name) + ": a BOOL is not 0 or 1");
+    throw InputError(describe_place(file, entry.name) + ": a BOOL is not 0 or 1");
   }
   if (entry.begin % static_cast<std::uint64_t>(entry.type.bytes) == 0) {
     return at::from_blob(
@@ -262,14 +263,14 @@ at::Tensor tensor_of(const Entry& entry, const std::shared_ptr<char>& data, cons
   return copy;
 }
 
-// The tensors as the header names them, largest elements first: then each begins at a multiple of its
-// element's size.
-std::vector<std::pair<Entry, at::Tensor>> laid_out(
+// The header's entries with their tensors, in the order of decreasing element size, so that each tensor is
+// aligned to its elements.
+std::vector<std::pair<Entry, at::Tensor>> lay_out(
     const std::vector<std::pair<std::string, at::Tensor>>& tensors, const std::string& file) {
   std::vector<std::pair<Entry, at::Tensor>> result;
   std::set<std::string> names;
   for (const auto& [name, tensor] : tensors) {
-    const std::string where = place(file, name);
+    const std::string where = describe_place(file, name);
     if (name.empty() || name == "__metadata__" || printable(name, most_name_bytes) != name) {
       throw InputError(where + ": this cannot be a tensor's name");
     }
@@ -321,12 +322,13 @@ SafetensorsFile read_safetensors(const std::filesystem::path& path, const Safete
   sum.update(header);
   if (!header.starts_with('{')) throw InputError(file + ": the header does not begin with '{'");
   const std::uint64_t data_bytes = input.size() - 8 - header.size();
-  const Json said = parse_json(header, file + ": header");
-  if (!said.is_object()) throw InputError(file + ": the header is not an object");
+  const Json description = parse_json(header, file + ": header");
+  if (!description.is_object()) throw InputError(file + ": the header is not an object");
 
   SafetensorsFile result;
-  if (said.contains("__metadata__")) result.metadata = read_metadata(said["__metadata__"], file);
-  const std::vector<Entry> entries = read_entries(said, data_bytes, file, options.with_complex);
+  if (description.contains("__metadata__"))
+    result.metadata = read_metadata(description["__metadata__"], file);
+  const std::vector<Entry> entries = read_entries(description, data_bytes, file, options.with_complex);
   const std::shared_ptr<char> data = read_data(input, data_bytes, sum, file);
   char more = 0;
   if (input.read_some(&more, 1) != 0) throw InputError(file + ": grew while it was read; try again");
@@ -337,27 +339,28 @@ SafetensorsFile read_safetensors(const std::filesystem::path& path, const Safete
 
 void write_safetensors(const std::filesystem::path& path,
                        const std::vector<std::pair<std::string, at::Tensor>>& tensors,
-                       const std::map<std::string, std::string>& metadata, AtomicFile::Kept kept) {
+                       const std::map<std::string, std::string>& metadata,
+                       AtomicFile::Durability durability) {
   const std::string file = printable(path.string(), 1000);
-  const auto laid = laid_out(tensors, file);
-  Json said = Json::object();
-  if (!metadata.empty()) said["__metadata__"] = metadata;
-  for (const auto& [entry, tensor] : laid) {
-    said[entry.name] = {
+  const auto laid_out = lay_out(tensors, file);
+  Json description = Json::object();
+  if (!metadata.empty()) description["__metadata__"] = metadata;
+  for (const auto& [entry, tensor] : laid_out) {
+    description[entry.name] = {
         {"dtype", entry.type.name}, {"shape", entry.shape}, {"data_offsets", {entry.begin, entry.end}}};
   }
-  // Bytes of the metadata that are not UTF-8 are replaced; names have been looked at.
-  std::string header = said.dump({.replace = true});
+  // Invalid UTF-8 in metadata is replaced; names were checked.
+  std::string header = description.dump({.replace = true});
   header.resize((header.size() + 7) / 8 * 8, ' ');
   const std::uint64_t length = header.size();
   if (length > most_header_bytes) {
     throw InputError(fmt::format("{}: its header would have {} bytes, the format allows {}", file, length,
                                  most_header_bytes));
   }
-  AtomicFile output(path, kept);
+  AtomicFile output(path, durability);
   output.write({reinterpret_cast<const char*>(&length), sizeof length});
   output.write(header);
-  for (const auto& [entry, tensor] : laid) {
+  for (const auto& [entry, tensor] : laid_out) {
     const at::Tensor values = tensor.detach().to(at::kCPU).resolve_neg().contiguous();
     if (entry.begin == entry.end) continue;
     output.write({static_cast<const char*>(values.const_data_ptr()), entry.end - entry.begin});

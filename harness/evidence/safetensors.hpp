@@ -1,4 +1,4 @@
-// The safetensors format, read strictly: what the rules do not allow is refused, by name.
+// Reads and writes the safetensors format, refusing whatever it does not allow.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -21,27 +21,27 @@ struct SafetensorsFile {
   std::string sha256;  // of exactly the bytes that were read
 };
 
-// What may be read on this machine at all: three quarters of its physical memory.
+// The largest file that is read: three quarters of the machine's physical memory.
 std::uint64_t most_tensor_bytes();
 
 struct SafetensorsOptions {
-  std::uint64_t limit_bytes = most_tensor_bytes();  // a file of more is refused
-  std::string shown = {};                           // what messages call the file; empty: its path
-  bool with_complex = false;                        // C64 is read, too
+  std::uint64_t limit_bytes = most_tensor_bytes();  // of the file
+  std::string shown = {};                           // the file's name in messages; empty: its path
+  bool with_complex = false;                        // allows C64
 };
 
-// The file is read into memory, not mapped: a mapping of a file that shrinks meanwhile kills the process. The
-// tensors share that memory and keep it alive; it is private, so writing to one changes nothing on disk.
-// InputError names the file and the tensor: header shorter, longer or other than the format has it, a type
-// that is not read, data that overlap, leave holes or end early, a file that is too large.
+// Reads the file into memory, since a mapped file that shrinks kills the process. The tensors share that
+// memory and keep it alive; writing to them changes nothing on disk. Errors: InputError naming the file and
+// the tensor, for a malformed header, an unsupported type, data that overlap, leave holes or end early, or a
+// file that is too large.
 SafetensorsFile read_safetensors(const std::filesystem::path& path, const SafetensorsOptions& options = {});
 
-// Any device and strides; one tensor at a time is brought to the CPU. The file appears complete or not at
-// all. InputError for a name used twice or not printable, a type that the format lacks, a file that cannot be
-// written.
+// Writes tensors of any device and strides, copying one at a time to the CPU. The file appears complete or
+// not at all. Errors: InputError for a name that is used twice or not printable, an unsupported type, or a
+// file that cannot be written.
 void write_safetensors(const std::filesystem::path& path,
                        const std::vector<std::pair<std::string, at::Tensor>>& tensors,
                        const std::map<std::string, std::string>& metadata = {},
-                       AtomicFile::Kept kept = AtomicFile::Kept::on_disk);
+                       AtomicFile::Durability durability = AtomicFile::Durability::on_disk);
 
 }  // namespace plumbline

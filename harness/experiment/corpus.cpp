@@ -20,17 +20,18 @@ class SourceCorpus : public Corpus {
  public:
   explicit SourceCorpus(const SourceSettings& settings) : source_(settings) {}
 
-  Batch training(std::uint32_t seed, std::int64_t step, std::int64_t batch,
-                 std::int64_t length) const override {
+  Batch training_batch(std::uint32_t seed, std::int64_t step, std::int64_t batch,
+                       std::int64_t length) const override {
     return streams((std::uint64_t{seed} << 31) + static_cast<std::uint64_t>(step * batch), batch, length);
   }
-  Batch held_out(std::int64_t number, std::int64_t batch, std::int64_t length) const override {
+  Batch held_out_batch(std::int64_t number, std::int64_t batch, std::int64_t length) const override {
     return streams(kHeldOut + static_cast<std::uint64_t>(number * batch), batch, length);
   }
-  std::vector<Token> text(std::int64_t number, std::size_t length) const override {
+  std::vector<Token> held_out_text(std::int64_t number, std::size_t length) const override {
     return source_.draw(kText + static_cast<std::uint64_t>(number), length).tokens;
   }
-  std::vector<Token> likeliest(const std::vector<Token>& beginning, std::size_t length) const override {
+  std::vector<Token> likeliest_continuation(const std::vector<Token>& beginning,
+                                            std::size_t length) const override {
     auto stream = beginning;
     for (std::size_t i = 0; i < length; ++i) {
       const auto next = source_.next(stream);
@@ -76,19 +77,21 @@ class TokenCorpus : public Corpus {
     vocabulary_ = std::max<Token>(*std::max_element(tokens_.begin(), tokens_.end()) + 1, 2);
   }
 
-  Batch training(std::uint32_t seed, std::int64_t step, std::int64_t batch,
-                 std::int64_t length) const override {
+  Batch training_batch(std::uint32_t seed, std::int64_t step, std::int64_t batch,
+                       std::int64_t length) const override {
     return windows(PhiloxStream("training", seed), step * batch, batch, length, 0, trained_);
   }
-  Batch held_out(std::int64_t number, std::int64_t batch, std::int64_t length) const override {
+  Batch held_out_batch(std::int64_t number, std::int64_t batch, std::int64_t length) const override {
     return windows(PhiloxStream("held out", 1), number * batch, batch, length, trained_, measured_);
   }
-  std::vector<Token> text(std::int64_t number, std::size_t length) const override {
+  std::vector<Token> held_out_text(std::int64_t number, std::size_t length) const override {
     const auto begin = place(PhiloxStream("text", 1), number, measured_, tokens_.size());
     if (length > longest_) throw std::logic_error("a longer text than was said");
     return {tokens_.begin() + begin, tokens_.begin() + begin + static_cast<std::ptrdiff_t>(length)};
   }
-  std::vector<Token> likeliest(const std::vector<Token>&, std::size_t) const override { return {}; }
+  std::vector<Token> likeliest_continuation(const std::vector<Token>&, std::size_t) const override {
+    return {};
+  }
   std::string sentence() const override {
     return fmt::format("{} tokens of {}, of which the last tenth is held out; their entropy is not known",
                        tokens_.size(), name_);

@@ -1,4 +1,4 @@
-// What an experiment trains on and is measured by: a source whose probabilities are known, or somebody's
+// Training and held-out text of an experiment: from a source of known probabilities, or from a file of
 // tokens.
 #pragma once
 
@@ -15,24 +15,23 @@
 namespace plumbline {
 
 struct Batch {
-  at::Tensor tokens;  // (B, T) int64
-  std::optional<double>
-      floor;  // nats a token: the mean of -ln P over what is predicted; empty: P is not known
+  at::Tensor tokens;            // (B, T) int64
+  std::optional<double> floor;  // mean -ln P over predicted tokens, nats a token; empty: P is not known
 };
 
 class Corpus {
  public:
   virtual ~Corpus() = default;
-  // The same for the same numbers, whatever is trained on it; other seeds have other text.
-  virtual Batch training(std::uint32_t seed, std::int64_t step, std::int64_t batch,
-                         std::int64_t length) const = 0;
-  // Of text that no training sees.
-  virtual Batch held_out(std::int64_t number, std::int64_t batch, std::int64_t length) const = 0;
-  // A stretch of text that no training sees, and that no held_out() is.
-  virtual std::vector<Token> text(std::int64_t number, std::size_t length) const = 0;
-  // What whoever knows all probabilities would write after a beginning, always the likeliest; empty: nobody
-  // knows.
-  virtual std::vector<Token> likeliest(const std::vector<Token>& beginning, std::size_t length) const = 0;
+  // Deterministic in its arguments; other seeds give other text.
+  virtual Batch training_batch(std::uint32_t seed, std::int64_t step, std::int64_t batch,
+                               std::int64_t length) const = 0;
+  // Text that is not used in training.
+  virtual Batch held_out_batch(std::int64_t number, std::int64_t batch, std::int64_t length) const = 0;
+  // Text that is neither in a training batch nor in a held-out batch.
+  virtual std::vector<Token> held_out_text(std::int64_t number, std::size_t length) const = 0;
+  // The greedy continuation by the source's own probabilities; empty: they are not known.
+  virtual std::vector<Token> likeliest_continuation(const std::vector<Token>& beginning,
+                                                    std::size_t length) const = 0;
   virtual std::string sentence() const = 0;
   virtual std::string sha256() const = 0;  // of a file; of a source, of its settings
   virtual std::optional<double> entropy_rate() const = 0;

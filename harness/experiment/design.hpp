@@ -1,4 +1,4 @@
-// Which runs to make, and what they say about what made the difference.
+// The design of the experiment: its runs, and the effects of its factors.
 #pragma once
 
 #include <array>
@@ -10,7 +10,7 @@
 
 namespace plumbline {
 
-// What differs between the model before and the one after.
+// A difference between the model before and the one after.
 struct Factor {
   std::string id, name, before, after;
 };
@@ -18,12 +18,12 @@ constexpr std::size_t kFactors = 5;
 constexpr std::size_t kMask = 2;  // of the factors
 const std::array<Factor, kFactors>& factors();
 
-using Levels = std::array<bool, kFactors>;  // true: as before
+using Levels = std::array<bool, kFactors>;  // true: the level of the model before
 
 struct Run {
   Levels before{};
   std::uint32_t seed = 1;
-  bool designed = true;      // false: stands beside the design, for itself
+  bool designed = true;      // false: an additional run beside the design
   std::string name() const;  // "BABAB-1": before or after, in the factors' order, and the seed
 };
 
@@ -32,13 +32,13 @@ struct Run {
 // Hunter 2005, section 6.2). Each with every seed; and beside it the one model in which all is as after.
 std::vector<Run> designed_runs(std::uint32_t seeds);
 
-// What a factor, or two together, change of a response: the mean where it is as before less the mean where it
-// is as after. Of two: half the difference that the second makes to the first one's effect.
+// The effect of a factor, or interaction of two, on a response: the mean at level before less the mean at
+// level after. Of two: half the difference of the first one's effects at the second one's levels.
 struct Effect {
   std::vector<std::size_t> factors;
   double value = 0;
   Interval interval;  // 95 %, Student's t, from runs that differ in their seed alone (Welch 1947)
-  double chance = 1;  // of one as large if there were none
+  double chance = 1;  // p-value, two-sided
 };
 
 // Of every factor, and of each pair. `responses` are those of `runs`, in order; runs beside the design do not

@@ -42,7 +42,7 @@ class Experiment {
     for (const auto& run : runs_)
       parameters_.push_back(model_of(options_.scale, run.before).parameter_count());
     for (std::int64_t i = 0; i < options_.scale.prompts; ++i)
-      prompts_.push_back(corpus_->text(i, static_cast<std::size_t>(options_.scale.prompt_tokens)));
+      prompts_.push_back(corpus_->held_out_text(i, static_cast<std::size_t>(options_.scale.prompt_tokens)));
   }
 
   Json run() {
@@ -53,7 +53,7 @@ class Experiment {
     if (why)
       throw InputError(fmt::format("{}: cannot be made: {}", printable(folder.string()), why.message()));
     require_writable(folder, "--out");
-    const DirectoryLock alone(folder, "--out");
+    const DirectoryLock lock(folder, "--out");
     Json document = {{"format", "plumbline-experiment"},
                      {"version", 1},
                      {"experiment", "repeater"},
@@ -65,7 +65,7 @@ class Experiment {
     steps_.assign(runs_.size(), 0);
     for (std::size_t i = 0; i < runs_.size(); ++i) read_finished_run(i);
     const auto begin = Clock::now();
-    train_what_is_left();
+    train_remaining_runs();
     document["seconds"] = std::chrono::duration<double>(Clock::now() - begin).count();
     document["own_text"] = measure_own_text(task());
     document["runs"] = results_;
@@ -100,7 +100,7 @@ class Experiment {
     steps_[index] = options_.scale.steps;
   }
 
-  void train_what_is_left() {
+  void train_remaining_runs() {
     std::atomic<std::size_t> next{0};
     std::exception_ptr failure;
     const auto worker = [&] {
@@ -142,19 +142,20 @@ class Experiment {
 
   // Every run has an initialisation, dropout and text of its own: what they happen to be is then no part of
   // any effect.
-  static std::uint32_t number_of(std::size_t index) { return static_cast<std::uint32_t>(index + 1); }
+  static std::uint32_t seed_of_run(std::size_t index) { return static_cast<std::uint32_t>(index + 1); }
 
   Recipe recipe_of(std::size_t index) const {
     const auto& s = options_.scale;
     const auto& run = runs_[index];
     Recipe recipe{.model = {model_of(s, run.before), {}}};
-    if (run.before[kMask]) recipe.model = depart(recipe.model.specification, "mask-inverted-in-training");
+    if (run.before[kMask])
+      recipe.model = apply_departures(recipe.model.specification, "mask-inverted-in-training");
     recipe.dropout = recipe.model.specification.dropout;
     recipe.steps = s.steps;
     recipe.warm_up = s.warm_up;
     recipe.clip = s.clip;
     recipe.optimiser = s.optimiser;
-    recipe.seed = number_of(index);
+    recipe.seed = seed_of_run(index);
     recipe.compute = s.compute;
     recipe.device = options_.device;
     return recipe;
@@ -171,22 +172,23 @@ class Experiment {
     if (fs::exists(state, ignored)) trainer.load(state, fingerprint(index));
     {
       const std::lock_guard lock(mutex_);
-      steps_[index] = trainer.course().steps();
+      steps_[index] = trainer.history().steps();
     }
     auto saved = Clock::now();
     Clock::duration between = kBetweenStates;
     while (!trainer.done() && !stopped_) {
-      const auto batch = corpus_->training(number_of(index), trainer.course().steps(), s.batch, s.length);
+      const auto batch =
+          corpus_->training_batch(seed_of_run(index), trainer.history().steps(), s.batch, s.length);
       try {
         trainer.step(batch.tokens.to(options_.device));
       } catch (const InputError& error) {
-        if (trainer.course().steps() > 0) trainer.save(state, fingerprint(index));
+        if (trainer.history().steps() > 0) trainer.save(state, fingerprint(index));
         throw InputError(fmt::format("run {}: {}; its state before that step is kept in {}", run.name(),
                                      error.what(), printable(state.string())));
       }
       {
         const std::lock_guard lock(mutex_);
-        steps_[index] = trainer.course().steps();
+        steps_[index] = trainer.history().steps();
       }
       if (Clock::now() - saved > between) {
         const auto began = Clock::now();
@@ -194,10 +196,10 @@ class Experiment {
         saved = Clock::now();
         between = std::max<Clock::duration>(kBetweenStates, kPartOfSaving * (saved - began));
       }
-      if (trainer.course().steps() % 20 == 0) report_progress();
+      if (trainer.history().steps() % 20 == 0) report_progress();
     }
     if (stopped_) {
-      if (trainer.course().steps() > 0) trainer.save(state, fingerprint(index));
+      if (trainer.history().steps() > 0) trainer.save(state, fingerprint(index));
       return {};
     }
     auto result = measure_run(task(), {run, recipe, trainer});

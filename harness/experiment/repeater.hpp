@@ -1,4 +1,5 @@
-// The experiment: which of the differences between the model before and the one after makes it repeat itself?
+// The experiment "repeater": which difference between the model before and the one after makes it repeat
+// itself?
 #pragma once
 
 #include <ATen/ATen.h>
@@ -15,7 +16,7 @@
 
 namespace plumbline {
 
-// How large an experiment is: fixtures/repeater/scales.json.
+// The size of an experiment: fixtures/repeater/scales.json.
 struct Scale {
   std::string name;
   Specification after, before;
@@ -32,7 +33,7 @@ struct Scale {
 // Errors: InputError naming the file and the key, or the scales that there are.
 Scale read_scale(const std::string& name, const std::filesystem::path& fixtures);
 
-// The model of a run: the one after, with what the run has as before.
+// The specification of a run: the model after, with the factors at level before changed.
 Specification model_of(const Scale& scale, const Levels& before);
 
 struct RepeaterOptions {
@@ -43,14 +44,14 @@ struct RepeaterOptions {
   int workers = 1;  // runs at a time
 };
 
-// Runs what is not done yet, and tells `progress` what part of the work is, and how many runs. What was
-// begun is taken up where its state was last written; one call at a time is at work in `out`. Returns what
-// was seen, run by run, and of the source. Errors: InputError: another experiment's results in `out`, what
-// cannot be written, a loss that is no number with run, step and parameter.
+// Makes the runs that are not done yet, resuming from saved states. Locks `out`. `progress` gets the done
+// part of the work and the number of finished runs. Returns the measurements of runs and source. Errors:
+// InputError: another experiment's results in `out`, what cannot be written, a loss that is no number with
+// run, step and parameter.
 Json run_repeater(const RepeaterOptions& options,
                   const std::function<void(double done, std::size_t runs, std::size_t all)>& progress);
 
-// Effects, answers and claims, from what was seen (repeater.schema.json has all of it).
+// Adds effects, answers and claims to the measurements (repeater.schema.json).
 void conclude_repeater(Json& document);
 // What the terminal shows, the report in Markdown, and its pictures.
 std::string repeater_summary(const Json& document);

@@ -144,11 +144,11 @@ TEST_CASE("repeater: somebody's tokens take the place of the source", "[experime
   const auto corpus = token_corpus(file, 48);
   CHECK(corpus->vocabulary() == 80);
   CHECK_FALSE(corpus->entropy_rate().has_value());
-  CHECK(corpus->training(1, 0, 2, 24).tokens.equal(corpus->training(1, 0, 2, 24).tokens));
-  CHECK_FALSE(corpus->training(1, 0, 2, 24).tokens.equal(corpus->training(1, 1, 2, 24).tokens));
-  CHECK_FALSE(corpus->training(1, 0, 2, 24).floor.has_value());
+  CHECK(corpus->training_batch(1, 0, 2, 24).tokens.equal(corpus->training_batch(1, 0, 2, 24).tokens));
+  CHECK_FALSE(corpus->training_batch(1, 0, 2, 24).tokens.equal(corpus->training_batch(1, 1, 2, 24).tokens));
+  CHECK_FALSE(corpus->training_batch(1, 0, 2, 24).floor.has_value());
   // The text after a prompt is that after the same prompt.
-  const auto text = corpus->text(4, 48), prompt = corpus->text(4, 6);
+  const auto text = corpus->held_out_text(4, 48), prompt = corpus->held_out_text(4, 6);
   CHECK(std::equal(prompt.begin(), prompt.end(), text.begin()));
   auto options = shortest(directory.path() / "out");
   options.tokens = file.string();
@@ -166,11 +166,11 @@ TEST_CASE("repeater: somebody's tokens take the place of the source", "[experime
 
 TEST_CASE("corpus: training, held-out text and prompts share nothing", "[experiment]") {
   const auto corpus = source_corpus(read_scale("small", fixtures).source);
-  const auto training = corpus->training(1, 0, 4, 32), later = corpus->training(1, 1, 4, 32),
-             held_out = corpus->held_out(0, 4, 32);
+  const auto training = corpus->training_batch(1, 0, 4, 32), later = corpus->training_batch(1, 1, 4, 32),
+             held_out = corpus->held_out_batch(0, 4, 32);
   CHECK_FALSE(training.tokens.equal(later.tokens));
   CHECK_FALSE(training.tokens.equal(held_out.tokens));
-  CHECK_FALSE(training.tokens.equal(corpus->training(2, 0, 4, 32).tokens));
+  CHECK_FALSE(training.tokens.equal(corpus->training_batch(2, 0, 4, 32).tokens));
   // The floor is that of what is predicted: every token but the first of each row.
   const Source source(read_scale("small", fixtures).source);
   double floor = 0;
@@ -182,10 +182,10 @@ TEST_CASE("corpus: training, held-out text and prompts share nothing", "[experim
     for (std::size_t t = 1; t < p.size(); ++t) floor -= p[t] / (4 * 31);
   }
   CHECK(std::abs(*training.floor - floor) < 1e-12);
-  const auto text = corpus->text(3, 40);
-  const auto beginning = corpus->text(3, 16);
+  const auto text = corpus->held_out_text(3, 40);
+  const auto beginning = corpus->held_out_text(3, 16);
   CHECK(std::equal(beginning.begin(), beginning.end(), text.begin()));
-  CHECK(corpus->likeliest(beginning, 5).size() == 5);
+  CHECK(corpus->likeliest_continuation(beginning, 5).size() == 5);
 }
 
 TEST_CASE("repeater: when a curve is too low is read from the record's", "[experiment]") {
@@ -230,8 +230,8 @@ TEST_CASE("repeater: the models of the full scale train in bfloat16", "[experime
     recipe.compute = scale.compute;
     Trainer trainer(recipe);
     for (std::int64_t step = 0; step < recipe.steps; ++step)
-      trainer.step(corpus->training(1, step, 1, 24).tokens);
-    const auto& losses = trainer.course().losses;
+      trainer.step(corpus->training_batch(1, step, 1, 24).tokens);
+    const auto& losses = trainer.history().losses;
     if (before)
       CHECK(losses[0] > 20);  // of a standard normal matrix that is the head, too
     else

@@ -107,7 +107,7 @@ std::string name_of(const Json& factors_of_effect) {
   return fmt::format("{}", fmt::join(names, " and "));
 }
 
-// Whether an effect is more than what matters, less, or neither can be told.
+// Whether an effect is above the threshold, below it, or undecided.
 enum class Size { more, less, open };
 Size size_of(const Json& effect, double matters) {
   return effect["low"].get<double>() > matters    ? Size::more
@@ -220,7 +220,7 @@ std::string verdict_on(const Json& document, const std::string& strategy) {
       open.empty() ? "" : fmt::format(" Too near to tell: {}.", fmt::join(open, "; ")));
 }
 
-// The answer, from what matters most to what stands beside it.
+// The answer, beginning with the most important effects.
 Json answers(const Json& document) {
   Json all = Json::array({verdict_on(document, "sampled"), verdict_on(document, "greedy")});
   const auto level_of = [&](const char* level, const char* id) {

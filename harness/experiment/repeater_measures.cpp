@@ -25,8 +25,8 @@ Json repetition_of(const std::vector<std::vector<Token>>& texts) {
   for (const auto* id : {"looping", "loop-share", "seq-rep-2", "seq-rep-4", "distinct-1", "longest-repeat"}) {
     const auto& metric = find_metric(repetition, id);
     all[id] = {{"value", metric.value ? Json(*metric.value) : Json()}};
-    if (!metric.value || metric.kind == Kind::whole) continue;
-    if (const auto interval = interval_of(metric.shares, metric.kind == Kind::rate, 0.95, 1))
+    if (!metric.value || metric.kind == MetricKind::corpus) continue;
+    if (const auto interval = interval_of(metric.shares, metric.kind == MetricKind::rate, 0.95, 1))
       all[id].update({{"low", interval->low}, {"high", interval->high}});
   }
   return all;
@@ -63,7 +63,8 @@ std::optional<double> floor_of_training(const RepeaterTask& task, const Recipe& 
   double floor = 0;
   bool known = true;
   for (std::size_t step = first; step < last; ++step) {
-    const auto batch = task.corpus.training(recipe.seed, static_cast<std::int64_t>(step), s.batch, s.length);
+    const auto batch =
+        task.corpus.training_batch(recipe.seed, static_cast<std::int64_t>(step), s.batch, s.length);
     known = known && batch.floor.has_value();
     floor += batch.floor.value_or(0) / static_cast<double>(last - first);
   }
@@ -76,7 +77,7 @@ void measure_held_out_text(Json& result, const RepeaterTask& task, const Trainer
   std::vector<at::Tensor> held_out;
   double floor = 0;
   for (std::int64_t i = 0; i < s.held_out_batches; ++i) {
-    const auto batch = task.corpus.held_out(i, s.batch, s.length);
+    const auto batch = task.corpus.held_out_batch(i, s.batch, s.length);
     held_out.push_back(batch.tokens.to(task.options.device));
     floor += batch.floor.value_or(0) / static_cast<double>(s.held_out_batches);
   }
@@ -97,7 +98,7 @@ Json measure_writing(const RepeaterTask& task, const TrainedRun& trained) {
     options.sampling.temperature = temperature;
     options.seed = trained.recipe.seed;
     options.most_tokens = s.new_tokens;
-    options.longest = specification.max_position_embeddings;
+    options.most_positions = specification.max_position_embeddings;
     options.vocabulary = specification.vocab_size;
     std::vector<std::vector<Token>> texts;
     for (auto& one : generate(*writer, task.prompts, options, [](std::int64_t, std::int64_t) {}))
@@ -111,7 +112,7 @@ Json measure_writing(const RepeaterTask& task, const TrainedRun& trained) {
 
 Json measure_run(const RepeaterTask& task, const TrainedRun& trained) {
   const auto& run = trained.run;
-  const auto& course = trained.trainer.course();
+  const auto& course = trained.trainer.history();
   const auto steps = course.losses.size();
   Json levels = Json::object();
   for (std::size_t i = 0; i < kFactors; ++i) levels[factors()[i].id] = run.before[i] ? "before" : "after";
@@ -141,10 +142,10 @@ Json measure_own_text(const RepeaterTask& task) {
   std::vector<std::vector<Token>> next, likeliest;
   for (std::int64_t i = 0; i < s.prompts; ++i) {
     const auto begin = static_cast<std::ptrdiff_t>(s.prompt_tokens);
-    const auto text = task.corpus.text(i, static_cast<std::size_t>(s.prompt_tokens + s.new_tokens));
+    const auto text = task.corpus.held_out_text(i, static_cast<std::size_t>(s.prompt_tokens + s.new_tokens));
     next.emplace_back(text.begin() + begin, text.end());
-    auto best = task.corpus.likeliest(task.prompts[static_cast<std::size_t>(i)],
-                                      static_cast<std::size_t>(s.new_tokens));
+    auto best = task.corpus.likeliest_continuation(task.prompts[static_cast<std::size_t>(i)],
+                                                   static_cast<std::size_t>(s.new_tokens));
     if (!best.empty()) likeliest.push_back(std::move(best));
   }
   Json all = {{"sampled", repetition_of(next)}};

@@ -1,4 +1,4 @@
-// What is measured of a model that the experiment has trained, and of the text that it was trained on.
+// Measurements of a trained model, and of the text that it was trained on.
 #pragma once
 
 #include <vector>
@@ -7,14 +7,14 @@
 
 namespace plumbline {
 
-// What all runs have in common.
+// The data that all runs share.
 struct RepeaterTask {
   const RepeaterOptions& options;
   const Corpus& corpus;
   const std::vector<std::vector<Token>>& prompts;
 };
 
-// One run, trained to its end.
+// A finished run.
 struct TrainedRun {
   const Run& run;
   const Recipe& recipe;
@@ -23,7 +23,7 @@ struct TrainedRun {
 
 Json measure_run(const RepeaterTask& task, const TrainedRun& trained);
 
-// The text itself, after the same prompts: its next tokens, and what is likeliest by its own probabilities.
+// Repetition of the text itself after the same prompts: of its next tokens, and of the greedy continuation.
 Json measure_own_text(const RepeaterTask& task);
 
 }  // namespace plumbline

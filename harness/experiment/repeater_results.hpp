@@ -1,4 +1,4 @@
-// The results of one run of the experiment, as a file that is read again when the experiment goes on.
+// The results of a run as a file, which is read when the experiment is resumed.
 #pragma once
 
 #include <fmt/format.h>
@@ -24,11 +24,11 @@ T value_of(const Json& object, const char* key, const std::string& where) {
   }
 }
 
-// What makes an experiment what it is: whoever changes any of it has another one.
+// The settings that identify an experiment: with other settings it is another one.
 Json settings_of(const RepeaterOptions& options, const Corpus& corpus);
 
-// Empty: the run is still to be made. Errors: InputError where the file is of another experiment, or was
-// spoilt.
+// Empty where the run was not made yet. Errors: InputError where the file is of another experiment, or
+// damaged.
 std::optional<Json> read_results(const std::filesystem::path& file, const Run& run,
                                  const std::string& fingerprint);
 void write_results(const std::filesystem::path& file, Json results, const std::string& fingerprint);

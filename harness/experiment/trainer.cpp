@@ -27,24 +27,24 @@ struct Trainer::State {
   at::Generator random;  // of dropout: a trainer's own, so that others beside it change nothing
   std::vector<std::string> names;
   std::vector<at::Tensor> leaves, first, second, count;
-  Course course;
+  TrainingHistory course;
 
   Model model() const {
     Weights weights;
     for (std::size_t i = 0; i < names.size(); ++i) weights.emplace(names[i], leaves[i].to(recipe.compute));
-    return {recipe.model.specification, std::move(weights), recipe.model.formulas, recipe.model.local};
+    return {recipe.model.specification, std::move(weights), recipe.model.formulas, recipe.model.overrides};
   }
 };
 
 Trainer::Trainer(Recipe recipe) : state_(std::make_unique<State>()) {
   auto& s = *state_;
   s.random = at::globalContext().defaultGenerator(recipe.device).clone();
-  recipe.model.formulas.drop = [random = s.random](const at::Tensor& x, double p) {
+  recipe.model.formulas.dropout = [random = s.random](const at::Tensor& x, double p) {
     if (p == 0) return x;
     return x * (at::empty_like(x.detach()).bernoulli_(1 - p, random) / (1 - p));
   };
   auto weights = initial_weights(recipe.model.specification, recipe.seed);
-  for (auto& [name, values] : weights) values = recipe.model.formulas.initial(name, values);
+  for (auto& [name, values] : weights) values = recipe.model.formulas.initial_values(name, values);
   for (const auto& [name, value] : weights) {
     s.names.push_back(name);
     s.leaves.push_back(value.to(recipe.device, at::kFloat).clone().set_requires_grad(true));
@@ -102,7 +102,7 @@ void Trainer::step(const at::Tensor& tokens) {
   s.course.norms.push_back(norm);
 }
 
-const Course& Trainer::course() const {
+const TrainingHistory& Trainer::history() const {
   return state_->course;
 }
 
@@ -165,7 +165,7 @@ void Trainer::load(const std::filesystem::path& file, const std::string& fingerp
     const auto value = of(tensor, {count}, at::kDouble);
     return std::vector<double>(value.data_ptr<double>(), value.data_ptr<double>() + count);
   };
-  Course course{numbers("losses"), numbers("norms")};
+  TrainingHistory course{numbers("losses"), numbers("norms")};
   if (course.losses.size() != course.norms.size() || course.steps() > s.recipe.steps)
     throw InputError(fmt::format("{}: its curves do not belong together; remove it", name));
   const at::NoGradGuard no_gradients;

@@ -1,5 +1,6 @@
-// Training for experiments: the reference model's own formulas, with what training at scale adds to them.
-// Apart from the reference's own steps (harness/model/training_steps.hpp), and held to them.
+// Training for experiments: the reference model with a schedule, gradient clipping and mixed precision.
+// Independent of the reference's training steps (harness/model/training_steps.hpp), with which a test
+// compares it.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +16,7 @@
 namespace plumbline {
 
 struct Recipe {
-  Departed model;  // what is trained: a departure of the mask is the mistake that is studied
+  DepartedModel model;  // what is trained: a departure of the mask is the mistake that is studied
   double dropout = 0;
   std::int64_t steps = 0;
   std::int64_t warm_up = 0;  // steps over which the learning rate rises from 0; then a cosine down to a tenth
@@ -29,9 +30,8 @@ struct Recipe {
 // Of step `step` (from 0) of `steps`.
 double learning_rate(const Recipe& recipe, std::int64_t step);
 
-// What was seen of a training so far; of each step its loss before it, and the norm of all gradients before
-// clipping.
-struct Course {
+// For each step so far, the loss before it and the norm of all gradients before clipping.
+struct TrainingHistory {
   std::vector<double> losses, norms;
   std::int64_t steps() const { return static_cast<std::int64_t>(losses.size()); }
 };
@@ -44,15 +44,15 @@ class Trainer {
   // One step on a batch (B, T) int64 that is text and labels at once. Errors: InputError where the loss or a
   // gradient is no finite number, with step and parameter; the parameters are then as before.
   void step(const at::Tensor& tokens);
-  const Course& course() const;
+  const TrainingHistory& history() const;
   bool done() const;
   // The parameters as they are, float32 on the CPU.
   Weights weights() const;
   // In evaluation or training mode without dropout: the loss on each of some batches (N, B, T), its mean.
   double loss_on(const at::Tensor& tokens, bool training) const;
 
-  // All of it, written whole; and read again. `fingerprint` says what is trained on what: another's state is
-  // refused. Errors: InputError.
+  // Saves and loads the state. `fingerprint` identifies model and data; another one is refused. Errors:
+  // InputError.
   void save(const std::filesystem::path& file, const std::string& fingerprint) const;
   void load(const std::filesystem::path& file, const std::string& fingerprint);
 

@@ -20,7 +20,7 @@ namespace {
 Recipe recipe(const std::string& defect = "") {
   at::set_num_threads(1);
   const auto tiny = find_specification("tiny", PLUMBLINE_SOURCE_DIR "/fixtures/specifications");
-  Recipe one{.model = defect.empty() ? Departed{tiny, {}} : depart(tiny, defect)};
+  Recipe one{.model = defect.empty() ? DepartedModel{tiny, {}} : apply_departures(tiny, defect)};
   one.steps = 8;
   one.clip = 1e9;
   one.optimiser = {.learning_rate = 1e-2, .beta1 = 0.8, .beta2 = 0.9, .eps = 1e-3, .weight_decay = 0.3};
@@ -52,7 +52,7 @@ TEST_CASE("trainer: its steps are the reference's", "[experiment][trainer]") {
   const auto expected = train(model, run);
   for (std::int64_t step = 0; step < 3; ++step) trainer.step(batch(step));
   for (std::int64_t step = 0; step < 3; ++step)
-    CHECK(std::abs(trainer.course().losses[static_cast<std::size_t>(step)] -
+    CHECK(std::abs(trainer.history().losses[static_cast<std::size_t>(step)] -
                    expected.losses[step].item<double>()) < 1e-5);
   CHECK(apart(trainer.weights(), expected.parameters) < 1e-5);
   CHECK(apart(trainer.weights(), model.weights()) > 1e-2);
@@ -65,11 +65,11 @@ TEST_CASE("trainer: gradients together are clipped to their norm", "[experiment]
   Trainer whole(one);
   const auto before = whole.weights();
   whole.step(batch(0));
-  const double norm = whole.course().norms[0];
+  const double norm = whole.history().norms[0];
   one.clip = norm / 4;
   Trainer clipped(one);
   clipped.step(batch(0));
-  CHECK(clipped.course().norms[0] == norm);
+  CHECK(clipped.history().norms[0] == norm);
   const std::string name = "model.layers.0.mlp.up_proj.weight";
   const double ratio = ((clipped.weights().at(name) - before.at(name)).norm() /
                         (whole.weights().at(name) - before.at(name)).norm())
@@ -104,16 +104,16 @@ TEST_CASE("trainer: stopped and taken up again, it ends in the same bits", "[exp
   }
   Trainer second(one);
   second.load(file, "a");
-  CHECK(second.course().steps() == 5);
+  CHECK(second.history().steps() == 5);
   for (std::int64_t step = 5; step < 8; ++step) second.step(batch(step));
   CHECK(apart(whole.weights(), second.weights()) == 0);
-  CHECK(whole.course().losses == second.course().losses);
-  CHECK(whole.course().norms == second.course().norms);
+  CHECK(whole.history().losses == second.history().losses);
+  CHECK(whole.history().norms == second.history().norms);
 
   one.dropout = 0;
   Trainer without(one);
   without.step(batch(0));
-  CHECK(without.course().losses[0] != whole.course().losses[0]);
+  CHECK(without.history().losses[0] != whole.history().losses[0]);
 }
 
 TEST_CASE("trainer: a state of something else is refused", "[experiment][trainer]") {
@@ -150,7 +150,7 @@ TEST_CASE("trainer: a loss or a gradient that is no number stops it, with step a
   CHECK_THAT(refusal(recipe("logits-not-a-number")),
              ContainsSubstring("step 1: the loss is nan; every parameter is a finite number"));
   auto one = recipe();
-  one.model.formulas.embed = [](const at::Tensor& embedding, const at::Tensor&) {
+  one.model.formulas.transform_embedding = [](const at::Tensor& embedding, const at::Tensor&) {
     return embedding + (embedding * 0).sqrt();  // the root's slope at 0 is infinite
   };
   CHECK_THAT(refusal(one),
@@ -163,5 +163,5 @@ TEST_CASE("trainer: what is measured without training leaves it as it is", "[exp
   const auto held_out = at::stack({batch(8), batch(9)});
   CHECK(trainer.loss_on(held_out, true) != trainer.loss_on(held_out, false));
   CHECK(apart(before, trainer.weights()) == 0);
-  CHECK(trainer.course().steps() == 0);
+  CHECK(trainer.history().steps() == 0);
 }

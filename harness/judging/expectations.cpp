@@ -48,18 +48,19 @@ void expect_that(Subject& subject, bool holds, const std::string& what, const st
   expect(subject, std::move(check));
 }
 
-void expect_told_apart(Subject& subject, const std::string& what, const at::Tensor& actual,
-                       const at::Tensor& right, const std::vector<std::pair<std::string, at::Tensor>>& wrong,
-                       const Tolerance& tolerance) {
-  for (const auto& [name, other] : wrong) {
-    const auto apart =
-        ((finite(right) - finite(other)).abs() / tolerance.bound.clamp_min(1e-300)).max().item<double>();
-    if (!(apart >= 10))
+void expect_distinguishable(Subject& subject, const std::string& what, const at::Tensor& actual,
+                            const at::Tensor& expected,
+                            const std::vector<std::pair<std::string, at::Tensor>>& mistakes,
+                            const Tolerance& tolerance) {
+  for (const auto& [name, mistake] : mistakes) {
+    const auto distance =
+        ((finite(expected) - finite(mistake)).abs() / tolerance.bound.clamp_min(1e-300)).max().item<double>();
+    if (!(distance >= 10))
       throw std::runtime_error(
           fmt::format("{}: this probe cannot tell {} from what is right ({} tolerances apart)", what, name,
-                      number(apart)));
+                      number(distance)));
   }
-  expect_close(subject, what, actual, right, tolerance);
+  expect_close(subject, what, actual, expected, tolerance);
 }
 
 std::optional<Replayed> try_replay(Subject& subject, const std::string& stage, const Stages& shown,
@@ -68,14 +69,14 @@ std::optional<Replayed> try_replay(Subject& subject, const std::string& stage, c
   const auto positions =
       (at::arange(tokens.ids.size(1), at::kLong) + first_position).unsqueeze(0).expand_as(tokens.ids);
   return replay(stage, shown, subject.exact_weights(), subject.specification(), tokens.ids, positions,
-                allowed_in(tokens), subject.running().type());
+                causal_mask_of(tokens), subject.running().type());
 }
 
-Replayed replayed(Subject& subject, const std::string& stage, const Stages& shown, const Tokens& tokens,
-                  std::int64_t first_position) {
-  auto right = try_replay(subject, stage, shown, tokens, first_position);
-  if (!right) not_assessed(fmt::format("the candidate does not show what goes into {}", stage));
-  return *std::move(right);
+Replayed require_replay(Subject& subject, const std::string& stage, const Stages& shown, const Tokens& tokens,
+                        std::int64_t first_position) {
+  auto replay = try_replay(subject, stage, shown, tokens, first_position);
+  if (!replay) not_assessed(fmt::format("the candidate does not show what goes into {}", stage));
+  return *std::move(replay);
 }
 
 void expect_replayed(Subject& subject, const std::vector<std::string>& kinds, const Stages& shown,
@@ -84,17 +85,17 @@ void expect_replayed(Subject& subject, const std::vector<std::string>& kinds, co
   for (const auto& stage : stage_names(subject.specification().num_hidden_layers)) {
     if (std::find(kinds.begin(), kinds.end(), kind_of(stage)) == kinds.end()) continue;
     const auto actual = shown.find(stage);
-    const auto right =
+    const auto replay =
         actual == shown.end() ? std::nullopt : try_replay(subject, stage, shown, tokens, first_position);
-    if (!right) {
+    if (!replay) {
       subject.recorder().not_assessed(
           fmt::format("the candidate does not show {} or what goes into it", stage));
       continue;
     }
     any = true;
-    const auto value =
-        kind_of(stage) == "scores" ? hidden_as_infinity(actual->second, allowed_in(tokens)) : actual->second;
-    expect_close(subject, fmt::format("{} ({})", stage, mode), value, right->expected, right->tolerance);
+    const auto value = kind_of(stage) == "scores" ? hidden_as_infinity(actual->second, causal_mask_of(tokens))
+                                                  : actual->second;
+    expect_close(subject, fmt::format("{} ({})", stage, mode), value, replay->expected, replay->tolerance);
   }
   if (!any) not_assessed("the candidate shows none of these stages");
 }

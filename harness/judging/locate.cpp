@@ -3,17 +3,18 @@
 #include <algorithm>
 
 #include "harness/judging/expectations.hpp"
-#include "harness/judging/ways.hpp"
+#include "harness/judging/run_modes.hpp"
 #include "harness/result/conclusion_of_stages.hpp"
 #include "harness/system/error.hpp"
 
 namespace plumbline {
 namespace {
 
-reports::Check judged(const std::string& what, const at::Tensor& actual, const at::Tensor& expected,
-                      const Tolerance& tolerance, const Tokens& tokens) {
+reports::Check compare_stage(const std::string& what, const at::Tensor& actual, const at::Tensor& expected,
+                             const Tolerance& tolerance, const Tokens& tokens) {
   const bool hides = what.ends_with(".scores") && actual.sizes() == expected.sizes();
-  return compare(what, hides ? hidden_as_infinity(actual, allowed_in(tokens)) : actual, expected, tolerance);
+  return compare(what, hides ? hidden_as_infinity(actual, causal_mask_of(tokens)) : actual, expected,
+                 tolerance);
 }
 
 std::vector<reports::StageErrors> errors_of(Subject& subject, const StageRun& mode) {
@@ -26,12 +27,12 @@ std::vector<reports::StageErrors> errors_of(Subject& subject, const StageRun& mo
     const auto actual = shown.find(stage);
     if (actual == shown.end()) continue;
     const auto& expected = exact.at(stage);
-    // Far from the start, rounding of angles carries an honest pass further than the noise that is measured
-    // near it.
+    // The noise was measured near position 0; far from it, rounding of angles is larger.
     if (mode.first_position == 0)
-      all.back().inherited = judged(stage, actual->second, expected, subject.noise(stage, expected), tokens);
-    if (const auto right = try_replay(subject, stage, shown, tokens, mode.first_position))
-      all.back().local = judged(stage, actual->second, right->expected, right->tolerance, tokens);
+      all.back().inherited =
+          compare_stage(stage, actual->second, expected, subject.noise(stage, expected), tokens);
+    if (const auto replay = try_replay(subject, stage, shown, tokens, mode.first_position))
+      all.back().local = compare_stage(stage, actual->second, replay->expected, replay->tolerance, tokens);
   }
   return all;
 }
@@ -42,8 +43,8 @@ reports::Check compare_logits(Subject& subject, const std::string& what, const a
   return compare(what, actual, expected, subject.noise("logits", expected));
 }
 
-// With other weights loaded.
-reports::Check with_weights(Subject& subject, const std::string& what, const Weights& weights) {
+// Compares logits with other weights loaded.
+reports::Check compare_with_weights(Subject& subject, const std::string& what, const Weights& weights) {
   reports::Check check;
   const auto tokens = standard_probe(subject);
   subject.with_weights(weights, [&](Candidate& candidate) {
@@ -63,10 +64,10 @@ void localise(Subject& subject, reports::Localisation& found) {
     } catch (const NotShown&) {
       continue;
     } catch (const InputError&) {
-      throw;  // our own trouble
+      throw;  // not the candidate's fault
     } catch (const std::exception& error) {
       const auto name = "the stages in " + mode.name;
-      found.situations.push_back({name, impossible(name, error)});
+      found.situations.push_back({name, failed_check(name, error)});
       continue;
     }
     found.mode = mode.name;
@@ -76,14 +77,14 @@ void localise(Subject& subject, reports::Localisation& found) {
   }
   for (const auto& run : logits_runs(subject)) {
     if (!subject.can(run.needs)) continue;
-    found.situations.push_back(tried(run.name, [&](const std::string& what) {
+    found.situations.push_back(try_run(run.name, [&](const std::string& what) {
       return compare_logits(subject, what, run.logits(subject, run.tokens),
                             subject.exact().forward(run.tokens));
     }));
   }
   if (!told_by_stages(found) && subject.can("load") && !right_in(found.situations, "24 tokens")) {
     const auto blocks = block_by_block(subject, [&](const std::string& what, const Weights& weights) {
-      return with_weights(subject, what, weights);
+      return compare_with_weights(subject, what, weights);
     });
     found.situations.insert(found.situations.end(), blocks.begin(), blocks.end());
   }

@@ -1,5 +1,5 @@
-// Where a model that failed goes wrong: the first divergent and the first locally wrong stage and, where no
-// stages are shown, what the ways to run it tell.
+// Locates the error of a model that failed: the first divergent and the first locally wrong stage or, without
+// stages, the modes that fail.
 #pragma once
 
 #include "harness/judging/subject.hpp"
@@ -7,7 +7,7 @@
 
 namespace plumbline {
 
-// Of a subject whose code can be run. Errors of the candidate become findings.
+// `subject`: of a candidate that can be run. Its errors become findings.
 reports::Localisation localise(Subject& subject);
 
 }  // namespace plumbline

@@ -23,7 +23,7 @@ Tokens with_mask_of_ones(const Tokens& tokens, Padding side) {
   return {tokens.ids, all, side};
 }
 
-Tokens rows(const Tokens& tokens, std::int64_t row) {
+Tokens row_of_batch(const Tokens& tokens, std::int64_t row) {
   return {tokens.ids.narrow(0, row, 1), {}, Padding::none};
 }
 
@@ -35,21 +35,21 @@ at::Tensor logits(Subject& subject, const Tokens& tokens, PassOptions options) {
 Stages observe(Subject& subject, const Tokens& tokens, PassOptions options) {
   const at::NoGradGuard no_gradients;
   Stages stages;
-  options.observe = [&](const std::string& stage, const at::Tensor& value) {
+  options.observer = [&](const std::string& stage, const at::Tensor& value) {
     stages[stage] = value.to(at::kCPU).clone();
   };
-  options.replace = subject.replacement();
+  options.replacement = subject.replacement();
   subject.running().forward(tokens, options);
   return stages;
 }
 
-PassOptions in_training() {
+PassOptions training_options() {
   PassOptions options;
   options.training = true;
   return options;
 }
 
-std::vector<std::int64_t> one_by_one(std::int64_t prefill, std::int64_t length) {
+std::vector<std::int64_t> prefill_then_single_tokens(std::int64_t prefill, std::int64_t length) {
   std::vector<std::int64_t> chunks{prefill};
   chunks.insert(chunks.end(), static_cast<std::size_t>(length - prefill), 1);
   return chunks;
@@ -57,15 +57,15 @@ std::vector<std::int64_t> one_by_one(std::int64_t prefill, std::int64_t length) 
 
 namespace {
 
-// Calls `each` with every chunk of the tokens and the decoding that is to take it.
-void in_chunks(Subject& subject, const Tokens& tokens, const std::vector<std::int64_t>& chunks,
-               const std::function<void(Decoding&, const Tokens&)>& each) {
+// Calls `decode` with a new decoding and each chunk of the tokens in turn.
+void for_each_chunk(Subject& subject, const Tokens& tokens, const std::vector<std::int64_t>& chunks,
+                    const std::function<void(Decoding&, const Tokens&)>& decode) {
   const at::NoGradGuard no_gradients;
   const auto length = tokens.ids.size(1);
   const auto decoding = subject.running().decode(tokens.ids.size(0), length + 3);
   std::int64_t begin = 0;
   for (const auto chunk : chunks) {
-    each(*decoding, {tokens.ids.narrow(1, begin, chunk), {}, Padding::none});
+    decode(*decoding, {tokens.ids.narrow(1, begin, chunk), {}, Padding::none});
     begin += chunk;
   }
   if (begin != length) throw std::logic_error("the chunks do not add up to the tokens");
@@ -75,7 +75,7 @@ void in_chunks(Subject& subject, const Tokens& tokens, const std::vector<std::in
 
 at::Tensor cached_logits(Subject& subject, const Tokens& tokens, const std::vector<std::int64_t>& chunks) {
   std::vector<at::Tensor> all;
-  in_chunks(subject, tokens, chunks, [&](Decoding& decoding, const Tokens& chunk) {
+  for_each_chunk(subject, tokens, chunks, [&](Decoding& decoding, const Tokens& chunk) {
     all.push_back(decoding.extend(chunk, {}).to(at::kCPU));
   });
   return at::cat(all, 1);
@@ -84,20 +84,19 @@ at::Tensor cached_logits(Subject& subject, const Tokens& tokens, const std::vect
 Stages observe_cached(Subject& subject, const Tokens& tokens, const std::vector<std::int64_t>& chunks) {
   const auto length = tokens.ids.size(1);
   std::map<std::string, std::vector<at::Tensor>> pieces;
-  in_chunks(subject, tokens, chunks, [&](Decoding& decoding, const Tokens& chunk) {
+  for_each_chunk(subject, tokens, chunks, [&](Decoding& decoding, const Tokens& chunk) {
     PassOptions options;
-    options.observe = [&](const std::string& stage, const at::Tensor& value) {
+    options.observer = [&](const std::string& stage, const at::Tensor& value) {
       auto piece = value.to(at::kCPU).clone();
       const auto kind = kind_of(stage);
-      // (B, H, T, S): the keys that came later are hidden from these queries. A static cache may show all its
-      // slots; if one beyond the tokens had weight, the context would not be what the shown probabilities
-      // make of them.
+      // (B, H, T, S): later keys are hidden from these queries. A static cache may show all its slots, which
+      // is harmless: if a slot beyond the tokens had weight, the replay of the context would fail.
       if (kind == "scores" || kind == "probabilities")
         piece = at::constant_pad_nd(piece, {0, length - piece.size(-1)},
                                     kind == "scores" ? -std::numeric_limits<double>::infinity() : 0.0);
       pieces[stage].push_back(piece);
     };
-    options.replace = subject.replacement();
+    options.replacement = subject.replacement();
     decoding.extend(chunk, options);
   });
   Stages stages;
@@ -112,7 +111,7 @@ at::Tensor padded_logits(Subject& subject, const Tokens& sequence, std::int64_t 
                          PassOptions options) {
   const auto length = sequence.ids.size(1);
   const auto others = probe(subject, "others", 2, width).ids;
-  // The first row is padded, too, and otherwise: who takes its padding for everybody's shows it.
+  // The first row is padded by another length, so that code that applies one row's padding to all fails.
   const auto first = std::max<std::int64_t>(1, width - 3);
   others[0].narrow(0, side == Padding::right ? first : 0, width - first).zero_();
   const auto fill = at::zeros({1, width - length}, at::kLong);
@@ -125,8 +124,8 @@ at::Tensor padded_logits(Subject& subject, const Tokens& sequence, std::int64_t 
       .narrow(1, side == Padding::right ? 0 : width - length, length);
 }
 
-at::Tensor allowed_in(const Tokens& tokens) {
-  return closed_form::causal(tokens.ids.size(0), tokens.ids.size(1)).unsqueeze(1);
+at::Tensor causal_mask_of(const Tokens& tokens) {
+  return closed_form::causal_mask(tokens.ids.size(0), tokens.ids.size(1)).unsqueeze(1);
 }
 
 at::Tensor shown(const Stages& stages, const std::string& name) {

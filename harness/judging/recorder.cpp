@@ -151,7 +151,7 @@ void Recorder::finding(const std::string& text) {
   finding += (finding.empty() ? "" : "; ") + text;
 }
 
-void Recorder::show(reports::Plot plot) {
+void Recorder::add_plot(reports::Plot plot) {
   plot.requirement = current_;
   plots_.push_back(std::move(plot));
 }
@@ -165,7 +165,7 @@ const reports::Requirement& Recorder::end(double seconds) {
   return requirement;
 }
 
-void Recorder::leave_out(const std::string& id, const reports::Reason& reason) {
+void Recorder::skip(const std::string& id, const reports::Reason& reason) {
   auto& requirement = find(id).requirement;
   if (requirement.verdict == reports::Verdict::not_assessed && !begun_.contains(id))
     requirement.reason = reason;

@@ -1,4 +1,4 @@
-// From checks to verdicts: what is required, and what has been found about it.
+// Turns the results of checks into verdicts on requirements.
 #pragma once
 
 #include <filesystem>
@@ -14,20 +14,20 @@ namespace plumbline {
 // fixtures/requirements.json: the numbered statements, in the specification's order.
 struct RequirementList {
   struct Entry {
-    reports::Requirement requirement;  // as yet without a verdict
-    std::set<std::string> applicable;  // kinds of candidate that can show it
-    std::vector<std::string> needs;    // what one of them has to declare that it can do
+    reports::Requirement requirement;  // without a verdict
+    std::set<std::string> applicable;  // kinds of candidate
+    std::vector<std::string> needs;    // capabilities that a candidate has to declare
   };
   std::vector<reports::Chapter> chapters;
-  std::map<std::string, int> by_name;  // of chapters: a word for the command line
+  std::map<std::string, int> by_name;  // chapters by their names for the command line
   std::vector<Entry> entries;
 };
 
 // Errors: InputError naming the file and the entry.
 RequirementList read_requirements(const std::filesystem::path& file);
 
-// Collects what the checks of each requirement found. Fails closed: a requirement that no check was begun for
-// is not assessed, one whose checks compared nothing is an error.
+// Collects the results of each requirement's checks. Fails closed: a requirement without a check is not
+// assessed, one whose checks compared nothing is an error.
 class Recorder {
  public:
   Recorder(RequirementList list, const std::string& candidate_kind);
@@ -41,19 +41,19 @@ class Recorder {
   void not_assessed(const std::string& reason);
   void error(const std::string& reason);
   void finding(const std::string& text);
-  // A picture of what the requirement has seen; its `requirement` is set here.
-  void show(reports::Plot plot);
+  // Adds a plot to the current requirement; sets plot.requirement.
+  void add_plot(reports::Plot plot);
   const reports::Requirement& end(double seconds);
 
-  // A requirement that will not be looked at, and why: it stays not assessed.
-  void leave_out(const std::string& id, const reports::Reason& reason);
-  // What the candidate declares that it can do: requirements that need more become not applicable.
+  // Records why a requirement is not judged in this run: it stays not assessed.
+  void skip(const std::string& id, const reports::Reason& reason);
+  // Makes requirements not applicable that need more than these capabilities.
   void declare(const std::set<std::string>& capabilities, const std::string& who = "the candidate");
-  // A requirement that this run can never show, and why: it becomes not applicable.
+  // Makes a requirement not applicable, with the reason.
   void exclude(const std::string& id, const std::string& reason);
 
   const std::vector<reports::Chapter>& chapters() const { return list_.chapters; }
-  // A chapter's number, from that or its name. Errors: InputError with those that there are.
+  // A chapter's number, from its number or name. Errors: InputError listing the chapters.
   int chapter(const std::string& number_or_name) const;
   std::vector<reports::Requirement> requirements() const;
   const std::vector<reports::Plot>& plots() const { return plots_; }
@@ -66,7 +66,7 @@ class Recorder {
   std::vector<reports::Plot> plots_;
   std::string current_;
   bool running_ = false;           // between begin and end
-  std::size_t checks_before_ = 0;  // that the requirement had when its running test began
+  std::size_t checks_before_ = 0;  // of the current requirement, when begin() was called
 };
 
 }  // namespace plumbline

@@ -187,20 +187,20 @@ TEST_CASE("recorder: nothing is recorded before a test begins, or under an unkno
   CHECK_THROWS_AS(recorder.error("x"), std::logic_error);
   CHECK_THROWS_AS(recorder.end(1), std::logic_error);
   CHECK_THROWS_AS(recorder.begin("GQA-9"), std::logic_error);
-  CHECK_THROWS_AS(recorder.leave_out("GQA-9", "x"), std::logic_error);
+  CHECK_THROWS_AS(recorder.skip("GQA-9", "x"), std::logic_error);
   CHECK_THROWS_AS(recorder.exclude("GQA-9", "x"), std::logic_error);
 }
 
 TEST_CASE("recorder: what is left out stays not assessed, what this run cannot show is not applicable",
           "[evidence][recorder]") {
   Recorder recorder(list(), "reference");
-  recorder.leave_out("GQA-1", reports::Reason::not_asked_for());
+  recorder.skip("GQA-1", reports::Reason::not_asked_for());
   recorder.exclude("GQA-2", "in bfloat16");
   CHECK(recorder.requirements()[0].verdict == Verdict::not_assessed);
   CHECK(recorder.requirements()[0].reason == reports::Reason::not_asked_for());
   CHECK(recorder.requirements()[1].verdict == Verdict::not_applicable);
   CHECK(recorder.requirements()[1].reason == "in bfloat16");
-  recorder.leave_out("GQA-2", reports::Reason::not_asked_for());
+  recorder.skip("GQA-2", reports::Reason::not_asked_for());
   CHECK(recorder.requirements()[1].verdict == Verdict::not_applicable);
 }
 
@@ -216,7 +216,7 @@ TEST_CASE("recorder: what was looked at can be neither left out nor excluded", "
     recorder.end(0);
     const auto before = recorder.requirements()[0].reason;
     recorder.exclude("GQA-1", "an excuse");
-    recorder.leave_out("GQA-1", "an excuse");
+    recorder.skip("GQA-1", "an excuse");
     CHECK(recorder.requirements()[0].verdict == verdict);
     CHECK(recorder.requirements()[0].reason == before);
   }
@@ -281,7 +281,7 @@ TEST_CASE(
     "[evidence][recorder]") {
   const auto all = read_requirements(source / "fixtures" / "requirements.json");
   std::map<int, std::string> prefixes;
-  const auto capabilities = everything_that_code_can_show();
+  const auto capabilities = all_code_capabilities();
   for (const auto& [requirement, applicable, needs] : all.entries) {
     INFO(requirement.id);
     CHECK(std::regex_match(requirement.id, std::regex("[A-Z]+-([1-9][0-9]*|[a-z])")));

@@ -20,8 +20,8 @@ std::string one_line(const std::exception& exception) {
 void run_requirement(Recorder& recorder, const Progress& progress, const std::string& id,
                      const std::string& title, const std::function<void()>& look) {
   using Clock = std::chrono::steady_clock;
-  const auto began = Clock::now();
-  at::manual_seed(kSeed);  // what is drawn is the same whatever was looked at before, as in a shard
+  const auto start = Clock::now();
+  at::manual_seed(kSeed);  // so that a shard draws the same numbers as a whole run
   recorder.begin(id);
   progress.begin(id, title);
   try {
@@ -29,7 +29,7 @@ void run_requirement(Recorder& recorder, const Progress& progress, const std::st
   } catch (const NotShown& why) {
     recorder.not_assessed(one_line(why));
   } catch (const CacheOverrun& refusal) {
-    // More than a cache holds is asked for, and caught, in one place alone (probes.cpp).
+    // The one test that overruns a cache on purpose catches this itself (overrun_cache).
     auto check =
         compare_text("the KV cache", "refused: " + one_line(refusal), "room for what it was opened for");
     check.within = false;
@@ -37,7 +37,7 @@ void run_requirement(Recorder& recorder, const Progress& progress, const std::st
   } catch (const std::exception& error) {
     recorder.error(one_line(error));
   }
-  progress.end(recorder.end(std::chrono::duration<double>(Clock::now() - began).count()));
+  progress.end(recorder.end(std::chrono::duration<double>(Clock::now() - start).count()));
 }
 
 }  // namespace plumbline

@@ -1,4 +1,4 @@
-// One requirement, from its beginning to its verdict.
+// Judges one requirement.
 #pragma once
 
 #include <cstdint>
@@ -9,20 +9,20 @@
 
 namespace plumbline {
 
-constexpr std::uint32_t kSeed = 1;  // of what candidates draw
+constexpr std::uint32_t kSeed = 1;  // of LibTorch's generator before each requirement
 
-// What a screen may show while requirements are judged.
+// Callbacks for showing progress.
 struct Progress {
   std::function<void(const std::string& id, const std::string& title)> begin;
   std::function<void(const reports::Requirement& judged)> end;
 };
 
-// `look` records checks. What it throws becomes a verdict: NotShown leaves the requirement unassessed, a
-// cache that refuses what it was opened for fails it, anything else is an error of the evidence.
+// Calls `look`, which records checks. An exception becomes a verdict: NotShown means not assessed,
+// CacheOverrun (a cache that refuses tokens within its capacity) fail, anything else error.
 void run_requirement(Recorder& recorder, const Progress& progress, const std::string& id,
                      const std::string& title, const std::function<void()>& look);
 
-// The first line of what happened, without LibTorch's backtrace.
+// The first line of the message, without LibTorch's backtrace.
 std::string one_line(const std::exception& exception);
 
 }  // namespace plumbline

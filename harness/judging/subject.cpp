@@ -16,7 +16,7 @@ std::string kind_of(const std::string& stage) {
 Stages stages_of(const Model& model, const Tokens& tokens) {
   Stages stages;
   PassOptions options;
-  options.observe = [&](const std::string& stage, const at::Tensor& value) {
+  options.observer = [&](const std::string& stage, const at::Tensor& value) {
     stages[stage] = value.to(at::kCPU, at::kDouble);
   };
   model.forward(tokens, options);
@@ -31,20 +31,21 @@ Subject::Subject(Candidate& candidate, Specification specification, std::optiona
       fixtures_(std::move(fixtures)),
       recorder_(recorder),
       capabilities_(candidate.capabilities()),
-      lacking_(lacking_parameters(specification_, candidate_.describe().parameters)) {}
+      missing_parameters_(plumbline::missing_parameters(specification_, candidate_.describe().parameters)) {}
 
 const Weights& Subject::weights() {
   if (weights_) return *weights_;
   if (can("load")) {
-    weights_ = with_void(discriminating_weights(specification_.parameters(), golden_ ? golden_->seed() : 1),
-                         lacking_);
+    weights_ = make_void(discriminating_weights(specification_.parameters(), golden_ ? golden_->seed() : 1),
+                         missing_parameters_);
     return *weights_;
   }
   auto own = convert(candidate_.weights(), at::kFloat, at::kCPU);
   for (const auto& parameter : specification_.parameters())
-    if (lacking_.contains(parameter.name)) own[parameter.name] = at::zeros(parameter.shape);
-  own = with_void(std::move(own), lacking_);
-  if (const auto name = not_void(own, lacking_)) throw NotShown(fmt::format("it has no parameter {}", *name));
+    if (missing_parameters_.contains(parameter.name)) own[parameter.name] = at::zeros(parameter.shape);
+  own = make_void(std::move(own), missing_parameters_);
+  if (const auto name = find_not_void(own, missing_parameters_))
+    throw NotShown(fmt::format("it has no parameter {}", *name));
   weights_ = std::move(own);
   return *weights_;
 }
@@ -57,7 +58,7 @@ Candidate& Subject::running() {
 
 void Subject::with_weights(const Weights& weights, const std::function<void(Candidate&)>& body) {
   candidate_.load(weights);
-  loaded_ = true;  // running() is to leave them alone
+  loaded_ = true;  // so that running() does not replace them
   try {
     body(candidate_);
   } catch (...) {
@@ -70,15 +71,15 @@ void Subject::with_weights(const Weights& weights, const std::function<void(Cand
 void Subject::use_weights(Weights weights) {
   weights_ = std::move(weights);
   loaded_ = false;
-  forget_what_depends_on_weights();
+  reset_reference_models();
 }
 
-void Subject::measure_rounding_on(Weights weights) {
-  elsewhere_ = std::move(weights);
-  forget_what_depends_on_weights();
+void Subject::use_weights_for_rounding(Weights weights) {
+  rounding_weights_ = std::move(weights);
+  reset_reference_models();
 }
 
-void Subject::forget_what_depends_on_weights() {
+void Subject::reset_reference_models() {
   rounded_.reset();
   exact_.reset();
   exact_weights_.reset();
@@ -88,7 +89,8 @@ void Subject::forget_what_depends_on_weights() {
 const Model& Subject::rounded() {
   if (!rounded_)
     rounded_ = std::make_unique<Model>(
-        specification_, convert(elsewhere_ ? *elsewhere_ : weights(), running().type(), running().device()));
+        specification_,
+        convert(rounding_weights_ ? *rounding_weights_ : weights(), running().type(), running().device()));
   return *rounded_;
 }
 
@@ -107,27 +109,28 @@ const Weights& Subject::exact_weights() {
 Tolerance Subject::noise(const std::string& stage, const at::Tensor& expected) {
   if (relative_noise_.empty()) {
     const at::NoGradGuard no_gradients;
-    const auto right = stages_of(exact(), standard_probe(*this)),
-               near = stages_of(rounded(), standard_probe(*this));
-    for (const auto& [name, value] : right) {
+    const auto exact_stages = stages_of(exact(), standard_probe(*this)),
+               rounded_stages = stages_of(rounded(), standard_probe(*this));
+    for (const auto& [name, value] : exact_stages) {
       const auto hidden = ~value.isfinite();
-      const auto error = (near.at(name) - value).masked_fill(hidden, 0);
+      const auto error = (rounded_stages.at(name) - value).masked_fill(hidden, 0);
       const auto size = value.masked_fill(hidden, 0);
       auto& noise = relative_noise_[kind_of(name)];
       noise.worst = std::max(noise.worst, largest(error) / largest(size));
-      noise.whole = std::max(noise.whole, root_mean_square(error) / root_mean_square(size));
+      noise.root_mean_square =
+          std::max(noise.root_mean_square, root_mean_square(error) / root_mean_square(size));
     }
   }
   const auto size = finite(expected);
   const auto& relative = relative_noise_.at(kind_of(stage));
-  // Rotary angles in float32 err in proportion to the position (Tokens are few; the pass itself says how
-  // many).
+  // The error of float32 angles is proportional to the position, which is below the length of the pass.
   const double angles = static_cast<double>(expected.dim() > 1 ? expected.size(1) : 1) * 0x1p-24;
   auto tolerance = Tolerance::absolute(
       (kNoiseFactor * relative.worst + angles) * largest(size),
       fmt::format("{} x the {} rounding error measured on the reference, {} of the largest", kNoiseFactor,
                   type_name(candidate_.type()), number(relative.worst)));
-  tolerance.whole = (kWholeFactor * relative.whole + angles) * root_mean_square(size);
+  tolerance.root_mean_square =
+      (kRootMeanSquareFactor * relative.root_mean_square + angles) * root_mean_square(size);
   return tolerance;
 }
 

@@ -1,4 +1,4 @@
-// The candidate under judgement, the weights it is judged on, and what exact and rounded passes make of them.
+// The candidate under test, its weights, and the reference's exact and rounded passes on the same weights.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -18,11 +18,11 @@
 
 namespace plumbline {
 
-// Tolerances on what has come through many stages are so many times the rounding error that the reference
-// itself makes there: honest variants stay an order of magnitude below.
+// Tolerances after many stages are this multiple of the reference's own rounding error. Correct variants stay
+// an order of magnitude below.
 constexpr double kNoiseFactor = 32;
-// The same of the root mean square over a whole tensor, which varies far less than its worst element.
-constexpr double kWholeFactor = 4;
+// The same for the root mean square over a tensor, which varies far less than its largest element.
+constexpr double kRootMeanSquareFactor = 4;
 
 class Subject {
  public:
@@ -40,54 +40,55 @@ class Subject {
 
   // The candidate with the discriminating weights loaded. Errors: NotShown.
   Candidate& running();
-  // The discriminating weights, float32 on the CPU; of a candidate that cannot load any, its own. What the
-  // candidate lacks is void in them. Errors: NotShown where it cannot load any and what it lacks has no such
-  // value.
+  // The discriminating weights or, of a candidate that cannot load weights, its own: float32 on the CPU.
+  // Parameters that the candidate lacks have values that make them void (see void_parameters.hpp). Errors:
+  // NotShown where a candidate that cannot load weights lacks one that has no such value.
   const Weights& weights();
   // The specification's parameters that the candidate does not have.
-  const std::set<std::string>& lacking() const { return lacking_; }
-  // Loads these from now on, by canonical name.
+  const std::set<std::string>& missing_parameters() const { return missing_parameters_; }
+  // Replaces weights(), by canonical name.
   void use_weights(Weights weights);
-  // What observed passes of a reference go on with after a stage; empty: with what they compute there.
+  // Replaces stages in observed passes of a reference; empty: none.
   void replace_stages(Replacement replacement) { replacement_ = std::move(replacement); }
   const Replacement& replacement() const { return replacement_; }
-  // Measures rounding on a reference with these weights: the candidate's own do not fit the specification.
-  void measure_rounding_on(Weights weights);
-  bool measures_elsewhere() const { return elsewhere_.has_value(); }
-  // Runs `body` with other weights loaded, and loads the discriminating ones again.
+  // Measures rounding on the reference with these weights, where the candidate's do not fit the
+  // specification.
+  void use_weights_for_rounding(Weights weights);
+  bool has_weights_for_rounding() const { return rounding_weights_.has_value(); }
+  // Calls `body` with other weights loaded; the next running() loads weights() again.
   void with_weights(const Weights& weights, const std::function<void(Candidate&)>& body);
 
-  // The specification's own model on the weights as the candidate holds them: in float64, and in the
-  // candidate's type. Their difference is the rounding noise in which tolerances are given.
+  // The reference model with the candidate's weights: in float64, and in the candidate's type. Their
+  // difference is the rounding noise, the unit of tolerances.
   const Model& exact();
   const Model& rounded();
   // The weights of both, in float64 on the CPU.
   const Weights& exact_weights();
 
-  // What two honest evaluations of the same stage may differ by.
+  // By how much two correct evaluations of the same stage may differ.
   Tolerance noise(const std::string& stage, const at::Tensor& expected);
 
  private:
-  void forget_what_depends_on_weights();
+  void reset_reference_models();
 
   Candidate& candidate_;
   Specification specification_;
   std::optional<Golden> golden_;
   std::filesystem::path fixtures_;
   Recorder& recorder_;
-  std::set<std::string> capabilities_, lacking_;
-  std::optional<Weights> weights_, elsewhere_;
+  std::set<std::string> capabilities_, missing_parameters_;
+  std::optional<Weights> weights_, rounding_weights_;
   bool loaded_ = false;
   Replacement replacement_;
   std::unique_ptr<Model> exact_, rounded_;
   std::optional<Weights> exact_weights_;
   struct Noise {
-    double worst = 0, whole = 0;  // relative to the largest element, and to the root mean square
+    double worst = 0, root_mean_square = 0;  // relative to the largest element, and to the root mean square
   };
   std::map<std::string, Noise> relative_noise_;
 };
 
-// What our own model shows of a full pass, in float64.
+// The stages of a full pass, in float64 on the CPU.
 Stages stages_of(const Model& model, const Tokens& tokens);
 
 // "scores" of "layers.3.scores".

@@ -1,4 +1,4 @@
-// Where tensors are computed.
+// Devices by the names that users give them.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -7,7 +7,8 @@
 
 namespace plumbline {
 
-// "auto": a GPU where there is one; "cpu", "cuda", "cuda:N". Errors: InputError with what there is.
+// "auto" (a GPU where there is one), "cpu", "cuda" or "cuda:N". Errors: InputError with the devices there
+// are.
 at::Device parse_device(const std::string& name);
 
 // "cuda:0: NVIDIA H100 80GB HBM3", "cpu: ...".

@@ -13,24 +13,23 @@ namespace plumbline {
 // What all layers of one pass share.
 struct Engine::Pass {
   std::int64_t batch = 0, queries = 0;  // B, T
-  std::int64_t before = 0;              // slots written before this pass
-  bool own_attention = false;           // causal alone, on a CPU
+  std::int64_t slots_written = 0;       // slots written before this pass
+  bool uses_causal_kernel = false;      // no padding, float32 on a CPU
   at::Tensor cos, sin;                  // (1 or B, T, Dh/2)
-  at::Tensor mask;  // (1 or B, 1, T, S), 0 or -inf; undefined: nothing is hidden but the future
-  at::Tensor real;  // (B, T) bool; undefined: all
+  at::Tensor mask;                      // (1 or B, 1, T, S), 0 or -inf; undefined: causal
+  at::Tensor real;                      // (B, T) bool; undefined: all are real
 };
 
 namespace {
 
-// Rotations that are kept ready; positions beyond them are computed when they are asked for.
-constexpr std::int64_t kLongestTable = 32768;
+// Positions whose rotations are computed once; those of later ones are computed in each pass.
+constexpr std::int64_t kLongestRotationTable = 32768;
 
-// The library's product of a few rows with a transposed matrix is slow; of the matrix with as many columns it
-// is not. Measured at 32 rows in float32 with AVX-512: 135 to 208 against 278 to 293 GFLOP/s; from 64 rows on
-// the first wins.
-constexpr std::int64_t kSomeRows = 48;
+// LibTorch computes x W^T slower than W x^T for few rows of x. Measured at 32 rows in float32 with AVX-512:
+// 135 to 208 against 278 to 293 GFLOP/s; from 64 rows on the first is faster.
+constexpr std::int64_t kMostTransposedRows = 48;
 
-// One piece of memory for all packed matrices.
+// One allocation for all packed matrices.
 class Arena {
  public:
   Arena(std::int64_t elements, const at::TensorOptions& options)
@@ -38,8 +37,8 @@ class Arena {
                     ? kernels::empty_in_huge_pages(elements, c10::typeMetaToScalarType(options.dtype()))
                     : at::empty({elements}, options)) {}
 
-  // The named parameters below each other, or undefined where the first is not there.
-  at::Tensor join(const Weights& weights, const std::vector<std::string>& names) {
+  // Stacks the named parameters along axis 0; those that are missing are left out; undefined: all are.
+  at::Tensor pack(const Weights& weights, const std::vector<std::string>& names) {
     const auto begin = used_;
     std::vector<std::int64_t> shape;
     for (const auto& name : names)
@@ -68,35 +67,35 @@ bool has_padding(const Tokens& tokens) {
 }  // namespace
 
 Engine::Engine(const Specification& specification, const Weights& weights) : specification_(specification) {
-  const Model checked(specification, weights);  // refuses what does not fit
-  own_loops_ = kernels::supported(specification, checked.type(), checked.device());
+  const Model checked(specification, weights);  // its constructor checks names and shapes
+  uses_kernels_ = kernels::supported(specification, checked.type(), checked.device());
   const at::NoGradGuard no_gradients;
   const auto options = at::TensorOptions().dtype(checked.type()).device(checked.device());
   Arena arena(specification.parameter_count(), options);
   const auto matrix = [&](const std::string& prefix, const std::vector<std::string>& names) {
-    std::vector<std::string> heavy, biases;
+    std::vector<std::string> weight_names, bias_names;
     for (const auto& name : names)
-      heavy.push_back(prefix + name + ".weight"), biases.push_back(prefix + name + ".bias");
-    return Matrix{arena.join(weights, heavy), arena.join(weights, biases)};
+      weight_names.push_back(prefix + name + ".weight"), bias_names.push_back(prefix + name + ".bias");
+    return Matrix{arena.pack(weights, weight_names), arena.pack(weights, bias_names)};
   };
-  embedding_ = arena.join(weights, {kEmbedding});
+  embedding_ = arena.pack(weights, {kEmbedding});
   for (std::int64_t layer = 0; layer < specification.num_hidden_layers; ++layer) {
     const auto prefix = fmt::format("model.layers.{}.", layer);
     Layer packed;
-    packed.attention_norm = arena.join(weights, {prefix + "input_layernorm.weight"});
+    packed.attention_norm = arena.pack(weights, {prefix + "input_layernorm.weight"});
     packed.qkv = matrix(prefix + "self_attn.", {"q_proj", "k_proj", "v_proj"});
     packed.out = matrix(prefix + "self_attn.", {"o_proj"});
-    packed.feed_forward_norm = arena.join(weights, {prefix + "post_attention_layernorm.weight"});
+    packed.feed_forward_norm = arena.pack(weights, {prefix + "post_attention_layernorm.weight"});
     packed.gate_up = matrix(prefix + "mlp.", {"gate_proj", "up_proj"});
     packed.down = matrix(prefix + "mlp.", {"down_proj"});
     layers_.push_back(std::move(packed));
   }
-  norm_ = arena.join(weights, {"model.norm.weight"});
-  head_.weight = specification.tie_word_embeddings ? embedding_ : arena.join(weights, {kHead});
+  norm_ = arena.pack(weights, {"model.norm.weight"});
+  head_.weight = specification.tie_word_embeddings ? embedding_ : arena.pack(weights, {kHead});
 
   frequencies_ = rotary_frequencies(specification, checked.type(), checked.device());
-  const auto positions =
-      at::arange(std::min(specification.max_position_embeddings, kLongestTable), frequencies_.options());
+  const auto positions = at::arange(std::min(specification.max_position_embeddings, kLongestRotationTable),
+                                    frequencies_.options());
   const auto angles = positions.unsqueeze(1) * frequencies_;  // (positions, Dh/2)
   cos_ = angles.cos();
   sin_ = angles.sin();
@@ -129,7 +128,7 @@ EngineCache Engine::make_cache(std::int64_t batch, std::int64_t capacity) const 
   return cache;
 }
 
-Engine::Pass Engine::plan(const Tokens& tokens, EngineCache* cache, std::int64_t first_position) const {
+Engine::Pass Engine::plan_pass(const Tokens& tokens, EngineCache* cache, std::int64_t first_position) const {
   Pass pass;
   pass.batch = tokens.ids.size(0);
   pass.queries = tokens.ids.size(1);
@@ -137,10 +136,10 @@ Engine::Pass Engine::plan(const Tokens& tokens, EngineCache* cache, std::int64_t
   const auto slots = [&](std::int64_t from, std::int64_t to) { return at::arange(from, to, integers); };
   bool padded = has_padding(tokens);
   if (cache != nullptr) {
-    pass.before = cache->length;
+    pass.slots_written = cache->length;
     padded = cache->padded = cache->padded || padded;
   }
-  const auto first = first_position + pass.before, end = pass.before + pass.queries;
+  const auto first = first_position + pass.slots_written, end = pass.slots_written + pass.queries;
   if (!padded && first >= 0 && first + pass.queries <= cos_.size(0)) {
     pass.cos = cos_.narrow(0, first, pass.queries).unsqueeze(0);
     pass.sin = sin_.narrow(0, first, pass.queries).unsqueeze(0);
@@ -153,15 +152,16 @@ Engine::Pass Engine::plan(const Tokens& tokens, EngineCache* cache, std::int64_t
     pass.cos = angles.cos();
     pass.sin = angles.sin();
   }
-  pass.own_attention = own_loops_ && !padded && type() == at::kFloat;
-  if (padded || (pass.before > 0 && pass.queries > 1 && !pass.own_attention)) {
+  pass.uses_causal_kernel = uses_kernels_ && !padded && type() == at::kFloat;
+  if (padded || (pass.slots_written > 0 && pass.queries > 1 && !pass.uses_causal_kernel)) {
     auto real_queries = at::ones({1, 1}, integers.dtype(at::kBool)), real_keys = real_queries;
     if (padded) {
       real_queries = pass.real;
-      real_keys =
-          cache == nullptr ? pass.real : at::cat({cache->real.narrow(1, 0, pass.before), pass.real}, 1);
+      real_keys = cache == nullptr ? pass.real
+                                   : at::cat({cache->real.narrow(1, 0, pass.slots_written), pass.real}, 1);
     }
-    const auto allowed = causal_mask({slots(pass.before, end), slots(0, end), real_queries, real_keys});
+    const auto allowed =
+        causal_mask({slots(pass.slots_written, end), slots(0, end), real_queries, real_keys});
     pass.mask = at::zeros(allowed.sizes(), embedding_.options())
                     .masked_fill_(~allowed, -std::numeric_limits<double>::infinity());
   }
@@ -171,7 +171,7 @@ Engine::Pass Engine::plan(const Tokens& tokens, EngineCache* cache, std::int64_t
 at::Tensor Engine::run(const Tokens& tokens, EngineCache* cache, std::int64_t first_position,
                        bool last_only) const {
   const at::NoGradGuard no_gradients;
-  const auto pass = plan(tokens, cache, first_position);
+  const auto pass = plan_pass(tokens, cache, first_position);
   auto x =
       at::embedding(embedding_, tokens.ids.to(device())).view({-1, specification_.hidden_size});  // (B*T, D)
   at::Tensor branch;
@@ -183,16 +183,16 @@ at::Tensor Engine::run(const Tokens& tokens, EngineCache* cache, std::int64_t fi
   }
   const auto rows = last_only ? 1 : pass.queries;
   if (rows != pass.queries)
-    for (auto* each : {&x, &branch})
-      *each = each->view({pass.batch, pass.queries, -1}).select(1, pass.queries - 1).contiguous();
+    for (auto* tensor : {&x, &branch})
+      *tensor = tensor->view({pass.batch, pass.queries, -1}).select(1, pass.queries - 1).contiguous();
   const auto logits = product(head_, add_and_norm(x, branch, norm_));  // (B*T or B, V)
   if (cache != nullptr) {
-    auto written = cache->real.narrow(1, pass.before, pass.queries);
+    auto new_slots = cache->real.narrow(1, pass.slots_written, pass.queries);
     if (pass.real.defined()) {
-      written.copy_(pass.real);
+      new_slots.copy_(pass.real);
       cache->seen += pass.real.sum(1);
     } else {
-      written.fill_(true);
+      new_slots.fill_(true);
       cache->seen += pass.queries;
     }
     cache->length += pass.queries;
@@ -201,7 +201,7 @@ at::Tensor Engine::run(const Tokens& tokens, EngineCache* cache, std::int64_t fi
 }
 
 at::Tensor Engine::attention(const Layer& layer, const at::Tensor& x, const Pass& pass,
-                             KVCache::Layer* kept) const {
+                             KVCache::Layer* layer_cache) const {
   const auto& s = specification_;
   const auto size = s.head_size(), heads = s.num_attention_heads, groups = s.num_key_value_heads;
   const auto rows = product(layer.qkv, x);  // (B*T, (H + 2K) * Dh)
@@ -209,36 +209,37 @@ at::Tensor Engine::attention(const Layer& layer, const at::Tensor& x, const Pass
     return rows.narrow(1, first * size, count * size).view({pass.batch, pass.queries, count, size});
   };
   auto q = part(0, heads), k = part(heads, groups), v = part(heads + groups, groups);  // (B, T, H or K, Dh)
-  if (own_loops_) {
+  if (uses_kernels_) {
     kernels::rotate(rows, heads + groups, pass.cos, pass.sin, s.rotary);
   } else {
-    const auto turned = part(0, heads + groups);
+    const auto rotated_heads = part(0, heads + groups);
     const auto cos = pass.cos.unsqueeze(2), sin = pass.sin.unsqueeze(2);  // (1 or B, T, 1, Dh/2)
     const bool halves = s.rotary == Rotary::halves;
-    const auto wide = turned.to(pass.cos.scalar_type());
-    const auto one = halves ? wide.narrow(-1, 0, size / 2) : wide.slice(-1, 0, at::nullopt, 2);
-    const auto other = halves ? wide.narrow(-1, size / 2, size / 2) : wide.slice(-1, 1, at::nullopt, 2);
-    const std::vector<at::Tensor> both{one * cos - other * sin, other * cos + one * sin};
-    turned.copy_(halves ? at::cat(both, -1) : at::stack(both, -1).flatten(-2));
+    const auto wide = rotated_heads.to(pass.cos.scalar_type());
+    const auto first = halves ? wide.narrow(-1, 0, size / 2) : wide.slice(-1, 0, at::nullopt, 2);
+    const auto second = halves ? wide.narrow(-1, size / 2, size / 2) : wide.slice(-1, 1, at::nullopt, 2);
+    const std::vector<at::Tensor> both{first * cos - second * sin, second * cos + first * sin};
+    rotated_heads.copy_(halves ? at::cat(both, -1) : at::stack(both, -1).flatten(-2));
   }
-  if (kept != nullptr) {
-    kept->keys.narrow(1, pass.before, pass.queries).copy_(k);
-    kept->values.narrow(1, pass.before, pass.queries).copy_(v);
-    k = kept->keys.narrow(1, 0, pass.before + pass.queries);
-    v = kept->values.narrow(1, 0, pass.before + pass.queries);
+  if (layer_cache != nullptr) {
+    layer_cache->keys.narrow(1, pass.slots_written, pass.queries).copy_(k);
+    layer_cache->values.narrow(1, pass.slots_written, pass.queries).copy_(v);
+    k = layer_cache->keys.narrow(1, 0, pass.slots_written + pass.queries);
+    v = layer_cache->values.narrow(1, 0, pass.slots_written + pass.queries);
   }
-  const auto joined = [&](const at::Tensor& context) {
+  const auto project_context = [&](const at::Tensor& context) {
     return product(layer.out, context.reshape({-1, heads * size}));
   };
-  const auto scaled = [&](const at::Tensor& queries, bool causal) {  // (B, heads, rows, Dh)
+  const auto attend = [&](const at::Tensor& queries, bool causal) {  // (B, heads, rows, Dh)
     const auto mask = pass.mask.defined() ? std::optional<at::Tensor>(pass.mask) : std::nullopt;
     return at::scaled_dot_product_attention(queries, k.transpose(1, 2), v.transpose(1, 2), mask, 0.0, causal,
                                             std::nullopt, queries.size(1) != groups);
   };
-  // The queries of a group are so many rows that see the same keys.
-  if (pass.queries == 1) return joined(scaled(q.view({pass.batch, groups, s.repeat_factor(), size}), false));
-  if (pass.own_attention) return joined(kernels::causal_attention(q, k, v));
-  return joined(scaled(q.transpose(1, 2), !pass.mask.defined()).transpose(1, 2));
+  // All queries of a group attend to the same keys, so that they can be rows of one product.
+  if (pass.queries == 1)
+    return project_context(attend(q.view({pass.batch, groups, s.repeat_factor(), size}), false));
+  if (pass.uses_causal_kernel) return project_context(kernels::causal_attention(q, k, v));
+  return project_context(attend(q.transpose(1, 2), !pass.mask.defined()).transpose(1, 2));
 }
 
 at::Tensor Engine::feed_forward(const Layer& layer, const at::Tensor& x) const {
@@ -250,8 +251,9 @@ at::Tensor Engine::feed_forward(const Layer& layer, const at::Tensor& x) const {
 }
 
 at::Tensor Engine::product(const Matrix& matrix, const at::Tensor& x) const {
-  if (own_loops_ && x.size(0) <= kernels::kFewRows) return kernels::product(x, matrix.weight, matrix.bias);
-  if (x.is_cpu() && x.scalar_type() == at::kFloat && x.size(0) > 1 && x.size(0) <= kSomeRows) {
+  if (uses_kernels_ && x.size(0) <= kernels::kMostKernelRows)
+    return kernels::product(x, matrix.weight, matrix.bias);
+  if (x.is_cpu() && x.scalar_type() == at::kFloat && x.size(0) > 1 && x.size(0) <= kMostTransposedRows) {
     const auto rows = at::mm(matrix.weight, x.t()).t().contiguous();
     return matrix.bias.defined() ? rows + matrix.bias : rows;
   }
@@ -260,8 +262,8 @@ at::Tensor Engine::product(const Matrix& matrix, const at::Tensor& x) const {
 
 at::Tensor Engine::add_and_norm(at::Tensor& x, const at::Tensor& branch, const at::Tensor& weight) const {
   const auto& s = specification_;
-  // In float32 the two precisions are one.
-  if (own_loops_ && (s.norm_precision == NormPrecision::float32 || x.scalar_type() == at::kFloat))
+  // In float32 the two precisions are the same.
+  if (uses_kernels_ && (s.norm_precision == NormPrecision::float32 || x.scalar_type() == at::kFloat))
     return kernels::add_and_norm(x, branch, weight, s.rms_norm_eps);
   if (branch.defined()) x.add_(branch);
   return rms_norm(x, weight, s.rms_norm_eps, s.norm_precision);

@@ -1,8 +1,7 @@
-// The same function as Model, arranged for speed: inference only, and verified against Model.
+// A fast implementation of Model for inference, verified against Model.
 //
-// Matrices that read the same input are one matrix, rotations come from a table, attention is the library's
-// fused kernel, and a handful of rows go through loops that stream the weights once
-// (harness/model/kernels.hpp).
+// Matrices with the same input are packed into one, rotations come from a table, attention is LibTorch's
+// fused kernel, and products of a few rows use harness/model/kernels.hpp.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -15,14 +14,14 @@
 
 namespace plumbline {
 
-// Laid out for decoding: a KVCache whose (B, capacity, K, Dh) are views of (B, K, capacity, Dh).
+// A KVCache whose tensors (B, capacity, K, Dh) are views of (B, K, capacity, Dh), the layout of decoding.
 struct EngineCache : KVCache {
-  bool padded = false;  // some row holds padding
+  bool padded = false;  // whether any row holds padding
 };
 
 class Engine {
  public:
-  // Copies the weights, which are of one floating type on one device.
+  // Copies the weights, which have to be of one floating type on one device.
   // Errors: InputError naming a missing parameter or a wrong shape.
   Engine(const Specification& specification, const Weights& weights);
 
@@ -31,8 +30,8 @@ class Engine {
 
   EngineCache make_cache(std::int64_t batch, std::int64_t capacity) const;
 
-  // Prefill or decode: appends the tokens to the cache and returns their logits (B, T, V), or of the last of
-  // each row alone (B, 1, V). Errors: CacheOverrun when they do not fit; the cache is then unchanged.
+  // Prefill or decode: appends the tokens to the cache and returns their logits (B, T, V), or those of each
+  // row's last token (B, 1, V). Errors: CacheOverrun when they do not fit; the cache is then unchanged.
   at::Tensor extend(EngineCache& cache, const Tokens& tokens, std::int64_t first_position = 0,
                     bool last_only = false) const;
 
@@ -54,18 +53,19 @@ class Engine {
   struct Pass;
 
   at::Tensor run(const Tokens& tokens, EngineCache* cache, std::int64_t first_position, bool last_only) const;
-  Pass plan(const Tokens& tokens, EngineCache* cache, std::int64_t first_position) const;
-  at::Tensor attention(const Layer& layer, const at::Tensor& x, const Pass& pass, KVCache::Layer* kept) const;
+  Pass plan_pass(const Tokens& tokens, EngineCache* cache, std::int64_t first_position) const;
+  at::Tensor attention(const Layer& layer, const at::Tensor& x, const Pass& pass,
+                       KVCache::Layer* layer_cache) const;
   at::Tensor feed_forward(const Layer& layer, const at::Tensor& x) const;
   at::Tensor product(const Matrix& matrix, const at::Tensor& x) const;
   at::Tensor add_and_norm(at::Tensor& x, const at::Tensor& branch, const at::Tensor& weight) const;
 
   Specification specification_;
-  bool own_loops_;        // on a CPU, for usual sizes
+  bool uses_kernels_;     // harness/model/kernels.hpp supports the model
   at::Tensor embedding_;  // (V, D)
   std::vector<Layer> layers_;
   at::Tensor norm_;         // (D)
-  Matrix head_;             // (V, D), the embedding where it is tied
+  Matrix head_;             // (V, D); the embedding where the model ties them
   at::Tensor cos_, sin_;    // (positions, Dh/2), float32 (float64 for a float64 model)
   at::Tensor frequencies_;  // (Dh/2)
 };

@@ -7,7 +7,7 @@ namespace {
 
 using at::Tensor;
 
-// (B, T, Dh, Dh): what turns a column whose pairs are (i, i + Dh/2).
+// Rotation matrices of columns whose pairs are (i, i + Dh/2): (B, T, Dh, Dh).
 Tensor rotation_matrices(const Tensor& angles) {
   const auto cos = at::diag_embed(angles.squeeze(2).cos()), sin = at::diag_embed(angles.squeeze(2).sin());
   return at::cat({at::cat({cos, -sin}, -1), at::cat({sin, cos}, -1)}, -2);
@@ -15,28 +15,28 @@ Tensor rotation_matrices(const Tensor& angles) {
 
 }  // namespace
 
-// The product with complex numbers of size 1 (Su et al. 2021, formula 12).
-Tensor rotate_complex(const Tensor& x, const Tensor& angles, Rotary rotary) {
+// Multiplies by complex numbers of modulus 1 (Su et al. 2021, formula 12).
+Tensor rotate_by_complex_product(const Tensor& x, const Tensor& angles, Rotary rotary) {
   const auto half = x.size(-1) / 2;
   const auto wide = x.to(angles.scalar_type());
   const auto pairs = rotary == Rotary::halves
                          ? at::stack({wide.narrow(-1, 0, half), wide.narrow(-1, half, half)}, -1)
                          : wide.unflatten(-1, at::IntArrayRef{half, 2});  // (B, T, heads, Dh/2, 2)
-  const auto turned =
+  const auto rotated =
       at::view_as_real(at::view_as_complex(pairs.contiguous()) * at::polar(at::ones_like(angles), angles));
-  const auto joined = rotary == Rotary::halves ? at::cat({turned.select(-1, 0), turned.select(-1, 1)}, -1)
-                                               : turned.flatten(-2);
+  const auto joined = rotary == Rotary::halves ? at::cat({rotated.select(-1, 0), rotated.select(-1, 1)}, -1)
+                                               : rotated.flatten(-2);
   return joined.to(x.scalar_type());
 }
 
-// x cos + rotate_half(x) sin, with cos and sin as wide as the head, as transformers writes it.
-Tensor rotate_whole(const Tensor& x, const Tensor& angles, Rotary rotary) {
+// x cos + rotate_half(x) sin, with cos and sin of Dh elements, as in transformers.
+Tensor rotate_by_rotate_half(const Tensor& x, const Tensor& angles, Rotary rotary) {
   if (rotary == Rotary::pairs) return rotate(x, angles, rotary);
   const auto half = x.size(-1) / 2;
-  const auto both = at::cat({angles, angles}, -1);
+  const auto repeated = at::cat({angles, angles}, -1);
   const auto wide = x.to(angles.scalar_type());
-  const auto turned = at::cat({-wide.narrow(-1, half, half), wide.narrow(-1, 0, half)}, -1);
-  return (wide * both.cos() + turned * both.sin()).to(x.scalar_type());
+  const auto rotated_half = at::cat({-wide.narrow(-1, half, half), wide.narrow(-1, 0, half)}, -1);
+  return (wide * repeated.cos() + rotated_half * repeated.sin()).to(x.scalar_type());
 }
 
 Tensor rotate_by_matrix(const Tensor& x, const Tensor& angles, Rotary rotary) {
@@ -46,41 +46,41 @@ Tensor rotate_by_matrix(const Tensor& x, const Tensor& angles, Rotary rotary) {
                ? from
                : from.unflatten(-1, at::IntArrayRef{rows, x.size(-1) / rows}).transpose(-1, -2).flatten(-2);
   };
-  const auto turned =
+  const auto rotated =
       at::matmul(reordered(x.to(angles.scalar_type()), half), rotation_matrices(angles).transpose(-1, -2));
-  return reordered(turned, 2).to(x.scalar_type());
+  return reordered(rotated, 2).to(x.scalar_type());
 }
 
-// Every position's numbers exp(i angle), computed once in float64 and rounded: (positions, Dh/2) complex.
-Tensor table_of_complex(const Specification& s, at::ScalarType type, at::Device device) {
-  const auto places = at::arange(s.max_position_embeddings, at::TensorOptions().dtype(at::kDouble));
-  const auto angles = at::outer(places, rotary_frequencies(s, at::kDouble, at::kCPU));
+// exp(i angle) of every position, computed once in float64 and rounded: (positions, Dh/2) complex.
+Tensor complex_rotation_table(const Specification& s, at::ScalarType type, at::Device device) {
+  const auto positions = at::arange(s.max_position_embeddings, at::TensorOptions().dtype(at::kDouble));
+  const auto angles = at::outer(positions, rotary_frequencies(s, at::kDouble, at::kCPU));
   return at::polar(at::ones_like(angles), angles)
       .to(device, type == at::kDouble ? at::kComplexDouble : at::kComplexFloat);
 }
 
-Tensor row_of_table(const Tensor& positions, const Tensor& table) {
+Tensor rotation_table_rows(const Tensor& positions, const Tensor& table) {
   return at::embedding(at::view_as_real(table).flatten(1), positions)
       .unflatten(-1, at::IntArrayRef{table.size(1), 2})
-      .unsqueeze(2);  // (B, T, 1, Dh/2, 2): cosine and sine
+      .unsqueeze(2);  // (B, T, 1, Dh/2, 2): cosine, sine
 }
 
-Tensor rotate_by_row(const Tensor& x, const Tensor& row, Rotary rotary) {
+Tensor rotate_by_table_row(const Tensor& x, const Tensor& row, Rotary rotary) {
   const auto cos = row.select(-1, 0), sin = row.select(-1, 1);
   const auto wide = x.to(row.scalar_type());
   const auto pairs = rotary == Rotary::halves ? wide.unflatten(-1, at::IntArrayRef{2, -1}).unbind(-2)
                                               : wide.unflatten(-1, at::IntArrayRef{-1, 2}).unbind(-1);
-  const auto turned = at::stack({pairs[0] * cos - pairs[1] * sin, pairs[0] * sin + pairs[1] * cos},
-                                rotary == Rotary::halves ? -2 : -1);
-  return turned.flatten(-2).to(x.scalar_type());
+  const auto rotated = at::stack({pairs[0] * cos - pairs[1] * sin, pairs[0] * sin + pairs[1] * cos},
+                                 rotary == Rotary::halves ? -2 : -1);
+  return rotated.flatten(-2).to(x.scalar_type());
 }
 
-Tensor rotate_by_complex_row(const Tensor& x, const Tensor& row, Rotary rotary) {
+Tensor rotate_by_complex_table_row(const Tensor& x, const Tensor& row, Rotary rotary) {
   const auto wide = x.to(row.scalar_type());
   const auto pairs = rotary == Rotary::halves ? wide.unflatten(-1, at::IntArrayRef{2, -1}).transpose(-1, -2)
                                               : wide.unflatten(-1, at::IntArrayRef{-1, 2});
-  const auto turned = at::view_as_real(at::view_as_complex(pairs.contiguous()) * at::view_as_complex(row));
-  return (rotary == Rotary::halves ? turned.transpose(-1, -2) : turned).flatten(-2).to(x.scalar_type());
+  const auto rotated = at::view_as_real(at::view_as_complex(pairs.contiguous()) * at::view_as_complex(row));
+  return (rotary == Rotary::halves ? rotated.transpose(-1, -2) : rotated).flatten(-2).to(x.scalar_type());
 }
 
 Tensor frequencies_from_float64(const Specification& s, at::ScalarType type, at::Device device) {

@@ -1,8 +1,7 @@
-// Honest ways of computing the same: none of them may be called wrong.
+// Correct implementations with other formulas: no suite may fail one.
 //
-// They are to the suites' patience what departures (harness/model/departures/departures.hpp) are to their
-// eyes. Those that are another arrangement of the model and no other formula stand in
-// harness/candidate/variants.cpp.
+// They measure false alarms, as departures (harness/model/departures/departures.hpp) measure what is missed.
+// harness/candidate/variants.cpp has those that arrange the model otherwise and share its formulas.
 #pragma once
 
 #include <string>
@@ -14,7 +13,7 @@ namespace plumbline {
 
 struct FormulaVariant {
   const char* name;
-  const char* what;  // what is done otherwise, as a clause
+  const char* difference;  // from the reference, as a clause
   void (*apply)(Formulas&);
 };
 

@@ -4,7 +4,7 @@
 
 namespace plumbline {
 
-Formulas::Formulas() = default;  // here alone are the entries made
+Formulas::Formulas() = default;  // out of line: constructing the entries anew in each file costs compile time
 
 at::ScalarType accumulation_type(at::ScalarType model_type) {
   return model_type == at::kDouble ? at::kDouble : at::kFloat;
@@ -49,13 +49,13 @@ at::Tensor repeat_kv(const at::Tensor& x, std::int64_t factor) {
       .reshape({batch, keys, heads * factor, head_size});
 }
 
-at::Tensor causal_mask(const Sight& sight) {
-  const auto queries = sight.query_slots.unsqueeze(-1), keys = sight.key_slots.unsqueeze(0);
-  const auto real = sight.real_queries.unsqueeze(-1) & sight.real_keys.unsqueeze(1);  // (B, T, S)
+at::Tensor causal_mask(const MaskInputs& inputs) {
+  const auto queries = inputs.query_slots.unsqueeze(-1), keys = inputs.key_slots.unsqueeze(0);
+  const auto real = inputs.real_queries.unsqueeze(-1) & inputs.real_keys.unsqueeze(1);  // (B, T, S)
   return ((real & (keys <= queries)) | (keys == queries)).unsqueeze(1);
 }
 
-at::Tensor scaled_products(const at::Tensor& q, const at::Tensor& keys, double scale) {
+at::Tensor scaled_scores(const at::Tensor& q, const at::Tensor& keys, double scale) {
   return at::matmul(q, keys.transpose(2, 3)) * scale;
 }
 
@@ -93,49 +93,52 @@ at::Tensor dropout(const at::Tensor& x, double p) {
 
 at::Tensor next_token_loss(const at::Tensor& logits, const at::Tensor& labels) {
   const auto predicted = logits.narrow(1, 0, logits.size(1) - 1).flatten(0, 1);  // (B (T - 1), V)
-  const auto wanted = labels.narrow(1, 1, labels.size(1) - 1).flatten();         // (B (T - 1))
+  const auto targets = labels.narrow(1, 1, labels.size(1) - 1).flatten();        // (B (T - 1))
   return at::cross_entropy_loss(predicted.to(accumulation_type(logits.scalar_type())),
-                                wanted.to(logits.device()), {}, at::Reduction::Mean, kIgnored);
+                                targets.to(logits.device()), {}, at::Reduction::Mean, kIgnoredLabel);
 }
 
 at::Tensor adamw(const at::Tensor& parameter, const at::Tensor& gradient, Moments& moments, std::int64_t step,
-                 const AdamW& n) {
+                 const AdamW& h) {
   if (!moments.first.defined()) moments = {at::zeros_like(parameter), at::zeros_like(parameter)};
-  // In place: of a model of full size, memory for what lies between takes most of the time.
-  moments.first.mul_(n.beta1).add_(gradient, 1 - n.beta1);
-  moments.second.mul_(n.beta2).addcmul_(gradient, gradient, 1 - n.beta2);
-  const double first = 1 - std::pow(n.beta1, static_cast<double>(step)),
-               second = 1 - std::pow(n.beta2, static_cast<double>(step));
-  const auto root = (moments.second / second).sqrt_().add_(n.eps);
-  return ((1 - n.learning_rate * n.weight_decay) * parameter)
-      .addcdiv_(moments.first, root, -n.learning_rate / first);
+  // In place: allocating the intermediate tensors of a full-size model takes most of the time.
+  moments.first.mul_(h.beta1).add_(gradient, 1 - h.beta1);
+  moments.second.mul_(h.beta2).addcmul_(gradient, gradient, 1 - h.beta2);
+  const double correction1 = 1 - std::pow(h.beta1, static_cast<double>(step)),
+               correction2 = 1 - std::pow(h.beta2, static_cast<double>(step));
+  const auto denominator = (moments.second / correction2).sqrt_().add_(h.eps);
+  return ((1 - h.learning_rate * h.weight_decay) * parameter)
+      .addcdiv_(moments.first, denominator, -h.learning_rate / correction1);
 }
 
-at::Tensor penalised(const at::Tensor& logits, const at::Tensor& before, double penalty) {
-  const auto said = std::get<0>(at::unique_consecutive(std::get<0>(before.sort())));
-  const auto own = logits.index_select(0, said);
-  return logits.index_copy(0, said, at::where(own > 0, own / penalty, own * penalty));
+at::Tensor penalise_repetition(const at::Tensor& logits, const at::Tensor& previous, double penalty) {
+  const auto tokens = std::get<0>(at::unique_consecutive(std::get<0>(previous.sort())));
+  const auto scores = logits.index_select(0, tokens);
+  return logits.index_copy(0, tokens, at::where(scores > 0, scores / penalty, scores * penalty));
 }
 
-at::Tensor largest_k(const at::Tensor& scores, std::int64_t k) {
+at::Tensor keep_top_k(const at::Tensor& scores, std::int64_t k) {
   if (k == 0 || k >= scores.size(0)) return scores;
-  const auto last = std::get<0>(scores.topk(k))[k - 1];
-  return scores.masked_fill(scores < last, -std::numeric_limits<double>::infinity());
+  const auto kth_largest = std::get<0>(scores.topk(k))[k - 1];
+  return scores.masked_fill(scores < kth_largest, -std::numeric_limits<double>::infinity());
 }
 
-at::Tensor nucleus(const at::Tensor& scores, double p) {
+at::Tensor keep_top_p(const at::Tensor& scores, double p) {
   if (p >= 1) return scores;
   const auto [sorted, order] = scores.sort(/*stable=*/true, 0, /*descending=*/true);
   const auto probabilities = at::softmax(sorted, 0);
-  const auto larger = probabilities.cumsum(0) - probabilities;  // what those before it have together
-  const auto left_out = order.masked_select(larger >= p);
-  return scores.index_fill(0, left_out, -std::numeric_limits<double>::infinity());
+  const auto preceding_mass = probabilities.cumsum(0) - probabilities;
+  const auto excluded = order.masked_select(preceding_mass >= p);
+  return scores.index_fill(0, excluded, -std::numeric_limits<double>::infinity());
 }
 
-at::Tensor next_probabilities(const at::Tensor& logits, const at::Tensor& before, const Sampling& sampling) {
-  const auto scores = penalised(logits.to(at::kCPU, at::kDouble), before, sampling.repetition_penalty);
+at::Tensor next_probabilities(const at::Tensor& logits, const at::Tensor& previous,
+                              const Sampling& sampling) {
+  const auto scores =
+      penalise_repetition(logits.to(at::kCPU, at::kDouble), previous, sampling.repetition_penalty);
   if (sampling.greedy()) return at::one_hot(scores.argmax(), scores.size(0)).to(at::kDouble);
-  return at::softmax(nucleus(largest_k(scores / sampling.temperature, sampling.top_k), sampling.top_p), 0);
+  return at::softmax(keep_top_p(keep_top_k(scores / sampling.temperature, sampling.top_k), sampling.top_p),
+                     0);
 }
 
 double uniform_of(std::uint32_t seed, std::uint64_t row, std::uint64_t step) {
@@ -144,8 +147,8 @@ double uniform_of(std::uint32_t seed, std::uint64_t row, std::uint64_t step) {
 }
 
 at::Tensor last_logits(const at::Tensor& logits, const at::Tensor& real) {
-  const auto places = at::arange(real.size(1), real.options().dtype(at::kLong)) * real;  // (B, T)
-  const auto last = std::get<0>(places.max(1)).view({-1, 1, 1});
+  const auto indices = at::arange(real.size(1), real.options().dtype(at::kLong)) * real;  // (B, T)
+  const auto last = std::get<0>(indices.max(1)).view({-1, 1, 1});
   return logits.gather(1, last.expand({-1, 1, logits.size(2)})).squeeze(1);
 }
 

@@ -54,13 +54,13 @@ Tensor real(const std::string& row) {
 // own.
 std::string seen(const std::string& keys, std::int64_t before = 0) {
   const auto slots = static_cast<std::int64_t>(keys.size());
-  const Sight sight{at::arange(before, slots, at::kLong),
-                    at::arange(slots, at::kLong),
-                    real(keys.substr(static_cast<std::size_t>(before))),
-                    real(keys),
-                    false,
-                    before > 0};
-  const auto mask = causal_mask(sight);
+  const MaskInputs inputs{at::arange(before, slots, at::kLong),
+                          at::arange(slots, at::kLong),
+                          real(keys.substr(static_cast<std::size_t>(before))),
+                          real(keys),
+                          false,
+                          before > 0};
+  const auto mask = causal_mask(inputs);
   REQUIRE(mask.sizes() == at::IntArrayRef({1, 1, slots - before, slots}));
   CHECK(mask.any(-1).all().item<bool>());
   std::string picture;
@@ -272,22 +272,22 @@ TEST_CASE("formulas: where nothing departs, every entry of the table does what i
       rotary_angles(positions(1, 4, 7), formulas.frequencies(heads_of(8, 1e4), at::kDouble, at::kCPU));
   CHECK(formulas.rotate_query(x, angles, Rotary::halves).equal(rotate(x, angles, Rotary::halves)));
   CHECK(formulas.rotate_key(x, angles, Rotary::pairs).equal(rotate(x, angles, Rotary::pairs)));
-  CHECK(formulas.value(x, angles).is_same(x));
-  CHECK(formulas.repeat(x, 2).equal(repeat_kv(x, 2)));
-  CHECK(std::abs(formulas.scale(heads_of(64, 1e6)) - 0.125) < 1e-16);
+  CHECK(formulas.transform_value(x, angles).is_same(x));
+  CHECK(formulas.repeat_kv(x, 2).equal(repeat_kv(x, 2)));
+  CHECK(std::abs(formulas.attention_scale(heads_of(64, 1e6)) - 0.125) < 1e-16);
   CHECK(formulas.norm(x, doubles({1, 2, 3, 4, 5, 6, 7, 8}), 1e-5, f32)
             .equal(rms_norm(x, doubles({1, 2, 3, 4, 5, 6, 7, 8}), 1e-5, f32)));
-  CHECK(formulas.normalise(x).equal(softmax(x)));
-  CHECK(formulas.gate(x, y, Activation::gelu).equal(gated_unit(x, y, Activation::gelu)));
-  CHECK(formulas.add(x, 1000 * x, y).equal(x + y));
-  CHECK(formulas.embed(x, at::arange(8)).is_same(x));
-  CHECK(formulas.initial("lm_head.weight", x).is_same(x));
-  CHECK(formulas.head(x).is_same(x));
+  CHECK(formulas.softmax(x).equal(softmax(x)));
+  CHECK(formulas.gated_unit(x, y, Activation::gelu).equal(gated_unit(x, y, Activation::gelu)));
+  CHECK(formulas.add_residual(x, 1000 * x, y).equal(x + y));
+  CHECK(formulas.transform_embedding(x, at::arange(8)).is_same(x));
+  CHECK(formulas.initial_values("lm_head.weight", x).is_same(x));
+  CHECK(formulas.transform_logits(x).is_same(x));
   CHECK(formulas.dropout_rate(0.3, true) == 0.3);
   CHECK(formulas.dropout_rate(0.3, false) == 0);
-  CHECK(formulas.keep(x, y, 4).is_same(x));
-  CHECK(formulas.slot(7) == 7);
-  CHECK(formulas.readable(7, 9) == 7);
+  CHECK(formulas.cache_entry(x, y, 4).is_same(x));
+  CHECK(formulas.write_slot(7) == 7);
+  CHECK(formulas.readable_slots(7, 9) == 7);
   CHECK(formulas.next_position(x).is_same(x));
   CHECK(formulas.fits(9, 9));
   CHECK_FALSE(formulas.fits(10, 9));

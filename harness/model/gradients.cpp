@@ -16,7 +16,7 @@ Gradients gradients(const Model& model, const Tokens& tokens, const at::Tensor& 
   Weights leaves;
   for (const auto& [name, values] : model.weights())
     leaves.emplace(name, values.detach().clone().set_requires_grad(true));
-  const auto differentiable = model.with(leaves);
+  const auto differentiable = model.with_weights(leaves);
   const auto loss = model.formulas().loss(differentiable.forward(tokens, options), labels);
   loss.backward();
   Gradients result{loss.detach(), {}};
@@ -29,29 +29,30 @@ Gradients gradients(const Model& model, const Tokens& tokens, const at::Tensor& 
 }
 
 at::Tensor random_direction(const ParameterShape& parameter, std::int64_t number, std::uint32_t seed) {
-  constexpr std::int64_t kBits = 128;  // of a block
+  constexpr std::int64_t kBitsOfBlock = 128;
   const PhiloxStream stream(fmt::format("direction/{}/{}", number, parameter.name), seed);
   auto direction = at::empty(parameter.shape, at::kFloat);
   auto* out = direction.data_ptr<float>();
   const auto size = direction.numel();
-  at::parallel_for(0, (size + kBits - 1) / kBits, 1 << 10, [&](std::int64_t begin, std::int64_t end) {
-    for (auto block = begin; block < end; ++block) {
-      const auto words = stream.block(static_cast<std::uint64_t>(block));
-      for (std::int64_t bit = 0; bit < std::min(kBits, size - block * kBits); ++bit)
-        out[block * kBits + bit] =
-            (words[static_cast<std::size_t>(bit / 32)] >> (bit % 32) & 1) != 0 ? 1 : -1;
-    }
-  });
+  at::parallel_for(
+      0, (size + kBitsOfBlock - 1) / kBitsOfBlock, 1 << 10, [&](std::int64_t begin, std::int64_t end) {
+        for (auto block = begin; block < end; ++block) {
+          const auto words = stream.block(static_cast<std::uint64_t>(block));
+          for (std::int64_t bit = 0; bit < std::min(kBitsOfBlock, size - block * kBitsOfBlock); ++bit)
+            out[block * kBitsOfBlock + bit] =
+                (words[static_cast<std::size_t>(bit / 32)] >> (bit % 32) & 1) != 0 ? 1 : -1;
+        }
+      });
   return direction;
 }
 
 at::Tensor slopes(const std::string& name, const at::Tensor& gradient, std::int64_t directions,
                   std::uint32_t seed) {
   const auto exact = gradient.detach().to(at::kCPU, at::kDouble);
-  auto found = at::empty({directions}, at::kDouble);
+  auto derivatives = at::empty({directions}, at::kDouble);
   for (std::int64_t number = 0; number < directions; ++number)
-    found[number] = (exact * random_direction({name, exact.sizes().vec()}, number, seed)).sum();
-  return found;
+    derivatives[number] = (exact * random_direction({name, exact.sizes().vec()}, number, seed)).sum();
+  return derivatives;
 }
 
 }  // namespace plumbline

@@ -33,7 +33,7 @@ TEST_CASE("gradients: the loss is the mean of -log p(next token) over the labels
           "[model][gradients]") {
   const auto logits = at::arange(2 * 3 * 4, at::kDouble).sin().view({2, 3, 4});
   const auto labels =
-      at::tensor(at::ArrayRef<std::int64_t>({9, 2, 0, 9, 3, kIgnored}), at::kLong).view({2, 3});
+      at::tensor(at::ArrayRef<std::int64_t>({9, 2, 0, 9, 3, kIgnoredLabel}), at::kLong).view({2, 3});
   const auto log_p = [&](std::int64_t row, std::int64_t t, std::int64_t label) -> double {
     const at::Tensor values = logits[row][t];
     return at::log_softmax(values, 0)[label].item<double>();
@@ -44,7 +44,7 @@ TEST_CASE("gradients: the loss is the mean of -log p(next token) over the labels
 
 TEST_CASE("gradients: each parameter's is the slope of the loss along it", "[model][gradients]") {
   auto labels = tokens().ids.clone();
-  labels.narrow(1, 2, 1).fill_(kIgnored);
+  labels.narrow(1, 2, 1).fill_(kIgnoredLabel);
   const auto at_weights = weights();
   const auto found = gradients(Model(tiny(), at_weights), tokens(), labels, {});
   CHECK(found.loss.item<double>() == loss_of(at_weights, tokens(), labels));
@@ -101,7 +101,7 @@ TEST_CASE("gradients: a slope is the gradient's elements added and subtracted", 
 
 TEST_CASE("gradients: a parameter that the loss does not depend on has zeros", "[model][gradients]") {
   Formulas formulas;
-  formulas.value = [](const at::Tensor& v, const at::Tensor&) { return at::zeros_like(v); };
+  formulas.transform_value = [](const at::Tensor& v, const at::Tensor&) { return at::zeros_like(v); };
   const auto found = gradients(Model(tiny(), weights(), formulas), tokens(), tokens().ids, {});
   CHECK(found.parameters.at("model.layers.0.self_attn.v_proj.weight").abs().max().item<double>() == 0);
   CHECK(found.parameters.at("model.layers.0.mlp.up_proj.weight").abs().max().item<double>() > 0);

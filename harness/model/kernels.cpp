@@ -17,8 +17,7 @@
 namespace plumbline::kernels {
 namespace {
 
-// GCC's and Clang's portable vectors: four floats become one register on any machine, with a fixed order of
-// sums.
+// GCC's and Clang's portable vectors, so that the order of sums is the same on every machine.
 using Four = float __attribute__((vector_size(16)));
 constexpr std::int64_t kLanes = 4;
 
@@ -46,7 +45,7 @@ void store(at::BFloat16* to, Four four) {
   for (std::int64_t lane = 0; lane < kLanes; ++lane) to[lane] = at::BFloat16(four[lane]);
 }
 
-// What storing as T and loading again gives.
+// Rounds to T.
 template <typename T>
 Four rounded(Four four) {
   T stored[kLanes];
@@ -54,7 +53,7 @@ Four rounded(Four four) {
   return load(stored);
 }
 
-// What a loop takes at once. Members and not an array: at -O2 compilers keep these in registers.
+// The operands of one iteration. Members and not an array, since -O2 keeps only those in registers.
 struct Sixteen {
   Four a, b, c, d;
 };
@@ -65,7 +64,7 @@ Sixteen load_sixteen(const T* from) {
   return {load(from), load(from + kLanes), load(from + 2 * kLanes), load(from + 3 * kLanes)};
 }
 
-// Sums that run side by side hide the latency of addition.
+// Independent sums hide the latency of addition.
 void add_product(Sixteen& sums, const Sixteen& x, const Sixteen& y) {
   sums.a += x.a * y.a;
   sums.b += x.b * y.b;
@@ -78,7 +77,7 @@ float total(const Sixteen& sums) {
   return (four[0] + four[1]) + (four[2] + four[3]);
 }
 
-// Asks for weights a page of 4 KiB ahead of their use, beyond which the hardware does not look itself.
+// Prefetches 4 KiB ahead: hardware prefetchers stop at page boundaries.
 template <typename T>
 void fetch_ahead(const T* weights) {
   __builtin_prefetch(reinterpret_cast<const char*>(weights) + 4096);
@@ -94,7 +93,7 @@ float dot(const float* x, const T* weights, std::int64_t size) {
   return total(sums);
 }
 
-// Two rows of x at once: each weight is loaded once.
+// Two rows of x at once, so that each weight is loaded once for both.
 template <typename T>
 std::pair<float, float> two_dots(const float* x, const float* y, const T* weights, std::int64_t size) {
   Sixteen first{}, second{};
@@ -114,17 +113,17 @@ void product_into(const float* x, std::int64_t rows, const at::Tensor& weight, c
   const auto grain = std::max<std::int64_t>(1, (1 << 15) / inputs);
   at::parallel_for(0, outputs, grain, [&](std::int64_t begin, std::int64_t end) {
     for (auto output = begin; output < end; ++output) {
-      const auto* of = weights + output * inputs;
-      const float added = bias == nullptr ? 0.0f : static_cast<float>(bias[output]);
+      const auto* weight_row = weights + output * inputs;
+      const float bias_value = bias == nullptr ? 0.0f : static_cast<float>(bias[output]);
       for (std::int64_t row = 0; row < rows; row += 2) {
-        const auto* from = x + row * inputs;
+        const auto* x_row = x + row * inputs;
         if (row + 1 == rows) {
-          out[row * outputs + output] = T(dot(from, of, inputs) + added);
+          out[row * outputs + output] = T(dot(x_row, weight_row, inputs) + bias_value);
           continue;
         }
-        const auto [first, second] = two_dots(from, from + inputs, of, inputs);
-        out[row * outputs + output] = T(first + added);
-        out[(row + 1) * outputs + output] = T(second + added);
+        const auto [first, second] = two_dots(x_row, x_row + inputs, weight_row, inputs);
+        out[row * outputs + output] = T(first + bias_value);
+        out[(row + 1) * outputs + output] = T(second + bias_value);
       }
     }
   });
@@ -153,7 +152,7 @@ void for_type(const at::Tensor& tensor, Run run) {
     run(at::BFloat16{});
 }
 
-// One head: the pairs are (i, i + half), or (2i, 2i + 1).
+// Rotates one head in place. Pairs are (i, i + half) for halves and (2i, 2i + 1) for pairs.
 template <typename T>
 void rotate_head(T* head, const float* cos, const float* sin, std::int64_t half, Rotary rotary) {
   if (rotary == Rotary::halves) {
@@ -171,7 +170,7 @@ void rotate_head(T* head, const float* cos, const float* sin, std::int64_t half,
   }
 }
 
-constexpr std::int64_t kRowsOfWork = 8;  // fewer are not worth waking a thread
+constexpr std::int64_t kRowsPerTask = 8;  // fewer are not worth waking a thread
 
 }  // namespace
 
@@ -195,10 +194,10 @@ at::Tensor add_and_norm(const at::Tensor& x, const at::Tensor& branch, const at:
   auto out = at::empty_like(x);
   for_type(x, [&]<typename T>(T) {
     auto* sums = x.data_ptr<T>();
-    const auto* added = branch.defined() ? branch.data_ptr<T>() : nullptr;
-    at::parallel_for(0, x.size(0), kRowsOfWork, [&](std::int64_t begin, std::int64_t end) {
+    const auto* branches = branch.defined() ? branch.data_ptr<T>() : nullptr;
+    at::parallel_for(0, x.size(0), kRowsPerTask, [&](std::int64_t begin, std::int64_t end) {
       for (auto row = begin; row < end; ++row)
-        add_and_norm_row(sums + row * size, added == nullptr ? nullptr : added + row * size,
+        add_and_norm_row(sums + row * size, branches == nullptr ? nullptr : branches + row * size,
                          weight.data_ptr<T>(), static_cast<float>(eps), size, out.data_ptr<T>() + row * size);
     });
   });
@@ -207,14 +206,14 @@ at::Tensor add_and_norm(const at::Tensor& x, const at::Tensor& branch, const at:
 
 void rotate(const at::Tensor& rows, std::int64_t heads, const at::Tensor& cos, const at::Tensor& sin,
             Rotary rotary) {
-  const auto half = cos.size(-1), turns = cos.numel() / half, width = rows.size(1);
+  const auto half = cos.size(-1), positions = cos.numel() / half, width = rows.size(1);
   for_type(rows, [&]<typename T>(T) {
-    at::parallel_for(0, rows.size(0), kRowsOfWork, [&](std::int64_t begin, std::int64_t end) {
+    at::parallel_for(0, rows.size(0), kRowsPerTask, [&](std::int64_t begin, std::int64_t end) {
       for (auto row = begin; row < end; ++row)
         for (std::int64_t head = 0; head < heads; ++head)
           rotate_head(rows.data_ptr<T>() + row * width + head * 2 * half,
-                      cos.data_ptr<float>() + row % turns * half, sin.data_ptr<float>() + row % turns * half,
-                      half, rotary);
+                      cos.data_ptr<float>() + row % positions * half,
+                      sin.data_ptr<float>() + row % positions * half, half, rotary);
     });
   });
 }
@@ -223,23 +222,23 @@ namespace {
 
 constexpr std::int64_t kQueryBlock = 64;
 
-// `count` queries of one group of heads, from the `first` on. q: (T, H, Dh), k and v: (S, K, Dh).
+// Attention of `count` queries, from `first` on, of one group of heads. q: (T, H, Dh), k and v: (S, K, Dh).
 void attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, std::int64_t group,
             std::int64_t first, std::int64_t count, const at::Tensor& context) {
   const auto size = q.size(2), heads = q.size(1) / k.size(1);  // of the group
-  const auto own = k.size(0) - q.size(0) + first;              // the first query's own place among the keys
-  const auto seen = own + count;                               // by the last query
+  const auto first_slot = k.size(0) - q.size(0) + first;       // of the first query, among the keys
+  const auto visible = first_slot + count;                     // keys, to the last query
   const auto part = [&](const at::Tensor& x) {
     return x.narrow(0, first, count).narrow(1, group * heads, heads);
   };
   const auto rows = part(q).reshape({count * heads, size});
-  const auto keys = k.narrow(0, 0, seen).select(1, group),
-             values = v.narrow(0, 0, seen).select(1, group);  // (seen, Dh)
-  auto scores = at::empty({count * heads, seen}, q.options());
+  const auto keys = k.narrow(0, 0, visible).select(1, group),
+             values = v.narrow(0, 0, visible).select(1, group);  // (visible, Dh)
+  auto scores = at::empty({count * heads, visible}, q.options());
   at::addmm_out(scores, scores, rows, keys.t(), 0, 1 / std::sqrt(static_cast<double>(size)));
   auto* row = scores.data_ptr<float>();
-  for (std::int64_t i = 0; i < count * heads; ++i, row += seen)
-    std::fill(row + own + i / heads + 1, row + seen, -std::numeric_limits<float>::infinity());
+  for (std::int64_t i = 0; i < count * heads; ++i, row += visible)
+    std::fill(row + first_slot + i / heads + 1, row + visible, -std::numeric_limits<float>::infinity());
   at::_softmax_out(scores, scores, -1, /*half_to_float=*/false);
   part(context).copy_(at::mm(scores, values).view({count, heads, size}));
 }
@@ -252,7 +251,7 @@ at::Tensor causal_attention(const at::Tensor& q, const at::Tensor& k, const at::
   at::parallel_for(0, q.size(0) * groups * blocks, 1, [&](std::int64_t begin, std::int64_t end) {
     for (auto item = begin; item < end; ++item) {
       const auto row = item / (groups * blocks), group = item / blocks % groups, i = item % blocks;
-      // Late blocks see more keys than early ones: taking them from both ends in turn shares the work out.
+      // Late blocks have more keys than early ones: alternating between both ends balances the work.
       const auto first = (i % 2 == 0 ? i / 2 : blocks - 1 - i / 2) * kQueryBlock;
       attend(q.select(0, row), k.select(0, row), v.select(0, row), group, first,
              std::min(kQueryBlock, queries - first), context.select(0, row));
@@ -268,7 +267,7 @@ at::Tensor empty_in_huge_pages(std::int64_t elements, at::ScalarType type) {
   auto* memory = std::aligned_alloc(kHugePage, bytes);
   if (memory == nullptr) throw std::bad_alloc();
 #ifdef MADV_HUGEPAGE
-  madvise(memory, bytes, MADV_HUGEPAGE);  // advice: where it is not taken, all still works
+  madvise(memory, bytes, MADV_HUGEPAGE);  // a hint: a failure does not matter
 #endif
   return at::from_blob(
       memory, {elements}, [](void* held) { std::free(held); }, at::TensorOptions().dtype(type));

@@ -16,36 +16,36 @@
 
 namespace plumbline {
 
-enum class Padding { none, right, left };
-
-// A batch of token sequences; row b has lengths[b] real tokens at its start (right padding) or end (left).
 // "[2, 3]"
 std::string shape_of(at::IntArrayRef shape);
 
+enum class Padding { none, right, left };
+
+// A batch of token sequences; row b has lengths[b] real tokens at its start (right padding) or end (left).
 struct Tokens {
   at::Tensor ids;                     // (B, T) int64
   std::vector<std::int64_t> lengths;  // B entries, or empty: every token is real
   Padding padding = Padding::none;
 };
 
-// Tokens that are real: (B, T) bool.
+// Which tokens are not padding: (B, T) bool.
 at::Tensor real_tokens(const Tokens& tokens);
 
-// The names of what a pass shows, in execution order: "embedding", "layers.0.attention_norm", ..., "logits".
+// The stages of a pass, in execution order: "embedding", "layers.0.attention_norm", ..., "logits".
 std::vector<std::string> stage_names(std::int64_t layers);
 
-// Called with every stage's name ("layers.3.scores") and value, in execution order.
+// Is called with every stage's name ("layers.3.scores") and value, in execution order.
 using Observer = std::function<void(const std::string& stage, const at::Tensor& value)>;
-// What a pass goes on with after a stage, in the place of what it computed there.
+// Returns the value with which a pass continues in place of the one that it computed for a stage.
 using Replacement = std::function<at::Tensor(const std::string& stage, const at::Tensor& value)>;
 
 struct PassOptions {
   bool training = false;
-  double dropout = 0;               // in training only
+  double dropout = 0;               // probability, in training mode only
   std::int64_t first_position = 0;  // of a row's first real token
-  Observer observe;                 // empty: nobody watches
-  Replacement replace = {};         // empty: a pass goes on with what it computes
-  bool last_only = false;           // logits of each row's last slot will do, where that is cheaper
+  Observer observer = {};           // may be empty
+  Replacement replacement = {};     // empty: nothing is replaced
+  bool last_only = false;           // allows to return the logits of each row's last slot alone: (B, 1, V)
 };
 
 // A write past the capacity of a KV cache.
@@ -54,43 +54,41 @@ class CacheOverrun : public std::length_error {
   using std::length_error::length_error;
 };
 
-// Keys after rotation and values, unrepeated, in slots that are all allocated at once.
+// A static cache of keys, after rotation, and values, before heads are repeated.
 struct KVCache {
   struct Layer {
     at::Tensor keys, values;  // (B, capacity, K, Dh)
   };
   std::vector<Layer> layers;
   at::Tensor real;          // (B, capacity) bool: slots that hold a real token
-  at::Tensor seen;          // (B) int64: real tokens so far, the position of each row's next one
-  std::int64_t length = 0;  // slots written
+  at::Tensor seen;          // (B) int64: real tokens so far, which is the position of the next one
+  std::int64_t length = 0;  // slots that were written
   std::int64_t capacity = 0;
   bool padding_mask = false;  // one was given with a prefill, and grows with each step
 };
 
-// Numbers and formulas.
 struct Rules {
   Specification specification;
   Formulas formulas;
 };
 
-// What holds in some layers or passes in the stead of what holds everywhere, of the same parameters. A right
+// Rules for some layers or passes that take precedence over the model's, for the same parameters. A correct
 // model has none; a departed one may (harness/model/departures/local_departures.hpp).
-class LocalRules {
+class LocalOverrides {
  public:
-  virtual ~LocalRules() = default;
-  // nullptr: what holds everywhere. `layer`: none before and after the layers.
-  virtual const Rules* in(std::optional<std::int64_t> layer, bool training, bool cached) const = 0;
+  virtual ~LocalOverrides() = default;
+  // nullptr: the model's rules apply. `layer`: empty for what precedes and follows the layers.
+  virtual const Rules* find(std::optional<std::int64_t> layer, bool training, bool cached) const = 0;
 };
 
 class Model {
  public:
-  // `weights`: a tensor for each of specification.parameters(), all of one floating type on one device;
-  // others are not used.
+  // `weights`: a tensor for each of specification.parameters(), all of one floating type on one device; any
+  // other tensor is ignored.
   // Errors: InputError naming a missing parameter or a wrong shape.
   Model(Specification specification, Weights weights, Formulas formulas = {},
-        std::shared_ptr<const LocalRules> local = nullptr);
-  // The same model with other weights.
-  Model with(Weights weights) const;
+        std::shared_ptr<const LocalOverrides> overrides = nullptr);
+  Model with_weights(Weights weights) const;
 
   // One full pass: (B, T) -> logits (B, T, V).
   at::Tensor forward(const Tokens& tokens, const PassOptions& options = {}) const;
@@ -109,7 +107,7 @@ class Model {
 
  private:
   struct Pass;
-  const Rules& rules_in(std::optional<std::int64_t> layer, bool training, bool cached) const;
+  const Rules& rules_for(std::optional<std::int64_t> layer, bool training, bool cached) const;
   at::Tensor run(const Tokens& tokens, KVCache* cache, const PassOptions& options) const;
   at::Tensor attention(std::int64_t layer, const at::Tensor& x, const Pass& pass) const;
   at::Tensor feed_forward(std::int64_t layer, const at::Tensor& x, const Pass& pass) const;
@@ -120,8 +118,8 @@ class Model {
   at::ScalarType type_;
   at::Device device_;
   Rules rules_;
-  std::shared_ptr<const LocalRules> local_;
-  at::Tensor frequencies_;  // (Dh/2), of the rules that hold everywhere
+  std::shared_ptr<const LocalOverrides> overrides_;
+  at::Tensor frequencies_;  // (Dh/2), by rules_
 };
 
 }  // namespace plumbline

@@ -92,7 +92,9 @@ TEST_CASE("model: the cache holds keys after rotation and values, unrepeated, in
   REQUIRE(cache.layers.size() == 5);
   std::map<std::string, at::Tensor> stages;
   PassOptions options;
-  options.observe = [&](const std::string& stage, const at::Tensor& value) { stages[stage] = value.clone(); };
+  options.observer = [&](const std::string& stage, const at::Tensor& value) {
+    stages[stage] = value.clone();
+  };
   reference.extend(cache, probe, options);
   for (std::size_t layer = 0; layer < 5; ++layer) {
     const auto& [keys, values] = cache.layers[layer];
@@ -153,10 +155,10 @@ TEST_CASE("model: positions start where the options say, and only distances matt
   later.first_position = 1000;
   at::Tensor rotated, rotated_later;
   PassOptions options;
-  options.observe = [&](const std::string& stage, const at::Tensor& x) {
+  options.observer = [&](const std::string& stage, const at::Tensor& x) {
     if (stage == "layers.0.q_rotated") rotated = x;
   };
-  later.observe = [&](const std::string& stage, const at::Tensor& x) {
+  later.observer = [&](const std::string& stage, const at::Tensor& x) {
     if (stage == "layers.0.q_rotated") rotated_later = x;
   };
   CHECK(apart(reference.forward(tokens(1, 9), later), reference.forward(tokens(1, 9), options)) < 1e-9);
@@ -207,7 +209,7 @@ TEST_CASE("model: every stage is observed once, in execution order, with its sha
     reference.extend(cache, tokens(2, 2));
     std::vector<std::string> names;
     PassOptions options;
-    options.observe = [&](const std::string& stage, const at::Tensor& value) {
+    options.observer = [&](const std::string& stage, const at::Tensor& value) {
       names.push_back(stage);
       INFO(stage);
       const auto known = shapes.find(stage.substr(stage.rfind('.') + 1));
@@ -227,16 +229,16 @@ TEST_CASE("model: a pass goes on with the stages that it is given, and shows wha
   std::map<std::string, at::Tensor> right, seen;
   const auto observe_in = [&](std::map<std::string, at::Tensor>& all) {
     PassOptions options;
-    options.observe = [&all](const std::string& stage, const at::Tensor& value) { all[stage] = value; };
+    options.observer = [&all](const std::string& stage, const at::Tensor& value) { all[stage] = value; };
     return options;
   };
   model().forward(whole, observe_in(right));
 
   // A model with another rotation, given all that the right one makes: it is wrong where it rotates alone.
-  const auto departed = depart(tiny(), "rotary-backwards");
+  const auto departed = apply_departures(tiny(), "rotary-backwards");
   const Model backwards(departed.specification, weights(), departed.formulas);
   auto options = observe_in(seen);
-  options.replace = [&](const std::string& stage, const at::Tensor&) { return right.at(stage); };
+  options.replacement = [&](const std::string& stage, const at::Tensor&) { return right.at(stage); };
   const auto logits = backwards.forward(whole, options);
   CHECK(logits.equal(right.at("logits")));
   REQUIRE(seen.size() == right.size());

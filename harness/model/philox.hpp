@@ -1,4 +1,4 @@
-// Philox 4x32-10: a counter-based generator, the same words on every machine and in any order.
+// Philox 4x32-10: a counter-based random generator, with the same words on every machine and in any order.
 #pragma once
 
 #include <array>
@@ -28,19 +28,19 @@ constexpr PhiloxCounter philox(PhiloxCounter counter, PhiloxKey key) {
   return counter;
 }
 
-// A number in [0, 1) from two words: 53 bits of them.
+// A number in [0, 1) from 53 bits of two words.
 constexpr double uniform(std::uint32_t high, std::uint32_t low) {
   return static_cast<double>((std::uint64_t{high} << 32 | low) >> 11) * 0x1p-53;
 }
 
-// FNV-1a, 32 bits (Fowler, Noll, Vo): gives each name a stream of its own.
+// FNV-1a, 32 bits (Fowler, Noll, Vo): the key of a name's random stream.
 constexpr std::uint32_t fnv1a(std::string_view text) {
   std::uint32_t hash = 2166136261u;
   for (const char character : text) hash = (hash ^ static_cast<unsigned char>(character)) * 16777619u;
   return hash;
 }
 
-// The stream of random words that belongs to one name: block(i) holds words 4i .. 4i+3.
+// The random words of one name: block(i) holds words 4i .. 4i+3.
 class PhiloxStream {
  public:
   PhiloxStream(std::string_view name, std::uint32_t seed) : key_{fnv1a(name), seed} {}

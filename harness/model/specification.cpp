@@ -16,7 +16,7 @@ namespace plumbline {
 namespace {
 
 constexpr std::uint64_t kLargestFile = 1 << 20;
-// Far above any model of this family, far below where products of two sizes overflow 63 bits.
+// Far above any model of this family, far below where the product of two sizes overflows 63 bits.
 constexpr std::int64_t kLargestSize = 1 << 24;
 
 const std::map<std::string, Rotary> kRotaries = {{"halves", Rotary::halves}, {"pairs", Rotary::pairs}};
@@ -33,10 +33,10 @@ std::string name_of(const std::map<std::string, Value>& names, Value value) {
       ->first;
 }
 
-// Reads the keys of one JSON object, naming file and key in every complaint.
-class Keys {
+// Reads the members of one JSON object. Errors: InputError naming file and key.
+class ObjectReader {
  public:
-  Keys(const Json& object, std::string where) : object_(object), where_(std::move(where)) {
+  ObjectReader(const Json& object, std::string where) : object_(object), where_(std::move(where)) {
     if (!object_.is_object()) throw InputError(where_ + ": expected a JSON object");
   }
 
@@ -54,12 +54,12 @@ class Keys {
       refuse(key, fmt::format("expected 1 to {}, found {}", largest, number));
     return number;
   }
-  double real(const std::string& key) {
+  double number(const std::string& key) {
     const auto& value = at(key);
     if (!value.is_number()) refuse(key, "expected a number");
     return value.get<double>();
   }
-  bool truth(const std::string& key) {
+  bool boolean(const std::string& key) {
     const auto& value = at(key);
     if (!value.is_boolean()) refuse(key, "expected true or false");
     return value.get<bool>();
@@ -77,9 +77,9 @@ class Keys {
   }
   bool is_text(const std::string& key) { return at(key).is_string(); }
   bool has(const std::string& key) const { return object_.contains(key); }
-  const Json& of(const std::string& key) { return at(key); }
+  const Json& member(const std::string& key) { return at(key); }
 
-  void refuse_others() const {
+  void refuse_unknown_keys() const {
     for (const auto& [key, value] : object_.items())
       if (!seen_.contains(key)) refuse(key, "unknown key; see fixtures/specifications for the known ones");
   }
@@ -185,7 +185,7 @@ void require_possible(const Specification& s, const std::string& where) {
   for (const auto& [name, size] : sizes)
     if (size < 1 || size > kLargestSize)
       refuse(fmt::format("{} is {}, expected 1 to {}", name, size, kLargestSize));
-  // Sizes multiply: a billion layers of nothing would keep us busy for ever.
+  // parameters() takes time in proportion to the number of layers.
   if (s.num_hidden_layers > 4096)
     refuse(fmt::format("{} layers, expected at most 4096", s.num_hidden_layers));
   if (s.hidden_size % s.num_attention_heads != 0)
@@ -207,26 +207,25 @@ void require_possible(const Specification& s, const std::string& where) {
 
 namespace {
 
-// {"embedding": "linear" | {"normal": 0.02}, ...}; `residual` and `head` are as `linear` where they are not
-// said.
+// {"embedding": "linear" | {"normal": 0.02}, ...}; `residual` and `head` default to `linear`.
 Initialization read_initialization(const Json& json, const std::string& where) {
-  Keys keys(json, where + ": 'initialization'");
+  ObjectReader keys(json, where + ": 'initialization'");
   const auto read = [&](const std::string& key) {
     if (keys.is_text(key)) {
       keys.one_of<Distribution>(key, {{"linear", {}}});
       return Distribution{};
     }
-    Keys distribution(keys.of(key), fmt::format("{}: 'initialization.{}'", where, key));
-    const double deviation = distribution.real("normal");
+    ObjectReader distribution(keys.member(key), fmt::format("{}: 'initialization.{}'", where, key));
+    const double deviation = distribution.number("normal");
     if (!(deviation > 0 && deviation < 1e3))
       distribution.refuse("normal", "expected a standard deviation above 0");
-    distribution.refuse_others();
+    distribution.refuse_unknown_keys();
     return Distribution{deviation};
   };
   Initialization found{read("embedding"), read("linear"), {}, {}};
   found.residual = keys.has("residual") ? read("residual") : found.linear;
   found.head = keys.has("head") ? read("head") : found.linear;
-  keys.refuse_others();
+  keys.refuse_unknown_keys();
   return found;
 }
 
@@ -236,7 +235,7 @@ Specification read_specification(const std::filesystem::path& file) {
   const auto where = file.string();
   const auto text = read_text(file, kLargestFile);
   const auto json = parse_json(text, where);
-  Keys keys(json, where);
+  ObjectReader keys(json, where);
   Specification s;
   s.name = keys.text("name");
   s.title = keys.text("title");
@@ -256,18 +255,19 @@ Specification read_specification(const std::filesystem::path& file) {
   }
   s.hidden_act = keys.one_of("hidden_act", kActivations);
   s.rotary = keys.one_of("rotary", kRotaries);
-  s.rope_theta = keys.real("rope_theta");
-  s.rms_norm_eps = keys.real("rms_norm_eps");
+  s.rope_theta = keys.number("rope_theta");
+  s.rms_norm_eps = keys.number("rms_norm_eps");
   s.norm_precision = keys.one_of("norm_precision", kNormPrecisions);
-  s.dropout = keys.real("dropout");
-  s.attention_bias = keys.truth("attention_bias");
-  s.mlp_bias = keys.truth("mlp_bias");
-  s.tie_word_embeddings = keys.truth("tie_word_embeddings");
-  s.initialization = keys.is_text("initialization") ? keys.one_of("initialization", kInitializations)
-                                                    : read_initialization(keys.of("initialization"), where);
+  s.dropout = keys.number("dropout");
+  s.attention_bias = keys.boolean("attention_bias");
+  s.mlp_bias = keys.boolean("mlp_bias");
+  s.tie_word_embeddings = keys.boolean("tie_word_embeddings");
+  s.initialization = keys.is_text("initialization")
+                         ? keys.one_of("initialization", kInitializations)
+                         : read_initialization(keys.member("initialization"), where);
   s.max_position_embeddings = keys.size("max_position_embeddings");
   const auto stated = keys.size("parameter_count", INT64_MAX);
-  keys.refuse_others();
+  keys.refuse_unknown_keys();
   require_possible(s, where);
   if (stated != s.parameter_count())
     keys.refuse("parameter_count",

@@ -1,4 +1,4 @@
-// What a model claims to be: the numbers of fixtures/specifications/*.json, and what follows from them.
+// Architecture specifications: the numbers of fixtures/specifications/*.json, and sizes derived from them.
 #pragma once
 
 #include <cstdint>
@@ -8,12 +8,12 @@
 
 namespace plumbline {
 
-enum class Rotary { halves, pairs };              // which coordinates of a head turn together
+enum class Rotary { halves, pairs };  // the pairs of a head's coordinates: (i, i + Dh/2), or (2i, 2i + 1)
 enum class Activation { silu, gelu, gelu_tanh };  // of the feed-forward's gate
-enum class NormPrecision { float32, model };      // the type RMSNorm computes in
+enum class NormPrecision { float32, model };      // the type in which RMSNorm is computed
 
-// How a matrix begins: normal with this standard deviation; 0: as torch.nn.Linear's, uniform within
-// 1/sqrt(columns).
+// The distribution of a matrix's initial values: normal with this standard deviation; 0: uniform within
+// 1/sqrt(columns), as in torch.nn.Linear.
 struct Distribution {
   double normal = 0;
 
@@ -22,9 +22,9 @@ struct Distribution {
   bool operator==(const Distribution&) const = default;
 };
 
-// Of each kind of matrix. `residual`: of the two of a layer that write into the residual stream, the
-// attention's and the feed-forward's output; many models begin them smaller by 1/sqrt(2 layers) (Radford et
-// al. 2019).
+// The initial distribution of each kind of matrix. `residual`: of the two of a layer that write into the
+// residual stream, the output projections of attention and feed-forward; many models scale them by 1/sqrt(2
+// layers) (Radford et al. 2019).
 struct Initialization {
   Distribution embedding, linear, residual, head;
 
@@ -71,16 +71,16 @@ struct Specification {
   Initialization initialization;
   std::int64_t max_position_embeddings = 0;
   std::string sha256;  // of the file it was read from
-  // What no specification of the family has, and some models that resemble it: a bias of the output head, and
-  // a norm of each query and key head before rotation (Henry et al. 2020, with RMSNorm's formula).
+  // No specification file has these, but some similar models do: a bias of the output head, and a norm of
+  // each query and key head before rotation (Henry et al. 2020, with RMSNorm's formula).
   bool head_bias = false, query_key_norm = false;
-  bool norm_weights = true;  // false: norms have no weight to multiply by
+  bool norm_weights = true;  // false: norms have no weight
 
   std::int64_t head_size() const { return hidden_size / num_attention_heads; }
   std::int64_t repeat_factor() const { return num_attention_heads / num_key_value_heads; }
   std::int64_t key_value_size() const { return num_key_value_heads * head_size(); }
 
-  // Every parameter, the tied matrix once, in execution order.
+  // In execution order, a tied matrix once.
   std::vector<ParameterShape> parameters() const;
   std::int64_t parameter_count() const;
 
@@ -91,9 +91,9 @@ struct Specification {
 // Variants, section 3.1: two thirds of 4 * hidden keep the parameter count of an ungated layer).
 std::int64_t derived_intermediate_size(std::int64_t hidden_size);
 
-// Refuses numbers that describe no model: query heads that are not divisible by key/value heads, a hidden
-// size that is not divisible by heads, an odd head size, anything not positive. Errors: InputError with the
-// numbers.
+// Throws unless the numbers describe a model. Refused are query heads that are not divisible by key/value
+// heads, a hidden size that is not divisible by heads, an odd head size, anything not positive. Errors:
+// InputError with the numbers.
 void require_possible(const Specification& specification, const std::string& where);
 
 // Reads and checks a specification file. Every key is required and no other is allowed; the stated parameter

@@ -1,22 +1,22 @@
-// Training the reference model, by the formulas.
+// Training steps of the reference model.
 #pragma once
 
 #include "harness/model/gradients.hpp"
 
 namespace plumbline {
 
-// A step of AdamW on each of some batches.
+// One optimiser step for each batch.
 struct TrainingRun {
   at::Tensor tokens, labels;  // (steps, B, T) int64
   AdamW optimiser;
 };
 
-struct Trained {
-  at::Tensor losses;   // (steps), each before its step
-  Weights parameters;  // after the last
+struct TrainingOutcome {
+  at::Tensor losses;   // (steps), each of the parameters before the step
+  Weights parameters;  // after the last step
 };
 
-// In training mode without dropout, from the model's own weights.
-Trained train(const Model& model, const TrainingRun& run);
+// Starts from the model's weights, in training mode without dropout.
+TrainingOutcome train(const Model& model, const TrainingRun& run);
 
 }  // namespace plumbline

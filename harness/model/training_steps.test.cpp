@@ -46,7 +46,7 @@ TEST_CASE("training: what the loss does not depend on stays as it is, as in torc
           "[model][training]") {
   const auto model = tiny();
   auto formulas = model.formulas();
-  formulas.norm_stands = [](const std::string& name) { return name != "model.norm"; };
+  formulas.has_norm = [](const std::string& name) { return name != "model.norm"; };
   const Model without(model.specification(), model.weights(), formulas);
   const auto trained = train(without, some_run(2));
   for (const auto& [name, before] : model.weights()) {

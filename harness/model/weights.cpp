@@ -22,9 +22,10 @@ bool is_embedding(const std::string& name) {
   return ends_with(name, "embed_tokens.weight");
 }
 
-// The sum of four 16-bit words less its mean: an exact integer, nearly normal (Irwin-Hall, n = 4).
+// The standard deviation of bell().
 const double kBellDeviation = std::sqrt((65536.0 * 65536.0 - 1.0) / 3.0);
 
+// The sum of four 16-bit words less its mean: an exact integer, nearly normal (Irwin-Hall, n = 4).
 double bell(std::uint32_t first, std::uint32_t second) {
   const auto sum = (first & 0xffff) + (first >> 16) + (second & 0xffff) + (second >> 16);
   return static_cast<double>(static_cast<std::int64_t>(sum) - 131070);
@@ -35,7 +36,7 @@ double unit(std::uint32_t word) {
   return static_cast<double>(word >> 8) * 0x1p-24;
 }
 
-// Calls fill(begin, end, out) over the elements of a new float32 tensor, in parallel.
+// A float32 tensor whose element e is fill(e), computed in parallel.
 template <typename Fill>
 at::Tensor generate(at::IntArrayRef shape, Fill fill) {
   auto tensor = at::empty(shape, at::kFloat);
@@ -55,7 +56,7 @@ at::Tensor bell_tensor(const ParameterShape& parameter, std::uint32_t seed) {
   if (parameter.name.find("q_proj.weight") != std::string::npos ||
       parameter.name.find("k_proj.weight") != std::string::npos)
     deviation = 1.6 / std::sqrt(columns);
-  // Rows whose mean square is near eps, so that eps and its place show.
+  // Rows with a mean square near RMSNorm's eps, on which a wrong or misplaced eps shows.
   const double scale = deviation / kBellDeviation;
   const double faint = deviation * 0.15 / kBellDeviation;
   const auto width = parameter.shape.back();
@@ -76,7 +77,7 @@ at::Tensor uniform_tensor(const ParameterShape& parameter, std::uint32_t seed, d
   });
 }
 
-// Box and Muller 1958: statistically exact, and used only where no bits are promised.
+// Box & Muller 1958. The bits of log and cos differ between machines: only for initial weights.
 at::Tensor normal_tensor(const ParameterShape& parameter, std::uint32_t seed, double deviation) {
   const PhiloxStream stream(parameter.name, seed);
   return generate(parameter.shape, [=](std::int64_t element) {

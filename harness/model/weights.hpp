@@ -1,4 +1,4 @@
-// Weights by canonical name, and the deterministic ones that every machine makes alike.
+// Weights by canonical name, and generators whose bits are the same on every machine.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -14,15 +14,16 @@
 namespace plumbline {
 
 using Weights = std::map<std::string, at::Tensor>;  // canonical name -> (out, in) or (size)
-using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;  // in an order that matters
+using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;  // in a significant order
 
-// Weights chosen to discriminate: attention neither uniform nor one-hot, norm weights away from 1, an eighth
-// of the embedding rows with a mean square near eps. Philox words become float32 by exact integers and one
-// rounded multiplication, so that numpy makes the same bits (golden/oracle/weights.py). float32, CPU.
+// Weights on which mistakes show: attention neither uniform nor one-hot, norm weights away from 1, an eighth
+// of the embedding rows with a mean square near eps. Philox words become float32 by exact integer arithmetic
+// and one rounded multiplication, so that numpy computes the same bits (golden/oracle/weights.py). float32,
+// CPU.
 Weights discriminating_weights(const std::vector<ParameterShape>& parameters, std::uint32_t seed);
 
-// As a model initialises itself before training: projections uniform within 1/sqrt(fan-in) (LeCun's bound, as
-// torch.nn.Linear draws it), norm weights 1, biases 0, and the embedding as the specification says. float32,
+// The initial weights before training, by specification.initialization: matrices uniform within
+// 1/sqrt(fan-in) (LeCun et al. 1998, as in torch.nn.Linear) or normal, norm weights 1, biases 0. float32,
 // CPU.
 Weights initial_weights(const Specification& specification, std::uint32_t seed);
 
@@ -30,7 +31,7 @@ Weights initial_weights(const Specification& specification, std::uint32_t seed);
 at::Tensor probe_tokens(const std::string& name, std::int64_t batch, std::int64_t length,
                         std::int64_t vocab_size, std::uint32_t seed);
 
-// The same weights in another type or on another device; what already fits is shared, not copied.
+// The same weights in another type or on another device. Tensors that need no conversion are shared.
 Weights convert(const Weights& weights, at::ScalarType type, at::Device device);
 
 }  // namespace plumbline

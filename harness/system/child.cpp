@@ -16,7 +16,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// A child that is gone makes writing fail; the signal that would end us is taken back.
+// Writing to a child that has ended fails without SIGPIPE.
 ssize_t write_to_child(int input, std::string_view bytes) {
   sigset_t broken, before, raised;
   ::sigemptyset(&broken);
@@ -105,7 +105,7 @@ std::string Conversation::ask(const std::string& line, std::chrono::milliseconds
       const ssize_t count = write_to_child(child.input.get(), std::string_view(message).substr(sent));
       if (count > 0) sent += static_cast<std::size_t>(count);
     }
-    // Looked at before reading: what it wrote last is then still read.
+    // Tested before reading, so that its last output is still read.
     const bool ended = child.ended_by_itself();
     child.drain_all();
     if (auto answer = state_->next_line()) return *answer;
@@ -125,7 +125,7 @@ std::string Conversation::ask(const std::string& line, std::chrono::milliseconds
   }
 }
 
-bool Conversation::ends_within(std::chrono::milliseconds time) {
+bool Conversation::wait_for_end(std::chrono::milliseconds time) {
   auto& child = state_->child;
   child.input.close();
   const auto deadline = Clock::now() + time;
@@ -138,8 +138,8 @@ bool Conversation::ends_within(std::chrono::milliseconds time) {
   return ended && child.result.exit_code == 0;
 }
 
-std::uint64_t Conversation::most_bytes() const {
-  return state_->child.most_bytes();
+std::uint64_t Conversation::peak_bytes() const {
+  return state_->child.peak_bytes();
 }
 
 const std::string& Conversation::errors() const {

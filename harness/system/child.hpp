@@ -1,4 +1,4 @@
-// Other programs, run under limits.
+// Runs other programs under limits.
 #pragma once
 
 #include <chrono>
@@ -12,17 +12,17 @@
 namespace plumbline {
 
 struct ChildLimits {
-  std::chrono::milliseconds time{120'000};  // of the whole run, or of one answer
+  std::chrono::milliseconds time{120'000};  // of a run, or of one answer
   std::uint64_t address_space_bytes = 0;    // 0: no limit; importing torch takes several GB
   std::uint64_t resident_bytes = 0;         // of memory in use by its whole process group; 0: no limit
-  std::uint64_t file_bytes = 1ull << 30;    // of any one file that it writes
-  std::uint64_t output_bytes = 1ull << 20;  // kept of each of its two outputs; the rest is read and dropped
+  std::uint64_t file_bytes = 1ull << 30;    // of each file that it writes
+  std::uint64_t output_bytes = 1ull << 20;  // kept of each output; the rest is read and discarded
 };
 
 struct ChildResult {
   int exit_code = -1;      // -1 when a signal ended it
   int signal = 0;          // 0 when it ended by itself
-  bool timed_out = false;  // it was killed, with its whole process group, when the time was over
+  bool timed_out = false;  // killed, with its process group, at the time limit
   std::string output;      // of unknown origin: see printable() in files.hpp
   std::string errors;
   bool succeeded() const { return exit_code == 0 && !timed_out; }
@@ -38,14 +38,14 @@ using Environment = std::vector<std::pair<std::string, std::string>>;
 ChildResult run_child(const std::vector<std::string>& arguments, const ChildLimits& limits,
                       const Environment& environment = {});
 
-// A conversation with a child came to its end; what() says how, in words that follow the child's name.
+// A child of a Conversation has ended; what() continues a sentence that begins with the child's name.
 class ChildEnded : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
 };
 
-// A child that answers lines: started as by run_child, but with a standard input of its own, and killed with
-// its process group when this is destroyed.
+// A child that answers lines. It is started as by run_child, with a pipe for standard input; the destructor
+// kills its process group.
 class Conversation {
  public:
   Conversation(const std::vector<std::string>& arguments, const ChildLimits& limits,
@@ -58,16 +58,15 @@ class Conversation {
   // limits.time for it. ChildEnded when it ends, closes its output, takes too long or too much memory, or
   // answers a line of more than limits.output_bytes; it has been killed then.
   std::string ask(const std::string& line) { return ask(line, limit()); }
-  std::string ask(const std::string& line, std::chrono::milliseconds time);  // with a time of its own
+  std::string ask(const std::string& line, std::chrono::milliseconds time);  // with another time limit
 
-  // Waits for it to end by itself, as long as given; whether it did, with status 0.
-  bool ends_within(std::chrono::milliseconds time);
+  // Closes its input and waits for its end; true if it ended by itself with status 0.
+  bool wait_for_end(std::chrono::milliseconds time);
 
-  // The most memory that it has held at any moment, in bytes; 0 where the system does not tell, or it has
-  // ended.
-  std::uint64_t most_bytes() const;
+  // Its peak memory in bytes; 0 where the system does not report it, or it has ended.
+  std::uint64_t peak_bytes() const;
 
-  // The last part of what it wrote to its standard error, at most 64 KiB; of unknown origin.
+  // The last part of its standard error, at most 64 KiB; of unknown origin.
   const std::string& errors() const;
 
  private:

@@ -232,7 +232,7 @@ TEST_CASE("child: in a conversation each line gets the next line of its output",
   CHECK(talk.ask("") == "<>");
   const std::string large(300'000, 'x');  // more than a pipe holds, either way
   CHECK(talk.ask(large) == "<" + large + ">");
-  CHECK(talk.ends_within(5s));
+  CHECK(talk.wait_for_end(5s));
   CHECK(talk.errors() == "noted\nnoted\nnoted\n");
   CHECK_THROWS_MATCHES(talk.ask("more"), ChildEnded, MessageMatches(ContainsSubstring("is not running")));
 }
@@ -282,12 +282,12 @@ TEST_CASE("child: the most memory that it held is told, of all that it started",
       " -S -c 'x = bytearray(b\"x\") * (120 << 20); del x; input(); print(2); input()'";
   Conversation talk({"sh", "-c", std::string("read -r x; echo 1; ") + PLUMBLINE_PYTHON + holder}, {});
   CHECK(talk.ask("x") == "1");
-  const auto before = talk.most_bytes();
+  const auto before = talk.peak_bytes();
   CHECK(before > 0);
   CHECK(before < 100u << 20);
   CHECK(talk.ask("x") == "2");
-  CHECK(talk.most_bytes() > 120u << 20);  // although it holds it no more
-  CHECK(talk.most_bytes() < 250u << 20);
+  CHECK(talk.peak_bytes() > 120u << 20);  // although it holds it no more
+  CHECK(talk.peak_bytes() < 250u << 20);
 }
 
 TEST_CASE("child: a conversation that nobody ends leaves no process behind", "[system][child]") {

@@ -30,11 +30,10 @@ namespace {
       fmt::format("{}: cannot be run: {}", printable(program), std::generic_category().message(reason)));
 }
 
-// Once standard input or output of our own is closed, new descriptors take their numbers: the child's would
-// be lost.
-Descriptor above_standard(int number) {
+// Moves a descriptor above the standard streams, whose numbers are reused where our own are closed.
+Descriptor above_standard_streams(int number) {
   Descriptor descriptor(number);
-  if (!descriptor.open() || number > STDERR_FILENO) return descriptor;
+  if (!descriptor.is_open() || number > STDERR_FILENO) return descriptor;
   return Descriptor(::fcntl(number, F_DUPFD_CLOEXEC, STDERR_FILENO + 1));
 }
 
@@ -50,8 +49,8 @@ Pipe make_pipe(const std::string& program) {
   const int status = ::pipe(ends);
 #endif
   if (status != 0) cannot_run(program, errno);
-  Pipe made{above_standard(ends[0]), above_standard(ends[1])};
-  if (!made.read.open() || !made.write.open()) cannot_run(program, errno);
+  Pipe made{above_standard_streams(ends[0]), above_standard_streams(ends[1])};
+  if (!made.read.is_open() || !made.write.is_open()) cannot_run(program, errno);
   ::fcntl(made.read.get(), F_SETFD, FD_CLOEXEC);
   ::fcntl(made.write.get(), F_SETFD, FD_CLOEXEC);
   return made;
@@ -91,9 +90,8 @@ std::vector<std::string> environment_with(const Environment& changes) {
   return result;
 }
 
-// Everything that the child needs between fork and exec, where only calls that are safe in a signal handler
-// are.
-struct Plan {
+// What the child needs between fork and exec, where only async-signal-safe calls are allowed.
+struct ExecPlan {
   const char* program;
   char** arguments;
   char** environment;
@@ -110,10 +108,10 @@ bool set_limit(auto what, std::uint64_t value) {
   return ::setrlimit(what, &limit) == 0;
 }
 
-bool become(const Plan& plan) {
+bool exec_program(const ExecPlan& plan) {
   if (::setpgid(0, 0) != 0) return false;
 #ifdef __linux__
-  // Of a SIGKILL that ends us only the kernel knows.
+  // For a SIGKILL of this process, which no handler sees.
   if (::prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) return false;
   if (::getppid() != plan.parent) ::_exit(127);
 #endif
@@ -126,7 +124,7 @@ bool become(const Plan& plan) {
     return false;
   }
 #ifdef CLOSE_RANGE_CLOEXEC
-  // Descriptors of libraries that did not care; our own are marked already.
+  // For descriptors of libraries; our own have the flag already.
   ::close_range(STDERR_FILENO + 1, ~0u, CLOSE_RANGE_CLOEXEC);
 #endif
   if (!set_limit(RLIMIT_CORE, 0) || !set_limit(RLIMIT_FSIZE, plan.limits->file_bytes)) return false;
@@ -136,16 +134,16 @@ bool become(const Plan& plan) {
   return false;
 }
 
-[[noreturn]] void become_or_report(const Plan& plan) {
-  become(plan);
+[[noreturn]] void exec_or_report(const ExecPlan& plan) {
+  exec_program(plan);
   const int reason = errno;
-  // Nobody can be told of a report that fails.
+  // A failure to report cannot be reported.
   [[maybe_unused]] const ssize_t ignored = ::write(plan.failure, &reason, sizeof reason);
   ::_exit(127);
 }
 
-// Whether and why the program could not be started: 0, or an errno. The pipe closes by itself on success.
-int reason_of_failure(int failure) {
+// The errno with which the program could not be started, or 0: exec closes the pipe on success.
+int read_start_error(int failure) {
   int reason = 0;
   ssize_t count = 0;
   do {
@@ -154,10 +152,10 @@ int reason_of_failure(int failure) {
   return count == sizeof reason ? reason : 0;
 }
 
-// Reads what is there now, at most what a pipe can hold, so that no writer can keep us here.
+// Reads available data, at most what a pipe can hold, so that no writer can block us.
 void drain(Descriptor& from, std::string& to, std::uint64_t keep) {
   std::array<char, 65536> chunk;
-  for (int rounds = 0; from.open() && rounds < 16; ++rounds) {
+  for (int rounds = 0; from.is_open() && rounds < 16; ++rounds) {
     const ssize_t count = ::read(from.get(), chunk.data(), chunk.size());
     if (count < 0 && errno == EINTR) continue;
     if (count < 0 && errno == EAGAIN) return;
@@ -170,7 +168,7 @@ bool has_ended(pid_t child) {
   siginfo_t seen{};
   int status = 0;
   do {
-    // Left as a zombie: while it is one, no other process group can have its number.
+    // Not reaped: as long as it is a zombie, its process group's number is not reused.
     status = ::waitid(P_PID, static_cast<id_t>(child), &seen, WEXITED | WNOHANG | WNOWAIT);
   } while (status != 0 && errno == EINTR);
   return status != 0 || seen.si_pid == child;
@@ -188,20 +186,21 @@ Child::Child(const std::vector<std::string>& arguments, const ChildLimits& limit
   std::vector<char*> word_pointers = pointers(words);
   std::vector<char*> setting_pointers = pointers(settings);
   Pipe output = make_pipe(program), errors = make_pipe(program), failure = make_pipe(program);
-  Pipe given = answering ? make_pipe(program)
-                         : Pipe{above_standard(::open("/dev/null", O_RDONLY | O_CLOEXEC)), Descriptor()};
-  if (!given.read.open()) cannot_run(program, errno);
-  for (const auto* ours : {&output.read, &errors.read, &given.write})
-    if (ours->open()) ::fcntl(ours->get(), F_SETFL, O_NONBLOCK);
-  const Plan plan{program.c_str(),  word_pointers.data(), setting_pointers.data(), &limits,
-                  given.read.get(), output.write.get(),   errors.write.get(),      failure.write.get(),
-                  ::getpid()};
+  Pipe input_pipe =
+      answering ? make_pipe(program)
+                : Pipe{above_standard_streams(::open("/dev/null", O_RDONLY | O_CLOEXEC)), Descriptor()};
+  if (!input_pipe.read.is_open()) cannot_run(program, errno);
+  for (const auto* ours : {&output.read, &errors.read, &input_pipe.write})
+    if (ours->is_open()) ::fcntl(ours->get(), F_SETFL, O_NONBLOCK);
+  const ExecPlan plan{
+      program.c_str(),    word_pointers.data(), setting_pointers.data(), &limits,   input_pipe.read.get(),
+      output.write.get(), errors.write.get(),   failure.write.get(),     ::getpid()};
   {
-    const Uninterrupted whole;
+    const Uninterrupted uninterrupted;
     process_ = ::fork();
     if (process_ < 0) cannot_run(program, errno);
-    if (process_ == 0) become_or_report(plan);
-    ::setpgid(process_, process_);  // whichever of the two comes first
+    if (process_ == 0) exec_or_report(plan);
+    ::setpgid(process_, process_);  // in both processes, since either may run first
     on_interruption_.emplace([group = process_] { ::kill(-group, SIGKILL); });
   }
   output.write.close();
@@ -209,8 +208,8 @@ Child::Child(const std::vector<std::string>& arguments, const ChildLimits& limit
   failure.write.close();
   output_ = std::move(output.read);
   errors_ = std::move(errors.read);
-  input = std::move(given.write);
-  const int reason = reason_of_failure(failure.read.get());
+  input = std::move(input_pipe.write);
+  const int reason = read_start_error(failure.read.get());
   if (reason == 0) return;
   end();
   cannot_run(program, reason);
@@ -224,19 +223,19 @@ bool Child::takes_too_much_memory() const {
   return limits_.resident_bytes > 0 && resident_bytes(process_) > limits_.resident_bytes;
 }
 
-std::uint64_t Child::most_bytes() const {
-  return process_ > 0 ? most_resident_bytes(process_) : 0;
+std::uint64_t Child::peak_bytes() const {
+  return process_ > 0 ? peak_resident_bytes(process_) : 0;
 }
 
 void Child::wait(bool writing) {
-  // A closed end has number -1, which poll passes over. The tick is for an end that the pipes do not tell of.
+  // poll ignores closed ends (-1). The timeout notices an end of the child that leaves its pipes open.
   std::array<pollfd, 3> ends{pollfd{output_.get(), POLLIN, 0}, pollfd{errors_.get(), POLLIN, 0},
                              pollfd{writing ? input.get() : -1, POLLOUT, 0}};
   ::poll(ends.data(), ends.size(), 5);
 }
 
 void Child::drain_all() {
-  // A line is complete before more of it than is kept has come, or is too long.
+  // One byte more than the limit, which shows that a line is too long.
   drain(output_, result.output, answering_ ? limits_.output_bytes + 1 : limits_.output_bytes);
   if (!answering_) return drain(errors_, result.errors, limits_.output_bytes);
   constexpr std::size_t kept = 64 << 10;
@@ -249,7 +248,7 @@ void Child::end() {
   ::kill(-process_, SIGKILL);
   ::kill(process_, SIGKILL);
   drain_all();
-  on_interruption_.reset();  // before its number can be another's
+  on_interruption_.reset();  // before its number can be reused
   int status = 0;
   pid_t reaped = -1;
   do {

@@ -1,4 +1,4 @@
-// A process that was started under limits, as run_child and Conversation have one: for child.cpp.
+// The process of run_child and Conversation, for child.cpp.
 #pragma once
 
 #include <sys/types.h>
@@ -16,21 +16,21 @@ namespace plumbline {
 // A started child and our ends of its pipes.
 class Child {
  public:
-  // `answering`: it gets a standard input of its own, and only the end of its errors is kept.
+  // `answering`: with a pipe for standard input, and only the end of standard error kept.
   Child(const std::vector<std::string>& arguments, const ChildLimits& limits, const Environment& environment,
         bool answering);
   ~Child() { end(); }
   Child(const Child&) = delete;
   Child& operator=(const Child&) = delete;
 
-  // Waits for something to read or, where `writing`, for room to write, a few milliseconds at most.
+  // Waits at most a few milliseconds for output or, where `writing`, until input can be written.
   void wait(bool writing);
   void drain_all();
-  void end();  // kills the group and reaps the child; what it had written by then is read
+  void end();  // kills the group, reads the remaining output and reaps the child
   bool running() const { return process_ > 0; }
   bool ended_by_itself() const;
   bool takes_too_much_memory() const;
-  std::uint64_t most_bytes() const;  // of memory that it has held at any moment
+  std::uint64_t peak_bytes() const;  // of memory
 
   Descriptor input;
   ChildResult result;

@@ -1,4 +1,4 @@
-// The one error that a user is meant to read: bad usage, unreadable or impossible input, broken evidence.
+// The error for users: bad usage, unreadable or impossible input, broken evidence.
 #pragma once
 
 #include <stdexcept>

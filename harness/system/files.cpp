@@ -93,14 +93,14 @@ int Descriptor::release() {
 }
 
 void Descriptor::close() {
-  if (open()) ::close(release());
+  if (is_open()) ::close(release());
 }
 
-// Not blocking, because opening a pipe that nobody writes to would wait for ever.
+// Non-blocking, since opening a pipe without a writer would block.
 InputFile::InputFile(const fs::path& path)
     : path_(path), descriptor_(open_again_if_interrupted(path.c_str(), O_RDONLY | O_NONBLOCK)) {
   struct stat status {};
-  if (!descriptor_.open() || ::fstat(descriptor_.get(), &status) != 0) {
+  if (!descriptor_.is_open() || ::fstat(descriptor_.get(), &status) != 0) {
     throw InputError(fmt::format("{}: cannot be read: {}", printable(path_.string()), reason_of(errno)));
   }
   if (!S_ISREG(status.st_mode)) {
@@ -142,7 +142,7 @@ bool is_partial(const fs::path& path) {
   return path.filename().string().starts_with(".plumbline-") && path.extension() == ".partial";
 }
 
-AtomicFile::AtomicFile(const fs::path& path, Kept kept) : path_(path), kept_(kept) {
+AtomicFile::AtomicFile(const fs::path& path, Durability durability) : path_(path), durability_(durability) {
   std::error_code ignored;
   const fs::file_status status = fs::status(path_, ignored);
   if (fs::exists(status) && !fs::is_regular_file(status)) {
@@ -154,8 +154,8 @@ AtomicFile::AtomicFile(const fs::path& path, Kept kept) : path_(path), kept_(kep
   do {
     partial_ = partial_in(path_.parent_path());
     descriptor_ = Descriptor(open_again_if_interrupted(partial_.c_str(), O_WRONLY | O_CREAT | O_EXCL, 0666));
-  } while (!descriptor_.open() && errno == EEXIST);
-  if (!descriptor_.open()) {
+  } while (!descriptor_.is_open() && errno == EEXIST);
+  if (!descriptor_.is_open()) {
     const int reason = errno;
     partial_.clear();
     fail(reason);
@@ -182,17 +182,17 @@ void AtomicFile::write(std::string_view bytes) {
 }
 
 void AtomicFile::commit() {
-  if (kept_ == Kept::on_disk) synchronise(descriptor_.get(), path_);
+  if (durability_ == Durability::on_disk) synchronise(descriptor_.get(), path_);
   // Some network file systems report a failed write only here.
   if (::close(descriptor_.release()) != 0 && errno != EINTR) fail(errno);
   if (::rename(partial_.c_str(), path_.c_str()) != 0) fail(errno);
   on_interruption_.reset();
   partial_.clear();
-  if (kept_ != Kept::on_disk) return;
+  if (durability_ != Durability::on_disk) return;
   const fs::path parent = path_.has_parent_path() ? path_.parent_path() : fs::path(".");
   const Descriptor directory(open_again_if_interrupted(parent.c_str(), O_RDONLY | O_DIRECTORY));
   // A directory that may be written but not read cannot be synchronised; the file is there all the same.
-  if (directory.open()) synchronise(directory.get(), path_);
+  if (directory.is_open()) synchronise(directory.get(), path_);
 }
 
 namespace {
@@ -295,13 +295,13 @@ void make_writable(const std::filesystem::path& directory, const std::string& op
   require_writable(directory, option);
 }
 
-bool lock_if_free(const Descriptor& open) {
+bool try_lock(const Descriptor& open) {
   return ::flock(open.get(), LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK;
 }
 
 DirectoryLock::DirectoryLock(const fs::path& directory, const std::string& option)
     : held_(::open((directory / ".lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600)) {
-  if (held_.open() && !lock_if_free(held_))
+  if (held_.is_open() && !try_lock(held_))
     throw InputError(fmt::format(
         "{} {}: another call is at work there; wait until it has ended, or name another directory", option,
         printable(directory.string())));

@@ -1,4 +1,4 @@
-// Files as the rest of the house uses them: read within a limit, written whole or not at all, hashed.
+// Files: read within limits, written atomically, hashed.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +20,7 @@ class Descriptor {
   Descriptor& operator=(Descriptor&& other) noexcept;
   ~Descriptor() { close(); }
   int get() const { return number_; }
-  bool open() const { return number_ >= 0; }
+  bool is_open() const { return number_ >= 0; }
   int release();
   void close();
 
@@ -46,21 +46,20 @@ class InputFile {
   std::uint64_t size_ = 0;
 };
 
-// A name for what is not complete yet, new to this process, and whether a name is such a one.
+// A name for an incomplete file, unique within this process; is_partial recognises such names.
 std::filesystem::path partial_in(const std::filesystem::path& directory);
 bool is_partial(const std::filesystem::path& path);
 
-// A file that appears under its name complete, or not at all: written beside it, synchronised, renamed.
-// Whatever goes wrong before commit() returns, an interruption too, leaves nothing behind and whatever was
-// there before untouched; InputError names the path and the reason. A symbolic link at `path` is replaced;
-// what is no regular file is refused.
+// A file that appears complete or not at all: it is written beside its name, synchronised and renamed. An
+// error or interruption before commit() returns leaves no file behind and an existing one unchanged. A
+// symbolic link at `path` is replaced; anything else than a regular file is refused. Errors: InputError
+// naming the path and the reason.
 class AtomicFile {
  public:
-  // For whom it is: for whoever comes after a crash, or for another program that runs now, which needs no
-  // disk.
-  enum class Kept { on_disk, while_running };
+  // Whether it has to survive a crash, or is for another running program, which needs no synchronisation.
+  enum class Durability { on_disk, while_running };
 
-  explicit AtomicFile(const std::filesystem::path& path, Kept kept = Kept::on_disk);
+  explicit AtomicFile(const std::filesystem::path& path, Durability durability = Durability::on_disk);
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;
   ~AtomicFile();
@@ -71,7 +70,7 @@ class AtomicFile {
   [[noreturn]] void fail(int reason) const;
 
   std::filesystem::path path_;
-  Kept kept_;
+  Durability durability_;
   std::filesystem::path partial_;  // empty once committed
   Descriptor descriptor_;
   std::optional<OnInterruption> on_interruption_;
@@ -91,12 +90,12 @@ class TemporaryDirectory {
   std::optional<OnInterruption> on_interruption_;
 };
 
-// Takes the lock of an open file or directory; false where another has it. File systems without locks give
-// all.
-bool lock_if_free(const Descriptor& open);
+// Locks an open file or directory; false where another process has the lock. True on file systems without
+// locks.
+bool try_lock(const Descriptor& open);
 
-// Keeps a directory to one program at a time, by a file '.lock' in it that ends with whoever holds it.
-// Errors: InputError where another has it; `option` begins its message. File systems without locks give none.
+// Locks a directory for this process by a file '.lock' in it; the lock ends with the process. Does nothing on
+// file systems without locks. Errors: InputError where another process has it; `option` begins the message.
 class DirectoryLock {
  public:
   DirectoryLock(const std::filesystem::path& directory, const std::string& option);
@@ -121,13 +120,13 @@ class Sha256 {
 // A whole file of at most `limit_bytes`. InputError if it is larger, is missing or cannot be read.
 std::string read_text(const std::filesystem::path& path, std::uint64_t limit_bytes);
 
-// Refuses at once what would lose the results of a whole run at its end. `option` begins the InputError's
+// Checks early that results can be written at the end of a run. Errors: InputError; `option` begins the
 // message.
 void require_writable(const std::filesystem::path& directory, const std::string& option);
-// The same of a folder that need not be there yet: makes it.
+// The same; makes the directory where it does not exist.
 void make_writable(const std::filesystem::path& directory, const std::string& option);
-// Refuses an output that cannot be written, or that is one of the inputs or lies in one. Empty: none is
-// wanted. Errors: InputError.
+// Checks that an output can be written and is not one of the inputs, nor in one. `file` may be empty: no
+// output. Errors: InputError.
 void require_output(const std::string& file, const std::string& option,
                     const std::vector<std::string>& inputs);
 
@@ -137,7 +136,7 @@ void write_atomically(const std::filesystem::path& path, std::string_view conten
 std::string sha256(std::string_view bytes);                     // 64 lower-case hexadecimal digits
 std::string sha256_of_file(const std::filesystem::path& path);  // streamed; InputError if it cannot be read
 
-// Text of unknown origin as it may stand in a one-line message: control characters, line separators,
+// Makes text of unknown origin safe for a one-line message: control characters, line separators,
 // characters that change the direction of writing and bytes that are not UTF-8 become '?', and what is longer
 // than `limit` bytes is cut and ends in "...".
 std::string printable(std::string_view text, std::size_t limit = 200);

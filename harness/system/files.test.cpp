@@ -175,7 +175,7 @@ TEST_CASE("files: a descriptor that is moved is closed once", "[system][files]")
   REQUIRE(::pipe(ends) == 0);
   Descriptor first(ends[0]), second(ends[1]);
   first = std::move(second);
-  CHECK_FALSE(second.open());
+  CHECK_FALSE(second.is_open());
   CHECK(first.get() == ends[1]);
   CHECK(::fcntl(ends[0], F_GETFD) == -1);
   first.close();

@@ -1,4 +1,4 @@
-// What a signal that ends the program must not leave behind: children, temporary files.
+// Cleanup of children and temporary files when a signal ends the program.
 #pragma once
 
 #include <functional>
@@ -6,8 +6,7 @@
 
 namespace plumbline {
 
-// While it lives, `undo` is run when an interrupt, hang-up or termination ends the program; the youngest
-// first.
+// During its lifetime, `undo` is called when SIGINT, SIGHUP or SIGTERM ends the program; the latest first.
 class OnInterruption {
  public:
   explicit OnInterruption(std::function<void()> undo);
@@ -16,8 +15,8 @@ class OnInterruption {
   ~OnInterruption();
 };
 
-// While it lives, a signal that would end the program waits. For what must not be cut in two: making
-// something and saying how to undo it, files that belong together. May be nested.
+// During its lifetime, signals that would end the program wait: for critical sections such as creating
+// something and registering its cleanup. May be nested.
 class Uninterrupted {
  public:
   Uninterrupted();
@@ -26,12 +25,12 @@ class Uninterrupted {
   std::unique_lock<std::recursive_mutex> lock_;
 };
 
-// To be called once, before the program has threads: signals are then taken by a thread of their own, which
-// may do what a signal handler must not. It undoes what is pending and lets the signal end the program as it
-// would have, that of a closed pipe too (status 141 in a shell). A signal that was ignored stays so.
+// Has to be called once, before the program has threads. A separate thread then receives signals, runs the
+// pending cleanup and lets the signal end the program as usual, SIGPIPE included (status 141 in a shell).
+// Ignored signals stay ignored.
 void clean_up_when_interrupted();
 
-// Where a closed pipe is ending the program, does not return: what fails because of it is not to be said.
+// Does not return while a closed pipe ends the program, so that resulting errors are not reported.
 void wait_if_ending();
 
 }  // namespace plumbline

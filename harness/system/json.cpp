@@ -50,7 +50,7 @@ Json::Json(std::initializer_list<JsonItem> items) {
   }
   *this = object();
   for (const JsonItem& item : items) {
-    Json pair = item.take();
+    Json pair = item.release();
     const auto [member, is_new] = value_.object->add(std::move(*pair[0].value_.text));
     if (is_new) *member = std::move(pair[1]);
   }
@@ -66,7 +66,7 @@ Json Json::array() {
 Json Json::array(std::initializer_list<JsonItem> items) {
   Json made = array();
   made.value_.array->reserve(items.size());
-  for (const JsonItem& item : items) made.value_.array->push_back(item.take());
+  for (const JsonItem& item : items) made.value_.array->push_back(item.release());
   return made;
 }
 

@@ -1,4 +1,4 @@
-// JSON values. One file knows the library that reads and writes their text, so no other has to compile it.
+// JSON values, independent of the library that reads and writes their text, which only one file compiles.
 #pragma once
 
 #include <concepts>
@@ -17,7 +17,7 @@
 
 namespace plumbline {
 
-// A value is not of the kind that was asked for, or has no such member or element.
+// A value has another kind than requested, or lacks a member or element.
 class JsonError : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
@@ -54,7 +54,7 @@ class Json {
   Json(const char* value) : Json(std::string(value)) {}
   // An object where every item is a pair that begins with a text, else an array.
   Json(std::initializer_list<JsonItem> items);
-  // A vector or set becomes an array, a map an object.
+  // Converts a vector or set to an array, a map to an object.
   template <std::ranges::input_range Range>
   requires(!std::convertible_to<Range, std::string> && !std::convertible_to<Range, std::string_view> &&
            !std::same_as<std::remove_cvref_t<Range>, Json>) Json(const Range& values) {
@@ -186,7 +186,7 @@ class Json {
   Value value_ = {.integer = 0};
 };
 
-// What stands between braces: a value, or braces again.
+// An item of an initializer list: a value, or a nested list.
 class JsonItem {
  public:
   template <typename Given>
@@ -196,10 +196,10 @@ class JsonItem {
   JsonItem(std::initializer_list<JsonItem> items) : value_(items) {}
 
   const Json& get() const { return value_; }
-  Json take() const { return std::move(value_); }
+  Json release() const { return std::move(value_); }
 
  private:
-  mutable Json value_;  // a list is constant; what it holds is used up once, by what it was written for
+  mutable Json value_;  // moved out once, since initializer lists are constant
 };
 
 std::ostream& operator<<(std::ostream& out, const Json& value);

@@ -1,4 +1,4 @@
-// How json.hpp keeps the members of an object: for the files that implement it.
+// The storage of an object's members, for the files that implement json.hpp.
 #pragma once
 
 #include <string>
@@ -9,7 +9,7 @@
 
 namespace plumbline {
 
-// A map, whose members stay where they are when another is added, and the order in which they came.
+// A map, whose nodes have stable addresses, and the order in which members were added.
 struct Json::Object {
   Members members;
   std::vector<const Members::value_type*> written;

@@ -5,7 +5,7 @@
 
 namespace plumbline {
 
-// Fit for an element's content and for a quoted attribute, of HTML and XML alike.
+// Escapes text for elements and quoted attributes of HTML and XML.
 std::string escaped(const std::string& text);
 
 }  // namespace plumbline

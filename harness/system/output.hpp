@@ -1,4 +1,4 @@
-// What the program says.
+// Output of the program.
 #pragma once
 
 #include <fmt/core.h>
@@ -8,9 +8,8 @@
 
 namespace plumbline {
 
-// Text is made first and written afterwards: fmt's own print, from version 11 on, puts a byte into a full
-// buffer and takes it back whether or not it went in, so that on a full device it writes before the buffer. A
-// failure shows in std::ferror(stream).
+// Formats before writing, since fmt::print from version 11 on can write out of bounds of stdio's buffer on a
+// full device. A failure shows in std::ferror(stream).
 void write_text(std::FILE* stream, std::string_view text);
 
 template <typename... Values>

@@ -1,4 +1,4 @@
-// What nearly every file includes and is rarely changed.
+// Headers that nearly every file includes and that rarely change.
 #pragma once
 
 #include <fmt/format.h>

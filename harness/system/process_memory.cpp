@@ -38,7 +38,7 @@ std::uint64_t resident_bytes(pid_t group) {
   });
 }
 
-std::uint64_t most_resident_bytes(pid_t group) {
+std::uint64_t peak_resident_bytes(pid_t group) {
   return sum_over_group(group, [](const std::filesystem::path& process) {
     std::ifstream status(process / "status");
     for (std::string line; std::getline(status, line);)
@@ -51,7 +51,7 @@ std::uint64_t most_resident_bytes(pid_t group) {
 std::uint64_t resident_bytes(pid_t) {
   return 0;
 }
-std::uint64_t most_resident_bytes(pid_t) {
+std::uint64_t peak_resident_bytes(pid_t) {
   return 0;
 }
 #endif

@@ -1,4 +1,4 @@
-// How much memory the processes of a group hold; 0 where the system does not tell.
+// Memory of the processes of a group; 0 where the system does not report it.
 #pragma once
 
 #include <sys/types.h>
@@ -7,9 +7,9 @@
 
 namespace plumbline {
 
-// Bytes in use by all of them; pages that they share count for each.
+// Sum of resident bytes; shared pages count for each process.
 std::uint64_t resident_bytes(pid_t group);
-// What each of them has held at its own worst moment.
-std::uint64_t most_resident_bytes(pid_t group);
+// Sum of each process's peak of resident bytes.
+std::uint64_t peak_resident_bytes(pid_t group);
 
 }  // namespace plumbline

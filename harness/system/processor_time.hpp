@@ -1,4 +1,4 @@
-// Time that this thread has spent on a processor: what else runs on the machine does not change it.
+// A clock of this thread's processor time, which other load on the machine does not change.
 #pragma once
 
 #include <chrono>

@@ -1,4 +1,4 @@
-// What the arithmetic ran on, for the header of a result.
+// Names of processors, for the header of a result.
 #pragma once
 
 #include <string>
@@ -13,8 +13,8 @@ struct CudaDevice {
   std::string driver;  // the CUDA version that the driver offers, "13.0"
 };
 
-// The device of that index among those that this process may see. Asked of the driver itself, since LibTorch
-// tells names only to programs built against the CUDA toolkit. What the driver does not say stays empty.
+// The device of that index among those that this process may see. Asks the driver, since
+// LibTorch has names only in programs built against the CUDA toolkit. Unknown members stay empty.
 CudaDevice cuda_device(int index);
 
 }  // namespace plumbline

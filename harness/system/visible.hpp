@@ -1,6 +1,5 @@
-// Text from strangers, made fit to show. Names and messages come from files that anyone may have written:
-// they may hold terminal escapes, text that runs backwards, bytes that are no text, or ten megabytes of the
-// letter a.
+// Makes text of unknown origin safe to show. Names and messages from files may contain terminal escapes,
+// marks of direction, invalid UTF-8 or megabytes of one letter.
 #pragma once
 
 #include <cstddef>
@@ -22,12 +21,11 @@ CodePoint decode(std::string_view text);
 // `character` in UTF-8; surrogates and values past U+10FFFF become U+FFFD.
 std::string encode(char32_t character);
 
-// Whether a reader could not see it, or it changes how the text around it is shown: control characters, marks
-// of direction, zero-width characters, line separators, noncharacters.
+// Whether it is invisible or changes how other text is shown: control characters, marks of direction,
+// zero-width characters, line separators, noncharacters.
 bool is_hidden(char32_t character);
 
-// Whether there is nothing in `text` to be seen: spaces of any kind, hidden characters, marks without a
-// letter.
+// Whether `text` shows nothing: spaces of any kind, hidden characters, marks without a letter.
 bool is_blank(std::string_view text);
 
 // Whether these are so many hexadecimal digits, in lower case.
@@ -45,7 +43,7 @@ std::string visible(std::string_view text, std::size_t limit = usual_limit);
 // `text` as valid UTF-8 and otherwise as it is, cut after `limit` characters with "… (N characters)".
 std::string cut(std::string_view text, std::size_t limit);
 
-// For where only ASCII can be shown: "≤" becomes "<=", what has no such form is spelled out.
+// Text in ASCII: "≤" becomes "<=", characters without a substitute are escaped.
 std::string in_ascii(std::string_view text);
 
 // Columns of a terminal that `text` takes (visible text; combining marks 0, wide characters 2).

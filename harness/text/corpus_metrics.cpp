@@ -63,7 +63,7 @@ std::vector<Metric> compression_metrics(const RepetitionInput& input) {
       fmt::format("one gzip, level 6 (its own default), of {}; repeats farther apart than 32 KiB do not show",
                   by_ids ? fmt::format("the ids as {}-byte little-endian integers", width)
                          : "the texts as UTF-8 with a space between samples"),
-      Kind::whole, 1);
+      MetricKind::corpus, 1);
   metric.measured = input.samples.all.size();
   const auto bytes = by_ids ? bytes_of_ids(input.sequences, width) : joined_texts(input.samples.all);
   if (bytes.size() < kLeastBytes)
@@ -77,7 +77,7 @@ std::vector<Metric> zipf_metrics(const RepetitionInput& input) {
   auto metric = new_metric(
       "zipf", "Zipf coefficient of all samples together", fmt::format("{}, section 5", kHoltzman),
       fmt::format("minus the slope of log frequency over log rank, least squares, ranks 1 to {}", kZipfRanks),
-      Kind::whole, 0);
+      MetricKind::corpus, 0);
   metric.measured = input.samples.all.size();
   std::unordered_map<Token, std::size_t> counts;
   for (const auto& tokens : input.sequences)

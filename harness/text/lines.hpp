@@ -1,4 +1,4 @@
-// Lines of text files that we did not write.
+// Reads lines of text files of unknown origin.
 #pragma once
 
 #include <cstddef>

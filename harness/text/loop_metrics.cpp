@@ -12,14 +12,14 @@ std::vector<Metric> loop_metrics(const RepetitionInput& input, std::vector<Loops
       "tail-repetition", "samples that end in a phrase repeated over and over",
       fmt::format("{}, section 5 and its published code", kHoltzman),
       "phrases of 1 to 90 tokens; of 3 tokens or more repeated at once, of 1 or 2 more than 50 times",
-      Kind::rate, 1);
+      MetricKind::rate, 1);
   auto looping = new_metric(
       "looping", "samples that end in a loop", "Plumbline",
       fmt::format("a block of any length said at least {} times in a row, {} tokens in all, to the end",
                   kLeastTimes, kLeastLoopTokens),
-      Kind::rate, 1);
+      MetricKind::rate, 1);
   auto loop_share = new_metric("loop-share", "share of a sample in its longest loop", "Plumbline",
-                               "wherever in the sample; mean over samples", Kind::mean, 1);
+                               "wherever in the sample; mean over samples", MetricKind::mean, 1);
   const Share not_measurable;
   for (const auto& tokens : input.sequences) {
     const auto loops = find_loops(tokens);
@@ -43,9 +43,10 @@ std::vector<Metric> loop_metrics(const RepetitionInput& input, std::vector<Loops
 std::vector<Metric> longest_repeat_metrics(const RepetitionInput& input) {
   constexpr const char* kGusfield = "Gusfield 1997, section 7.5";
   auto share = new_metric("longest-repeat-share", "longest repeated substring, as a share of its sample",
-                          kGusfield, "the two places may overlap; mean over samples", Kind::mean, 1);
-  auto longest_of_all = new_metric("longest-repeat", "tokens of the longest repeated substring of any sample",
-                                   kGusfield, "within a sample; the two places may overlap", Kind::whole, 1);
+                          kGusfield, "the two places may overlap; mean over samples", MetricKind::mean, 1);
+  auto longest_of_all =
+      new_metric("longest-repeat", "tokens of the longest repeated substring of any sample", kGusfield,
+                 "within a sample; the two places may overlap", MetricKind::corpus, 1);
   for (const auto& tokens : input.sequences) {
     if (tokens.size() < 2) {
       share.shares.push_back({});

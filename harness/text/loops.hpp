@@ -1,4 +1,4 @@
-// Loops: blocks of tokens that are said again at once, over and over.
+// Loops: blocks of tokens that are repeated immediately, at least three times.
 #pragma once
 
 #include <cstddef>
@@ -16,7 +16,7 @@ struct Loop {
   bool operator==(const Loop&) const = default;
 };
 
-// What counts as a loop: a block said at least three times, and not just three dots or a "very very very".
+// The least repetitions and tokens of a loop, which exclude ellipses and "very very very".
 constexpr std::size_t kLeastTimes = 3;
 constexpr std::size_t kLeastLoopTokens = 12;
 

@@ -36,10 +36,10 @@ Metric seq_rep(std::size_t n, const std::vector<Share>& repeated, const std::str
   auto metric =
       new_metric(fmt::format("seq-rep-{}", n), fmt::format("repeated {}-grams, mean over samples", n),
                  fmt::format("{}, seq-rep-n", kWelleck),
-                 "1 - distinct n-grams / n-grams of each sample, then the mean", Kind::mean, 1);
+                 "1 - distinct n-grams / n-grams of each sample, then the mean", MetricKind::mean, 1);
   // One n-gram alone cannot repeat.
   for (const auto& share : repeated)
-    metric.shares.push_back(share.under > 1 ? Share{share.over / share.under, 1} : Share{});
+    metric.shares.push_back(share.denominator > 1 ? Share{share.numerator / share.denominator, 1} : Share{});
   set_value_from_shares(metric, reason);
   return metric;
 }
@@ -49,7 +49,7 @@ Metric pooled_rep(std::size_t n, const std::vector<Share>& repeated, const std::
       fmt::format("rep-{}", n), fmt::format("repeated {}-grams, pooled", n), fmt::format("{}, rep-n", kSu),
       "1 - sum of each sample's distinct n-grams / sum of n-grams, as a share and not in percent; the last "
       "n-gram counts",
-      Kind::ratio, 1);
+      MetricKind::ratio, 1);
   metric.shares = repeated;
   set_value_from_shares(metric, reason);
   return metric;
@@ -61,7 +61,7 @@ Metric distinct_ngrams(const NGrams& grams, const Samples& samples) {
       fmt::format("distinct-{}", n), fmt::format("distinct {}-grams a token, all samples together", n),
       "Li et al. 2016, A Diversity-Promoting Objective Function for Neural Conversation Models, section 5.2",
       "distinct n-grams of all samples / tokens of all samples; depends on how much text there is",
-      Kind::whole, -1);
+      MetricKind::corpus, -1);
   metric.measured = samples.all.size();
   std::size_t count = 0;
   for (const auto& numbers : grams.numbers()) count += numbers.size();
@@ -73,8 +73,9 @@ Metric distinct_ngrams(const NGrams& grams, const Samples& samples) {
 }
 
 Metric diversity(std::span<const Metric> pooled, const Samples& samples) {
-  auto metric = new_metric("diversity", "product of 1 - rep-n, n = 2, 3, 4",
-                           fmt::format("{}, diversity", kSu), "of the pooled rep-n above", Kind::whole, -1);
+  auto metric =
+      new_metric("diversity", "product of 1 - rep-n, n = 2, 3, 4", fmt::format("{}, diversity", kSu),
+                 "of the pooled rep-n above", MetricKind::corpus, -1);
   metric.measured = samples.all.size();
   double product = 1;
   for (const auto& rep : pooled) {

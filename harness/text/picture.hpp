@@ -1,4 +1,4 @@
-// What pictures of curves share. They stand alone: SVG, light and dark, without scripts.
+// Helpers for pictures: self-contained SVG, light and dark, without scripts.
 #pragma once
 
 #include <vector>

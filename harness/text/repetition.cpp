@@ -12,7 +12,7 @@
 
 namespace plumbline {
 
-Metric new_metric(std::string id, std::string title, std::string source, std::string variant, Kind kind,
+Metric new_metric(std::string id, std::string title, std::string source, std::string variant, MetricKind kind,
                   int direction) {
   Metric metric;
   metric.id = std::move(id);

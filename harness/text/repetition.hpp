@@ -1,4 +1,4 @@
-// How repetitive texts are, by published formulas: each metric names its source and the exact variant.
+// Metrics of repetition by published formulas; each names its source and the exact variant.
 #pragma once
 
 #include <optional>
@@ -11,12 +11,12 @@
 
 namespace plumbline {
 
-// How a metric comes from samples, which decides how sure it is.
-enum class Kind {
+// How a metric is computed from samples, which decides its interval.
+enum class MetricKind {
   mean,   // of one value a sample
   ratio,  // of sums over samples
-  rate,   // of samples that do or do not
-  whole   // of all samples together: no interval
+  rate,   // of samples with a property
+  corpus  // of all samples together: no interval
 };
 
 struct Metric {
@@ -24,7 +24,7 @@ struct Metric {
   std::string title;    // a line for the reader
   std::string source;   // paper and formula
   std::string variant;  // what exactly is computed, where the literature has several
-  Kind kind = Kind::whole;
+  MetricKind kind = MetricKind::corpus;
   int direction = 0;            // 1: more is more repetitive, -1: less is, 0: neither
   std::optional<double> value;  // empty: not measurable
   std::string reason;           // then why
@@ -38,7 +38,7 @@ struct Repetition {
   std::vector<Loops> loops;  // of each sample
 };
 
-// Everything that can be measured of the samples; a metric that cannot be says why, and is never 0 for it.
+// Computes all metrics; one that cannot be measured has a reason and no value.
 // Time is n log n in the tokens, memory about 60 bytes a token. Ids of tokens that end a sentence may be
 // given where there is no text.
 Repetition measure_repetition(const Samples& samples, const std::vector<Token>& sentence_ends = {});

@@ -21,7 +21,7 @@ struct RepetitionInput {
 };
 
 // A metric without a value.
-Metric new_metric(std::string id, std::string title, std::string source, std::string variant, Kind kind,
+Metric new_metric(std::string id, std::string title, std::string source, std::string variant, MetricKind kind,
                   int direction);
 // The metric's value is estimated from its shares. Where no sample has one, `reason` says why.
 void set_value_from_shares(Metric& metric, const std::string& reason);

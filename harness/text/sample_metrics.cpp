@@ -40,7 +40,7 @@ std::vector<Metric> sentence_metrics(const RepetitionInput& input) {
       "Xu et al. 2022, Learning to Break the Loop (DITTO), section 4.1",
       "1 - distinct sentences / sentences of each sample, then the mean; sentences end with . ! ? their "
       "full-width forms, an ellipsis or a new line",
-      Kind::mean, 1);
+      MetricKind::mean, 1);
   if (by_ids) metric.variant += "; of token ids, with the tokens that were named";
   for (const auto& sample : samples) {
     const auto count = by_ids ? count_sentences_of_ids(sample.tokens, input.sentence_ends)
@@ -59,7 +59,7 @@ std::vector<Metric> sentence_metrics(const RepetitionInput& input) {
 
 std::vector<Metric> ended_metrics(const RepetitionInput& input) {
   auto metric = new_metric("ended", "samples that ended of themselves", "Plumbline",
-                           "by the end token, before the length limit", Kind::rate, -1);
+                           "by the end token, before the length limit", MetricKind::rate, -1);
   for (const auto& sample : input.samples.all)
     metric.shares.push_back(sample.ended ? Share{*sample.ended ? 1.0 : 0.0, 1} : Share{});
   set_value_from_shares(metric,

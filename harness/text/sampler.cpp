@@ -21,14 +21,14 @@ struct Edge {
 };
 
 // The logits after penalty, temperature and top-k: what is left out is -infinity.
-std::vector<double> scores_of(std::span<const float> logits, const Sampling& sampling, Sequence before,
+std::vector<double> scores_of(std::span<const float> logits, const Sampling& sampling, Sequence previous,
                               Edge& edge) {
   std::vector<double> scores(logits.begin(), logits.end());
   if (sampling.repetition_penalty != 1) {
-    std::vector<Token> said(before.begin(), before.end());
-    std::sort(said.begin(), said.end());
-    said.erase(std::unique(said.begin(), said.end()), said.end());
-    for (const auto token : said) {
+    std::vector<Token> previous_tokens(previous.begin(), previous.end());
+    std::sort(previous_tokens.begin(), previous_tokens.end());
+    previous_tokens.erase(std::unique(previous_tokens.begin(), previous_tokens.end()), previous_tokens.end());
+    for (const auto token : previous_tokens) {
       if (token >= scores.size()) continue;
       auto& score = scores[token];
       score = score > 0 ? score / sampling.repetition_penalty : score * sampling.repetition_penalty;
@@ -134,11 +134,11 @@ double most_of(const Scores& scores) {
 
 }  // namespace
 
-Choice choose(std::span<const float> logits, const Sampling& sampling, Sequence before, double uniform) {
+Choice choose(std::span<const float> logits, const Sampling& sampling, Sequence previous, double uniform) {
   most_of(logits);
   if (sampling.greedy() && sampling.repetition_penalty == 1) return largest_of(logits);
   Edge of_k, of_p;
-  const auto scores = scores_of(logits, sampling, before, of_k);
+  const auto scores = scores_of(logits, sampling, previous, of_k);
   // A penalty that stretches logits stretches what they are off by.
   const double stretched = std::max(sampling.repetition_penalty, 1 / sampling.repetition_penalty);
   const double most = most_of(scores);

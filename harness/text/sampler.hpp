@@ -1,4 +1,4 @@
-// The next token from logits: how a model's answer becomes text.
+// Samples the next token from logits.
 #pragma once
 
 #include <cstdint>
@@ -9,21 +9,20 @@
 
 namespace plumbline {
 
-// Errors: InputError naming the setting that means nothing.
+// Errors: InputError naming an invalid setting.
 void require_possible(const Sampling& sampling);
 
 struct Choice {
   Token token = 0;
-  // By less than this all logits may be off, and the choice is the same: a lower bound, in logits. Where each
-  // moves by d, a distribution function moves by at most tanh(d / 2T), and what stands at the edge of top-k
-  // or top-p changes sides only where its neighbour is as near, or the mass at stake reaches the number that
-  // was drawn.
+  // A lower bound, in logits, of the change of logits that changes the choice. A change of all logits by d
+  // changes the cumulative distribution by at most tanh(d / 2T); a token at the edge of top-k or top-p
+  // crosses it only where its neighbour is as near, or the mass in between reaches the random number.
   double margin = 0;
 };
 
-// A draw from next_probabilities (harness/model/formulas.hpp), fast, and verified against them. `uniform` in
-// [0, 1) decides; greedy does without. `before`: the tokens so far, prompt included. Errors:
-// std::domain_error where no logit is finite, or one is NaN.
-Choice choose(std::span<const float> logits, const Sampling& sampling, Sequence before, double uniform);
+// Draws from next_probabilities (harness/model/formulas.hpp), faster than these and verified against them.
+// `uniform`: the random number in [0, 1), not used by greedy. `previous`: the tokens so far, prompt included.
+// Errors: std::domain_error where no logit is finite, or one is NaN.
+Choice choose(std::span<const float> logits, const Sampling& sampling, Sequence previous, double uniform);
 
 }  // namespace plumbline

@@ -1,4 +1,4 @@
-// Texts to be measured: a model's samples, or anyone's, from a file that we did not write.
+// Reads texts to be measured from files of unknown origin.
 #pragma once
 
 #include <filesystem>
@@ -13,11 +13,12 @@
 namespace plumbline {
 
 struct Sample {
-  std::vector<Token> tokens;     // ids as they stand, or words and characters numbered as they come
+  std::vector<Token>
+      tokens;  // ids as in the file, or numbers of words and characters in the order of first occurrence
   std::string text;              // empty: ids alone are known
   std::string prompt;            // as it stands in the file; empty: unknown
   std::vector<Token> predicted;  // the model's choice before each token of a given text; empty: not recorded
-  std::optional<bool> ended;     // whether it ended of itself; empty: unknown
+  std::optional<bool> ended;     // whether it ended by itself; empty: unknown
   std::size_t line = 0;          // of the file, from 1
 };
 

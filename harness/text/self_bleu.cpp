@@ -1,4 +1,4 @@
-// How much of each sample stands in the others.
+// Self-BLEU: how similar each sample is to the others.
 #include <algorithm>
 #include <cmath>
 
@@ -9,7 +9,7 @@ namespace {
 
 constexpr std::size_t kOrder = 4;  // the longest n-grams
 
-// How often an n-gram stands in the sequence that has it most often, and in the one that comes next.
+// The two largest counts of an n-gram in single sequences.
 struct MostFrequent {
   std::uint32_t first = 0, second = 0, sequence_of_first = 0;
 };
@@ -95,7 +95,7 @@ std::vector<Metric> self_bleu_metrics(const RepetitionInput& input) {
       "self-bleu", "BLEU-4 of each sample against all others, mean",
       "Zhu et al. 2018, Texygen: A Benchmarking Platform for Text Generation Models, section 2.1",
       "smoothing method 1 of Chen and Cherry 2014, nearest reference length; samples of 4 tokens or more",
-      Kind::whole, 1);
+      MetricKind::corpus, 1);
   const auto not_empty = std::count_if(input.sequences.begin(), input.sequences.end(),
                                        [](const Sequence& sequence) { return !sequence.empty(); });
   double sum = 0;

@@ -191,13 +191,13 @@ Source::Source(const SourceSettings& settings) : settings_(settings) {
   require_possible(settings);
   words_ = settings.vocabulary - (settings.copying > 0 ? 1 : 0);
   zipf_ = zipf_distribution(words_, settings.zipf);
-  zipf_below_ = sums_before(zipf_);
+  zipf_cumulative_ = sums_before(zipf_);
   weights_ = weights_of_successors(settings.successors);
-  weights_below_ = sums_before(weights_);
-  successors_ = drawn_successors(settings, words_, zipf_below_);
+  weights_cumulative_ = sums_before(weights_);
+  successors_ = drawn_successors(settings, words_, zipf_cumulative_);
   const Chain chain{settings, zipf_, successors_, weights_};
   stationary_ = stationary_distribution(chain);
-  stationary_below_ = sums_before(stationary_);
+  stationary_cumulative_ = sums_before(stationary_);
   const double e = settings.copying;
   entropy_rate_ = ((-plogp(e) - plogp(1 - e)) / (1 - e) + entropy_of_chain(chain, stationary_)) /
                   (1 + (1 + static_cast<double>(settings.copy_length)) * e / (1 - e));
@@ -249,12 +249,12 @@ Stream Source::draw(std::uint64_t number, std::size_t length) const {
     else if (first < e)
       token = words_;
     else if (!reader.begun())
-      token = static_cast<Token>(index_at(stationary_below_, second));
+      token = static_cast<Token>(index_at(stationary_cumulative_, second));
     else if ((first - e) / (1 - e) < settings_.loose)
-      token = static_cast<Token>(index_at(zipf_below_, second));
+      token = static_cast<Token>(index_at(zipf_cumulative_, second));
     else
       token = successors_[std::size_t{reader.previous()} * settings_.successors +
-                          index_at(weights_below_, second)];
+                          index_at(weights_cumulative_, second)];
     stream.tokens.push_back(token);
     stream.log_probabilities.push_back(std::log(probability_of_next(reader, token)));
     reader.add(token);

@@ -1,5 +1,4 @@
-// Streams of tokens of which every probability is known: what a model can learn of them, and how much they
-// repeat of themselves, is known too.
+// A random source of tokens with known probabilities, entropy rate and repetition.
 #pragma once
 
 #include <cstdint>
@@ -24,7 +23,7 @@ struct SourceSettings {
   double copying =
       1 / 64.;  // probability that a free step begins a copy; 0: none does, and no id announces any
   std::uint32_t copy_length = 16, copy_distance = 24;
-  std::uint32_t seed = 1;  // of the chain itself
+  std::uint32_t seed = 1;  // of the chain, not of its streams
 };
 
 struct Stream {
@@ -34,23 +33,23 @@ struct Stream {
 
 class Source {
  public:
-  // Errors: InputError naming the setting that leaves no source.
+  // Errors: InputError naming an impossible setting.
   explicit Source(const SourceSettings& settings);
 
   const SourceSettings& settings() const { return settings_; }
   std::string sentence() const;  // what it is, for readers of a report
 
-  // Nats a token of an endless stream, in closed form: after a copy the chain goes on from a token that has
+  // Nats a token of an endless stream, in closed form: after a copy the chain continues from a token with
   // the chain's own distribution, so that each free step has the entropy of the chain (Cover and Thomas
   // 2006, theorem 4.2.4), and the steps of a copy have none. With e the probability of a copy and L its
   // length: (H(e) / (1 - e) + H(chain)) / (1 + (1 + L) e / (1 - e)).
   double entropy_rate() const { return entropy_rate_; }
-  // How often each token stands at a free or copied place: the chain's stationary distribution. Sums to 1.
+  // The chain's stationary distribution over tokens.
   const std::vector<double>& stationary() const { return stationary_; }
 
-  // The same for the same number on any machine.
+  // Deterministic in `number`, on every machine.
   Stream draw(std::uint64_t number, std::size_t length) const;
-  // ln P of each token of a stream from its beginning; -inf where the source cannot have made it.
+  // ln P of each token of a stream from its beginning; -inf where the source cannot produce it.
   std::vector<double> log_probabilities(Sequence stream) const;
   // P of every id of the vocabulary after this beginning of a stream.
   std::vector<double> next(Sequence stream) const;
@@ -61,11 +60,11 @@ class Source {
   double probability_of_next(const Reader& reader, Token token) const;
 
   SourceSettings settings_;
-  Token words_ = 0;                              // ids of the chain
-  std::vector<double> zipf_, zipf_below_;        // (words) each, and the sum of those before it
-  std::vector<Token> successors_;                // (words, successors)
-  std::vector<double> weights_, weights_below_;  // (successors)
-  std::vector<double> stationary_, stationary_below_;
+  Token words_ = 0;                                   // ids of the chain
+  std::vector<double> zipf_, zipf_cumulative_;        // (words) each, and the sum of those before it
+  std::vector<Token> successors_;                     // (words, successors)
+  std::vector<double> weights_, weights_cumulative_;  // (successors)
+  std::vector<double> stationary_, stationary_cumulative_;
   double entropy_rate_ = 0;
 };
 

@@ -26,9 +26,9 @@ double cumulative(double value) {
 }
 
 struct Sums {
-  double over = 0, under = 0;
-  void add(const Share& share) { over += share.over, under += share.under; }
-  double ratio() const { return over / under; }
+  double numerator = 0, denominator = 0;
+  void add(const Share& share) { numerator += share.numerator, denominator += share.denominator; }
+  double ratio() const { return numerator / denominator; }
 };
 
 Sums sums_of(const std::vector<Share>& shares) {
@@ -90,7 +90,8 @@ std::vector<double> jackknife_of(const std::vector<Share>& shares) {
   const auto all = sums_of(shares);
   std::vector<double> values;
   for (const auto& share : shares)
-    if (all.under > share.under) values.push_back((all.over - share.over) / (all.under - share.under));
+    if (all.denominator > share.denominator)
+      values.push_back((all.numerator - share.numerator) / (all.denominator - share.denominator));
   return values;
 }
 
@@ -110,7 +111,7 @@ double unseen_share(std::vector<double> values, double confidence) {
 }
 
 double value_of(const Share& share) {
-  return share.over / share.under;
+  return share.numerator / share.denominator;
 }
 
 std::vector<double> values_of(const std::vector<Share>& shares) {
@@ -306,12 +307,12 @@ StudentsT students_t(double estimate, const std::vector<Variance>& variances, do
 }
 
 std::vector<Share> measurable(std::vector<Share> shares) {
-  std::erase_if(shares, [](const Share& share) { return !(share.under > 0); });
+  std::erase_if(shares, [](const Share& share) { return !(share.denominator > 0); });
   return shares;
 }
 
 bool is_hit(const Share& share) {
-  return share.over / share.under > 0.5;
+  return share.numerator / share.denominator > 0.5;
 }
 
 std::optional<Interval> interval_of(const std::vector<Share>& shares, bool rate, double confidence,

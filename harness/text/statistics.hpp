@@ -1,4 +1,4 @@
-// Estimates with their uncertainty: nothing is said of a model from a few prompts without how sure it is.
+// Estimates with confidence intervals, and tests.
 #pragma once
 
 #include <cstddef>
@@ -8,13 +8,13 @@
 
 namespace plumbline {
 
-constexpr double kPower = 0.8;  // with which a difference is to be seen
+constexpr double kPower = 0.8;  // of least_difference and least_rate_difference
 
 struct Interval {
   double low = 0, high = 0;
 };
 
-// Of an even number, the larger of the two in the middle. At least one value.
+// The upper median of at least one value.
 double median(std::vector<double> values);
 
 // The mean of at least one value, and the variance of what they are drawn from (0 of a single one).
@@ -35,10 +35,10 @@ struct StudentsT {
 };
 StudentsT students_t(double estimate, const std::vector<Variance>& variances, double confidence);
 
-// What one prompt contributes: the estimate is the sum of `over` divided by the sum of `under` over prompts.
-// A mean of one value a prompt has 1 below.
+// The contribution of one prompt: the estimate is the sum of numerators divided by the sum of denominators. A
+// mean of one value a prompt has denominators of 1.
 struct Share {
-  double over = 0, under = 0;
+  double numerator = 0, denominator = 0;
 };
 double estimate(const std::vector<Share>& shares);
 
@@ -59,7 +59,7 @@ std::optional<Interval> bca_interval_of_difference(const std::vector<Share>& one
 // Clopper and Pearson 1934: exact, whatever the number of prompts.
 Interval binomial_interval(std::int64_t hits, std::int64_t prompts, double confidence);
 
-// Those of which there is something to measure.
+// Shares with a denominator above 0.
 std::vector<Share> measurable(std::vector<Share> shares);
 bool is_hit(const Share& share);
 

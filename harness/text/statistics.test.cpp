@@ -85,7 +85,7 @@ TEST_CASE("statistics: bootstrap intervals are those of scipy with 200000 resamp
   CHECK_THAT(skew->low, WithinAbs(0.0427, 0.003));
   CHECK_THAT(skew->high, WithinAbs(0.1739, 0.007));
   std::vector<Share> ratio;
-  for (std::size_t i = 0; i < 40; ++i) ratio.push_back({skewed()[i].over, other()[i].over});
+  for (std::size_t i = 0; i < 40; ++i) ratio.push_back({skewed()[i].numerator, other()[i].numerator});
   const auto seen = bca_interval(ratio, 0.95, 1);
   REQUIRE(seen.has_value());
   CHECK_THAT(seen->low, WithinAbs(0.4715589586370839, 0.015));
@@ -95,7 +95,7 @@ TEST_CASE("statistics: bootstrap intervals are those of scipy with 200000 resamp
 TEST_CASE("statistics: few prompts have no interval, and prompts that are all alike not one of no width",
           "[text][statistics]") {
   std::vector<Share> few(kLeastPrompts - 1, {0.5, 1});
-  few.front().over = 0;
+  few.front().numerator = 0;
   CHECK(!bca_interval(few, 0.95, 1));
   CHECK(!bca_interval_of_difference(few, skewed(), false, 0.95, 1));
   const std::vector<Share> alike(20, {0, 1});
@@ -159,7 +159,7 @@ TEST_CASE("statistics: from one source on both sides, few prompts give no more f
     paired += permutation_test(ten, skewed_values(10), true, turn) < 0.025 ? 1 : 0;
     apart += permutation_test(ten, skewed_values(40), false, turn) < 0.025 ? 1 : 0;
     auto more = skewed_values(40);
-    for (auto& share : more) share.over = std::min(share.over + 0.3, 1.0);
+    for (auto& share : more) share.numerator = std::min(share.numerator + 0.3, 1.0);
     seen += permutation_test(skewed_values(40), more, false, turn) < 0.025 ? 1 : 0;
   }
   CHECK(paired <= 24);
@@ -171,7 +171,7 @@ TEST_CASE("statistics: from one source on both sides, few prompts give no more f
 TEST_CASE("statistics: bounds grow no narrower for a prompt that differs", "[text][statistics]") {
   std::vector<Share> prompts(20, {0, 1});
   const auto none = bca_interval(prompts, 0.95, 1);
-  prompts[7].over = 0.05;
+  prompts[7].numerator = 0.05;
   const auto one = bca_interval(prompts, 0.95, 1);
   REQUIRE((none && one));
   CHECK(one->high > none->high);

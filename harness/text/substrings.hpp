@@ -1,4 +1,4 @@
-// Equal substrings of token sequences, told apart exactly: no hash stands for a substring.
+// Equal substrings of token sequences, compared exactly and not by hashes.
 #pragma once
 
 #include <cstddef>
@@ -24,7 +24,7 @@ class Numbering {
 
   static constexpr std::uint32_t kFree = 0xffffffff;
   std::vector<std::uint64_t> keys_;
-  std::vector<std::uint32_t> numbers_;  // kFree: nobody is there
+  std::vector<std::uint32_t> numbers_;  // kFree: the slot is empty
   std::uint32_t size_ = 0;
 };
 
@@ -48,8 +48,8 @@ class NGrams {
   std::uint32_t distinct_ = 0;
 };
 
-// The length of the longest substring that stands at two places, which may overlap. Substrings are numbered
-// by doubling (Karp, Miller and Rosenberg 1972): O(n log n).
+// The length of the longest substring that occurs at two positions, which may overlap. Substrings are
+// numbered by doubling (Karp, Miller and Rosenberg 1972): O(n log n).
 std::size_t longest_repeated_substring(Sequence tokens);
 
 }  // namespace plumbline

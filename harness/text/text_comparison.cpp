@@ -15,9 +15,10 @@ std::vector<Share> shares_of_prompts(const Metric& metric, const Prompts& prompt
   std::vector<Share> shares;
   for (const auto& samples : prompts.samples) {
     Share sum;
-    for (const auto i : samples) sum.over += metric.shares[i].over, sum.under += metric.shares[i].under;
+    for (const auto i : samples)
+      sum.numerator += metric.shares[i].numerator, sum.denominator += metric.shares[i].denominator;
     // A mean is over prompts, however many samples each has.
-    if (metric.kind != Kind::ratio && sum.under > 0) sum = {sum.over / sum.under, 1};
+    if (metric.kind != MetricKind::ratio && sum.denominator > 0) sum = {sum.numerator / sum.denominator, 1};
     shares.push_back(sum);
   }
   return shares;
@@ -61,15 +62,15 @@ void add_exact_test(Json& difference, const SharesOfBoth& shares, double confide
 
 }  // namespace
 
-std::string kind_name(Kind kind) {
+std::string kind_name(MetricKind kind) {
   switch (kind) {
-    case Kind::mean:
+    case MetricKind::mean:
       return "mean over samples";
-    case Kind::ratio:
+    case MetricKind::ratio:
       return "ratio of sums over samples";
-    case Kind::rate:
+    case MetricKind::rate:
       return "rate of samples";
-    case Kind::whole:
+    case MetricKind::corpus:
       return "of all samples together";
   }
   return "";
@@ -114,7 +115,7 @@ SharesOfBoth Pairing::shares(const Metric& one, const Metric& other) const {
   SharesOfBoth pairs{{}, {}, true, one_sample_each};
   for (std::size_t i = 0; i < partners_.size(); ++i) {
     const auto &first = of_one[i], &second = of_other[partners_[i]];
-    if (!(first.under > 0) || !(second.under > 0)) continue;
+    if (!(first.denominator > 0) || !(second.denominator > 0)) continue;
     pairs.one.push_back(first);
     pairs.other.push_back(second);
   }
@@ -126,10 +127,10 @@ Json measured_value(const Metric& metric, const Prompts& prompts, std::uint32_t 
               {"reason", metric.value ? "" : metric.reason},
               {"samples", metric.measured},
               {"interval", nullptr}};
-  if (!metric.value || metric.kind == Kind::whole) return out;
+  if (!metric.value || metric.kind == MetricKind::corpus) return out;
   const auto shares = measurable(shares_of_prompts(metric, prompts));
   out["value"] = estimate(shares);  // over prompts, as its interval
-  const bool is_rate = metric.kind == Kind::rate && prompts.have_one_sample_each();
+  const bool is_rate = metric.kind == MetricKind::rate && prompts.have_one_sample_each();
   out["interval"] = to_json(interval_of(shares, is_rate, kShownConfidence, seed), kShownConfidence,
                             is_rate ? kBinomial : kBca);
   return out;
@@ -139,7 +140,7 @@ Json difference_of(const Metric& one, const Metric& other, const Pairing& pairin
                    std::uint32_t seed) {
   // The two may be defined in two ways: of choices and of text, of ids of other widths.
   if (!one.value || !other.value || one.variant != other.variant) return nullptr;
-  if (one.kind == Kind::whole)
+  if (one.kind == MetricKind::corpus)
     return {{"value", *other.value - *one.value}, {"interval", nullptr}, {"prompts", nullptr}};
   const auto shares = pairing.shares(one, other);
   if (shares.one.empty() || shares.other.empty()) return nullptr;
@@ -147,11 +148,11 @@ Json difference_of(const Metric& one, const Metric& other, const Pairing& pairin
               {"of", {estimate(shares.other), estimate(shares.one)}},
               {"prompts", {shares.one.size(), shares.other.size()}},
               {"paired", shares.paired}};
-  if (one.kind == Kind::rate && shares.one_sample_each) {
+  if (one.kind == MetricKind::rate && shares.one_sample_each) {
     add_exact_test(out, shares, confidence);
     return out;
   }
-  if (one.kind != Kind::ratio) {
+  if (one.kind != MetricKind::ratio) {
     out["p"] = permutation_test(shares.one, shares.other, shares.paired, seed);
     out["test"] = shares.paired ? "permutation of pairs, 10000 drawn" : "permutation of prompts, 10000 drawn";
   }

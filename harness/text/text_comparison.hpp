@@ -11,10 +11,10 @@
 
 namespace plumbline {
 
-std::string kind_name(Kind kind);  // "mean over samples"
+std::string kind_name(MetricKind kind);  // "mean over samples"
 
-// Prompts in the order in which they first come, each with its samples. A sample whose prompt is unknown has
-// a prompt of its own.
+// Prompts in the order of first occurrence, each with its samples. A sample with an unknown prompt has a
+// separate one.
 struct Prompts {
   explicit Prompts(const Samples& samples);
   bool have_one_sample_each() const;

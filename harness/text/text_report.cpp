@@ -151,7 +151,8 @@ std::string text_of_each_sample(const MeasuredText& text) {
     for (const auto& metric : text.repetition.metrics) {
       if (metric.shares.empty()) continue;
       const auto& share = metric.shares[i];
-      out["values"][metric.id] = share.under > 0 ? Json(share.over / share.under) : Json(nullptr);
+      out["values"][metric.id] =
+          share.denominator > 0 ? Json(share.numerator / share.denominator) : Json(nullptr);
     }
     lines += out.dump() + "\n";
   }

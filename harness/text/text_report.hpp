@@ -1,4 +1,4 @@
-// What is said of texts: one document, and what a reader sees of it.
+// The document on texts, and its renderings.
 #pragma once
 
 #include <optional>
@@ -9,7 +9,7 @@
 
 namespace plumbline {
 
-// Of what decides, how much more is too much: fixtures/text.json.
+// Thresholds of the deciding metrics: fixtures/text.json.
 struct TextThresholds {
   double confidence = 0;  // of the whole verdict; each deciding metric gets its share of the error
   struct Deciding {

@@ -13,8 +13,8 @@ namespace {
 
 const Json& deciding_metric(const Json& document, const std::string& id) {
   for (const auto& metric : document["metrics"])
-    if (metric["id"] == id && metric["kind"] != kind_name(Kind::ratio) &&
-        metric["kind"] != kind_name(Kind::whole))
+    if (metric["id"] == id && metric["kind"] != kind_name(MetricKind::ratio) &&
+        metric["kind"] != kind_name(MetricKind::corpus))
       return metric;
   throw InputError(
       fmt::format("text.json: there is no mean or rate '{}' over samples to decide by", printable(id)));

@@ -44,11 +44,12 @@ RepeatsInWindow count_repeats(const Sample& sample, const std::vector<std::size_
   const std::size_t first = of_choices ? 0 : 1;
   for (std::size_t i = first; i < distances.size(); ++i) {
     const bool repeats = distances[i] > 0 && distances[i] <= window;
-    counted.repeats.over += repeats ? 1 : 0;
-    if (of_choices) counted.wrong_repeats.over += repeats && sample.predicted[i] != sample.tokens[i] ? 1 : 0;
+    counted.repeats.numerator += repeats ? 1 : 0;
+    if (of_choices)
+      counted.wrong_repeats.numerator += repeats && sample.predicted[i] != sample.tokens[i] ? 1 : 0;
   }
-  counted.repeats.under = distances.size() > first ? static_cast<double>(distances.size() - first) : 0;
-  counted.wrong_repeats.under = counted.repeats.under;
+  counted.repeats.denominator = distances.size() > first ? static_cast<double>(distances.size() - first) : 0;
+  counted.wrong_repeats.denominator = counted.repeats.denominator;
   return counted;
 }
 
@@ -67,11 +68,11 @@ std::vector<Metric> window_metrics(const RepetitionInput& input) {
                           fmt::format("{}, rep/l", kWelleck),
                           of_choices ? "of the model's choices for the given text"
                                      : "of the text's own tokens from the second on",
-                          Kind::ratio, 1);
+                          MetricKind::ratio, 1);
     auto wrong_rep = new_metric(
         fmt::format("wrep/{}", window),
         fmt::format("wrong choices that stand among the {} tokens before them", window),
-        fmt::format("{}, wrep/l", kWelleck), "of all choices; right ones do not count", Kind::ratio, 1);
+        fmt::format("{}, wrep/l", kWelleck), "of all choices; right ones do not count", MetricKind::ratio, 1);
     for (std::size_t s = 0; s < samples.size(); ++s) {
       const auto counted = count_repeats(samples[s], distances[s], window, of_choices);
       rep.shares.push_back(counted.repeats);

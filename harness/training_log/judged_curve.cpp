@@ -54,7 +54,7 @@ std::vector<bool> find_written_as_zero(const std::vector<LogPoint>& points) {
 }  // namespace
 
 JudgedCurve::JudgedCurve(const TrainingLog& given_log, const LogCurve& given_curve,
-                         const LogKnowledge& given_known, Objective given_objective)
+                         const RunKnowledge& given_known, Objective given_objective)
     : log(given_log),
       logged(given_curve),
       known(given_known),

@@ -62,7 +62,7 @@ Beginning with_finding(Beginning beginning, Finding finding) {
 
 // It is taken for a run of another vocabulary.
 Beginning with_vocabulary(const Start& start, Beginning beginning, std::int64_t vocabulary) {
-  beginning.nothing_known = beginning.nothing_known_as_logged = log_of(vocabulary);
+  beginning.uninformed_loss = beginning.uninformed_loss_as_logged = log_of(vocabulary);
   beginning.vocabulary_question = question(start.first.loss, vocabulary);
   return with_finding(beginning, start.passes(fmt::format(
                                      "{}; {} The vocabulary is taken to be that one; --vocabulary says which",
@@ -93,7 +93,7 @@ Beginning above_ln_v(const Start& start, Beginning beginning) {
     if (!falls_like_a_sum || std::abs(loss - parts * start.ln_v) > kNearAccumulated * parts * start.ln_v)
       continue;
     beginning.scale = parts;
-    beginning.nothing_known_as_logged = start.ln_v * parts;
+    beginning.uninformed_loss_as_logged = start.ln_v * parts;
     return with_finding(
         beginning, start.passes(fmt::format(
                        "{}: {} times that; it is taken for the sum over {} steps of gradient accumulation",
@@ -156,7 +156,7 @@ Beginning below_ln_v(const Start& start, Beginning beginning) {
 
 Beginning of_cross_entropy(const JudgedCurve& curve, Beginning beginning) {
   const auto& first = curve.finite.front();
-  const double ln_v = beginning.nothing_known;
+  const double ln_v = beginning.uninformed_loss;
   const bool early = curve.logged.steps_known && first.step <= kEarly;
   const Start start{curve,
                     first,
@@ -165,14 +165,14 @@ Beginning of_cross_entropy(const JudgedCurve& curve, Beginning beginning) {
                                 shown_step(first), shown_loss(ln_v)),
                     curve.logged.steps_known && first.step <= kFirst,
                     early};
-  beginning.began = Began::from_nothing;
+  beginning.began = Began::from_scratch;
   if (first.loss > ln_v + kMostAboveStart)
     beginning = above_ln_v(start, beginning);
   else if (first.loss < ln_v - kMostBelowStart)
     beginning = below_ln_v(start, beginning);
   else
     beginning.finding = start.passes(start.sentence);
-  if (!early && beginning.finding.verdict == "pass" && beginning.nothing_known == ln_v &&
+  if (!early && beginning.finding.verdict == "pass" && beginning.uninformed_loss == ln_v &&
       beginning.scale == 1)
     beginning.finding.sentence +=
         "; by then it may have fallen, so no more is said than that it is not above";
@@ -186,8 +186,8 @@ Beginning of_cross_entropy(const JudgedCurve& curve, Beginning beginning) {
 
 // Of how many tokens a byte or a character is part is not known, nor then ln V.
 Beginning of_bits(const LogPoint& first, Beginning beginning) {
-  beginning.nothing_known = beginning.nothing_known_as_logged = std::max(first.loss, 1.0);
-  beginning.began = first.loss > kUntrainedBits ? Began::from_nothing : Began::not_known;
+  beginning.uninformed_loss = beginning.uninformed_loss_as_logged = std::max(first.loss, 1.0);
+  beginning.began = first.loss > kUntrainedBits ? Began::from_scratch : Began::not_known;
   return with_finding(beginning,
                       {"pass",
                        "must",
@@ -200,7 +200,7 @@ Beginning of_bits(const LogPoint& first, Beginning beginning) {
 
 Beginning find_beginning(const JudgedCurve& curve) {
   Beginning beginning;
-  beginning.nothing_known = beginning.nothing_known_as_logged =
+  beginning.uninformed_loss = beginning.uninformed_loss_as_logged =
       log_of(curve.known.vocabulary.value_or(kUsualVocabulary));
   if (curve.finite.empty())
     return with_finding(beginning, {"not assessed", "must", "no loss is a number", {}});

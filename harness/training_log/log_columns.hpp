@@ -1,4 +1,4 @@
-// What the columns of training logs mean: the words that trainers and trackers name them with.
+// Meanings of the columns of training logs, by the names that trainers and trackers use.
 #pragma once
 
 #include <cstddef>
@@ -32,14 +32,14 @@ struct Meaning {
   int rank = 0;  // of several columns of one role the one of the lowest is taken
 };
 
-// "10/2000", without a name.
+// Of "10/2000" without a name.
 constexpr int kProgressRank = 100;
 constexpr Meaning kProgress{Role::step, kProgressRank};
 
 // Of a whole name, as in a table or in JSON: "train/loss", "Run 3 - loss", "trainLoss".
 Meaning meaning_of_name(std::string_view name);
 
-// Of what stands before a number in a line of text: only the last words are its name.
+// Of the text before a number in a line, of which only the last words are its name.
 struct NameInText {
   Meaning meaning;
   std::string name;
@@ -47,7 +47,7 @@ struct NameInText {
 };
 NameInText name_in_text(std::string_view before);
 
-// Names that are the same but for case and the signs between words are equal.
+// Normalises case and the signs between words.
 std::string comparable(std::string_view name);
 
 }  // namespace plumbline

@@ -1,4 +1,4 @@
-// What was read of a training log, column by column: the curves of whatever may be its loss.
+// The content of a training log by columns, with curves of those that may be the loss.
 #pragma once
 
 #include <cmath>
@@ -21,7 +21,7 @@ struct StepRestart {
   double offset;
 };
 
-// What a column holds, if it may be the loss.
+// The values of a column that may be the loss.
 struct ColumnCurve {
   // `of`: how many steps there are, 0: not said; `nan_gradient`: the record's gradient is no number.
   void add(LogPoint point, bool has_step, double of, bool nan_gradient);
@@ -35,8 +35,8 @@ struct ColumnCurve {
   LogPoint previous;
 
  private:
-  // Counts steps on where they start again. Whether it is the same entry again, as a progress bar draws it
-  // while nothing happens.
+  // Continues counting where steps restart. Returns whether it is the previous entry again, as a progress bar
+  // repeats it.
   bool count_step(LogPoint& point, double of);
   void restart_steps(const LogPoint& point, double of);
   void keep_half_of_the_points();
@@ -49,7 +49,7 @@ struct LogColumn {
   ColumnCurve curve;
 };
 
-// How many records hold a loss, and what runs log that learn from rewards or preferences.
+// Numbers of records with a loss, and with rewards or preferences.
 struct RecordCounts {
   std::size_t with_loss = 0, with_reward = 0, with_preference = 0;
   std::size_t without_loss_at_end = 0;  // whose gradient is NaN
@@ -58,8 +58,8 @@ struct RecordCounts {
 // Whether a column of this role may be the loss.
 bool may_be_loss(Role role);
 
-// Takes a log record by record: a line of text, a row, an object. What it holds is bounded: of each curve
-// half a million entries at most, evenly spread.
+// Collects a log record by record (a line of text, a row, an object). Each curve has at most half a million
+// entries, evenly spread.
 class LogEntries {
  public:
   // `loss`: the name of the loss, where it was given.
@@ -72,7 +72,7 @@ class LogEntries {
 
   // `of`: how many there are, as in 100/2000; 0: not said.
   void cell(int column, double value, double of = 0);
-  // A cell that is there and holds nothing: null, None, n/a.
+  // A cell without a value: null, None, n/a.
   void empty_cell(int column);
   // The record's loss goes by this name: of a table that holds several in one column.
   void tag(std::string_view name);

@@ -82,7 +82,7 @@ Finding judge_fall(const JudgedCurve& curve, const Beginning& beginning) {
                                  shown_step(curve.finite[curve.lowest()]));
   const std::vector<LogPoint> evidence{curve.finite.front(), curve.finite[curve.lowest()]};
   if (first - low >= kLeastFall * std::abs(first)) return {"pass", "must", words, evidence};
-  if (beginning.began != Began::from_nothing)
+  if (beginning.began != Began::from_scratch)
     return {"pass", "must", fmt::format("flat: {}; so late in learning that may be so", words), evidence};
   const bool short_run = curve.logged.steps_known
                              ? curve.finite.back().step - curve.finite.front().step < kWarmUp

@@ -1,4 +1,4 @@
-// What is found of one curve of a training log: how it begins, and what its losses do from there on.
+// Findings on a curve of a training log: its beginning, and the course of its losses.
 #pragma once
 
 #include <cstddef>
@@ -14,12 +14,12 @@ constexpr std::size_t kLeastPoints = 10;
 struct Finding {
   std::string verdict, level, sentence;
   std::vector<LogPoint> evidence;
-  const char* next = "";  // what to do about it
+  const char* next = "";  // advice
 };
 
 // One curve, prepared for the judgements, with what is known of its run.
 struct JudgedCurve {
-  JudgedCurve(const TrainingLog& log, const LogCurve& curve, const LogKnowledge& known, Objective objective);
+  JudgedCurve(const TrainingLog& log, const LogCurve& curve, const RunKnowledge& known, Objective objective);
 
   bool is_cross_entropy() const { return objective == Objective::cross_entropy; }
   bool is_too_short() const { return finite.size() < kLeastPoints; }
@@ -32,7 +32,7 @@ struct JudgedCurve {
 
   const TrainingLog& log;
   const LogCurve& logged;
-  const LogKnowledge& known;
+  const RunKnowledge& known;
   Objective objective;
   std::vector<LogPoint> points;
   std::vector<bool> written_as_zero;  // points that are NaN and were logged as 0; empty: none is looked for
@@ -41,17 +41,17 @@ struct JudgedCurve {
   std::vector<double> smoothed;       // the running median of `finite`
 };
 
-enum class Began { from_nothing, from_checkpoint, not_known };
+enum class Began { from_scratch, from_checkpoint, not_known };
 
-// How a curve begins, and with that what everything else is measured by.
+// The beginning of a curve, with which the other findings compare.
 struct Beginning {
   Finding finding;
   Began began = Began::not_known;
-  double nothing_known = 0;            // the loss of a model that knows nothing, in nats
-  double nothing_known_as_logged = 0;  // the same in what the log counts in
-  double scale = 1;                    // so many losses were added up to one
-  bool may_be_divided = false;         // by the steps of gradient accumulation
-  std::string vocabulary_question;     // which vocabulary it may be; empty: the one given, or the usual one
+  double uninformed_loss = 0;            // the loss of a model that knows nothing, in nats
+  double uninformed_loss_as_logged = 0;  // the same in what the log counts in
+  double scale = 1;                      // so many losses were added up to one
+  bool may_be_divided = false;           // by the steps of gradient accumulation
+  std::string vocabulary_question;       // which vocabulary it may be; empty: the one given, or the usual one
 };
 Beginning find_beginning(const JudgedCurve& curve);
 
@@ -63,7 +63,7 @@ Finding judge_stay(const JudgedCurve& curve, const Beginning& beginning);
 Finding judge_spikes(const JudgedCurve& curve, const Beginning& beginning);
 Finding judge_speed(const JudgedCurve& curve, const Beginning& beginning);
 
-// That there are fewer than kLeastPoints entries.
+// The finding for fewer than kLeastPoints entries.
 Finding too_few_entries(const JudgedCurve& curve);
 
 // "step 200 (line 3)"

@@ -1,5 +1,5 @@
-// What logs look like: lines of text, tables, JSON. Each scanner reads the whole of a file once, with no more
-// in memory than a line or an object, and hands over records.
+// Scanners of logs as lines of text, tables and JSON. Each reads a file once, with no more in memory than a
+// line or an object, and adds records.
 #pragma once
 
 #include <cstddef>

@@ -40,15 +40,16 @@ std::string suspicion(bool certain, const std::string& calibrated) {
 std::optional<double> loss_of_held_out_text(const JudgedCurve& curve, const Beginning& beginning,
                                             const LogPoint& point) {
   std::vector<double> from_there;
-  double least = beginning.nothing_known_as_logged;
+  double least = beginning.uninformed_loss_as_logged;
   for (const auto& one : curve.log.validation) {
     if (!std::isfinite(one.loss)) continue;
     least = std::min(least, one.loss);
     if (one.line >= point.line) from_there.push_back(one.loss);
   }
-  if (from_there.empty() || least > kHeldOutLearned * beginning.nothing_known_as_logged) return std::nullopt;
+  if (from_there.empty() || least > kHeldOutLearned * beginning.uninformed_loss_as_logged)
+    return std::nullopt;
   const double middle = median(std::move(from_there));
-  return middle > kHeldOutApart * beginning.nothing_known_as_logged ? std::optional(middle) : std::nullopt;
+  return middle > kHeldOutApart * beginning.uninformed_loss_as_logged ? std::optional(middle) : std::nullopt;
 }
 
 Finding judge_too_low(const JudgedCurve& curve, const Beginning& beginning, const LogPoint& point,
@@ -61,7 +62,7 @@ Finding judge_too_low(const JudgedCurve& curve, const Beginning& beginning, cons
             fmt::format("{}: learned by heart, since the loss of held-out text is {} by then", words,
                         shown_loss(*held_out)),
             {point}};
-  if (beginning.began == Began::from_nothing) {
+  if (beginning.began == Began::from_scratch) {
     if (passes >= kByHeart)
       return {"not assessed",
               "must",
@@ -88,8 +89,8 @@ Finding judge_too_low(const JudgedCurve& curve, const Beginning& beginning, cons
 // Where there are too few entries to smooth, the last one tells.
 Finding judge_speed_of_few(const JudgedCurve& curve, const Beginning& beginning) {
   if (curve.finite.size() < 2 ||
-      curve.finite.back().loss >= kSpeedCalibration.too_low * beginning.nothing_known_as_logged ||
-      beginning.began != Began::from_nothing)
+      curve.finite.back().loss >= kSpeedCalibration.too_low * beginning.uninformed_loss_as_logged ||
+      beginning.began != Began::from_scratch)
     return too_few_entries(curve);
   return judge_too_low(
       curve, beginning, curve.finite.back(),
@@ -106,7 +107,7 @@ Finding judge_speed(const JudgedCurve& curve, const Beginning& beginning) {
   if (curve.is_too_short()) return judge_speed_of_few(curve, beginning);
   const auto below = [&](double part) {
     return std::find_if(curve.smoothed.begin(), curve.smoothed.end(),
-                        [&](double loss) { return loss < part * beginning.nothing_known_as_logged; });
+                        [&](double loss) { return loss < part * beginning.uninformed_loss_as_logged; });
   };
   const auto calibrated = fmt::format(
       "of {} runs of Plumbline's small experiment, on text of known entropy, the {} with a right mask "
@@ -119,15 +120,15 @@ Finding judge_speed(const JudgedCurve& curve, const Beginning& beginning) {
     return {"pass",
             "must",
             fmt::format("it stays above {}, {} of ln V; {}",
-                        shown_loss(c.low * beginning.nothing_known_as_logged), c.low, calibrated),
+                        shown_loss(c.low * beginning.uninformed_loss_as_logged), c.low, calibrated),
             {}};
   const auto& point = curve.finite[static_cast<std::size_t>(found - curve.smoothed.begin())];
   const auto words =
       fmt::format("below {}, {} of ln V, at {}",
-                  shown_loss((certain ? c.too_low : c.low) * beginning.nothing_known_as_logged),
+                  shown_loss((certain ? c.too_low : c.low) * beginning.uninformed_loss_as_logged),
                   certain ? c.too_low : c.low, shown_step(point));
   if (certain) return judge_too_low(curve, beginning, point, words, calibrated);
-  if (beginning.began != Began::from_nothing)
+  if (beginning.began != Began::from_scratch)
     return {"pass", "must", fmt::format("{}; what was learned before is not in the log", words), {point}};
   return {"fail", "should", fmt::format("{}: {}", words, suspicion(false, calibrated)), {point}};
 }

@@ -1,4 +1,4 @@
-// The words of which the names of columns are made, and what each says.
+// The words of column names, and their meanings.
 #pragma once
 
 #include <optional>

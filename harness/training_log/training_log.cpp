@@ -29,7 +29,7 @@ constexpr Question kQuestions[] = {
 
 // One curve of the log with its beginning: a run.
 struct JudgedRun {
-  JudgedRun(const TrainingLog& log, const LogCurve& logged, const LogKnowledge& known, Objective objective)
+  JudgedRun(const TrainingLog& log, const LogCurve& logged, const RunKnowledge& known, Objective objective)
       : curve(log, logged, known, objective), beginning(find_beginning(curve)) {}
 
   JudgedCurve curve;
@@ -67,7 +67,7 @@ const char* name_of(Objective objective) {
 }
 
 const char* name_of(Began began) {
-  return began == Began::from_nothing      ? "from nothing"
+  return began == Began::from_scratch      ? "from nothing"
          : began == Began::from_checkpoint ? "from a checkpoint"
                                            : "not known";
 }
@@ -133,7 +133,7 @@ std::string shown_loss(double value) {
                                                                             : fmt::format("{:.4g}", value);
 }
 
-Json log_document(const TrainingLog& log, const LogKnowledge& known) {
+Json log_document(const TrainingLog& log, const RunKnowledge& known) {
   auto objective = log.objective;
   auto notes = log.notes;
   if (objective == Objective::cross_entropy && is_around_zero(log)) {
@@ -160,10 +160,10 @@ Json log_document(const TrainingLog& log, const LogKnowledge& known) {
       {"entries", log.entries},
       {"steps", {first.points.front().step, first.points.back().step}},
       {"steps_known", first.steps_known},
-      {"vocabulary",
-       known.vocabulary.value_or(std::max<std::int64_t>(std::llround(std::exp(beginning.nothing_known)), 2))},
+      {"vocabulary", known.vocabulary.value_or(
+                         std::max<std::int64_t>(std::llround(std::exp(beginning.uninformed_loss)), 2))},
       {"vocabulary_given", known.vocabulary.has_value()},
-      {"nothing_known", beginning.nothing_known_as_logged},
+      {"nothing_known", beginning.uninformed_loss_as_logged},
       {"notes", notes},
       {"findings", findings}};
   document.update(conclusion_of(findings, beginning.vocabulary_question));

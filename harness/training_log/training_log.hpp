@@ -1,4 +1,4 @@
-// The log of anyone's training run: does its loss start where it has to, fall, and stay down?
+// Judges the log of a training run: whether its loss starts where it has to, falls, and stays low.
 #pragma once
 
 #include <cstdint>
@@ -59,20 +59,20 @@ struct LogReading {
                         // the usual
 };
 
-// Lines of text, tables and JSON in every usual shape, told apart by what they say and not by their names;
+// Reads text, tables and JSON in the usual shapes, recognised by content and not by name;
 // also in gzip and UTF-16. Of more than half a million entries as many are kept, evenly spread, and every
 // first NaN. Errors: InputError where there is no loss at all, with the columns that there are.
 TrainingLog read_training_log(const std::filesystem::path& file, const LogReading& reading);
 
-// What is known of the run beside its log.
-struct LogKnowledge {
+// Knowledge of the run that is not in its log.
+struct RunKnowledge {
   std::optional<std::int64_t> vocabulary;
   bool from_checkpoint = false;
 };
 constexpr std::int64_t kUsualVocabulary = 6400;
 
 // The document (training_log.schema.json): the findings, each with its evidence, and the verdict.
-Json log_document(const TrainingLog& log, const LogKnowledge& known);
+Json log_document(const TrainingLog& log, const RunKnowledge& known);
 // 0: nothing is wrong; 1: something is; 3: something that decides could not be assessed.
 int log_status(const Json& document);
 std::string log_summary(const Json& document);

@@ -23,9 +23,9 @@ struct Axes {
   double y(double loss) const { return kTop + (most - loss) / (most - least) * (kHeight - kTop - kBottom); }
 };
 
-Axes axes_of(const TrainingLog& log, double nothing_known) {
+Axes axes_of(const TrainingLog& log, double uninformed_loss) {
   const double first = log.curves.front().points.front().step;
-  Axes axes{first, first + 1, nothing_known * 1.05, 0};
+  Axes axes{first, first + 1, uninformed_loss * 1.05, 0};
   for (const auto& curve : log.curves)
     for (const auto& point : curve.points) {
       axes.first_step = std::min(axes.first_step, point.step);

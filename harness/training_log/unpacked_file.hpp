@@ -1,4 +1,4 @@
-// The text of a file that we did not write, whatever it comes in.
+// Reads the text of files of unknown origin, compressed or in other encodings.
 #pragma once
 
 #include <zlib.h>
@@ -13,7 +13,7 @@
 
 namespace plumbline {
 
-// What a file says, as bytes of UTF-8 without a byte order mark: gzip is unpacked, UTF-16 of both byte orders
+// The text of a file as UTF-8 without a byte order mark: gzip is unpacked, UTF-16 of both byte orders
 // is converted, anything else comes as it is. In memory there is never more than a few buffers, whatever the
 // file declares. Errors: InputError, also for other archives (which it names), and for more than 2 GiB that
 // come out of a gzip file.

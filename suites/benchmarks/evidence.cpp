@@ -1,4 +1,4 @@
-// The speed of looking: reading a checkpoint, comparing tensors.
+// Speed of reading a checkpoint and of comparing tensors.
 #include <ATen/core/grad_mode.h>
 #include <benchmark/benchmark.h>
 
@@ -19,13 +19,13 @@ void load_checkpoint(benchmark::State& state) {
                             benchmark::Counter::kIsRate};
 }
 
-// Two tensors of 256 MiB that differ by rounding, as two honest implementations do.
+// Two tensors of 256 MiB that differ by rounding, as two correct implementations do.
 struct Pair {
   at::Tensor one = at::randn({1 << 26}), other = one * (1 + 1e-7);
 };
 
 template <typename Work>
-void comparing(benchmark::State& state, Work work) {
+void benchmark_comparison(benchmark::State& state, Work work) {
   const at::NoGradGuard no_gradients;
   const Pair pair;
   for ([[maybe_unused]] auto _ : state) work(pair);
@@ -35,25 +35,25 @@ void comparing(benchmark::State& state, Work work) {
 }
 
 void compare_one_bound(benchmark::State& state) {
-  comparing(state, [](const Pair& pair) {
+  benchmark_comparison(state, [](const Pair& pair) {
     benchmark::DoNotOptimize(compare("pair", pair.one, pair.other, Tolerance::absolute(1e-5, "rounding")));
   });
 }
 
 void compare_each_bound(benchmark::State& state) {
   const auto bounds = Tolerance::each(at::full({1 << 26}, 1e-5, at::kDouble), "rounding");
-  comparing(state, [&](const Pair& pair) {
+  benchmark_comparison(state, [&](const Pair& pair) {
     benchmark::DoNotOptimize(compare("pair", pair.one, pair.other, bounds));
   });
 }
 
-// What others do, for comparison: a verdict without a place, and a largest difference that NaN may escape.
+// For comparison: LibTorch's allclose, and a largest difference.
 void library_allclose(benchmark::State& state) {
-  comparing(state,
-            [](const Pair& pair) { benchmark::DoNotOptimize(at::allclose(pair.one, pair.other, 0, 1e-5)); });
+  benchmark_comparison(
+      state, [](const Pair& pair) { benchmark::DoNotOptimize(at::allclose(pair.one, pair.other, 0, 1e-5)); });
 }
 void library_largest_difference(benchmark::State& state) {
-  comparing(state, [](const Pair& pair) {
+  benchmark_comparison(state, [](const Pair& pair) {
     benchmark::DoNotOptimize((pair.one - pair.other).abs().max().item<float>());
   });
 }

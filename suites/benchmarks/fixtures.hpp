@@ -1,4 +1,4 @@
-// What the benchmarks run on, made when it is first asked for.
+// The model and tokens of the benchmarks, made at first use.
 #pragma once
 
 #include <filesystem>
@@ -9,17 +9,16 @@
 namespace plumbline::benchmarks {
 
 const Specification& specification();  // MiniMind2-Small
-const Weights& weights();              // its deterministic ones, as `plumbline export` writes them
+const Weights& weights();              // the deterministic weights of `plumbline export`
 const Model& model();
 const Engine& engine();
 Tokens tokens(std::int64_t batch, std::int64_t length);
 
-// Multiplications and additions in the matrix products with weights, head included, of a pass over so many
-// tokens.
+// Floating-point operations of the matrix products with weights, head included, in a pass over these tokens.
 double weight_operations(std::int64_t tokens);
-// The same in attention, of which the future's half is left out, for a batch of sequences.
+// Floating-point operations of causal attention, without hidden keys, for a batch of sequences.
 double attention_operations(std::int64_t batch, std::int64_t length);
-// What decoding one token has to read: every parameter once.
+// Bytes that decoding one token has to read: every parameter once.
 double weight_bytes();
 
 // A directory that is removed at the end of the program.

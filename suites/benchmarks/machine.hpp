@@ -1,17 +1,16 @@
-// What this machine can do at best, so that a benchmark can say what share of it was reached.
+// The machine's peak rates, with which benchmarks are compared.
 #pragma once
 
 namespace plumbline::benchmarks {
 
-// The library's own products with MiniMind2-Small's matrices (as the model has them, not joined) for 512
-// tokens, one after the other with nothing in between: floating-point operations a second. Measured anew at
-// each call.
+// Floating-point operations per second of LibTorch's products with MiniMind2-Small's matrices for 512 tokens.
+// Measured anew at each call.
 double matrix_rate();
 
-// Reading far more memory than a model has, in huge pages, from one end to the other: bytes a second.
+// Bytes per second of sequential reads of memory in huge pages, far more than a model has.
 double read_rate();
 
-// The same, measured once, when first asked for.
+// The same, measured once at first use.
 double known_matrix_rate();
 double known_read_rate();
 

@@ -117,7 +117,7 @@ void generate_batch(benchmark::State& state) {
   if (state.range(0) == 0) options.sampling.temperature = 0;
   if (state.range(0) == 2) options.sampling = {1, 0.8, 0, 0.9};
   options.most_tokens = 128;
-  options.longest = specification().max_position_embeddings;
+  options.most_positions = specification().max_position_embeddings;
   options.vocabulary = specification().vocab_size;
   for (auto step : state) benchmark::DoNotOptimize(generate(*candidate, prompts, options, {}));
   state.counters["tokens/s"] = benchmark::Counter(32 * 128, benchmark::Counter::kIsIterationInvariantRate);

@@ -22,8 +22,8 @@ namespace {
 
 constexpr int kBadUsage = 2;
 
-// The value of "NAME VALUE" or "NAME=VALUE", taken out of the arguments; the last one counts.
-std::optional<std::string> take(std::vector<char*>& arguments, std::string_view name) {
+// Removes "NAME VALUE" or "NAME=VALUE" from the arguments and returns the value; the last one counts.
+std::optional<std::string> extract_option(std::vector<char*>& arguments, std::string_view name) {
   std::optional<std::string> value;
   for (std::size_t i = 1; i < arguments.size();) {
     const std::string_view word = arguments[i];
@@ -32,10 +32,10 @@ std::optional<std::string> take(std::vector<char*>& arguments, std::string_view 
       ++i;
       continue;
     }
-    const bool apart = !joined && i + 1 < arguments.size();
-    value = joined ? word.substr(name.size() + 1) : apart ? arguments[i + 1] : "";
+    const bool has_value = !joined && i + 1 < arguments.size();
+    value = joined ? word.substr(name.size() + 1) : has_value ? arguments[i + 1] : "";
     const auto at = arguments.begin() + static_cast<std::ptrdiff_t>(i);
-    arguments.erase(at, at + (apart ? 2 : 1));
+    arguments.erase(at, at + (has_value ? 2 : 1));
   }
   return value;
 }
@@ -51,8 +51,9 @@ int parse_threads(const std::string& text) {
 
 int run(int count, char** values) {
   std::vector<char*> arguments(values, values + count);
-  if (const auto threads = take(arguments, "--threads")) at::set_num_threads(parse_threads(*threads));
-  const auto directory = take(arguments, "--export");
+  if (const auto threads = extract_option(arguments, "--threads"))
+    at::set_num_threads(parse_threads(*threads));
+  const auto directory = extract_option(arguments, "--export");
   count = static_cast<int>(arguments.size());
   arguments.push_back(nullptr);
   benchmark::Initialize(&count, arguments.data());

@@ -1,4 +1,4 @@
-// What is known of each departure (harness/model/departures/departures.hpp): fixtures/defects.json.
+// The descriptions of departures (harness/model/departures/departures.hpp), from fixtures/defects.json.
 #pragma once
 
 #include <filesystem>
@@ -11,14 +11,13 @@ struct Defect {
   std::string name;
   int chapter = 0;
   std::string severity;                   // "high", "medium", "low"
-  bool decides = true;                    // a requirement that it fails is a "must"
+  bool decides = true;                    // whether it fails a requirement that is a "must"
   std::string departure;                  // what it is, as a clause
   std::string arises;                     // how it gets into real code
-  std::string looks_like;                 // to whoever uses the model
-  std::vector<std::string> seen_by;       // requirements
-  std::string advice, advice_in_chinese;  // fixtures/advice.json: a paragraph, with {names} of figures
-  std::string
-      stage;  // the first stage that is wrong in itself; empty: none that is shown, or in no plain pass
+  std::string looks_like;                 // what a user of the model notices
+  std::vector<std::string> seen_by;       // ids of the requirements that it fails
+  std::string advice, advice_in_chinese;  // fixtures/advice.json: a paragraph with {placeholders}
+  std::string stage;  // the first stage that is wrong for its own inputs; empty: none in a pass of a prompt
 };
 
 // In the catalogue's order. Errors: InputError naming file and entry.

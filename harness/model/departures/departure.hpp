@@ -1,5 +1,4 @@
-// What the parts of the defect catalogue are written with. Its reader is
-// harness/model/departures/departures.cpp alone.
+// The entries of the defect catalogue, for the files of this folder alone.
 #pragma once
 
 #include <optional>
@@ -8,98 +7,103 @@
 
 #include "harness/model/departures/departures.hpp"
 
-namespace plumbline::departing {
+namespace plumbline::departures {
 
 struct Departure {
   const char* name;
-  // Other numbers, or other formulas; by a number where it has one.
-  std::variant<void (*)(Specification&), void (*)(Departed&), void (*)(Specification&, double),
-               void (*)(Departed&, double)>
+  // Changes the specification, or the formulas; with the departure's parameter where it has one.
+  std::variant<void (*)(Specification&), void (*)(DepartedModel&), void (*)(Specification&, double),
+               void (*)(DepartedModel&, double)>
       apply;
-  // Why other formulas compute the same in such a model; null where they do not.
+  // The reason for which the departure changes nothing in such a model; null where it changes something.
   const char* (*idle)(const Specification&) = nullptr;
-  std::optional<DepartureNumber> number = {};
+  std::optional<DepartureParameter> parameter = {};
 };
 
-// One line or a few for each: what is not what the specification says. A table for each chapter.
-const std::vector<Departure>& of_configuration();  // 1
-const std::vector<Departure>& of_parameters();     // 2
-const std::vector<Departure>& of_attention();      // 3
-const std::vector<Departure>& of_cache();          // 4
-const std::vector<Departure>& of_rotation();       // 5
-const std::vector<Departure>& of_blocks();         // 6
-const std::vector<Departure>& of_modes();          // 7
-const std::vector<Departure>& of_numerics();       // 8
-const std::vector<Departure>& of_training();       // 9
-const std::vector<Departure>& of_text();           // 10
+// One table for each chapter of the requirements.
+const std::vector<Departure>& configuration_departures();  // 1
+const std::vector<Departure>& parameter_departures();      // 2
+const std::vector<Departure>& attention_departures();      // 3
+const std::vector<Departure>& cache_departures();          // 4
+const std::vector<Departure>& rotation_departures();       // 5
+const std::vector<Departure>& block_departures();          // 6
+const std::vector<Departure>& mode_departures();           // 7
+const std::vector<Departure>& numerics_departures();       // 8
+const std::vector<Departure>& training_departures();       // 9
+const std::vector<Departure>& text_departures();           // 10
 
-// The nearest; one that is no size stays none.
-inline std::int64_t whole(double number) {
+// The nearest integer; -1, which no size is, for numbers that have none.
+inline std::int64_t round_to_count(double number) {
   return std::abs(number) < 0x1p62 ? std::llround(number) : -1;
 }
-inline double as_number(std::int64_t count) {
+inline double to_double(std::int64_t count) {
   return static_cast<double>(count);
 }
 
-inline at::Tensor through_bfloat16(const at::Tensor& x) {
+inline at::Tensor round_to_bfloat16(const at::Tensor& x) {
   return x.to(at::kBFloat16).to(x.scalar_type());
 }
 
-inline const char* where_one_layer_is_all(const Specification& s) {
+inline const char* idle_with_one_layer(const Specification& s) {
   return s.num_hidden_layers == 1 ? "with one layer there is no other" : nullptr;
 }
 
-inline const char* where_nothing_repeats(const Specification& s) {
+inline const char* idle_without_repetition(const Specification& s) {
   return s.repeat_factor() == 1 ? "each query head has a key/value head of its own, so nothing is repeated"
                                 : nullptr;
 }
 
-inline const char* where_one_head_is_all(const Specification& s) {
+inline const char* idle_with_one_head(const Specification& s) {
   return s.num_attention_heads == 1 ? "with one head, the head is as wide as the model" : nullptr;
 }
 
-// The code reads another parameter: `where` gives its name.
-template <typename Where>
-void read_elsewhere(Departed& d, Where where) {
-  d.formulas.read = [read = d.formulas.read, where](const Weights& weights, const std::string& name) {
-    return read(weights, where(name));
+// Reads another parameter in the place of each; `rename` maps names to names.
+template <typename Rename>
+void read_other_parameter(DepartedModel& d, Rename rename) {
+  d.formulas.read_parameter = [read = d.formulas.read_parameter, rename](const Weights& weights,
+                                                                         const std::string& name) {
+    return read(weights, rename(name));
   };
 }
 
-// The code reads parameters whose names end so as `change` leaves them.
+// Applies `change` to parameters whose names have this ending, when they are read.
 template <typename Change>
-void read_changed(Departed& d, const std::string& ending, Change change) {
-  d.formulas.read = [read = d.formulas.read, ending, change](const Weights& weights,
-                                                             const std::string& name) {
+void transform_parameters(DepartedModel& d, const std::string& ending, Change change) {
+  d.formulas.read_parameter = [read = d.formulas.read_parameter, ending, change](const Weights& weights,
+                                                                                 const std::string& name) {
     const auto value = read(weights, name);
     return name.ends_with(ending) ? change(value) : value;
   };
 }
 
-// The name with one part in the place of the other, wherever it has either.
-inline std::string exchanged(std::string name, const std::string& one, const std::string& other) {
+// `name` with `one` replaced by `other`, or `other` by `one`.
+inline std::string swap_name_parts(std::string name, const std::string& one, const std::string& other) {
   for (const auto& [from, to] : {std::pair{one, other}, {other, one}})
     if (const auto at = name.find(from); at != std::string::npos) return name.replace(at, from.size(), to);
   return name;
 }
 
-inline at::Tensor mask_everything_visible(const Sight& sight) {
-  return (sight.real_queries.unsqueeze(-1) & sight.real_keys.unsqueeze(1)).unsqueeze(1) | causal_mask(sight);
+inline at::Tensor mask_padding_only(const MaskInputs& inputs) {
+  return (inputs.real_queries.unsqueeze(-1) & inputs.real_keys.unsqueeze(1)).unsqueeze(1) |
+         causal_mask(inputs);
 }
 
-inline at::Tensor mask_inverted(const Sight& sight) {
-  return (mask_everything_visible(sight) & ~causal_mask(sight)) |
-         (sight.key_slots.unsqueeze(0) == sight.query_slots.unsqueeze(-1));
+inline at::Tensor mask_inverted(const MaskInputs& inputs) {
+  return (mask_padding_only(inputs) & ~causal_mask(inputs)) |
+         (inputs.key_slots.unsqueeze(0) == inputs.query_slots.unsqueeze(-1));
 }
 
-// Keys further back than so many slots are hidden.
-inline at::Tensor mask_window(const Sight& sight, std::int64_t window) {
-  return causal_mask(sight) & (sight.key_slots.unsqueeze(0) > sight.query_slots.unsqueeze(-1) - window);
-}
-// A mask that is wrong in training mode alone.
-template <at::Tensor (*wrong)(const Sight&)>
-void in_training(Departed& d) {
-  d.formulas.mask = [](const Sight& sight) { return sight.training ? wrong(sight) : causal_mask(sight); };
+// Sliding-window attention (Beltagy et al. 2020): a query attends to the last `window` slots.
+inline at::Tensor mask_window(const MaskInputs& inputs, std::int64_t window) {
+  return causal_mask(inputs) & (inputs.key_slots.unsqueeze(0) > inputs.query_slots.unsqueeze(-1) - window);
 }
 
-}  // namespace plumbline::departing
+// Applies the mask `wrong` in training mode alone.
+template <at::Tensor (*wrong)(const MaskInputs&)>
+void mask_in_training(DepartedModel& d) {
+  d.formulas.attention_mask = [](const MaskInputs& inputs) {
+    return inputs.training ? wrong(inputs) : causal_mask(inputs);
+  };
+}
+
+}  // namespace plumbline::departures

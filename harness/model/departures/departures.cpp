@@ -17,15 +17,16 @@
 namespace plumbline {
 namespace {
 
-using departing::Departure;
+using departures::Departure;
 
 const std::vector<Departure>& catalogue() {
   static const std::vector<Departure> all = [] {
     std::vector<Departure> joined;
     for (const auto chapter :
-         {departing::of_configuration, departing::of_parameters, departing::of_attention, departing::of_cache,
-          departing::of_rotation, departing::of_blocks, departing::of_modes, departing::of_numerics,
-          departing::of_training, departing::of_text})
+         {departures::configuration_departures, departures::parameter_departures,
+          departures::attention_departures, departures::cache_departures, departures::rotation_departures,
+          departures::block_departures, departures::mode_departures, departures::numerics_departures,
+          departures::training_departures, departures::text_departures})
       joined.insert(joined.end(), chapter().begin(), chapter().end());
     return joined;
   }();
@@ -36,10 +37,10 @@ const std::vector<Departure>& catalogue() {
 
 std::string nearest_names(const std::string& name, const std::vector<std::string>& known,
                           const std::string& otherwise) {
-  std::vector<std::string> near;
-  for (const auto& one : known)
-    if (!name.empty() && one.find(name) != std::string::npos) near.push_back(one);
-  return near.empty() ? otherwise : fmt::format("did you mean {}?", fmt::join(near, " or "));
+  std::vector<std::string> similar;
+  for (const auto& candidate : known)
+    if (!name.empty() && candidate.find(name) != std::string::npos) similar.push_back(candidate);
+  return similar.empty() ? otherwise : fmt::format("did you mean {}?", fmt::join(similar, " or "));
 }
 
 std::vector<std::string> departure_names() {
@@ -50,12 +51,12 @@ std::vector<std::string> departure_names() {
 
 namespace {
 
-const Departure& departure_of(const std::string& name, const std::string& among) {
+const Departure& find_departure(const std::string& name, const std::string& context) {
   const auto found = std::find_if(catalogue().begin(), catalogue().end(),
                                   [&](const Departure& departure) { return departure.name == name; });
   if (found == catalogue().end())
     throw InputError(
-        fmt::format("defect:{}: no defect '{}'; {}", printable(among), printable(name),
+        fmt::format("defect:{}: no defect '{}'; {}", printable(context), printable(name),
                     nearest_names(name, departure_names(), "the known ones stand in fixtures/defects.json")));
   return *found;
 }
@@ -84,15 +85,16 @@ double read_number(const std::string& text, const std::string& written) {
   return number;
 }
 
-void apply(const Departure& departure, std::optional<double> number, Departed& departed) {
-  const auto value = departure.number && !number ? departure.number->usual(departed.specification) : number;
+void apply(const Departure& departure, std::optional<double> number, DepartedModel& departed) {
+  const auto value =
+      departure.parameter && !number ? departure.parameter->default_value(departed.specification) : number;
   std::visit(
       [&](auto change) {
         if constexpr (std::is_invocable_v<decltype(change), Specification&>)
           change(departed.specification);
         else if constexpr (std::is_invocable_v<decltype(change), Specification&, double>)
           change(departed.specification, value.value());
-        else if constexpr (std::is_invocable_v<decltype(change), Departed&>)
+        else if constexpr (std::is_invocable_v<decltype(change), DepartedModel&>)
           change(departed);
         else
           change(departed, value.value());
@@ -100,12 +102,12 @@ void apply(const Departure& departure, std::optional<double> number, Departed& d
       departure.apply);
 }
 
-bool changes_numbers(const Departure& departure) {
+bool changes_specification(const Departure& departure) {
   return departure.apply.index() == 0 || departure.apply.index() == 2;
 }
 
-// Where both hold; empty where nothing is both.
-std::optional<ModelPart> both(ModelPart a, const ModelPart& b) {
+// The part of the model that belongs to both; empty where they are disjoint.
+std::optional<ModelPart> intersection(ModelPart a, const ModelPart& b) {
   const auto join = [](auto& one, const auto& other) {
     if (one && other && one != other) return false;
     if (other) one = other;
@@ -117,23 +119,24 @@ std::optional<ModelPart> both(ModelPart a, const ModelPart& b) {
 
 }  // namespace
 
-WrittenDeparture read_departure(const std::string& written, const std::string& among) {
-  const auto& whole = among.empty() ? written : among;
-  WrittenDeparture read;
+ParsedDeparture parse_departure(const std::string& written, const std::string& context) {
+  const auto& quoted = context.empty() ? written : context;
+  ParsedDeparture parsed;
   const auto place = std::min(written.find('@'), written.size());
   const auto number = std::min(written.find('='), place);
-  read.name = written.substr(0, number);
-  const auto& departure = departure_of(read.name, whole);
+  parsed.name = written.substr(0, number);
+  const auto& departure = find_departure(parsed.name, quoted);
   if (number < place) {
-    if (!departure.number)
-      throw InputError(fmt::format("defect:{}: '{}' has no number to be given", printable(whole), read.name));
-    read.number = read_number(written.substr(number + 1, place - number - 1), whole);
+    if (!departure.parameter)
+      throw InputError(
+          fmt::format("defect:{}: '{}' has no number to be given", printable(quoted), parsed.name));
+    parsed.number = read_number(written.substr(number + 1, place - number - 1), quoted);
   }
-  if (place < written.size()) read.place = read_place(written.substr(place + 1), whole);
-  return read;
+  if (place < written.size()) parsed.place = read_place(written.substr(place + 1), quoted);
+  return parsed;
 }
 
-std::string write_departure(const WrittenDeparture& departure) {
+std::string format_departure(const ParsedDeparture& departure) {
   std::string written = departure.name;
   const auto& place = departure.place;
   if (departure.number) written += fmt::format("={}", *departure.number);
@@ -150,35 +153,35 @@ std::string describe(const ModelPart& place) {
   return "";
 }
 
-std::string describe(const DepartureNumber& number, const std::string& value) {
-  return fmt::format(fmt::runtime(number.clause), value);
+std::string describe(const DepartureParameter& parameter, const std::string& value) {
+  return fmt::format(fmt::runtime(parameter.clause), value);
 }
 
-const DepartureNumber* number_of(const std::string& name) {
-  const auto& departure = departure_of(name, name);
-  return departure.number ? &*departure.number : nullptr;
+const DepartureParameter* departure_parameter(const std::string& name) {
+  const auto& departure = find_departure(name, name);
+  return departure.parameter ? &*departure.parameter : nullptr;
 }
 
-Departed depart(const Specification& specification, const std::string& names) {
-  std::vector<WrittenDeparture> written;
+DepartedModel apply_departures(const Specification& specification, const std::string& names) {
+  std::vector<ParsedDeparture> parsed;
   for (std::size_t begin = 0; begin <= names.size();) {
     const auto end = std::min(names.find('+', begin), names.size());
-    written.push_back(read_departure(names.substr(begin, end - begin), names));
+    parsed.push_back(parse_departure(names.substr(begin, end - begin), names));
     begin = end + 1;
   }
-  // All that hold in the whole of a place.
-  const auto holding_in = [&](const ModelPart& place) {
-    Departed departed{specification, {}};
-    for (const auto& one : written) {
-      if (both(place, one.place) != place) continue;
-      const auto& departure = departure_of(one.name, names);
+  // Applies the departures that hold in all of a place.
+  const auto departures_in = [&](const ModelPart& place) {
+    DepartedModel departed{specification, {}};
+    for (const auto& one : parsed) {
+      if (intersection(place, one.place) != place) continue;
+      const auto& departure = find_departure(one.name, names);
       const auto before = departed.specification;
       apply(departure, one.number, departed);
       const auto idle = [&](const std::string& why) {
         if (one.place == place)
           departed.idle.push_back(fmt::format("{} changes nothing here: {}", one.name, why));
       };
-      if (changes_numbers(departure)) {
+      if (changes_specification(departure)) {
         if (departed.specification == before) idle("the model is like that already");
       } else if (const auto* why = departure.idle != nullptr ? departure.idle(before) : nullptr) {
         idle(why);
@@ -186,37 +189,37 @@ Departed depart(const Specification& specification, const std::string& names) {
     }
     return departed;
   };
-  auto departed = holding_in({});
+  auto departed = departures_in({});
   require_possible(departed.specification, "defect:" + names);
   std::vector<ModelPart> places;
-  for (const auto& one : written) {
+  for (const auto& one : parsed) {
     if (one.place == ModelPart{}) continue;
     if (one.place.layer && *one.place.layer >= departed.specification.num_hidden_layers)
       throw InputError(fmt::format("defect:{}: there is no layer {}; the last is {}", printable(names),
                                    *one.place.layer, departed.specification.num_hidden_layers - 1));
-    // Where two places meet, what holds in both.
-    std::vector<ModelPart> more{one.place};
+    // Where two places intersect, both departures hold.
+    std::vector<ModelPart> new_places{one.place};
     for (const auto& place : places)
-      if (const auto shared = both(place, one.place)) more.push_back(*shared);
-    for (const auto& place : more)
+      if (const auto shared = intersection(place, one.place)) new_places.push_back(*shared);
+    for (const auto& place : new_places)
       if (std::find(places.begin(), places.end(), place) == places.end()) places.push_back(place);
   }
-  const auto given = [](const ModelPart& place) {
+  const auto restrictions = [](const ModelPart& place) {
     return place.layer.has_value() + place.training.has_value() + place.cached.has_value();
   };
   std::stable_sort(places.begin(), places.end(),
-                   [&](const ModelPart& a, const ModelPart& b) { return given(a) > given(b); });
+                   [&](const ModelPart& a, const ModelPart& b) { return restrictions(a) > restrictions(b); });
   std::vector<std::pair<ModelPart, Rules>> parts;
   for (const auto& place : places) {
-    auto there = holding_in(place);
-    require_possible(there.specification, "defect:" + names);
-    if (there.specification.parameters() != departed.specification.parameters())
+    auto local = departures_in(place);
+    require_possible(local.specification, "defect:" + names);
+    if (local.specification.parameters() != departed.specification.parameters())
       throw InputError(fmt::format("defect:{}: another shape is one of the whole model and cannot be{}",
                                    printable(names), describe(place).substr(1)));
-    departed.idle.insert(departed.idle.end(), there.idle.begin(), there.idle.end());
-    parts.push_back({place, {std::move(there.specification), std::move(there.formulas)}});
+    departed.idle.insert(departed.idle.end(), local.idle.begin(), local.idle.end());
+    parts.push_back({place, {std::move(local.specification), std::move(local.formulas)}});
   }
-  if (!parts.empty()) departed.local = std::make_shared<LocalDepartures>(std::move(parts));
+  if (!parts.empty()) departed.overrides = std::make_shared<LocalDepartures>(std::move(parts));
   return departed;
 }
 

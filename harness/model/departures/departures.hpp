@@ -1,7 +1,7 @@
-// The defect catalogue's code: named, deliberate departures of the reference model from its specification.
+// The defect catalogue: named, deliberate departures of the reference model from its specification.
 //
-// What each does to a user, how it arises and how severe it is stands in fixtures/defects.json; a test holds
-// the two lists together.
+// fixtures/defects.json says what each does to a user, how it arises and how severe it is; a test compares
+// the two lists.
 #pragma once
 
 #include <memory>
@@ -16,54 +16,53 @@
 
 namespace plumbline {
 
-// What a model is, which need not be what it claims.
-struct Departed {
+// A model as it is built, which may differ from the specification that it claims to follow.
+struct DepartedModel {
   Specification specification;
   Formulas formulas;
-  std::shared_ptr<const LocalRules> local = nullptr;  // where something else holds
+  std::shared_ptr<const LocalOverrides> overrides = nullptr;  // of single layers or passes
   std::vector<std::string> idle =
-      {};  // departures that change nothing in this model: a sentence each, with why
+      {};  // a sentence for each departure that changes nothing in this model, with the reason
 };
 
-// The number that tells one departure of a kind from another: which theta, which window.
-struct DepartureNumber {
-  const char* clause;                     // what is so; {} stands for the number
-  double (*usual)(const Specification&);  // where none is given
-  std::vector<double> others = {};        // that are met in real code
-  const char* setting = nullptr;          // what a configuration calls it
-  bool continuous = false;                // any between these is as likely
-  bool turns = false;                     // what it changes comes round again, so that near is not nearer
+// The numeric parameter of a kind of departure: rotary theta, the size of a window.
+struct DepartureParameter {
+  const char* clause;                             // describes it; {} stands for the value
+  double (*default_value)(const Specification&);  // for a departure that is written without a value
+  std::vector<double> other_values = {};          // that occur in published code
+  const char* setting = nullptr;                  // the key of config.json
+  bool continuous = false;                        // any value between these is as likely
+  bool periodic = false;  // its effect is periodic, so that a nearer value need not have a nearer effect
 };
 
-// "did you mean A or B?", those of the known names that contain this one; else `otherwise`.
+// "did you mean A or B?" with the known names that contain `name`; `otherwise` where there is none.
 std::string nearest_names(const std::string& name, const std::vector<std::string>& known,
                           const std::string& otherwise);
 
 // The names of all departures, in the catalogue's order.
 std::vector<std::string> departure_names();
 
-// A departure as it is written: NAME, NAME=NUMBER, and with @PLACE behind it one that holds there alone: @3
-// (layer 3), @training, @evaluation, @cache, @no-cache. Errors of reading: InputError.
-struct WrittenDeparture {
+// A departure as a user writes it: NAME or NAME=NUMBER, and with @PLACE behind it confined to a part of the
+// model: @3 (layer 3), @training, @evaluation, @cache, @no-cache.
+struct ParsedDeparture {
   std::string name;
   std::optional<double> number;
   ModelPart place;
 };
-// `among`: all that it is written with, which errors then name.
-WrittenDeparture read_departure(const std::string& written, const std::string& among = "");
-std::string write_departure(const WrittenDeparture& departure);
+// Errors: InputError, which quotes `context`, or `written` where that is empty.
+ParsedDeparture parse_departure(const std::string& written, const std::string& context = "");
+std::string format_departure(const ParsedDeparture& departure);
 
-// nullptr: it has none. Errors: InputError for an unknown name.
-const DepartureNumber* number_of(const std::string& name);
+// The parameter of this kind of departure; nullptr: it has none. Errors: InputError for an unknown name.
+const DepartureParameter* departure_parameter(const std::string& name);
 
-// The number's clause with this value in it; where it is, as a clause: ", in layer 3 alone"; empty:
-// everywhere.
-std::string describe(const DepartureNumber& number, const std::string& value);
+// The parameter's clause with this value; the place as a clause, ", in layer 3 alone", empty for everywhere.
+std::string describe(const DepartureParameter& parameter, const std::string& value);
 std::string describe(const ModelPart& place);
 
-// Applies departures, joined by "+", to the model that the specification describes.
-// Errors: InputError for an unknown name, with those that resemble it, for a number or a place that it cannot
-// have, and for one that leaves no possible model.
-Departed depart(const Specification& specification, const std::string& names);
+// Applies departures, written with "+" between them, to the model that the specification describes.
+// Errors: InputError for an unknown name, for a number or a place that a departure does not take, and for a
+// departure that leaves no possible model.
+DepartedModel apply_departures(const Specification& specification, const std::string& names);
 
 }  // namespace plumbline

@@ -3,15 +3,13 @@
 #include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
-
-#include <cmath>
-
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>
+#include <cmath>
 #include <set>
 
+#include "harness/model/text_generation.hpp"
 #include "harness/model/training_steps.hpp"
-#include "harness/model/writing.hpp"
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
 #include "harness/system/json.hpp"
@@ -46,12 +44,12 @@ Tokens probe(std::int64_t length, const Specification& s) {
   return {probe_tokens("departures", 2, length, s.vocab_size, 1), {}, Padding::none};
 }
 
-void add_initial_values(const Departed& departed, Values& values) {
+void add_initial_values(const DepartedModel& departed, Values& values) {
   const auto initial = initial_weights(departed.specification, 1);
   for (const auto& [what, name] : {std::pair{"initial embedding", "model.embed_tokens.weight"},
                                    {"initial values", "model.layers.0.self_attn.v_proj.weight"},
                                    {"initial outputs", "model.layers.0.self_attn.o_proj.weight"}})
-    values[what] = departed.formulas.initial(name, initial.at(name));
+    values[what] = departed.formulas.initial_values(name, initial.at(name));
 }
 
 void add_gradient(const Model& model, const at::Tensor& parameter, Values& values) {
@@ -68,11 +66,8 @@ void add_passes(const Model& model, Values& values) {
   PassOptions options;
   options.training = true;
   values["logits in training"] = model.forward(probe(24, s), options);
-  auto padded = probe(24, s);
-  padded.padding = Padding::right;
-  padded.lengths = {24, 24};
-  values["logits with a mask of ones"] = model.forward(padded);
-  padded.lengths = {24, 9};
+  Tokens padded{probe(24, s).ids, {24, 9}, Padding::right};
+  values["logits with a mask of ones"] = model.forward({padded.ids, {24, 24}, Padding::right});
   values["logits padded"] = model.forward(padded)[1].narrow(0, 0, 9);
   padded.padding = Padding::left;
   values["logits padded left"] = model.forward(padded)[1].narrow(0, 15, 9);
@@ -95,9 +90,9 @@ void add_cache(const Model& model, Values& values) {
 }
 
 void add_single_formulas(const Formulas& formulas, Values& values) {
-  values["repeated once"] = formulas.repeat(at::ones({1, 2, 3, 4}), 1);
-  values["repeated more often"] = formulas.repeat(at::ones({1, 2, 3, 4}), tiny().repeat_factor() + 1);
-  values["a loud logit"] = formulas.head(at::full({1, 1, 1}, 20.0));
+  values["repeated once"] = formulas.repeat_kv(at::ones({1, 2, 3, 4}), 1);
+  values["repeated more often"] = formulas.repeat_kv(at::ones({1, 2, 3, 4}), tiny().repeat_factor() + 1);
+  values["a loud logit"] = formulas.transform_logits(at::full({1, 1, 1}, 20.0));
   values["five slots of five"] = at::scalar_tensor(formulas.fits(5, 5) ? 1.0 : 0.0);
 }
 
@@ -108,7 +103,7 @@ void add_text(const Model& model, Values& values) {
   prompts.ids.select(1, 2).copy_(prompts.ids.select(1, 0));
   prompts.ids.select(1, 4).copy_(prompts.ids.select(1, 0));
   const auto text = [&](const Sampling& sampling, std::int64_t end = -7) {
-    return write(model, prompts, {sampling, 3, end < 0 ? std::nullopt : std::optional(end), 5});
+    return generate(model, prompts, {sampling, 3, end < 0 ? std::nullopt : std::optional(end), 5});
   };
   values["probabilities, cooler"] = text({1, 0.5, 0, 1}).probabilities.select(1, 0);
   values["probabilities of a few"] = text({1, 1, 5, 1}).probabilities.select(1, 0);
@@ -124,13 +119,13 @@ void add_text(const Model& model, Values& values) {
 }
 
 // Labels of which unlike shares are ignored; a decay that takes about what the gradient moves.
-void add_training(const Departed& departed, Values& values) {
+void add_training(const DepartedModel& departed, Values& values) {
   const auto& s = departed.specification;
   const auto ids = probe(7, s).ids;
   TrainingRun run{ids.expand({2, 2, 7}),
                   ids.remainder(97).expand({2, 2, 7}).clone(),
                   {.learning_rate = 1e-4, .beta1 = 0.8, .beta2 = 0.9, .eps = 1e-2, .weight_decay = 5}};
-  run.labels.select(1, 0).narrow(1, 3, 4).fill_(kIgnored);
+  run.labels.select(1, 0).narrow(1, 3, 4).fill_(kIgnoredLabel);
   run.labels.select(1, 1).select(1, 2).fill_(0);
   const auto weights = discriminating_weights(s.parameters(), 1);
   const auto trained = train({s, weights, departed.formulas}, run);
@@ -139,14 +134,14 @@ void add_training(const Departed& departed, Values& values) {
     values[fmt::format("steps of {}", name)] = trained.parameters.at(name) - weights.at(name);
 }
 
-Seen look(const Departed& departed) {
+Seen look(const DepartedModel& departed) {
   at::set_num_threads(1);  // on tensors this small, threads wait for each other longer than they work
   const auto& s = departed.specification;
   Seen seen{configuration_of(s), {}};
   add_initial_values(departed, seen.values);
   auto weights = discriminating_weights(s.parameters(), 1);
   const auto parameter = weights["model.layers.0.self_attn.k_proj.weight"].requires_grad_(true);
-  const Model model(s, weights, departed.formulas, departed.local);
+  const Model model(s, weights, departed.formulas, departed.overrides);
   add_gradient(model, parameter, seen.values);
   const at::NoGradGuard no_gradients;
   add_passes(model, seen.values);
@@ -166,7 +161,7 @@ double relative(const at::Tensor& one, const at::Tensor& other) {
 
 std::string refusal(const std::string& names, const Specification& specification = tiny()) {
   try {
-    depart(specification, names);
+    apply_departures(specification, names);
   } catch (const InputError& error) {
     return error.what();
   }
@@ -191,7 +186,7 @@ TEST_CASE("departures: each leaves a possible model and shows, well above roundi
   for (const auto& [what, value] : right.values) CHECK(again.values.at(what).equal(value));
   for (const auto& name : departure_names()) {
     INFO(name);
-    const auto seen = look(depart(tiny(), name));
+    const auto seen = look(apply_departures(tiny(), name));
     const bool configured = seen.configuration != right.configuration;
     double most = 0;
     for (const auto& [what, value] : right.values)
@@ -224,7 +219,7 @@ TEST_CASE("departures: one is called idle in a model exactly where it shows noth
     const auto right = look({specification, {}});
     for (const auto& name : departure_names()) {
       INFO(name << " in " << title);
-      const auto departed = depart(specification, name);
+      const auto departed = apply_departures(specification, name);
       const auto seen = look(departed);
       double most = seen.configuration == right.configuration ? 0 : 1;
       for (const auto& [what, value] : right.values)
@@ -241,15 +236,15 @@ TEST_CASE("departures: one is called idle in a model exactly where it shows noth
 
 TEST_CASE("departures: those of one mode or one length show there and nowhere else", "[model][departures]") {
   const auto right = look({tiny(), {}});
-  const auto of_text = [](const std::string& what) {
+  const auto is_of_text = [](const std::string& what) {
     return what.find("text") != std::string::npos || what.starts_with("probabilities");
   };
   const auto shows = [&](const std::string& name) {
-    const auto seen = look(depart(tiny(), name));
+    const auto seen = look(apply_departures(tiny(), name));
     std::set<std::string> where;
     for (const auto& [what, value] : right.values)
       // Text is whatever the logits make of it.
-      if (relative(seen.values.at(what), value) > 50 * 3e-6 && !of_text(what)) where.insert(what);
+      if (relative(seen.values.at(what), value) > 50 * 3e-6 && !is_of_text(what)) where.insert(what);
     return where;
   };
   using Where = std::set<std::string>;
@@ -271,7 +266,7 @@ TEST_CASE("departures: those of one mode or one length show there and nowhere el
   CHECK(shows("embedding-standard-normal") == Where{"initial embedding"});
   CHECK(shows("dropout-0.5").empty());
   const auto shows_in_text = [&](const std::string& name) {
-    const auto seen = look(depart(tiny(), name));
+    const auto seen = look(apply_departures(tiny(), name));
     Where where;
     for (const auto& [what, value] : right.values)
       if (relative(seen.values.at(what), value) > 50 * 3e-6) where.insert(what);
@@ -296,12 +291,12 @@ TEST_CASE("departures: an unknown name is refused, with those that resemble it",
 }
 
 TEST_CASE("departures: names joined by a plus apply together", "[model][departures]") {
-  const auto both = depart(tiny(), "activation-gelu+multi-head+residual-doubled");
+  const auto both = apply_departures(tiny(), "activation-gelu+multi-head+residual-doubled");
   CHECK(both.specification.hidden_act == Activation::gelu);
   CHECK(both.specification.num_key_value_heads == 6);
   const auto one = at::ones({1});
-  CHECK(both.formulas.add(one, one, one).item<float>() == 3);
-  CHECK(depart(tiny(), "multi-head").specification.hidden_act == Activation::silu);
+  CHECK(both.formulas.add_residual(one, one, one).item<float>() == 3);
+  CHECK(apply_departures(tiny(), "multi-head").specification.hidden_act == Activation::silu);
 }
 
 TEST_CASE("departures: one in a layer shows from there on, and one in a mode in no other",
@@ -309,11 +304,11 @@ TEST_CASE("departures: one in a layer shows from there on, and one in a mode in 
   const auto s = tiny();
   const auto weights = discriminating_weights(s.parameters(), 1);
   const auto shown = [&](const std::string& names, const PassOptions& mode, bool cached) {
-    const auto departed = depart(s, names);
-    const Model model(departed.specification, weights, departed.formulas, departed.local);
+    const auto departed = apply_departures(s, names);
+    const Model model(departed.specification, weights, departed.formulas, departed.overrides);
     std::map<std::string, at::Tensor> stages;
     PassOptions options = mode;
-    options.observe = [&](const std::string& name, const at::Tensor& value) { stages[name] = value; };
+    options.observer = [&](const std::string& name, const at::Tensor& value) { stages[name] = value; };
     const Tokens tokens{probe_tokens("places", 2, 9, s.vocab_size, 1), {}, Padding::none};
     auto cache = model.make_cache(2, 9);
     cached ? model.extend(cache, tokens, options) : model.forward(tokens, options);
@@ -351,20 +346,21 @@ TEST_CASE("departures: one in a layer shows from there on, and one in a mode in 
 
 TEST_CASE("departures: a number takes the place of the usual one", "[model][departures]") {
   const auto s = tiny();
-  CHECK(depart(s, "theta-1e4=500000").specification.rope_theta == 500000);
-  CHECK(depart(s, "theta-1e4").specification.rope_theta == s.rope_theta / 100);
-  CHECK(depart(s, "layers-23=7").specification.num_hidden_layers == 7);
-  CHECK(std::abs(depart(s, "logits-capped=2").formulas.head(at::full({1}, 3.0, at::kDouble)).item<double>() -
+  CHECK(apply_departures(s, "theta-1e4=500000").specification.rope_theta == 500000);
+  CHECK(apply_departures(s, "theta-1e4").specification.rope_theta == s.rope_theta / 100);
+  CHECK(apply_departures(s, "layers-23=7").specification.num_hidden_layers == 7);
+  const auto capped = apply_departures(s, "logits-capped=2").formulas;
+  CHECK(std::abs(capped.transform_logits(at::full({1}, 3.0, at::kDouble)).item<double>() -
                  2 * std::tanh(1.5)) < 1e-12);
-  CHECK_FALSE(depart(s, fmt::format("eps-1e-6={}", s.rms_norm_eps)).idle.empty());
+  CHECK_FALSE(apply_departures(s, fmt::format("eps-1e-6={}", s.rms_norm_eps)).idle.empty());
   for (const auto& name : departure_names()) {
-    const auto* number = number_of(name);
+    const auto* number = departure_parameter(name);
     if (number == nullptr) continue;
     CAPTURE(name);
     CHECK(std::string(number->clause).find("{") != std::string::npos);
-    const auto written = write_departure({name, number->usual(s), {}});
-    CHECK(read_departure(written).number == number->usual(s));
-    const auto usual = look(depart(s, name)), said = look(depart(s, written));
+    const auto written = format_departure({name, number->default_value(s), {}});
+    CHECK(parse_departure(written).number == number->default_value(s));
+    const auto usual = look(apply_departures(s, name)), said = look(apply_departures(s, written));
     CHECK(usual.configuration == said.configuration);
     CHECK(usual.values.at("logits").equal(said.values.at("logits")));
   }
@@ -372,7 +368,7 @@ TEST_CASE("departures: a number takes the place of the usual one", "[model][depa
 
 TEST_CASE("departures: a number or a place that it cannot have is refused", "[model][departures]") {
   const auto refused = [](const std::string& names, const std::string& why) {
-    CHECK_THROWS_WITH(depart(tiny(), names), ContainsSubstring(why));
+    CHECK_THROWS_WITH(apply_departures(tiny(), names), ContainsSubstring(why));
   };
   refused("theta-1e4=", "'' is no number");
   refused("theta-1e4=1e4x", "'1e4x' is no number");

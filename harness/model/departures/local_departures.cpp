@@ -4,9 +4,9 @@
 
 namespace plumbline {
 
-const Rules* LocalDepartures::in(std::optional<std::int64_t> layer, bool training, bool cached) const {
-  const auto found = std::find_if(parts_.begin(), parts_.end(), [&](const auto& one) {
-    const ModelPart& part = one.first;
+const Rules* LocalDepartures::find(std::optional<std::int64_t> layer, bool training, bool cached) const {
+  const auto found = std::find_if(parts_.begin(), parts_.end(), [&](const auto& entry) {
+    const ModelPart& part = entry.first;
     return (!part.layer || part.layer == layer) && part.training.value_or(training) == training &&
            part.cached.value_or(cached) == cached;
   });

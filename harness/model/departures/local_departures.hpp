@@ -1,4 +1,4 @@
-// Departures that hold in a layer or in some passes alone.
+// Departures that are confined to a layer or to some passes.
 #pragma once
 
 #include <optional>
@@ -9,8 +9,7 @@
 
 namespace plumbline {
 
-// A part of what a model computes: a layer, or what is before and after the layers where none is given, in
-// some passes. What is not given is any.
+// A part of what a model computes. A member that is empty restricts nothing.
 struct ModelPart {
   std::optional<std::int64_t> layer;
   std::optional<bool> training, cached;
@@ -18,11 +17,11 @@ struct ModelPart {
   bool operator==(const ModelPart&) const = default;
 };
 
-// The first part that fits decides.
-class LocalDepartures : public LocalRules {
+// Applies the rules of the first part that matches.
+class LocalDepartures : public LocalOverrides {
  public:
   explicit LocalDepartures(std::vector<std::pair<ModelPart, Rules>> parts) : parts_(std::move(parts)) {}
-  const Rules* in(std::optional<std::int64_t> layer, bool training, bool cached) const override;
+  const Rules* find(std::optional<std::int64_t> layer, bool training, bool cached) const override;
 
  private:
   std::vector<std::pair<ModelPart, Rules>> parts_;

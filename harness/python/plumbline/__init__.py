@@ -23,8 +23,8 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    # Imported when asked for: plumbline.serve has to be able to say that torch is missing. No file is called as a name that is
-    # exported: importing it would put the module in that name's place.
+    # Imported lazily, since plumbline.serve has to report a missing torch. No module has the name of an export: importing it
+    # would replace the export.
     if name not in _HOME:
         raise AttributeError(f"module 'plumbline' has no attribute {name!r}; it has {', '.join(__all__)}")
     return getattr(importlib.import_module("." + _HOME[name], __name__), name)

@@ -1,4 +1,4 @@
-"""What no module shows: rotated queries and keys, scores and probabilities, caught from the functions that attention calls.
+"""Observes rotated queries and keys, scores and probabilities in the functions that attention calls.
 
 B batch, T queries, S keys, H query heads, K key/value heads, Dh head size.
 """
@@ -32,38 +32,38 @@ class AttentionWatch(TorchFunctionMode):
         result = func(*args, **kwargs)
         name = getattr(func, "__name__", "")
         if self.running and (name == FUSED or name == "softmax" or name in PRODUCTS):
-            self.look(name, args, kwargs, result)
+            self.record_call(name, args, kwargs, result)
         return result
 
-    def look(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: torch.Tensor) -> None:
+    def record_call(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: torch.Tensor) -> None:
         layer = self.running[-1]
         if name in PRODUCTS:
             operands = operands_of_einsum(args) if name == "einsum" else operands_of_matmul(args, kwargs)
             if operands:
-                self.products.append((copy(operands[0]), copy(operands[1]), result.shape))
+                self.products.append((detached_copy(operands[0]), detached_copy(operands[1]), result.shape))
         elif name == FUSED:
             self.calls.setdefault(layer, FusedCall(dict(zip(FUSED_ARGUMENTS, args), **kwargs)))
         else:
             scores: torch.Tensor = args[0] if args else kwargs["input"]
-            # The product that these scores came from: of as many elements over as many keys.
+            # The product that these scores come from has as many elements and keys.
             made_by = [product for product in self.products
                        if product[2].numel() == scores.numel() and product[2][-1] == scores.shape[-1]]
             self.products = []
             if made_by or scores.dim() == 4:
                 query, key = made_by[-1][:2] if made_by else (None, None)
-                self.calls.setdefault(layer, PlainCall(query, key, copy(scores), copy(result)))
+                self.calls.setdefault(layer, PlainCall(query, key, detached_copy(scores), detached_copy(result)))
 
 
 class FusedCall:
-    """torch.nn.functional.scaled_dot_product_attention: one kernel, whose scores and probabilities nobody sees.
+    """torch.nn.functional.scaled_dot_product_attention, a kernel that does not return its scores and probabilities.
 
-    They are shown as exact as can be told, which float64 says of them (harness/candidate/protocol.md).
+    They are recomputed in float64, whose type marks them as such (harness/candidate/protocol.md).
     """
 
     def __init__(self, arguments: dict[str, Any]) -> None:
-        self.query, self.key = copy(arguments["query"]), copy(arguments["key"])
+        self.query, self.key = detached_copy(arguments["query"]), detached_copy(arguments["key"])
         mask = arguments.get("attn_mask")
-        self.mask = None if mask is None else copy(mask)
+        self.mask = None if mask is None else detached_copy(mask)
         self.causal = arguments.get("is_causal", False)
         self.scale = arguments.get("scale")
 
@@ -74,7 +74,7 @@ class FusedCall:
         return {**shown, **rotated_in_shape(tokens, before, self.query, self.key, q, k)}
 
     def scores(self) -> torch.Tensor:
-        """What the call asks for, in float64, masked as torch documents it."""
+        """The scores of the call in float64, masked as torch documents it."""
         query, key = (x.cpu().double() for x in (self.query, self.key))  # not every device has float64
         mask = None if self.mask is None else self.mask.cpu()
         key = key.repeat_interleave(query.shape[-3] // key.shape[-3], -3)  # enable_gqa
@@ -106,15 +106,15 @@ class PlainCall:
 
 
 def scores_in_shape(tokens: torch.Tensor, before: int, scores: torch.Tensor, probabilities: torch.Tensor) -> dict[str, torch.Tensor]:
-    """`scores` and `probabilities` of one layer, (B, H, T, S); nothing where they cannot be attention's."""
+    """`scores` and `probabilities` of one layer, (B, H, T, S); empty where they cannot be attention's."""
     batch, length = tokens.shape
-    if not is_of_batch(scores, batch):
+    if not has_batch(scores, batch):
         return {}
-    scores, probabilities = (unpacked(with_heads(x, batch), length) for x in (scores, probabilities))
+    scores, probabilities = (unpack_single_query(with_heads(x, batch), length) for x in (scores, probabilities))
     if scores.shape[-2] != length and length > 1 and scores.shape[-2] == 1:
         return {}  # one of many calls, each of a token of its own
     written = before + length
-    # Slots of a preallocated cache that nothing was written to, where the mask hides them.
+    # Removes unwritten slots of a preallocated cache, where the mask hides them.
     if scores.shape[-1] > written and not probabilities[..., written:].any():
         scores, probabilities = scores[..., :written], probabilities[..., :written]
     return {"scores": scores, "probabilities": probabilities}
@@ -124,22 +124,22 @@ def rotated_in_shape(tokens: torch.Tensor, before: int, query: torch.Tensor, key
                      k: torch.Tensor | None) -> dict[str, torch.Tensor]:
     """`q_rotated` and `k_rotated` of the new tokens, (B, T, heads, Dh).
 
-    q, k: before rotation, or None. Without them nobody could tell whether attention got them scaled: nothing is then shown.
+    q, k: before rotation, or None. Without them a scale cannot be recognised, and nothing is shown.
     """
     batch, length = tokens.shape
-    if not is_of_batch(query, batch) or not is_of_batch(key, batch):
+    if not has_batch(query, batch) or not has_batch(key, batch):
         return {}
-    query, key = unpacked(with_heads(query, batch), length), with_heads(key, batch)
+    query, key = unpack_single_query(with_heads(query, batch), length), with_heads(key, batch)
     if query.shape[-2] == 1 < length:
         return {}
-    key = key if k is None else unrepeated(key, k.shape[2])
+    key = key if k is None else remove_repetition(key, k.shape[2])
     if key.shape[2] > length:
         key = key.narrow(2, min(before, key.shape[2] - length), length)
     pairs = {"q_rotated": (query, q), "k_rotated": (key, k)}
-    return {stage: unscaled(x.transpose(1, 2), own) for stage, (x, own) in pairs.items() if own is not None}
+    return {stage: remove_scale(x.transpose(1, 2), own) for stage, (x, own) in pairs.items() if own is not None}
 
 
-def is_of_batch(x: torch.Tensor, batch: int) -> bool:
+def has_batch(x: torch.Tensor, batch: int) -> bool:
     return x.shape[0] == batch if x.dim() in (4, 5) else x.dim() == 3 and x.shape[0] % batch == 0
 
 
@@ -150,13 +150,13 @@ def with_heads(x: torch.Tensor, batch: int) -> torch.Tensor:
     return x.flatten(1, 2) if x.dim() == 5 else x
 
 
-def unpacked(x: torch.Tensor, length: int) -> torch.Tensor:
+def unpack_single_query(x: torch.Tensor, length: int) -> torch.Tensor:
     """A single query's heads may stand as (B, K, H / K, n), so that keys need no repeating -> (B, H, 1, n)."""
     return x.flatten(1, 2).unsqueeze(2) if length == 1 and x.shape[2] != 1 else x
 
 
-def unrepeated(key: torch.Tensor, count: int) -> torch.Tensor:
-    """(B, H, S, Dh) -> (B, count, S, Dh), if that many were repeated as they should be; else as it is, for all to see."""
+def remove_repetition(key: torch.Tensor, count: int) -> torch.Tensor:
+    """(B, H, S, Dh) -> (B, count, S, Dh) where heads are repeated correctly; unchanged otherwise, so that the mistake shows."""
     if key.shape[1] <= count or key.shape[1] % count:
         return key
     factor = key.shape[1] // count
@@ -164,10 +164,10 @@ def unrepeated(key: torch.Tensor, count: int) -> torch.Tensor:
     return once if torch.equal(once.repeat_interleave(factor, 1), key) else key
 
 
-def unscaled(rotated: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
+def remove_scale(rotated: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
     """Takes back the scale of the scores where it was put on the queries, or in halves on both.
 
-    Rotation keeps norms: a factor of 1/sqrt(Dh), or its root, is the scale and can be nothing else. Any other factor stays.
+    Rotation preserves norms, so that a factor of 1/sqrt(Dh), or its root, is the scale. Other factors stay.
     """
     if before.shape != rotated.shape:
         return rotated
@@ -205,14 +205,14 @@ def operands_of_einsum(args: tuple[Any, ...]) -> tuple[torch.Tensor, torch.Tenso
         operands, letters = operands[::-1], letters[::-1]
     if row in letters[1] or column in letters[0]:
         return None
-    query, key = (rearranged(x, own, [*outer, last, summed[0]]) for x, own, last in zip(operands, letters, (row, column)))
+    query, key = (permute_axes(x, own, [*outer, last, summed[0]]) for x, own, last in zip(operands, letters, (row, column)))
     return query, key
 
 
-def rearranged(x: torch.Tensor, letters: str, order: list[str]) -> torch.Tensor:
+def permute_axes(x: torch.Tensor, letters: str, order: list[str]) -> torch.Tensor:
     """x with its axes in that order; keys may lack the axis of the heads that share them."""
     return x.permute([letters.index(letter) for letter in order if letter in letters])
 
 
-def copy(tensor: torch.Tensor) -> torch.Tensor:
+def detached_copy(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.detach().clone()

@@ -1,4 +1,4 @@
-"""How a module takes and returns its KV cache, and what lies in it."""
+"""KV caches of modules: how they are passed and returned, and their keys and values."""
 
 from __future__ import annotations
 
@@ -56,31 +56,31 @@ class Cache:
 
 
 @dataclass
-class Open:
-    """One decoding in progress."""
+class OpenCache:
+    """A decoding in progress."""
 
     batch: int
     capacity: int
     held: Any           # the module's own cache
-    real: torch.Tensor  # (B, slots written) bool: those that hold a real token
+    real: torch.Tensor  # (B, slots written) bool: false for padding
     padded: bool = False  # a padding mask was given, of ones perhaps, and grows with each call
 
 
 def layers(held: Any, show: Callable[[Any], Any] | None = None) -> list[Pair]:
     """[(keys, values)] of a module's own cache, as held. Errors: Cannot where its form is unknown."""
-    found = show(held) if show else usual(held)
+    found = show(held) if show else find_pairs(held)
     if found is None:
         raise Cannot(f"its KV cache is a {type(held).__name__} of an unknown form: say what lies in it, Cache(show=...)")
     return [(pair[0], pair[1]) for pair in found]
 
 
-def usual(held: Any) -> list[Any] | None:
-    """[(keys, values)], or None. Layers that hold nothing yet are left out."""
+def find_pairs(held: Any) -> list[Any] | None:
+    """[(keys, values)] of a cache in a usual form, without empty layers; None for another form."""
     if held is None:
         return []
     inner = getattr(held, "layers", None)
     if inner is not None and not isinstance(held, Mapping):
-        return usual(list(inner))
+        return find_pairs(list(inner))
     pair = named_pair(held)
     if pair is not None:
         return list(zip(*pair))
@@ -110,7 +110,7 @@ def named_pair(holder: Any) -> tuple[Any, Any] | None:
 
 
 def bytes_held(pairs: list[Pair]) -> tuple[int, int]:
-    """(bytes of the tensors themselves, bytes of what they keep from being freed), memory that several share counted once."""
+    """(bytes of the tensors, bytes of the storage that they keep alive), shared memory counted once."""
     whole: dict[int, int] = {}
     own: dict[int, int] = {}
     for tensor in (part for pair in pairs for part in pair):

@@ -1,4 +1,4 @@
-"""Says in one line what went wrong and where in the user's code."""
+"""Describes an error in one line, with its place in the user's code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ OWN_DIRECTORY = os.path.dirname(os.path.abspath(__file__))
 
 
 def describe(error: BaseException, file: str | None = None) -> dict[str, str]:
-    """The `error` object of a reply: kind, message and, where known, where. `file`: the adapter's, the last resort."""
+    """The `error` object of a reply: kind, message and, where known, where. `file`: the adapter's, named where no line is known."""
     lines = str(error).strip().splitlines()
     message = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
     result = {"kind": "failed", "message": message[:LONGEST_MESSAGE]}
@@ -32,14 +32,14 @@ def place_of(error: BaseException) -> str | None:
 
 
 def is_users(file: str) -> bool:
-    """Neither this package, nor the standard library, nor anything that was installed."""
+    """Whether a file belongs to the user: not to this package, the standard library or an installed package."""
     file = os.path.abspath(file)
     if not os.path.isfile(file) or within(file, OWN_DIRECTORY):
         return False
     roots = [os.path.abspath(root) for root in sys.path if within(file, os.path.abspath(root))]
     root = max(roots, key=len, default=os.path.dirname(file))
     library = sysconfig.get_path("stdlib")
-    # Installed packages have their records beside them, in site-packages as elsewhere.
+    # Installed packages have *.dist-info directories beside them.
     return not within(root, library) and not glob.glob(os.path.join(glob.escape(root), "*.dist-info"))
 
 

@@ -1,4 +1,4 @@
-"""A candidate's own loop that writes text: how it is called, and what is seen of its drawing.
+"""Calls a candidate's own generation loop and records the probabilities that it draws from.
 
 B is the number of prompts, T the number of tokens in each (padding included), n of new ones, V the vocabulary.
 """
@@ -22,7 +22,7 @@ NEUTRAL = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "repetition_penalty": 1
 SETTINGS = (*NEUTRAL, "seed")
 OTHER_NAMES = {"eos_token_id": "end"}
 Draw = tuple[torch.Tensor, torch.Tensor]  # probabilities (B, V), tokens (B)
-NOTHING = -1  # stands where no token was written
+NO_TOKEN = -1  # after a row's end
 
 
 class Loop:
@@ -83,7 +83,7 @@ class Loop:
                 **{name: value for name, value in values.items() if name in self.parameters}}
 
     def continuation(self, result: Any, tokens: torch.Tensor, most_tokens: int) -> torch.Tensor:
-        """What stands after the prompts. Errors: Misused where they do not begin it, or too much does."""
+        """The tokens after the prompts. Errors: Misused for a result without the prompts, or with too many tokens."""
         if not torch.is_tensor(result) or result.dim() != 2 or result.is_floating_point():
             what = f"{result.dtype} of shape {list(result.shape)}" if torch.is_tensor(result) else f"of type {type(result).__name__}"
             raise self.misused(f"what it returned is {what}, expected a tensor (B, T + new tokens) of whole numbers")
@@ -103,60 +103,60 @@ class Loop:
 def without_padding(tokens: torch.Tensor, end: int | None, pad: int | None = None) -> torch.Tensor:
     """New tokens (B, n), -1 after each row's end token where nothing but padding stands there up to the row's end.
 
-    Padding is one and the same id, the end token or `pad`. Anything else was written by a loop that did not end, and stays for
-    all to see; one that goes on with nothing but such ids cannot be told from padding.
+    Padding is a single id, the end token or `pad`. Other tokens were written by a loop that did not end, and stay, so that the
+    mistake shows; a loop that continues with such ids only cannot be distinguished from padding.
     """
     tokens = tokens.clone()
     for row in tokens:
         ends = (row == end).nonzero().flatten().tolist() if end is not None else []
         rest = row[ends[0] + 1:] if ends else row[:0]
         if len(rest) and rest[0].item() in (end, pad) and (rest == rest[0]).all():
-            rest.fill_(NOTHING)
+            rest.fill_(NO_TOKEN)
     return tokens
 
 
-def filled(shown: dict[str, torch.Tensor], most_tokens: int) -> dict[str, torch.Tensor]:
-    """What an adapter's `generate` returned, with the n columns that a loop may not have come to."""
+def pad_columns(shown: dict[str, torch.Tensor], most_tokens: int) -> dict[str, torch.Tensor]:
+    """The result of an adapter's `generate`, padded to most_tokens columns."""
     missing = max(0, most_tokens - shown["tokens"].shape[1])
-    result = {**shown, "tokens": F.pad(shown["tokens"].long(), (0, missing), value=NOTHING)}
+    result = {**shown, "tokens": F.pad(shown["tokens"].long(), (0, missing), value=NO_TOKEN)}
     if "probabilities" in shown:
         result["probabilities"] = F.pad(shown["probabilities"], (0, 0, 0, missing))
     return result
 
 
 def seed_all(seed: int) -> None:
-    """torch's generators, Python's and numpy's: whichever the loop draws with."""
+    """Seeds the generators of torch, Python and numpy."""
     torch.manual_seed(seed)
     random.seed(seed)
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed(seed % 2**32)
 
 
-# What is seen of the drawing
+# Recording of draws
 
 @contextmanager
-def draws() -> Iterator[list[Draw]]:
-    """Meanwhile torch.multinomial, the function and the method, leaves in a list what it drew one token a row from.
+def recorded_draws() -> Iterator[list[Draw]]:
+    """While entered, torch.multinomial, function and method, records draws of one token a row in the list that this yields.
 
-    The list holds (probabilities (B, V) float32, tokens (B)), on the CPU.
+    Entries are (probabilities (B, V) float32, tokens (B)), on the CPU.
     """
     seen: list[Draw] = []
     with ExitStack() as afterwards:
         holders: tuple[Any, ...] = (torch, torch.Tensor)
         for holder in holders:
-            afterwards.callback(put_back, holder, vars(holder).get("multinomial"))
-            holder.multinomial = watched(holder.multinomial, seen)
+            afterwards.callback(restore_multinomial, holder, vars(holder).get("multinomial"))
+            holder.multinomial = recording(holder.multinomial, seen)
         yield seen
 
 
-def put_back(holder: Any, own: Any) -> None:
+def restore_multinomial(holder: Any, own: Any) -> None:
     if own is None:  # inherited
         del holder.multinomial
     else:
         holder.multinomial = own
 
 
-def watched(original: Callable[..., torch.Tensor], seen: list[Draw]) -> Callable[..., torch.Tensor]:
+def recording(original: Callable[..., torch.Tensor], seen: list[Draw]) -> Callable[..., torch.Tensor]:
     def multinomial(*inputs: Any, **keywords: Any) -> torch.Tensor:
         drawn = original(*inputs, **keywords)
         weights = inputs[0] if inputs else keywords["input"]
@@ -168,11 +168,11 @@ def watched(original: Callable[..., torch.Tensor], seen: list[Draw]) -> Callable
     return multinomial
 
 
-def drawn_from(seen: list[Draw], tokens: torch.Tensor) -> torch.Tensor | None:
-    """(B, n, V): what each of tokens (B, n) was drawn from; None unless the draws that were seen are these tokens, one by one."""
+def probabilities_of(seen: list[Draw], tokens: torch.Tensor) -> torch.Tensor | None:
+    """(B, n, V): the probabilities of tokens (B, n); None unless the recorded draws are exactly these tokens."""
     if len(seen) != tokens.shape[1] or len({weights.shape for weights, _ in seen}) != 1 or len(seen[0][1]) != len(tokens):
         return None
     drawn = torch.stack([drawn for _, drawn in seen], 1)
-    if not ((drawn == tokens) | (tokens == NOTHING)).all():
+    if not ((drawn == tokens) | (tokens == NO_TOKEN)).all():
         return None
     return torch.stack([weights for weights, _ in seen], 1)

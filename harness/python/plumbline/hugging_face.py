@@ -12,7 +12,7 @@ import torch
 from plumbline.caches import Cache
 from plumbline.generation import Loop
 from plumbline.module import Builder, Module
-from plumbline.running import part
+from plumbline.module_runtime import member
 from plumbline.user_code import Misused
 
 
@@ -37,32 +37,32 @@ class HuggingFace(Module):
             return super().loss_of(tokens, labels, keywords)
         result = self.model(tokens.to(self.device), labels=labels.to(self.device), **keywords)
         loss = getattr(result, "loss", None)  # before its items: what was set later stands there alone in transformers 4
-        loss = part(result, "loss") if loss is None else loss
+        loss = member(result, "loss") if loss is None else loss
         if loss is None and isinstance(result, tuple) and result and torch.is_tensor(result[0]) and result[0].dim() == 0:
             loss = result[0]
         if loss is None:  # labels are taken and not used
             return super().loss_of(tokens, labels, keywords)
         return loss
 
-    def own_loop(self) -> Loop | None:
+    def make_loop(self) -> Loop | None:
         if self.writes is not None:
-            return super().own_loop()
+            return super().make_loop()
         method = getattr(type(self.model), "generate", None)
         if method is None or not getattr(self.model, "can_generate", lambda: True)():
             return None
         try:
-            return Loop(generated if method.__module__.startswith("transformers.") else method, self.mask)
-        except Misused:  # of another kind, and nobody said that it is to be called
+            return Loop(generate_by_transformers if method.__module__.startswith("transformers.") else method, self.mask)
+        except Misused:  # another interface, which the user did not ask to call
             return None
 
     def operations(self) -> dict[str, Callable[..., Any] | None]:
         own = super().operations()
         return {"repeat_kv": own["repeat_kv"] or self.usual_repeat(), "rotate": own["rotate"] or self.usual_rotation()}
 
-    # Those that stand beside transformers' own models take (B, heads, L, Dh).
+    # The functions beside transformers' models take (B, heads, L, Dh).
 
     def beside_model(self, name: str) -> Any:
-        """A function of the file that the model's class stands in, if that is one of transformers'."""
+        """A function of the module that defines the model's class, if that is one of transformers."""
         home = type(self.model).__module__
         return getattr(sys.modules.get(home), name, None) if home.startswith("transformers.") else None
 
@@ -82,22 +82,22 @@ class HuggingFace(Module):
         return rotate
 
 
-def generated(model: Any, tokens: torch.Tensor, *, max_new_tokens: int, do_sample: bool, temperature: float, top_k: int,
+def generate_by_transformers(model: Any, tokens: torch.Tensor, *, max_new_tokens: int, do_sample: bool, temperature: float, top_k: int,
               top_p: float, repetition_penalty: float, eos_token_id: int | None,
               attention_mask: torch.Tensor | None = None) -> torch.Tensor:
-    """What transformers' own loop makes of the settings."""
+    """Generates with transformers' own loop."""
     from transformers import GenerationConfig
     if attention_mask is None:  # transformers 4 needs one
         attention_mask = torch.ones_like(tokens)
     drawing = {"temperature": temperature, "top_k": top_k, "top_p": top_p} if do_sample else {}
     config = GenerationConfig(max_new_tokens=max_new_tokens, do_sample=do_sample, **drawing, repetition_penalty=repetition_penalty,
                               eos_token_id=eos_token_id, pad_token_id=eos_token_id, use_cache=True)
-    # A setting that is the library's default would give way to one that the model brings.
-    own, model.generation_config = model.generation_config, config
+    # transformers prefers the model's generation_config to settings that equal the library's defaults.
+    original, model.generation_config = model.generation_config, config
     try:
         return model.generate(tokens, attention_mask=attention_mask, generation_config=config)
     finally:
-        model.generation_config = own
+        model.generation_config = original
 
 
 def rotary_embedding(model: torch.nn.Module) -> Any:

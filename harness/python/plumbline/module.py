@@ -10,14 +10,14 @@ import torch
 
 from plumbline import caches, parameters, settings, stages, training, trial
 from plumbline.adapter import Pass
-from plumbline.keeping import surroundings
-from plumbline.running import Running
+from plumbline.snapshot import preserved_global_state
+from plumbline.module_runtime import ModuleRuntime
 from plumbline.user_code import Misused, call, line_of
 
 Builder = Callable[[dict[str, Any]], torch.nn.Module]  # of a specification
 
 
-class Module(Running):
+class Module(ModuleRuntime):
     """Any torch.nn.Module that takes tokens (B, T) int64 as its first argument and returns logits (B, T, V).
 
     build: function(specification) -> module; called again to initialise it anew.
@@ -67,41 +67,41 @@ class Module(Running):
         self.initialises = initialises
         self.loss, self.repeat, self.rotation, self.name = loss, repeat_kv, rotate, name
         self.writes, self.pad, self.prompt_padding = generate, pad, prompt_padding
-        self.assumed: Set[str] = frozenset()  # of mask and positions: what the user has not said
+        self.assumed: Set[str] = frozenset()  # which of mask and positions the user did not give
         self.notes = []
         self.model = self.loop = None
 
     def start(self, specification: dict[str, Any], dtype: torch.dtype, device: str) -> dict[str, Any]:
         self.specification, self.dtype, self.device = specification, dtype, device
-        self.notes = []  # what trying the adapter has shown, for whoever reads the verdict
-        self.model = self.built()
+        self.notes = []  # of checks of the adapter, for the reader of the verdict
+        self.model = self.build_model()
         self.plan = stages.Plan(self.model, self.stage_sources)
         self.try_keywords()
-        self.loop = self.own_loop()
+        self.loop = self.make_loop()
         config = self.settings()
         self.head_size = config.get("head_dim", {}).get(
             "value", specification["hidden_size"] // specification["num_attention_heads"])
-        shown = self.tried_stages()
+        shown = self.find_shown_stages()
         self.try_cache()
         can = {"load": True, "initialise": self.initialises, "modes": ["evaluation", "training"],
                "dropout": bool(training.rates(self.model)), "padding": ["right", "left"] if self.mask else [],
-               "first_position": self.positions is not None, "stages": shown, "cache": self.described_cache(), "gradients": True,
-               "train": True, "generate": self.described_loop(),
+               "first_position": self.positions is not None, "stages": shown, "cache": self.describe_cache(), "gradients": True,
+               "train": True, "generate": self.describe_loop(),
                "operations": [name for name, function in self.operations().items() if function]}
         return {"name": self.name or type(self.model).__name__, "configuration": config, "mapping": self.mapping,
-                **parameters.described(self.model), "can": can, "notes": self.notes}
+                **parameters.describe(self.model), "can": can, "notes": self.notes}
 
-    # Trying what was declared
+    # Checks of declarations
 
     def try_keywords(self) -> None:
-        """Leaves out a mask and positions that the model does not take. Errors: Misused where forward would refuse one."""
+        """Drops mask and positions that the model ignores. Errors: Misused where forward does not take one."""
         tokens = torch.arange(6, device=self.device).unsqueeze(0) % self.specification["vocab_size"]
         ones = torch.ones_like(tokens)
         values = {"mask": (ones, (tokens > 1).long()), "positions": (torch.arange(6, device=self.device).unsqueeze(0),
                                                                      2 * torch.arange(6, device=self.device).unsqueeze(0))}
         for what, (one, other) in values.items():
             keyword = getattr(self, what)
-            takes = trial.named(self.model, keyword) if keyword else True
+            takes = trial.takes_keyword(self.model, keyword) if keyword else True
             if takes is False and what not in self.assumed:
                 raise Misused(f"forward() of {type(self.model).__name__} takes no {keyword!r}: name the keyword that it takes, "
                               f"Module({what}=...), or leave it out", line_of(type(self.model).forward))
@@ -112,13 +112,13 @@ class Module(Running):
                 setattr(self, what, None)
 
     def ignores(self, tokens: torch.Tensor, keyword: str, one: torch.Tensor, other: torch.Tensor) -> bool:
-        with surroundings(), torch.no_grad():
-            return trial.does_nothing(lambda **keywords: self.logits_in(self.model(tokens, **keywords)), keyword, one, other)
+        with preserved_global_state(), torch.no_grad():
+            return trial.is_ignored(lambda **keywords: self.logits_in(self.model(tokens, **keywords)), keyword, one, other)
 
     def try_cache(self) -> None:
-        """Finds the order of the cache's axes, and whether its slots are there before they are written."""
+        """Determines the order of the cache's axes, and whether its slots are preallocated."""
         for batch in trial.BATCHES if self.cache else ():
-            found = self.form_of_cache(batch)
+            found = self.find_cache_layout(batch)
             if found is None:
                 continue
             axes, preallocated = found
@@ -127,30 +127,30 @@ class Module(Running):
             self.cache = dataclasses.replace(self.cache, axes=axes, preallocated=preallocated and not self.cache.fixed)
             return
 
-    def form_of_cache(self, batch: int) -> tuple[tuple[str, ...], bool] | None:
-        """See trial.form. None for an error, too: it will be raised again where it is judged."""
+    def find_cache_layout(self, batch: int) -> tuple[tuple[str, ...], bool] | None:
+        """See trial.find_layout. None for an error, too, which will be raised again where it is judged."""
         tokens = torch.arange(batch * (trial.TOKENS + 1)).view(batch, -1) % self.specification["vocab_size"]
         try:
-            with surroundings(), torch.no_grad():
+            with preserved_global_state(), torch.no_grad():
                 opened = self.open_cache(batch, trial.TOKENS + 6)
                 seen = self.extend(opened, tokens[:, :trial.TOKENS], Pass(observe=frozenset(("v",))))
                 before = [(keys.clone(), values.clone()) for keys, values in caches.layers(opened.held, self.cache.show)]
                 self.extend(opened, tokens[:, trial.TOKENS:], Pass())
                 after = caches.layers(opened.held, self.cache.show)
-                return trial.form(before, after, batch, self.head_size, self.cache.axes, seen.get("layers.0.v"))
+                return trial.find_layout(before, after, batch, self.head_size, self.cache.axes, seen.get("layers.0.v"))
         except (Exception, SystemExit):
             return None
 
     # Building
 
-    def built(self) -> torch.nn.Module:
+    def build_model(self) -> torch.nn.Module:
         model = call(self.build, "build", specification=self.specification)
         if not isinstance(model, torch.nn.Module):
             raise Misused(f"build returned an object of type {type(model).__name__}, expected a torch.nn.Module", line_of(self.build))
         return self.placed(model).eval()
 
     def placed(self, model: torch.nn.Module) -> torch.nn.Module:
-        """On the device, in the type. model.to(dtype) would round tables, too, and take complex ones' imaginary parts away."""
+        """Moves the model to the device and type. model.to(dtype) would also round tables and drop imaginary parts."""
         model = model.to(self.device).eval()
         if cast(model.parameters(), self.dtype) and not self.runs(model):
             cast_tables = [table for table in model.buffers() if table.is_floating_point() and table.dtype != self.dtype]
@@ -163,9 +163,9 @@ class Module(Running):
         return model
 
     def runs(self, model: torch.nn.Module) -> bool:
-        """Whether a short pass raises nothing. What it raises will be raised again where it is judged."""
+        """Whether a short pass succeeds. An error will be raised again where it is judged."""
         try:
-            with surroundings(), torch.no_grad():
+            with preserved_global_state(), torch.no_grad():
                 model(torch.zeros(1, 2, dtype=torch.int64, device=self.device))
         except (Exception, SystemExit):
             return False
@@ -175,21 +175,21 @@ class Module(Running):
         config = getattr(self.model, "config", None)
         found = settings.settings(config) if config is not None else {}
         given = call(self.configuration, "configuration", module=self.model) if callable(self.configuration) else self.configuration
-        return {**found, **settings.stated(given or {})}
+        return {**found, **settings.normalised(given or {})}
 
-    def tried_stages(self) -> list[str]:
-        """What a short pass shows of every layer."""
+    def find_shown_stages(self) -> list[str]:
+        """The stages that a short pass shows of every layer."""
         options = Pass(observe=frozenset(stages.STAGES))
         with torch.no_grad(), self.watch(torch.zeros(1, 2, dtype=torch.int64), options) as watch:
             self.logits_in(self.model(torch.zeros(1, 2, dtype=torch.int64, device=self.device)))
-        self.head_size = watch.seen_head_size() or self.head_size
+        self.head_size = watch.observed_head_size() or self.head_size
         seen = {**watch.stages(), "logits": None}
         return [stages.protocol_name(stage) for stage in stages.STAGES
                 if all(stages.full_name(stage, layer) in seen for layer in range(max(1, self.plan.layers)))]
 
     def initialise(self, seed: int) -> None:
         torch.manual_seed(seed)
-        self.model = self.built()
+        self.model = self.build_model()
         self.plan = stages.Plan(self.model, self.stage_sources)
 
     # Operations

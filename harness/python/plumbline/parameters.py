@@ -1,4 +1,4 @@
-"""A model's parameters: each tensor once, whatever names it goes by."""
+"""A model's parameters, each tensor once, with all its names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ MOST_LISTED = 8
 
 
 def groups(model: torch.nn.Module) -> list[tuple[list[str], torch.Tensor]]:
-    """[(names, tensor)]: parameters that are one tensor stand together, in the order of their first name."""
+    """[(names, tensor)]: the names of each distinct tensor, in the order of first names."""
     found: dict[Any, tuple[list[str], torch.Tensor]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
         place = (parameter.device, parameter.untyped_storage().data_ptr(), parameter.storage_offset(),
@@ -25,7 +25,7 @@ def parameters(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {names[0]: tensor for names, tensor in groups(model)}
 
 
-def described(model: torch.nn.Module) -> dict[str, Any]:
+def describe(model: torch.nn.Module) -> dict[str, Any]:
     """The `parameters` and `tied` of a reply to hello."""
     return {"parameters": [{"name": name, "shape": list(tensor.shape), "dtype": str(tensor.dtype).replace("torch.", "")}
                            for name, tensor in parameters(model).items()],
@@ -33,7 +33,7 @@ def described(model: torch.nn.Module) -> dict[str, Any]:
 
 
 def load(model: torch.nn.Module, tensors: dict[str, torch.Tensor]) -> None:
-    """Copies {name: tensor} in, rounding where the model's type is narrower. Errors: ValueError; nothing is then changed."""
+    """Copies {name: tensor} into the model, rounding to its type. Errors: ValueError; the model is then unchanged."""
     own = parameters(model)
     shapes = [f"{name} {list(tensors[name].shape)}, expected {list(own[name].shape)}"
               for name in own if name in tensors and tensors[name].shape != own[name].shape]

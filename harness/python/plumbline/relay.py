@@ -1,7 +1,7 @@
-"""What Plumbline starts to talk to a model in another process: python relay.py SOCKET.
+"""Connects Plumbline to a model in another process: python relay.py SOCKET.
 
-Copies what comes on standard input to that process's socket and what comes from the socket to standard output, until either
-ends. Needs the standard library alone, so that it starts at once.
+Copies standard input to the process's socket and the socket to standard output, until either ends. Imports the standard
+library alone, so that it starts at once.
 """
 
 import os

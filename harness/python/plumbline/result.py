@@ -1,4 +1,4 @@
-"""What a verification found, read from its result document (harness/result/result.schema.json)."""
+"""The result of a verification, read from its document (harness/result/result.schema.json)."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class Result:
         try:
             if document["format"] != "plumbline-result" or document["version"] not in (1, 2, 3, 4):
                 raise ValueError(f"it is {document['format']}, version {document['version']}, expected plumbline-result, 1 to 4")
-            self.requirements = [requirement_in(entry, candidate) for entry in document["requirements"]]
+            self.requirements = [parse_requirement(entry, candidate) for entry in document["requirements"]]
             self.status = document["footer"]["status"]
             self.sentence = clean(document["footer"]["verdict"], candidate)
             self.localisation, self.diagnosis = document.get("localisation"), document.get("diagnosis")
@@ -134,7 +134,7 @@ class Result:
         return "\n".join([*lines, self.counts()])
 
     def _repr_html_(self) -> str:
-        """For notebooks. What the model said of itself is text, whatever it looks like."""
+        """For notebooks. All text is escaped, since some comes from the model."""
         parts = [f"<p><strong>{SIGNS.get(self.status, '!')} {html.escape(self.sentence)}</strong></p>"]
         for name, entries in self.sections():
             items = [f"<li>{'<br>'.join(map(html.escape, [title, *sentences]))}</li>" for title, sentences in entries]
@@ -147,18 +147,18 @@ class Result:
         return ", ".join(f"{found[verdict]} {words.get(verdict, verdict)}" for verdict in VERDICTS if found[verdict])
 
     def sections(self) -> list[Section]:
-        """[(name, [(title, sentences)])] of what applies and did not pass."""
+        """[(name, [(title, sentences)])] of applicable requirements that did not pass."""
         reasons: dict[str, list[str]] = {}
         for requirement in self.not_assessed:
             reasons.setdefault(requirement.reason, []).append(requirement.id)
         missing: list[Titled] = [(f"{reason}: {', '.join(ids)}", []) for reason, ids in reasons.items()]
         where: list[Titled] = [(self.conclusion, [])] if self.conclusion else []
-        found = (("Where it goes wrong", where), ("Failed", told(self.failures)), ("Errors", told(self.errors)),
+        found = (("Where it goes wrong", where), ("Failed", describe_failures(self.failures)), ("Errors", describe_failures(self.errors)),
                  ("Not assessed", missing))
         return [(name, entries) for name, entries in found if entries]
 
 
-def told(requirements: list[Requirement]) -> list[Titled]:
+def describe_failures(requirements: list[Requirement]) -> list[Titled]:
     entries = []
     for requirement in requirements[:MOST_REQUIREMENTS]:
         sentences = requirement.sentences
@@ -168,17 +168,17 @@ def told(requirements: list[Requirement]) -> list[Titled]:
     return entries + ([(f"… and {len(left)} more: {', '.join(left)}", [])] if left else [])
 
 
-def requirement_in(entry: dict[str, Any], candidate: str) -> Requirement:
-    checks = [Check(**fields_of(Check, check, candidate)) for check in entry["checks"]]
-    return Requirement(**{**fields_of(Requirement, entry, candidate), "checks": checks})
+def parse_requirement(entry: dict[str, Any], candidate: str) -> Requirement:
+    checks = [Check(**cleaned_fields(Check, check, candidate)) for check in entry["checks"]]
+    return Requirement(**{**cleaned_fields(Requirement, entry, candidate), "checks": checks})
 
 
-def fields_of(kind: type, entry: dict[str, Any], candidate: str) -> dict[str, Any]:
+def cleaned_fields(kind: type, entry: dict[str, Any], candidate: str) -> dict[str, Any]:
     return {field.name: clean(entry[field.name], candidate) for field in fields(kind)}
 
 
 def clean(value: Any, candidate: str) -> Any:
-    """Texts without what would control a terminal, in one line, and with "the model" for its long name on the command line."""
+    """Makes text safe to print in one line, with "the model" for the candidate's name on the command line."""
     if not isinstance(value, str):
         return value
     value = "".join(character if character.isprintable() else "?" for character in value.replace(candidate, "the model"))
@@ -186,7 +186,7 @@ def clean(value: Any, candidate: str) -> Any:
 
 
 def require_agreement(footer: dict[str, Any], requirements: list[Requirement]) -> None:
-    """The counts are those of the requirements, and nothing conforms that was not looked at. Errors: ValueError."""
+    """Checks that the footer agrees with the requirements. Errors: ValueError."""
     counts = Counter(requirement.verdict for requirement in requirements)
     for verdict, key in VERDICTS.items():
         if footer[key] != counts[verdict]:

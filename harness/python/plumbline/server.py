@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from plumbline import failure
 from plumbline.adapter import Adapter, Cannot, Generation, Overrun, Pass
-from plumbline.generation import filled
+from plumbline.generation import pad_columns
 
 PROTOCOL = 1
 TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -25,23 +25,23 @@ NOT_OFFERED = {"load": False, "initialise": False, "modes": [], "dropout": False
 
 
 class Server:
-    """adapter: a plumbline.Adapter, or a function that takes the specification and returns one; file: where it was written."""
+    """adapter: a plumbline.Adapter, or a function(specification) that returns one; file: the adapter's, for error messages."""
 
     def __init__(self, adapter: Any, file: str | None = None) -> None:
         self.adapter = adapter
         self.file = file
-        self.running: Any = None  # the adapter, once it was started
+        self.started_adapter: Any = None  # None before hello
         self.directory = ""
         self.caches: dict[int, Any] = {}
-        self.tracebacks: set[str] = set()  # that were written; hundreds of requests may fail alike
+        self.tracebacks: set[str] = set()  # that were printed, each once
         self.files_written = 0
         self.caches_opened = 0
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        """The reply to one request, both as the protocol has them. Never raises, whatever the model does."""
+        """The reply to a request of the protocol. Never raises."""
         try:
-            reply = self.handled(request)
-            json.dumps(reply, allow_nan=False)  # what the user states may be no JSON: the error is then this request's
+            reply = self.dispatch(request)
+            json.dumps(reply, allow_nan=False)  # raises here where the user's values are no JSON
         except Cannot as error:
             reply = {"error": {"kind": "cannot", "message": str(error)}}
         except Overrun as error:
@@ -54,23 +54,23 @@ class Server:
             reply = {"error": failure.describe(error, self.file)}
         return {"id": request.get("id"), **reply}
 
-    def handled(self, request: dict[str, Any]) -> dict[str, Any]:
+    def dispatch(self, request: dict[str, Any]) -> dict[str, Any]:
         name = request.get("request")
         if name not in REQUESTS:
             raise Cannot(f"protocol {PROTOCOL} has no request {name!r}")
-        if self.running is None and name not in ("hello", "bye"):
+        if self.started_adapter is None and name not in ("hello", "bye"):
             raise Cannot("hello comes first")
         return getattr(self, name)(request)
 
     # Tensors
 
-    def received(self, request: dict[str, Any]) -> dict[str, torch.Tensor]:
+    def read_tensors(self, request: dict[str, Any]) -> dict[str, torch.Tensor]:
         path = os.path.join(self.directory, request["tensors"])
         tensors = load_file(path)
         os.remove(path)
         return tensors
 
-    def sent(self, tensors: dict[str, torch.Tensor]) -> str:
+    def write_tensors(self, tensors: dict[str, torch.Tensor]) -> str:
         self.files_written += 1
         name = f"reply-{os.getpid()}-{self.files_written}.safetensors"
         # Copies: safetensors refuses tensors that share memory.
@@ -92,7 +92,7 @@ class Server:
         specification = request["specification"]
         adapter = self.adapter if isinstance(self.adapter, Adapter) else self.adapter(specification)
         description = adapter.start(specification, TYPES[request["dtype"]], request["device"])
-        self.running = adapter
+        self.started_adapter = adapter
         reply = {"protocol": PROTOCOL, "name": type(adapter).__name__, "framework": f"torch {torch.__version__.split('+')[0]}",
                  "dtype": request["dtype"], "device": request["device"], "configuration": {}, "parameters": [], "tied": [],
                  "mapping": None, **description}
@@ -100,94 +100,94 @@ class Server:
         return reply
 
     def weights(self, request: dict[str, Any]) -> dict[str, Any]:
-        return {"tensors": self.sent(self.running.weights())}
+        return {"tensors": self.write_tensors(self.started_adapter.weights())}
 
     def load(self, request: dict[str, Any]) -> dict[str, Any]:
-        self.running.load(self.received(request))
+        self.started_adapter.load(self.read_tensors(request))
         return {}
 
     def initialise(self, request: dict[str, Any]) -> dict[str, Any]:
-        self.running.initialise(request["seed"])
+        self.started_adapter.initialise(request["seed"])
         return {}
 
     def forward(self, request: dict[str, Any]) -> dict[str, Any]:
-        result = self.running.forward(self.received(request)["tokens"], options_in(request))
-        return self.shown(result)
+        result = self.started_adapter.forward(self.read_tensors(request)["tokens"], parse_pass(request))
+        return self.pass_reply(result)
 
     def open_cache(self, request: dict[str, Any]) -> dict[str, Any]:
-        cache = self.running.open_cache(request["batch"], request["capacity"])
+        cache = self.started_adapter.open_cache(request["batch"], request["capacity"])
         self.caches_opened += 1
         self.caches[self.caches_opened] = cache
         return {"cache": self.caches_opened}
 
     def extend(self, request: dict[str, Any]) -> dict[str, Any]:
-        tokens = self.received(request)["tokens"]
-        return self.shown(self.running.extend(self.cache_in(request), tokens, options_in(request)))
+        tokens = self.read_tensors(request)["tokens"]
+        return self.pass_reply(self.started_adapter.extend(self.requested_cache(request), tokens, parse_pass(request)))
 
     def show_cache(self, request: dict[str, Any]) -> dict[str, Any]:
-        numbers, tensors = self.running.show_cache(self.cache_in(request))
-        return {**numbers, "tensors": self.sent(tensors)}
+        numbers, tensors = self.started_adapter.show_cache(self.requested_cache(request))
+        return {**numbers, "tensors": self.write_tensors(tensors)}
 
     def fill_cache(self, request: dict[str, Any]) -> dict[str, Any]:
-        self.running.fill_cache(self.cache_in(request), request["value"])
+        self.started_adapter.fill_cache(self.requested_cache(request), request["value"])
         return {}
 
     def close_cache(self, request: dict[str, Any]) -> dict[str, Any]:
-        self.cache_in(request)
+        self.requested_cache(request)
         del self.caches[request["cache"]]
         return {}
 
     def gradients(self, request: dict[str, Any]) -> dict[str, Any]:
-        tensors = self.received(request)
-        return {"tensors": self.sent(self.running.gradients(tensors["tokens"], tensors["labels"], options_in(request)))}
+        tensors = self.read_tensors(request)
+        return {"tensors": self.write_tensors(self.started_adapter.gradients(tensors["tokens"], tensors["labels"], parse_pass(request)))}
 
     def train(self, request: dict[str, Any]) -> dict[str, Any]:
-        tensors = self.received(request)
-        losses = self.running.train(tensors["tokens"], tensors["labels"], learning_rate=request["learning_rate"],
+        tensors = self.read_tensors(request)
+        losses = self.started_adapter.train(tensors["tokens"], tensors["labels"], learning_rate=request["learning_rate"],
                                     betas=tuple(request["betas"]), eps=request["eps"], weight_decay=request["weight_decay"])
-        return {"tensors": self.sent({"losses": losses})}
+        return {"tensors": self.write_tensors({"losses": losses})}
 
     def generate(self, request: dict[str, Any]) -> dict[str, Any]:
-        shown = self.running.generate(self.received(request)["tokens"], generation_in(request))
-        return {"tensors": self.sent(filled(shown, request["most_tokens"]))}
+        shown = self.started_adapter.generate(self.read_tensors(request)["tokens"], parse_generation(request))
+        return {"tensors": self.write_tensors(pad_columns(shown, request["most_tokens"]))}
 
     def operation(self, request: dict[str, Any]) -> dict[str, Any]:
         if request["name"] not in ("repeat_kv", "rotate"):
             raise Cannot(f"protocol {PROTOCOL} has no operation {request['name']!r}")
-        tensors = self.received(request)
+        tensors = self.read_tensors(request)
         if request["name"] == "rotate":
             with torch.no_grad():
-                return {"tensors": self.sent({"y": self.running.rotate(tensors["x"], tensors["positions"])})}
+                return {"tensors": self.write_tensors({"y": self.started_adapter.rotate(tensors["x"], tensors["positions"])})}
         x = tensors["x"].requires_grad_()
-        y = self.running.repeat_kv(x, request["factor"])
+        y = self.started_adapter.repeat_kv(x, request["factor"])
         result = {"y": y}
         if "upstream" in tensors:
             result["gradient"], = torch.autograd.grad(y, x, tensors["upstream"].to(y))
-        return {"tensors": self.sent(result)}
+        return {"tensors": self.write_tensors(result)}
 
     def bye(self, request: dict[str, Any]) -> dict[str, Any]:
         return {}
 
     # Parts of messages
 
-    def cache_in(self, request: dict[str, Any]) -> Any:
+    def requested_cache(self, request: dict[str, Any]) -> Any:
         if request["cache"] not in self.caches:
             raise Cannot(f"no cache {request['cache']} is open")
         return self.caches[request["cache"]]
 
-    def shown(self, result: Any) -> dict[str, Any]:
+    def pass_reply(self, result: Any) -> dict[str, Any]:
         """`forward` and `extend` may put the model's own time under "seconds"."""
         seconds = {"seconds": result.pop("seconds")} if "seconds" in result else {}
-        return {**seconds, "tensors": self.sent(result)}
+        return {**seconds, "tensors": self.write_tensors(result)}
 
 
-def options_in(request: dict[str, Any]) -> Pass:
+def parse_pass(request: dict[str, Any]) -> Pass:
     return Pass(training=request.get("mode") == "training", dropout=request.get("dropout") or 0.0,
                 padding=request.get("padding", "none"), lengths=list(request.get("lengths") or []),
                 first_position=request.get("first_position", 0), observe=frozenset(request.get("observe") or []))
 
 
-def generation_in(request: dict[str, Any]) -> Generation:
+def parse_generation(request: dict[str, Any]) -> Generation:
     return Generation(most_tokens=request["most_tokens"], temperature=float(request["temperature"]), top_k=request["top_k"],
                       top_p=float(request["top_p"]), repetition_penalty=float(request["repetition_penalty"]), end=request["end"],
                       seed=request["seed"], padding=request["padding"], lengths=list(request["lengths"] or []))

@@ -1,4 +1,4 @@
-"""A model's configuration under the specification's keys, and back."""
+"""Converts configurations to the specification's keys and back."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def settings(config: Any, where: str = "config") -> dict[str, Any]:
 
 
 def rotary(config: Any, where: str) -> dict[str, Any]:
-    """rope_theta and rope_type; anything but "default" decides, wherever it stands. Errors: ValueError for two values of theta."""
+    """rope_theta and rope_type, where a type other than "default" takes precedence. Errors: ValueError for contradictory theta."""
     sections = [(section, getattr(config, section, None)) for section in ROTARY_SECTIONS]
     held = [(f"{where}.{section}[{{!r}}]", values) for section, values in sections if isinstance(values, dict)]
     thetas = [(place.format("rope_theta"), values["rope_theta"]) for place, values in held if values.get("rope_theta") is not None]
@@ -62,8 +62,8 @@ def rotary(config: Any, where: str) -> dict[str, Any]:
     return found
 
 
-def stated(values: dict[str, Any]) -> dict[str, Any]:
-    """{key: value} or {key: {"value", "where"}} as the user wrote it."""
+def normalised(values: dict[str, Any]) -> dict[str, Any]:
+    """{key: {"value", "where"}} from the user's {key: value} or {key: {"value", "where"}}."""
     return {key: value if isinstance(value, dict) and "value" in value else {"value": value, "where": "stated in the adapter"}
             for key, value in values.items()}
 

@@ -47,12 +47,12 @@ def full_name(stage: str, layer: Any) -> str:
 
 
 def protocol_name(stage: str) -> str:
-    """As `can.stages` has it: "logits", "layers.{layer}.scores"."""
+    """The name in `can.stages`: "logits", "layers.{layer}.scores"."""
     return full_name(stage, LAYER)
 
 
-def usual_sources(paths: Container[str]) -> dict[str, str]:
-    """{stage: source} for modules of the usual names. paths: those of the model's modules."""
+def conventional_sources(paths: Container[str]) -> dict[str, str]:
+    """{stage: source} for modules with conventional names. paths: of the model's modules."""
     sources: dict[str, str] = {}
     for prefix in PREFIXES:
         layer = f"{prefix}layers.{LAYER}"
@@ -73,7 +73,7 @@ def usual_sources(paths: Container[str]) -> dict[str, str]:
 
 
 class Plan:
-    """Where each stage of a model is found. given: {stage: source}, before the usual ones; None for a stage not to show.
+    """The source of each stage of a model. given: {stage: source}, which replaces conventional ones; None hides a stage.
 
     Errors: ValueError naming a stage or a module that does not exist.
     """
@@ -84,7 +84,7 @@ class Plan:
         for stage in given:
             if stage not in STAGES:
                 raise ValueError(f"stages: there is no stage {stage!r}; there are {', '.join(STAGES)}")
-        found = {**usual_sources(self.paths), **given}
+        found = {**conventional_sources(self.paths), **given}
         self.left_out = {stage for stage, source in found.items() if source is None}
         self.sources = [Source(stage, source) for stage, source in found.items() if source is not None]
         for source in self.sources:
@@ -97,7 +97,7 @@ class Plan:
             self.layers += 1
 
     def modules(self, source: Source) -> list[tuple[int | None, torch.nn.Module]]:
-        """[(layer, module)] of the layers that have one; the layer is None for what stands outside of them."""
+        """[(layer, module)] of a source; layer is None outside of layers."""
         places = [(layer, source.path.format(layer=layer)) for layer in (range(self.layers) if LAYER in source.path else [None])]
         return [(layer, self.paths[path]) for layer, path in places if path in self.paths]
 
@@ -106,7 +106,7 @@ class Plan:
 
 
 class Source:
-    """One stage's module, its end and the steps on it, as the user writes them. Errors: ValueError."""
+    """The source of a stage as the user writes it: a module, its input or output, and steps. Errors: ValueError."""
 
     def __init__(self, stage: str, source: str | dict[str, Any]) -> None:
         steps: dict[str, Any] = source if isinstance(source, dict) else {"from": source}
@@ -122,8 +122,8 @@ class Source:
             raise ValueError(f"stages: {stage} is taken from {self.path}; expected {'no' if stage in OUTSIDE else 'a'} {LAYER} in it")
         self.of_input = end == "input"
 
-    def taken(self, tensor: torch.Tensor) -> torch.Tensor:
-        """The stage within what the module takes or returns."""
+    def extract(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Applies the steps to the module's input or output."""
         if "view" in self.steps:
             tensor = tensor.unflatten(-1, self.steps["view"])
         if "select" in self.steps:

@@ -1,4 +1,4 @@
-"""Which tokens are real, and where they stand."""
+"""Padding and positions of tokens."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ def real_tokens(tokens: torch.Tensor, options: Pass | Generation) -> torch.Tenso
     batch, length = tokens.shape
     if options.padding == "none" or not options.lengths:
         return torch.ones(batch, length, dtype=torch.bool)
-    places = torch.arange(length)
+    columns = torch.arange(length)
     lengths = torch.tensor(options.lengths).unsqueeze(1)  # (B, 1)
-    return places < lengths if options.padding == "right" else places >= length - lengths
+    return columns < lengths if options.padding == "right" else columns >= length - lengths
 
 
 def positions(real: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
-    """(B, T) int64: row b's real tokens count on from before[b]; padding stands where the token before it does, or at 0."""
+    """(B, T) int64: real tokens of row b count from before[b]; padding has the position of the token before it, or 0."""
     return (before.unsqueeze(1) + real.cumsum(1) - 1).clamp_min(0)

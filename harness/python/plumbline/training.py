@@ -1,4 +1,4 @@
-"""Modes, dropout rates, gradients and steps of AdamW."""
+"""Modes, dropout rates, gradients and AdamW steps."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ IGNORED = -100
 
 
 def rates(model: torch.nn.Module) -> list[tuple[Any, str]]:
-    """[(object, attribute)]: where the model and its configurations hold dropout rates."""
+    """[(object, attribute)] of the dropout rates of the model and its configurations."""
     found: list[tuple[Any, str]] = []
     seen = set()
     for module in model.modules():
@@ -31,7 +31,7 @@ def rates(model: torch.nn.Module) -> list[tuple[Any, str]]:
 
 
 def holds(holder: Any, name: str) -> bool:
-    """hasattr, without a module's search among its parameters, which is slow and finds no rate."""
+    """hasattr, without the slow search among a module's parameters."""
     return name in vars(holder) or hasattr(type(holder), name) if isinstance(holder, torch.nn.Module) else hasattr(holder, name)
 
 
@@ -41,9 +41,9 @@ def is_rate(value: Any) -> bool:
 
 @contextmanager
 def mode(model: torch.nn.Module, training: bool, rate: float = 0.0) -> Iterator[None]:
-    """Training or evaluation mode with every dropout rate set to `rate`; as before afterwards.
+    """Sets training or evaluation mode and every dropout rate to `rate`, and restores both.
 
-    In evaluation too: a model that drops there shows it only where a rate is configured.
+    In evaluation, too: a model that drops out there shows it only with a rate above 0.
     """
     before = [(holder, name, getattr(holder, name)) for holder, name in rates(model)]
     was_training = model.training
@@ -93,7 +93,7 @@ def train(model: torch.nn.Module, losses: Sequence[Callable[[], torch.Tensor]], 
 class AdamW:
     """Loshchilov and Hutter, "Decoupled Weight Decay Regularization", algorithm 2, in the order of torch.optim.AdamW's operations.
 
-    The first optimiser of torch.optim that is made imports torch's compiler, a third of what a verification takes to start.
+    Not torch.optim's, since that imports torch's compiler, which takes a third of the start of a verification.
     """
 
     def __init__(self, parameters: Iterable[torch.Tensor], learning_rate: float, betas: tuple[float, float], eps: float,
@@ -105,11 +105,11 @@ class AdamW:
     @torch.no_grad()
     def step(self) -> None:
         first, second = self.betas
-        for at, (parameter, mean, square) in enumerate(self.states):
+        for index, (parameter, mean, square) in enumerate(self.states):
             if parameter.grad is None:
                 continue
-            self.steps[at] += 1
-            step = self.steps[at]
+            self.steps[index] += 1
+            step = self.steps[index]
             parameter.mul_(1 - self.learning_rate * self.weight_decay)
             mean.lerp_(parameter.grad, 1 - first)
             square.mul_(second).addcmul_(parameter.grad, parameter.grad, value=1 - second)

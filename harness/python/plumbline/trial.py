@@ -1,6 +1,6 @@
-"""What an adapter says of its model, tried once before anything is judged: the adapter's mistakes are no verdict on the model.
+"""Checks an adapter's declarations before anything is judged, so that its mistakes are not blamed on the model.
 
-What a short trial cannot decide stays as it was declared, and what raises is judged later, where it is said whose error it is.
+What a short trial cannot decide stays as declared; what raises will be judged later.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import torch
 
 from plumbline.caches import AXES, Pair
 
-TOKENS = 7          # of the first call with a cache, then one more: as many as no other axis has
-BATCHES = (5, 3, 11)  # one of them is the size of no other axis
+TOKENS = 7          # of the first call with a cache, followed by one more; no other axis has this size
+BATCHES = (5, 3, 11)  # of which one is the size of no other axis
 
 
 # Keywords
 
 
-def named(module: torch.nn.Module, keyword: str) -> bool | None:
+def takes_keyword(module: torch.nn.Module, keyword: str) -> bool | None:
     """Whether the module's forward has a parameter of that name; None where it takes keywords of any name."""
     module = getattr(module, "_orig_mod", module)  # compiled
     try:
@@ -31,8 +31,8 @@ def named(module: torch.nn.Module, keyword: str) -> bool | None:
     return None if any(each.kind is each.VAR_KEYWORD for each in parameters) else False
 
 
-def does_nothing(run: Callable[..., torch.Tensor], keyword: str, one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Whether a keyword changes nothing: two unlike values give the same logits, and what is no tensor is taken like one.
+def is_ignored(run: Callable[..., torch.Tensor], keyword: str, one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether a keyword has no effect: two values give the same logits, and a value that is no tensor raises nothing.
 
     run: function(**keywords) -> logits.
     """
@@ -41,16 +41,16 @@ def does_nothing(run: Callable[..., torch.Tensor], keyword: str, one: torch.Tens
             return False
         run(**{keyword: object()})
     except (Exception, SystemExit):
-        return False  # it looks at it
+        return False  # it uses the value
     return True
 
 
 # Caches
 
 
-def form(before: list[Pair], after: list[Pair], batch: int, head_size: int | None, declared: Sequence[str],
+def find_layout(before: list[Pair], after: list[Pair], batch: int, head_size: int | None, declared: Sequence[str],
          values: torch.Tensor | None = None) -> tuple[tuple[str, ...], bool] | None:
-    """(axes, preallocated) of a cache, or None where it does not tell.
+    """(axes, preallocated) of a cache, or None where they cannot be determined.
 
     before, after: [(keys, values)] after TOKENS tokens and after one more; batch: the number of sequences; head_size: of the
     keys, or None; values: (B, TOKENS, K, Dh) of the first layer, if they were seen. axes: AXES in the order that the tensors
@@ -76,7 +76,7 @@ def form(before: list[Pair], after: list[Pair], batch: int, head_size: int | Non
     if len(rows) != 1:
         return None
     head, size = [axis for axis in rest if axis != rows[0]]
-    by_value = [pair for pair in ((head, size), (size, head)) if values is not None and holds(kept, rows[0], position[0], *pair, values)]
+    by_value = [pair for pair in ((head, size), (size, head)) if values is not None and has_values(kept, rows[0], position[0], *pair, values)]
     if len(by_value) == 1:
         head, size = by_value[0]
     elif [keys.shape[axis] == head_size for axis in (head, size)].count(True) == 1:
@@ -87,6 +87,6 @@ def form(before: list[Pair], after: list[Pair], batch: int, head_size: int | Non
     return tuple(places[axis] for axis in range(4)), keys.shape == later.shape
 
 
-def holds(kept: torch.Tensor, batch: int, position: int, head: int, size: int, values: torch.Tensor) -> bool:
+def has_values(kept: torch.Tensor, batch: int, position: int, head: int, size: int, values: torch.Tensor) -> bool:
     shown = kept.permute(batch, position, head, size)[:, :TOKENS]
     return shown.shape == values.shape and torch.equal(shown, values.to(shown))

@@ -14,7 +14,7 @@ from plumbline.failure import shortened
 
 
 class Misused(Exception):
-    """What the user's file lacks; `where` is the line to look at."""
+    """The user's file does not fit the interface; `where`: the line to look at."""
 
     def __init__(self, message: str, where: str | None) -> None:
         super().__init__(message)
@@ -23,7 +23,7 @@ class Misused(Exception):
 
 def adapter_in(file: str, specification: dict[str, Any]) -> Adapter:
     """The plumbline.Adapter that `file` defines as `adapter`. Errors: Misused, or whatever the file raises."""
-    # As if Python had been started with the file: it imports what lies beside it.
+    # As when Python runs a script: modules beside the file can be imported.
     sys.path.insert(0, os.path.dirname(os.path.abspath(file)))
     spec = importlib.util.spec_from_file_location("plumbline_user_adapter", file)
     if spec is None or spec.loader is None:
@@ -44,7 +44,7 @@ def adapter_in(file: str, specification: dict[str, Any]) -> Adapter:
 
 
 def call(function: Callable[..., Any], name: str, **arguments: Any) -> Any:
-    """function(*arguments), refusing a signature that does not take them. Errors: Misused."""
+    """Calls function(*arguments). Errors: Misused where its signature does not take them."""
     try:
         inspect.signature(function).bind(*arguments.values())
     except TypeError as error:

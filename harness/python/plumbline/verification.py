@@ -1,7 +1,7 @@
-"""plumbline.verify: judges a model in the process that it lives in, for tests and notebooks.
+"""plumbline.verify: judges a model within the current process, for tests and notebooks.
 
-The program `plumbline` is started as a child and told to run relay.py as its candidate; that one brings the requests to a
-socket here, where the same Server answers them that answers for an adapter's file.
+The program `plumbline` runs as a child with relay.py as its candidate. The relay connects it to a socket of this process, where
+a Server answers, as for an adapter's file.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import torch
 from plumbline import result
 from plumbline.adapter import Adapter
 from plumbline.hugging_face import HuggingFace
-from plumbline.keeping import Snapshot, put_back, surroundings
+from plumbline.snapshot import Snapshot, restore_attributes, preserved_global_state
 from plumbline.module import Module
 from plumbline.server import Server
 from plumbline.user_code import Misused, call, line_of
@@ -35,10 +35,10 @@ HERE = pathlib.Path(__file__).resolve().parent
 TYPES = {torch.float32: "f32", torch.bfloat16: "bf16"}
 TYPE_NAMES = {"float32": torch.float32, "f32": torch.float32, "bfloat16": torch.bfloat16, "bf16": torch.bfloat16}
 LONGEST_SOCKET = 100   # bytes of a path; the system's limit is 104 or 108
-LAST_LINES = 20        # of what the program wrote, where it does not say what was wrong
-PREFIX = "plumbline: "  # of what it says
-SECONDS_TO_END = 10    # for a program that was told to end
-QUIETLY = getattr(socket, "MSG_NOSIGNAL", 0)
+SHOWN_LINES = 20        # of the program's output, where it has no error message
+PREFIX = "plumbline: "  # of its messages
+SECONDS_TO_END = 10    # for a terminated program
+NO_SIGPIPE = getattr(socket, "MSG_NOSIGNAL", 0)
 
 
 def verify(model: Any, spec: str | os.PathLike[str] = "minimind2-small", *, only: Any = None, dtype: Any = None,
@@ -63,41 +63,41 @@ def verify(model: Any, spec: str | os.PathLike[str] = "minimind2-small", *, only
     Errors: plumbline.CouldNotJudge where there is no verdict; ValueError and TypeError for arguments that cannot be.
     """
     with ExitStack() as afterwards:
-        afterwards.enter_context(surroundings())
+        afterwards.enter_context(preserved_global_state())
         threads = torch.get_num_threads() if threads is None else threads
-        found = program_at(program)
+        found = find_program(program)
         if isinstance(model, torch.nn.Module):
-            dtype, device = own_type(model, dtype), own_device(model, device)
-        adapter = adapter_of(model, adapter_options, afterwards)
+            dtype, device = type_of(model, dtype), device_of(model, device)
+        adapter = make_adapter(model, adapter_options, afterwards)
         directory = afterwards.enter_context(private_directory())
         listener = afterwards.enter_context(socket.socket(socket.AF_UNIX))
         listener.bind(os.path.join(directory, "socket"))
         listener.listen()
-        candidate = f"exec: sh {shlex.quote(relay_in(directory))}"
+        candidate = f"exec: sh {shlex.quote(write_relay_script(directory))}"
         bundle = os.path.abspath(out) if out is not None else os.path.join(directory, "out")
-        options = {"spec": os.fspath(spec), "out": bundle, "only": chapters(only), "dtype": dtype and TYPES[type_named(dtype)],
+        options = {"spec": os.fspath(spec), "out": bundle, "only": format_chapters(only), "dtype": dtype and TYPES[parse_type(dtype)],
                    "device": device, "threads": threads, "timeout": timeout}
         given = [f"--{name}={value}" for name, value in options.items() if value is not None]
-        child = afterwards.enter_context(started([found, "verify", candidate, *given]))
-        output = answered(child, listener, lambda: Server(adapter), quiet)
+        child = afterwards.enter_context(run_program([found, "verify", candidate, *given]))
+        output = serve_requests(child, listener, lambda: Server(adapter), quiet)
         return verdict(child.wait(), output, bundle, candidate)
 
 
 # The model
 
-def adapter_of(model: Any, options: dict[str, Any], afterwards: ExitStack) -> Any:
-    """What a Server takes. The model, or whichever is built, is put back by `afterwards` as it was found."""
+def make_adapter(model: Any, options: dict[str, Any], afterwards: ExitStack) -> Any:
+    """The argument of Server. `afterwards` restores the model, or any that is built."""
     if isinstance(model, Adapter):
         if options:
             raise TypeError(f"an adapter was made with its options already; {', '.join(options)} cannot be added")
-        return watched(model, afterwards)
+        return preserve_models(model, afterwards)
     if isinstance(model, torch.nn.Module):
-        kept(model, afterwards)
+        preserve_model(model, afterwards)
         for parameter in model.parameters():
-            # A frozen model has gradients too, if they are asked for.
+            # Gradients are judged of frozen models, too.
             if parameter.is_floating_point():
                 parameter.requires_grad_()
-        adapter = ready_made(model)(lambda specification: model, initialises=False, **options)
+        adapter = adapter_class(model)(lambda specification: model, initialises=False, **options)
         adapter.placed = lambda model: model  # type: ignore[method-assign]  # neither moved nor converted
         return adapter
     if not callable(model):
@@ -106,42 +106,42 @@ def adapter_of(model: Any, options: dict[str, Any], afterwards: ExitStack) -> An
     def built(specification: dict[str, Any]) -> Adapter:
         first = [call(model, "model", specification=specification)]
         if isinstance(first[0], Adapter):
-            return adapter_of(first[0], options, afterwards)
+            return make_adapter(first[0], options, afterwards)
         if not isinstance(first[0], torch.nn.Module):
             raise Misused(f"it returned an object of type {type(first[0]).__name__}, expected a torch.nn.Module or a "
                           "plumbline.Adapter", line_of(model))
-        adapter = ready_made(first[0])(lambda specification: first.pop() if first else model(specification), **options)
-        return watched(adapter, afterwards)
+        adapter = adapter_class(first[0])(lambda specification: first.pop() if first else model(specification), **options)
+        return preserve_models(adapter, afterwards)
 
     return built
 
 
-def ready_made(model: torch.nn.Module) -> type[Module]:
-    """The adapter for a model's class. Only transformers' own classes are sure to keep its conventions."""
+def adapter_class(model: torch.nn.Module) -> type[Module]:
+    """The adapter class for a model. Only transformers' own classes are known to follow its conventions."""
     return HuggingFace if type(model).__module__.startswith("transformers.") else Module
 
 
-def watched(adapter: Adapter, afterwards: ExitStack) -> Adapter:
-    """The adapter, whose models are kept before anything is done to them: they may be the user's."""
+def preserve_models(adapter: Adapter, afterwards: ExitStack) -> Adapter:
+    """The adapter, with its models preserved, since they may be the user's."""
     for part in list(vars(adapter).values()):
         if isinstance(part, torch.nn.Module):
-            kept(part, afterwards)
-    afterwards.callback(put_back, vars(adapter), dict(vars(adapter)))
+            preserve_model(part, afterwards)
+    afterwards.callback(restore_attributes, vars(adapter), dict(vars(adapter)))
     if isinstance(adapter, Module):
         placed = adapter.placed
-        adapter.placed = lambda model: placed(kept(model, afterwards))  # type: ignore[method-assign]
+        adapter.placed = lambda model: placed(preserve_model(model, afterwards))  # type: ignore[method-assign]
     return adapter
 
 
-def kept(model: torch.nn.Module, afterwards: ExitStack) -> torch.nn.Module:
-    """The model, restored by `afterwards`; meanwhile nothing is added to its gradients."""
+def preserve_model(model: torch.nn.Module, afterwards: ExitStack) -> torch.nn.Module:
+    """The model, with gradients cleared; `afterwards` restores it."""
     afterwards.callback(Snapshot(model).restore)
     for parameter in model.parameters():
         parameter.grad = None
     return model
 
 
-def own_type(model: torch.nn.Module, asked: Any) -> torch.dtype:
+def type_of(model: torch.nn.Module, asked: Any) -> torch.dtype:
     """The model's floating type. Errors: ValueError where that is not the one asked for, or none to be judged in."""
     types = {parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()}
     names = " and ".join(sorted(str(each) for each in types)) or "no floating type"
@@ -149,20 +149,20 @@ def own_type(model: torch.nn.Module, asked: Any) -> torch.dtype:
         return types.pop()
     if asked is None:
         raise ValueError(f"the model's parameters are of {names}; models are judged in torch.float32 or torch.bfloat16")
-    if type_named(asked) not in types:
+    if parse_type(asked) not in types:
         raise ValueError(f"dtype={asked}: the model's parameters are of {names}, and it is judged as it is; to judge it in "
                          "another type, give a function(specification) that builds it")
     return asked
 
 
-def type_named(dtype: Any) -> torch.dtype:
+def parse_type(dtype: Any) -> torch.dtype:
     found = TYPE_NAMES.get(dtype, dtype)
     if found not in TYPES:
         raise ValueError(f"dtype={dtype}: expected torch.float32 or torch.bfloat16")
     return found
 
 
-def own_device(model: torch.nn.Module, asked: Any) -> str:
+def device_of(model: torch.nn.Module, asked: Any) -> str:
     """The model's device, "cpu" or "cuda:0". Errors: ValueError where it has several, or not the one asked for."""
     devices = {str(parameter.device) for parameter in model.parameters()}
     if len(devices) != 1:
@@ -173,7 +173,7 @@ def own_device(model: torch.nn.Module, asked: Any) -> str:
     return own
 
 
-def chapters(only: Any) -> str | None:
+def format_chapters(only: Any) -> str | None:
     if only is None:
         return None
     return ",".join(map(str, [only] if isinstance(only, (int, str)) else only))
@@ -181,8 +181,8 @@ def chapters(only: Any) -> str | None:
 
 # The program
 
-def program_at(given: str | None) -> str:
-    """Errors: CouldNotJudge, saying what to set."""
+def find_program(given: str | None) -> str:
+    """The path of the program. Errors: CouldNotJudge with advice."""
     for what, name in (("program=", given), ("the environment variable PLUMBLINE=", os.environ.get("PLUMBLINE"))):
         if name:
             found = shutil.which(name)
@@ -199,7 +199,7 @@ def program_at(given: str | None) -> str:
 
 @contextmanager
 def private_directory() -> Iterator[str]:
-    """One whose path leaves room for a socket's name."""
+    """A temporary directory whose path is short enough for a socket in it."""
     with ExitStack() as made:
         path = made.enter_context(tempfile.TemporaryDirectory(prefix="plumbline-"))
         if len(os.fsencode(path)) > LONGEST_SOCKET - len("/socket"):
@@ -207,8 +207,8 @@ def private_directory() -> Iterator[str]:
         yield path
 
 
-def relay_in(directory: str) -> str:
-    """A script that starts the relay: its short name is what the result says was judged."""
+def write_relay_script(directory: str) -> str:
+    """Writes a script that starts the relay, so that the candidate has a short name in results."""
     path = os.path.join(directory, "model")
     words = [sys.executable or "python3", "-S", str(HERE / "relay.py"), os.path.join(directory, "socket")]
     with open(path, "w", encoding="utf-8") as script:
@@ -217,8 +217,8 @@ def relay_in(directory: str) -> str:
 
 
 @contextmanager
-def started(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
-    """The program, which has ended afterwards whatever happens, and its candidate with it."""
+def run_program(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+    """Runs the program and ends it, with its candidate, in any case."""
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
         try:
             yield child
@@ -230,9 +230,9 @@ def started(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
                 child.kill()
 
 
-def answered(child: subprocess.Popen[bytes], listener: socket.socket, new_server: Callable[[], Server],
+def serve_requests(child: subprocess.Popen[bytes], listener: socket.socket, new_server: Callable[[], Server],
              quiet: bool) -> tuple[str, ...]:
-    """Answers what the program asks until it ends. Returns what it wrote, (standard output, standard error)."""
+    """Answers the program's requests until it ends. Returns its (standard output, standard error)."""
     texts: dict[Any, list[str]] = {child.stdout: [], child.stderr: []}
     places: dict[Any, TextIO] = {child.stdout: sys.stdout, child.stderr: sys.stderr}
     decoders = {stream: codecs.getincrementaldecoder("utf-8")("replace") for stream in texts}
@@ -244,10 +244,10 @@ def answered(child: subprocess.Popen[bytes], listener: socket.socket, new_server
         while still_open:
             ready = sources.select(timeout=1)
             if not ready and child.poll() is not None:
-                break  # something else holds its output open
+                break  # another process still has its output open
             for source in [key.fileobj for key, _ in ready]:
                 if source is listener:
-                    # A candidate that was started anew is answered from the beginning.
+                    # A restarted candidate gets a new server.
                     connection = connections.enter_context(listener.accept()[0])
                     sources.register(connection, selectors.EVENT_READ, Requests(connection, new_server()))
                 elif source in texts:
@@ -265,27 +265,27 @@ def answered(child: subprocess.Popen[bytes], listener: socket.socket, new_server
 
 
 class Requests:
-    """What comes through one relay, a JSON object a line, and goes back."""
+    """The requests of one relay, a JSON object a line."""
 
     def __init__(self, connection: socket.socket, server: Server) -> None:
         self.connection, self.server = connection, server
-        self.begun = b""  # of a line
+        self.partial_line = b""  # without its end
 
     def answer(self) -> bool:
-        """Reads what is there and answers every whole line. Returns whether more may come."""
+        """Reads available data and answers every complete line. Returns whether more may come."""
         try:
             data = self.connection.recv(1 << 16)
-            *lines, self.begun = (self.begun + data).split(b"\n")
+            *lines, self.partial_line = (self.partial_line + data).split(b"\n")
             for line in lines:
                 reply = self.server.answer(json.loads(line))
-                self.connection.sendall(json.dumps(reply).encode() + b"\n", QUIETLY)
+                self.connection.sendall(json.dumps(reply).encode() + b"\n", NO_SIGPIPE)
         except OSError:
-            return False  # the relay was stopped, the answer being late or too much
+            return False  # the relay was stopped, for a late or too large answer
         return bool(data)
 
 
 def verdict(status: int, output: tuple[str, ...], bundle: str, candidate: str) -> result.Result:
-    """The Result. Errors: CouldNotJudge with the program's own reason, or where nothing that it left can be relied on."""
+    """The Result. Errors: CouldNotJudge with the program's reason, or where its result is unusable."""
     try:
         found = result.read(bundle, candidate, status)
     except result.CouldNotJudge:
@@ -298,9 +298,9 @@ def verdict(status: int, output: tuple[str, ...], bundle: str, candidate: str) -
 
 
 def reason(status: int, output: tuple[str, ...], candidate: str) -> str:
-    """What the program said last, as a sentence of its own or, where it did not come to that, as it is."""
+    """The program's error message or, without one, the last lines of its output."""
     said = [line for text in output for line in text.replace(candidate, "the model").splitlines() if line.strip()]
     if status == 2 and said and said[-1].startswith(PREFIX):
         return said[-1][len(PREFIX):]
     how = f"was stopped by signal {-status}" if status < 0 else f"ended with status {status}"
-    return "\n".join([f"plumbline {how}", *said[-LAST_LINES:]])
+    return "\n".join([f"plumbline {how}", *said[-SHOWN_LINES:]])

@@ -127,7 +127,7 @@ class Shown(Asked):
         adapter.start(s, torch.float32, "cpu")
         adapter.model.train()
         state = torch.get_rng_state()
-        adapter.tried_drawing()
+        adapter.shows_probabilities()
         self.assertTrue(torch.equal(torch.get_rng_state(), state), "the trial draws no number of others")
         self.assertEqual(adapter.generate(TOKENS, plumbline.Generation(4))["tokens"].shape, (3, 0))
         self.assertEqual(set(seen), {(False, 0.0, False)})

@@ -120,7 +120,7 @@ class Loops(Asked):
         for after, pad, config in (("itself", None, None), (99, 99, None), (99, None, 99), (0, 0, None)):
             talk = self.started(loop(after=after), pad=pad)
             if config:
-                talk.send.__self__.running.model.config = type("Config", (), {"pad_token_id": config})
+                talk.send.__self__.started_adapter.model.config = type("Config", (), {"pad_token_id": config})
             shown = self.generate(talk, end=end)
             self.assertEqual(shown["tokens"][0].tolist(), ended)
             self.assertTrue(torch.equal(shown["tokens"][1:], free["tokens"][1:]))

@@ -41,12 +41,12 @@ class Parameters(Case):
         self.check(PLAIN, [])
 
     def test_untied(self):
-        self.assertEqual(parameters.described(models.MiniMind({**S, "tie_word_embeddings": False}))["tied"], [])
+        self.assertEqual(parameters.describe(models.MiniMind({**S, "tie_word_embeddings": False}))["tied"], [])
 
     def test_tied_by_storage_alone(self):
         model = nn.ModuleList([nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False)])
         model[1].weight = nn.Parameter(model[0].weight.data)
-        self.assertEqual(parameters.described(model)["tied"], [["0.weight", "1.weight"]])
+        self.assertEqual(parameters.describe(model)["tied"], [["0.weight", "1.weight"]])
 
     def test_a_tied_head_follows(self):
         talk = started(MINIMIND)

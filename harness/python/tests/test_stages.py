@@ -191,7 +191,7 @@ class Steps(Case):
     def test_steps(self):
         """Heads that hold query, key and value beside each other: (H, 3, Dh) in the last axis."""
         x = torch.randn(2, 5, 4 * 3 * 8)
-        taken = Source("k", {"from": "a.{layer}", "view": [4, 3, 8], "select": [-2, 1], "slice": [-2, 1, 2]}).taken(x)
+        taken = Source("k", {"from": "a.{layer}", "view": [4, 3, 8], "select": [-2, 1], "slice": [-2, 1, 2]}).extract(x)
         self.assertTrue(torch.equal(taken, x.view(2, 5, 4, 3, 8)[:, :, 1:3, 1]))
 
 

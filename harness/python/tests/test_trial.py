@@ -9,7 +9,7 @@ from support import Case, in_process, specification, started
 
 import plumbline
 from plumbline import trial
-from plumbline.watch import whole
+from plumbline.stage_watch import join_pieces
 
 S = specification()
 TOKENS = torch.randint(0, S["vocab_size"], (3, 9), generator=torch.Generator().manual_seed(2))
@@ -163,14 +163,14 @@ class Caches(Case):
         for order in ((0, 1, 2, 3), (0, 1, 3, 2), (2, 0, 1, 3)):
             pair = tuple(part.permute(order) for part in (keys, keys + 1))
             later = tuple(torch.cat([part, part.narrow(order.index(1), 0, 1)], order.index(1)) for part in pair)
-            axes, preallocated = trial.form([pair], [later], 5, 4, plumbline.caches.AXES, keys + 1)
+            axes, preallocated = trial.find_layout([pair], [later], 5, 4, plumbline.caches.AXES, keys + 1)
             self.assertEqual((axes, preallocated), (tuple(plumbline.caches.AXES[place] for place in order), False))
 
     def test_what_does_not_tell_is_left_as_declared(self):
         keys = torch.randn(5, trial.TOKENS, 4, 4)
-        self.assertIsNone(trial.form([], [], 5, 4, plumbline.caches.AXES))
-        self.assertIsNone(trial.form([(keys, keys)], [(keys.clone(), keys)], 5, 4, plumbline.caches.AXES), "nothing was written")
-        self.assertIsNone(trial.form([(keys[0], keys[0])], [(keys[0], keys[0])], 5, 4, plumbline.caches.AXES), "three axes")
+        self.assertIsNone(trial.find_layout([], [], 5, 4, plumbline.caches.AXES))
+        self.assertIsNone(trial.find_layout([(keys, keys)], [(keys.clone(), keys)], 5, 4, plumbline.caches.AXES), "nothing was written")
+        self.assertIsNone(trial.find_layout([(keys[0], keys[0])], [(keys[0], keys[0])], 5, 4, plumbline.caches.AXES), "three axes")
 
 
 class Casts(Case):
@@ -221,8 +221,8 @@ class OneByOne(Case):
             self.assert_near(stages[0][name], stages[1][name], name)
 
     def test_what_does_not_make_up_the_pass_is_left_out(self):
-        self.assertIsNone(whole([torch.ones(2, 3, 4), torch.ones(2, 4, 4)], 9))
-        self.assertEqual(whole([torch.ones(2, 9, 4), torch.zeros(2, 9, 4)], 9).sum(), 72, "the first call's")
+        self.assertIsNone(join_pieces([torch.ones(2, 3, 4), torch.ones(2, 4, 4)], 9))
+        self.assertEqual(join_pieces([torch.ones(2, 9, 4), torch.zeros(2, 9, 4)], 9).sum(), 72, "the first call's")
 
 
 class GreedyLoops(Case):

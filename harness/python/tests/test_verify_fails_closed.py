@@ -97,7 +97,7 @@ class FailsClosed(Case):
             self.assertIn("PLUMBLINE=/nowhere/plumbline", str(self.not_judged(model, "tiny")))
         with variable("PLUMBLINE", None), variable("PATH", "/nowhere"):
             # That of the tree, and where the package lies in none, what to set.
-            self.assertTrue(os.path.samefile(verification.program_at(None), os.path.join(HERE, "..", "..", "..", "plumbline")))
+            self.assertTrue(os.path.samefile(verification.find_program(None), os.path.join(HERE, "..", "..", "..", "plumbline")))
             with unittest.mock.patch.object(verification, "HERE", pathlib.Path("/nowhere/a/b/c")):
                 self.assertIn("set the environment variable PLUMBLINE", str(self.not_judged(model, "tiny")))
 

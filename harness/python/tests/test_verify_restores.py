@@ -152,8 +152,8 @@ class Restored(Case):
 
     def test_in_modes_of_torch(self):
         judged = self.judged()
-        for surroundings in (torch.no_grad(), torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16)):
-            with self.subTest(type(surroundings).__name__), surroundings:
+        for preserved_global_state in (torch.no_grad(), torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16)):
+            with self.subTest(type(preserved_global_state).__name__), preserved_global_state:
                 before = judged.state()
                 found = plumbline.verify(judged.model, "tiny", only=[3, 6], **MINIMIND)
                 self.assertEqual(found.errors, [], str(found))

@@ -1,15 +1,15 @@
-// Honest models that can do less: what they do not declare they refuse, and nobody may ask it of them.
-#include "harness/candidate/arranged.hpp"
+// Correct models with fewer capabilities, which refuse requests that they do not declare.
+#include "harness/candidate/arranged_reference.hpp"
 
-namespace plumbline::arranging {
+namespace plumbline::arrangements {
 namespace {
 
-struct Sparing {
+struct Limitation {
   const char *name, *what;
   std::vector<std::string> cannot;  // each with all that begins with it and a dot
 };
 
-const std::vector<Sparing> kSparing = {
+const std::vector<Limitation> kLimitations = {
     {"without-padding",
      "it takes no padding anywhere: batches are of one length",
      {"padding", "cache.padding", "generate.padding"}},
@@ -27,19 +27,19 @@ const std::vector<Sparing> kSparing = {
       "repeat_kv", "rotate", "generate"}},
 };
 
-class Spared : public Arranged {
+class LimitedReference : public ArrangedReference {
  public:
-  Spared(const Sparing& sparing, const std::string& title, const Specification& specification,
-         at::ScalarType type, at::Device device)
-      : Arranged(title, specification, type, device) {
-    can_ = without({});
-    std::erase_if(can_, [&](const std::string& name) {
-      return std::any_of(sparing.cannot.begin(), sparing.cannot.end(),
+  LimitedReference(const Limitation& limitation, const std::string& title, const Specification& specification,
+                   at::ScalarType type, at::Device device)
+      : ArrangedReference(title, specification, type, device) {
+    declared_ = capabilities_without({});
+    std::erase_if(declared_, [&](const std::string& name) {
+      return std::any_of(limitation.cannot.begin(), limitation.cannot.end(),
                          [&](const std::string& one) { return name == one || name.starts_with(one + "."); });
     });
   }
 
-  std::set<std::string> capabilities() const override { return can_; }
+  std::set<std::string> capabilities() const override { return declared_; }
   Weights initialise(std::uint32_t seed) override {
     require("initialise");
     return inner().initialise(seed);
@@ -50,21 +50,21 @@ class Spared : public Arranged {
   }
   std::unique_ptr<Decoding> decode(std::int64_t batch, std::int64_t capacity) override {
     require("cache");
-    return std::make_unique<Steps>(*this, inner().decode(batch, capacity));
+    return std::make_unique<LimitedDecoding>(*this, inner().decode(batch, capacity));
   }
   Gradients gradients(const Tokens& tokens, const at::Tensor& labels, const PassOptions& options) override {
     require("gradients");
     require_pass(tokens, options);
     return inner().gradients(tokens, labels, options);
   }
-  Trained train(const TrainingRun& run, bool with_parameters) override {
+  TrainingOutcome train(const TrainingRun& run, bool with_parameters) override {
     require("train");
     return inner().train(run, with_parameters);
   }
-  Text own_text(const Tokens& prompts, const TextRequest& request) override {
+  GeneratedText generate(const Tokens& prompts, const TextRequest& request) override {
     require("generate");
     require_padding("generate.", prompts);
-    return inner().own_text(prompts, request);
+    return inner().generate(prompts, request);
   }
   at::Tensor repeat_kv(const at::Tensor& x, std::int64_t factor) override {
     require("repeat_kv");
@@ -82,7 +82,7 @@ class Spared : public Arranged {
 
  private:
   void require(const std::string& ability) const {
-    if (!can_.contains(ability)) throw NotShown("it was asked for what it does not declare: " + ability);
+    if (!declared_.contains(ability)) throw NotShown("it was asked for what it does not declare: " + ability);
   }
   void require_padding(const std::string& whose, const Tokens& tokens) const {
     if (tokens.padding == Padding::left) require(whose + "padding.left");
@@ -95,46 +95,48 @@ class Spared : public Arranged {
     if (options.first_position != 0) require("first_position");
   }
 
-  class Steps : public Decoding {
+  class LimitedDecoding : public Decoding {
    public:
-    Steps(const Spared& whole, std::unique_ptr<Decoding> inner) : whole_(whole), inner_(std::move(inner)) {}
+    LimitedDecoding(const LimitedReference& candidate, std::unique_ptr<Decoding> inner)
+        : candidate_(candidate), inner_(std::move(inner)) {}
     at::Tensor extend(const Tokens& tokens, const PassOptions& options) override {
-      whole_.require_padding("cache.", tokens);
-      if (options.first_position != 0) whole_.require("first_position");
-      if (began_ && tokens.ids.size(1) > 1) whole_.require("cache.chunks");
+      candidate_.require_padding("cache.", tokens);
+      if (options.first_position != 0) candidate_.require("first_position");
+      if (began_ && tokens.ids.size(1) > 1) candidate_.require("cache.chunks");
       auto logits = inner_->extend(tokens, options);
       began_ = true;
       return logits;
     }
     CacheView show() override {
-      whole_.require("cache.show");
+      candidate_.require("cache.show");
       return inner_->show();
     }
     void fill_unwritten(double value) override {
-      whole_.require("cache.fill");
+      candidate_.require("cache.fill");
       inner_->fill_unwritten(value);
     }
 
    private:
-    const Spared& whole_;
+    const LimitedReference& candidate_;
     std::unique_ptr<Decoding> inner_;
     bool began_ = false;
   };
 
-  std::set<std::string> can_;
+  std::set<std::string> declared_;
 };
 
 }  // namespace
 
-std::vector<Arrangement> of_what_is_declared() {
+std::vector<Arrangement> declaration_arrangements() {
   std::vector<Arrangement> all;
-  for (const auto& sparing : kSparing)
-    all.push_back({sparing.name, sparing.what,
-                   [sparing](const std::string& title, const Specification& specification,
-                             at::ScalarType type, at::Device device) -> std::unique_ptr<Candidate> {
-                     return std::make_unique<Spared>(sparing, title, specification, type, device);
+  for (const auto& limitation : kLimitations)
+    all.push_back({limitation.name, limitation.what,
+                   [limitation](const std::string& title, const Specification& specification,
+                                at::ScalarType type, at::Device device) -> std::unique_ptr<Candidate> {
+                     return std::make_unique<LimitedReference>(limitation, title, specification, type,
+                                                               device);
                    }});
   return all;
 }
 
-}  // namespace plumbline::arranging
+}  // namespace plumbline::arrangements

@@ -1,4 +1,4 @@
-"""Runs a torch.nn.Module: what plumbline.Module does once it was started."""
+"""Runs a torch.nn.Module: the part of plumbline.Module that follows its start."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import torch
 
 from plumbline import caches, generation, parameters, stages, training
 from plumbline.adapter import Adapter, Cannot, Generation, Overrun, Pass
-from plumbline.keeping import surroundings
+from plumbline.snapshot import preserved_global_state
 from plumbline.tokens import positions, real_tokens
 from plumbline.user_code import call, takes_keywords
-from plumbline.watch import Watch
+from plumbline.stage_watch import StageWatch
 
 
-def raised_at(error: BaseException) -> tuple[type[BaseException], tuple[str, int] | None]:
+def raise_location(error: BaseException) -> tuple[type[BaseException], tuple[str, int] | None]:
     """The kind of an exception and the line that raised it."""
     place = error.__traceback__
     while place is not None and place.tb_next is not None:
@@ -25,8 +25,8 @@ def raised_at(error: BaseException) -> tuple[type[BaseException], tuple[str, int
     return type(error), place and (place.tb_frame.f_code.co_filename, place.tb_lineno)
 
 
-class Running(Adapter):
-    """Passes, caches, steps of training and texts of one module. plumbline.Module says what these attributes are."""
+class ModuleRuntime(Adapter):
+    """Passes, caches, training steps and generated text of a module. plumbline.Module documents the attributes."""
 
     model: Any  # the torch.nn.Module, once it was started
     specification: dict[str, Any]
@@ -56,7 +56,7 @@ class Running(Adapter):
 
     def forward(self, tokens: torch.Tensor, options: Pass) -> dict[str, Any]:
         keywords = self.keywords(real_tokens(tokens, options), options.padding != "none", options.first_position)
-        return self.passed(tokens, options, keywords)[0]
+        return self.run_pass(tokens, options, keywords)[0]
 
     def keywords(self, real: torch.Tensor, padded: bool, first_position: int = 0, earlier: torch.Tensor | None = None) -> dict[str, Any]:
         """The mask and positions that a pass needs. real: (B, T) bool; padded: a mask is given, of ones perhaps; earlier:
@@ -73,9 +73,10 @@ class Running(Adapter):
             keywords[self.positions] = positions(real, before).to(self.device)
         return keywords
 
-    def passed(self, tokens: torch.Tensor, options: Pass, keywords: dict[str, Any], before: int = 0) -> tuple[dict[str, Any], Any]:
+    def run_pass(self, tokens: torch.Tensor, options: Pass, keywords: dict[str, Any], before: int = 0) -> tuple[dict[str, Any], Any]:
         """({"logits", stages, "seconds"}, what the model returned)"""
-        # Padding on the left shifts what counts its own positions. Logits cannot tell; rotated vectors stand elsewhere.
+        # A model that counts its own positions is shifted by padding on the left: its logits are the same, but rotated vectors
+        # differ and are not shown.
         shifted = self.mask in keywords and not self.positions and options.padding != "right"
         hidden = frozenset(("q_rotated", "k_rotated") if shifted else ())
         with torch.no_grad(), training.mode(self.model, options.training, options.dropout), \
@@ -87,18 +88,18 @@ class Running(Adapter):
             seconds = time.perf_counter() - began
         return {**watch.stages(), "logits": self.logits_in(result), "seconds": seconds}, result
 
-    def watch(self, tokens: torch.Tensor, options: Pass, before: int = 0, hidden: frozenset[str] = frozenset()) -> Watch:
-        return Watch(self.plan, options.observe - hidden, tokens, before, self.head_size)
+    def watch(self, tokens: torch.Tensor, options: Pass, before: int = 0, hidden: frozenset[str] = frozenset()) -> StageWatch:
+        return StageWatch(self.plan, options.observe - hidden, tokens, before, self.head_size)
 
     def logits_in(self, result: Any) -> torch.Tensor:
         """(B, T, V). Errors: TypeError where there are none."""
         if self.logits_at is not None:
-            found = part(result, self.logits_at)
+            found = member(result, self.logits_at)
         elif torch.is_tensor(result):
             found = result
         else:
-            found = part(result, "logits")
-            found = part(result, 0) if found is None else found
+            found = member(result, "logits")
+            found = member(result, 0) if found is None else found
         if not torch.is_tensor(found) or found.dim() != 3:
             what = f"of shape {list(found.shape)}" if torch.is_tensor(found) else f"not in what it returned ({type(result).__name__})"
             raise TypeError(f"the model's logits are {what}, expected a tensor (B, T, V): say where they stand, Module(logits=...)")
@@ -106,31 +107,31 @@ class Running(Adapter):
 
     # Cache
 
-    def described_cache(self) -> dict[str, Any] | None:
+    def describe_cache(self) -> dict[str, Any] | None:
         if self.cache is None:
             return None
         return {"axes": list(self.cache.axes), "chunks": self.cache.chunks, "capacity": self.cache.fixed, "fill": self.cache.has_slots,
                 "padding": self.padded_prefills()}
 
     def padded_prefills(self) -> list[str]:
-        """Sides on which a padded batch may be prefilled. Padding on the left only shifts what counts its own positions."""
+        """Sides on which a padded batch may be prefilled. Without positions padding on the left is harmless: it shifts all alike."""
         if self.cache.padding is not None:
             return list(self.cache.padding)
         return (["right", "left"] if self.positions else ["left"]) if self.mask else []
 
-    def open_cache(self, batch: int, capacity: int) -> caches.Open:
+    def open_cache(self, batch: int, capacity: int) -> caches.OpenCache:
         if self.cache is None:
             raise Cannot("its adapter does not describe a KV cache: Module(cache=...)")
         held = None
         if self.cache.new:
             held = call(self.cache.new, "new", model=self.model, batch=batch, capacity=capacity)
-        return caches.Open(batch, capacity, held, torch.zeros(batch, 0, dtype=torch.bool))
+        return caches.OpenCache(batch, capacity, held, torch.zeros(batch, 0, dtype=torch.bool))
 
     def extend(self, cache: Any, tokens: torch.Tensor, options: Pass) -> dict[str, Any]:
         real = real_tokens(tokens, options)
         before, length = cache.real.shape[1], tokens.shape[1]
         sides = self.padded_prefills()
-        # In a later call padding on either side leaves a gap before what follows, as on the right in the first.
+        # In a later call padding on either side leaves a gap before the next token, as padding on the right does in the first.
         if not real.all() and (options.padding not in sides or before and "right" not in sides):
             raise Cannot(f"its KV cache takes no padding on the {options.padding} {'in a later call' if before else 'in a prefill'}")
         padded = cache.padded or options.padding != "none"
@@ -138,34 +139,34 @@ class Running(Adapter):
         if self.cache.start:
             keywords[self.cache.start] = before
         try:
-            shown, result = self.passed(tokens, options, keywords, before)
+            shown, result = self.run_pass(tokens, options, keywords, before)
         except Exception as error:
-            if self.cache.fixed and (before + length > cache.capacity or raised_at(error) == self.refusal()):
+            if self.cache.fixed and (before + length > cache.capacity or raise_location(error) == self.refusal()):
                 raise Overrun(f"{type(error).__name__}: {error}".splitlines()[0]) from error
             raise
-        cache.held = self.cache_in(result, cache.held)
+        cache.held = self.returned_cache(result, cache.held)
         cache.real = torch.cat([cache.real, real], 1)
         cache.padded = padded
         return shown
 
     def refusal(self) -> Any:
-        """Where the model refuses two tokens that a cache of one has no room for; None where it does not, or refuses them with
-        room for many, too."""
+        """Where the model refuses two tokens with a cache of one slot; None where it accepts them, or refuses them with many slots,
+        too."""
         for capacity in (64, 1):
             empty = self.open_cache(1, capacity)
             keywords = {**self.keywords(torch.ones(1, 2, dtype=torch.bool), False, earlier=empty.real), **self.cache.keywords,
                         self.cache.argument: empty.held, **({self.cache.start: 0} if self.cache.start else {})}
             try:
-                self.passed(torch.zeros(1, 2, dtype=torch.long), Pass(), keywords, 0)
+                self.run_pass(torch.zeros(1, 2, dtype=torch.long), Pass(), keywords, 0)
             except Exception as error:
-                return raised_at(error) if capacity == 1 else None
+                return raise_location(error) if capacity == 1 else None
         return None
 
-    def cache_in(self, result: Any, given: Any) -> Any:
+    def returned_cache(self, result: Any, given: Any) -> Any:
         place = self.cache.result
-        found = part(result, self.cache.argument if place is None else place)
+        found = member(result, self.cache.argument if place is None else place)
         if found is None and place is None:
-            found = part(result, 1)
+            found = member(result, 1)
         found = given if found is None else found
         if found is None:
             raise TypeError(f"the model returned no cache ({type(result).__name__}): say where it stands, Cache(result=...)")
@@ -175,7 +176,7 @@ class Running(Adapter):
         pairs = caches.layers(cache.held, self.cache.show)
         axis = self.cache.axes.index("position")
         written = cache.real.shape[1]
-        # What a growing cache holds is its own word; others have their written slots first.
+        # A growing cache holds what it shows; in others the written slots come first.
         held = pairs[0][0].shape[axis] if pairs else 0
         length = min(written, held) if self.cache.has_slots else held
         tensors = {}
@@ -219,39 +220,39 @@ class Running(Adapter):
 
     # Text
 
-    def own_loop(self) -> generation.Loop | None:
+    def make_loop(self) -> generation.Loop | None:
         """The generation.Loop, or None. Errors: Misused."""
         return generation.Loop(self.writes, self.mask) if self.writes else None
 
-    def described_loop(self) -> dict[str, Any] | None:
+    def describe_loop(self) -> dict[str, Any] | None:
         if self.loop is None:
             return None
-        if not self.loop.greedy and "temperature" not in self.loop.settings and self.always_writes_the_same():
+        if not self.loop.greedy and "temperature" not in self.loop.settings and self.ignores_seed():
             self.loop.only_greedy()
             self.notes.append("its own loop writes the same whatever the seed: it is judged as a greedy one")
         return {"settings": self.loop.settings, "greedy": self.loop.greedy, "padding": self.padded_prompts(),
-                "probabilities": self.tried_drawing()}
+                "probabilities": self.shows_probabilities()}
 
     def padded_prompts(self) -> list[str]:
-        """Sides on which prompts may be padded. Most loops go on from the last column."""
+        """Sides on which prompts may be padded. Most loops continue from the last column."""
         if self.prompt_padding is not None:
             return list(self.prompt_padding)
         return ["left"] if self.loop and self.loop.mask else []
 
-    def always_writes_the_same(self) -> bool:
-        """Whether two seeds write the same four texts, on whatever weights it was built with."""
+    def ignores_seed(self) -> bool:
+        """Whether two seeds write the same four texts, with the weights from build."""
         prompts = torch.arange(12).view(4, 3) % self.specification["vocab_size"]
         try:
-            with surroundings():
+            with preserved_global_state():
                 one, other = (self.generate(prompts, Generation(most_tokens=8, seed=seed))["tokens"] for seed in (1, 2))
         except (Exception, SystemExit):
             return False
         return one.shape[1] > 3 and torch.equal(one, other)
 
-    def tried_drawing(self) -> bool:
-        """Whether a short text shows what it was drawn from. An error will be raised again where text is asked for."""
+    def shows_probabilities(self) -> bool:
+        """Whether the probabilities of a short text can be observed. An error will be raised again when text is requested."""
         try:
-            with surroundings():
+            with preserved_global_state():
                 return "probabilities" in self.generate(torch.zeros(2, 3, dtype=torch.int64), Generation(most_tokens=2))
         except (Exception, SystemExit):
             return False
@@ -263,16 +264,16 @@ class Running(Adapter):
         if not real.all() and settings.padding not in self.padded_prompts():
             raise Cannot(f"its own generate takes no prompts padded on the {settings.padding}")
         generation.seed_all(settings.seed)
-        with torch.no_grad(), training.mode(self.model, False), generation.draws() as seen:
+        with torch.no_grad(), training.mode(self.model, False), generation.recorded_draws() as seen:
             new = self.loop(self.model, tokens.to(self.device), settings, real.long().to(self.device))
         pad = getattr(getattr(self.model, "config", None), "pad_token_id", None) if self.pad is None else self.pad
         new = generation.without_padding(new, settings.end, pad)
-        probabilities = generation.drawn_from(seen, new) if settings.temperature else None
+        probabilities = generation.probabilities_of(seen, new) if settings.temperature else None
         return {"tokens": new} if probabilities is None else {"tokens": new, "probabilities": probabilities}
 
 
-def part(result: Any, place: Any) -> Any:
-    """What stands at a name or number in a tuple, dict or object; None where nothing does."""
+def member(result: Any, place: Any) -> Any:
+    """The member with this name or index of a tuple, dict or object; None where there is none."""
     if isinstance(place, int):
         return result[place] if isinstance(result, (tuple, list)) and place < len(result) else None
     return result.get(place) if isinstance(result, Mapping) else getattr(result, place, None)

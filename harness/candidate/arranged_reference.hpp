@@ -1,5 +1,4 @@
-// What variants are written with that arrange the reference otherwise. Their reader is
-// harness/candidate/variants.cpp alone.
+// The base class of variants that arrange the reference otherwise; for harness/candidate/*variants.cpp alone.
 #pragma once
 
 #include <algorithm>
@@ -11,19 +10,19 @@
 
 #include "harness/candidate/reference.hpp"
 
-namespace plumbline::arranging {
+namespace plumbline::arrangements {
 
 struct Arrangement {
-  const char *name, *what;  // what is done otherwise, as a clause
+  const char *name, *difference;  // difference: from the reference, as a clause
   std::function<std::unique_ptr<Candidate>(const std::string& title, const Specification&, at::ScalarType,
                                            at::Device)>
       make;
 };
 
-std::vector<Arrangement> of_passes();
-std::vector<Arrangement> of_caches();
-std::vector<Arrangement> of_text();
-std::vector<Arrangement> of_what_is_declared();
+std::vector<Arrangement> pass_arrangements();
+std::vector<Arrangement> cache_arrangements();
+std::vector<Arrangement> text_arrangements();
+std::vector<Arrangement> declaration_arrangements();
 
 template <typename Kind>
 std::unique_ptr<Candidate> make(const std::string& title, const Specification& specification,
@@ -37,12 +36,12 @@ inline Tokens row_of(const Tokens& tokens, std::int64_t row) {
   return one;
 }
 
-// The reference behind another arrangement; what is not overridden is the reference's.
-class Arranged : public Candidate {
+// The reference in another arrangement: what is not overridden is passed on to the reference.
+class ArrangedReference : public Candidate {
  public:
-  Arranged(const std::string& name, const Specification& specification, at::ScalarType type,
-           at::Device device, const Formulas& formulas = {})
-      : inner_(make_reference(name, Departed{specification, formulas}, type, device)) {}
+  ArrangedReference(const std::string& name, const Specification& specification, at::ScalarType type,
+                    at::Device device, const Formulas& formulas = {})
+      : inner_(make_reference(name, DepartedModel{specification, formulas}, type, device)) {}
 
   const Description& describe() const override { return inner_->describe(); }
   const Weights& weights() const override { return inner_->weights(); }
@@ -58,11 +57,11 @@ class Arranged : public Candidate {
   Gradients gradients(const Tokens& tokens, const at::Tensor& labels, const PassOptions& options) override {
     return inner_->gradients(tokens, labels, options);
   }
-  Trained train(const TrainingRun& run, bool with_parameters) override {
+  TrainingOutcome train(const TrainingRun& run, bool with_parameters) override {
     return inner_->train(run, with_parameters);
   }
-  Text own_text(const Tokens& prompts, const TextRequest& request) override {
-    return inner_->own_text(prompts, request);
+  GeneratedText generate(const Tokens& prompts, const TextRequest& request) override {
+    return inner_->generate(prompts, request);
   }
   at::Tensor repeat_kv(const at::Tensor& x, std::int64_t factor) override {
     return inner_->repeat_kv(x, factor);
@@ -79,18 +78,18 @@ class Arranged : public Candidate {
 
  protected:
   Candidate& inner() { return *inner_; }
-  // Stages come row by row or piece by piece in some arrangements: nobody is shown them.
-  std::set<std::string> without(const std::vector<std::string>& names) const {
+  std::set<std::string> capabilities_without(const std::vector<std::string>& names) const {
     auto all = inner_->capabilities();
     for (const auto& name : names) all.erase(name);
     return all;
   }
-  static PassOptions unobserved(PassOptions options) {
-    options.observe = {};
+  // For arrangements that compute row by row or piece by piece, whose stages would be incomplete.
+  static PassOptions without_observer(PassOptions options) {
+    options.observer = {};
     return options;
   }
-  static at::Tensor shown(const PassOptions& options, const at::Tensor& logits) {
-    if (options.observe) options.observe("logits", logits);
+  static at::Tensor observe_logits(const PassOptions& options, const at::Tensor& logits) {
+    if (options.observer) options.observer("logits", logits);
     return logits;
   }
 
@@ -98,4 +97,4 @@ class Arranged : public Candidate {
   std::unique_ptr<Candidate> inner_;
 };
 
-}  // namespace plumbline::arranging
+}  // namespace plumbline::arrangements

@@ -1,25 +1,25 @@
-// Honest KV caches: whatever lies in them as keys and values lies there in another way.
+// Correct KV caches with other layouts of keys and values.
 #include <fmt/format.h>
 
 #include <bit>
 #include <set>
 
-#include "harness/candidate/arranged.hpp"
+#include "harness/candidate/arranged_reference.hpp"
 #include "harness/candidate/static_cache.hpp"
 
-namespace plumbline::arranging {
+namespace plumbline::arrangements {
 namespace {
 
-// What a cache has to hold.
-struct Extent {
+// The dimensions of a cache.
+struct CacheSize {
   std::int64_t layers, batch, slots, heads, size;
   std::int64_t query_heads;
   at::TensorOptions options;
 };
 using Layers = std::vector<KVCache::Layer>;
 
-// Memory whose axes lie in another order than (B, S, K, Dh), outermost first, seen in that order.
-at::Tensor lying(const std::vector<std::int64_t>& order, const Extent& e) {
+// A view (B, S, K, Dh) of memory whose axes have this order, outermost first.
+at::Tensor allocate_in_order(const std::vector<std::int64_t>& order, const CacheSize& e) {
   const std::vector<std::int64_t> sizes{e.batch, e.slots, e.heads, e.size};
   std::vector<std::int64_t> shape, back(4);
   for (std::size_t i = 0; i < 4; ++i) {
@@ -30,22 +30,22 @@ at::Tensor lying(const std::vector<std::int64_t>& order, const Extent& e) {
 }
 
 template <int... order>
-Layers in_order(const Extent& e) {
+Layers layers_in_order(const CacheSize& e) {
   Layers all;
   for (std::int64_t layer = 0; layer < e.layers; ++layer)
-    all.push_back({lying({order...}, e), lying({order...}, e)});
+    all.push_back({allocate_in_order({order...}, e), allocate_in_order({order...}, e)});
   return all;
 }
 
-// The product of queries and keys reads keys so as a matrix that need not be turned.
-Layers keys_transposed(const Extent& e) {
+// Keys lie transposed, so that the product of queries and keys need not transpose them.
+Layers keys_transposed(const CacheSize& e) {
   Layers all;
   for (std::int64_t layer = 0; layer < e.layers; ++layer)
-    all.push_back({lying({0, 2, 3, 1}, e), lying({0, 2, 1, 3}, e)});
+    all.push_back({allocate_in_order({0, 2, 3, 1}, e), allocate_in_order({0, 2, 1, 3}, e)});
   return all;
 }
 
-Layers one_tensor(const Extent& e) {
+Layers one_tensor(const CacheSize& e) {
   const auto whole = at::zeros({e.layers, 2, e.batch, e.heads, e.slots, e.size}, e.options);
   Layers all;
   for (std::int64_t layer = 0; layer < e.layers; ++layer)
@@ -53,7 +53,7 @@ Layers one_tensor(const Extent& e) {
   return all;
 }
 
-Layers keys_beside_values(const Extent& e) {
+Layers keys_beside_values(const CacheSize& e) {
   Layers all;
   for (std::int64_t layer = 0; layer < e.layers; ++layer) {
     const auto both = at::zeros({e.batch, e.slots, 2, e.heads, e.size}, e.options);
@@ -62,7 +62,7 @@ Layers keys_beside_values(const Extent& e) {
   return all;
 }
 
-Layers heads_of_both(const Extent& e) {
+Layers heads_of_both(const CacheSize& e) {
   Layers all;
   for (std::int64_t layer = 0; layer < e.layers; ++layer) {
     const auto both = at::zeros({e.batch, e.heads, e.slots, 2 * e.size}, e.options).transpose(1, 2);
@@ -71,7 +71,7 @@ Layers heads_of_both(const Extent& e) {
   return all;
 }
 
-Layers rows_of_projections(const Extent& e) {
+Layers rows_of_projections(const CacheSize& e) {
   Layers all;
   for (std::int64_t layer = 0; layer < e.layers; ++layer) {
     const auto row = at::zeros({e.batch, e.slots, e.query_heads + 2 * e.heads, e.size}, e.options);
@@ -80,17 +80,17 @@ Layers rows_of_projections(const Extent& e) {
   return all;
 }
 
-Layers of_larger_batch(const Extent& e) {
+Layers views_of_larger_batch(const CacheSize& e) {
   auto most = e;
   most.batch = e.batch + 5;
   Layers all;
-  for (const auto& layer : in_order<0, 2, 1, 3>(most))
+  for (const auto& layer : layers_in_order<0, 2, 1, 3>(most))
     all.push_back({layer.keys.narrow(0, 0, e.batch), layer.values.narrow(0, 0, e.batch)});
   return all;
 }
 
-Layers never_cleared(const Extent& e) {
-  auto all = in_order<0, 1, 2, 3>(e);
+Layers never_cleared(const CacheSize& e) {
+  auto all = layers_in_order<0, 1, 2, 3>(e);
   for (auto& layer : all)
     for (auto& each : {layer.keys, layer.values})
       each.copy_((at::arange(each.numel(), each.options().dtype(at::kFloat)) * 12.9898)
@@ -100,28 +100,29 @@ Layers never_cleared(const Extent& e) {
   return all;
 }
 
-std::int64_t as_asked(std::int64_t slots) {
+std::int64_t same_capacity(std::int64_t slots) {
   return slots;
 }
-std::int64_t in_sixteens(std::int64_t slots) {
+std::int64_t round_up_to_sixteen(std::int64_t slots) {
   return (slots + 15) / 16 * 16;
 }
-std::int64_t power_of_two(std::int64_t slots) {
+std::int64_t round_up_to_power_of_two(std::int64_t slots) {
   return static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(slots)));
 }
 
 struct Layout {
   const char *name, *what;
-  Layers (*allocate)(const Extent&);
-  std::int64_t (*room)(std::int64_t asked) = as_asked;
+  Layers (*allocate)(const CacheSize&);
+  std::int64_t (*room)(std::int64_t asked) = same_capacity;
   bool reads_all = false;  // unwritten slots, too: the mask hides them
 };
 
 const std::vector<Layout> kLayouts = {
-    {"cache-heads-first", "the cache is ordered by sequence, head and position", in_order<0, 2, 1, 3>},
-    {"cache-positions-first", "the cache is ordered by position, sequence and head", in_order<1, 0, 2, 3>},
+    {"cache-heads-first", "the cache is ordered by sequence, head and position", layers_in_order<0, 2, 1, 3>},
+    {"cache-positions-first", "the cache is ordered by position, sequence and head",
+     layers_in_order<1, 0, 2, 3>},
     {"cache-axes-reversed", "the cache is ordered by coordinate, head, position and sequence",
-     in_order<3, 2, 1, 0>},
+     layers_in_order<3, 2, 1, 0>},
     {"cache-keys-transposed", "cached keys are ordered by coordinate, then by position", keys_transposed},
     {"cache-one-tensor", "keys and values of all layers lie in one tensor", one_tensor},
     {"cache-keys-beside-values", "keys and values of a layer lie in one tensor, slot by slot",
@@ -130,20 +131,23 @@ const std::vector<Layout> kLayouts = {
     {"cache-in-projections", "keys and values are views of rows as wide as a fused projection with queries",
      rows_of_projections},
     {"cache-of-larger-batch", "the cache has room for five more sequences, and shows only a part of itself",
-     of_larger_batch},
+     views_of_larger_batch},
     {"cache-never-cleared", "unwritten slots hold what was left in memory", never_cleared},
     {"cache-read-whole", "attention reads all slots, and the mask hides the unwritten ones", never_cleared,
-     in_sixteens, true},
-    {"cache-power-of-two", "the cache has room for the next power of two", in_order<0, 2, 1, 3>,
-     power_of_two},
+     round_up_to_sixteen, true},
+    {"cache-power-of-two", "the cache has room for the next power of two", layers_in_order<0, 2, 1, 3>,
+     round_up_to_power_of_two},
 };
 
-class LaidOut : public Arranged {
+class LayoutVariant : public ArrangedReference {
  public:
-  LaidOut(const Layout& layout, const std::string& title, const Specification& specification,
-          at::ScalarType type, at::Device device)
-      : Arranged(title, specification, type, device), layout_(layout), specification_(specification) {
-    if (layout.reads_all) formulas_.readable = [](std::int64_t, std::int64_t capacity) { return capacity; };
+  LayoutVariant(const Layout& layout, const std::string& title, const Specification& specification,
+                at::ScalarType type, at::Device device)
+      : ArrangedReference(title, specification, type, device),
+        layout_(layout),
+        specification_(specification) {
+    if (layout.reads_all)
+      formulas_.readable_slots = [](std::int64_t, std::int64_t capacity) { return capacity; };
   }
   std::unique_ptr<Decoding> decode(std::int64_t batch, std::int64_t capacity) override {
     Model model(specification_, inner().weights(), formulas_);
@@ -151,18 +155,18 @@ class LaidOut : public Arranged {
     cache.layers = layout_.allocate({specification_.num_hidden_layers, batch, cache.capacity,
                                      specification_.num_key_value_heads, specification_.head_size(),
                                      specification_.num_attention_heads, cache.layers[0].keys.options()});
-    return std::make_unique<Held>(std::move(model), std::move(cache));
+    return std::make_unique<LayoutDecoding>(std::move(model), std::move(cache));
   }
 
  private:
-  class Held : public Decoding {
+  class LayoutDecoding : public Decoding {
    public:
-    Held(Model model, KVCache cache) : model_(std::move(model)), cache_(std::move(cache)) {}
+    LayoutDecoding(Model model, KVCache cache) : model_(std::move(model)), cache_(std::move(cache)) {}
     at::Tensor extend(const Tokens& tokens, const PassOptions& options) override {
       return model_.extend(cache_, tokens, options);
     }
     CacheView show() override {
-      auto view = view_of(cache_);
+      auto view = show_cache(cache_);
       view.held = view.bytes;
       view.bytes = 0;
       for (const auto& layer : cache_.layers)
@@ -180,10 +184,10 @@ class LaidOut : public Arranged {
   Formulas formulas_;
 };
 
-// Where the keys or the values of one layer are kept that are no single tensor.
-class Store {
+// Storage of the keys or values of one layer, other than a single tensor.
+class SlotStore {
  public:
-  virtual ~Store() = default;
+  virtual ~SlotStore() = default;
   virtual void append(const at::Tensor& slots) = 0;  // (B, T, K, Dh)
   virtual at::Tensor read() const = 0;               // (B, S, K, Dh): all that was appended
   virtual std::int64_t capacity() const = 0;
@@ -191,10 +195,10 @@ class Store {
   virtual void fill_unwritten(double) {}
 };
 
-// A piece for each pass, joined to be read.
-class Pieces : public Store {
+// A tensor for each pass, concatenated for reading.
+class Pieces : public SlotStore {
  public:
-  explicit Pieces(const Extent& e) : pieces_{at::zeros({e.batch, 0, e.heads, e.size}, e.options)} {}
+  explicit Pieces(const CacheSize& e) : pieces_{at::zeros({e.batch, 0, e.heads, e.size}, e.options)} {}
   void append(const at::Tensor& slots) override { pieces_.push_back(slots.clone()); }
   at::Tensor read() const override { return at::cat(pieces_, 1); }
   std::int64_t capacity() const override { return read().size(1); }
@@ -204,10 +208,10 @@ class Pieces : public Store {
   std::vector<at::Tensor> pieces_;
 };
 
-// Twice the room whenever it is full.
-class Doubling : public Store {
+// Doubles the capacity whenever it is full.
+class Doubling : public SlotStore {
  public:
-  explicit Doubling(const Extent& e) : kept_(at::zeros({e.batch, 1, e.heads, e.size}, e.options)) {}
+  explicit Doubling(const CacheSize& e) : kept_(at::zeros({e.batch, 1, e.heads, e.size}, e.options)) {}
   void append(const at::Tensor& slots) override {
     while (length_ + slots.size(1) > kept_.size(1)) kept_ = at::cat({kept_, at::zeros_like(kept_)}, 1);
     kept_.narrow(1, length_, slots.size(1)).copy_(slots);
@@ -227,11 +231,11 @@ class Doubling : public Store {
 
 // Pages of sixteen slots from a pool that all sequences share, found by a table (Kwon et al. 2023, section
 // 4.2).
-class Pages : public Store {
+class Pages : public SlotStore {
  public:
-  explicit Pages(const Extent& e) : pages_(in_sixteens(e.slots) / kSlots) {
+  explicit Pages(const CacheSize& e) : pages_(round_up_to_sixteen(e.slots) / kSlots) {
     pool_ = at::zeros({e.batch * pages_, kSlots, e.heads, e.size}, e.options);
-    // Neighbours in a sequence are none in the pool.
+    // Adjacent pages of a sequence are not adjacent in the pool.
     table_ = at::arange(e.batch * pages_, e.options.dtype(at::kLong)).flip(0).view({pages_, e.batch}).t();
   }
   void append(const at::Tensor& slots) override {
@@ -257,30 +261,31 @@ class Pages : public Store {
   at::Tensor pool_, table_;  // (pages of all, slots, K, Dh); (B, pages)
 };
 
-// Before a pass all is read from where it is kept, and afterwards what is new goes there.
+// Copies the store into a cache before each pass, and the new slots into the store after it.
 template <typename Kind, bool refuses>
-class Stored : public Arranged {
+class StoreVariant : public ArrangedReference {
  public:
-  Stored(const std::string& title, const Specification& specification, at::ScalarType type, at::Device device)
-      : Arranged(title, specification, type, device), specification_(specification) {}
+  StoreVariant(const std::string& title, const Specification& specification, at::ScalarType type,
+               at::Device device)
+      : ArrangedReference(title, specification, type, device), specification_(specification) {}
   std::set<std::string> capabilities() const override {
-    return refuses ? without({}) : without({"cache.capacity"});
+    return refuses ? capabilities_without({}) : capabilities_without({"cache.capacity"});
   }
   std::unique_ptr<Decoding> decode(std::int64_t batch, std::int64_t capacity) override {
-    return std::make_unique<Kept>(Model(specification_, inner().weights()), batch, capacity);
+    return std::make_unique<StoreDecoding>(Model(specification_, inner().weights()), batch, capacity);
   }
 
  private:
-  class Kept : public Decoding {
+  class StoreDecoding : public Decoding {
    public:
-    Kept(Model model, std::int64_t batch, std::int64_t capacity)
+    StoreDecoding(Model model, std::int64_t batch, std::int64_t capacity)
         : model_(std::move(model)), batch_(batch), past_(model_.make_cache(batch, 0)) {
       const auto& s = model_.specification();
-      const Extent extent{s.num_hidden_layers,           batch,         capacity,
-                          s.num_key_value_heads,         s.head_size(), s.num_attention_heads,
-                          past_.layers[0].keys.options()};
+      const CacheSize size{s.num_hidden_layers,           batch,         capacity,
+                           s.num_key_value_heads,         s.head_size(), s.num_attention_heads,
+                           past_.layers[0].keys.options()};
       for (std::int64_t i = 0; i < 2 * s.num_hidden_layers; ++i)
-        stores_.push_back(std::make_unique<Kind>(extent));
+        stores_.push_back(std::make_unique<Kind>(size));
     }
     at::Tensor extend(const Tokens& tokens, const PassOptions& options) override {
       const auto before = past_.length, more = tokens.ids.size(1);
@@ -289,13 +294,13 @@ class Stored : public Arranged {
             fmt::format("{} slots more than the {} of the cache", more, stores_[0]->capacity()));
       auto now = model_.make_cache(batch_, before + more);
       for (std::size_t i = 0; i < stores_.size(); ++i)
-        half(now, i).narrow(1, 0, before).copy_(stores_[i]->read());
+        keys_or_values(now, i).narrow(1, 0, before).copy_(stores_[i]->read());
       now.real.narrow(1, 0, before).copy_(past_.real);
       now.seen = past_.seen;
       now.length = before;
       auto logits = model_.extend(now, tokens, options);
       for (std::size_t i = 0; i < stores_.size(); ++i)
-        stores_[i]->append(half(now, i).narrow(1, before, more));
+        stores_[i]->append(keys_or_values(now, i).narrow(1, before, more));
       past_ = std::move(now);
       past_.layers.clear();
       return logits;
@@ -312,34 +317,34 @@ class Stored : public Arranged {
     }
 
    private:
-    static at::Tensor& half(KVCache& cache, std::size_t i) {
+    static at::Tensor& keys_or_values(KVCache& cache, std::size_t i) {
       return i % 2 == 0 ? cache.layers[i / 2].keys : cache.layers[i / 2].values;
     }
     Model model_;
     std::int64_t batch_;
-    KVCache past_;  // of which the layers lie in the stores
-    std::vector<std::unique_ptr<Store>> stores_;
+    KVCache past_;  // without its layers, which are in the stores
+    std::vector<std::unique_ptr<SlotStore>> stores_;
   };
   Specification specification_;
 };
 
 }  // namespace
 
-std::vector<Arrangement> of_caches() {
+std::vector<Arrangement> cache_arrangements() {
   std::vector<Arrangement> all;
   for (const auto& layout : kLayouts)
     all.push_back({layout.name, layout.what,
                    [layout](const std::string& title, const Specification& specification, at::ScalarType type,
                             at::Device device) -> std::unique_ptr<Candidate> {
-                     return std::make_unique<LaidOut>(layout, title, specification, type, device);
+                     return std::make_unique<LayoutVariant>(layout, title, specification, type, device);
                    }});
-  all.push_back(
-      {"cache-in-pages", "the cache is pages of sixteen slots, found by a table", make<Stored<Pages, true>>});
+  all.push_back({"cache-in-pages", "the cache is pages of sixteen slots, found by a table",
+                 make<StoreVariant<Pages, true>>});
   all.push_back({"cache-in-pieces", "the cache is a piece for each pass, joined to be read",
-                 make<Stored<Pieces, false>>});
-  all.push_back(
-      {"cache-doubling", "the cache doubles its room whenever it is full", make<Stored<Doubling, false>>});
+                 make<StoreVariant<Pieces, false>>});
+  all.push_back({"cache-doubling", "the cache doubles its room whenever it is full",
+                 make<StoreVariant<Doubling, false>>});
   return all;
 }
 
-}  // namespace plumbline::arranging
+}  // namespace plumbline::arrangements

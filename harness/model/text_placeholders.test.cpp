@@ -1,4 +1,4 @@
-#include "harness/model/figures.hpp"
+#include "harness/model/text_placeholders.hpp"
 
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>
@@ -34,7 +34,7 @@ TEST_CASE("advice: each can be filled in for every specification", "[advice][mod
     const auto given = read_specification(file.path());
     for (const auto& defect : read_catalogue(kFixtures)) {
       INFO(given.name << ": " << defect.name);
-      const auto told = told_of(defect, given);
+      const auto told = fill_in_advice(defect, given);
       for (const auto& text : {told.advice, told.advice_in_chinese})
         CHECK(text.find_first_of("{}") == std::string::npos);
     }
@@ -48,7 +48,7 @@ TEST_CASE("advice: that on another specification has no figure of minimind2-smal
       R"(|25,?829,?888|26,?624|10,?240|65,?536|(8|23) (layers|层)|17 (norms|个)|16 (additions|次|个)|sqrt\(64)"
       R"()($|[^0-9]))");
   for (const auto& defect : read_catalogue(kFixtures)) {
-    const auto told = told_of(defect, specification("tiny"));
+    const auto told = fill_in_advice(defect, specification("tiny"));
     for (const auto& text :
          {told.departure, told.arises, told.looks_like, told.advice, told.advice_in_chinese}) {
       INFO(defect.name << ": " << text);
@@ -71,7 +71,7 @@ TEST_CASE("advice: both languages name the same figures, and none follows what c
 }
 
 TEST_CASE("advice: figures are written as a reader expects them", "[advice][model]") {
-  const auto layers = figures(specification("minimind2-small"), "layers-23");
+  const auto layers = placeholders_for(specification("minimind2-small"), "layers-23");
   CHECK(layers.at("parameters") == "25.8M");
   CHECK(layers.at("parameter_count") == "25,829,888");
   CHECK(layers.at("wrong.parameters") == "68.1M");
@@ -84,22 +84,24 @@ TEST_CASE("advice: figures are written as a reader expects them", "[advice][mode
   CHECK(layers.at("ln_vocab_size") == "8.76");
   CHECK(layers.at("norms") == "17");
   CHECK(layers.at("parameters_of_one_layer") == "6.1M");
-  CHECK(figures(specification("minimind2-small"), "feed-forward-bias").at("more_parameters") == "26,624");
-  CHECK(figures(specification("minimind2-small"), "multi-head").at("more_parameters") == "3.1M");
-  CHECK(figures(specification("minimind2-small"), "eps-1e-6").at("wrong.rms_norm_eps") == "1e-6");
-  const auto small = figures(specification("tiny"), "layers-23");
+  CHECK(placeholders_for(specification("minimind2-small"), "feed-forward-bias").at("more_parameters") ==
+        "26,624");
+  CHECK(placeholders_for(specification("minimind2-small"), "multi-head").at("more_parameters") == "3.1M");
+  CHECK(placeholders_for(specification("minimind2-small"), "eps-1e-6").at("wrong.rms_norm_eps") == "1e-6");
+  const auto small = placeholders_for(specification("tiny"), "layers-23");
   CHECK(small.at("parameters") == "128,256");
   CHECK(small.at("wrong.num_hidden_layers") == "20");
   CHECK(small.at("times_layers") == "4");
 }
 
 TEST_CASE("advice: a name that stands for no figure is refused", "[advice][model]") {
-  const Figures known{{"width", "48"}};
-  CHECK(fill_in("{width} by {width}", known) == "48 by 48");
-  CHECK(fill_in("nothing", known) == "nothing");
+  const Placeholders known{{"width", "48"}};
+  CHECK(fill_placeholders("{width} by {width}", known) == "48 by 48");
+  CHECK(fill_placeholders("nothing", known) == "nothing");
   for (const auto* text : {"{height}", "{width", "width}", "{{width}}", "{}"}) {
     INFO(text);
-    CHECK_THROWS_AS(fill_in(text, known), InputError);
+    CHECK_THROWS_AS(fill_placeholders(text, known), InputError);
   }
-  CHECK_THROWS_WITH(fill_in("as {height} is", known), ContainsSubstring("'{height}' stands for no figure"));
+  CHECK_THROWS_WITH(fill_placeholders("as {height} is", known),
+                    ContainsSubstring("'{height}' stands for no figure"));
 }

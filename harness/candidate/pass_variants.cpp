@@ -1,13 +1,13 @@
-// Honest passes: batches, padding, parameters and gradients in another order.
+// Correct passes with batches, padding, parameters and gradients in another order.
 #include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
 
 #include <limits>
 #include <optional>
 
-#include "harness/candidate/arranged.hpp"
+#include "harness/candidate/arranged_reference.hpp"
 
-namespace plumbline::arranging {
+namespace plumbline::arrangements {
 namespace {
 
 std::int64_t length_of(const Tokens& tokens, std::int64_t row) {
@@ -19,10 +19,10 @@ bool has_keys(const std::string& stage) {
   return stage.ends_with(".scores") || stage.ends_with(".probabilities");
 }
 
-// A mask comes with every batch, of ones where nothing is padding.
-class AlwaysMasked : public Arranged {
+// Every batch has a mask, of ones where nothing is padding.
+class AlwaysMasked : public ArrangedReference {
  public:
-  using Arranged::Arranged;
+  using ArrangedReference::ArrangedReference;
   at::Tensor forward(const Tokens& tokens, const PassOptions& options) override {
     return inner().forward(masked(tokens), options);
   }
@@ -54,13 +54,13 @@ class AlwaysMasked : public Arranged {
   };
 };
 
-// Padding is taken off, each sequence runs alone, and zeros stand in its place. Caches are shown together
-// where the sequences are of one length.
-class Unpadded : public Arranged {
+// Padding is removed, each sequence runs alone, and results are padded with zeros. Caches are shown together
+// where the sequences have one length.
+class Unpadded : public ArrangedReference {
  public:
-  using Arranged::Arranged;
+  using ArrangedReference::ArrangedReference;
   at::Tensor forward(const Tokens& tokens, const PassOptions& options) override {
-    return by_row(tokens, options, [&](std::int64_t, const Tokens& row, const PassOptions& own) {
+    return run_row_by_row(tokens, options, [&](std::int64_t, const Tokens& row, const PassOptions& own) {
       return inner().forward(row, own);
     });
   }
@@ -72,42 +72,44 @@ class Unpadded : public Arranged {
 
  private:
   using Run = std::function<at::Tensor(std::int64_t row, const Tokens&, const PassOptions&)>;
-  static at::Tensor by_row(const Tokens& tokens, const PassOptions& options, const Run& run) {
-    const auto whole = tokens.ids.size(1);
+  static at::Tensor run_row_by_row(const Tokens& tokens, const PassOptions& options, const Run& run) {
+    const auto width = tokens.ids.size(1);
     std::vector<std::pair<std::string, std::vector<at::Tensor>>> seen;  // of each stage, row by row
     std::vector<at::Tensor> all;
     for (std::int64_t row = 0; row < tokens.ids.size(0); ++row) {
-      const auto own = length_of(tokens, row);
-      const auto before = tokens.padding == Padding::left ? whole - own : 0, behind = whole - own - before;
-      auto own_options = unobserved(options);
+      const auto length = length_of(tokens, row);
+      const auto before = tokens.padding == Padding::left ? width - length : 0,
+                 after = width - length - before;
+      auto row_options = without_observer(options);
       std::size_t place = 0;
-      if (options.observe)
-        own_options.observe = [&](const std::string& stage, const at::Tensor& value) {
+      if (options.observer)
+        row_options.observer = [&](const std::string& stage, const at::Tensor& value) {
           if (row == 0) seen.push_back({stage, {}});
-          std::vector<std::int64_t> padding{before, behind};
+          std::vector<std::int64_t> padding{before, after};
           if (!has_keys(stage))
             padding.insert(padding.begin(), static_cast<std::size_t>(2 * (value.dim() - 2)), 0);
-          if (has_keys(stage)) padding.insert(padding.end(), {before, behind});
-          const auto unseen = stage.ends_with(".scores") ? -std::numeric_limits<double>::infinity() : 0.0;
-          seen.at(place++).second.push_back(at::constant_pad_nd(value, padding, unseen));
+          if (has_keys(stage)) padding.insert(padding.end(), {before, after});
+          const auto fill = stage.ends_with(".scores") ? -std::numeric_limits<double>::infinity() : 0.0;
+          seen.at(place++).second.push_back(at::constant_pad_nd(value, padding, fill));
         };
       const auto logits =
-          run(row, {tokens.ids.narrow(0, row, 1).narrow(1, before, own), {}, Padding::none}, own_options);
-      all.push_back(at::constant_pad_nd(logits, {0, 0, before, behind}));
+          run(row, {tokens.ids.narrow(0, row, 1).narrow(1, before, length), {}, Padding::none}, row_options);
+      all.push_back(at::constant_pad_nd(logits, {0, 0, before, after}));
     }
     for (const auto& [stage, rows] : seen)
       // After prompts of unlike lengths, rows see unlike numbers of keys.
       if (std::all_of(rows.begin(), rows.end(),
                       [&rows = rows](const auto& one) { return one.sizes() == rows[0].sizes(); }))
-        options.observe(stage, at::cat(rows, 0));
+        options.observer(stage, at::cat(rows, 0));
     return at::cat(all, 0);
   }
   struct Rows : Decoding {
     std::vector<std::unique_ptr<Decoding>> rows;
     at::Tensor extend(const Tokens& tokens, const PassOptions& options) override {
-      return by_row(tokens, options, [&](std::int64_t row, const Tokens& own, const PassOptions& given) {
-        return rows[static_cast<std::size_t>(row)]->extend(own, given);
-      });
+      return run_row_by_row(tokens, options,
+                            [&](std::int64_t row, const Tokens& own, const PassOptions& given) {
+                              return rows[static_cast<std::size_t>(row)]->extend(own, given);
+                            });
     }
     CacheView show() override {
       auto all = rows[0]->show();
@@ -128,16 +130,16 @@ class Unpadded : public Arranged {
 };
 
 // Padding on the right is moved to the left first, as loops that generate want it.
-class TurnedLeft : public Arranged {
+class TurnedLeft : public ArrangedReference {
  public:
-  using Arranged::Arranged;
+  using ArrangedReference::ArrangedReference;
   at::Tensor forward(const Tokens& tokens, const PassOptions& options) override {
     if (tokens.padding != Padding::right) return inner().forward(tokens, options);
     const Tokens turned{rolled(tokens.ids, tokens, 1, {0}), tokens.lengths, Padding::left};
-    auto turning = unobserved(options);
-    if (options.observe)
-      turning.observe = [&](const std::string& stage, const at::Tensor& value) {
-        options.observe(
+    auto turning = without_observer(options);
+    if (options.observer)
+      turning.observer = [&](const std::string& stage, const at::Tensor& value) {
+        options.observer(
             stage, rolled(value, tokens, -1,
                           has_keys(stage) ? std::vector<std::int64_t>{1, 2} : std::vector<std::int64_t>{0}));
       };
@@ -159,11 +161,11 @@ class TurnedLeft : public Arranged {
 
 // Rows of query and key projections stand in the other order of coordinates, and the other pairs turn, as
 // converted checkpoints have it. What is shown is put back into the specification's order.
-class PairsReordered : public Arranged {
+class PairsReordered : public ArrangedReference {
  public:
   PairsReordered(const std::string& title, const Specification& specification, at::ScalarType type,
                  at::Device device)
-      : Arranged(title, specification, type, device, reordered(specification)),
+      : ArrangedReference(title, specification, type, device, reordered(specification)),
         rotary_(specification.rotary) {}
   at::Tensor forward(const Tokens& tokens, const PassOptions& options) override {
     return inner().forward(tokens, put_back(options, rotary_));
@@ -190,7 +192,7 @@ class PairsReordered : public Arranged {
     const auto size = s.head_size();
     formulas.rotate_query = formulas.rotate_key = [to](const at::Tensor& x, const at::Tensor& angles,
                                                        Rotary) { return plumbline::rotate(x, angles, to); };
-    formulas.read = [to, size](const Weights& weights, const std::string& name) {
+    formulas.read_parameter = [to, size](const Weights& weights, const std::string& name) {
       const auto& value = weights.at(name);
       bool turns = false;
       for (const auto* part : {".q_proj.", ".k_proj.", ".q_norm.", ".k_norm."})
@@ -202,8 +204,8 @@ class PairsReordered : public Arranged {
     return formulas;
   }
   static PassOptions put_back(PassOptions options, Rotary rotary) {
-    if (!options.observe) return options;
-    options.observe = [inner = options.observe, rotary](const std::string& stage, const at::Tensor& value) {
+    if (!options.observer) return options;
+    options.observer = [inner = options.observer, rotary](const std::string& stage, const at::Tensor& value) {
       bool turned = false;
       for (const auto* part : {".q", ".k", ".q_rotated", ".k_rotated"})
         turned = turned || stage.ends_with(part);
@@ -232,11 +234,11 @@ class PairsReordered : public Arranged {
 };
 
 // A batch's gradients are those of its sequences, added up by how many labels each has.
-class Accumulated : public Arranged {
+class Accumulated : public ArrangedReference {
  public:
-  using Arranged::Arranged;
+  using ArrangedReference::ArrangedReference;
   Gradients gradients(const Tokens& tokens, const at::Tensor& labels, const PassOptions& options) override {
-    const auto counted = (labels.narrow(1, 1, labels.size(1) - 1) != kIgnored).sum(1);  // (B)
+    const auto counted = (labels.narrow(1, 1, labels.size(1) - 1) != kIgnoredLabel).sum(1);  // (B)
     const auto all = counted.sum().item<double>();
     std::optional<Gradients> sum;
     for (std::int64_t row = 0; row < labels.size(0); ++row) {
@@ -259,11 +261,11 @@ class Accumulated : public Arranged {
 
 // Only what enters each layer is kept; going back, a layer is computed again when its turn comes (Chen et al.
 // 2016).
-class Checkpointed : public Arranged {
+class Checkpointed : public ArrangedReference {
  public:
   Checkpointed(const std::string& title, const Specification& specification, at::ScalarType type,
                at::Device device)
-      : Arranged(title, specification, type, device), specification_(specification) {}
+      : ArrangedReference(title, specification, type, device), specification_(specification) {}
   Gradients gradients(const Tokens& tokens, const at::Tensor& labels, const PassOptions& options) override {
     const at::AutoGradMode with_gradients(true);
     Weights leaves;
@@ -313,7 +315,7 @@ class Checkpointed : public Arranged {
   at::Tensor pass(const Tokens& tokens, const PassOptions& options, const Weights& weights,
                   const Replacement& replace) const {
     auto replacing = options;
-    replacing.replace = replace;
+    replacing.replacement = replace;
     return Model(specification_, weights).forward(tokens, replacing);
   }
   Specification specification_;
@@ -321,7 +323,7 @@ class Checkpointed : public Arranged {
 
 }  // namespace
 
-std::vector<Arrangement> of_passes() {
+std::vector<Arrangement> pass_arrangements() {
   return {
       {"mask-always", "a mask of ones comes with every batch that has no padding", make<AlwaysMasked>},
       {"padding-taken-off", "padding is removed, and each sequence runs alone, with its own cache",
@@ -336,4 +338,4 @@ std::vector<Arrangement> of_passes() {
   };
 }
 
-}  // namespace plumbline::arranging
+}  // namespace plumbline::arrangements

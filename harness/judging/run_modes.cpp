@@ -1,4 +1,4 @@
-#include "harness/judging/ways.hpp"
+#include "harness/judging/run_modes.hpp"
 
 #include "harness/result/conclusion_of_stages.hpp"
 #include "harness/system/error.hpp"
@@ -13,30 +13,31 @@ namespace {
 
 constexpr std::int64_t kPrefill = 9;
 
-std::string in_words(std::int64_t length) {
+std::string count_tokens(std::int64_t length) {
   return fmt::format("{} token{}", length, length == 1 ? "" : "s");
 }
 
-// Lengths at which code has been seen to do something else; 24 is no size of any specification.
+// Lengths at which real code has behaved differently; 24 is no size of any specification.
 std::set<std::int64_t> lengths(Subject& subject) {
   const auto& s = subject.specification();
   return {1, 2, s.num_key_value_heads, s.num_attention_heads, 24, 100};
 }
 
-Tokens of_length(Subject& subject, std::int64_t length) {
+Tokens probe_of_length(Subject& subject, std::int64_t length) {
   return length == 24 ? standard_probe(subject) : probe(subject, "length", 1, length);
 }
 
-bool is_block(const std::string& name) {
+bool is_output_projection(const std::string& name) {
   return name.find(".o_proj.") != std::string::npos || name.find(".down_proj.") != std::string::npos;
 }
 
-// The weights with every block silenced except those whose output projection has this prefix: what a silenced
-// one adds to the residual stream is 0.
-Weights only(Subject& subject, const std::string& prefix) {
+// The weights with all output projections of blocks set to 0 but those with this prefix, so that the other
+// blocks add 0 to the residual stream.
+Weights with_blocks(Subject& subject, const std::string& prefix) {
   auto weights = subject.weights();
   for (auto& [name, values] : weights)
-    if (is_block(name) && (prefix.empty() || !name.starts_with(prefix))) values = at::zeros_like(values);
+    if (is_output_projection(name) && (prefix.empty() || !name.starts_with(prefix)))
+      values = at::zeros_like(values);
   return weights;
 }
 
@@ -47,19 +48,19 @@ std::vector<StageRun> stage_runs(Subject& of) {
   std::vector<StageRun> all = {
       {"evaluation", "evaluation", standard_probe(of), pass},
       {"training", "training", standard_probe(of),
-       [](Subject& subject, const Tokens& tokens) { return observe(subject, tokens, in_training()); }},
+       [](Subject& subject, const Tokens& tokens) { return observe(subject, tokens, training_options()); }},
       {"prefill and decoding", "cache", standard_probe(of),
        [](Subject& subject, const Tokens& tokens) {
-         return observe_cached(subject, tokens, one_by_one(kPrefill, tokens.ids.size(1)));
+         return observe_cached(subject, tokens, prefill_then_single_tokens(kPrefill, tokens.ids.size(1)));
        }},
   };
   all.push_back(
       {"long decoding", "cache", probe(of, "long", 1, 134), [](Subject& subject, const Tokens& tokens) {
-         return observe_cached(subject, tokens, one_by_one(61, tokens.ids.size(1)));
+         return observe_cached(subject, tokens, prefill_then_single_tokens(61, tokens.ids.size(1)));
        }});
   for (const auto length : lengths(of))
-    all.push_back(
-        {fmt::format("evaluation of {}", in_words(length)), "evaluation", of_length(of, length), pass});
+    all.push_back({fmt::format("evaluation of {}", count_tokens(length)), "evaluation",
+                   probe_of_length(of, length), pass});
   for (const auto first : {std::int64_t{300}, of.specification().max_position_embeddings - 24}) {
     const auto far = [first](Subject& subject, const Tokens& tokens) {
       PassOptions options;
@@ -86,10 +87,10 @@ std::vector<LogitsRun> logits_runs(Subject& of) {
   const auto standard = standard_probe(of);
   std::vector<LogitsRun> all;
   for (const auto length : lengths(of))
-    all.push_back({in_words(length), "evaluation", of_length(of, length), pass});
+    all.push_back({count_tokens(length), "evaluation", probe_of_length(of, length), pass});
   const auto longest = std::min<std::int64_t>(600, of.specification().max_position_embeddings - 4);
   const std::vector<LogitsRun> others = {
-      {in_words(longest), "evaluation", probe(of, "longest", 1, longest), pass},
+      {count_tokens(longest), "evaluation", probe(of, "longest", 1, longest), pass},
       {"a batch of 5", "evaluation", probe(of, "five", 5, 21), pass},
       {"padding on the right", "padding.right", standard, padded(Padding::right)},
       {"padding on the left", "padding.left", standard, padded(Padding::left)},
@@ -98,33 +99,33 @@ std::vector<LogitsRun> logits_runs(Subject& of) {
          return logits(subject, with_mask_of_ones(tokens, Padding::right));
        }},
       {"training mode", "training", standard,
-       [](Subject& subject, const Tokens& tokens) { return logits(subject, tokens, in_training()); }},
+       [](Subject& subject, const Tokens& tokens) { return logits(subject, tokens, training_options()); }},
       {"prefill", "cache", standard, in({24})},
-      {"decoding after a prefill", "cache", standard, in(one_by_one(kPrefill, 24))},
-      {"decoding from one token", "cache", standard, in(one_by_one(1, 24))},
-      {"decoding of 134 tokens", "cache", probe(of, "long", 1, 134), in(one_by_one(61, 134))},
+      {"decoding after a prefill", "cache", standard, in(prefill_then_single_tokens(kPrefill, 24))},
+      {"decoding from one token", "cache", standard, in(prefill_then_single_tokens(1, 24))},
+      {"decoding of 134 tokens", "cache", probe(of, "long", 1, 134), in(prefill_then_single_tokens(61, 134))},
       {fmt::format("4 tokens after {}", longest), "cache", probe(of, "longest", 1, longest + 4),
-       in(one_by_one(longest, longest + 4))},
+       in(prefill_then_single_tokens(longest, longest + 4))},
       {"prefill in chunks", "cache.chunks", standard, in({10, 9, 5})},
   };
   all.insert(all.end(), others.begin(), others.end());
   return all;
 }
 
-reports::Check impossible(const std::string& what, const std::exception& error) {
+reports::Check failed_check(const std::string& what, const std::exception& error) {
   const std::string message = error.what();
   return reports::nothing_compared(what, message.substr(0, message.find('\n')));
 }
 
-reports::Situation tried(const std::string& name,
-                         const std::function<reports::Check(const std::string& what)>& judge) {
+reports::Situation try_run(const std::string& name,
+                           const std::function<reports::Check(const std::string& what)>& judge) {
   const auto what = fmt::format("logits ({})", name);
   try {
     return {name, judge(what)};
   } catch (const InputError&) {
-    throw;  // our own trouble, a full disk perhaps: no way of running the model that is wrong
+    throw;  // not the candidate's fault: a full disk, for example
   } catch (const std::exception& error) {
-    return {name, impossible(what, error)};
+    return {name, failed_check(what, error)};
   }
 }
 
@@ -132,7 +133,7 @@ std::vector<reports::Situation> block_by_block(
     Subject& subject,
     const std::function<reports::Check(const std::string& what, const Weights& weights)>& judge) {
   const auto with = [&](const std::string& name, const std::string& prefix) {
-    return tried(name, [&](const std::string& what) { return judge(what, only(subject, prefix)); });
+    return try_run(name, [&](const std::string& what) { return judge(what, with_blocks(subject, prefix)); });
   };
   std::vector<reports::Situation> all{with(reports::every_block_silenced, "")};
   if (!all.front().check.within) return all;

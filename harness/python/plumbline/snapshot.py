@@ -1,4 +1,4 @@
-"""Leaves a process as it was: the user's model, and what is set for all of torch."""
+"""Saves and restores the user's model and torch's global state."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import torch
 
 from plumbline import training
 
-CONTAINERS = (dict, OrderedDict, list, set)  # no others: their update() may do anything
+CONTAINERS = (dict, OrderedDict, list, set)  # and no subclasses, whose update() may do anything
 
 
 class Snapshot:
-    """A model as it is now: the values of its tensors, every attribute of its modules, gradients and dropout rates.
+    """The state of a model: values of tensors, attributes of modules, gradients and dropout rates.
 
-    Tensors are kept by storage, so that parameters which share one still do. Costs a copy of the model in memory.
+    Values are saved by storage, so that tensors which share one still do. Takes a copy of the model in memory.
     """
 
     def __init__(self, model: torch.nn.Module) -> None:
@@ -35,13 +35,13 @@ class Snapshot:
 
     def restore(self) -> None:
         for module, attributes, containers in self.attributes:
-            put_back(vars(module), attributes)
+            restore_attributes(vars(module), attributes)
             for container, held in containers:
-                # The object itself: hooks are removed through it, and others may hold it.
+                # In place: hooks are removed through the container, and other objects may refer to it.
                 container.clear()
                 (container.extend if isinstance(container, list) else container.update)(held)
         for module, training_mode in self.modes:
-            if module.training != training_mode:  # a compiled module keeps it elsewhere
+            if module.training != training_mode:  # a compiled module does not keep it in vars()
                 module.training = training_mode
         for parameter, data, requires_grad, grad in self.parameters:
             parameter.data = data
@@ -53,19 +53,19 @@ class Snapshot:
             setattr(holder, name, rate)
 
 
-def put_back(attributes: dict[str, Any], before: dict[str, Any]) -> None:
+def restore_attributes(attributes: dict[str, Any], before: dict[str, Any]) -> None:
     attributes.clear()
     attributes.update(before)
 
 
 def containers_of(module: torch.nn.Module) -> list[tuple[Any, list[Any]]]:
-    """[(container, what is in it)] of its attributes."""
+    """[(container, its content)] of the module's attributes."""
     return [(value, list(value.items()) if isinstance(value, dict) else list(value))
             for value in vars(module).values() if type(value) in CONTAINERS]
 
 
 def tensors_of(model: torch.nn.Module) -> Iterator[torch.Tensor]:
-    """Parameters, buffers, and what modules hold in attributes and in lists and dicts of theirs. Some come twice."""
+    """Parameters, buffers, and tensors in attributes of modules or in lists and dicts there. Some are repeated."""
     yield from model.parameters()
     yield from model.buffers()
     for module in model.modules():
@@ -75,10 +75,10 @@ def tensors_of(model: torch.nn.Module) -> Iterator[torch.Tensor]:
 
 
 @contextmanager
-def surroundings() -> Iterator[None]:
-    """Random generators, the default type, the number of threads and the grad mode are afterwards as they were before.
+def preserved_global_state() -> Iterator[None]:
+    """Restores random generators, the default type, the number of threads and the grad mode at the end.
 
-    Within, gradients are on and autocast is off, as in a program of the model's own.
+    Within, gradients are on and autocast is off, as in a fresh program.
     """
     numpy = sys.modules.get("numpy")
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
@@ -89,7 +89,7 @@ def surroundings() -> Iterator[None]:
         if numpy:
             afterwards.callback(numpy.random.set_state, numpy.random.get_state())
         if cuda is None:
-            # Not yet begun: it will with the seed that the CPU's generator had, as torch.manual_seed would have it.
+            # CUDA is not initialised: it will start with this seed, as after torch.manual_seed.
             afterwards.callback(torch.cuda.manual_seed_all, torch.initial_seed())
         else:
             afterwards.callback(torch.cuda.set_rng_state_all, cuda)
