@@ -168,7 +168,7 @@ help_test() {
 Usage: plumbline test [--long | --all] [PATTERN] [-- CTEST ARGUMENTS]
 Builds everything and runs the project's own tests: without the long ones, only those (--long), or all (--all).
 PATTERN: a regular expression for the names of the tests. CTEST_PARALLEL_LEVEL: how many run at a time (2).
-Fetches transformers 4 and 5 and other packages into .deps for the tests that compare with them.
+Fetches pytest into .deps, and transformers 4 and 5 and other packages for the tests that compare with them.
 END
 }
 

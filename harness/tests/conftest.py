@@ -1,0 +1,46 @@
+"""What the tests of the program share: --program says which one it is, the fixture `program` runs it."""
+
+import os
+import pathlib
+import subprocess
+import tempfile
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def pytest_addoption(parser):
+    parser.addoption("--program", metavar="PATH", default=os.environ.get("PLUMBLINE", ROOT / "build" / "release" / "plumbline"),
+                     help="the program under test; default: what PLUMBLINE names, or build/release/plumbline")
+
+
+class Program:
+    """Called with arguments, it runs to its end; started, it is left to the caller."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __call__(self, *arguments, timeout=300, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options):
+        return subprocess.run(self.command(*arguments), stdout=stdout, stderr=stderr, text=True, timeout=timeout, **options)
+
+    def start(self, *arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options):
+        return subprocess.Popen(self.command(*arguments), stdout=stdout, stderr=stderr, text=True, **options)
+
+    def command(self, *arguments):
+        return [str(self.path), *map(str, arguments)]
+
+
+@pytest.fixture(scope="session")
+def program(request):
+    path = pathlib.Path(request.config.getoption("--program")).resolve()
+    if not path.is_file():
+        pytest.exit(f"{path} is not there: build it, or name another with --program", 2)
+    return Program(path)
+
+
+@pytest.fixture
+def tmp_path():
+    """As pytest's own, but not named after the test: what the program says, paths and all, is searched for words."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield pathlib.Path(folder)
