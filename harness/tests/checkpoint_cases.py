@@ -92,7 +92,6 @@ def lora(name="model.layers.{}.self_attn.q_proj", wrapped="{}.lora_{}.weight"):
     return {wrapped.format(name.format(layer), side): torch.ones(shape) for layer in range(5) for side, shape in (("A", (4, 48)), ("B", (48, 4)))}
 
 
-
 class Shapes(Judged):
     @classmethod
     def setUpClass(cls):

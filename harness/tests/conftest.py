@@ -7,6 +7,9 @@ import tempfile
 
 import pytest
 
+pytest.register_assert_rewrite("log_cases")
+from log_cases import Logs  # noqa: E402
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
@@ -44,3 +47,10 @@ def tmp_path():
     """As pytest's own, but not named after the test: what the program says, paths and all, is searched for words."""
     with tempfile.TemporaryDirectory() as folder:
         yield pathlib.Path(folder)
+
+
+@pytest.fixture
+def logs(program, tmp_path):
+    # What the program runs for `log` is asked itself: starting both takes most of the time.
+    studies = program.path.with_name("plumbline-studies")
+    return Logs(program, Program(studies) if studies.exists() else program, tmp_path)

@@ -24,6 +24,15 @@ def becomes_nan(steps):
     return curve(steps // 2) + [float("nan")] * (steps - steps // 2)
 
 
+def stepped(losses, every=100):
+    return [((i + 1) * every, loss) for i, loss in enumerate(losses)]
+
+
+def minimind(losses, every=100, of=44160):
+    return "".join(f"Epoch:[1/1]({i * every}/{of}) loss:{loss:.3f} lr:0.000500000000 epoch_Time:{60 - i // 10}.0min:\n"
+                   for i, loss in enumerate(losses))
+
+
 def by_lines(line):
     """Of (step, loss), a line each."""
     return lambda rows: "".join(line(step, loss) + "\n" for step, loss in rows)
