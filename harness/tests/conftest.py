@@ -7,8 +7,9 @@ import tempfile
 
 import pytest
 
-pytest.register_assert_rewrite("log_cases")
+pytest.register_assert_rewrite("log_cases", "text_cases")
 from log_cases import Logs  # noqa: E402
+from text_cases import Texts  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -54,3 +55,8 @@ def logs(program, tmp_path):
     # What the program runs for `log` is asked itself: starting both takes most of the time.
     studies = program.path.with_name("plumbline-studies")
     return Logs(program, Program(studies) if studies.exists() else program, tmp_path)
+
+
+@pytest.fixture
+def texts(program, tmp_path):
+    return Texts(program, tmp_path)

@@ -1,17 +1,15 @@
 """What the tests of repetition metrics share: texts of many kinds, and what the real program measures of them."""
 
 import json
-import pathlib
 import random
-import subprocess
-import sys
-import tempfile
-import unittest
+from pathlib import Path
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
-def texts(chance, kind, count):
+def random_texts(chance, kind, count):
     """Token sequences of many kinds: natural, small alphabets, loops of every sort, copies from far back, short ones."""
     made = []
     for _ in range(count):
@@ -43,13 +41,21 @@ def looping_samples(prompts, looping, seed=1, **more):
     return made
 
 
-class Measured(unittest.TestCase):
-    program = None
+def same(seen, right, what):
+    if right is None or seen is None:
+        assert seen == right, what
+    else:
+        assert seen == pytest.approx(right, rel=1e-12, abs=1e-12), what
 
-    def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.root = pathlib.Path(folder.name)
+
+def mean(values):
+    values = [value for value in values if value is not None]
+    return sum(values) / len(values) if values else None
+
+
+class Texts:
+    def __init__(self, program, root):
+        self.program, self.root = program, root
 
     def file(self, lines, name="samples.jsonl"):
         path = self.root / name
@@ -57,31 +63,15 @@ class Measured(unittest.TestCase):
         return path
 
     def run_it(self, *arguments):
-        return subprocess.run([self.program, "text", *map(str, arguments)], capture_output=True, text=True, timeout=300)
+        return self.program("text", *arguments)
 
     def measured(self, lines, *arguments, status=0, name="samples.jsonl"):
         out, each = self.root / "text.json", self.root / "each.jsonl"
         run = self.run_it(self.file(lines, name), "-o", out, "--each", each, *arguments)
-        self.assertEqual(run.returncode, status, run.stdout + run.stderr)
-        self.assertEqual(run.stderr, "")
+        assert run.returncode == status, run.stdout + run.stderr
+        assert run.stderr == ""
         self.said = run.stdout
         document = json.loads(out.read_text())
-        self.assertEqual(document["document"], "plumbline text")
+        assert document["document"] == "plumbline text"
         values = {metric["id"]: metric["value"] for metric in document["metrics"]}
         return document, values, [json.loads(line) for line in each.read_text().splitlines()]
-
-    def same(self, seen, right, what):
-        if right is None or seen is None:
-            self.assertEqual(seen, right, what)
-        else:
-            self.assertAlmostEqual(seen, right, delta=1e-12 * max(1, abs(right)), msg=what)
-
-    def mean(self, values):
-        values = [value for value in values if value is not None]
-        return sum(values) / len(values) if values else None
-
-
-def main():
-    """Runs the tests of the file that was started as `python FILE PROGRAM`."""
-    Measured.program = str(pathlib.Path(sys.argv.pop(1)).resolve())
-    unittest.main(verbosity=1)
