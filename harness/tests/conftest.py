@@ -2,12 +2,14 @@
 
 import os
 import pathlib
+import random
 import subprocess
 import tempfile
 
 import pytest
 
-pytest.register_assert_rewrite("log_cases", "text_cases")
+pytest.register_assert_rewrite("live_cases", "log_cases", "text_cases")
+from live_cases import Live  # noqa: E402
 from log_cases import Logs  # noqa: E402
 from text_cases import Texts  # noqa: E402
 
@@ -17,6 +19,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 def pytest_addoption(parser):
     parser.addoption("--program", metavar="PATH", default=os.environ.get("PLUMBLINE", ROOT / "build" / "release" / "plumbline"),
                      help="the program under test; default: what PLUMBLINE names, or build/release/plumbline")
+    parser.addoption("--seed", type=int, metavar="N", default=random.randrange(1000000),
+                     help="of what is tried at random; default: another each time")
 
 
 class Program:
@@ -60,3 +64,8 @@ def logs(program, tmp_path):
 @pytest.fixture
 def texts(program, tmp_path):
     return Texts(program, tmp_path)
+
+
+@pytest.fixture
+def live(program, tmp_path):
+    return Live(program, tmp_path)

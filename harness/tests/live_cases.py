@@ -3,20 +3,20 @@
 Models run in the interpreter that runs the test.
 """
 
+import importlib.util
 import json
 import os
 import pathlib
 import shutil
 import subprocess
 import sys
-import tempfile
 import textwrap
 import time
-import unittest
 
-PROGRAM = None
+import pytest
+
 MODELS = pathlib.Path(__file__).resolve().parent.parent / "python" / "tests"
-sys.path.insert(0, str(MODELS))
+with_transformers = pytest.mark.skipif(not importlib.util.find_spec("transformers"), reason="transformers cannot be imported here")
 
 # A program that answers the protocol with nothing but the standard library: an embedding for parameters, and logits that are
 # its tokens' ids. HOW it goes wrong, at which request, and from which one of that name on, are its arguments; a request is named
@@ -171,26 +171,26 @@ def files_of(bundle):
     return sorted([*(entry["name"] for entry in json.loads((bundle / "manifest.json").read_text())["files"]), "manifest.json"])
 
 
-class Runs(unittest.TestCase):
-    specification = "tiny"
+def with_verdict(requirements, verdict):
+    return [identifier for identifier, requirement in requirements.items() if requirement["verdict"] == verdict]
 
-    def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.root = pathlib.Path(folder.name)
-        self.private = self.root / "private"
+
+class Live:
+    def __init__(self, program, root):
+        self.program, self.root = program, root
+        self.specification = "tiny"
+        self.private = root / "private"
         self.private.mkdir()
-        self.out = self.root / "out"
+        self.out = root / "out"
 
     def start(self, candidate, *arguments, command="verify"):
         if command in ("verify", "record"):  # a diagnosis takes seconds of each failing run
             arguments += ("--no-diagnosis",)
-        command = [PROGRAM, command, str(candidate), "--spec", self.specification, "--threads", "1", "--python", sys.executable, "--out", str(self.out),
-                   *arguments]
         others = os.environ.get("PYTHONPATH")
         paths = os.pathsep.join([str(MODELS), *([others] if others else [])])
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=self.root,
-                                env={**os.environ, "TMPDIR": str(self.private), "PYTHONPATH": paths})
+        return self.program.start(command, candidate, "--spec", self.specification, "--threads", "1", "--python", sys.executable,
+                                  "--out", self.out, *arguments, cwd=self.root,
+                                  env={**os.environ, "TMPDIR": str(self.private), "PYTHONPATH": paths})
 
     def ended(self, process, seconds=120):
         """The finished run: nothing hangs, nothing is left behind, no error of our own is shown."""
@@ -199,15 +199,15 @@ class Runs(unittest.TestCase):
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
-            self.fail(f"no end within {seconds} s")
+            pytest.fail(f"no end within {seconds} s")
         for ours in ("internal error", "Traceback", "terminate called"):
-            self.assertNotIn(ours, errors)
+            assert ours not in errors
         deadline = time.monotonic() + 2
         while of_marker(str(self.root)) and time.monotonic() < deadline:
             time.sleep(0.05)
-        self.assertEqual(of_marker(str(self.root)), {}, "left running")
+        assert of_marker(str(self.root)) == {}, "left running"
         # A compiler's cache is torch's own, and torch's to keep.
-        self.assertEqual([name for name in os.listdir(self.private) if not name.startswith("torchinductor_")], [], "left behind")
+        assert [name for name in os.listdir(self.private) if not name.startswith("torchinductor_")] == [], "left behind"
         return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
     def verify(self, candidate, *arguments, seconds=120):
@@ -218,26 +218,44 @@ class Runs(unittest.TestCase):
     def judged(self, candidate, status, *arguments):
         """Requirements by id, a verdict having been given with that status."""
         run, result = self.verify(candidate, *arguments)
-        self.assertEqual(run.returncode, status, run.stdout[-3000:] + run.stderr)
-        self.assertEqual(result["header"]["candidate_kind"], "live")
-        self.assertEqual(run.stderr, "")
+        assert run.returncode == status, run.stdout[-3000:] + run.stderr
+        assert result["header"]["candidate_kind"] == "live"
+        assert run.stderr == ""
         return {requirement["id"]: requirement for requirement in result["requirements"]}
+
+    def conforms(self, adapter, dtype, most=70):
+        """So many requirements pass at least, and what is not passed does not apply."""
+        requirements = self.judged(adapter, 0, "--dtype", dtype)
+        for verdict in ("fail", "error", "not assessed"):
+            assert with_verdict(requirements, verdict) == [], verdict
+        assert len(with_verdict(requirements, "pass")) >= most
 
     def refused(self, candidate, *words, arguments=()):
         """Status 2, one line that says these words, nothing written."""
         run, result = self.verify(candidate, *arguments, seconds=60)
-        self.assertEqual(run.returncode, 2, run.stdout + run.stderr)
-        self.assertIsNone(result)
-        self.assertEqual(len(run.stderr.splitlines()), 1, run.stderr)
-        self.assertLess(len(run.stderr), 1500)
+        assert run.returncode == 2, run.stdout + run.stderr
+        assert result is None
+        assert len(run.stderr.splitlines()) == 1, run.stderr
+        assert len(run.stderr) < 1500
         for word in words:
-            self.assertIn(word, run.stderr)
+            assert word in run.stderr
         return run.stderr
 
     def file(self, text, name="broken.py"):
         path = self.root / name
         path.write_text(textwrap.dedent(text).lstrip("\n"))
         return path
+
+    def model(self, name, change=()):
+        """The adapter of Plain in a folder of its own, with one text of its model for another."""
+        folder = self.root / name
+        folder.mkdir()
+        text = (MODELS / "models.py").read_text()
+        for old, new in dict(change).items():
+            assert text.count(old) == 1, old
+            text = text.replace(old, new)
+        (folder / "models.py").write_text(text)
+        return pathlib.Path(shutil.copy(MODELS / "plain_adapter.py", folder))
 
     def plain(self, body):
         """An adapter of Plain whose forward begins with these lines. calls: how often this process came there."""
@@ -263,7 +281,7 @@ class Runs(unittest.TestCase):
         """Sends the candidate a signal, so long after its start; whether it was still there."""
         deadline = time.monotonic() + 10
         while not self.candidates(process, marker):
-            self.assertLess(time.monotonic(), deadline, "it was not started")
+            assert time.monotonic() < deadline, "it was not started"
             time.sleep(0.005)
         time.sleep(moment)
         found = self.candidates(process, marker)
@@ -274,6 +292,3 @@ class Runs(unittest.TestCase):
     def candidates(self, process, marker):
         return [child for child, words in of_marker(str(self.root)).items()
                 if child != process.pid and marker in words and " verify " not in words]
-
-    def verdicts(self, requirements, verdict):
-        return [identifier for identifier, requirement in requirements.items() if requirement["verdict"] == verdict]

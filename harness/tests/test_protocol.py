@@ -1,7 +1,4 @@
-"""The protocol's schema, its document and the program that speaks it say the same.
-
-Run by CTest as `python test_protocol.py PROGRAM`. Models run in the interpreter that runs this file.
-"""
+"""The protocol's schema, its document and the program that speaks it say the same."""
 
 import copy
 import functools
@@ -10,14 +7,11 @@ import json
 import os
 import pathlib
 import re
-import subprocess
 import sys
-import tempfile
-import unittest
 
 import jsonschema
+import pytest
 
-PROGRAM = None
 HARNESS = pathlib.Path(__file__).resolve().parents[1]
 MODELS = HARNESS / "python" / "tests"
 SCHEMA = json.loads((HARNESS / "candidate" / "protocol.schema.json").read_text())
@@ -255,129 +249,123 @@ def defined(kind):
     return [name.removesuffix(kind) for name in SCHEMA["$defs"] if name.endswith(kind)]
 
 
-class Documents(unittest.TestCase):
-    def test_the_schema_is_one(self):
-        jsonschema.Draft202012Validator.check_schema(SCHEMA)
-
-    def test_the_document_and_the_schema_name_the_same_requests(self):
-        document = (HARNESS / "candidate" / "protocol.md").read_text()
-        headings = re.findall(r"^### (\w+)$", document, re.MULTILINE)
-        self.assertEqual(headings, NAMES)
-        self.assertEqual(headings, defined("_request"))
-        self.assertEqual(headings, [name for name in defined("_reply") if name != "error"])
+def test_the_schema_is_one():
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
 
 
-class Conversations(unittest.TestCase):
-    """What is really said, to all our own adapters."""
-
-    @classmethod
-    def setUpClass(cls):
-        adapters = ["plain", "minimind"] + (["llama"] if importlib.util.find_spec("transformers") else [])
-        cls.said = {adapter: cls.recorded(adapter) for adapter in adapters}
-
-    @staticmethod
-    def recorded(adapter):
-        """[(request, its reply)]"""
-        others = os.environ.get("PYTHONPATH")
-        paths = os.pathsep.join([str(HARNESS / "python"), str(MODELS), *([others] if others else [])])
-        with tempfile.TemporaryDirectory() as folder:
-            (pathlib.Path(folder) / "tee.py").write_text(TEE)
-            served = f"{sys.executable} -m plumbline.serve {MODELS / adapter}_adapter.py"
-            candidate = f"exec: exec {sys.executable} tee.py log {served}"
-            run = subprocess.run([PROGRAM, "verify", candidate, "--spec", "tiny", "--dtype", "f32", "--threads", "1"],
-                                 capture_output=True, text=True, cwd=folder, env={**os.environ, "PYTHONPATH": paths})
-            lines = [json.loads(line) for line in (pathlib.Path(folder) / "log").read_text().splitlines()]
-        conversation = list(zip(lines[::2], lines[1::2], strict=True))
-        if not conversation or conversation[-1][0]["request"] != "bye":
-            raise AssertionError(f"{adapter}: {run.stdout[-2000:]}{run.stderr}")
-        return conversation
-
-    def test_every_line_is_as_defined(self):
-        for adapter, conversation in self.said.items():
-            for request, reply in conversation:
-                with self.subTest(adapter=adapter, id=request["id"]):
-                    name = request["request"]
-                    self.assertEqual(complaints(f"{name}_request", request), [])
-                    self.assertEqual(complaints("error_reply" if "error" in reply else f"{name}_reply", reply), [])
-                    self.assertEqual(complaints("reply", reply), [])
-                    self.assertEqual(reply["id"], request["id"])
-
-    def test_a_line_is_one_of_the_requests(self):
-        whole = jsonschema.Draft202012Validator(SCHEMA)
-        for name, request in {request["request"]: request for request, _ in self.said["plain"]}.items():
-            with self.subTest(name):
-                self.assertTrue(whole.is_valid(request))
-                self.assertFalse(whole.is_valid({**request, "more": 1}))
-                for key in request:
-                    if key != "end":  # a text need not have one
-                        self.assertFalse(whole.is_valid({**request, key: None}), key)
-                    self.assertFalse(whole.is_valid({other: request[other] for other in request if other != key}), key)
-
-    def test_every_request_is_sent(self):
-        sent = {request["request"] for conversation in self.said.values() for request, _ in conversation}
-        self.assertEqual(sent, set(NAMES))
-
-    def test_every_stage_is_asked_for(self):
-        asked = {stage for request, _ in self.said["plain"] for stage in request.get("observe", [])}
-        self.assertEqual(asked, set(SCHEMA["$defs"]["observe"]["items"]["enum"]))
+def test_the_document_and_the_schema_name_the_same_requests():
+    document = (HARNESS / "candidate" / "protocol.md").read_text()
+    headings = re.findall(r"^### (\w+)$", document, re.MULTILINE)
+    assert headings == NAMES
+    assert headings == defined("_request")
+    assert headings == [name for name in defined("_reply") if name != "error"]
 
 
-class Greetings(unittest.TestCase):
-    """The schema and the program refuse the same hellos."""
+@pytest.fixture(scope="module")
+def said(program, tmp_path_factory):
+    """What is really said to all our own adapters: (request, its reply) of each conversation."""
+    others = os.environ.get("PYTHONPATH")
+    paths = os.pathsep.join([str(HARNESS / "python"), str(MODELS), *([others] if others else [])])
+    conversations = {}
+    for adapter in ["plain", "minimind"] + (["llama"] if importlib.util.find_spec("transformers") else []):
+        folder = tmp_path_factory.mktemp(adapter)
+        (folder / "tee.py").write_text(TEE)
+        served = f"{sys.executable} -m plumbline.serve {MODELS / adapter}_adapter.py"
+        run = program("verify", f"exec: exec {sys.executable} tee.py log {served}", "--spec", "tiny", "--dtype", "f32", "--threads", "1",
+                      cwd=folder, env={**os.environ, "PYTHONPATH": paths})
+        lines = [json.loads(line) for line in (folder / "log").read_text().splitlines()]
+        conversations[adapter] = list(zip(lines[::2], lines[1::2], strict=True))
+        assert lines and lines[-2]["request"] == "bye", f"{adapter}: {run.stdout[-2000:]}{run.stderr}"
+    return conversations
 
-    def greeted(self, text):
-        """(exit status, complaint) of a candidate that says this when it is greeted."""
-        with tempfile.TemporaryDirectory() as folder:
-            for name, content in (("greeter.py", GREETER), ("greeting", text)):
-                (pathlib.Path(folder) / name).write_text(content)
-            candidate = f"exec: exec {sys.executable} greeter.py greeting"
-            run = subprocess.run([PROGRAM, "adapter", "check", candidate, "--spec", "tiny", "--threads", "1"],
-                                 capture_output=True, text=True, timeout=60, cwd=folder)
+
+def test_every_line_is_as_defined(said):
+    for adapter, conversation in said.items():
+        for request, reply in conversation:
+            name, where = request["request"], f"of {adapter}, request {request['id']}"
+            assert complaints(f"{name}_request", request) == [], where
+            assert complaints("error_reply" if "error" in reply else f"{name}_reply", reply) == [], where
+            assert complaints("reply", reply) == [], where
+            assert reply["id"] == request["id"], where
+
+
+def test_a_line_is_one_of_the_requests(said, subtests):
+    whole = jsonschema.Draft202012Validator(SCHEMA)
+    for name, request in {request["request"]: request for request, _ in said["plain"]}.items():
+        with subtests.test(name):
+            assert whole.is_valid(request)
+            assert not whole.is_valid({**request, "more": 1})
+            for key in request:
+                if key != "end":  # a text need not have one
+                    assert not whole.is_valid({**request, key: None}), key
+                assert not whole.is_valid({other: request[other] for other in request if other != key}), key
+
+
+def test_every_request_is_sent(said):
+    sent = {request["request"] for conversation in said.values() for request, _ in conversation}
+    assert sent == set(NAMES)
+
+
+def test_every_stage_is_asked_for(said):
+    asked = {stage for request, _ in said["plain"] for stage in request.get("observe", [])}
+    assert asked == set(SCHEMA["$defs"]["observe"]["items"]["enum"])
+
+
+# The schema and the program refuse the same hellos.
+
+
+@pytest.fixture
+def greeted(program, tmp_path):
+    """(exit status, complaint) of a candidate that says a text when it is greeted."""
+    (tmp_path / "greeter.py").write_text(GREETER)
+
+    def check(text):
+        (tmp_path / "greeting").write_text(text)
+        run = program("adapter", "check", f"exec: exec {sys.executable} greeter.py greeting", "--spec", "tiny", "--threads", "1", cwd=tmp_path)
         return run.returncode, run.stderr
-
-    def check_refused(self, hello, words):
-        status, complaint = self.greeted(json.dumps(hello))
-        self.assertEqual(status, 2, complaint)
-        self.assertEqual(len(complaint.splitlines()), 1, complaint)
-        self.assertIn(words, complaint)
-
-    def test_broken_ones(self):
-        for key, value, words in BROKEN:
-            with self.subTest(key=key, value=str(value)[:80]):
-                hello = changed(key, value)
-                self.assertNotEqual(complaints("hello_reply", hello), [])
-                self.check_refused(hello, words)
-
-    def test_broken_ones_that_the_schema_does_not_see(self):
-        for key, value, words in UNSEEN:
-            with self.subTest(key=key, value=str(value)[:80]):
-                hello = changed(key, value)
-                self.assertEqual(complaints("hello_reply", hello), [])
-                self.check_refused(hello, words)
-        twice = json.dumps(HELLO)[:-1] + ', "dtype": "float32"}'
-        self.assertEqual(self.greeted(twice)[0], 2)
-
-    def test_those_on_the_edge(self):
-        for key, value in ALLOWED:
-            with self.subTest(key=key, value=str(value)[:80]):
-                hello = changed(key, value)
-                self.assertEqual(complaints("hello_reply", hello), [])
-                self.assertEqual(self.greeted(json.dumps(hello)), (0, ""))
-
-    def test_the_schema_knows_the_words_that_the_program_knows(self):
-        definitions = SCHEMA["$defs"]
-        can = definitions["can"]["properties"]
-        settings = definitions["configuration"]["properties"]
-        for key, value, known in (("configuration.sparkle", {"value": 1, "where": "here"}, settings),
-                                  ("can.modes", ["dreaming"], definitions["mode"]["enum"]),
-                                  ("can.padding", ["top"], definitions["sides"]["items"]["enum"]),
-                                  ("can.operations", ["sing"], can["operations"]["items"]["enum"])):
-            with self.subTest(key):
-                complaint = self.greeted(json.dumps(changed(key, value)))[1]
-                words = re.search(r"known are ([\w, ]+)", complaint)[1].split(", ")
-                self.assertEqual(sorted(words), sorted(known))
+    return check
 
 
-if __name__ == "__main__":
-    PROGRAM = str(pathlib.Path(sys.argv.pop(1)).resolve())
-    unittest.main(verbosity=1)
+def check_refused(greeted, hello, words):
+    status, complaint = greeted(json.dumps(hello))
+    assert status == 2, complaint
+    assert len(complaint.splitlines()) == 1, complaint
+    assert words in complaint
+
+
+@pytest.mark.parametrize(("key", "value", "words"), BROKEN)
+def test_broken_ones(greeted, key, value, words):
+    hello = changed(key, value)
+    assert complaints("hello_reply", hello) != []
+    check_refused(greeted, hello, words)
+
+
+@pytest.mark.parametrize(("key", "value", "words"), UNSEEN)
+def test_broken_ones_that_the_schema_does_not_see(greeted, key, value, words):
+    hello = changed(key, value)
+    assert complaints("hello_reply", hello) == []
+    check_refused(greeted, hello, words)
+
+
+def test_a_key_that_stands_twice(greeted):
+    twice = json.dumps(HELLO)[:-1] + ', "dtype": "float32"}'
+    assert greeted(twice)[0] == 2
+
+
+@pytest.mark.parametrize(("key", "value"), ALLOWED)
+def test_those_on_the_edge(greeted, key, value):
+    hello = changed(key, value)
+    assert complaints("hello_reply", hello) == []
+    assert greeted(json.dumps(hello)) == (0, "")
+
+
+@pytest.mark.parametrize(("key", "value", "known"), [
+    ("configuration.sparkle", {"value": 1, "where": "here"}, SCHEMA["$defs"]["configuration"]["properties"]),
+    ("can.modes", ["dreaming"], SCHEMA["$defs"]["mode"]["enum"]),
+    ("can.padding", ["top"], SCHEMA["$defs"]["sides"]["items"]["enum"]),
+    ("can.operations", ["sing"], SCHEMA["$defs"]["can"]["properties"]["operations"]["items"]["enum"]),
+], ids=["configuration", "modes", "padding", "operations"])
+def test_the_schema_knows_the_words_that_the_program_knows(greeted, key, value, known):
+    complaint = greeted(json.dumps(changed(key, value)))[1]
+    words = re.search(r"known are ([\w, ]+)", complaint)[1].split(", ")
+    assert sorted(words) == sorted(known)
