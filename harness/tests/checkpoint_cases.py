@@ -1,55 +1,42 @@
-"""What tests of checkpoints share: files that `plumbline export --spec tiny` writes, changed, and how they are judged.
-"""
+"""What tests of checkpoints share: how they are judged, and files that `plumbline export --spec tiny` writes, changed."""
 
 import json
-import pathlib
 import shutil
-import subprocess
-import tempfile
-import unittest
 
 import safetensors.torch
 import torch
 
-PROGRAM = None
 
-
-class Judged(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.folder = tempfile.TemporaryDirectory()
-        cls.root = pathlib.Path(cls.folder.name)
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.folder.cleanup()
+class Checkpoints:
+    def __init__(self, program, root):
+        self.program, self.root = program, root
 
     def verify(self, path, *arguments):
         out = self.root / "out"
         shutil.rmtree(out, ignore_errors=True)
-        run = subprocess.run([PROGRAM, "verify", str(path), "--out", str(out), *arguments], capture_output=True, text=True, timeout=120)
+        run = self.program("verify", path, "--out", out, *arguments)
         result = json.loads((out / "result.json").read_text()) if (out / "result.json").exists() else None
         return run, result
 
-    def failed(self, path, *arguments):
+    def failed(self, path):
         """The ids of the failed requirements, the exit status having been 1."""
-        run, result = self.verify(path, *arguments)
-        self.assertEqual(run.returncode, 1, run.stdout + run.stderr)
+        run, result = self.verify(path)
+        assert run.returncode == 1, run.stdout + run.stderr
         failed = [r["id"] for r in result["requirements"] if r["verdict"] == "fail"]
         for identifier in failed:
-            self.assertIn(identifier, run.stdout)
+            assert identifier in run.stdout
         return failed
 
-    def refused(self, path, *words, arguments=()):
+    def refused(self, path, *words):
         """Exit status 2, one line that says these words, nothing written."""
-        run, result = self.verify(path, *arguments)
-        self.assertEqual(run.returncode, 2, run.stdout + run.stderr)
-        self.assertEqual(len(run.stderr.strip().splitlines()), 1, run.stderr)
-        self.assertIsNone(result)
-        self.assertFalse((self.root / "out").exists())
+        run, result = self.verify(path)
+        assert run.returncode == 2, run.stdout + run.stderr
+        assert len(run.stderr.strip().splitlines()) == 1, run.stderr
+        assert result is None
+        assert not (self.root / "out").exists()
         for word in words:
-            self.assertIn(word, run.stderr)
-        self.assertNotIn("internal error", run.stderr)
+            assert word in run.stderr
+        assert "internal error" not in run.stderr
         return run.stderr
 
 
@@ -92,14 +79,18 @@ def lora(name="model.layers.{}.self_attn.q_proj", wrapped="{}.lora_{}.weight"):
     return {wrapped.format(name.format(layer), side): torch.ones(shape) for layer in range(5) for side, shape in (("A", (4, 48)), ("B", (48, 4)))}
 
 
-class Shapes(Judged):
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        cls.right = cls.root / "right"
-        subprocess.run([PROGRAM, "export", cls.right, "--spec", "tiny"], check=True, capture_output=True)
-        cls.weights = safetensors.torch.load_file(cls.right / "model.safetensors")
-        cls.config = json.loads((cls.right / "config.json").read_text())
+class Shapes(Checkpoints):
+    """All judged as tiny, of which one that is right is exported."""
+
+    def __init__(self, program, root):
+        super().__init__(program, root)
+        self.right = root / "right"
+        assert program("export", self.right, "--spec", "tiny").returncode == 0
+        self.weights = safetensors.torch.load_file(self.right / "model.safetensors")
+        self.config = json.loads((self.right / "config.json").read_text())
+
+    def verify(self, path, *arguments):
+        return super().verify(path, "--spec", "tiny", *arguments)
 
     def place(self, name, config=None, weights=None):
         folder = self.root / name
@@ -116,14 +107,9 @@ class Shapes(Judged):
         return self.root / name
 
     def conforms(self, path, *words):
-        run, result = self.verify(path, "--spec", "tiny")
-        self.assertEqual(run.returncode, 0, run.stdout + run.stderr)
+        run, result = self.verify(path)
+        assert run.returncode == 0, run.stdout + run.stderr
         printed = " ".join(run.stdout.split())
         for word in words:
-            self.assertIn(word, printed)
+            assert word in printed
         return result
-
-    def refused(self, path, *words):
-        return super().refused(path, *words, arguments=("--spec", "tiny"))
-
-    # Settings that config.json leaves out.

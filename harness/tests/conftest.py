@@ -8,7 +8,7 @@ import tempfile
 
 import pytest
 
-pytest.register_assert_rewrite("live_cases", "log_cases", "text_cases")
+pytest.register_assert_rewrite("checkpoint_cases", "live_cases", "log_cases", "text_cases")
 from live_cases import Live  # noqa: E402
 from log_cases import Logs  # noqa: E402
 from text_cases import Texts  # noqa: E402
@@ -19,6 +19,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 def pytest_addoption(parser):
     parser.addoption("--program", metavar="PATH", default=os.environ.get("PLUMBLINE", ROOT / "build" / "release" / "plumbline"),
                      help="the program under test; default: what PLUMBLINE names, or build/release/plumbline")
+    parser.addoption("--unit-tests", metavar="PATH", type=pathlib.Path, help="the unit tests beside the program, for test_export.py")
     parser.addoption("--seed", type=int, metavar="N", default=random.randrange(1000000),
                      help="of what is tried at random; default: another each time")
 
