@@ -8,9 +8,10 @@ import tempfile
 
 import pytest
 
-pytest.register_assert_rewrite("checkpoint_cases", "live_cases", "log_cases", "text_cases")
+pytest.register_assert_rewrite("checkpoint_cases", "live_cases", "log_cases", "report_cases", "text_cases")
 from live_cases import Live  # noqa: E402
 from log_cases import Logs  # noqa: E402
+from report_cases import Bundles  # noqa: E402
 from text_cases import Texts  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -20,6 +21,7 @@ def pytest_addoption(parser):
     parser.addoption("--program", metavar="PATH", default=os.environ.get("PLUMBLINE", ROOT / "build" / "release" / "plumbline"),
                      help="the program under test; default: what PLUMBLINE names, or build/release/plumbline")
     parser.addoption("--unit-tests", metavar="PATH", type=pathlib.Path, help="the unit tests beside the program, for test_export.py")
+    parser.addoption("--page", metavar="FILE", action="append", help="for test_page.py to look at, instead of pages of the program's")
     parser.addoption("--seed", type=int, metavar="N", default=random.randrange(1000000),
                      help="of what is tried at random; default: another each time")
 
@@ -70,3 +72,17 @@ def texts(program, tmp_path):
 @pytest.fixture
 def live(program, tmp_path):
     return Live(program, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def made_bundles(program, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bundles")
+    conforming, failing = folder / "conforming", folder / "failing"
+    assert program("verify", "--spec", "tiny", "--threads", "1", "--out", conforming).returncode == 0
+    assert program("verify", "defect:gate-up-swapped", "--spec", "tiny", "--threads", "1", "--out", failing).returncode == 1
+    return conforming, failing
+
+
+@pytest.fixture
+def bundles(program, made_bundles, tmp_path):
+    return Bundles(program, *made_bundles, tmp_path)

