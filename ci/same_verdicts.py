@@ -2,7 +2,7 @@
 
     ci/same_verdicts.py BEFORE AFTER
 
-Each is a result.json, a document of `campaign`, what `harness/tests/test_diagnosis.py --out` wrote, or a folder of such files, paired
+Each is a result.json, a document of `campaign`, what `harness/tests/measure_diagnosis.py --out` wrote, or a folder of such files, paired
 by their names. Times, versions, paths and sentences may differ. Of numbers only those that decide are compared: which checks
 hold, not by how much. Exit status: 0 the same, 1 not, 2 nothing to compare.
 """

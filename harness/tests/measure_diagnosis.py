@@ -1,7 +1,7 @@
 """What verdict and diagnosis say where they cannot agree with themselves: of an independent model in PyTorch, in which the
 mistakes of harness/python/tests/edits.py are made by hand.
 
-    .deps/python/bin/python harness/tests/test_diagnosis.py PROGRAM [NAME ...] [--every N] [--pairs N] [--seed N] [--leave-one-out] [--out FILE]
+    .deps/python/bin/python harness/tests/measure_diagnosis.py PROGRAM [NAME ...] [--every N] [--pairs N] [--seed N] [--leave-one-out] [--out FILE]
 
 Every Nth edit is judged by itself (0: none), so many pairs of edits that touch other places are drawn, and with
 --leave-one-out each edit is judged again by a diagnosis that does not know its cause. Exit status: 0 where
