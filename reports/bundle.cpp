@@ -11,7 +11,6 @@
 #include "harness/system/json.hpp"
 #include "harness/system/visible.hpp"
 #include "reports/collection.hpp"
-#include "reports/page.hpp"
 
 namespace plumbline::reports {
 namespace {
@@ -43,25 +42,6 @@ Json manifest_at(const std::string& text, const std::string& path) {
 }
 
 }  // namespace
-
-// The one place where renderings are listed: whatever stands here is written, made again by `report render`
-// and compared by `report check`.
-const std::vector<Rendering<Result>>& renderings() {
-  static const std::vector<Rendering<Result>> list = {
-      {"result.json", to_json},
-      {"result.xml", to_junit},
-      {"summary.md", to_markdown},
-      {"ctrf.json", to_ctrf},
-      {"sarif.json", to_sarif},
-      {"badge.svg", to_badge},
-      {"statement.json", to_statement},
-      {"provenance.json", to_provenance},
-      {"report.html", [](const Result& result) { return to_html(result, Language::english); }},
-      {"report.zh.html",
-       [](const Result& result) { return to_html(result, Language::chinese, &in_chinese()); }},
-  };
-  return list;
-}
 
 Entry entry_of(const File& file) {
   return {file.name, sha256(file.content), file.content.size()};

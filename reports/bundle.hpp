@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "harness/result/result.hpp"
+#include "reports/page.hpp"
 
 namespace plumbline::reports {
 
@@ -24,14 +25,31 @@ struct Rendering {
   std::string (*make)(const Document&);
 };
 
-// Of a result, in the order in which a bundle has them; result.json, the document itself, comes first.
-const std::vector<Rendering<Result>>& renderings();
-
 std::string to_ctrf(const Result& result);        // Common Test Report Format
 std::string to_statement(const Result& result);   // in-toto Statement v1, predicate test-result v0.1
 std::string to_provenance(const Result& result);  // in-toto Statement v1, predicate SLSA provenance v1
 std::string to_sarif(const Result& result);       // SARIF 2.1.0: what failed
 std::string to_badge(const Result& result);       // SVG
+
+// The one place where renderings of a result are listed: whatever stands here is written, made again by
+// `report render` and compared by `report check`. In the order in which a bundle has them; result.json, the
+// document itself, comes first.
+inline const std::vector<Rendering<Result>>& renderings() {
+  static const std::vector<Rendering<Result>> list = {
+      {"result.json", to_json},
+      {"result.xml", to_junit},
+      {"summary.md", to_markdown},
+      {"ctrf.json", to_ctrf},
+      {"sarif.json", to_sarif},
+      {"badge.svg", to_badge},
+      {"statement.json", to_statement},
+      {"provenance.json", to_provenance},
+      {"report.html", [](const Result& result) { return to_html(result, Language::english); }},
+      {"report.zh.html",
+       [](const Result& result) { return to_html(result, Language::chinese, &in_chinese()); }},
+  };
+  return list;
+}
 
 // Every rendering of `document`.
 template <typename Document>
