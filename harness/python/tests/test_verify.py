@@ -193,7 +193,7 @@ class Shown(Case):
 
         self.assertTrue(found(waived=1).conforms)
         self.assertEqual(ids(found(waived=1).failures), {"A-2"})
-        for arguments in ({"waived": 0}, {}, {"waived": 2}, {"version": 4, "waived": 1}):
+        for arguments in ({"waived": 0}, {}, {"waived": 2}, {"version": 5, "waived": 1}):
             with self.assertRaises(result.CouldNotJudge):
                 found(**arguments)
 

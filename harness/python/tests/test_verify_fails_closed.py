@@ -167,7 +167,7 @@ class FailsClosed(Case):
                 (f"are {left_out}", 3, changed("footer", "not_assessed", value=left_out - 1)),
                 (f"are {left_out - 1}", 3, changed("requirements", 0, "verdict", value="fine")),
                 ("verdict that does not exist", 3, surplus),
-                ("version 4", 3, changed("version", value=4)),
+                ("version 5", 3, changed("version", value=5)),
                 ("checks", 3, changed("requirements", 0, "checks")),
                 ("another run's", 3, changed("header", "candidate", value="exec: another")),
                 ("status 127", 127, document),
