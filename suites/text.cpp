@@ -295,22 +295,50 @@ REQUIREMENT("TXT-9", "the same seed writes the same text, and another seed write
               words(first.equal(other)), words(false));
 }
 
+namespace {
+
+void expect_text(Subject& subject, const std::string& what, const at::Tensor& actual,
+                 const at::Tensor& expected, const std::string& as_expected, const std::string& called_for) {
+  const auto differences = (actual != expected).nonzero();
+  const auto place = [&] {
+    return std::pair{differences[0][0].item<std::int64_t>(), differences[0][1].item<std::int64_t>()};
+  };
+  expect_that(subject, actual.equal(expected), what,
+              differences.size(0) == 0
+                  ? as_expected
+                  : fmt::format("in row {}, place {}, there is {} for {} (-1: nothing)", place().first,
+                                place().second, actual[place().first][place().second].item<std::int64_t>(),
+                                expected[place().first][place().second].item<std::int64_t>()),
+              called_for);
+}
+
+// Loops take an end token of 0 for none, and none for a usual one.
+void expect_end_of_any_id(Subject& subject, std::int64_t written) {
+  for (const std::int64_t id : {0, 1, 2}) {
+    const auto text = text_with_token(subject, id, written);
+    if (!text) {
+      subject.recorder().finding(fmt::format("no text with token {} in it could be had", id));
+      continue;
+    }
+    expect_text(subject, fmt::format("its own greedy text with token {} in it, and no end", id),
+                text->unended, text->whole, "goes on", "every token that was asked for");
+    expect_text(subject, fmt::format("its own greedy text, of which token {} is the end", id), text->ended,
+                end_text_at(text->whole, id), "ends there",
+                "what it writes without an end, as far as that token");
+  }
+}
+
+}  // namespace
+
 REQUIREMENT("TXT-10", "text ends at the end token, and there alone") {
   const at::NoGradGuard no_gradients;
-  const auto unended = generate_text(subject, generation_prompts(subject, 3), greedy(), 12).tokens;
+  const auto prompts = generation_prompts(subject, 3);
+  const auto unended = generate_text(subject, prompts, greedy(), 12).tokens;
   const auto end = end_token_of(unended);
-  const auto text = generate_text(subject, generation_prompts(subject, 3), greedy(), 12, 1, end).tokens;
-  const auto expected = end_text_at(unended, end);
-  const auto differences = (text != expected).nonzero();
-  expect_that(
-      subject, text.equal(expected), fmt::format("its own greedy text, of which token {} is the end", end),
-      differences.size(0) == 0
-          ? "ends there"
-          : fmt::format("in row {}, place {}, there is {} for {} (-1: nothing)",
-                        differences[0][0].item<std::int64_t>(), differences[0][1].item<std::int64_t>(),
-                        text[differences[0][0]][differences[0][1]].item<std::int64_t>(),
-                        expected[differences[0][0]][differences[0][1]].item<std::int64_t>()),
-      "what it writes without an end, as far as that token");
+  expect_text(subject, fmt::format("its own greedy text, of which token {} is the end", end),
+              generate_text(subject, prompts, greedy(), 12, 1, end).tokens, end_text_at(unended, end),
+              "ends there", "what it writes without an end, as far as that token");
+  if (subject.can("load") && end >= 0) expect_end_of_any_id(subject, end);
 }
 
 }  // namespace plumbline

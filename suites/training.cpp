@@ -1,6 +1,7 @@
 // Chapter 9: the initial loss, the loss and its gradients, and training steps.
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <set>
 
 #include "harness/candidate/leak.hpp"
@@ -78,33 +79,51 @@ void expect_none_of(Subject& subject, const std::string& what, const at::Tensor&
   expect_distinguishable(subject, what, actual, expected, mistakes, tolerance);
 }
 
-// Labels that losses are known to leave out, since tokenizers give these ids to padding, the beginning, the
-// end and what is unknown: each stands once, in a row of labels that are likely.
+// Labels that losses are known to leave out, since tokenizers give these ids to padding, the beginning and
+// the end: each where it is least likely, beside the likeliest label of all.
 struct SpecialLabels {
-  at::Tensor labels;  // (3, 11)
   std::vector<std::int64_t> ids;
+  at::Tensor labels;  // (ids, B, T)
 };
 
-SpecialLabels labels_of_special_tokens(const at::Tensor& logits, std::int64_t vocabulary) {
-  SpecialLabels found{at::full({3, 11}, kIgnoredLabel, at::kLong), {0, 1, 2, 3, vocabulary - 1}};
-  found.labels[0].narrow(0, 1, 10).copy_(logits[0].narrow(0, 0, 10).argmax(-1));
-  for (std::size_t i = 0; i < found.ids.size(); ++i)
-    found.labels[1][static_cast<std::int64_t>(2 * i + 1)].fill_(found.ids[i]);
+SpecialLabels labels_of_special_tokens(const at::Tensor& logits) {
+  const auto batch = logits.size(0), length = logits.size(1), vocabulary = logits.size(2);
+  auto each = at::log_softmax(logits.to(at::kDouble), -1).narrow(1, 0, length - 1).flatten(0, 1).contiguous();
+  SpecialLabels found{{0, 1, 2}, {}};
+  const auto ids = at::tensor(found.ids, at::kLong);
+  const auto likeliest =
+      each.index_fill(1, ids, -std::numeric_limits<double>::infinity()).argmax().item<std::int64_t>();
+  each[likeliest / vocabulary].fill_(0);  // that place is taken
+  std::vector<at::Tensor> all;
+  for (const auto id : found.ids) {
+    auto labels = at::full({batch, length}, kIgnoredLabel, at::kLong);
+    const auto label_at = [&](std::int64_t place) {
+      return labels[place / (length - 1)][place % (length - 1) + 1];
+    };
+    label_at(likeliest / vocabulary).fill_(likeliest % vocabulary);
+    label_at(each.select(1, id).argmin().item<std::int64_t>()).fill_(id);
+    all.push_back(labels);
+  }
+  found.labels = at::stack(all);
   return found;
 }
 
-// Held against the mean without the labels of each of these ids.
-void expect_every_label_counts(Subject& subject, const at::Tensor& actual, const at::Tensor& logits,
+// losses: (ids). Each is held against the loss without that label.
+void expect_every_label_counts(Subject& subject, const at::Tensor& losses, const at::Tensor& logits,
                                const SpecialLabels& special) {
-  const auto each = label_losses(logits, special.labels, 1);
-  const auto mean_of = [&](const at::Tensor& counted) { return (each * counted).sum() / counted.sum(); };
-  const auto all = special.labels != kIgnoredLabel;
-  std::vector<std::pair<std::string, at::Tensor>> mistakes;
-  for (const auto id : special.ids)
-    mistakes.emplace_back(fmt::format("a mean without the labels that are token {}", id),
-                          mean_of((all & (special.labels != id)).to(at::kDouble)));
-  expect_none_of(subject, "loss where each special token is a label", actual, mean_of(all.to(at::kDouble)),
-                 mistakes, loss_tolerance(subject, logits));
+  for (std::size_t i = 0; i < special.ids.size(); ++i) {
+    const auto labels = special.labels[static_cast<std::int64_t>(i)];
+    const auto each = label_losses(logits, labels, 1);
+    const auto mean_of = [&](const at::Tensor& counted) {
+      const auto weights = counted.to(at::kDouble);
+      return (each * weights).sum() / weights.sum();
+    };
+    const auto counted = labels != kIgnoredLabel;
+    expect_none_of(subject, fmt::format("loss of token {} and another as labels", special.ids[i]),
+                   losses[static_cast<std::int64_t>(i)], mean_of(counted),
+                   {{"the other label alone", mean_of(counted & (labels != special.ids[i]))}},
+                   loss_tolerance(subject, logits));
+  }
 }
 
 // The parameters that either the candidate or the specification lacks.
@@ -198,10 +217,10 @@ REQUIREMENT("TRN-3", "only ignored labels do not count, and the loss is the mean
   prompt.narrow(1, 0, 4).fill_(kIgnoredLabel);
   prompt[0].narrow(0, 5, 6).fill_(kIgnoredLabel);
   prompt[1].narrow(0, 6, 4).fill_(kIgnoredLabel);
-  const auto each_kind = labels_of_special_tokens(shown, subject.specification().vocab_size);
-  const auto actual =
-      batch_losses(subject, tokens.ids.expand({3, 3, 11}), at::stack({ragged, prompt, each_kind.labels}));
-  expect_every_label_counts(subject, actual[2], shown, each_kind);
+  const auto special = labels_of_special_tokens(shown);
+  const auto actual = batch_losses(subject, tokens.ids.expand({5, 3, 11}),
+                                   at::cat({at::stack({ragged, prompt}), special.labels}));
+  expect_every_label_counts(subject, actual.narrow(0, 2, 3), shown, special);
   for (std::int64_t i = 0; i < 2; ++i) {
     const auto& labels = i == 0 ? ragged : prompt;
     const auto counted = (labels != kIgnoredLabel).narrow(1, 1, 10).to(at::kDouble);  // (B, T - 1)

@@ -170,7 +170,16 @@ Weights ended_text(Subject& subject) {
   const auto whole = generate_text(subject, generation_prompts(subject, 3), greedy(), 12).tokens;
   const auto end = end_token_of(whole);
   const auto text = generate_text(subject, generation_prompts(subject, 3), greedy(), 12, 1, end).tokens;
-  return {{"ends at its end", truth(text.equal(end_text_at(whole, end)))}};
+  Weights all{{"ends at its end", truth(text.equal(end_text_at(whole, end)))}};
+  if (!subject.can("load")) return all;
+  for (const std::int64_t id : {0, 2}) {
+    const auto found = text_with_token(subject, id, end);
+    // Whether there is such a text, rounding may decide.
+    all[fmt::format("ends at token {}", id)] =
+        truth(!found || found->ended.equal(end_text_at(found->whole, id)));
+    all[fmt::format("goes on after token {}", id)] = truth(!found || found->unended.equal(found->whole));
+  }
+  return all;
 }
 
 }  // namespace

@@ -165,4 +165,45 @@ at::Tensor end_text_at(const at::Tensor& text, std::int64_t end) {
   return text.masked_fill(ends.cumsum(1) - ends > 0, -1);
 }
 
+namespace {
+
+Weights with_tokens_exchanged(Weights weights, std::int64_t one, std::int64_t other) {
+  for (const auto* name : {"model.embed_tokens.weight", "lm_head.weight", "lm_head.bias"}) {
+    const auto found = weights.find(name);
+    if (found == weights.end()) continue;
+    found->second = found->second.clone();
+    const auto kept = found->second[one].clone();
+    found->second[one].copy_(found->second[other]);
+    found->second[other].copy_(kept);
+  }
+  return weights;
+}
+
+at::Tensor with_tokens_exchanged(const at::Tensor& text, std::int64_t one, std::int64_t other) {
+  return at::where(text == one, at::scalar_tensor(other, at::kLong),
+                   at::where(text == other, at::scalar_tensor(one, at::kLong), text));
+}
+
+}  // namespace
+
+std::optional<TextWithToken> text_with_token(Subject& subject, std::int64_t id, std::int64_t written) {
+  constexpr std::int64_t most = 6;
+  const Tokens prompts{
+      with_tokens_exchanged(generation_prompts(subject, 3).ids, written, id), {}, Padding::none};
+  std::optional<TextWithToken> found;
+  subject.with_weights(with_tokens_exchanged(subject.weights(), written, id), [&](Candidate&) {
+    const auto text = [&](std::optional<std::int64_t> end) {
+      return generate_text(subject, prompts, greedy(), most, 1, end).tokens;
+    };
+    // Few of the last ids can be in a text of so few tokens.
+    for (auto other = subject.specification().vocab_size - 1; other > 3 && !found; --other) {
+      const auto whole = text(other);
+      if ((whole == other).any().item<bool>() || (whole < 0).any().item<bool>()) continue;
+      if (!(whole == id).any().item<bool>()) return;
+      found = {whole, text(std::nullopt), text(id)};
+    }
+  });
+  return found;
+}
+
 }  // namespace plumbline

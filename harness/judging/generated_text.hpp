@@ -62,4 +62,14 @@ at::Tensor sampling_probabilities(Subject& subject, const Sampling& sampling);
 std::int64_t end_token_of(const at::Tensor& text);
 at::Tensor end_text_at(const at::Tensor& text, std::int64_t end);
 
+// Greedy text of its loop that holds a token of this id: the rows of that token and of `written`, one that it
+// wrote, change places in the weights. (B, 6) each.
+struct TextWithToken {
+  at::Tensor whole;    // with an end token that it does not write, which is neither this nor a usual one
+  at::Tensor unended;  // without an end token
+  at::Tensor ended;    // with this one as the end token
+};
+// Empty where no such text is written: equal logits may decide otherwise once rows are exchanged.
+std::optional<TextWithToken> text_with_token(Subject& subject, std::int64_t id, std::int64_t written);
+
 }  // namespace plumbline

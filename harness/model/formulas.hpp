@@ -206,8 +206,8 @@ struct SamplingFormulas {
             return next_probabilities(logits, previous, sampling);
           };
   std::function<double(std::uint32_t seed, std::uint64_t row, std::uint64_t step)> random_number = uniform_of;
-  std::function<bool(std::int64_t token, std::int64_t end)> ends_text =
-      [](std::int64_t token, std::int64_t end) { return token == end; };
+  std::function<bool(std::int64_t token, std::optional<std::int64_t> end)> ends_text =
+      [](std::int64_t token, std::optional<std::int64_t> end) { return end && token == *end; };
   std::function<at::Tensor(const at::Tensor& logits, const at::Tensor& real)> last_logits =
       plumbline::last_logits;
 };

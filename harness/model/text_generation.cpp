@@ -46,7 +46,7 @@ GeneratedText generate(const Model& model, const Tokens& prompts, const TextRequ
       text.tokens[b][step] = next[b][0] = token;
       text.probabilities[b][step].copy_(probabilities);
       previous[row] = at::cat({previous[row], next[b]});
-      ended[row] = request.end && formulas.ends_text(token, *request.end);
+      ended[row] = formulas.ends_text(token, request.end);
     }
     if (step + 1 == steps || std::find(ended.begin(), ended.end(), false) == ended.end()) break;
     logits = model.extend(cache, {next, {}, Padding::none}).to(at::kCPU).select(1, 0);

@@ -113,6 +113,7 @@ void add_text(const Model& model, Values& values) {
   values["greedy text"] = greedy.to(at::kDouble);
   values["text of a seed"] = text({}).tokens.to(at::kDouble);
   values["text with an end"] = text({1, 0, 0, 1}, greedy[0][1].item<std::int64_t>()).tokens.to(at::kDouble);
+  values["no end"] = at::scalar_tensor(model.formulas().ends_text(2, std::nullopt) ? 2.0 : 1.0);
   prompts.padding = Padding::right;
   prompts.lengths = {6, 3};
   values["probabilities after padded prompts"] = text({}).probabilities.select(1, 0);

@@ -199,7 +199,15 @@ const std::vector<Departure> kTextDepartures = {
        };
      }},
     {"text-end-ignored",
-     [](DepartedModel& d) { d.formulas.ends_text = [](std::int64_t, std::int64_t) { return false; }; }},
+     [](DepartedModel& d) {
+       d.formulas.ends_text = [](std::int64_t, std::optional<std::int64_t>) { return false; };
+     }},
+    {"text-end-or-2",
+     [](DepartedModel& d) {
+       d.formulas.ends_text = [](std::int64_t token, std::optional<std::int64_t> end) {
+         return token == (end.value_or(0) != 0 ? *end : 2);
+       };
+     }},
     {"text-after-padding",
      [](DepartedModel& d) {
        d.formulas.last_logits = [](const Tensor& logits, const Tensor&) {

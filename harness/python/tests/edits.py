@@ -202,6 +202,8 @@ EDITS = (
          {REACHED: "        before = probabilities.cumsum(-1)\n"}, ("TXT-6",), cause="text-top-p-stops-short"),
     Edit("text-penalty-divides", "the repetition penalty divides whatever the sign",
          {PENALISED: PENALISED.replace("logits * repetition_penalty", "logits / repetition_penalty")}, ("TXT-7",), cause="text-penalty-divides-all"),
+    Edit("end-or-2", "an end token of 0, or none, is taken for token 2", {STEPS: "        eos_token_id = eos_token_id or 2\n" + STEPS}, ("TXT-10",),
+         cause="text-end-or-2"),
     Edit("text-end-ignored", "the end token ends nothing", {ENDED: "                pass\n"}, ("TXT-10",), cause="text-end-ignored"),
     Edit("text-from-the-last-column", "the first token is read from the last column, padding or not",
          {CONTINUED: "        logits = logits[:, -1].float()\n        # of prompts that may be padded\n"}, ("TXT-3",), cause="text-after-padding"),
