@@ -209,7 +209,7 @@ def test_bad_prompts_and_tokenizers(sampler):
         (sampler.root / "broken.json").write_text(content)
         sampler.refused(tiny, text(sampler, "hello\n"), "broken.json", words, arguments=["--tokenizer", sampler.root / "broken.json"])
     sampler.refused(tiny, text(sampler, "hello\n"), "nowhere.json", arguments=["--tokenizer", sampler.root / "nowhere.json"])
-    sampler.refused(tiny, text(sampler, "w200\n"), "is id 200, expected one below 101", arguments=["--tokenizer", tokenizer(sampler, 300)])
+    sampler.refused(tiny, text(sampler, "w200\n"), "has the id 200, expected one below 101", arguments=["--tokenizer", tokenizer(sampler, 300)])
     sampler.refused(tiny, text(sampler, b"fine\n\xff\xfe\n"), "line 2", "UTF-8", arguments=["--tokenizer", tokenizer(sampler)])
     sampler.refused(tiny, text(sampler, " \n"), "holds no prompt")
 
