@@ -48,7 +48,8 @@ def shard_of(whole, index, of):
     for place, requirement in enumerate(shard["requirements"]):
         if place % of == index - 1 or requirement["verdict"] == "not applicable":
             continue
-        requirement.update(verdict="not assessed", reason=f"outside --shard {index}/{of}", finding="", checks=[], seconds=0)
+        requirement.update(verdict="not assessed", reason=f"outside --shard {index}/{of}", left_out="shard", finding="", checks=[],
+                           seconds=0)
     return concluded(shard)
 
 

@@ -40,14 +40,14 @@ def test_what_cannot_be_done_is_said(program, tmp_path, out):
     refused(program, words=["subcommand"])
 
 
-def begun(program, out):
-    """A running experiment, from the moment on at which it has written the state of a run."""
+def begun(program, out, patterns=("*.state.safetensors", "*.json")):
+    """A running experiment, from the moment on at which it has written the state of a run, or a run that has ended."""
     process = program.start("experiment", "repeater", "--out", out, stdout=subprocess.DEVNULL)
     end = time.monotonic() + 240
     while time.monotonic() < end and process.poll() is None:
-        if any(out.glob("runs/*.state.safetensors")) or any(out.glob("runs/*.json")):
+        if any(any(out.glob(f"runs/{pattern}")) for pattern in patterns):
             return process
-        time.sleep(0.2)
+        time.sleep(0.02)
     process.kill()
     pytest.fail("nothing was written: " + process.communicate()[1])
 
@@ -89,12 +89,19 @@ def test_a_full_disk_leaves_the_last_state(program, out):
     assert held() == before
 
 
+def states_left(program, out):
+    """States of runs that were killed: a run may end, and take its state away, just before it is killed."""
+    for _ in range(20):
+        with begun(program, out, ["*.state.safetensors"]) as process:
+            process.kill()
+            process.communicate(timeout=60)
+        if states := list((out / "runs").glob("*.state.safetensors")):
+            return states
+    pytest.fail("no run was killed while its state was there")
+
+
 def test_what_was_damaged_is_refused(program, out):
-    with begun(program, out) as process:
-        process.kill()
-        process.communicate(timeout=60)
-    states = list((out / "runs").glob("*.state.safetensors"))
-    assert states
+    states = states_left(program, out)
     states[0].write_bytes(states[0].read_bytes()[:1000])
     run = program("experiment", "repeater", "--out", out)
     assert run.returncode == 2

@@ -263,10 +263,10 @@ def test_a_must_made_a_should_is_found_though_it_was_rendered_again(bundles):
 
 
 def test_a_document_of_a_newer_format_is_refused_with_advice(bundles):
-    newer = {**document(bundles.conforming), "version": 4}
+    newer = {**document(bundles.conforming), "version": 5}
     file = bundles.written(newer)
     for command in (("render", file), ("diff", file, bundles.conforming), ("merge", file, "--out", bundles.root / "m")):
-        bundles.refused("report", *command, says="knows versions 1 to 3 only; use the Plumbline that wrote it")
+        bundles.refused("report", *command, says="knows versions 1 to 4 only; use the Plumbline that wrote it")
     assert not (bundles.root / "m").exists()
     without = document(bundles.conforming)
     del without["footer"]
