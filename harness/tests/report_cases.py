@@ -70,6 +70,8 @@ def without_times(result):
     for key in ("started", "command", "notes"):
         result["header"].pop(key)
     result["footer"].pop("seconds")
+    if result["diagnosis"]:
+        result["diagnosis"].pop("tried")  # the search begins where something failed, and a shard sees some of that
     for requirement in result["requirements"]:
         requirement.pop("seconds")
     return result
