@@ -20,11 +20,12 @@ struct Translation {
   const std::string* find(const std::string& english) const;  // nullptr: not among them
 };
 
-// Reads fixtures/requirements.zh.json. Errors: InputError.
-Translation read_translation(const std::string& text, const std::string& path);
+// Adds what the JSON `text` of the file `path` has in both languages: titles of chapters, statements, words
+// of plots. Errors: InputError.
+void read_translation(Translation& translation, const std::string& text, const std::string& path);
 
-// What fixtures/requirements.zh.json held when the program was built: a rendering is a function of its
-// document alone.
+// What requirements.json, comparison.json and plots.zh.json in fixtures/ held when the program was built: a
+// rendering is a function of its document alone.
 const Translation& in_chinese();
 
 // The page of one result. `translation` may be null: statements and titles then stay as the document has

@@ -34,9 +34,8 @@ std::string tree(const std::string& page) {
   return names;
 }
 
-Translation translation() {
-  const std::string path = PLUMBLINE_SOURCE_DIR "/fixtures/requirements.zh.json";
-  return read_translation(read_text(path, limit), path);
+const Translation& translation() {
+  return in_chinese();
 }
 
 const std::vector<Language> both = {Language::english, Language::chinese};

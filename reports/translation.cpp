@@ -1,5 +1,7 @@
 #include <fmt/format.h>
 
+#include <tuple>
+
 #include "harness/system/error.hpp"
 #include "harness/system/json.hpp"
 #include "reports/page.hpp"
@@ -11,33 +13,36 @@ const std::string* Translation::find(const std::string& english) const {
   return found == sentences.end() ? nullptr : &found->second;
 }
 
-Translation read_translation(const std::string& text, const std::string& path) {
+void read_translation(Translation& translation, const std::string& text, const std::string& path) {
   const auto document = parse_json(text, path);
-  Translation translation;
-  for (const char* part : {"chapters", "requirements", "words"}) {
-    const auto entries = document.find(part);
-    const auto refuse = [&](const std::string& what) {
-      throw InputError(fmt::format("{}: {} {}; expected entries with the texts en and zh: install it again",
-                                   path, part, what));
-    };
-    if (entries == nullptr || !entries->is_array()) refuse("is no array");
-    for (std::size_t i = 0; i < entries->size(); ++i) {
-      const auto& entry = (*entries)[i];
-      const auto has = [&](const char* key) {
-        return entry.is_object() && entry.contains(key) && entry[key].is_string() && entry[key] != "";
-      };
-      if (!has("en") || !has("zh")) refuse(fmt::format("has an entry [{}] without a text", i));
-      translation.sentences[entry["en"].get<std::string>()] = entry["zh"].get<std::string>();
+  for (const auto& [part, english, chinese] : {std::tuple{"chapters", "title", "title_zh"},
+                                               {"requirements", "statement", "statement_zh"},
+                                               {"words", "en", "zh"}}) {
+    if (!document.contains(part)) continue;
+    const auto& entries = document[part];
+    for (std::size_t i = 0; i < entries.size(); ++i) {
+      const auto& entry = entries[i];
+      if (entry.contains(english) && !entry.contains(chinese)) continue;  // the page has it in English
+      for (const char* key : {english, chinese})
+        if (!entry.contains(key) || !entry[key].is_string() || entry[key] == "")
+          throw InputError(fmt::format("{}: entry {} of '{}' has no text '{}'", path, i, part, key));
+      translation.sentences[entry[english].text()] = entry[chinese].text();
     }
   }
-  return translation;
 }
 
-extern const char* const requirements_in_chinese;  // translation_data.cpp.in
+extern const char* const requirements_json;  // translation_data.cpp.in
+extern const char* const comparison_json;
+extern const char* const plots_zh_json;
 
 const Translation& in_chinese() {
-  static const Translation chinese =
-      read_translation(requirements_in_chinese, "fixtures/requirements.zh.json");
+  static const Translation chinese = [] {
+    Translation all;
+    read_translation(all, requirements_json, "fixtures/requirements.json");
+    read_translation(all, comparison_json, "fixtures/comparison.json");
+    read_translation(all, plots_zh_json, "fixtures/plots.zh.json");
+    return all;
+  }();
   return chinese;
 }
 

@@ -1,4 +1,4 @@
-// Placeholders in the texts of fixtures/advice.json, {hidden_size} and the like, and their values.
+// Placeholders in the texts of fixtures/defects.json, {hidden_size} and the like, and their values.
 #pragma once
 
 #include <map>

@@ -88,7 +88,7 @@ def test_others_read_every_format_and_count_the_same(bundles):
 
 
 def test_pictures_are_of_requirements_and_in_both_languages(bundles):
-    known = {one["en"]: one["zh"] for one in json.loads((ROOT / "fixtures" / "requirements.zh.json").read_text())["words"]}
+    known = {one["en"]: one["zh"] for one in json.loads((ROOT / "fixtures" / "plots.zh.json").read_text())["words"]}
     for bundle in (bundles.conforming, bundles.failing):
         plots = document(bundle)["plots"]
         assert [plot["requirement"] for plot in plots] == ["ROPE-8", "TRN-6", "TRN-7"]

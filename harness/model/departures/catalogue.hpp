@@ -16,7 +16,8 @@ struct Defect {
   std::string arises;                     // how it gets into real code
   std::string looks_like;                 // what a user of the model notices
   std::vector<std::string> seen_by;       // ids of the requirements that it fails
-  std::string advice, advice_in_chinese;  // fixtures/advice.json: a paragraph with {placeholders}
+  std::string advice, advice_in_chinese;  // a paragraph with {placeholders}
+  std::int64_t longest = 604;             // tokens of the pass that it takes to see it: `verify --longest`
   std::string stage;  // the first stage that is wrong for its own inputs; empty: none in a pass of a prompt
 };
 
