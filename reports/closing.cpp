@@ -247,7 +247,11 @@ void verdict(Page& page, const Footer& footer) {
   const Counts all{footer.passed, footer.failed, footer.errors, footer.not_assessed, footer.not_applicable};
   const double seconds = std::isfinite(footer.seconds) ? footer.seconds : 0.0;
   page.dim(in_words(all), 3);
-  page.dim(fmt::format("{} compared in {:.1f} s", counted(footer.elements_compared, "element"), seconds), 3);
+  const std::string passes =
+      footer.longest_pass > 0 ? ", in passes of up to " + counted(footer.longest_pass, "token") : "";
+  page.dim(
+      fmt::format("{} compared in {:.1f} s{}", counted(footer.elements_compared, "element"), seconds, passes),
+      3);
   if (!page.written_to.empty()) {
     const std::string out = page.paint.text(page.written_to) + "/";
     page.dim(fmt::format("{0}report.html to read, {0}result.json and what derives from it", out), 3);

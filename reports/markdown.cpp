@@ -121,7 +121,9 @@ std::string chapters(const Result& result) {
   const Footer& footer = result.footer;
   const Counts all{footer.passed, footer.failed, footer.errors, footer.not_assessed, footer.not_applicable};
   return table + counts_row("all", all, footer.seconds) + "\n" +
-         counted(footer.elements_compared, "element") + " compared.\n\n";
+         counted(footer.elements_compared, "element") + " compared" +
+         (footer.longest_pass > 0 ? ", in passes of up to " + counted(footer.longest_pass, "token") : "") +
+         ".\n\n";
 }
 
 std::string named(const Requirement& requirement) {

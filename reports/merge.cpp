@@ -184,6 +184,7 @@ Result merge_shards(std::vector<Source> shards) {
   for (const Source& one : shards) {
     whole.header.started = std::min(whole.header.started, one.result.header.started);
     whole.footer.seconds += one.result.footer.seconds;
+    whole.footer.longest_pass = std::max(whole.footer.longest_pass, one.result.footer.longest_pass);
     if (whole.header.device.find(one.result.header.device) == std::string::npos)
       whole.header.device += "; " + one.result.header.device;
     // Both follow from the whole model, in whichever shard something failed: the lowest of them tells.

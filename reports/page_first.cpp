@@ -48,9 +48,11 @@ std::string counts(const Page& page) {
         return one.level == Level::must && (one.verdict == Verdict::pass || one.verdict == Verdict::fail);
       });
   return fmt::format(
-      "<ul class=\"counts\">{}</ul>\n<p class=\"dim\">{}{}{}</p>\n", list, page(Word::musts_note, musts),
+      "<ul class=\"counts\">{}</ul>\n<p class=\"dim\">{}{}{}{}</p>\n", list, page(Word::musts_note, musts),
       page.stop(),
-      page(Word::compared_in, html::digits(footer.elements_compared), html::amount(footer.seconds)));
+      page(Word::compared_in, html::digits(footer.elements_compared), html::amount(footer.seconds)),
+      footer.longest_pass > 0 ? page.stop() + page(Word::longest_pass, html::digits(footer.longest_pass))
+                              : "");
 }
 
 // Name, kind, hash, specification, framework, device and type in a line or two.

@@ -35,6 +35,7 @@ constexpr std::array<Entry, word_count> table = {{
     {Word::not_applicable_count, "{} not applicable", "{} 项不适用"},
     {Word::waived_count, "{} of them waived", "其中 {} 项已豁免"},
     {Word::compared_in, "{} elements compared in {} s", "比较了 {} 个元素，用时 {} 秒"},
+    {Word::longest_pass, "the longest pass had {} tokens", "最长的一次前向为 {} 个词元"},
     {Word::shard, "This is part {0} of {1} of one run. It decides nothing by itself: the verdict is that of all {1} parts together, merged.", "这是一次运行 {1} 个分片中的第 {0} 个，单独不构成任何结论：合并全部 {1} 个分片之后才有结论。"},
     {Word::only, "Only a part was asked for: {}. The rest was not looked at.", "只检查了一部分：{}。其余没有检查。"},
     {Word::waivers, "Waivers", "豁免"},

@@ -32,6 +32,7 @@ enum class Word {
   not_applicable_count,
   waived_count,
   compared_in,
+  longest_pass,
   shard,
   only,
   waivers,

@@ -39,7 +39,8 @@ void judge(Subject& subject, const std::vector<std::string>& ids, const Progress
 
 void judge_requirement(const char* id, const char* title, void (*look)(Subject&)) {
   auto& subject = *current_run.subject;
-  run_requirement(subject.recorder(), *current_run.progress, id, title, [&] { look(subject); });
+  run_requirement(subject.recorder(), *current_run.progress, id, title, subject.probes().seed,
+                  [&] { look(subject); });
 }
 
 }  // namespace plumbline

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "harness/judging/generated_text.hpp"
 #include "harness/judging/probes.hpp"
 #include "harness/result/words.hpp"
 #include "suites/requirement.hpp"
@@ -221,6 +222,76 @@ REQUIREMENT("MODE-11", "no token is treated otherwise than by its row of the emb
         fmt::format("logits of ids 0, 1, 2, 3 and {} among others ({})", s.vocab_size - 1, mode.name),
         mode.run(subject, tokens), expected, tolerance);
   }
+}
+
+namespace {
+
+// What a candidate may have been asked before a pass.
+struct Request {
+  std::string name, needs;
+  std::function<void(Subject&)> ask;
+};
+
+std::vector<Request> requests() {
+  return {{"a pass in training mode", "training",
+           [](Subject& subject) { logits(subject, probe(subject, "history", 2, 19), training_options()); }},
+          {"a pass with dropout", "dropout",
+           [](Subject& subject) {
+             auto options = training_options();
+             options.dropout = 0.25;
+             logits(subject, probe(subject, "history", 2, 19), options);
+           }},
+          {"a batch padded on the left", "padding.left",
+           [](Subject& subject) { padded_logits(subject, standard_probe(subject), 31, Padding::left); }},
+          {"a batch padded on the right", "padding.right",
+           [](Subject& subject) { padded_logits(subject, standard_probe(subject), 31, Padding::right); }},
+          {"a decoding that stopped half-way", "cache",
+           [](Subject& subject) { cached_logits(subject, probe(subject, "history", 2, 19), {19}); }},
+          {"a pass of 130 tokens", "evaluation",
+           [](Subject& subject) { logits(subject, probe(subject, "history", 1, 130)); }},
+          {"gradients", "gradients",
+           [](Subject& subject) {
+             const auto tokens = probe(subject, "history", 2, 19);
+             subject.running().gradients(tokens, tokens.ids,
+                                         subject.can("training") ? training_options() : PassOptions{});
+           }},
+          {"steps of the optimiser, which are undone by a load", "train",
+           [](Subject& subject) {
+             const auto run = short_training_run(subject, 1);
+             subject.running().train(run, false);
+           }},
+          {"text of its own loop", "generate.greedy",
+           [](Subject& subject) { generate_text(subject, generation_prompts(subject, 1), greedy(), 4); }}};
+}
+
+}  // namespace
+
+REQUIREMENT("MODE-12",
+            "a pass has the same logits whatever was asked before, and those of the weights loaded") {
+  const at::NoGradGuard no_gradients;
+  const auto tokens = standard_probe(subject);
+  const auto first = logits(subject, tokens);
+  const auto tolerance = subject.noise("logits", first);
+  const auto expect_the_same = [&](const std::string& what) {
+    expect_close(subject, "logits after " + what, logits(subject, tokens), first, tolerance);
+  };
+  for (const auto& request : requests()) {
+    if (!subject.can(request.needs)) continue;
+    request.ask(subject);
+    expect_the_same(request.name);
+  }
+  for (const auto& left : subject.candidate().left_behind())
+    expect_that(subject, false, "what a pass leaves changed", left, "nothing");
+  if (!subject.can("load") || !subject.missing_parameters().empty()) return;
+  const auto others = discriminating_weights(subject.specification().parameters(), subject.probes().seed + 1);
+  subject.with_weights(others, [&](Candidate& candidate) {
+    const Model exact(subject.specification(),
+                      convert(convert(others, candidate.type(), at::kCPU), at::kDouble, candidate.device()));
+    const auto expected = exact.forward(tokens).to(at::kCPU);
+    expect_close(subject, "logits after other weights were loaded",
+                 candidate.forward(tokens, {}).to(at::kCPU), expected, subject.noise("logits", expected));
+  });
+  expect_the_same("the first weights were loaded again");
 }
 
 }  // namespace plumbline

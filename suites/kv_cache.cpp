@@ -166,7 +166,7 @@ REQUIREMENT("KVC-11", "long decoding equals one full pass, past every power of t
                            subject.can("cache.chunks") ? "9 one at a time, then 56 and 8" : "one at a time"),
                cached_logits(subject, tokens, chunks), full, noise_of_two_passes(subject, full));
   const auto longest = std::min<std::int64_t>(600, subject.specification().max_position_embeddings - 4);
-  const auto one = probe(subject, "longest", 1, longest + 4);
+  const auto one = probe(subject, "long prefill", 1, longest + 4);
   const auto full_logits = logits(subject, one);
   expect_close(subject, fmt::format("logits of {} tokens prefilled, then 4 one at a time", longest),
                cached_logits(subject, one, prefill_then_single_tokens(longest, longest + 4)), full_logits,

@@ -1,8 +1,10 @@
 // Chapter 8: numbers, against computations that share no code with the candidate.
 #include <algorithm>
+#include <optional>
 #include <stdexcept>
 
 #include "harness/judging/probes.hpp"
+#include "harness/model/engine.hpp"
 #include "suites/requirement.hpp"
 
 namespace plumbline {
@@ -35,10 +37,19 @@ void require_exact_yardstick(Subject& subject) {
   if (!subject.golden() || subject.candidate().type() != at::kFloat || !subject.can("load") ||
       !subject.missing_parameters().empty())
     return;
-  for (const auto& probe : subject.golden()->probes()) {
+  const auto& golden = *subject.golden();
+  const bool other_weights = golden.seed() != subject.probes().seed;
+  std::optional<Model> with_golden_weights;
+  if (other_weights)
+    with_golden_weights.emplace(
+        subject.specification(),
+        convert(discriminating_weights(subject.specification().parameters(), golden.seed()), at::kDouble,
+                subject.candidate().device()));
+  const auto& exact = other_weights ? *with_golden_weights : subject.exact();
+  for (const auto& probe : golden.probes()) {
     if (probe.tokens.padding != Padding::none || probe.tokens.ids.numel() > 64) continue;
-    const auto actual = stored_rows(subject.exact().forward(probe.tokens).to(at::kCPU), "logits", probe);
-    const auto expected = subject.golden()->stage(probe, "logits");
+    const auto actual = stored_rows(exact.forward(probe.tokens).to(at::kCPU), "logits", probe);
+    const auto expected = golden.stage(probe, "logits");
     const auto check =
         compare(fmt::format("Plumbline's own float64 logits of probe {}", probe.name), actual, expected,
                 Tolerance::absolute(1e-11 * largest(expected), "float64 rounding, with room"));
@@ -76,9 +87,12 @@ class Nearest {
 
 }  // namespace
 
-REQUIREMENT("NUM-1", "every recorded stage of a full pass agrees with the golden tensors") {
+namespace {
+
+// Compares the stages of full passes.
+void compare_stages_with_golden(Subject& subject, const Golden& golden) {
   Nearest nearest(subject.recorder());
-  for (const auto& probe : golden_for_loaded_weights(subject).probes()) {
+  for (const auto& probe : golden.probes()) {
     if (!supports(subject, probe.tokens.padding)) {
       subject.recorder().finding(
           fmt::format("probe {} was left out: the candidate takes no such padding", probe.name));
@@ -96,23 +110,32 @@ REQUIREMENT("NUM-1", "every recorded stage of a full pass agrees with the golden
         continue;
       }
       auto actual = stored_rows(found->second, stage, probe);
-      const auto expected = golden(subject).stage(probe, stage);
+      const auto expected = golden.stage(probe, stage);
       if (stage.ends_with(".scores") && actual.sizes() == expected.sizes())
         actual = hidden_as_infinity(actual, expected.isfinite());
-      const auto check = compare(fmt::format("{} of probe {}", stage, probe.name),
-                                 real_rows_only(actual, stage, probe), real_rows_only(expected, stage, probe),
-                                 golden(subject).tolerance(probe.name + "/" + stage));
+      const auto check =
+          compare(fmt::format("{} of probe {}", stage, probe.name), real_rows_only(actual, stage, probe),
+                  real_rows_only(expected, stage, probe), golden.tolerance(probe.name + "/" + stage));
       nearest.update(check);
       expect(subject, check);
     }
   }
 }
 
-REQUIREMENT("NUM-2", "at every decoding step, logits and cache contents agree with the golden tensors") {
+}  // namespace
+
+REQUIREMENT("NUM-1", "every recorded stage of a full pass agrees with the golden tensors") {
+  with_golden_weights(subject, [&](const Golden& golden) { compare_stages_with_golden(subject, golden); });
+}
+
+namespace {
+
+// Compares logits and cache contents of decoding.
+void decode_golden_probes(Subject& subject, const Golden& golden) {
   const at::NoGradGuard no_gradients;
   const auto& s = subject.specification();
   bool any = false;
-  for (const auto& probe : golden_for_loaded_weights(subject).probes()) {
+  for (const auto& probe : golden.probes()) {
     const auto length = probe.tokens.ids.size(1);
     // MODE-8 compares padded batches. Where no decoding was recorded, the logits of a full pass are the same.
     if (probe.tokens.padding != Padding::none || length > 64) continue;
@@ -122,11 +145,10 @@ REQUIREMENT("NUM-2", "at every decoding step, logits and cache contents agree wi
     for (std::int64_t step = 0; step < length; ++step)
       steps.push_back(
           decoding->extend({probe.tokens.ids.narrow(1, step, 1), {}, Padding::none}, {}).to(at::kCPU));
-    expect_close(
-        subject, fmt::format("logits of probe {}, one at a time", probe.name),
-        stored_rows(at::cat(steps, 1), "logits", probe),
-        probe.has_decode ? golden(subject).decode_logits(probe) : golden(subject).stage(probe, "logits"),
-        golden(subject).tolerance(probe.name + (probe.has_decode ? "/decode/logits" : "/logits")));
+    expect_close(subject, fmt::format("logits of probe {}, one at a time", probe.name),
+                 stored_rows(at::cat(steps, 1), "logits", probe),
+                 probe.has_decode ? golden.decode_logits(probe) : golden.stage(probe, "logits"),
+                 golden.tolerance(probe.name + (probe.has_decode ? "/decode/logits" : "/logits")));
     if (!probe.has_cache || !subject.can("cache.show")) continue;
     const auto view = decoding->show();
     for (std::int64_t layer = 0; layer < s.num_hidden_layers; ++layer)
@@ -136,10 +158,16 @@ REQUIREMENT("NUM-2", "at every decoding step, logits and cache contents agree wi
         const auto& cached = view.layers[static_cast<std::size_t>(layer)];
         const auto name = fmt::format("{}/cache/layers.{}.{}", probe.name, layer, side);
         expect_close(subject, name, (side == std::string("keys") ? cached.keys : cached.values).to(at::kCPU),
-                     golden(subject).cached(probe, layer, side), golden(subject).tolerance(name));
+                     golden.cached(probe, layer, side), golden.tolerance(name));
       }
   }
   if (!any) not_assessed("no golden probe is short and without padding");
+}
+
+}  // namespace
+
+REQUIREMENT("NUM-2", "at every decoding step, logits and cache contents agree with the golden tensors") {
+  with_golden_weights(subject, [&](const Golden& golden) { decode_golden_probes(subject, golden); });
 }
 
 REQUIREMENT("NUM-3", "rotation agrees with the golden vectors near the first and the last position") {
@@ -179,11 +207,13 @@ REQUIREMENT("NUM-5", "no stage contains NaN or infinity") {
 
 namespace {
 
-// Rounding grows with the length, so that it is measured anew for long passes.
+// Rounding grows with the length, so that it is measured anew for long passes, by the engine: its time is a
+// fraction of the eager model's.
 Tolerance noise_of(Subject& subject, const Tokens& tokens, const at::Tensor& expected) {
   auto tolerance = subject.noise("logits", expected);
   if (tokens.ids.size(1) <= 64) return tolerance;
-  const double error = largest(finite(subject.rounded().forward(tokens).to(at::kCPU)) - finite(expected));
+  const Engine rounded(subject.specification(), subject.rounded().weights());
+  const double error = largest(finite(rounded.forward(tokens).to(at::kCPU)) - finite(expected));
   if (const double measured = kNoiseFactor * error; measured > tolerance.bound.item<double>()) {
     tolerance.bound = at::scalar_tensor(measured, at::kDouble);
     tolerance.reason = fmt::format("{} x the {} rounding error measured there on the reference, {}",
@@ -200,7 +230,7 @@ REQUIREMENT("NUM-6", "logits agree with a float64 run of the specification on th
   Nearest nearest(subject.recorder());
   const auto longest = std::min<std::int64_t>(600, subject.specification().max_position_embeddings);
   for (const auto& tokens : {standard_probe(subject), probe(subject, "same weights", 2, 33),
-                             probe(subject, "one", 1, 1), probe(subject, "longest", 1, longest)}) {
+                             probe(subject, "one", 1, 1), probe(subject, "600", 1, longest)}) {
     const auto expected = subject.exact().forward(tokens).to(at::kCPU);
     const auto check =
         compare(fmt::format("logits of {} x {} tokens", tokens.ids.size(0), tokens.ids.size(1)),
@@ -214,7 +244,14 @@ REQUIREMENT("NUM-7", "gradients agree with those of a float64 run of the specifi
   for_each_gradient_probe(
       subject, [&](const std::string& need) { return subject.can(need); },
       [&](const GradientProbe& one) {
-        auto actual = subject.candidate().gradients(one.tokens, one.labels, one.options);
+        Gradients actual;
+        try {
+          actual = subject.candidate().gradients(one.tokens, one.labels, one.options);
+        } catch (const NotShown& why) {
+          if (one.options.training || !subject.can("training")) throw;
+          subject.recorder().finding(fmt::format("no gradients in {}: {}", one.name, why.what()));
+          return;
+        }
         auto exact = one.exact.parameters;
         merge_untied_head(actual.parameters, exact);
         expect_close(subject, fmt::format("loss ({})", one.name), actual.loss, one.exact.loss.to(at::kCPU),
@@ -248,6 +285,46 @@ REQUIREMENT("NUM-8", "logits are proportional to the final norm's weight") {
         Tolerance::absolute(4 * unit_roundoff(candidate.type()) * largest(finite(expected)),
                             "a power of two scales without rounding: four roundings of the largest"));
   });
+}
+
+namespace {
+
+// The first position (of dimension 1) at which a logit is off by more than `bound`.
+std::optional<std::int64_t> first_wrong_position(const at::Tensor& actual, const at::Tensor& expected,
+                                                 double bound) {
+  if (actual.sizes() != expected.sizes()) return std::nullopt;
+  const auto right = ((actual.to(at::kDouble) - expected).abs() <= bound).all(2).all(0);  // (T), NaN: wrong
+  const auto wrong = (~right).nonzero();
+  if (wrong.size(0) == 0) return std::nullopt;
+  return wrong[0].item<std::int64_t>();
+}
+
+}  // namespace
+
+REQUIREMENT("NUM-9",
+            "logits agree at every position of the longest pass, in one piece and through the cache") {
+  const at::NoGradGuard no_gradients;
+  require_exact_yardstick(subject);
+  constexpr std::int64_t kDecoded = 4;
+  const auto longest = subject.probes().longest;
+  const auto tokens = probe(subject, "longest", 1, longest);
+  const Engine exact(subject.specification(), subject.exact().weights());
+  const auto expected = exact.forward(tokens).to(at::kCPU);
+  const auto tolerance = noise_of(subject, tokens, expected);
+  const auto expect_agreement = [&](const std::string& what, const at::Tensor& actual) {
+    expect_close(subject, what, actual, expected, tolerance);
+    const auto first = first_wrong_position(actual, expected, tolerance.bound.item<double>());
+    if (!first) return;
+    subject.recorder().finding(fmt::format(
+        "{}: wrong from position {} on{}", what, *first,
+        *first < 64 ? "" : "; look for a window, or a table of masks or positions, of that size"));
+    subject.note_wrong_length(std::min(longest, *first + 8));
+  };
+  expect_agreement(fmt::format("logits of {} tokens", longest), logits(subject, tokens));
+  if (subject.can("cache") && longest > kDecoded)
+    expect_agreement(
+        fmt::format("logits of {} tokens prefilled, then {} one at a time", longest - kDecoded, kDecoded),
+        cached_logits(subject, tokens, prefill_then_single_tokens(longest - kDecoded, longest)));
 }
 
 }  // namespace plumbline

@@ -1,6 +1,7 @@
 // Chapter 2: the parameters.
 #include <algorithm>
 #include <map>
+#include <regex>
 
 #include <fmt/ranges.h>
 
@@ -138,6 +139,53 @@ REQUIREMENT("PAR-6", "every parameter is finite and of a floating type") {
   if (!subject.can("initialise")) return;
   for (const auto& [name, values] : subject.candidate().initialise(1))
     if (at::isFloatingType(values.scalar_type())) expect(subject, all_finite("initial " + name, values));
+}
+
+namespace {
+
+// Whether all rows are multiples of one: what is left of the matrix (R, C) without the share of its longest
+// row is rounding.
+bool has_rank_one(const at::Tensor& matrix) {
+  const auto lengths = matrix.norm(2, 1);
+  const auto direction = matrix[lengths.argmax()] / lengths.max();
+  const auto rest = matrix - at::outer(matrix.mv(direction), direction);
+  return (rest.norm() <= 1e-6 * matrix.norm()).item<bool>();
+}
+
+// What is degenerate about a parameter's values; empty: nothing.
+std::string degeneracy_of(const at::Tensor& stored) {
+  if (stored.numel() < 2 || !at::isFloatingType(stored.scalar_type())) return "";
+  const auto values = stored.to(at::kDouble);
+  if (!values.isfinite().all().item<bool>()) return "";  // PAR-6 reports it
+  const bool equal = (values == values.flatten()[0]).all().item<bool>();
+  const double first = values.flatten()[0].item<double>();
+  if (values.dim() == 1)
+    return equal && first == 0 ? "all its values are 0" : "";  // all 1: a norm as it begins
+  if (equal) return fmt::format("all its values are {}", number(first));
+  const bool matrix = values.dim() == 2 && values.size(0) > 1 && values.size(1) > 1;
+  return matrix && has_rank_one(values) ? "every row is a multiple of one row" : "";
+}
+
+}  // namespace
+
+REQUIREMENT("PAR-8", "no parameter is degenerate: of one value, of rank one, or a copy of another layer's") {
+  struct Matrix {
+    std::string name;
+    at::Tensor values;
+  };
+  static const std::regex layer("(^|\\.)layers\\.[0-9]+\\.");
+  std::map<std::pair<std::string, double>, Matrix> of_layers;  // by name without the layer, and sum
+  for (const auto& [name, values] : subject.candidate().weights()) {
+    const bool bias = name.ends_with(".bias");
+    auto wrong = bias ? "" : degeneracy_of(values);
+    if (wrong.empty() && values.dim() == 2 && std::regex_search(name, layer)) {
+      const auto kind = std::regex_replace(name, layer, "$1layers.*.");
+      const auto [other, is_first] =
+          of_layers.try_emplace({kind, values.sum(at::kDouble).item<double>()}, Matrix{name, values});
+      if (!is_first && other->second.values.equal(values)) wrong = "it is equal to " + other->second.name;
+    }
+    expect_that(subject, wrong.empty(), name, wrong.empty() ? "not degenerate" : wrong, "not degenerate");
+  }
 }
 
 }  // namespace plumbline

@@ -244,15 +244,17 @@ REQUIREMENT("TRN-3", "only ignored labels do not count, and the loss is the mean
   }
 }
 
-REQUIREMENT("TRN-4", "slopes of the loss in every parameter agree with the golden ones") {
-  auto expected = golden_for_loaded_weights(subject).slopes();
+namespace {
+
+void compare_slopes_with_golden(Subject& subject, const Golden& golden) {
+  auto expected = golden.slopes();
   if (!expected)
     not_assessed("its golden tensors have no gradients; `plumbline golden make` makes them anew with some");
   auto actual = subject.running().gradients(expected->tokens, expected->labels,
                                             subject.can("training") ? training_options() : PassOptions{});
   merge_untied_head(actual.parameters, expected->by_parameter);
   expect_close(subject, "loss", actual.loss.to(at::kCPU).reshape({}), expected->loss,
-               golden(subject).tolerance("gradients/loss"));
+               golden.tolerance("gradients/loss"));
   for (const auto& [name, expected_slopes] : expected->by_parameter) {
     const auto gradient = actual.parameters.find(name);
     if (gradient == actual.parameters.end()) {
@@ -260,9 +262,15 @@ REQUIREMENT("TRN-4", "slopes of the loss in every parameter agree with the golde
       continue;
     }
     expect_close(subject, fmt::format("slopes of the loss in {}", name),
-                 slopes(name, gradient->second, expected->directions, golden(subject).seed()),
-                 expected_slopes, golden(subject).tolerance("gradients/slopes/" + name));
+                 slopes(name, gradient->second, expected->directions, golden.seed()), expected_slopes,
+                 golden.tolerance("gradients/slopes/" + name));
   }
+}
+
+}  // namespace
+
+REQUIREMENT("TRN-4", "slopes of the loss in every parameter agree with the golden ones") {
+  with_golden_weights(subject, [&](const Golden& golden) { compare_slopes_with_golden(subject, golden); });
 }
 
 REQUIREMENT("TRN-5", "steps of AdamW update every parameter as the formulas say") {
@@ -305,6 +313,29 @@ REQUIREMENT("TRN-5", "steps of AdamW update every parameter as the formulas say"
                  fmt::format("change of {} in {} of AdamW", name, steps == 1 ? "a step" : "two steps"),
                  change(actual, name), expected, tolerance);
   }
+}
+
+REQUIREMENT("TRN-8", "evaluation after steps of the optimiser has the weights that the steps left") {
+  const at::NoGradGuard no_gradients;
+  auto run = short_training_run(subject, 2);
+  run.optimiser = fast_adamw(subject);
+  run.evaluated_after = standard_probe(subject).ids;
+  const auto before = logits(subject, standard_probe(subject));
+  const auto trained = subject.running().train(run, true);
+  const auto after = trained.logits.to(at::kCPU);
+  const auto unmatched = parameters_of_one_only(subject);
+  if (!unmatched.empty()) {
+    subject.recorder().finding(fmt::format(
+        "only that the logits moved was looked at: {} is in one of the two models only", *unmatched.begin()));
+    expect_differs(subject, "logits in evaluation before and after two steps", before, after, 1,
+                   "the steps changed the weights");
+    return;
+  }
+  const Model exact(subject.specification(),
+                    convert(trained.parameters, at::kDouble, subject.candidate().device()));
+  const auto expected = exact.forward(standard_probe(subject)).to(at::kCPU);
+  expect_close(subject, "logits in evaluation after two steps, by the weights it has then", after, expected,
+               subject.noise("logits", expected));
 }
 
 REQUIREMENT("TRN-6", "a small batch can be learned by heart") {

@@ -85,6 +85,10 @@ Json run_case(const CampaignOptions& options, const CampaignCase& one) {
                                    one.specification,
                                    "--threads",
                                    "1",
+                                   "--seed",
+                                   std::to_string(options.seed),
+                                   "--longest",
+                                   std::to_string(one.longest),
                                    "--out",
                                    out.string()};
   if (!options.diagnosing || one.full_size) command.emplace_back("--no-diagnosis");
@@ -131,19 +135,26 @@ std::vector<CampaignCase> plan_campaign(const fs::path& fixtures, const std::vec
     }
     candidates = std::move(chosen);
   }
-  std::set<std::string> undecided;
-  for (const auto& defect : read_catalogue(fixtures))
-    if (!defect.decides) undecided.insert("defect:" + defect.name);
+  std::map<std::string, CampaignCase> by_candidate;
+  for (const auto& defect : read_catalogue(fixtures)) {
+    auto& one = by_candidate["defect:" + defect.name];
+    one.decides = defect.decides;
+    one.longest = defect.longest;
+  }
+  const auto case_of = [&](const std::string& candidate, const Json& settings_of_size, bool at_full_size) {
+    auto one = by_candidate[candidate];
+    one.candidate = candidate;
+    one.specification = settings_of_size.at("specification").get<std::string>();
+    one.full_size = at_full_size;
+    return one;
+  };
   std::vector<CampaignCase> cases;
-  for (const auto& candidate : candidates)
-    cases.push_back(
-        {candidate, settings.at("specification").get<std::string>(), false, !undecided.contains(candidate)});
+  for (const auto& candidate : candidates) cases.push_back(case_of(candidate, settings, false));
   if (!full_size) return cases;
   const auto& few = settings.at("full_size");
   const auto every = names.empty() ? few.at("every").get<std::size_t>() : 1;
   for (std::size_t i = 0; i < candidates.size(); i += every)
-    cases.push_back({candidates[i], few.at("specification").get<std::string>(), true,
-                     !undecided.contains(candidates[i])});
+    cases.push_back(case_of(candidates[i], few, true));
   return cases;
 }
 

@@ -12,10 +12,11 @@ namespace plumbline {
 
 // One run of the program.
 struct CampaignCase {
-  std::string candidate;      // "defect:mask-none", "variant:fused"
-  std::string specification;  // "tiny"
-  bool full_size = false;     // runs at full size
-  bool decides = true;        // a defect that fails a "must"
+  std::string candidate;       // "defect:mask-none", "variant:fused"
+  std::string specification;   // "tiny"
+  bool full_size = false;      // runs at full size
+  bool decides = true;         // a defect that fails a "must"
+  std::int64_t longest = 604;  // tokens of the longest pass
   bool defect() const { return candidate.starts_with("defect:"); }
 };
 
@@ -24,6 +25,7 @@ struct CampaignOptions {
   std::vector<CampaignCase> cases;
   int jobs = 1;  // runs at a time, each with one thread
   bool diagnosing = true;
+  std::uint32_t seed = 1;  // of the probes
 };
 
 // All defects and variants, a few of them also at full size; or those with these names, "mask-none" or

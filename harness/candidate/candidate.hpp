@@ -100,6 +100,9 @@ class Candidate {
   // The last part of its program's standard error; of unknown origin.
   virtual std::string log() const { return ""; }
 
+  // What its passes left changed in the model or its framework, as its program reports; of unknown origin.
+  virtual std::vector<std::string> left_behind() const { return {}; }
+
   // A sentence for the end of a run; may be empty.
   virtual std::string closing_note() const { return ""; }
 

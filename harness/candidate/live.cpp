@@ -40,7 +40,7 @@ Json make_greeting(const LiveOptions& options, const Specification& specificatio
           {"dtype", type_name(options.type)},
           {"device", options.device.str()},
           {"threads", options.threads},
-          {"seed", 1}};
+          {"seed", options.seed}};
 }
 
 // Errors before anything is judged become InputError.
@@ -85,6 +85,7 @@ class LiveCandidate : public Candidate {
   at::ScalarType type() const override { return session_->options().type; }
   std::optional<Usage> usage() const override { return session_->usage(); }
   std::string log() const override { return session_->log(); }
+  std::vector<std::string> left_behind() const override { return session_->left_behind(); }
   std::string closing_note() const override { return session_->closing_note(); }
 
   void check_adapter() override {
@@ -170,6 +171,13 @@ class LiveCandidate : public Candidate {
                                         fmt::join(trained.losses.sizes(), ", "), steps));
     if (with_parameters)
       trained.parameters = mapping_->to_canonical(candidate_weights(RequestedWeights::trained));
+    if (run.evaluated_after.defined()) {
+      const Tokens tokens{run.evaluated_after, {}, Padding::none};
+      auto fields = pass_fields(tokens, {});
+      fields["first_position"] = 0;
+      trained.logits =
+          run_pass(*session_, "forward", std::move(fields), tokens, {}, 0, RequestedWeights::trained);
+    }
     return trained;
   }
 

@@ -19,6 +19,7 @@ struct LiveOptions {
   ChildLimits limits;  // time: of one answer
   at::ScalarType type = at::kFloat;
   at::Device device = at::kCPU;
+  std::uint32_t seed = 1;                      // of the candidate's own random numbers
   int threads = 0;                             // 0 leaves it to the candidate
   bool plays_recording = false;                // the program replays recorded answers
   std::string note;                            // for the reader of the results; may be empty

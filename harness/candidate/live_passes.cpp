@@ -107,8 +107,8 @@ Json pass_fields(const Tokens& tokens, const PassOptions& options) {
 }
 
 at::Tensor run_pass(LiveSession& session, const std::string& request, Json fields, const Tokens& tokens,
-                    const PassOptions& options, std::int64_t layers) {
-  const auto reply = session.ask(request, std::move(fields), {{"tokens", tokens.ids.contiguous()}});
+                    const PassOptions& options, std::int64_t layers, RequestedWeights weights) {
+  const auto reply = session.ask(request, std::move(fields), {{"tokens", tokens.ids.contiguous()}}, weights);
   const auto logits = tensor_in(reply, "logits", session.name());
   const auto batch = tokens.ids.size(0), length = tokens.ids.size(1);
   if (logits.dim() != 3 || logits.size(0) != batch || logits.size(1) != length || logits.size(2) < 1)

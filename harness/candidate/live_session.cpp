@@ -47,7 +47,23 @@ Reply LiveSession::ask(const std::string& request, Json fields, const NamedTenso
   if (holds_trained_weights_ && request != "load" && !of_trained)
     program_->ask("load", Json::object(), *loaded_);
   holds_trained_weights_ = request == "train" || of_trained;
-  return program_->ask(request, std::move(fields), tensors);
+  auto reply = program_->ask(request, std::move(fields), tensors);
+  note_what_is_left(reply);
+  return reply;
+}
+
+void LiveSession::note_what_is_left(const Reply& reply) {
+  constexpr std::size_t kMost = 16, kLongest = 300;
+  const auto* left = reply.fields.find("left");
+  if (left == nullptr) return;
+  if (!left->is_array() || left->size() > kMost)
+    throw CandidateFailed(
+        fmt::format("{}: 'left' in its reply is not a list of at most {} sentences", name(), kMost));
+  for (const auto& sentence : *left) {
+    if (!sentence.is_string())
+      throw CandidateFailed(fmt::format("{}: 'left' in its reply is not a list of sentences", name()));
+    if (left_.size() < kMost) left_.insert(printable(sentence.get<std::string>(), kLongest));
+  }
 }
 
 void LiveSession::load(NamedTensors weights) {

@@ -5,7 +5,9 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
+#include <vector>
 
 #include "harness/candidate/candidate.hpp"
 #include "harness/candidate/live.hpp"
@@ -44,10 +46,13 @@ class LiveSession {
 
   std::optional<Usage> usage() const;
   std::string log() const;
+  // The sentences of all replies on what a pass left changed.
+  std::vector<std::string> left_behind() const { return {left_.begin(), left_.end()}; }
   std::string closing_note() const;
 
  private:
   void restart(const std::string& request);
+  void note_what_is_left(const Reply& reply);
 
   LiveOptions options_;
   Json greeting_, reply_to_hello_;
@@ -61,6 +66,7 @@ class LiveSession {
   std::optional<NamedTensors> loaded_;
   bool holds_trained_weights_ = false;
   std::string deferred_failure_;
+  std::set<std::string> left_;
 };
 
 // The tensor of this name in a reply. Errors: CandidateFailed where there is none.

@@ -30,6 +30,11 @@ void check_hello(const Json& asked, const Json& hello) {
     throw InputError(fmt::format("was recorded in {}, not in {}; use --dtype {}",
                                  printable(asked.value("dtype", "?"), 20), hello.value("dtype", "?"),
                                  asked.value("dtype", "") == "bfloat16" ? "bf16" : "f32"));
+  // Recordings made before there was a choice have the seed 1.
+  const auto seed_of = [](const Json& request) { return request.value("seed", Json(1)).dump(); };
+  if (seed_of(asked) != seed_of(hello))
+    throw InputError(fmt::format("was recorded with the seed {0}, not {1}; use --seed {0}",
+                                 printable(seed_of(asked), 20), printable(seed_of(hello), 20)));
 }
 
 // The recorded reply to what has this key, its tensors written to a file in `directory`.
@@ -37,8 +42,9 @@ Json recorded_reply(RecordedAnswers& recording, const std::string& key, const Js
                     const fs::path& directory) {
   const auto* exchange = recording.answer(key);
   if (exchange == nullptr)
-    return error_reply(
-        "cannot", "the recording has no answer to this request; record the model again with this version");
+    return error_reply("cannot",
+                       "the recording has no answer to this request; record the model again, with this "
+                       "version and the same options");
   Json reply = (*exchange)["reply"];
   NamedTensors tensors;
   if (exchange->contains("tensors"))

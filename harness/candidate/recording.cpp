@@ -151,7 +151,9 @@ void RecordingWriter::add(const Json& request, const NamedTensors& tensors, cons
   for (const auto* key_to_drop : {"id", "tensors", "seconds"}) content.erase(key_to_drop);
   Json exchange = {{"key", key}, {"request", request_name(request)}, {"reply", content}};
   if (request_name(request) == "hello")
-    exchange["asked"] = {{"specification", request.at("specification")}, {"dtype", request.at("dtype")}};
+    exchange["asked"] = {{"specification", request.at("specification")},
+                         {"dtype", request.at("dtype")},
+                         {"seed", request.at("seed")}};
   for (const auto& [name, tensor] : answer) exchange["tensors"][name] = s.store_tensor(tensor);
   auto& previous = s.last[key];
   if (previous == exchange) return;

@@ -44,6 +44,8 @@ class Reference : public Candidate {
 
   void load(const Weights& given) override {
     auto own = convert(fit_weights(given, description_.parameters), type_, device_);
+    if (first_loaded_.empty()) first_loaded_ = own;
+    own = departed_.formulas.loaded_weights(first_loaded_, own);
     model_ = std::make_shared<const Model>(departed_.specification, std::move(own), departed_.formulas,
                                            departed_.overrides);
   }
@@ -97,6 +99,7 @@ class Reference : public Candidate {
   }
 
   DepartedModel departed_;
+  Weights first_loaded_;
   at::ScalarType type_;
   at::Device device_;
   Description description_;

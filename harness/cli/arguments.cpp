@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <utility>
@@ -45,6 +46,13 @@ std::optional<reports::Commit> commit_of_candidate(const Arguments& arguments) {
   return fs::exists(arguments.candidate, ignored) ? commit_of(arguments.candidate) : std::nullopt;
 }
 
+// A pass of 4,097 tokens takes seconds with a small model, and minutes with a large one.
+std::int64_t longest_pass(const Arguments& arguments, const Specification& specification) {
+  const bool small = specification.parameter_count() <= 1'000'000;
+  const std::int64_t longest = arguments.longest > 0 ? arguments.longest : small ? 4097 : 604;
+  return std::min(longest, specification.max_position_embeddings);
+}
+
 }  // namespace
 
 fs::path script_directory(const fs::path& data) {
@@ -69,6 +77,7 @@ LiveOptions live_options(const Arguments& arguments, const fs::path& data, at::S
   options.type = type;
   options.device = device;
   options.threads = at::get_num_threads();
+  options.seed = arguments.seed;
   options.limits.time = std::chrono::milliseconds(static_cast<std::int64_t>(arguments.timeout * 1000));
   options.limits.resident_bytes = most_tensor_bytes();
   options.environment = {{"OMP_NUM_THREADS", std::to_string(options.threads)}};
@@ -123,10 +132,15 @@ RunContext make_run_context(const Arguments& arguments, const RunSetup& setup,
                             const CommandContext& command_context) {
   require_writable(arguments.out, "--out");
   reports::require_room_for_bundle(arguments.out);
-  return {setup.specification,     setup.data,
-          arguments.out,           device_name(setup.device),
-          arguments.dtype,         command_context.version,
-          command_context.command, commit_of_candidate(arguments)};
+  return {setup.specification,
+          setup.data,
+          arguments.out,
+          device_name(setup.device),
+          arguments.dtype,
+          command_context.version,
+          command_context.command,
+          commit_of_candidate(arguments),
+          {arguments.seed, longest_pass(arguments, setup.specification)}};
 }
 
 void add_running_options(Command& command, Arguments& arguments) {
@@ -140,6 +154,15 @@ void add_running_options(Command& command, Arguments& arguments) {
       .shows_default();
   command.option("--threads", arguments.threads, "number of CPU threads; 0: LibTorch decides")
       .between(0, 1024)
+      .shows_default();
+  command
+      .option("--seed", arguments.seed,
+              "what the weights and tokens of probes are drawn from; in CI, take another one in each run")
+      .shows_default();
+  command
+      .option("--longest", arguments.longest,
+              "tokens of the longest pass; 0: 4097 up to a million parameters, else 604")
+      .between(std::int64_t{0}, std::int64_t{1} << 20)
       .shows_default();
   command.option(
       "--python", arguments.python,

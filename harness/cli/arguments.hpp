@@ -20,6 +20,8 @@ struct Arguments {
   std::string device = "auto";
   std::string dtype = "f32";
   int threads = 0;
+  std::uint32_t seed = 1;
+  std::int64_t longest = 0;  // tokens of the longest pass; 0: by the size of the specification
   std::vector<std::string> only, left_out;
   bool no_diagnosis = false;
   std::string out = "out";

@@ -26,6 +26,7 @@ namespace fs = std::filesystem;
 struct CampaignArguments {
   std::vector<std::string> names;
   std::string out = "out/campaign";
+  std::uint32_t seed = 1;
   int jobs = 0;  // 0: as many as there are processors
   bool small_alone = false, no_diagnosis = false;
 };
@@ -43,6 +44,7 @@ int run(const CampaignArguments& arguments, const CommandContext& command_contex
   options.program = fs::read_symlink("/proc/self/exe").parent_path() / "plumbline";
   options.out = arguments.out;
   options.diagnosing = !arguments.no_diagnosis;
+  options.seed = arguments.seed;
   options.cases = plan_campaign(options.fixtures, arguments.names, !arguments.small_alone);
   options.jobs = arguments.jobs > 0 ? arguments.jobs
                                     : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
@@ -83,6 +85,7 @@ void add_campaign(Command& all) {
   command.option("--out", given->out, "directory for the report, the matrix and every run's result")
       .shows_default();
   command.option("--jobs", given->jobs, "runs at a time (default: one for each processor)").between(1, 1024);
+  command.option("--seed", given->seed, "what weights and tokens are drawn from").shows_default();
   command.flag("--small-alone", given->small_alone, "leave out the runs at full size");
   command.flag("--no-diagnosis", given->no_diagnosis, "do not diagnose the defects");
   command.footer(kHelp);

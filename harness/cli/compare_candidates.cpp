@@ -14,8 +14,8 @@ namespace {
 
 constexpr const char* kRequirements = "comparison.json";
 
-void look_at_chapter(Recorder& recorder, Comparison& comparison, const reports::Chapter& chapter,
-                     reports::Terminal& terminal) {
+void look_at_chapter(Recorder& recorder, Comparison& comparison, std::uint32_t seed,
+                     const reports::Chapter& chapter, reports::Terminal& terminal) {
   const Progress progress{
       [&](const std::string& id, const std::string& title) { terminal.requirement_begin(id, title); },
       [&](const reports::Requirement& judged) { terminal.requirement_end(judged); }};
@@ -25,7 +25,7 @@ void look_at_chapter(Recorder& recorder, Comparison& comparison, const reports::
     if (requirement.verdict == reports::Verdict::not_applicable)
       terminal.requirement_end(requirement);
     else
-      run_requirement(recorder, progress, requirement.id, requirement.statement,
+      run_requirement(recorder, progress, requirement.id, requirement.statement, seed,
                       [&] { comparison.look(requirement.id); });
   }
   terminal.chapter_end();
@@ -46,8 +46,8 @@ int compare_candidates(const RunContext& context, std::unique_ptr<Candidate> one
   for (auto* candidate : {one.get(), other.get()}) candidate->check_adapter();
   const auto fixtures = context.data / "fixtures";
   Recorder recorder(read_requirements(fixtures / kRequirements), "pair");
-  Subject first(*one, context.specification, std::nullopt, fixtures, recorder);
-  Subject second(*other, context.specification, std::nullopt, fixtures, recorder);
+  Subject first(*one, context.specification, std::nullopt, fixtures, recorder, context.probes);
+  Subject second(*other, context.specification, std::nullopt, fixtures, recorder, context.probes);
   const bool runs_code = first.can("code") && second.can("code");
   const auto& before = one->describe();
   reports::Result result;
@@ -60,10 +60,12 @@ int compare_candidates(const RunContext& context, std::unique_ptr<Candidate> one
   terminal.begin(result.header);
   Comparison comparison(first, &second);
   result.header.baseline->alone = comparison.prepare();
-  for (const auto& chapter : recorder.chapters()) look_at_chapter(recorder, comparison, chapter, terminal);
+  for (const auto& chapter : recorder.chapters())
+    look_at_chapter(recorder, comparison, context.probes.seed, chapter, terminal);
   result.requirements = recorder.requirements();
   result.plots = recorder.plots();
   if (runs_code && reports::any_failed(result)) result.localisation = localised(comparison);
+  result.footer.longest_pass = recorder.longest_pass();
   result.footer.seconds = std::chrono::duration<double>(Clock::now() - began).count();
   reports::conclude(result);
   reports::write(result, context.out.string(), logs_of({one.get(), other.get()}));

@@ -10,7 +10,6 @@
 #include <catch2/catch_version.hpp>
 #include <ctime>
 
-#include "harness/judging/run_requirement.hpp"
 #include "harness/model/device.hpp"
 #include "harness/system/files.hpp"
 #include "harness/system/processors.hpp"
@@ -41,7 +40,7 @@ reports::Header header_of(const RunContext& run, const Description& description,
   header.device = runs_code ? run.device : reports::nothing_is_run;
   header.dtype = runs_code ? run.dtype : "as stored";
   header.threads = at::get_num_threads();
-  header.seed = kSeed;
+  header.seed = run.probes.seed;
   header.versions = {
       {"libtorch", TORCH_VERSION},
       {"catch2", fmt::format("{}.{}.{}", Catch::libraryVersion().majorVersion,

@@ -8,6 +8,7 @@
 
 #include "harness/candidate/candidate.hpp"
 #include "harness/judging/recorder.hpp"
+#include "harness/judging/subject.hpp"
 #include "harness/model/specification.hpp"
 #include "harness/result/result.hpp"
 #include "reports/bundle.hpp"
@@ -21,6 +22,7 @@ struct RunContext {
   std::string device, dtype;                   // as shown in the header
   std::string version, command;                // of this program, and how it was called
   std::optional<reports::Commit> commit = {};  // of the candidate's files
+  ProbeOptions probes = {};
 };
 
 // `requirements`: the file in fixtures/ from which they are read.

@@ -49,6 +49,9 @@ void exclude_inapplicable(Recorder& recorder, const Verification& verification) 
       recorder.exclude(id,
                        "golden tensors are for float32: in bfloat16, rounding adds up over a pass, so NUM-4 "
                        "replays each stage instead");
+  if (verification.probes.longest <= 604)
+    recorder.exclude("NUM-9",
+                     "passes of up to 604 tokens are those of NUM-6 and KVC-11; --longest N asks for more");
   // Logits of variance v make the loss ln V + v/2.
   const auto& s = verification.specification;
   const auto& rows = s.tie_word_embeddings ? s.initialization.embedding : s.initialization.head;
@@ -189,7 +192,7 @@ int verify(Verification verification) {
   const auto start = Clock::now();
   auto planned = make_plan(verification);
   Subject subject(*verification.candidate, verification.specification, std::move(planned.golden),
-                  verification.data / "fixtures", planned.recorder);
+                  verification.data / "fixtures", planned.recorder, verification.probes);
   reports::Result result;
   result.header = header_of_plan(verification, planned);
   result.chapters = planned.recorder.chapters();
@@ -198,6 +201,7 @@ int verify(Verification verification) {
   result = judge_all(subject, planned, std::move(result), terminal);
   result = explain(subject, verification, planned, std::move(result));
   if (verification.for_recording) Comparison(subject, nullptr).ask_everything();
+  result.footer.longest_pass = planned.recorder.longest_pass();
   result.footer.seconds = std::chrono::duration<double>(Clock::now() - start).count();
   const auto closing = closing_note(verification, result);
   auto& notes = result.header.notes;

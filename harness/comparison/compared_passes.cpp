@@ -101,6 +101,10 @@ void CandidatePair::compare_modes_where(const std::function<bool(const std::stri
 
 void CandidatePair::compare_evaluation() {
   compare_modes_where([](const std::string& needs) { return needs == "evaluation"; });
+  if (const auto longest = one.probes().longest; longest > 604)
+    compare_logits_of(fmt::format("{} tokens", longest), "evaluation", [longest](Subject& subject) {
+      return logits(subject, probe(subject, "longest", 1, longest));
+    });
   compare_logits_of("a batch of 17", "evaluation",
                     [](Subject& subject) { return logits(subject, probe(subject, "batch", 17, 5)); });
   compare_logits_of("ids 0, 1, 2, 3 and the last", "evaluation",

@@ -108,7 +108,7 @@ void CandidatePair::measure_rounding() {
   for (const auto& parameter : one.specification().parameters()) {
     const auto found = weights.find(parameter.name);
     if (found != weights.end() && found->second.sizes() == at::IntArrayRef(parameter.shape)) continue;
-    one.use_weights_for_rounding(discriminating_weights(one.specification().parameters(), 1));
+    one.use_weights_for_rounding(discriminating_weights(one.specification().parameters(), one.probes().seed));
     return;
   }
 }

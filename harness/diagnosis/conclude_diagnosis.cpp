@@ -23,7 +23,7 @@ void Diagnostician::diagnose_on_its_own_shapes(reports::Diagnosis& found) {
   const auto shapes = found.explanations.front().defects;
   const auto departed = apply_departures(subject_.specification(), fmt::format("{}", fmt::join(shapes, "+")));
   Subject shaped(subject_.candidate(), departed.specification, std::nullopt, subject_.fixtures(),
-                 subject_.recorder());
+                 subject_.recorder(), subject_.probes());
   std::optional<reports::Diagnosis> rest;
   try {
     shaped.running();

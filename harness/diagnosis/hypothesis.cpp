@@ -26,7 +26,7 @@ Hypothesis make_hypothesis(Subject& about, const Names& names, const Weights& we
   Hypothesis made;
   made.candidate = make_reference("hypothesis", std::move(departed), any.scalar_type(), any.device());
   made.subject = std::make_unique<Subject>(*made.candidate, about.specification(), std::nullopt,
-                                           about.fixtures(), about.recorder());
+                                           about.fixtures(), about.recorder(), about.probes());
   made.subject->use_weights(weights);
   made.subject->replace_stages(std::move(replacement));
   return made;

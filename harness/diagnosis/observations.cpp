@@ -309,6 +309,23 @@ std::vector<Observation> of_cache_stages_and_training(Subject& of) {
          return gradients_of(subject, subject.can("training") ? training_options() : PassOptions{});
        }},
       {"steps of AdamW", "train", trained},
+      {"evaluation after steps", "train",
+       [standard](Subject& subject) {
+         auto run = short_training_run(subject, 1);
+         run.optimiser.learning_rate = 1e-2;
+         run.evaluated_after = standard.ids;
+         return Weights{{"logits", subject.running().train(run, false).logits}};
+       }},
+      {"other weights", "load",
+       [standard](Subject& subject) {
+         const at::NoGradGuard no_gradients;
+         at::Tensor shown;
+         subject.running();  // loads the first
+         subject.with_weights(
+             discriminating_weights(subject.specification().parameters(), subject.probes().seed + 1),
+             [&](Candidate& candidate) { shown = candidate.forward(standard, {}); });
+         return Weights{{"logits", shown.to(at::kCPU)}};
+       }},
   };
 }
 

@@ -10,7 +10,9 @@
 namespace plumbline {
 
 Tokens probe(Subject& subject, const std::string& name, std::int64_t batch, std::int64_t length) {
-  return {probe_tokens(name, batch, length, subject.specification().vocab_size, 1), {}, Padding::none};
+  return {probe_tokens(name, batch, length, subject.specification().vocab_size, subject.probes().seed),
+          {},
+          Padding::none};
 }
 
 Tokens standard_probe(Subject& subject) {
@@ -29,6 +31,7 @@ Tokens row_of_batch(const Tokens& tokens, std::int64_t row) {
 
 at::Tensor logits(Subject& subject, const Tokens& tokens, PassOptions options) {
   const at::NoGradGuard no_gradients;
+  subject.recorder().note_pass(tokens.ids.size(1));
   return subject.running().forward(tokens, options).to(at::kCPU);
 }
 
@@ -39,6 +42,7 @@ Stages observe(Subject& subject, const Tokens& tokens, PassOptions options) {
     stages[stage] = value.to(at::kCPU).clone();
   };
   options.replacement = subject.replacement();
+  subject.recorder().note_pass(tokens.ids.size(1));
   subject.running().forward(tokens, options);
   return stages;
 }
@@ -69,6 +73,7 @@ void for_each_chunk(Subject& subject, const Tokens& tokens, const std::vector<st
     begin += chunk;
   }
   if (begin != length) throw std::logic_error("the chunks do not add up to the tokens");
+  subject.recorder().note_pass(length);
 }
 
 }  // namespace

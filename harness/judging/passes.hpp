@@ -35,10 +35,10 @@ at::Tensor causal_mask_of(const Tokens& tokens);
 // A stage in float64. Errors: NotShown where the candidate did not show it.
 at::Tensor shown(const Stages& stages, const std::string& name);
 
-// Leaves the current requirement not assessed: throws NotShown.
 // The same tokens with a padding mask that hides none of them, as tokenizers give one with every batch.
 Tokens with_mask_of_ones(const Tokens& tokens, Padding side);
 
+// Leaves the current requirement not assessed: throws NotShown.
 [[noreturn]] void not_assessed(const std::string& reason);
 
 }  // namespace plumbline

@@ -79,12 +79,15 @@ const Golden& golden(Subject& subject) {
   return *subject.golden();
 }
 
-const Golden& golden_for_loaded_weights(Subject& subject) {
+void with_golden_weights(Subject& subject, const std::function<void(const Golden&)>& body) {
   const auto& lacking = subject.missing_parameters();
   if (!lacking.empty())
     not_assessed(fmt::format("the golden tensors were computed with {}, which the candidate does not have",
                              *lacking.begin()));
-  return golden(subject);
+  const auto& tensors = golden(subject);
+  if (tensors.seed() == subject.probes().seed) return body(tensors);
+  subject.with_weights(discriminating_weights(subject.specification().parameters(), tensors.seed()),
+                       [&](Candidate&) { body(tensors); });
 }
 
 void merge_untied_head(Weights& one, Weights& other) {

@@ -30,9 +30,9 @@ TrainingRun training_run_with_ignored_labels(Subject& subject, std::int64_t step
 // The golden tensors of the specification. They are compared in float32 only: in bfloat16 the rounding of a
 // whole pass swamps them, and NUM-4 replays each stage instead. Errors: NotShown where there are none.
 const Golden& golden(Subject& subject);
-// The same, for weights that the candidate has loaded. Errors: NotShown where it lacks one of their
-// parameters.
-const Golden& golden_for_loaded_weights(Subject& subject);
+// Calls `body` with the weights loaded that the golden tensors were computed with. Errors: NotShown where the
+// candidate lacks one of their parameters.
+void with_golden_weights(Subject& subject, const std::function<void(const Golden&)>& body);
 
 // Where only one of the two has an untied head, adds its gradient to the embedding's, as tying would.
 void merge_untied_head(Weights& one, Weights& other);

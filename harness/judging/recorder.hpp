@@ -1,6 +1,7 @@
 // Turns the results of checks into verdicts on requirements.
 #pragma once
 
+#include <algorithm>
 #include <filesystem>
 #include <map>
 #include <set>
@@ -45,6 +46,10 @@ class Recorder {
   void add_plot(reports::Plot plot);
   const reports::Requirement& end(double seconds);
 
+  // Notes that the candidate ran a pass of `tokens` tokens, or as many through its cache.
+  void note_pass(std::int64_t tokens) { longest_pass_ = std::max(longest_pass_, tokens); }
+  std::int64_t longest_pass() const { return longest_pass_; }  // in tokens; 0: nothing was run
+
   // Records why a requirement is not judged in this run: it stays not assessed.
   void skip(const std::string& id, const reports::Reason& reason);
   // Makes requirements not applicable that need more than these capabilities.
@@ -65,6 +70,7 @@ class Recorder {
   std::set<std::string> begun_;
   std::vector<reports::Plot> plots_;
   std::string current_;
+  std::int64_t longest_pass_ = 0;
   bool running_ = false;           // between begin and end
   std::size_t checks_before_ = 0;  // of the current requirement, when begin() was called
 };

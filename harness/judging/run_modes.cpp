@@ -88,6 +88,11 @@ std::vector<LogitsRun> logits_runs(Subject& of) {
   std::vector<LogitsRun> all;
   for (const auto length : lengths(of))
     all.push_back({count_tokens(length), "evaluation", probe_of_length(of, length), pass});
+  if (const auto wrong = of.wrong_length())
+    all.push_back({count_tokens(*wrong),
+                   "evaluation",
+                   {probe(of, "longest", 1, of.probes().longest).ids.narrow(1, 0, *wrong), {}, Padding::none},
+                   pass});
   const auto longest = std::min<std::int64_t>(600, of.specification().max_position_embeddings - 4);
   const std::vector<LogitsRun> others = {
       {count_tokens(longest), "evaluation", probe(of, "longest", 1, longest), pass},

@@ -18,10 +18,10 @@ std::string one_line(const std::exception& exception) {
 }
 
 void run_requirement(Recorder& recorder, const Progress& progress, const std::string& id,
-                     const std::string& title, const std::function<void()>& look) {
+                     const std::string& title, std::uint32_t seed, const std::function<void()>& look) {
   using Clock = std::chrono::steady_clock;
   const auto start = Clock::now();
-  at::manual_seed(kSeed);  // so that a shard draws the same numbers as a whole run
+  at::manual_seed(seed);  // so that a shard draws the same numbers as a whole run
   recorder.begin(id);
   progress.begin(id, title);
   try {

@@ -9,18 +9,17 @@
 
 namespace plumbline {
 
-constexpr std::uint32_t kSeed = 1;  // of LibTorch's generator before each requirement
-
 // Callbacks for showing progress.
 struct Progress {
   std::function<void(const std::string& id, const std::string& title)> begin;
   std::function<void(const reports::Requirement& judged)> end;
 };
 
-// Calls `look`, which records checks. An exception becomes a verdict: NotShown means not assessed,
-// CacheOverrun (a cache that refuses tokens within its capacity) fail, anything else error.
+// Calls `look`, which records checks, with LibTorch's generator at `seed`. An exception becomes a verdict:
+// NotShown means not assessed, CacheOverrun (a cache that refuses tokens within its capacity) fail, anything
+// else error.
 void run_requirement(Recorder& recorder, const Progress& progress, const std::string& id,
-                     const std::string& title, const std::function<void()>& look);
+                     const std::string& title, std::uint32_t seed, const std::function<void()>& look);
 
 // The first line of the message, without LibTorch's backtrace.
 std::string one_line(const std::exception& exception);

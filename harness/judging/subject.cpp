@@ -24,20 +24,21 @@ Stages stages_of(const Model& model, const Tokens& tokens) {
 }
 
 Subject::Subject(Candidate& candidate, Specification specification, std::optional<Golden> golden,
-                 std::filesystem::path fixtures, Recorder& recorder)
+                 std::filesystem::path fixtures, Recorder& recorder, ProbeOptions probes)
     : candidate_(candidate),
       specification_(std::move(specification)),
       golden_(std::move(golden)),
       fixtures_(std::move(fixtures)),
       recorder_(recorder),
+      probes_(probes),
       capabilities_(candidate.capabilities()),
       missing_parameters_(plumbline::missing_parameters(specification_, candidate_.describe().parameters)) {}
 
 const Weights& Subject::weights() {
   if (weights_) return *weights_;
   if (can("load")) {
-    weights_ = make_void(discriminating_weights(specification_.parameters(), golden_ ? golden_->seed() : 1),
-                         missing_parameters_);
+    weights_ =
+        make_void(discriminating_weights(specification_.parameters(), probes_.seed), missing_parameters_);
     return *weights_;
   }
   auto own = convert(candidate_.weights(), at::kFloat, at::kCPU);

@@ -24,10 +24,16 @@ constexpr double kNoiseFactor = 32;
 // The same for the root mean square over a tensor, which varies far less than its largest element.
 constexpr double kRootMeanSquareFactor = 4;
 
+// How probes are drawn.
+struct ProbeOptions {
+  std::uint32_t seed = 1;      // of the weights, the tokens and LibTorch's generator
+  std::int64_t longest = 604;  // tokens of the longest pass
+};
+
 class Subject {
  public:
   Subject(Candidate& candidate, Specification specification, std::optional<Golden> golden,
-          std::filesystem::path fixtures, Recorder& recorder);
+          std::filesystem::path fixtures, Recorder& recorder, ProbeOptions probes = {});
 
   const Specification& specification() const { return specification_; }  // what the candidate claims to be
   Candidate& candidate() { return candidate_; }
@@ -37,6 +43,7 @@ class Subject {
   const std::optional<Golden>& golden() const { return golden_; }
   const std::filesystem::path& fixtures() const { return fixtures_; }
   Recorder& recorder() { return recorder_; }
+  const ProbeOptions& probes() const { return probes_; }
 
   // The candidate with the discriminating weights loaded. Errors: NotShown.
   Candidate& running();
@@ -55,6 +62,9 @@ class Subject {
   // specification.
   void use_weights_for_rounding(Weights weights);
   bool has_weights_for_rounding() const { return rounding_weights_.has_value(); }
+  // Notes how many tokens of the probe "longest" it takes to go wrong; the diagnosis then runs so many.
+  void note_wrong_length(std::int64_t tokens) { wrong_length_ = tokens; }
+  std::optional<std::int64_t> wrong_length() const { return wrong_length_; }
   // Calls `body` with other weights loaded; the next running() loads weights() again.
   void with_weights(const Weights& weights, const std::function<void(Candidate&)>& body);
 
@@ -76,9 +86,11 @@ class Subject {
   std::optional<Golden> golden_;
   std::filesystem::path fixtures_;
   Recorder& recorder_;
+  ProbeOptions probes_;
   std::set<std::string> capabilities_, missing_parameters_;
   std::optional<Weights> weights_, rounding_weights_;
   bool loaded_ = false;
+  std::optional<std::int64_t> wrong_length_;
   Replacement replacement_;
   std::unique_ptr<Model> exact_, rounded_;
   std::optional<Weights> exact_weights_;

@@ -195,6 +195,12 @@ struct TrainingFormulas {
   std::function<at::Tensor(const at::Tensor& parameter, const at::Tensor& gradient, Moments&,
                            std::int64_t step, const AdamW&)>
       optimiser_step = adamw;
+  // With which weights a pass in evaluation mode runs after the optimiser's steps.
+  std::function<Weights(const Weights& loaded, const Weights& trained)> evaluated_weights =
+      [](const Weights&, const Weights& trained) { return trained; };
+  // With which weights the model runs after the second load.
+  std::function<Weights(const Weights& first, const Weights& loaded)> loaded_weights =
+      [](const Weights&, const Weights& loaded) { return loaded; };
 };
 
 struct SamplingFormulas {

@@ -19,7 +19,12 @@ TrainingOutcome train(const Model& model, const TrainingRun& run) {
         weights[name] = model.formulas().optimiser_step(weights.at(name), gradient, moments[name], step + 1,
                                                         run.optimiser);
   }
-  return {losses.empty() ? at::zeros({0}) : at::stack(losses), std::move(weights)};
+  TrainingOutcome trained{losses.empty() ? at::zeros({0}) : at::stack(losses), std::move(weights), {}};
+  if (run.evaluated_after.defined())
+    trained.logits =
+        model.with_weights(model.formulas().evaluated_weights(model.weights(), trained.parameters))
+            .forward({run.evaluated_after, {}, Padding::none});
+  return trained;
 }
 
 }  // namespace plumbline

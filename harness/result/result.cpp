@@ -184,8 +184,10 @@ void mark_checks_of_two(Result& result) {
 void conclude(Result& result) {
   withdraw_unsupported(result);
   const double seconds = result.footer.seconds;
+  const std::int64_t longest_pass = result.footer.longest_pass;
   result.footer = footer_of(result);
   result.footer.seconds = seconds;
+  result.footer.longest_pass = longest_pass;
   mark_checks_of_two(result);
 }
 

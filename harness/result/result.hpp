@@ -147,8 +147,9 @@ struct Footer {
   int waived =
       0;  // failed musts that a waiver in force answers for: counted as failed, too, and not deciding
   std::int64_t elements_compared = 0;
-  int status = 2;       // the exit status, 0 to 3
-  std::string verdict;  // the verdict as one sentence
+  std::int64_t longest_pass = 0;  // tokens of the longest pass that was run; 0: none was
+  int status = 2;                 // the exit status, 0 to 3
+  std::string verdict;            // the verdict as one sentence
   double seconds = 0;
 };
 

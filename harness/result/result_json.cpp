@@ -201,6 +201,7 @@ Json of(const Footer& footer) {
           {"not_assessed", footer.not_assessed},
           {"not_applicable", footer.not_applicable},
           {"elements_compared", footer.elements_compared},
+          {"longest_pass", footer.longest_pass},
           {"status", footer.status},
           {"verdict", footer.verdict},
           {"seconds", json_number(footer.seconds)}};

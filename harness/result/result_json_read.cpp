@@ -251,6 +251,7 @@ Footer footer_at(const JsonPlace& place, const Result& result, int version) {
                                 "not_assessed", "not_applicable", "elements_compared",
                                 "status",       "verdict",        "seconds"};
   if (version > 1) keys.insert("waived");
+  if (version > 3) keys.insert("longest_pass");
   place.only(keys);
   Footer footer = footer_of(result);
   const auto agree = [&](const char* key, std::int64_t expected) {
@@ -267,6 +268,10 @@ Footer footer_at(const JsonPlace& place, const Result& result, int version) {
   agree("elements_compared", footer.elements_compared);
   agree("status", footer.status);
   if (place.at("verdict").text().empty()) place.at("verdict").refuse("is empty");
+  if (version > 3) {
+    footer.longest_pass = place.at("longest_pass").integer<std::int64_t>();
+    if (footer.longest_pass < 0) place.at("longest_pass").refuse("is negative");
+  }
   footer.seconds = place.at("seconds").seconds();
   return footer;
 }

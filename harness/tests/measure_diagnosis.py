@@ -79,6 +79,7 @@ class Judge:
         chapters = {CHAPTERS.index(id.split("-")[0]) + 1 for edit in edits for id in edit.fails}
         only = ["--only", ",".join(map(str, sorted(chapters)))] if chapters else []
         run = subprocess.run([self.program, "verify", str(folder / adapter), "--python", sys.executable, "--spec", "tiny", "--threads", "1",
+                              "--longest", str(max(edit.longest for edit in edits)),
                               *only, "--out", str(folder / "out"), *arguments], capture_output=True, text=True, timeout=600)
         if run.returncode != 1:
             return f"{name}: exit status {run.returncode}: {(run.stdout + run.stderr).strip()[-200:]}"

@@ -100,6 +100,27 @@ def test_a_half_precision_state_dict_conforms(checkpoints):
     assert "neither a configuration nor the code" in result["footer"]["verdict"]
 
 
+@pytest.mark.parametrize(("change", "says"), [
+    (lambda tensor, first: torch.zeros_like(tensor), "all its values are 0"),
+    (lambda tensor, first: torch.full_like(tensor, 0.02), "all its values are 0.02"),
+    (lambda tensor, first: torch.outer(tensor[:, 0], tensor[0]), "every row is a multiple of one row"),
+    (lambda tensor, first: first.clone(), "it is equal to model.layers.0.mlp.up_proj.weight"),
+])
+def test_degenerate_parameters_are_told(checkpoints, change, says):
+    """Names, shapes and types are right, so that it conforms; what its files hold is told beside the verdict."""
+    target = copy(checkpoints, "degenerate")
+    tensors = safetensors.torch.load_file(target / "model.safetensors")
+    name = "model.layers.3.mlp.up_proj.weight"
+    tensors[name] = change(tensors[name], tensors["model.layers.0.mlp.up_proj.weight"])
+    safetensors.torch.save_file(tensors, target / "model.safetensors", {"format": "pt"})
+    run, result = checkpoints.verify(target)
+    assert run.returncode == 0, run.stdout + run.stderr
+    found = next(one for one in result["requirements"] if one["id"] == "PAR-8")
+    assert found["verdict"] == "fail"
+    assert [check["what"] for check in found["checks"] if not check["within"]] == [name]
+    assert says in run.stdout
+
+
 # What is another model.
 
 

@@ -68,6 +68,48 @@ WAYS = {
             made.mask = made.positions = made.cache = made.prompt_padding = None
             return made
         """, "f32", 60),
+    "a merged copy of weights that every change of mode drops": ("""
+        import torch.nn.functional as F
+        class Merged(models.PlainAttention):
+            def __init__(self, s):
+                super().__init__(s)
+                self.project, self.qkv.forward = self.qkv.forward, self.merged
+            def merged(self, x):
+                if self.training:
+                    return self.project(x)
+                if "copy" not in vars(self):
+                    self.copy = self.qkv.weight.detach().clone()
+                return F.linear(x, self.copy, self.qkv.bias)
+            def train(self, mode=True):
+                vars(self).pop("copy", None)
+                return super().train(mode)
+        models.PlainAttention = Merged
+        adapter = plain_adapter.adapter
+        """, "f32", 70),
+    "a merged copy of weights that is made again after a load and a step": ("""
+        import torch.nn.functional as F
+        class Merged(models.PlainAttention):
+            def __init__(self, s):
+                super().__init__(s)
+                self.project, self.qkv.forward = self.qkv.forward, self.merged
+                self.seen = None
+            def merged(self, x):
+                if self.training:
+                    return self.project(x)
+                if self.seen != self.qkv.weight._version:
+                    self.copy, self.seen = self.qkv.weight.detach().clone(), self.qkv.weight._version
+                return F.linear(x, self.copy, self.qkv.bias)
+        models.PlainAttention = Merged
+        adapter = plain_adapter.adapter
+        """, "f32", 70),
+    "gradients that are off in evaluation": ("""
+        class Quiet(models.Plain):
+            def forward(self, *inputs, **keywords):
+                with torch.set_grad_enabled(torch.is_grad_enabled() and self.training):
+                    return super().forward(*inputs, **keywords)
+        models.Plain = plain_adapter.Plain = Quiet
+        adapter = plain_adapter.adapter
+        """, "f32", 70),
 }
 
 

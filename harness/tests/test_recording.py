@@ -65,6 +65,25 @@ def test_a_recording_gets_the_verdicts_of_its_model(live, kept, recording, chang
     assert {r["id"]: r["verdict"] for r in part["requirements"] if r["chapter"] in (4, 7)} == verdicts
 
 
+def test_a_player_of_recorded_answers_does_not_conform_where_probes_are_drawn_anew(live, recording):
+    """With the seed of the recording every answer is known beforehand; with another one none is."""
+    assert "--seed 1" in live.refused(recording, "the seed 1, not 77", arguments=("--seed", "77"))
+    run, result = live.verify(f"""exec: sed -u 's/"seed": *77/"seed":1/' | {live.program.path} play {recording}""", "--seed", "77")
+    assert run.returncode not in (0, 1), run.stdout[-2000:] + run.stderr
+    if result:
+        assert result["header"]["seed"] == 77
+
+
+def test_a_recording_of_another_seed_gets_the_verdicts_of_its_model(live, tmp_path):
+    made = tmp_path / "other.h5"
+    run = live.ended(live.start(live.model("model"), "--seed", "123", "-o", made, command="record"))
+    assert run.returncode == 0, run.stdout[-2000:] + run.stderr
+    shutil.rmtree(live.root / "model")
+    run, result = live.verify(made, "--seed", "123")
+    assert run.returncode == 0, run.stdout[-2000:] + run.stderr
+    assert result["header"]["seed"] == 123
+
+
 def test_what_is_no_recording_or_another_one_is_refused(live, recording):
     live.refused(recording, "before.h5", "float32", "bfloat16", "--dtype", arguments=("--dtype", "bf16"))
     live.specification = "minimind2-small"

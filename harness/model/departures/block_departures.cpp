@@ -54,6 +54,12 @@ Tensor mask_strict(const MaskInputs& inputs) {
   return earlier | (itself & ~earlier.any(-1, true));
 }
 
+void limit_window(DepartedModel& d, double window) {
+  d.formulas.attention_mask = [window](const MaskInputs& inputs) {
+    return mask_window(inputs, round_to_count(window));
+  };
+}
+
 // Chapter 6: Feed-forward, norms, residuals.
 const std::vector<Departure> kBlockDepartures = {
     {"activation-gelu", [](Specification& s) { s.hidden_act = Activation::gelu; }},
@@ -155,22 +161,24 @@ const std::vector<Departure> kModeDepartures = {
        };
      }},
     {"mask-sees-next", [](DepartedModel& d) { d.formulas.attention_mask = mask_with_next_key; }},
-    {"mask-window-256",
-     [](DepartedModel& d, double window) {
-       d.formulas.attention_mask = [window](const MaskInputs& inputs) {
-         return mask_window(inputs, round_to_count(window));
-       };
-     },
-     nullptr,
+    {"mask-window-256", limit_window, nullptr,
      DepartureParameter{"no token sees further back than {} positions",
                         [](const Specification&) { return 256.0; },
                         {1,  2,  3,  4,  5,  6,  7,  8,  9,   10,  11,  12,  13,  14,  15,  16,  17,
                          18, 19, 20, 21, 22, 23, 24, 25, 26,  27,  28,  29,  30,  31,  32,  33,  40,
                          48, 50, 60, 63, 64, 65, 80, 96, 100, 127, 128, 129, 200, 255, 257, 512, 1024}}},
+    {"mask-window-2048", limit_window, nullptr,
+     DepartureParameter{"no token sees further back than {} positions",
+                        [](const Specification&) { return 2048.0; },
+                        {1023, 1024, 1025, 2047, 2049, 4095, 4096}}},
     {"mask-inverted", [](DepartedModel& d) { d.formulas.attention_mask = mask_inverted; }},
     {"mask-without-padding", [](DepartedModel& d) { replace_mask_inputs(d, ignore_padding); }},
     {"mask-without-padding-in-training",
      [](DepartedModel& d) { replace_mask_inputs(d, ignore_padding, true); }},
+    {"weights-of-first-load",
+     [](DepartedModel& d) {
+       d.formulas.loaded_weights = [](const Weights& first, const Weights&) { return first; };
+     }},
     {"token-0-is-padding",
      [](DepartedModel& d) {
        d.formulas.transform_embedding = [](const Tensor& embedding, const Tensor& ids) {

@@ -108,6 +108,10 @@ const std::vector<Departure> kTrainingDepartures = {
        d.formulas.optimiser_step = [](const Tensor& parameter, const Tensor&, Moments&, std::int64_t,
                                       const AdamW&) { return parameter; };
      }},
+    {"weights-before-steps-in-evaluation",
+     [](DepartedModel& d) {
+       d.formulas.evaluated_weights = [](const Weights& loaded, const Weights&) { return loaded; };
+     }},
 };
 
 // Chapter 10: Sampled text.

@@ -11,6 +11,7 @@ import torch
 
 from plumbline import caches, generation, parameters, stages, training
 from plumbline.adapter import Adapter, Cannot, Generation, Overrun, Pass
+from plumbline.leftovers import Leftovers
 from plumbline.snapshot import preserved_global_state
 from plumbline.tokens import positions, real_tokens
 from plumbline.user_code import call, takes_keywords
@@ -74,19 +75,21 @@ class ModuleRuntime(Adapter):
         return keywords
 
     def run_pass(self, tokens: torch.Tensor, options: Pass, keywords: dict[str, Any], before: int = 0) -> tuple[dict[str, Any], Any]:
-        """({"logits", stages, "seconds"}, what the model returned)"""
+        """({"logits", stages, "seconds", "left"}, what the model returned)"""
         # A model that counts its own positions is shifted by padding on the left: its logits are the same, but rotated vectors
         # differ and are not shown.
         shifted = self.mask in keywords and not self.positions and options.padding != "right"
         hidden = frozenset(("q_rotated", "k_rotated") if shifted else ())
         with torch.no_grad(), training.mode(self.model, options.training, options.dropout), \
                 self.watch(tokens, options, before, hidden) as watch:
+            leftovers = Leftovers(self.model)
             began = time.perf_counter()
             result = self.model(tokens.to(self.device), **keywords)
             if self.device.startswith("cuda"):
                 torch.cuda.synchronize(self.device)
             seconds = time.perf_counter() - began
-        return {**watch.stages(), "logits": self.logits_in(result), "seconds": seconds}, result
+            left = leftovers.changes()
+        return {**watch.stages(), "logits": self.logits_in(result), "seconds": seconds, "left": left}, result
 
     def watch(self, tokens: torch.Tensor, options: Pass, before: int = 0, hidden: frozenset[str] = frozenset()) -> StageWatch:
         return StageWatch(self.plan, options.observe - hidden, tokens, before, self.head_size)

@@ -33,7 +33,10 @@ def describe(model: torch.nn.Module) -> dict[str, Any]:
 
 
 def load(model: torch.nn.Module, tensors: dict[str, torch.Tensor]) -> None:
-    """Copies {name: tensor} into the model, rounding to its type. Errors: ValueError; the model is then unchanged."""
+    """Loads {name: tensor} into the model, rounding to its type. Errors: ValueError; the model is then unchanged.
+
+    By load_state_dict, as a checkpoint is, so that hooks which refresh merged or packed copies of weights run.
+    """
     own = parameters(model)
     shapes = [f"{name} {list(tensors[name].shape)}, expected {list(own[name].shape)}"
               for name in own if name in tensors and tensors[name].shape != own[name].shape]
@@ -44,8 +47,13 @@ def load(model: torch.nn.Module, tensors: dict[str, torch.Tensor]) -> None:
     if complaints:
         raise ValueError("weights do not fit the model; " + "; ".join(complaints))
     with torch.no_grad():
+        try:
+            model.load_state_dict({name: tensors[names[0]] for names, _ in groups(model) for name in names}, strict=False)
+        except Exception:  # noqa: S110, BLE001 (the user's own code may want other names there; what it left is copied)
+            pass
         for name, tensor in tensors.items():
-            own[name].copy_(tensor)
+            if not torch.equal(own[name], tensor.to(own[name])):
+                own[name].copy_(tensor)
 
 
 def listed(names: list[str]) -> str:

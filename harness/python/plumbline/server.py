@@ -176,9 +176,9 @@ class Server:
         return self.caches[request["cache"]]
 
     def pass_reply(self, result: Any) -> dict[str, Any]:
-        """`forward` and `extend` may put the model's own time under "seconds"."""
-        seconds = {"seconds": result.pop("seconds")} if "seconds" in result else {}
-        return {**seconds, "tensors": self.write_tensors(result)}
+        """`forward` and `extend` may put the model's own time under "seconds", and what a pass left changed under "left"."""
+        fields = {name: result.pop(name) for name in ("seconds", "left") if result.get(name)}
+        return {**fields, "tensors": self.write_tensors({name: value for name, value in result.items() if name not in ("seconds", "left")})}
 
 
 def parse_pass(request: dict[str, Any]) -> Pass:

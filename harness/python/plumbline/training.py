@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from plumbline.adapter import Cannot
 from plumbline.parameters import parameters
 
 RATES = ("dropout", "attention_dropout", "attn_dropout", "resid_dropout", "dropout_p", "dropout_rate")
@@ -67,6 +68,8 @@ def gradients(model: torch.nn.Module, loss: Callable[[], torch.Tensor]) -> dict[
     """{"loss": (), name: gradient}; zeros for a parameter that the loss does not depend on. `loss`: function() -> ()."""
     model.zero_grad(set_to_none=True)
     value = loss()
+    if not value.requires_grad and not model.training:
+        raise Cannot("in evaluation mode its loss takes no gradients")
     value.backward()
     result = {"loss": value.detach().clone()}
     for name, parameter in parameters(model).items():

@@ -12,7 +12,7 @@ class Edit:
     be among the failed ones. stage: the first stage that is wrong in itself, where it can be seen. refused: what is said
     instead of a verdict, where two passes cannot be compared. cause: the catalogued defect that it is; None: one that is not
     catalogued, or not in this form, so that nothing may be named as certain. model: plain or minimind, whose adapter it runs with
-    and may change, too."""
+    and may change, too. longest: tokens of the pass that it takes."""
 
     name: str
     what: str
@@ -22,6 +22,7 @@ class Edit:
     refused: str = None
     cause: str = None
     model: str = "plain"
+    longest: int = 604  # tokens of the longest pass
 
 
 # Places in Plain.
@@ -31,6 +32,7 @@ PADDED = "        if pad_mask is not None:\n            # What is padding"
 ITSELF = " | (torch.arange(start + length, device=tokens.device) == slots.unsqueeze(1))"
 POSITION = "position = slots.unsqueeze(0) if position is None else position"
 EMBEDDED = "        x = self.tok(tokens)\n"
+ITS_WEIGHTS = "self.qkv = nn.Linear(s[\"hidden_size\"], (self.heads + 2 * self.kv_heads) * self.size, bias=s[\"attention_bias\"])"
 BLOCK = "            x = block(x, position, allowed, store, start)\n"
 LAST_NORM = "        x = self.last_norm(x)\n"
 LOGITS = "return F.linear(x, self.tok.weight) if self.head is None else self.head(x), cache"
@@ -233,6 +235,11 @@ def in_layer(number, flags, change):
     return {BLOCK: marks + BLOCK, **change}
 
 
+# A copy of the weights of queries, keys and values, made once, with which evaluation runs.
+MERGED = ("if not hasattr(self, 'merged'):\n            self.merged = self.qkv.weight.detach().clone()\n        "
+          + SPLIT.replace("self.qkv(x)", "F.linear(x, self.qkv.weight if self.training else self.merged, self.qkv.bias)"))
+FORGOTTEN = "lambda module, _: module.__dict__.pop('merged', None)"
+
 # The same mistakes by other numbers, in one layer or one mode alone, and more of the catalogue.
 MORE_EDITS = (
     Edit("theta-of-llama-3", "theta is 500000 in the code", {THETA: THETA.replace('s["rope_theta"]', "5e5")}, ("ROPE-1",),
@@ -242,6 +249,14 @@ MORE_EDITS = (
     Edit("norm-eps-large", "eps is 3e-4 in the code", {NORM: NORM.replace("self.eps", "3e-4")}, ("BLK-5",), cause="eps-1e-6=0.0003"),
     Edit("mask-window-of-eleven", "each token sees the eleven before it, itself included",
          {MASK: f"allowed = ({SLOTS} <= slots.unsqueeze(1)) & ({SLOTS} > slots.unsqueeze(1) - 11)"}, ("NUM-6",), cause="mask-window-256=11"),
+    Edit("mask-window-of-1024", "each token sees the 1024 before it alone, itself included",
+         {MASK: f"allowed = ({SLOTS} <= slots.unsqueeze(1)) & ({SLOTS} > slots.unsqueeze(1) - 1024)"}, ("NUM-9",),
+         cause="mask-window-2048=1024", longest=4097),
+    Edit("evaluation-by-forward", "a pass leaves the model in evaluation mode",
+         {EMBEDDED: EMBEDDED + "        self.eval()\n"}, ("MODE-12",)),
+    Edit("merged-once", "evaluation has a copy of the weights of queries, keys and values that is made once", {SPLIT: MERGED}, ("MODE-12",)),
+    Edit("merged-on-load", "evaluation has a copy of the weights of queries, keys and values that a load alone refreshes",
+         {SPLIT: MERGED, ITS_WEIGHTS: ITS_WEIGHTS + f"\n        self.register_load_state_dict_post_hook({FORGOTTEN})"}, ("TRN-8",)),
     Edit("logits-capped-lower", "logits are capped at 12.5", {LOGITS: "return 12.5 * torch.tanh(F.linear(x, self.tok.weight) / 12.5), cache"},
          ("NUM-8",), cause="logits-capped=12.5"),
     Edit("scores-capped", "scores are capped at 50, as Gemma's are", {SCORES: SCORES + "        scores = 50 * torch.tanh(scores / 50)\n"},
