@@ -12,9 +12,8 @@ namespace plumbline::reports {
 
 enum class Language { english, chinese };
 
-// What a document says in English, in another language: its chapters' titles and requirements' statements.
-// Found by the English itself, so that a document whose statement reads otherwise is never given the wrong
-// one.
+// Translations of chapters' titles and requirements' statements. They are found by the English text, so that
+// a document with another statement never gets a wrong translation.
 struct Translation {
   std::map<std::string, std::string> sentences;
   const std::string* find(const std::string& english) const;  // nullptr: not among them
@@ -23,7 +22,7 @@ struct Translation {
 // Reads fixtures/requirements.zh.json. Errors: InputError.
 Translation read_translation(const std::string& text, const std::string& path);
 
-// What fixtures/requirements.zh.json held when the program was built: a rendering is a function of its
+// The content of fixtures/requirements.zh.json when the program was built, so that a rendering depends on its
 // document alone.
 const Translation& in_chinese();
 
