@@ -1,4 +1,5 @@
-// What a signature is put under: that this document was made, of what, by what. Nothing here is signed.
+// Statements to be signed: that this document was made, from what, and by which program. Nothing is signed
+// here.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -13,23 +14,23 @@
 namespace plumbline::reports {
 namespace {
 
-std::string named(const std::string& text, const char* otherwise) {
-  return text.empty() ? otherwise : visible(text);
+std::string named(const std::string& text, const char* fallback) {
+  return text.empty() ? fallback : visible(text);
 }
 
 // A resource descriptor; its digest is left out where none is known.
-Json resource(const std::string& name, const char* otherwise, const std::string& sha256_digest) {
-  Json one = {{"name", named(name, otherwise)}};
+Json resource(const std::string& name, const char* fallback, const std::string& sha256_digest) {
+  Json one = {{"name", named(name, fallback)}};
   if (is_hexadecimal(sha256_digest, 64)) one["digest"] = {{"sha256", sha256_digest}};
   return one;
 }
 
-// What was judged, where its files have a hash, and the document. A subject without a digest is none.
+// The subjects: the candidate, if its files have a hash, and the document. Each needs a digest.
 Json subjects(const Result& result) {
   Json list = Json::array();
   const Header& header = result.header;
-  const auto add = [&](const std::string& name, const char* otherwise, const std::string& digest) {
-    if (is_hexadecimal(digest, 64)) list.push_back(resource(name, otherwise, digest));
+  const auto add = [&](const std::string& name, const char* fallback, const std::string& digest) {
+    if (is_hexadecimal(digest, 64)) list.push_back(resource(name, fallback, digest));
   };
   add("result.json", "", sha256(to_json(result)));
   add(header.candidate, "candidate", header.candidate_sha256);

@@ -125,8 +125,8 @@ std::set<std::string> names_of_bundles() {
   return names;
 }
 
-// Renderings are made of what stands in the document, where long texts are cut and bytes that are no text are
-// replaced, and not of what the program had.
+// Renderings are made from the written document, in which long texts are cut and invalid bytes are replaced,
+// and not from the result in memory.
 void write(const Result& result, const std::string& directory, const std::vector<File>& logs) {
   std::vector<File> files = rendered(from_json(to_json(result), "result.json"), renderings());
   std::set<std::string> names;

@@ -18,7 +18,7 @@ struct File {
   std::string name, content;
 };
 
-// What derives from a document and from nothing else.
+// A file that is derived from a document and from nothing else.
 template <typename Document>
 struct Rendering {
   const char* name;  // of its file
@@ -61,7 +61,7 @@ std::vector<File> rendered(const Document& document, const std::vector<Rendering
 
 constexpr const char* manifest_name = "manifest.json";
 
-// What the manifest says of one file.
+// One file in the manifest.
 struct Entry {
   std::string name, sha256;
   std::uint64_t bytes = 0;
@@ -74,31 +74,31 @@ std::string to_manifest(const std::vector<Entry>& entries);
 // beside it or stands twice.
 std::vector<Entry> from_manifest(const std::string& text, const std::string& path);
 
-// What stands in the place of a manifest while a bundle is being written: the names that are taken for it.
-// Whoever wants to read the bundle is told so, as an InputError.
+// The content of manifest.json while a bundle is being written: the names of its files. Readers of such a
+// bundle get an InputError.
 std::string to_claim(const std::set<std::string>& names);
 
 // The names that a manifest or a claim lists. Errors: as from_manifest().
 std::set<std::string> claimed(const std::string& text, const std::string& path);
 
-// What a candidate said, made fit for a bundle: a file "log-NAME.txt" without control characters, of which
-// the last MiB is kept.
+// The log of a candidate as a file of a bundle: "log-NAME.txt", without control characters, only the last
+// MiB.
 File log_of(const std::string& name, const std::string& text);
 
-// Writes `files` and their manifest into `directory` (made if missing). Whatever ends the program leaves the
-// bundle that was there or the new one, whole; where the directory holds other directories, or cannot be
-// swapped for another, it can also leave none: then the manifest says that it was not written to its end.
+// Writes `files` and their manifest into `directory` (made if missing). If the program is killed, the
+// directory holds the old bundle or the new one, complete. Where the directory holds other directories, or
+// cannot be swapped for another, it may hold neither: then the manifest says that the bundle is not complete.
 // Files that no manifest lists stay, and one by a name that is to be written is refused. Errors: InputError
 // when the directory cannot be written, or another program writes there for longer than half a minute.
 void write_bundle(const std::vector<File>& files, const std::filesystem::path& directory);
 
-// Refuses at once a directory where files that are no bundle's have the names of a bundle's: InputError.
+// Errors: InputError where files that are no bundle's have the names of a bundle's.
 void require_room_for_bundle(const std::filesystem::path& directory);
 
 // The names of the files of bundles, of results and of collections; logs are not among them.
 std::set<std::string> names_of_bundles();
 
-// As write() in result.hpp, with what the candidate said.
+// As write() in result.hpp, with the candidate's logs.
 void write(const Result& result, const std::string& directory, const std::vector<File>& logs);
 
 }  // namespace plumbline::reports

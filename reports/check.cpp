@@ -79,7 +79,7 @@ class Examination {
       throw InputError(fmt::format("{}: cannot be read: {}", visible(directory_.string()), why.message()));
   }
 
-  // Beside a bundle: what the launcher says there of a build, and signatures of the statements.
+  // Files that may lie beside a bundle's: the launcher's log of a build, and signatures of the statements.
   void look_beside(const std::string& name, bool regular) {
     if (name == "setup.log" && regular) return;
     if (regular && (name.starts_with("statement.json.") || name.starts_with("provenance.json.")))
@@ -129,7 +129,7 @@ class Examination {
       const std::string name = one.name;
       if (files_.contains(manifest_name) && !listed_.contains(name))
         say(name + ": is not in manifest.json, and belongs to a bundle");
-      // What is made of an edited document differs everywhere; that it was edited is said already.
+      // All renderings of an edited document differ; the edit itself is already a finding.
       if (!files_.contains(name) || (name != self && !unchanged_.contains(self))) continue;
       if (!files_.at(name) || read(name) == one.make(document)) continue;
       std::string finding = name == self ? name +
@@ -182,19 +182,19 @@ class Examination {
   Examined found_;
 };
 
-// Where the catalogue has the {name} of a figure, any may stand: of which specification it is, the catalogue
-// does not know.
-bool ends_as(std::string_view said, std::string_view catalogued) {
+// Whether the advice ends with that of the catalogue. A {name} there stands for any figure, since figures
+// depend on the specification.
+bool ends_with_advice(std::string_view advice, std::string_view expected) {
   while (true) {
-    const auto name = catalogued.rfind('{');
-    const auto after = name == std::string_view::npos ? 0 : catalogued.find('}', name) + 1;
-    if (!said.ends_with(catalogued.substr(after))) return false;
+    const auto name = expected.rfind('{');
+    const auto after = name == std::string_view::npos ? 0 : expected.find('}', name) + 1;
+    if (!advice.ends_with(expected.substr(after))) return false;
     if (after == 0) return true;
-    said.remove_suffix(catalogued.size() - after);
-    const auto without = said.find_last_not_of("0123456789,.e+-M") + 1;
-    if (without == said.size()) return false;
-    said = said.substr(0, without);
-    catalogued = catalogued.substr(0, name);
+    advice.remove_suffix(expected.size() - after);
+    const auto end_of_text = advice.find_last_not_of("0123456789,.e+-M") + 1;
+    if (end_of_text == advice.size()) return false;
+    advice = advice.substr(0, end_of_text);
+    expected = expected.substr(0, name);
   }
 }
 
@@ -207,13 +207,13 @@ std::string not_looked_at(const Result& result, const Examiner& examiner) {
                "was not looked at";
 }
 
-// What is advised is the catalogue's, after a sentence on a number or a place where that is another.
+// The advice must be the catalogue's; a sentence on a number or a place may precede it.
 std::string wrong_advice(const Result& result, const Examiner& examiner) {
   if (!result.diagnosis || known_of(result, examiner) == nullptr || examiner.advice.empty()) return {};
   for (const Advice& one : result.diagnosis->advice) {
     const auto found = examiner.advice.find(one.defect.substr(0, one.defect.find_first_of("=@")));
-    if (found == examiner.advice.end() || !ends_as(one.english, found->second.english) ||
-        !ends_as(one.chinese, found->second.chinese))
+    if (found == examiner.advice.end() || !ends_with_advice(one.english, found->second.english) ||
+        !ends_with_advice(one.chinese, found->second.chinese))
       return fmt::format("diagnosis: the advice on {} is not the catalogue's", visible(one.defect, 60));
   }
   return {};
@@ -229,12 +229,12 @@ std::string incompleteness(const Result& result, const Examiner& examiner) {
   if (known->compares != result.header.baseline.has_value())
     return known->compares ? "its requirements are those of a comparison, and it says of none with what"
                            : "its requirements are those of a judgement, and it says that two were compared";
-  const auto& theirs = result.requirements;
+  const auto& actual = result.requirements;
   for (std::size_t i = 0; i < known->requirements.size(); ++i) {
     const Requirement& expected = known->requirements[i];
-    const auto there = std::find_if(theirs.begin(), theirs.end(),
+    const auto there = std::find_if(actual.begin(), actual.end(),
                                     [&](const Requirement& one) { return one.id == expected.id; });
-    if (there == theirs.end()) return fmt::format("the requirement {} is missing", expected.id);
+    if (there == actual.end()) return fmt::format("the requirement {} is missing", expected.id);
     if (there->level != expected.level)
       return fmt::format("the requirement {} is a {}, and here a {}", expected.id, to_string(expected.level),
                          to_string(there->level));
@@ -246,11 +246,11 @@ std::string incompleteness(const Result& result, const Examiner& examiner) {
     if (there->chapter != expected.chapter)
       return fmt::format("the requirement {} is in chapter {}, and here in {}", expected.id, expected.chapter,
                          there->chapter);
-    if (theirs[i].id != expected.id)
-      return fmt::format("the requirement {} stands where {} does", visible(theirs[i].id, 40), expected.id);
+    if (actual[i].id != expected.id)
+      return fmt::format("the requirement {} stands where {} does", visible(actual[i].id, 40), expected.id);
   }
-  if (theirs.size() > known->requirements.size())
-    return fmt::format("there is no requirement {}", visible(theirs[known->requirements.size()].id, 40));
+  if (actual.size() > known->requirements.size())
+    return fmt::format("there is no requirement {}", visible(actual[known->requirements.size()].id, 40));
   for (std::size_t i = 0; i < std::max(known->chapters.size(), result.chapters.size()); ++i) {
     const auto name = [&](const std::vector<Chapter>& chapters) {
       return i < chapters.size() ? visible(heading(chapters[i]), 100) : "nothing";

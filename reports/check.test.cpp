@@ -30,7 +30,7 @@ bool any_names(const std::vector<std::string>& findings, const std::string& part
                      [&](const std::string& one) { return one.find(part) != std::string::npos; });
 }
 
-// What is said of the bundle of `result` after `edit`, with a manifest that is right again.
+// The findings on the bundle of `result` after `edit`, with a correct manifest.
 std::vector<std::string> forged(const Result& result, const std::function<void(Json&)>& edit) {
   const TemporaryDirectory directory;
   std::vector<File> files = rendered(result, renderings());
@@ -122,7 +122,7 @@ const std::set<std::string> signed_alone = {"/diagnosis/explanations/#/residual"
                                             "/requirements/#/reason",
                                             "/requirements/#/seconds"};
 
-// What may stand in a place instead of this value.
+// Values that may replace this one.
 std::vector<Json> other_values(const Json& value) {
   if (value.is_boolean()) return {!value.get<bool>()};
   if (value.is_integer()) return {value.get<int>() + 1, 0};
@@ -302,8 +302,8 @@ TEST_CASE("a requirement that was taken away is missed where the examiner knows 
 
 TEST_CASE("advice is the catalogue's, with figures where that has their names") {
   Result result = examples::pictured();
-  const auto wrong = [&](const std::string& said, const std::string& catalogued) {
-    result.diagnosis->advice = {{"width", said, said}};
+  const auto wrong = [&](const std::string& advice, const std::string& catalogued) {
+    result.diagnosis->advice = {{"width", advice, advice}};
     return !wrong_advice(result, {"2026-11-22",
                                   "0.1.0",
                                   {{"f00", {result.chapters, result.requirements}}},

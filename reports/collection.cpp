@@ -52,13 +52,13 @@ const Requirement* find(const Result& result, const std::string& id) {
   return found == result.requirements.end() ? nullptr : &*found;
 }
 
-// What a document says that it is; empty for what says nothing.
+// The format that a document names; empty: it names none.
 std::string format_of(const std::string& text) try {
   const auto document = parse_json(text, "");
   const auto format = document.find("format");
   return format == nullptr || !format->is_string() ? "" : format->get<std::string>();
 } catch (const InputError&) {
-  return {};  // whoever reads it says what is wrong
+  return {};  // the error is reported where it is read
 }
 
 }  // namespace

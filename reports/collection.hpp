@@ -20,7 +20,7 @@ int status_of(const Collection& collection);
 // "2 of 3 conform to minimind2-small"
 std::string verdict_of(const Collection& collection);
 
-// Why these cannot stand beside each other; empty where nothing speaks against it.
+// Why these results cannot be put side by side; empty: they can.
 std::string discord(const Collection& collection);
 
 // {"format": "plumbline-collection", "version": 1, "results": [...]}, each as in result.json.
@@ -30,7 +30,7 @@ std::string to_json(const Collection& collection);
 Collection collection_from_json(const std::string& text, const std::string& path);
 bool is_collection(const std::string& text);
 
-// Whether this says that it is a collection or a result; it may be a damaged one.
+// Whether the text names itself a collection or a result; it may still be damaged.
 bool is_document(const std::string& text);
 
 std::string to_markdown(const Collection& collection);  // candidate by requirement

@@ -16,7 +16,7 @@ std::string message_of(const Requirement& requirement) {
   return !failed.empty() ? sentence_of(*failed.front()) : sentence_of(requirement.reason);
 }
 
-// What turns a build red is "failed" alone: a "should" or a waived failure is "other".
+// Only "failed" makes a build fail: a "should" or a waived failure is "other".
 const char* status_of(const Header& header, const Requirement& requirement) {
   switch (requirement.verdict) {
     case Verdict::pass:

@@ -21,8 +21,8 @@ std::string named(const Requirement& one) {
                      one.level == Level::should ? " (should)" : "");
 }
 
-// How bad a verdict is; what is not applicable is no better and no worse than anything.
-int badness(const Header& header, const Requirement& one) {
+// How bad a verdict is. A requirement that is not applicable counts as passed.
+int severity(const Header& header, const Requirement& one) {
   switch (one.verdict) {
     case Verdict::fail:
       return waiver_of(header, one) != nullptr ? 3 : 4;
@@ -35,7 +35,7 @@ int badness(const Header& header, const Requirement& one) {
   }
 }
 
-std::string told(const Header& header, const Requirement& one) {
+std::string verdict_text(const Header& header, const Requirement& one) {
   std::string words = to_string(one.verdict);
   if (const Waiver* waiver = waiver_of(header, one); waiver != nullptr) words += ", " + in_words(*waiver);
   const auto failed = failed_checks(one);
@@ -46,8 +46,8 @@ std::string told(const Header& header, const Requirement& one) {
   return words;
 }
 
-// How much of its tolerance the requirement uses, at most; less than 0: nothing was measured.
-double used(const Requirement& one) {
+// The largest share of a tolerance that a check of the requirement uses; less than 0: nothing was measured.
+double tolerance_used(const Requirement& one) {
   double most = -1;
   for (const Check& check : one.checks)
     if (check.worst_difference && check.tolerance && *check.tolerance > 0)
@@ -60,13 +60,13 @@ double used(const Requirement& one) {
 using Margins = std::vector<std::pair<double, Change>>;
 
 void compare_margins(const Requirement& before, const Requirement& after, Margins& found) {
-  constexpr double factor = 2, nothing = 0.01;  // below a hundredth of the tolerance nobody minds
-  const double was = used(before), is = used(after);
-  if (was < 0 || is < 0 || std::max(was, is) < nothing) return;
-  if (is <= factor * was && was <= factor * is) return;
-  const double by = std::max(was, is) / std::max(std::min(was, is), 1e-9);
-  found.emplace_back(by, Change{named(after), fmt::format("{:.3g} of the tolerance", was),
-                                fmt::format("{:.3g} of the tolerance", is)});
+  constexpr double factor = 2, negligible = 0.01;  // below a hundredth of the tolerance
+  const double used_before = tolerance_used(before), used_after = tolerance_used(after);
+  if (used_before < 0 || used_after < 0 || std::max(used_before, used_after) < negligible) return;
+  if (used_after <= factor * used_before && used_before <= factor * used_after) return;
+  const double ratio = std::max(used_before, used_after) / std::max(std::min(used_before, used_after), 1e-9);
+  found.emplace_back(ratio, Change{named(after), fmt::format("{:.3g} of the tolerance", used_before),
+                                   fmt::format("{:.3g} of the tolerance", used_after)});
 }
 
 std::vector<Change> sorted(std::vector<std::pair<double, Change>> changes) {
@@ -84,25 +84,25 @@ void compare_requirements(const Result& before, const Result& after, Difference&
   for (const Requirement& one : after.requirements) {
     const auto was = old.find(one.id);
     if (was == old.end()) {
-      const int bad = badness(after.header, one);
-      const Change news{named(one), "", told(after.header, one)};
-      if (bad > 0)
-        worse.emplace_back(bad, news);
+      const int severity_now = severity(after.header, one);
+      const Change addition{named(one), "", verdict_text(after.header, one)};
+      if (severity_now > 0)
+        worse.emplace_back(severity_now, addition);
       else
-        found.otherwise.push_back(news);
+        found.otherwise.push_back(addition);
       continue;
     }
     const Requirement& earlier = *was->second;
-    const int change = badness(after.header, one) - badness(before.header, earlier);
-    const Change told_both{named(one), told(before.header, earlier), told(after.header, one)};
-    if (change > 0) worse.emplace_back(change, told_both);
-    if (change < 0) better.emplace_back(-change, told_both);
-    if (change == 0 && earlier.verdict != one.verdict) found.otherwise.push_back(told_both);
+    const int change = severity(after.header, one) - severity(before.header, earlier);
+    const Change verdicts{named(one), verdict_text(before.header, earlier), verdict_text(after.header, one)};
+    if (change > 0) worse.emplace_back(change, verdicts);
+    if (change < 0) better.emplace_back(-change, verdicts);
+    if (change == 0 && earlier.verdict != one.verdict) found.otherwise.push_back(verdicts);
     compare_margins(earlier, one, margins);
     old.erase(was);
   }
   for (const Requirement& one : before.requirements)
-    if (old.contains(one.id)) found.otherwise.push_back({named(one), told(before.header, one), ""});
+    if (old.contains(one.id)) found.otherwise.push_back({named(one), verdict_text(before.header, one), ""});
   found.worse = sorted(std::move(worse));
   found.better = sorted(std::move(better));
   found.margins = sorted(std::move(margins));
@@ -138,7 +138,7 @@ void compare_headers(const Header& before, const Header& after, std::vector<Chan
     note(changes, visible("version of " + name, 80).c_str(), both.first, both.second);
 }
 
-// How it is written down: as Markdown or plainly.
+// The format of the differences: Markdown or plain text.
 struct Style {
   const char *title, *subject, *side;
   std::string (*text)(std::string_view, std::size_t);

@@ -11,14 +11,14 @@ namespace plumbline::reports {
 
 struct Change {
   std::string subject;        // "GQA-2: query head h reads key/value head h div 4", "device"
-  std::string before, after;  // what it was and is; empty: it was not there
+  std::string before, after;  // its value in each document; empty: there is none
 };
 
 struct Difference {
   std::string before, after;          // the verdicts' sentences
   std::vector<Change> worse, better;  // requirements, by how much
   std::vector<Change> otherwise;      // verdicts that are neither better nor worse, new and gone requirements
-  std::vector<Change> margins;        // of the tolerance, how much was used: by more than a factor of two
+  std::vector<Change> margins;        // shares of the tolerance that changed by more than a factor of two
   std::vector<Change> places;         // the first locally wrong stage, the diagnosis
   std::vector<Change> headers;        // what was judged, by what, where
   bool empty() const {

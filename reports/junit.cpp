@@ -25,8 +25,7 @@ std::string seconds(double value) {
   return fmt::format("{:.3f}", std::isfinite(value) && value > 0 ? value : 0.0);
 }
 
-// How a requirement counts for whoever reads JUnit, where a failure or an error turns the build red: a
-// "should" never does.
+// How a requirement counts in JUnit. A failure or an error makes the build fail; a "should" is neither.
 struct Outcome {
   const char* element;  // nullptr: passed
   std::string message;

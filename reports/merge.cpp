@@ -20,8 +20,7 @@ namespace {
   throw InputError(fmt::format("{}: {}", visible(name), why));
 }
 
-// Shards may be run on machines that are not quite alike: processors by any name, and any release of a
-// system.
+// Shards may run on machines that differ in the processor's name and in the release of the system.
 std::string text_of(const std::vector<std::pair<std::string, std::string>>& versions) {
   std::string words;
   for (const auto& [name, version] : versions)
@@ -42,18 +41,18 @@ std::string whole_command(const std::string& command) {
   return command_without(command, {"--shard", "--out"});
 }
 
-// The notes that all have: others, such as how long a live model was waited for, are of their shards alone.
+// The notes that all shards have. Others belong to one shard, such as how long it waited for a live model.
 std::vector<std::string> notes_of(const std::vector<Source>& shards) {
   std::vector<std::string> notes = shards.front().result.header.notes;
   for (const Source& one : shards)
     std::erase_if(notes, [&](const std::string& note) {
-      const auto& theirs = one.result.header.notes;
-      return std::find(theirs.begin(), theirs.end(), note) == theirs.end();
+      const auto& others = one.result.header.notes;
+      return std::find(others.begin(), others.end(), note) == others.end();
     });
   return notes;
 }
 
-// What all shards of one run have in common: its name, and what it is.
+// The properties that all shards of one run have in common: names and values.
 std::vector<std::pair<const char*, std::string>> common(const Header& header) {
   return {{"Plumbline", header.plumbline_version},
           {"specification", header.specification},
@@ -74,12 +73,12 @@ std::vector<std::pair<const char*, std::string>> common(const Header& header) {
 }
 
 void require_the_same_run(const Source& first, const Source& other) {
-  const auto ours = common(first.result.header), theirs = common(other.result.header);
-  for (std::size_t i = 0; i < ours.size(); ++i)
-    if (ours[i].second != theirs[i].second)
+  const auto expected = common(first.result.header), actual = common(other.result.header);
+  for (std::size_t i = 0; i < expected.size(); ++i)
+    if (expected[i].second != actual[i].second)
       refuse(other.name, fmt::format("is a shard of another run than {}: its {} is \"{}\" and not \"{}\"",
-                                     visible(first.name), ours[i].first, visible(theirs[i].second, 120),
-                                     visible(ours[i].second, 120)));
+                                     visible(first.name), expected[i].first, visible(actual[i].second, 120),
+                                     visible(expected[i].second, 120)));
   const auto chapter = [](const Chapter& a, const Chapter& b) {
     return std::tie(a.number, a.title) == std::tie(b.number, b.title);
   };
@@ -102,7 +101,7 @@ void require_sound(const Source& source) {
   if (!wrong.empty()) refuse(source.name, wrong.front() + "; it was edited or damaged");
 }
 
-// In the order of their numbers, each once.
+// Sorts the shards by their numbers. Errors: InputError unless each is there once.
 void require_all(std::vector<Source>& shards) {
   const int of = shards.front().result.header.shard->of;
   for (const Source& one : shards)
@@ -125,7 +124,8 @@ void require_all(std::vector<Source>& shards) {
   }
 }
 
-// Who looked at a requirement. What none can show, or --only left out of all, is the same in each.
+// The requirement from the shard that looked at it. One that is not applicable, or that --only left out, is
+// the same in all shards.
 const Requirement& looked_at(const std::vector<Source>& shards, std::size_t at) {
   const Source* found = nullptr;
   for (const Source& one : shards) {
@@ -143,22 +143,23 @@ const Requirement& looked_at(const std::vector<Source>& shards, std::size_t at) 
   return found->result.requirements[at];
 }
 
-// In the requirements' order, as one run has them; then those of the whole run, of the first shard with such.
+// The pictures in the order of a single run: by requirement, then those of the whole run, from the first
+// shard that has some.
 template <typename Picture>
 std::vector<Picture> pictures_of(const std::vector<Source>& shards, std::vector<Picture> Result::*pictures) {
   std::vector<Picture> all;
-  const auto take = [&](const Source& from, const std::string& requirement) {
+  const auto append = [&](const Source& from, const std::string& requirement) {
     const std::size_t before = all.size();
     for (const Picture& one : from.result.*pictures)
       if (one.requirement == requirement) all.push_back(one);
     return all.size() > before;
   };
-  const auto take_from_one = [&](const std::string& requirement) {
+  const auto append_from_first = [&](const std::string& requirement) {
     for (const Source& one : shards)
-      if (take(one, requirement)) return;
+      if (append(one, requirement)) return;
   };
-  for (const Requirement& requirement : shards.front().result.requirements) take_from_one(requirement.id);
-  take_from_one("");
+  for (const Requirement& requirement : shards.front().result.requirements) append_from_first(requirement.id);
+  append_from_first("");
   return all;
 }
 
@@ -187,7 +188,7 @@ Result merge_shards(std::vector<Source> shards) {
     whole.footer.longest_pass = std::max(whole.footer.longest_pass, one.result.footer.longest_pass);
     if (whole.header.device.find(one.result.header.device) == std::string::npos)
       whole.header.device += "; " + one.result.header.device;
-    // Both follow from the whole model, in whichever shard something failed: the lowest of them tells.
+    // Both are about the whole model, so every shard with a failure has them: the first one is taken.
     if (!whole.localisation) whole.localisation = one.result.localisation;
     if (!whole.diagnosis) whole.diagnosis = one.result.diagnosis;
   }
@@ -210,11 +211,11 @@ Collection collect(std::vector<Source> sources) {
 std::vector<std::string> of_shard(const std::vector<std::string>& ids, const Shard& shard) {
   if (shard.index < 1 || shard.index > shard.of)
     throw InputError(fmt::format("--shard {}/{}: expected I/N with I from 1 to N", shard.index, shard.of));
-  std::vector<std::string> own;
+  std::vector<std::string> ids_of_shard;
   for (std::size_t i = static_cast<std::size_t>(shard.index - 1); i < ids.size();
        i += static_cast<std::size_t>(shard.of))
-    own.push_back(ids[i]);
-  return own;
+    ids_of_shard.push_back(ids[i]);
+  return ids_of_shard;
 }
 
 Shard parse_shard(const std::string& text) {

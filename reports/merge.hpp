@@ -1,4 +1,4 @@
-// Several runs made one: `plumbline report merge`.
+// Merges several runs into one: `plumbline report merge`.
 #pragma once
 
 #include <string>
@@ -24,9 +24,9 @@ Result merge_shards(std::vector<Source> shards);
 // Whole results beside each other. Errors: InputError naming what cannot stand there.
 Collection collect(std::vector<Source> sources);
 
-// The requirements of shard `index` of `of`: every so manieth, so that each is in exactly one shard whatever
-// their number, and chapters are spread. Empty where there are more shards than requirements. Errors:
-// InputError unless 1 <= index <= of.
+// The requirements of shard `index` of `of`: every `of`-th one, so that each is in exactly one shard and
+// chapters are spread. Empty where there are more shards than requirements. Errors: InputError unless 1 <=
+// index <= of.
 std::vector<std::string> of_shard(const std::vector<std::string>& ids, const Shard& shard);
 
 // "2/4". Errors: InputError for anything else.

@@ -41,10 +41,10 @@ std::string refusal(const std::function<void(std::vector<Source>&)>& spoil) {
 }
 
 bool refuses(const std::string& part, const std::function<void(std::vector<Source>&)>& spoil) {
-  const std::string said = refusal(spoil);
-  INFO(said);
-  CHECK(said.find(part) != std::string::npos);
-  return !said.empty();
+  const std::string message = refusal(spoil);
+  INFO(message);
+  CHECK(message.find(part) != std::string::npos);
+  return !message.empty();
 }
 
 }  // namespace

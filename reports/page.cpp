@@ -12,7 +12,7 @@ namespace {
 
 using html::bdi;
 
-// Shown by the script alone, which is what it needs.
+// Only the script shows it, since it does not work without.
 std::string filter(Language language) {
   std::string boxes;
   for (const Verdict verdict :
@@ -64,7 +64,7 @@ std::string parts_of(const Page& page) {
   return first_screen(page) + pictures_part(page) + requirements_part(page);
 }
 
-// Where each page has a requirement of that id, which is what a row stands for.
+// A row of the table: the requirement of one id on each page that has it.
 struct Across {
   const Requirement* first = nullptr;
   std::map<std::size_t, const Requirement*> of;
@@ -84,17 +84,18 @@ std::string across(const std::deque<Page>& pages) {
       if (row.first == nullptr) row.first = &one, order.push_back(one.id);
       row.of.emplace(i, &one);
     }
-  const Page& own = pages.front();
-  std::string head = fmt::format("<th scope=\"col\">{}</th>", own(Word::requirement));
-  std::string verdicts = fmt::format("<tr><th scope=\"row\">{}</th>", own(Word::verdict));
+  const Page& first_page = pages.front();
+  std::string head = fmt::format("<th scope=\"col\">{}</th>", first_page(Word::requirement));
+  std::string verdicts = fmt::format("<tr><th scope=\"row\">{}</th>", first_page(Word::verdict));
   for (std::size_t i = 0; i < pages.size(); ++i) {
     const Footer& footer = pages[i].result.footer;
-    const Verdict as = verdict_of(footer.status);
+    const Verdict verdict = verdict_of(footer.status);
     head += fmt::format("<th scope=\"col\">{}. <a href=\"#{}verdict\">{}</a></th>", i + 1, pages[i].prefix,
                         bdi(pages[i].result.header.candidate, 60));
     verdicts += fmt::format(
         "<td><span class=\"badge {}\"><span class=\"mark\" aria-hidden=\"true\">{}</span> {}</span></td>",
-        style_of(as), mark_of(as), own(word_of_status(pages[i].result.header, footer.status)));
+        style_of(verdict), mark_of(verdict),
+        first_page(word_of_status(pages[i].result.header, footer.status)));
   }
   std::string body = verdicts + "</tr>\n";
   for (const std::string& id : order) {
@@ -108,14 +109,15 @@ std::string across(const std::deque<Page>& pages) {
     }
     body +=
         fmt::format("<tr data-verdict=\"{}\"><th scope=\"row\"><span class=\"id\">{}</span> {}</th>{}</tr>\n",
-                    kinds, bdi(id, 40), own.translated(row.first->statement), cells);
+                    kinds, bdi(id, 40), first_page.translated(row.first->statement), cells);
   }
   return fmt::format(
       "<section class=\"card\" aria-labelledby=\"requirements\">\n<h1 id=\"requirements\">{0}</h1>\n{1}"
       "<div class=\"wide\" tabindex=\"0\" role=\"group\" aria-label=\"{0}\"><table "
       "class=\"across\"><caption>{2}</caption><thead><tr>{3}</tr></thead><tbody>\n{4}</tbody></table></"
       "div>\n</section>\n",
-      own(Word::side_by_side, pages.size()), filter(own.language), own(Word::side_by_side_note), head, body);
+      first_page(Word::side_by_side, pages.size()), filter(first_page.language),
+      first_page(Word::side_by_side_note), head, body);
 }
 
 }  // namespace

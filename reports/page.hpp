@@ -12,9 +12,8 @@ namespace plumbline::reports {
 
 enum class Language { english, chinese };
 
-// What a document says in English, in another language: its chapters' titles and requirements' statements.
-// Found by the English itself, so that a document whose statement reads otherwise is never given the wrong
-// one.
+// Translations of chapters' titles and requirements' statements. They are found by the English text, so that
+// a document with another statement never gets a wrong translation.
 struct Translation {
   std::map<std::string, std::string> sentences;
   const std::string* find(const std::string& english) const;  // nullptr: not among them
@@ -24,8 +23,8 @@ struct Translation {
 // of plots. Errors: InputError.
 void read_translation(Translation& translation, const std::string& text, const std::string& path);
 
-// What requirements.json, comparison.json and plots.zh.json in fixtures/ held when the program was built: a
-// rendering is a function of its document alone.
+// What requirements.json, comparison.json and plots.zh.json in fixtures/ held when the program was built, so
+// that a rendering depends on its document alone.
 const Translation& in_chinese();
 
 // The page of one result. `translation` may be null: statements and titles then stay as the document has

@@ -91,12 +91,12 @@ TEST_CASE("each requirement opens its evidence") {
   const std::string page = to_html(examples::failing(), Language::english);
   const std::size_t start = page.find("<details id=\"GQA-2\" open>");
   REQUIRE(start != std::string::npos);
-  const std::string own = page.substr(start, page.find("</details></li>", start) - start);
+  const std::string details = page.substr(start, page.find("</details></li>", start) - start);
   for (const char* part : {"query head h reads", "<bdi>0.1934</bdi>", "<bdi>0.1931</bdi>", "3.0e-04",
                            "2.0e-06", "float32 sum of 64", "8,192", "[0,3,7,2]", "model/model_minimind.py",
                            "Took 0.125 s", "./plumbline verify --only 3 --out out/chapter-3"}) {
     INFO(part);
-    CHECK(has(own, part));
+    CHECK(has(details, part));
   }
   CHECK(has(page, "<a class=\"fail\" href=\"#GQA-2\" title=\"GQA-2: fail\">"));
   CHECK(has(page, "golden/tiny.h5 has no tensor layers.3.scores"));

@@ -118,11 +118,11 @@ struct ChineseDiagnosis {
 
   std::string nearest() const {
     const Explanation& best = found.explanations.front();
-    std::vector<std::string> open;
-    for (const std::string& one : best.open) open.push_back(page.quoted(one, 100));
+    std::vector<std::string> not_explained;
+    for (const std::string& one : best.open) not_explained.push_back(page.quoted(one, 100));
     return fmt::format("任何已知缺陷（单独或组合）都不能完全解释{}；{} {}；未能解释：{}", time_was_up(),
                        accounts_for_most(found) ? "类似的缺陷是" : "最接近的是",
-                       code(beside_shapes(found, best)), page.joined(open));
+                       code(beside_shapes(found, best)), page.joined(not_explained));
   }
 
   std::string by_outcome() const {

@@ -146,8 +146,8 @@ std::string accounted(const Page& page, const Diagnosis& found) {
 std::string why(const Page& page) {
   if (!page.result.diagnosis) return "";
   const Diagnosis& found = *page.result.diagnosis;
-  const bool open = found.differing == 0 && !found.undecided.empty();
-  std::string part = page.heading(1, "why", page(open ? Word::undecided : Word::why));
+  const bool is_undecided = found.differing == 0 && !found.undecided.empty();
+  std::string part = page.heading(1, "why", page(is_undecided ? Word::undecided : Word::why));
   part += fmt::format("<p><strong>{}</strong></p>\n", diagnosis_sentence(page, found));
   if (!found.explanations.empty()) part += fmt::format("<p class=\"dim\">{}</p>\n", accounted(page, found));
   for (const Advice& one : found.advice)

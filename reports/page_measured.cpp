@@ -1,4 +1,4 @@
-// Pictures of what the checks of some requirements have measured.
+// Pictures of the measurements of some checks.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -40,8 +40,8 @@ std::optional<CacheBytes> cache_bytes(const Page& page) {
   return CacheBytes{*held, *needed, *held / (1 - *saved / 100)};
 }
 
-// From MODE-2, which measures what each position makes of a changed token before it, and MODE-1, of those
-// after it.
+// From MODE-2 and MODE-1, which measure how much each position changes when a token before it or after it is
+// changed.
 std::optional<Matrix> causality(const Page& page) {
   const Requirement* after = requirement_of(page.result, "MODE-2");
   const Requirement* before = requirement_of(page.result, "MODE-1");

@@ -16,13 +16,18 @@ bool is_plain(const std::string& id) {
 
 }  // namespace
 
-Page::Page(const Result& of, Language in, const Translation* by, std::string ids, int first_level)
-    : result(of), language(in), translation(by), prefix(std::move(ids)), level(first_level) {
+Page::Page(const Result& page_result, Language page_language, const Translation* page_translation,
+           std::string id_prefix, int first_level)
+    : result(page_result),
+      language(page_language),
+      translation(page_translation),
+      prefix(std::move(id_prefix)),
+      level(first_level) {
   std::set<std::string> taken;
-  for (std::size_t i = 0; i < of.requirements.size(); ++i) {
-    const std::string& id = of.requirements[i].id;
-    const bool own = is_plain(id) && taken.insert(id).second;
-    anchors.push_back(own ? prefix + id : fmt::format("{}requirement-{}", prefix, i + 1));
+  for (std::size_t i = 0; i < page_result.requirements.size(); ++i) {
+    const std::string& id = page_result.requirements[i].id;
+    const bool uses_id = is_plain(id) && taken.insert(id).second;
+    anchors.push_back(uses_id ? prefix + id : fmt::format("{}requirement-{}", prefix, i + 1));
   }
 }
 

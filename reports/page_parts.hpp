@@ -14,9 +14,10 @@
 
 namespace plumbline::reports {
 
-// One result on a page, and how what it says is put there.
+// One result on a page, with the functions that write its texts.
 struct Page {
-  Page(const Result& of, Language in, const Translation* by, std::string ids = "", int first_level = 1);
+  Page(const Result& page_result, Language page_language, const Translation* page_translation,
+       std::string id_prefix = "", int first_level = 1);
 
   const Result& result;
   Language language;
@@ -27,22 +28,22 @@ struct Page {
 
   const char* operator()(Word word) const { return say(word, language); }
 
-  // A sentence of ours with things put in that are safe already.
-  template <typename... Things>
-  std::string operator()(Word word, const Things&... things) const {
-    return fmt::format(fmt::runtime(say(word, language)), things...);
+  // A sentence of the page's own, with arguments that are safe already.
+  template <typename... Arguments>
+  std::string operator()(Word word, const Arguments&... arguments) const {
+    return fmt::format(fmt::runtime(say(word, language)), arguments...);
   }
 
   // Text of the document, which is in English or a candidate's.
   std::string quoted(std::string_view text, std::size_t limit = usual_limit) const;
-  // The same where it may be known in the page's language.
+  // The same, translated into the language of the page where a translation is known.
   std::string translated(const std::string& text, std::size_t limit = usual_limit) const;
-  // The same, not yet safe: of a picture, whose texts are made safe where it is drawn.
+  // The same, not yet safe: for pictures, which make their texts safe when they are drawn.
   std::string in_its_words(const std::string& text) const;
   std::string title(const Chapter& chapter) const;
   std::string heading(int below, const std::string& id, const std::string& content) const;
   std::string anchor(const Requirement& requirement) const;
-  // What ends a sentence that another follows.
+  // The end of a sentence that another one follows.
   const char* stop() const { return language == Language::chinese ? "。" : ". "; }
   std::string joined(const std::vector<std::string>& parts) const;
 };
@@ -60,7 +61,7 @@ std::string finding_of(const Page& page, const Check& check);
 // A mark and a word, never a colour alone.
 std::string badge(const Page& page, Verdict verdict);
 
-// What some requirements' checks have measured and a picture shows, where the document has it.
+// Measurements of some checks that pictures show; empty where the document has none.
 std::optional<Matrix> causality(const Page& page);
 struct CacheBytes {
   double held = 0, needed = 0, multi_head = 0;

@@ -32,7 +32,7 @@ std::optional<std::string> layer_of(const std::string& stage) {
 void add_point(svg::Chart& chart, std::size_t series, std::size_t at, const std::string& stage,
                const std::optional<Check>& check, const Page& page) {
   if (!check) return;
-  // What has no number and is wrong is as wrong as can be; what is exact and right is as right.
+  // Without a number, a check that failed counts as infinitely wrong, and one that held as exact.
   const double share = share_of(*check).value_or(check->within ? 0.0 : std::nan(""));
   chart.series[series].x.push_back(static_cast<double>(at));
   chart.series[series].y.push_back(share);
@@ -152,7 +152,7 @@ std::string cache_part(const Page& page) {
   const auto bytes = cache_bytes(page);
   if (!bytes) return "";
   svg::Bars bars{page.prefix + "cache", page(Word::cache_title), "", page(Word::bytes), {}};
-  std::vector<std::string> said;
+  std::vector<std::string> amounts;
   std::vector<Row> rows;
   for (const auto& [word, value] :
        {std::pair(Word::cache_held, bytes->held), std::pair(Word::cache_needed, bytes->needed),
@@ -160,10 +160,10 @@ std::string cache_part(const Page& page) {
         std::pair(Word::cache_queries, bytes->multi_head / 2),
         std::pair(Word::cache_multi_head, bytes->multi_head)}) {
     bars.values.emplace_back(page(word), value);
-    said.push_back(fmt::format("{}: {}", page(word), amount(value)));
+    amounts.push_back(fmt::format("{}: {}", page(word), amount(value)));
     rows.push_back({page(word), amount(value)});
   }
-  bars.description = page.joined(said);
+  bars.description = page.joined(amounts);
   return figure(page, bars.title, "KVC-3", svg::draw(bars), "",
                 table(page, bars.title, {page(Word::cache_title), page(Word::bytes)}, rows));
 }

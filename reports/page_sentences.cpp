@@ -83,7 +83,7 @@ struct Chinese {
     }
   }
 
-  std::string same(const std::string& other, const std::string& one) const {
+  std::string same(const std::string& candidate, const std::string& baseline) const {
     int compared = 0, identical = 0;
     bool ran = false;
     for (const Requirement& requirement : result.requirements) {
@@ -92,24 +92,25 @@ struct Chinese {
         if (check.identical) ++compared, identical += *check.identical ? 1 : 0;
     }
     if (!ran && compared == 0)
-      return fmt::format("{} 与 {} 所声明的内容没有差别；没有比较权重，也没有运行代码", other, one);
-    if (!ran) return fmt::format("{} 与 {} 所含的内容没有差别；没有运行代码", other, one);
-    if (compared == identical) return fmt::format("{} 与 {} 在所比较的全部内容上逐位相同", other, one);
-    return fmt::format("{} 与 {} 除舍入误差外没有差别；{} 个张量中有 {} 个逐位相同", other, one, compared,
-                       identical);
+      return fmt::format("{} 与 {} 所声明的内容没有差别；没有比较权重，也没有运行代码", candidate, baseline);
+    if (!ran) return fmt::format("{} 与 {} 所含的内容没有差别；没有运行代码", candidate, baseline);
+    if (compared == identical)
+      return fmt::format("{} 与 {} 在所比较的全部内容上逐位相同", candidate, baseline);
+    return fmt::format("{} 与 {} 除舍入误差外没有差别；{} 个张量中有 {} 个逐位相同", candidate, baseline,
+                       compared, identical);
   }
 
   std::string compared() const {
-    const std::string one = visible(result.header.baseline->name, 80);
-    const std::string other = visible(result.header.candidate, 80);
+    const std::string baseline = visible(result.header.baseline->name, 80);
+    const std::string candidate = visible(result.header.candidate, 80);
     switch (result.footer.status) {
       case 0:
-        return same(other, one);
+        return same(candidate, baseline);
       case 1:
-        return fmt::format("{} 与 {} 有差别：{} 项比较中有 {} 项不同{}", other, one, musts.asked(),
+        return fmt::format("{} 与 {} 有差别：{} 项比较中有 {} 项不同{}", candidate, baseline, musts.asked(),
                            musts.counts.failed, first_failed());
       case 2:
-        return cannot(fmt::format("{} 与 {} 无法比较", other, one));
+        return cannot(fmt::format("{} 与 {} 无法比较", candidate, baseline));
       default:
         return musts.counts.not_assessed == 0
                    ? "没有发现差别，但什么也没有比较"

@@ -41,9 +41,9 @@ std::multiset<std::string> holes(const std::string& text) {
 std::string read(std::string page) {
   page = page.substr(page.find("<body>"));
   page.erase(page.find("<script>"));
-  static const std::regex said(" (?:title|aria-label)=\"([^\"]*)\"");
+  static const std::regex attribute(" (?:title|aria-label)=\"([^\"]*)\"");
   std::string texts;
-  for (std::sregex_iterator at(page.begin(), page.end(), said), end; at != end; ++at)
+  for (std::sregex_iterator at(page.begin(), page.end(), attribute), end; at != end; ++at)
     texts += (*at)[1].str() + "\n";
   static const std::regex tag("<[^>]*>"), entity("&[a-z#0-9]+;");
   return texts + std::regex_replace(std::regex_replace(page, tag, "\n"), entity, " ");

@@ -9,7 +9,7 @@
 namespace plumbline::reports {
 namespace {
 
-// As a shell splits them, quotes and all.
+// Splits a command as a shell does; quotes are kept.
 std::vector<std::string> words_of(const std::string& command) {
   std::vector<std::string> found(1);
   bool quoted = false;
@@ -31,8 +31,8 @@ std::vector<std::string> words_of(const std::string& command) {
 }
 
 bool is_of_verify(const Header& header) {
-  const std::vector<std::string> given = words_of(header.command);
-  return given.size() > 1 && given[1] == "verify" && !header.baseline;
+  const std::vector<std::string> words = words_of(header.command);
+  return words.size() > 1 && words[1] == "verify" && !header.baseline;
 }
 
 }  // namespace
@@ -56,16 +56,17 @@ std::string command_for(const Header& header, int chapter) {
 }
 
 std::string for_candidate(const Header& header, const std::string& advice) {
-  const std::string general = "plumbline verify MODEL";
-  const bool own = header.candidate_kind != "reference" && is_of_verify(header) &&
-                   header.command.find('`') == std::string::npos && header.command.size() <= 300;
-  if (!own) return advice;
+  const std::string placeholder = "plumbline verify MODEL";
+  const bool is_users_model = header.candidate_kind != "reference" && is_of_verify(header) &&
+                              header.command.find('`') == std::string::npos && header.command.size() <= 300;
+  if (!is_users_model) return advice;
   const std::string command = command_without(header.command, {"--only", "--out", "--shard"});
-  std::string said;
+  std::string rewritten;
   std::size_t from = 0;
-  for (std::size_t at = 0; (at = advice.find(general, from)) != std::string::npos; from = at + general.size())
-    said += advice.substr(from, at - from) + command;
-  return said + advice.substr(from);
+  for (std::size_t at = 0; (at = advice.find(placeholder, from)) != std::string::npos;
+       from = at + placeholder.size())
+    rewritten += advice.substr(from, at - from) + command;
+  return rewritten + advice.substr(from);
 }
 
 }  // namespace plumbline::reports

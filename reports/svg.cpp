@@ -160,11 +160,11 @@ std::string bands(const Chart& chart, const Axis& x, const Axis& y) {
 std::string curve(const Chart& chart, std::size_t number, const Axis& x, const Axis& y) {
   const Series& one = chart.series[number];
   std::string path, points;
-  bool open = false;
+  bool pen_down = false;
   for (std::size_t i = 0; i < std::min(one.x.size(), one.y.size()); ++i) {
     const double to_x = x.place(one.x[i]), to_y = y.place(one.y[i]);
-    path += fmt::format("{}{:.1f} {:.1f}", open ? "L" : "M", to_x, to_y);
-    open = !std::isnan(one.y[i]);
+    path += fmt::format("{}{:.1f} {:.1f}", pen_down ? "L" : "M", to_x, to_y);
+    pen_down = !std::isnan(one.y[i]);
     const std::string name = number < chart.names.size() && i < chart.names[number].size()
                                  ? chart.names[number][i]
                                  : fmt::format("{}, {}", amount(one.x[i]), amount(one.y[i]));

@@ -36,7 +36,7 @@ std::string padded(const std::string& shown, int width) {
   return shown + std::string(static_cast<std::size_t>(std::max(0, width - columns(shown))), ' ');
 }
 
-// What the marks tell anyway is left out where the words would not fit: first how many passed.
+// Leaves out counts that the marks show anyway, where the words would not fit: first how many passed.
 Counts shortened(Counts counts, int room) {
   for (int Counts::*member : {&Counts::passed, &Counts::not_applicable}) {
     const bool all = counts.*member == counts.total();
@@ -203,9 +203,9 @@ void Terminal::chapter_end() {
   const bool calm = counts.failed + counts.errors + counts.not_assessed == 0;
   const std::string shown = marks(words_room);
   const int taken = columns(label()) + (shown.empty() ? 0 : 2 + std::max(expected_, columns_.marks)) + 12;
-  const auto told = parts(shown.empty() ? counts : shortened(counts, width() - taken));
+  const auto shown_counts = parts(shown.empty() ? counts : shortened(counts, width() - taken));
   std::string words;
-  for (const auto& [verdict, part] : told) {
+  for (const auto& [verdict, part] : shown_counts) {
     const bool aligned = words.empty() && part[1] == ' ';  // one digit under two
     words += words.empty() ? (aligned ? " " : "") : ", ";
     words += verdict == Verdict::pass ? part : paint_.of(verdict, part);

@@ -38,7 +38,7 @@ constexpr std::array documents = {"result.json", "collection.json"};
 }
 
 // The directory as it is, whatever links lead to it; made if missing.
-fs::path made(const fs::path& directory) {
+fs::path make_directory(const fs::path& directory) {
   std::error_code why;
   fs::create_directories(directory, why);
   if (why) refuse(directory, "cannot be made", why);
@@ -49,8 +49,8 @@ fs::path made(const fs::path& directory) {
   return real;
 }
 
-// The names there that are an older bundle's: what its manifest lists, and a document, which says itself what
-// it is. All else, whatever its name, is somebody else's.
+// The names of an older bundle's files in the directory: those that its manifest lists, and a document, which
+// names its own format. All other files are somebody else's.
 std::set<std::string> older_bundle(const fs::path& out) {
   std::set<std::string> names;
   try {
@@ -71,7 +71,7 @@ std::set<std::string> older_bundle(const fs::path& out) {
   return names;
 }
 
-// What stands where a bundle is to be written and is not an older one's is found before anything is touched.
+// Errors: InputError where a file is in the way that is not an older bundle's. Nothing has been changed then.
 void require_room(const fs::path& out, const std::set<std::string>& older,
                   const std::set<std::string>& wanted) {
   std::error_code why;
@@ -95,11 +95,11 @@ std::set<std::string> names_of(const std::vector<File>& files) {
 }
 
 void synchronise(const fs::path& directory) {
-  const Descriptor open(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (open.is_open()) ::fsync(open.get());
+  const Descriptor descriptor(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (descriptor.is_open()) ::fsync(descriptor.get());
 }
 
-// Both names at once: whoever looks sees the one directory or the other. False where that cannot be had.
+// Swaps two directories in one step: readers see the one or the other. False where the system cannot do that.
 bool exchange(const fs::path& one, const fs::path& other) {
 #if defined(__APPLE__)
   return ::renameatx_np(AT_FDCWD, one.c_str(), AT_FDCWD, other.c_str(), RENAME_SWAP) == 0;
@@ -111,14 +111,14 @@ bool exchange(const fs::path& one, const fs::path& other) {
 }
 
 // One writer at a time in a directory; between machines only where the file system has such locks.
-class Alone {
+class WriterLock {
  public:
-  explicit Alone(const fs::path& out) {
-    // Who waits has the directory open that another swaps away meanwhile.
+  explicit WriterLock(const fs::path& out) {
+    // While this writer waits, another one may swap the directory; then it opens the new one.
     do {
       held_ = Descriptor(::open(out.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
       wait(out);
-    } while (held_.is_open() && !is(out));
+    } while (held_.is_open() && !holds(out));
   }
 
  private:
@@ -135,7 +135,7 @@ class Alone {
     }
   }
 
-  bool is(const fs::path& out) const {
+  bool holds(const fs::path& out) const {
     struct stat held {
     }, there{};
     return ::fstat(held_.get(), &held) != 0 || ::stat(out.c_str(), &there) != 0 ||
@@ -145,9 +145,9 @@ class Alone {
   Descriptor held_;
 };
 
-// What was killed left behind, an hour ago or longer: files that were being written, and directories that
-// were to be swapped. What may be the only copy of something stays.
-void remove_leavings(const fs::path& directory) {
+// Removes what killed programs left behind an hour ago or longer: partial files, and directories that were to
+// be swapped. A file that may be the only copy of something stays.
+void remove_leftovers(const fs::path& directory) {
   std::error_code ignored;
   std::vector<fs::path> found;
   for (const auto& entry : fs::directory_iterator(directory, ignored)) {
@@ -158,12 +158,12 @@ void remove_leavings(const fs::path& directory) {
   }
   for (const fs::path& path : found) {
     if (fs::symlink_status(path, ignored).type() == fs::file_type::directory) {
-      const std::set<std::string> own = older_bundle(path);
+      const std::set<std::string> bundle_names = older_bundle(path);
       for (const auto& entry : fs::directory_iterator(path, ignored)) {
         const fs::path name = entry.path().filename();
         const bool elsewhere = fs::hard_link_count(entry.path(), ignored) > 1;
         if (entry.symlink_status(ignored).type() == fs::file_type::regular &&
-            (elsewhere || is_partial(entry.path()) || own.contains(name.string())))
+            (elsewhere || is_partial(entry.path()) || bundle_names.contains(name.string())))
           fs::remove(entry.path(), ignored);
       }
     }
@@ -171,7 +171,7 @@ void remove_leavings(const fs::path& directory) {
   }
 }
 
-// Access lists and the like, which a directory made anew would not have.
+// Whether the directory has access lists or the like, which a new directory would not have.
 bool has_more_than_permissions(const fs::path& directory) {
 #if defined(__linux__)
   std::string names(1U << 16U, '\0');
@@ -184,8 +184,8 @@ bool has_more_than_permissions(const fs::path& directory) {
 #endif
 }
 
-// A directory with the owner, the group and the permissions of another. False where that cannot be had.
-bool made_like(const fs::path& directory, const fs::path& other) {
+// A directory with the owner, the group and the permissions of another. False where that is not possible.
+bool make_like(const fs::path& directory, const fs::path& other) {
   struct stat wanted {
   }, is{};
   if (::stat(other.c_str(), &wanted) != 0 || has_more_than_permissions(other) ||
@@ -201,8 +201,8 @@ bool made_like(const fs::path& directory, const fs::path& other) {
   return false;
 }
 
-// A new directory beside `out`, filled and swapped for it. What is there and no bundle's gets a second name
-// in the new directory before, so that at no moment it is missing.
+// Fills a new directory beside `out` and swaps the two. Files in `out` that are no bundle's get hard links in
+// the new directory first, so that they are never missing.
 class Swap {
  public:
   explicit Swap(const fs::path& out) : out_(out), beside_(partial_in(out.parent_path())) {}
@@ -213,10 +213,10 @@ class Swap {
     if (made_) fs::remove_all(beside_, ignored);
   }
 
-  bool done(const std::vector<File>& files, const std::set<std::string>& older) {
+  bool write(const std::vector<File>& files, const std::set<std::string>& older) {
     std::error_code why;
-    if (is_here() || !out_.has_relative_path()) return false;
-    made_ = made_like(beside_, out_);
+    if (holds_working_directory() || !out_.has_relative_path()) return false;
+    made_ = make_like(beside_, out_);
     if (!made_) return false;
     const Descriptor held(::open(beside_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (!held.is_open() || !try_lock(held)) return false;  // until all is done, also after the swap
@@ -234,21 +234,21 @@ class Swap {
     synchronise(beside_);
     if (!exchange(beside_, out_)) return false;
     synchronise(out_.parent_path());
-    keep_what_came_meanwhile(older);
+    keep_newer_files(older);
     return true;
   }
 
  private:
-  // Who stands in the directory, a shell or this program, would stand in a removed one.
-  bool is_here() const {
+  // A program that runs in this directory would find itself in a removed one.
+  bool holds_working_directory() const {
     std::error_code why;
     const auto inside = fs::current_path(why).lexically_relative(out_);
     return why || inside.empty() || *inside.begin() != "..";
   }
 
-  // A second name of the same file is left as it is by renaming it to the first; a file that was put there
-  // since the names were given, new or in place of another, comes along.
-  void keep_what_came_meanwhile(const std::set<std::string>& older) {
+  // Brings along files that were written since the hard links were made. Renaming a link to a file onto
+  // another link to it changes nothing.
+  void keep_newer_files(const std::set<std::string>& older) {
     std::error_code ignored;
     for (const auto& entry : fs::directory_iterator(beside_, ignored)) {
       const fs::path name = entry.path().filename();
@@ -260,8 +260,8 @@ class Swap {
   bool made_ = false;
 };
 
-// Where there is no swapping: first the manifest says that a bundle is being written, then the document is
-// taken away, and the manifest of what is there comes last, so that no mixture of two bundles has one.
+// Writes without a swap. First the manifest says that a bundle is being written; then the old document is
+// removed; the new manifest comes last, so that no mixture of two bundles has one.
 void write_in_place(const std::vector<File>& files, const fs::path& out, const std::set<std::string>& older) {
   const std::set<std::string> written = names_of(files);
   std::set<std::string> all = written;
@@ -290,16 +290,16 @@ void write_bundle(const std::vector<File>& files, const fs::path& directory) {
   std::vector<File> ordered(files.begin() + 1, files.end());
   ordered.push_back(files.front());
   ordered.push_back({manifest_name, to_manifest(entries)});
-  const fs::path out = made(directory);
-  const Alone alone(out);
+  const fs::path out = make_directory(directory);
+  const WriterLock lock(out);
   const std::set<std::string> older = older_bundle(out);
   std::set<std::string> wanted = names_of_bundles();
   wanted.merge(names_of(ordered));
   require_room(out, older, wanted);
   const Uninterrupted whole;
-  remove_leavings(out.parent_path());
-  remove_leavings(out);
-  if (!Swap(out).done(ordered, older)) write_in_place(ordered, out, older);
+  remove_leftovers(out.parent_path());
+  remove_leftovers(out);
+  if (!Swap(out).write(ordered, older)) write_in_place(ordered, out, older);
 }
 
 }  // namespace plumbline::reports

@@ -58,12 +58,13 @@ void add_adapter(Command& all) {
     return run_adapter_init(*file, command_context.data);
   });
   auto trying = command.command("check", "Try an adapter alone, show what it declares and propose a mapping");
-  const auto given = std::make_shared<Arguments>();
-  trying.option("adapter", given->candidate, "an adapter (.py), or 'exec: COMMAND'").required();
-  add_running_options(trying, *given);
+  const auto arguments = std::make_shared<Arguments>();
+  trying.option("adapter", arguments->candidate, "an adapter (.py), or 'exec: COMMAND'").required();
+  add_running_options(trying, *arguments);
   trying.footer(kCheckHelp);
-  trying.runs(
-      [given](const CommandContext& command_context) { return run_adapter_check(*given, command_context); });
+  trying.runs([arguments](const CommandContext& command_context) {
+    return run_adapter_check(*arguments, command_context);
+  });
 }
 
 }  // namespace plumbline

@@ -24,9 +24,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::uint64_t kMostOfRecording = 8ull << 30;  // bytes of memory for who reads it
+constexpr std::uint64_t kMostOfRecording = 8ull << 30;  // bytes of memory to read one
 
-// The interpreter of the user's own environment: where their model runs.
+// The interpreter of the user's own environment, in which their model runs.
 std::string users_python(const Arguments& arguments) {
   if (!arguments.python.empty()) return arguments.python;
   for (const auto* environment : {"VIRTUAL_ENV", "CONDA_PREFIX"})
@@ -40,7 +40,7 @@ bool is_command(const std::string& name) {
   return name.starts_with("exec:");
 }
 
-// Of what has files of its own.
+// The commit of the candidate's files, if it has any.
 std::optional<reports::Commit> commit_of_candidate(const Arguments& arguments) {
   std::error_code ignored;
   return fs::exists(arguments.candidate, ignored) ? commit_of(arguments.candidate) : std::nullopt;
@@ -92,11 +92,12 @@ LiveOptions live_options(const Arguments& arguments, const fs::path& data, at::S
     options.command = {"/bin/sh", "-c", name.substr(5)};
   } else {
     options.sha256 = sha256_of_file(name);
-    const char* others = std::getenv("PYTHONPATH");
-    const auto ours = script_directory(data).string();
+    const char* users_path = std::getenv("PYTHONPATH");
+    const auto package_path = script_directory(data).string();
     options.command = {users_python(arguments), "-m", "plumbline.serve", fs::absolute(name).string()};
-    options.environment.emplace_back(
-        "PYTHONPATH", others == nullptr || *others == '\0' ? ours : fmt::format("{}:{}", ours, others));
+    options.environment.emplace_back("PYTHONPATH", users_path == nullptr || *users_path == '\0'
+                                                       ? package_path
+                                                       : fmt::format("{}:{}", package_path, users_path));
   }
   return options;
 }

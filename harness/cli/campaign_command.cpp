@@ -80,16 +80,18 @@ int run(const CampaignArguments& arguments, const CommandContext& command_contex
 
 void add_campaign(Command& all) {
   auto command = all.command(campaign_study.name, campaign_study.what);
-  const auto given = std::make_shared<CampaignArguments>();
-  command.option("names", given->names, "defects, or variant:NAME (default: all)");
-  command.option("--out", given->out, "directory for the report, the matrix and every run's result")
+  const auto arguments = std::make_shared<CampaignArguments>();
+  command.option("names", arguments->names, "defects, or variant:NAME (default: all)");
+  command.option("--out", arguments->out, "directory for the report, the matrix and every run's result")
       .shows_default();
-  command.option("--jobs", given->jobs, "runs at a time (default: one for each processor)").between(1, 1024);
-  command.option("--seed", given->seed, "what weights and tokens are drawn from").shows_default();
-  command.flag("--small-alone", given->small_alone, "leave out the runs at full size");
-  command.flag("--no-diagnosis", given->no_diagnosis, "do not diagnose the defects");
+  command.option("--jobs", arguments->jobs, "runs at a time (default: one for each processor)")
+      .between(1, 1024);
+  command.option("--seed", arguments->seed, "what weights and tokens are drawn from").shows_default();
+  command.flag("--small-alone", arguments->small_alone, "leave out the runs at full size");
+  command.flag("--no-diagnosis", arguments->no_diagnosis, "do not diagnose the defects");
   command.footer(kHelp);
-  command.runs([given](const CommandContext& command_context) { return run(*given, command_context); });
+  command.runs(
+      [arguments](const CommandContext& command_context) { return run(*arguments, command_context); });
 }
 
 }  // namespace plumbline

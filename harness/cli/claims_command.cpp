@@ -16,7 +16,7 @@
 namespace plumbline {
 namespace {
 
-// Prints what becomes of the claims of chapter 11. Returns 0, or 3 where one could not be decided.
+// Prints the findings on the claims of chapter 11. Returns 0, or 3 where one could not be decided.
 int run_claims(const std::filesystem::path& data) {
   constexpr int chapter = 11, width = 96;
   const auto setup = prepare_run({}, data);
@@ -26,18 +26,18 @@ int run_claims(const std::filesystem::path& data) {
   std::vector<std::string> ids;
   for (const auto& claim : of_chapter(recorder, chapter)) ids.push_back(claim.id);
   judge(subject, ids, {[](const auto&, const auto&) {}, [](const auto&) {}});
-  bool sound = true;
+  bool all_hold = true;
   for (const auto& claim : of_chapter(recorder, chapter)) {
     print_out("{}  {}\n", claim.id, claim.statement);
-    const auto said =
+    const auto text =
         claim.verdict == reports::Verdict::pass
             ? claim.finding
             : fmt::format("not decided: {}",
                           claim.reason.empty() ? claim.finding : reports::sentence_of(claim.reason));
-    for (const auto& line : reports::wrap(said, width)) print_out("         {}\n", line);
-    sound = sound && claim.verdict == reports::Verdict::pass;
+    for (const auto& line : reports::wrap(text, width)) print_out("         {}\n", line);
+    all_hold = all_hold && claim.verdict == reports::Verdict::pass;
   }
-  return sound ? 0 : 3;
+  return all_hold ? 0 : 3;
 }
 
 }  // namespace

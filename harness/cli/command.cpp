@@ -17,7 +17,7 @@
 namespace plumbline {
 namespace {
 
-// Set by the command that was given.
+// The action of the command that was named.
 std::function<int(const CommandContext&)> chosen;
 
 std::map<std::string, std::string> programs;  // of commands that another program runs
@@ -29,7 +29,7 @@ std::map<std::string, std::string> programs;  // of commands that another progra
                                command, program.string(), std::strerror(errno), name));
 }
 
-// As a shell would read it back.
+// The command line, quoted so that a shell reads it back.
 std::string command_line(int count, char** values) {
   std::vector<std::string> words{"plumbline"};
   for (int i = 1; i < count; ++i) {
@@ -84,7 +84,7 @@ Option& Option::between(double least, double most) {
   return *this;
 }
 Option& Option::not_empty(const std::string& complaint) {
-  option_->check([complaint](const std::string& given) { return given.empty() ? complaint : std::string(); });
+  option_->check([complaint](const std::string& value) { return value.empty() ? complaint : std::string(); });
   return *this;
 }
 Option& Option::excludes(const std::string& other) {
@@ -92,8 +92,8 @@ Option& Option::excludes(const std::string& other) {
   return *this;
 }
 
-Command Command::command(const std::string& name, const std::string& what) {
-  return Command(app_->add_subcommand(name, what));
+Command Command::command(const std::string& name, const std::string& description) {
+  return Command(app_->add_subcommand(name, description));
 }
 Command& Command::required() {
   app_->require_subcommand(1);
@@ -103,36 +103,38 @@ Command& Command::footer(const std::string& text) {
   app_->footer(text);
   return *this;
 }
-Option Command::option(const std::string& names, std::string& value, const std::string& what) {
-  return Option(app_->add_option(names, value, what));
+Option Command::option(const std::string& names, std::string& value, const std::string& description) {
+  return Option(app_->add_option(names, value, description));
 }
-Option Command::option(const std::string& names, std::vector<std::string>& value, const std::string& what) {
-  return Option(app_->add_option(names, value, what));
+Option Command::option(const std::string& names, std::vector<std::string>& value,
+                       const std::string& description) {
+  return Option(app_->add_option(names, value, description));
 }
-Option Command::option(const std::string& names, std::vector<std::uint32_t>& value, const std::string& what) {
-  return Option(app_->add_option(names, value, what));
+Option Command::option(const std::string& names, std::vector<std::uint32_t>& value,
+                       const std::string& description) {
+  return Option(app_->add_option(names, value, description));
 }
-Option Command::option(const std::string& names, int& value, const std::string& what) {
-  return Option(app_->add_option(names, value, what));
+Option Command::option(const std::string& names, int& value, const std::string& description) {
+  return Option(app_->add_option(names, value, description));
 }
-Option Command::option(const std::string& names, std::uint32_t& value, const std::string& what) {
-  return Option(app_->add_option(names, value, what));
+Option Command::option(const std::string& names, std::uint32_t& value, const std::string& description) {
+  return Option(app_->add_option(names, value, description));
 }
-Option Command::option(const std::string& names, std::int64_t& value, const std::string& what) {
-  return Option(app_->add_option(names, value, what));
+Option Command::option(const std::string& names, std::int64_t& value, const std::string& description) {
+  return Option(app_->add_option(names, value, description));
 }
-Option Command::option(const std::string& names, double& value, const std::string& what) {
-  return Option(app_->add_option(names, value, what));
+Option Command::option(const std::string& names, double& value, const std::string& description) {
+  return Option(app_->add_option(names, value, description));
 }
 Option Command::option(const std::string& names, std::optional<std::uint32_t>& value,
-                       const std::string& what) {
-  return Option(app_->add_option(names, value, what));
+                       const std::string& description) {
+  return Option(app_->add_option(names, value, description));
 }
-void Command::flag(const std::string& names, bool& value, const std::string& what) {
-  app_->add_flag(names, value, what);
+void Command::flag(const std::string& names, bool& value, const std::string& description) {
+  app_->add_flag(names, value, description);
 }
-void Command::external(const std::string& name, const std::string& what, const std::string& program) {
-  app_->add_subcommand(name, what);
+void Command::external(const std::string& name, const std::string& description, const std::string& program) {
+  app_->add_subcommand(name, description);
   programs[name] = program;
 }
 void Command::runs(std::function<int(const CommandContext&)> action) {
@@ -153,8 +155,8 @@ int run_command_line(int count, char** values, const std::string& version,
   if (count > 1 && values[1][0] != '-' &&
       app.get_subcommands([&](const CLI::App* known) { return known->get_name() == values[1]; }).empty())
     throw InputError(fmt::format("unknown command '{}'; see plumbline --help", printable(values[1], 60)));
-  if (const auto other = count > 1 ? programs.find(values[1]) : programs.end(); other != programs.end())
-    hand_over(other->first, other->second, values);
+  if (const auto external = count > 1 ? programs.find(values[1]) : programs.end(); external != programs.end())
+    hand_over(external->first, external->second, values);
   try {
     app.parse(count, values);
   } catch (const CLI::Success& success) {

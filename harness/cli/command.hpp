@@ -45,22 +45,23 @@ class Option {
 class Command {
  public:
   explicit Command(CLI::App* app) : app_(app) {}
-  Command command(const std::string& name, const std::string& what);
+  Command command(const std::string& name, const std::string& description);
   // Requires one of its subcommands.
   Command& required();
   Command& footer(const std::string& text);
   // The value has to outlive the command line. `names`: "file" or "-o,--output".
-  Option option(const std::string& names, std::string& value, const std::string& what);
-  Option option(const std::string& names, std::vector<std::string>& value, const std::string& what);
-  Option option(const std::string& names, std::vector<std::uint32_t>& value, const std::string& what);
-  Option option(const std::string& names, int& value, const std::string& what);
-  Option option(const std::string& names, std::uint32_t& value, const std::string& what);
-  Option option(const std::string& names, std::int64_t& value, const std::string& what);
-  Option option(const std::string& names, double& value, const std::string& what);
-  Option option(const std::string& names, std::optional<std::uint32_t>& value, const std::string& what);
-  void flag(const std::string& names, bool& value, const std::string& what);
+  Option option(const std::string& names, std::string& value, const std::string& description);
+  Option option(const std::string& names, std::vector<std::string>& value, const std::string& description);
+  Option option(const std::string& names, std::vector<std::uint32_t>& value, const std::string& description);
+  Option option(const std::string& names, int& value, const std::string& description);
+  Option option(const std::string& names, std::uint32_t& value, const std::string& description);
+  Option option(const std::string& names, std::int64_t& value, const std::string& description);
+  Option option(const std::string& names, double& value, const std::string& description);
+  Option option(const std::string& names, std::optional<std::uint32_t>& value,
+                const std::string& description);
+  void flag(const std::string& names, bool& value, const std::string& description);
   // Adds a command that another program, beside this one, implements.
-  void external(const std::string& name, const std::string& what, const std::string& program);
+  void external(const std::string& name, const std::string& description, const std::string& program);
   // `action` returns the exit status.
   void runs(std::function<int(const CommandContext&)> action);
 

@@ -9,8 +9,8 @@
 namespace plumbline {
 namespace {
 
-// Nothing that the repository configures is run: no hook, no monitor of files, no transport for objects that
-// it lacks; of filters, see runs_filters().
+// Runs git so that it starts nothing that the repository configures: no hook, no file monitor, no transport
+// for missing objects. For filters, see runs_filters().
 ChildResult git(const std::filesystem::path& directory, const std::vector<std::string>& arguments) {
   std::vector<std::string> command{"git", "--no-optional-locks",      "-c", "core.fsmonitor=false",
                                    "-c",  "core.hooksPath=/dev/null", "-C", directory.string()};
@@ -22,8 +22,8 @@ ChildResult git(const std::filesystem::path& directory, const std::vector<std::s
       {{"GIT_TERMINAL_PROMPT", "0"}, {"GIT_NO_LAZY_FETCH", "1"}, {"GIT_ALLOW_PROTOCOL", "none"}});
 }
 
-// Whether the repository itself, and not its user, configures filters: git would run them to tell what has
-// changed. Where that cannot be told, it is taken to.
+// Whether the repository itself, and not its user, configures filters: git would run them to find what has
+// changed. True, too, where git does not answer.
 bool runs_filters(const std::filesystem::path& directory) {
   const auto found = git(directory, {"config", "--show-scope", "--includes", "--get-regexp", "^filter\\."});
   if (found.exit_code == 1 && found.output.empty()) return false;  // there are none

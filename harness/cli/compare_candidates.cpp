@@ -39,22 +39,22 @@ reports::Localisation localised(Comparison& comparison) try {
 
 }  // namespace
 
-int compare_candidates(const RunContext& context, std::unique_ptr<Candidate> one,
-                       std::unique_ptr<Candidate> other) {
+int compare_candidates(const RunContext& context, std::unique_ptr<Candidate> before,
+                       std::unique_ptr<Candidate> after) {
   using Clock = std::chrono::steady_clock;
   const auto began = Clock::now();
-  for (auto* candidate : {one.get(), other.get()}) candidate->check_adapter();
+  for (auto* candidate : {before.get(), after.get()}) candidate->check_adapter();
   const auto fixtures = context.data / "fixtures";
   Recorder recorder(read_requirements(fixtures / kRequirements), "pair");
-  Subject first(*one, context.specification, std::nullopt, fixtures, recorder, context.probes);
-  Subject second(*other, context.specification, std::nullopt, fixtures, recorder, context.probes);
+  Subject first(*before, context.specification, std::nullopt, fixtures, recorder, context.probes);
+  Subject second(*after, context.specification, std::nullopt, fixtures, recorder, context.probes);
   const bool runs_code = first.can("code") && second.can("code");
-  const auto& before = one->describe();
+  const auto& baseline = before->describe();
   reports::Result result;
-  result.header = header_of(context, other->describe(), runs_code, kRequirements);
-  result.header.baseline = {before.name, before.kind, before.sha256};
-  for (const auto& note : before.notes)
-    result.header.notes.push_back(fmt::format("{}: {}", before.name, note));
+  result.header = header_of(context, after->describe(), runs_code, kRequirements);
+  result.header.baseline = {baseline.name, baseline.kind, baseline.sha256};
+  for (const auto& note : baseline.notes)
+    result.header.notes.push_back(fmt::format("{}: {}", baseline.name, note));
   result.chapters = recorder.chapters();
   reports::Terminal terminal(stdout);
   terminal.begin(result.header);
@@ -68,7 +68,7 @@ int compare_candidates(const RunContext& context, std::unique_ptr<Candidate> one
   result.footer.longest_pass = recorder.longest_pass();
   result.footer.seconds = std::chrono::duration<double>(Clock::now() - began).count();
   reports::conclude(result);
-  reports::write(result, context.out.string(), logs_of({one.get(), other.get()}));
+  reports::write(result, context.out.string(), logs_of({before.get(), after.get()}));
   terminal.end(result, context.out.string());
   return result.footer.status;
 }

@@ -18,16 +18,16 @@ constexpr const char* kCompareHelp =
     "             2 could not be compared: bad usage, unreadable or impossible input, broken evidence.\n"
     "             3 incomplete: no difference was found, but an applicable comparison could not be made.";
 
-int run_compare(Arguments arguments, const std::string& one, const std::string& other,
+int run_compare(Arguments arguments, const std::string& before, const std::string& after,
                 const CommandContext& command_context) {
   const auto setup = prepare_run(arguments, command_context.data);
   const auto context = make_run_context(arguments, setup, command_context);
-  const auto open = [&](const std::string& name) {
+  const auto open_named = [&](const std::string& name) {
     arguments.candidate = name;
     return open_candidate(arguments, setup);
   };
-  auto first = open(one);
-  auto second = open(other);
+  auto first = open_named(before);
+  auto second = open_named(after);
   return compare_candidates(context, std::move(first), std::move(second));
 }
 
@@ -36,15 +36,15 @@ int run_compare(Arguments arguments, const std::string& one, const std::string& 
 void add_compare(Command& all) {
   auto command =
       all.command("compare", "Compare two candidates: did a refactor change anything? Neither is judged");
-  const auto given = std::make_shared<Arguments>();
+  const auto arguments = std::make_shared<Arguments>();
   const auto names = std::make_shared<std::pair<std::string, std::string>>();
   command.option("one", names->first, "a candidate, as for verify: the model before").required();
   command.option("other", names->second, "a candidate, as for verify: the model now").required();
-  add_running_options(command, *given);
-  add_bundle_option(command, *given);
+  add_running_options(command, *arguments);
+  add_bundle_option(command, *arguments);
   command.footer(kCompareHelp);
-  command.runs([given, names](const CommandContext& command_context) {
-    return run_compare(*given, names->first, names->second, command_context);
+  command.runs([arguments, names](const CommandContext& command_context) {
+    return run_compare(*arguments, names->first, names->second, command_context);
   });
 }
 

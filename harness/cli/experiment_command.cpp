@@ -31,8 +31,8 @@ constexpr const char* kHelp =
     "An interrupted run continues when it is started again.\n"
     "Exit status: 0 done; 2 could not be done.";
 
-// " 12 of 34 runs, about 3 min left": of what is done, `before` was when this call began.
-std::string told(double done, double before, std::size_t runs, std::size_t all, double seconds) {
+// " 12 of 34 runs, about 3 min left". `before`: the part that was done when this call began.
+std::string progress_text(double done, double before, std::size_t runs, std::size_t all, double seconds) {
   const bool known = done - before > 0.02 && runs < all;
   return fmt::format(
       ", {} of {} runs{}", runs, all,
@@ -67,7 +67,7 @@ int run_repeater_command(const RepeaterArguments& arguments, const CommandContex
                 options.scale.name, device_name(options.device), options.workers);
     std::fflush(stdout);
     if (before < 0) before = done;
-    progress.tell(done, told(done, before, runs, all, progress.seconds()));
+    progress.tell(done, progress_text(done, before, runs, all, progress.seconds()));
   });
   document["program"] = command_context.version;
   document["command"] = printable(command_context.command, 2000);
@@ -90,23 +90,23 @@ void add_experiments(Command& all) {
   auto command = all.command(experiment_study.name, experiment_study.what);
   command.required();
   command.footer("Exit status: 0 done; 2 could not be done.");
-  const auto given = std::make_shared<RepeaterArguments>();
+  const auto arguments = std::make_shared<RepeaterArguments>();
   auto repeater =
       command.command("repeater", "Find out which difference between two models makes one repeat itself");
-  repeater.option("--scale", given->scale, "small (two processors, about ten minutes) or full (a GPU)")
+  repeater.option("--scale", arguments->scale, "small (two processors, about ten minutes) or full (a GPU)")
       .shows_default();
   repeater
-      .option("--out", given->out,
+      .option("--out", arguments->out,
               "directory for the report, the results and what a later run needs to continue")
       .shows_default();
-  repeater.option("--tokens", given->tokens,
+  repeater.option("--tokens", arguments->tokens,
                   "a file of token ids to train on instead (.jsonl with 'ids' in each line)");
-  repeater.option("--device", given->device, "auto, cpu or cuda[:N] (default: cpu; for full, auto)");
-  repeater.option("--workers", given->workers, "runs at a time (default: one for each processor)")
+  repeater.option("--device", arguments->device, "auto, cpu or cuda[:N] (default: cpu; for full, auto)");
+  repeater.option("--workers", arguments->workers, "runs at a time (default: one for each processor)")
       .between(1, 256);
   repeater.footer(kHelp);
-  repeater.runs([given](const CommandContext& command_context) {
-    return run_repeater_command(*given, command_context);
+  repeater.runs([arguments](const CommandContext& command_context) {
+    return run_repeater_command(*arguments, command_context);
   });
 }
 

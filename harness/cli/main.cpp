@@ -27,14 +27,14 @@ constexpr int kCannotJudge = 2;
 
 // OpenMP's threads spin while they wait for each other. Where other programs want the same cores, each wait
 // then costs a time slice: measured here, a verification took 55 s instead of 10 s beside one busy neighbour.
-// Not to spin at all costs a third where nobody is near (19.3 s against 13.2 s), so they spin for a moment.
-// The library reads its settings when it is loaded, so the program starts itself anew with them; settings of
-// the user's own stay.
+// Without any spinning, a run on an idle machine takes a third longer (19.3 s instead of 13.2 s), so they
+// spin for a moment. The library reads its settings when it is loaded, so the program starts itself anew with
+// them; settings of the user's own stay.
 void wait_without_spinning(char** values) {
   if (std::getenv("OMP_WAIT_POLICY") != nullptr || std::getenv("GOMP_SPINCOUNT") != nullptr) return;
   setenv("OMP_WAIT_POLICY", "passive", 0);
   setenv("GOMP_SPINCOUNT", "5000", 0);
-  execv("/proc/self/exe", values);  // where that is not to be had, the program goes on as it is
+  execv("/proc/self/exe", values);  // if this fails, the program goes on as it is
 }
 
 // A pass frees tensors that the next one wants again. By default most of that memory goes back to the system
@@ -65,7 +65,7 @@ int main(int count, char** values) {
   plumbline::wait_without_spinning(values);
   plumbline::keep_freed_memory();
   plumbline::clean_up_when_interrupted();
-  std::signal(SIGXFSZ, SIG_IGN);  // a file that may grow no further is an error like a full disk
+  std::signal(SIGXFSZ, SIG_IGN);  // a limit on the size of files is then an error like a full disk
   std::string reason;
   try {
     const auto status =

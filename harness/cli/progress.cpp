@@ -18,15 +18,15 @@ double Progress::seconds() const {
 
 void Progress::tell(double done, const std::string& words) {
   const auto now = std::chrono::steady_clock::now();
-  const bool seen = isatty(STDERR_FILENO) == 1;
+  const bool is_terminal = isatty(STDERR_FILENO) == 1;
   const auto tenth = static_cast<int>(done * 10);
-  if (seen ? now - told_ < std::chrono::milliseconds(100) && done < 1
-           : tenth == tenth_ || now - told_ < std::chrono::seconds(2))
+  if (is_terminal ? now - told_ < std::chrono::milliseconds(100) && done < 1
+                  : tenth == tenth_ || now - told_ < std::chrono::seconds(2))
     return;
   told_ = now;
   tenth_ = tenth;
   const auto text = fmt::format("{:>3} %{}", static_cast<int>(done * 100), words);
-  if (!seen) {
+  if (!is_terminal) {
     print_error("{}\n", text);
     std::fflush(stderr);
     return;

@@ -12,7 +12,7 @@ class Progress {
   ~Progress();
   // `done` of 1; `words` follow the percentage: " of at most 640 tokens, 90 a second".
   void tell(double done, const std::string& words);
-  double seconds() const;  // since it was made
+  double seconds() const;  // since the constructor
 
  private:
   std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now(), told_ = begin_;

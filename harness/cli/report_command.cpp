@@ -74,14 +74,14 @@ bool is_folder(const fs::path& path) {
   return fs::is_directory(path, ignored);
 }
 
-// The document in a bundle, or the one that was named itself.
-fs::path document_of(const fs::path& named) {
-  if (!is_there(named))
+// The document in a bundle, if the path is a directory, or else the path.
+fs::path document_of(const fs::path& path) {
+  if (!is_there(path))
     throw InputError(
-        fmt::format("{}: no such file or directory; expected a bundle or its result.json", shown(named)));
-  if (!is_folder(named)) return named;
-  const fs::path collection = named / "collection.json";
-  return is_there(collection) ? collection : named / "result.json";
+        fmt::format("{}: no such file or directory; expected a bundle or its result.json", shown(path)));
+  if (!is_folder(path)) return path;
+  const fs::path collection = path / "collection.json";
+  return is_there(collection) ? collection : path / "result.json";
 }
 
 // The directory of a document.
@@ -95,8 +95,8 @@ struct Document {
   Collection collection;         // or this
 };
 
-Document read_document(const fs::path& named) {
-  Document document{document_of(named), {}, {}};
+Document read_document(const fs::path& path) {
+  Document document{document_of(path), {}, {}};
   const std::string text = read_text(document.file, largest_file);
   if (is_collection(text))
     document.collection = collection_from_json(text, document.file.string());
@@ -105,8 +105,8 @@ Document read_document(const fs::path& named) {
   return document;
 }
 
-Result read_result(const fs::path& named) {
-  Document document = read_document(named);
+Result read_result(const fs::path& path) {
+  Document document = read_document(path);
   if (!document.result)
     throw InputError(
         fmt::format("{}: is a collection; name the result.json of one candidate", shown(document.file)));
@@ -124,12 +124,12 @@ Examiner examiner_of(const CommandContext& command_context) {
     known.compares = name == std::string("comparison.json");
     for (const auto& entry : list.entries) known.requirements.push_back(entry.requirement);
   }
-  for (const Defect& one : read_catalogue(command_context.data / "fixtures"))
-    examiner.advice[one.name] = {one.name, one.advice, one.advice_in_chinese};
+  for (const Defect& defect : read_catalogue(command_context.data / "fixtures"))
+    examiner.advice[defect.name] = {defect.name, defect.advice, defect.advice_in_chinese};
   return examiner;
 }
 
-// What a candidate said stays with its document, as far as it is still what the manifest says.
+// The candidate's logs beside a document. Errors: InputError for one that does not match the manifest.
 std::vector<File> logs_beside(const fs::path& document) {
   std::vector<File> logs;
   const fs::path manifest = directory_of(document) / manifest_name;
@@ -157,8 +157,8 @@ std::string verdict(const Document& document) {
   return document.result ? document.result->footer.verdict : verdict_of(document.collection);
 }
 
-int render(const fs::path& named, const std::string& out, const std::string& language) {
-  const Document document = read_document(named);
+int render(const fs::path& path, const std::string& out, const std::string& language) {
+  const Document document = read_document(path);
   if (out.empty() && document.file.filename() != (document.result ? "result.json" : "collection.json"))
     throw InputError(
         fmt::format("{}: has another name than {}; name a directory for its files with --out DIR",
@@ -170,7 +170,7 @@ int render(const fs::path& named, const std::string& out, const std::string& lan
   return 0;
 }
 
-// A bundle is to be sound before anything is made of it.
+// Errors: InputError where the document is part of a bundle that is not sound.
 void require_sound_bundle(const fs::path& document, const Examiner& examiner) {
   const fs::path directory = directory_of(document);
   const auto name = document.filename();
@@ -192,17 +192,18 @@ int merge(const std::vector<std::string>& names, const std::string& out, const E
                       shown(document.file.filename())));
     require_sound_bundle(document.file, examiner);
     if (document.result) sources.push_back({name, *std::move(document.result)});
-    for (Result& one : document.collection.results) sources.push_back({name, std::move(one)});
+    for (Result& result : document.collection.results) sources.push_back({name, std::move(result)});
   }
-  for (const Source& one : sources) {
-    if (const std::string why = incompleteness(one.result, examiner); !why.empty())
+  for (const Source& source : sources) {
+    if (const std::string why = incompleteness(source.result, examiner); !why.empty())
       throw InputError(
-          fmt::format("{}: {}; it was edited or damaged: write it again", printable(one.name), why));
-    if (const std::string what = not_looked_at(one.result, examiner); !what.empty())
-      print_out("note: {}: {}\n", printable(one.name), what);
+          fmt::format("{}: {}; it was edited or damaged: write it again", printable(source.name), why));
+    if (const std::string what = not_looked_at(source.result, examiner); !what.empty())
+      print_out("note: {}: {}\n", printable(source.name), what);
   }
-  const bool shards = std::any_of(sources.begin(), sources.end(),
-                                  [](const Source& one) { return one.result.header.shard.has_value(); });
+  const bool shards = std::any_of(sources.begin(), sources.end(), [](const Source& source) {
+    return source.result.header.shard.has_value();
+  });
   Document merged;
   if (shards)
     merged.result = merge_shards(std::move(sources));
@@ -258,39 +259,44 @@ void add_report(Command& all) {
   auto command = all.command("report", "Render, merge, compare and check result documents");
   command.required();
   command.footer("Exit status: see the --help of each command.");
-  const auto given = std::make_shared<Arguments>();
+  const auto arguments = std::make_shared<Arguments>();
 
   auto rendering = command.command("render", "Write every report again from the document");
-  rendering.option("document", given->before, "result.json, collection.json, or a bundle").required();
-  rendering.option("--out", given->out, "directory to write to (default: the document's own)")
+  rendering.option("document", arguments->before, "result.json, collection.json, or a bundle").required();
+  rendering.option("--out", arguments->out, "directory to write to (default: the document's own)")
       .not_empty("is empty; name a directory");
   rendering.footer(kRenderHelp);
   rendering
-      .option("--lang", given->language,
+      .option("--lang", arguments->language,
               "language of the page to name at the end: en or zh; both are written")
       .one_of({"en", "zh"})
       .shows_default();
-  rendering.runs(
-      [given](const CommandContext&) { return render(given->before, given->out, given->language); });
+  rendering.runs([arguments](const CommandContext&) {
+    return render(arguments->before, arguments->out, arguments->language);
+  });
 
   auto merging = command.command("merge", "Merge shards into one result, or put candidates side by side");
-  merging.option("documents", given->names, "bundles, or their result.json").required();
-  merging.option("--out", given->out, "directory to write to").required();
+  merging.option("documents", arguments->names, "bundles, or their result.json").required();
+  merging.option("--out", arguments->out, "directory to write to").required();
   merging.footer(kMergeHelp);
-  merging.runs(
-      [given](const CommandContext& run) { return merge(given->names, given->out, examiner_of(run)); });
+  merging.runs([arguments](const CommandContext& run) {
+    return merge(arguments->names, arguments->out, examiner_of(run));
+  });
 
   auto differing = command.command("diff", "Show what changed between two commits or two models");
-  differing.option("old", given->before, "a bundle, or its result.json").required();
-  differing.option("new", given->after, "another bundle, or its result.json").required();
-  differing.option("-o,--output", given->out, "also write the differences to this file, as Markdown");
+  differing.option("old", arguments->before, "a bundle, or its result.json").required();
+  differing.option("new", arguments->after, "another bundle, or its result.json").required();
+  differing.option("-o,--output", arguments->out, "also write the differences to this file, as Markdown");
   differing.footer(kDiffHelp);
-  differing.runs([given](const CommandContext&) { return diff(given->before, given->after, given->out); });
+  differing.runs([arguments](const CommandContext&) {
+    return diff(arguments->before, arguments->after, arguments->out);
+  });
 
   auto checking = command.command("check", "Check that a bundle is complete, unedited and consistent");
-  checking.option("directory", given->before, "a bundle").required();
+  checking.option("directory", arguments->before, "a bundle").required();
   checking.footer(kCheckHelp);
-  checking.runs([given](const CommandContext& run) { return check(given->before, examiner_of(run)); });
+  checking.runs(
+      [arguments](const CommandContext& run) { return check(arguments->before, examiner_of(run)); });
 }
 
 }  // namespace plumbline

@@ -28,7 +28,7 @@ constexpr const char* kHelp =
     "Exit status: 0 each has a test, and a defect that fails it or a stated reason why none does;\n"
     "             1 some do not, and are named; 2 no such requirement.";
 
-// From the statement to what tests it, and back.
+// A requirement with its tests, and with the defects that fail it.
 struct Traced {
   const RequirementList::Entry* entry = nullptr;
   std::vector<std::string> tests;  // "suites/kv_cache.cpp:20"
@@ -60,9 +60,9 @@ void trace_tests(Traces& traces) {
   for (const auto* test : Catch::getRegistryHub().getTestCaseRegistry().getAllInfos()) {
     bool any = false;
     for (const auto& tag : test->tags) {
-      auto* of = find(traces, static_cast<std::string>(tag.original));
-      if (of == nullptr) continue;
-      of->tests.push_back(place_of(*test));
+      auto* traced = find(traces, static_cast<std::string>(tag.original));
+      if (traced == nullptr) continue;
+      traced->tests.push_back(place_of(*test));
       any = true;
     }
     if (!any)
@@ -76,23 +76,23 @@ void trace_tests(Traces& traces) {
 void trace_defects(Traces& traces, const std::filesystem::path& fixtures) {
   for (const auto& defect : traces.catalogue)
     for (const auto& id : defect.seen_by) {
-      auto* of = find(traces, id);
-      if (of == nullptr)
+      auto* traced = find(traces, id);
+      if (traced == nullptr)
         traces.problems.push_back(
             fmt::format("fixtures/defects.json says that {} fails {}, which is no requirement", defect.name,
                         printable(id, 40)));
       else
-        of->failed_by.push_back(&defect);
+        traced->failed_by.push_back(&defect);
     }
   const auto settings = parse_json(read_text(fixtures / "campaign.json", 1 << 20), "fixtures/campaign.json");
-  for (const auto& one : settings.at("not_failed_by_defects")) {
-    const auto id = one.at("name").get<std::string>();
-    auto* of = find(traces, id);
-    if (of == nullptr)
+  for (const auto& exception : settings.at("not_failed_by_defects")) {
+    const auto id = exception.at("name").get<std::string>();
+    auto* traced = find(traces, id);
+    if (traced == nullptr)
       traces.problems.push_back(fmt::format(
           "fixtures/campaign.json gives a reason for {}, which is no requirement", printable(id, 40)));
     else
-      of->why_no_defect = one.at("reason").get<std::string>();
+      traced->why_no_defect = exception.at("reason").get<std::string>();
   }
   for (const auto& one : traces.all) {
     const auto& id = one.entry->requirement.id;
@@ -140,8 +140,8 @@ void list(const Traces& traces) {
                     [](const Traced& one) { return one.failed_by.empty() && !one.why_no_defect.empty(); }));
 }
 
-void tell(const Traced& of) {
-  const auto& [entry, tests, failed_by, why] = of;
+void tell(const Traced& traced) {
+  const auto& [entry, tests, failed_by, why] = traced;
   const auto& requirement = entry->requirement;
   print_out("{} ({})\n  {}\n\n", requirement.id, reports::to_string(requirement.level),
             requirement.statement);
@@ -162,12 +162,12 @@ void tell(const Traced& of) {
 int show(const std::string& id, const CommandContext& command_context) {
   const auto traces = trace(command_context.data / "fixtures");
   if (!id.empty()) {
-    const auto* of = find(*traces, id);
-    if (of == nullptr)
+    const auto* traced = find(*traces, id);
+    if (traced == nullptr)
       throw InputError(
           fmt::format("requirements: there is no requirement '{}'; `plumbline requirements` lists them",
                       printable(id, 40)));
-    tell(*of);
+    tell(*traced);
     return 0;
   }
   list(*traces);

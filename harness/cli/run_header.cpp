@@ -64,7 +64,7 @@ reports::Header header_of(const RunContext& run, const Description& description,
 std::vector<reports::File> logs_of(const std::vector<const Candidate*>& candidates) {
   std::vector<reports::File> logs;
   for (const auto* candidate : candidates)
-    if (const auto said = candidate->log(); !said.empty()) logs.push_back(reports::log_of("candidate", said));
+    if (const auto log = candidate->log(); !log.empty()) logs.push_back(reports::log_of("candidate", log));
   return logs;
 }
 

@@ -23,9 +23,9 @@ namespace {
 namespace fs = std::filesystem;
 constexpr std::uint64_t kMostPromptBytes = 256ull << 20;
 
-// A prompt as in the file, and its ids.
+// A prompt: its text as in the file, and its ids.
 struct Prompt {
-  Json given;  // a string, or null where the prompt is ids alone
+  Json text;  // a string, or null where the prompt is ids alone
   std::vector<Token> ids;
 };
 
@@ -34,23 +34,23 @@ class Tokenizer {
  public:
   explicit Tokenizer(const SamplingRun& run) : run_(run) {}
 
-  Json encode(const Json& texts) const { return converted("encode", texts); }
-  Json decode(const Json& ids) const { return converted("decode", ids); }
+  Json encode(const Json& texts) const { return run_script("encode", texts); }
+  Json decode(const Json& ids) const { return run_script("decode", ids); }
 
  private:
-  Json converted(const std::string& action, const Json& values) const {
+  Json run_script(const std::string& action, const Json& values) const {
     const auto file = printable(run_.tokenizer);
-    sha256_of_file(run_.tokenizer);  // says what is wrong where it is no file that can be read
-    const TemporaryDirectory place;
-    const auto in = place.path() / "in.json", out = place.path() / "out.json";
+    sha256_of_file(run_.tokenizer);  // throws where the file cannot be read
+    const TemporaryDirectory directory;
+    const auto in = directory.path() / "in.json", out = directory.path() / "out.json";
     write_atomically(in, values.dump({.ascii = true}));
     ChildLimits limits;
     limits.address_space_bytes = 16ull << 30;
-    // A package that the launcher brings, after whatever the user has.
-    const char *own = std::getenv("PYTHONPATH"), *brought = std::getenv("PLUMBLINE_TOKENIZERS");
-    const std::string path =
-        fmt::format("{}{}{}", own == nullptr ? "" : own, own != nullptr && brought != nullptr ? ":" : "",
-                    brought == nullptr ? "" : brought);
+    // The launcher may bring a package of tokenizers; the user's own packages come first.
+    const char *users_path = std::getenv("PYTHONPATH"), *launchers_path = std::getenv("PLUMBLINE_TOKENIZERS");
+    const std::string path = fmt::format("{}{}{}", users_path == nullptr ? "" : users_path,
+                                         users_path != nullptr && launchers_path != nullptr ? ":" : "",
+                                         launchers_path == nullptr ? "" : launchers_path);
     Environment environment{{"TOKENIZERS_PARALLELISM", "false"}};
     if (!path.empty()) environment.emplace_back("PYTHONPATH", path);
     const auto child = run_child({run_.python, (run_.scripts / "tokenize_text.py").string(), action,
@@ -86,15 +86,15 @@ Prompt prompt_of(const Json& object, const std::string& where) {
   if (!object.is_object())
     throw InputError(fmt::format("{}: expected a JSON object with 'ids' or 'prompt'", where));
   Prompt prompt;
-  if (object.contains("prompt") && object["prompt"].is_string()) prompt.given = object["prompt"];
+  if (object.contains("prompt") && object["prompt"].is_string()) prompt.text = object["prompt"];
   for (const auto* name : {"prompt_ids", "ids", "prompt"})
     if (object.contains(name) && object[name].is_array()) {
       prompt.ids = token_ids(object[name], where, name);
       return prompt;
     }
-  if (prompt.given.is_null() && object.contains("text") && object["text"].is_string())
-    prompt.given = object["text"];
-  if (prompt.given.is_null())
+  if (prompt.text.is_null() && object.contains("text") && object["text"].is_string())
+    prompt.text = object["text"];
+  if (prompt.text.is_null())
     throw InputError(fmt::format("{}: has neither 'ids' nor 'prompt'; give one of them", where));
   return prompt;
 }
@@ -104,7 +104,7 @@ std::vector<Prompt> read_prompts(const SamplingRun& run) {
   const bool objects = run.prompts.ends_with(".jsonl") || run.prompts.ends_with(".json");
   std::vector<Prompt> prompts;
   Json texts = Json::array();
-  std::string line, wanting;
+  std::string line, first_text_location;
   while (lines.next(line)) {
     if (line.find_first_not_of(" \t") == std::string::npos) continue;
     const auto where = fmt::format("{}: line {}", printable(run.prompts), lines.number());
@@ -113,19 +113,20 @@ std::vector<Prompt> read_prompts(const SamplingRun& run) {
       prompts.push_back(prompt_of(parse_json(line, where), where));
     else
       prompts.push_back({line, {}});
-    if (prompts.back().ids.empty() && prompts.back().given.is_null())
+    if (prompts.back().ids.empty() && prompts.back().text.is_null())
       throw InputError(fmt::format("{}: has no tokens; give at least one id or some text", where));
     if (prompts.back().ids.empty()) {
-      if (wanting.empty()) wanting = where;
-      texts.push_back(prompts.back().given);
+      if (first_text_location.empty()) first_text_location = where;
+      texts.push_back(prompts.back().text);
     }
   }
   if (prompts.empty())
     throw InputError(fmt::format("{}: holds no prompt; write one prompt a line", printable(run.prompts)));
   if (texts.empty()) return prompts;
   if (run.tokenizer.empty())
-    throw InputError(fmt::format(
-        "{}: is text, which needs a tokenizer; name it with --tokenizer FILE, or give 'ids'", wanting));
+    throw InputError(
+        fmt::format("{}: is text, which needs a tokenizer; name it with --tokenizer FILE, or give 'ids'",
+                    first_text_location));
   const auto encoded = Tokenizer(run).encode(texts);
   std::size_t next = 0;
   for (auto& prompt : prompts)
@@ -133,7 +134,7 @@ std::vector<Prompt> read_prompts(const SamplingRun& run) {
   return prompts;
 }
 
-// A batch of caches, in float32, has to fit into memory before anything is generated.
+// Errors: InputError where the caches of a batch, in float32, do not fit into memory.
 void require_room(const std::vector<Prompt>& prompts, const GenerationOptions& options,
                   const Specification& s) {
   std::size_t longest = 0;
@@ -151,12 +152,12 @@ void require_room(const std::vector<Prompt>& prompts, const GenerationOptions& o
                     static_cast<double>(most_tensor_bytes()) / 1e9));
 }
 
-std::int64_t stated(const Candidate& candidate, const char* key, std::int64_t otherwise) {
+std::int64_t declared(const Candidate& candidate, const char* key, std::int64_t fallback) {
   const auto& configuration = candidate.describe().configuration;
   const auto found = configuration.find(key);
   return found != configuration.end() && found->second.value.is_int64()
              ? found->second.value.get<std::int64_t>()
-             : otherwise;
+             : fallback;
 }
 
 std::vector<GeneratedSample> generate_samples(Candidate& candidate, const std::vector<Prompt>& prompts,
@@ -206,7 +207,7 @@ void write_samples(const SamplingRun& run, const std::vector<Prompt>& prompts,
                  {"sampling", settings},
                  {"margin", generated[i].least_margin},
                  {"candidate", printable(candidate)}};
-    if (!prompt.given.is_null()) line["prompt"] = prompt.given;
+    if (!prompt.text.is_null()) line["prompt"] = prompt.text;
     if (run.options.end) line["ended"] = generated[i].ended;
     if (!texts.is_null()) line["text"] = texts[i];
     file.write(line.dump({.replace = true}) + "\n");
@@ -219,13 +220,14 @@ void write_samples(const SamplingRun& run, const std::vector<Prompt>& prompts,
 int sample(SamplingRun run, std::unique_ptr<Candidate> candidate, const Specification& specification) {
   require_possible(run.options.sampling);
   run.options.most_positions =
-      stated(*candidate, "max_position_embeddings", specification.max_position_embeddings);
-  run.options.vocabulary = stated(*candidate, "vocab_size", specification.vocab_size);
+      declared(*candidate, "max_position_embeddings", specification.max_position_embeddings);
+  run.options.vocabulary = declared(*candidate, "vocab_size", specification.vocab_size);
   if (run.options.end && *run.options.end >= static_cast<std::uint64_t>(run.options.vocabulary))
     throw InputError(
         fmt::format("--end {}: expected an id below {}", *run.options.end, run.options.vocabulary));
   const auto prompts = read_prompts(run);
-  if (!run.tokenizer.empty()) Tokenizer(run).encode(Json::array());  // not at the end of a long run
+  if (!run.tokenizer.empty())
+    Tokenizer(run).encode(Json::array());  // fails now, not at the end of a long run
   require_room(prompts, run.options, specification);
   const auto begin = std::chrono::steady_clock::now();
   const auto generated = generate_samples(*candidate, prompts, run.options);

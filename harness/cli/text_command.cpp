@@ -30,14 +30,14 @@ constexpr const char* kLogHelp =
 
 struct TextArguments {
   std::string file, baseline, unit, output, each, picture;
-  std::uint32_t vocabulary = 0;  // 0: not said
+  std::uint32_t vocabulary = 0;  // 0: not known
   std::vector<std::uint32_t> sentence_ends;
   std::uint32_t seed = 1;
 };
 
 struct LogArguments {
   std::string file, output, picture;
-  std::optional<std::uint32_t> vocabulary;  // empty: not said
+  std::optional<std::uint32_t> vocabulary;  // empty: not known
   bool from_checkpoint = false;
   LogReading reading;
 };

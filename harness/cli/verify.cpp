@@ -67,10 +67,10 @@ void exclude_inapplicable(Recorder& recorder, const Verification& verification) 
 
 // Golden tensors, for code that can be run. Errors: InputError where --golden has none of this specification.
 std::optional<Golden> load_golden(const Verification& verification) {
-  const bool own = verification.golden.empty();
-  auto golden =
-      Golden::load(own ? verification.data / "golden" : verification.golden, verification.specification);
-  if (!own && !golden)
+  const bool uses_default = verification.golden.empty();
+  auto golden = Golden::load(uses_default ? verification.data / "golden" : verification.golden,
+                             verification.specification);
+  if (!uses_default && !golden)
     throw InputError(
         fmt::format("--golden {}: lists no tensors for '{}'; make them with `./plumbline golden make --spec "
                     "FILE --out DIR`",
@@ -100,8 +100,8 @@ Plan make_plan(const Verification& verification) {
   for (const auto& requirement : plan.recorder.requirements()) ids.push_back(requirement.id);
   if (!verification.waivers.empty())
     plan.waivers = reports::read_waivers(verification.waivers, {ids.begin(), ids.end()});
-  const auto named = verification.shard ? reports::of_shard(ids, *verification.shard) : ids;
-  plan.shard_requirements = {named.begin(), named.end()};
+  const auto ids_of_shard = verification.shard ? reports::of_shard(ids, *verification.shard) : ids;
+  plan.shard_requirements = {ids_of_shard.begin(), ids_of_shard.end()};
   for (const auto& id : ids)
     if (!plan.shard_requirements.contains(id))
       plan.recorder.skip(id, reports::Reason::of_other_shards(*verification.shard));

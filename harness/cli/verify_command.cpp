@@ -60,55 +60,55 @@ void add_judging_options(Command& command, Arguments& arguments) {
 
 void add_verify(Command& all) {
   auto command = all.command("verify", "Judge a candidate against a specification");
-  const auto given = std::make_shared<Arguments>();
+  const auto arguments = std::make_shared<Arguments>();
   command
       .option(
-          "candidate", given->candidate,
+          "candidate", arguments->candidate,
           "a live model's adapter (.py), 'exec: COMMAND' (a program that answers the protocol), a recording "
           "(.h5), a Hugging Face checkpoint directory, a .safetensors or .pth file, reference (the built-in "
           "model), reference:fast (its inference engine), defect:NAME, or variant:NAME (`plumbline defects` "
           "lists both)")
       .shows_default();
-  add_running_options(command, *given);
+  add_running_options(command, *arguments);
   command
-      .option("--only", given->only,
+      .option("--only", arguments->only,
               "judge only these chapters (numbers or names, separated by commas: configuration, parameters, "
               "attention, cache, rope, blocks, modes, numerics, training, text, claims); the verdict is then "
               "incomplete")
       .separated_by_commas();
   command
       .option(
-          "--shard", given->shard,
+          "--shard", arguments->shard,
           "I/N: judge the I-th of N parts of the requirements; `plumbline report merge` merges all N into "
           "one result")
       .not_empty("expected I/N, such as 2/4")
       .excludes("--only");
-  command.option("--waivers", given->waivers,
+  command.option("--waivers", arguments->waivers,
                  "a file of failures that somebody accepts until a date (docs/waivers-and-shards.md)");
   command
-      .option("--leave-out", given->left_out,
+      .option("--leave-out", arguments->left_out,
               "a defect to hide from the diagnosis (to measure the diagnosis)")
       .hidden();
-  add_bundle_option(command, *given);
-  add_judging_options(command, *given);
+  add_bundle_option(command, *arguments);
+  add_judging_options(command, *arguments);
   command.footer(status_help);
   command.runs(
-      [given](const CommandContext& command_context) { return run_verify(*given, command_context); });
+      [arguments](const CommandContext& command_context) { return run_verify(*arguments, command_context); });
 }
 
 void add_record(Command& all) {
   auto command =
       all.command("record", "Judge a live model and keep its answers, to judge or compare them elsewhere");
-  const auto given = std::make_shared<Arguments>();
+  const auto arguments = std::make_shared<Arguments>();
   const auto file = std::make_shared<std::string>();
-  command.option("candidate", given->candidate, "an adapter (.py), or 'exec: COMMAND'").required();
+  command.option("candidate", arguments->candidate, "an adapter (.py), or 'exec: COMMAND'").required();
   command.option("-o,--output", *file, "the recording to write (.h5)").required();
-  add_running_options(command, *given);
-  add_bundle_option(command, *given);
-  add_judging_options(command, *given);
+  add_running_options(command, *arguments);
+  add_bundle_option(command, *arguments);
+  add_judging_options(command, *arguments);
   command.footer(status_help);
-  command.runs([given, file](const CommandContext& command_context) {
-    return run_record(*given, *file, command_context);
+  command.runs([arguments, file](const CommandContext& command_context) {
+    return run_record(*arguments, *file, command_context);
   });
 }
 

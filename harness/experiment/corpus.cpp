@@ -85,7 +85,7 @@ class TokenCorpus : public Corpus {
     return windows(PhiloxStream("held out", 1), number * batch, batch, length, trained_, measured_);
   }
   std::vector<Token> held_out_text(std::int64_t number, std::size_t length) const override {
-    const auto begin = place(PhiloxStream("text", 1), number, measured_, tokens_.size());
+    const auto begin = window_begin(PhiloxStream("text", 1), number, measured_, tokens_.size());
     if (length > longest_) throw std::logic_error("a longer text than was said");
     return {tokens_.begin() + begin, tokens_.begin() + begin + static_cast<std::ptrdiff_t>(length)};
   }
@@ -101,9 +101,9 @@ class TokenCorpus : public Corpus {
   Token vocabulary() const override { return vocabulary_; }
 
  private:
-  // Where a window begins that may be as long as any.
-  std::ptrdiff_t place(const PhiloxStream& random, std::int64_t number, std::size_t first,
-                       std::size_t last) const {
+  // The beginning of a random window of longest_ tokens.
+  std::ptrdiff_t window_begin(const PhiloxStream& random, std::int64_t number, std::size_t first,
+                              std::size_t last) const {
     const auto words = random.block(static_cast<std::uint64_t>(number));
     const auto drawn = std::uint64_t{words[0]} << 32 | words[1];
     return static_cast<std::ptrdiff_t>(first + drawn % (last - first - longest_ + 1));
@@ -113,7 +113,7 @@ class TokenCorpus : public Corpus {
     Batch all{at::empty({batch, length}, at::kLong), std::nullopt};
     auto* id = all.tokens.data_ptr<std::int64_t>();
     for (std::int64_t row = 0; row < batch; ++row) {
-      const auto begin = tokens_.begin() + place(random, number + row, first, last);
+      const auto begin = tokens_.begin() + window_begin(random, number + row, first, last);
       id = std::copy(begin, begin + length, id);
     }
     return all;
@@ -121,7 +121,7 @@ class TokenCorpus : public Corpus {
 
   std::vector<Token> tokens_;
   std::string name_, sha256_;
-  std::size_t longest_, trained_ = 0, measured_ = 0;  // where held-out text begins, and where prompts do
+  std::size_t longest_, trained_ = 0, measured_ = 0;  // where held-out text begins, and where prompts begin
   Token vocabulary_ = 0;
 };
 

@@ -47,8 +47,8 @@ std::vector<Effect> effects_of(const std::vector<Run>& runs, const std::vector<d
     cells[runs[i].before].push_back(responses.at(i));
     ++count;
   }
-  // Each side has half of all runs, so that the mean of each cell counts as much as any. Cells vary unlike
-  // each other: a saturated one not at all.
+  // Each side has half of all runs, so all cells have the same weight. Their variances differ: a saturated
+  // cell has none.
   std::vector<Variance> variances;
   for (const auto& [levels, values] : cells) {
     const auto size = static_cast<double>(values.size());
@@ -57,24 +57,24 @@ std::vector<Effect> effects_of(const std::vector<Run>& runs, const std::vector<d
   }
   if (variances.empty()) throw std::logic_error("effects need runs that differ in their seed alone");
 
-  const auto of = [&](const std::vector<std::size_t>& which) {
+  const auto effect_of = [&](const std::vector<std::size_t>& indices) {
     double value = 0;
     for (const auto& [levels, values] : cells) {
       double sign = 1;
-      for (const auto factor : which) sign *= levels[factor] ? 1 : -1;
-      for (const double one : values) value += sign * one / (count / 2);
+      for (const auto factor : indices) sign *= levels[factor] ? 1 : -1;
+      for (const double response : values) value += sign * response / (count / 2);
     }
     const auto student = students_t(value, variances, 0.95);
-    return Effect{which, value, {value - student.reach, value + student.reach}, student.chance};
+    return Effect{indices, value, {value - student.reach, value + student.reach}, student.chance};
   };
   std::vector<Effect> effects;
-  const auto looked_at = [&](std::size_t factor) { return !mask || factor != kMask; };
+  const auto is_varied = [&](std::size_t factor) { return !mask || factor != kMask; };
   for (std::size_t i = 0; i < kFactors; ++i)
-    if (looked_at(i)) effects.push_back(of({i}));
+    if (is_varied(i)) effects.push_back(effect_of({i}));
   for (std::size_t i = 0; i < kFactors; ++i)
     for (std::size_t j = i + 1; j < kFactors; ++j)
-      // Of runs with one mask alone the design has resolution IV: a pair there is another pair as well.
-      if (!mask && looked_at(i) && looked_at(j)) effects.push_back(of({i, j}));
+      // Among runs with one mask the design has resolution IV: each pair is confounded with another pair.
+      if (!mask && is_varied(i) && is_varied(j)) effects.push_back(effect_of({i, j}));
   return effects;
 }
 

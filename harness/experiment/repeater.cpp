@@ -24,7 +24,8 @@ namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
 constexpr auto kBetweenStates = std::chrono::seconds(15);
-constexpr int kPartOfSaving = 20;  // a state of gigabytes is written less often: not in more of the time
+// Saving takes at most one part in so many of the time, so large states are saved less often.
+constexpr int kPartOfSaving = 20;
 
 class Experiment {
  public:
@@ -92,7 +93,7 @@ class Experiment {
   RepeaterTask task() const { return {options_, *corpus_, prompts_}; }
   std::string fingerprint(std::size_t run) const { return sha256(settings_.dump() + runs_[run].name()); }
 
-  // The results that are there already.
+  // Reads the results of a run that was finished before.
   void read_finished_run(std::size_t index) {
     auto results = read_results(file_of(index, ".json"), runs_[index], fingerprint(index));
     if (!results) return;
@@ -127,7 +128,7 @@ class Experiment {
     report_progress();
   }
 
-  // In steps of a parameter: a large model's take longer.
+  // Each step counts as many times as the model has parameters, since steps of large models take longer.
   void report_progress() {
     const std::lock_guard lock(mutex_);
     std::int64_t done = 0, all = 0;
@@ -140,8 +141,8 @@ class Experiment {
     progress_(static_cast<double>(done) / static_cast<double>(all), finished, runs_.size());
   }
 
-  // Every run has an initialisation, dropout and text of its own: what they happen to be is then no part of
-  // any effect.
+  // Every run has its own initialisation, dropout and text, so that none of them is confounded with an
+  // effect.
   static std::uint32_t seed_of_run(std::size_t index) { return static_cast<std::uint32_t>(index + 1); }
 
   Recipe recipe_of(std::size_t index) const {

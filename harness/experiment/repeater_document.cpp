@@ -77,7 +77,7 @@ std::string with_interval(const Json& effect) {
                      signed_number(effect["low"].get<double>()), signed_number(effect["high"].get<double>()));
 }
 
-// A response over the runs with these levels, by factor.
+// The values of a response in the runs with these levels. `levels`: by factor.
 std::vector<double> values_where(const Json& document, const std::string& id,
                                  const std::map<std::string, std::string>& levels) {
   std::vector<double> values;
@@ -108,14 +108,14 @@ std::string name_of(const Json& factors_of_effect) {
 }
 
 // Whether an effect is above the threshold, below it, or undecided.
-enum class Size { more, less, open };
+enum class Size { more, less, undecided };
 Size size_of(const Json& effect, double matters) {
   return effect["low"].get<double>() > matters    ? Size::more
          : effect["high"].get<double>() < matters ? Size::less
-                                                  : Size::open;
+                                                  : Size::undecided;
 }
 
-// The difference of two groups of runs' means, and its 95 % interval.
+// The difference between the means of two groups of runs, with its 95 % interval.
 Json difference(const Json& document, const std::string& id, const std::map<std::string, std::string>& more,
                 const std::map<std::string, std::string>& less) {
   std::vector<Variance> variances;
@@ -142,9 +142,9 @@ Json claim_of_dropout(const Json& document) {
   const auto any = [&](Size size) { return std::find(sizes.begin(), sizes.end(), size) != sizes.end(); };
   return {{"id", "CLAIM-g"},
           {"claim", "dropout 0.1 may be kept"},
-          {"verdict", any(Size::more)   ? "refuted"
-                      : any(Size::open) ? "open"
-                                        : "confirmed"},
+          {"verdict", any(Size::more)        ? "refuted"
+                      : any(Size::undecided) ? "open"
+                                             : "confirmed"},
           {"figure",
            fmt::format("with a right mask, dropout 0.1 changes seq-rep-4 of greedy text by {}, of sampled "
                        "text by {}, and the held-out loss by {} nats (what matters: {}, {} and {})",
@@ -206,18 +206,18 @@ std::vector<Json> strongest_first(std::vector<Json> effects) {
 // Which differences make text more repetitive by more than what matters, and which do not.
 std::string verdict_on(const Json& document, const std::string& strategy) {
   const auto& measure = response(strategy + "-seq-rep-4");
-  std::vector<std::string> guilty, innocent, open;
+  std::vector<std::string> above, below, undecided;
   for (const auto& effect : strongest_first(effects_among(document, measure.id, "all"))) {
     if (effect["factors"].size() != 1) continue;
     const auto size = size_of(effect, measure.matters);
-    auto& kind = size == Size::more ? guilty : size == Size::less ? innocent : open;
+    auto& kind = size == Size::more ? above : size == Size::less ? below : undecided;
     kind.push_back(fmt::format("{} {}", name_of(effect["factors"]), with_interval(effect)));
   }
   return fmt::format(
       "What makes {} text repeat itself, by its seq-rep-4: {}. Not by as much as matters ({}): {}.{}",
-      strategy, guilty.empty() ? "nothing that was varied" : fmt::format("{}", fmt::join(guilty, "; ")),
-      measure.matters, innocent.empty() ? "none" : fmt::format("{}", fmt::join(innocent, "; ")),
-      open.empty() ? "" : fmt::format(" Too near to tell: {}.", fmt::join(open, "; ")));
+      strategy, above.empty() ? "nothing that was varied" : fmt::format("{}", fmt::join(above, "; ")),
+      measure.matters, below.empty() ? "none" : fmt::format("{}", fmt::join(below, "; ")),
+      undecided.empty() ? "" : fmt::format(" Too near to tell: {}.", fmt::join(undecided, "; ")));
 }
 
 // The answer, beginning with the most important effects.
@@ -228,29 +228,30 @@ Json answers(const Json& document) {
     for (const auto& factor : factors()) levels[factor.id] = level;
     return spread_of(values_where(document, id, levels)).mean;
   };
-  const auto& own = document["own_text"];
-  const auto of_own = [&](const char* strategy) {
-    return own.contains(strategy) ? fmt::format("{:.2f}", own[strategy]["seq-rep-4"]["value"].get<double>())
-                                  : std::string("not known");
+  const auto& own_text = document["own_text"];
+  const auto own_value = [&](const char* strategy) {
+    return own_text.contains(strategy)
+               ? fmt::format("{:.2f}", own_text[strategy]["seq-rep-4"]["value"].get<double>())
+               : std::string("not known");
   };
   for (const auto* strategy : {"sampled", "greedy"}) {
     const auto id = fmt::format("{}-seq-rep-4", strategy);
     all.push_back(fmt::format(
         "seq-rep-4 of {} text: {:.2f} of the model before, {:.2f} of the one after, {} of the text "
         "itself{}.",
-        strategy, level_of("before", id.c_str()), level_of("after", id.c_str()), of_own(strategy),
+        strategy, level_of("before", id.c_str()), level_of("after", id.c_str()), own_value(strategy),
         strategy == std::string("greedy") ? ", always its likeliest token" : ""));
   }
-  for (const auto& one : responses()) {
-    const auto effects = strongest_first(effects_among(document, one.id, "all"));
-    std::vector<std::string> seen;
+  for (const auto& measure : responses()) {
+    const auto effects = strongest_first(effects_among(document, measure.id, "all"));
+    std::vector<std::string> shown;
     for (const auto& effect : effects)
-      if (shows(effect, effects.size()) && std::abs(effect["value"].get<double>()) >= one.matters)
-        seen.push_back(fmt::format("{}{} {}", name_of(effect["factors"]),
-                                   effect["factors"].size() == 2 ? " together" : "", with_interval(effect)));
+      if (shows(effect, effects.size()) && std::abs(effect["value"].get<double>()) >= measure.matters)
+        shown.push_back(fmt::format("{}{} {}", name_of(effect["factors"]),
+                                    effect["factors"].size() == 2 ? " together" : "", with_interval(effect)));
     all.push_back(fmt::format(
-        "What changes the {} by {} or more, each as before instead of as after: {}.", one.title, one.matters,
-        seen.empty() ? "nothing that shows" : fmt::format("{}", fmt::join(seen, "; "))));
+        "What changes the {} by {} or more, each as before instead of as after: {}.", measure.title,
+        measure.matters, shown.empty() ? "nothing that shows" : fmt::format("{}", fmt::join(shown, "; "))));
   }
   return all;
 }
@@ -260,9 +261,9 @@ Json answers(const Json& document) {
 void conclude_repeater(Json& document) {
   const auto seeds = document["settings"]["seeds"].get<std::uint32_t>();
   const auto runs = designed_runs(seeds);
-  const auto& made = document["runs"];
-  for (std::size_t i = 0; i < std::max(runs.size(), made.size()); ++i)
-    if (i >= runs.size() || i >= made.size() || made[i].at("name") != runs[i].name())
+  const auto& recorded = document["runs"];
+  for (std::size_t i = 0; i < std::max(runs.size(), recorded.size()); ++i)
+    if (i >= runs.size() || i >= recorded.size() || recorded[i].at("name") != runs[i].name())
       throw InputError(fmt::format(
           "the experiment's run {} is not the design's; expected {} runs in its order", i + 1, runs.size()));
   document["factors"] = Json::array();

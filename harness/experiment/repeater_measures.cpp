@@ -38,7 +38,7 @@ double mean_of(const std::vector<double>& values, std::size_t first, std::size_t
   return sum / static_cast<double>(last - first);
 }
 
-// So many means of stretches as the curve is to have points.
+// The curve with at most kCurvePoints points: each is the mean of a stretch.
 Json curve_of(const std::vector<double>& values) {
   Json points = Json::array();
   const auto count = std::min(kCurvePoints, values.size());
@@ -48,7 +48,8 @@ Json curve_of(const std::vector<double>& values) {
   return points;
 }
 
-// How unsteady a curve is: the standard deviation of the step from one value's logarithm to the next one's.
+// How unsteady a curve is: the standard deviation of the differences between the logarithms of neighbouring
+// values.
 double unsteadiness(const std::vector<double>& values, std::size_t first) {
   double squares = 0;
   for (std::size_t i = first + 1; i < values.size(); ++i)

@@ -172,14 +172,14 @@ std::string repeater_curves(const Json& document) {
 std::string repeater_effects(const Json& document) {
   const double width = kPanelsLeft + kPanel * static_cast<double>(std::size(kPanels)) + 20;
   const double height = kPanelsTop + kRow * static_cast<double>(document["factors"].size()) + 54;
-  std::string body, said;
+  std::string body, description;
   double left = kPanelsLeft;
   for (const auto* response : kPanels) {
     const Panel panel{response, left + kPanel / 2, largest_effect(document, response)};
     body += panel_of(document, panel, left == kPanelsLeft, height);
     left += kPanel;
   }
-  for (const auto& answer : document["answers"]) said += answer.get<std::string>() + " ";
+  for (const auto& answer : document["answers"]) description += answer.get<std::string>() + " ";
   return fmt::format(
       R"(<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {0:.0f} {1:.0f}" role="img" aria-labelledby="t d">
 <title id="t">What each difference changes</title>
@@ -193,7 +193,7 @@ std::string repeater_effects(const Json& document) {
 <circle class="inverted" cx="514" cy="18" r="4"/><text x="524" y="22">inverted mask</text>
 </svg>
 )",
-      width, height, escaped(said), kStyle, body);
+      width, height, escaped(description), kStyle, body);
 }
 
 }  // namespace plumbline

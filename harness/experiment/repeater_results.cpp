@@ -7,7 +7,7 @@ namespace {
 
 constexpr std::uint64_t kLargestResults = 16 << 20;  // bytes
 
-// That a file of results is one: it may have been edited.
+// Errors: InputError where the results are not complete, as in an edited file.
 void require_results(const Json& results, const Run& run, const std::string& where) {
   const auto require = [&](bool holds, const std::string& what) {
     if (!holds) throw InputError(fmt::format("{}: {}; remove it, and the run is made again", where, what));

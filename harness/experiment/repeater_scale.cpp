@@ -33,13 +33,14 @@ Scale read_scale(const std::string& name, const std::filesystem::path& fixtures)
                                  fmt::join(known, ", ")));
   }
   const auto where = fmt::format("{}: {}", place, name);
-  const auto& given = all[name];
+  const auto& settings = all[name];
   Scale s;
   s.name = name;
-  s.after = read_specification(fixtures / value_of<std::string>(given, "after", where));
-  s.before = read_specification(fixtures / value_of<std::string>(given, "before", where));
-  const auto source = value_of<Json>(given, "source", where),
-             training = value_of<Json>(given, "training", where), text = value_of<Json>(given, "text", where);
+  s.after = read_specification(fixtures / value_of<std::string>(settings, "after", where));
+  s.before = read_specification(fixtures / value_of<std::string>(settings, "before", where));
+  const auto source = value_of<Json>(settings, "source", where),
+             training = value_of<Json>(settings, "training", where),
+             text = value_of<Json>(settings, "text", where);
   s.source.vocabulary = static_cast<Token>(s.after.vocab_size);
   s.source.successors = value_of<std::uint32_t>(source, "successors", where);
   s.source.loose = value_of<double>(source, "loose", where);
@@ -56,12 +57,12 @@ Scale read_scale(const std::string& name, const std::filesystem::path& fixtures)
   s.optimiser.beta2 = value_of<double>(training, "beta2", where);
   s.optimiser.weight_decay = value_of<double>(training, "weight_decay", where);
   s.clip = value_of<double>(training, "clip", where);
-  s.seeds = value_of<std::uint32_t>(given, "seeds", where);
-  s.held_out_batches = value_of<std::int64_t>(given, "held_out_batches", where);
+  s.seeds = value_of<std::uint32_t>(settings, "seeds", where);
+  s.held_out_batches = value_of<std::int64_t>(settings, "held_out_batches", where);
   s.prompts = value_of<std::int64_t>(text, "prompts", where);
   s.prompt_tokens = value_of<std::int64_t>(text, "prompt_tokens", where);
   s.new_tokens = value_of<std::int64_t>(text, "tokens", where);
-  s.compute = value_of<std::string>(given, "dtype", where) == "bf16" ? at::kBFloat16 : at::kFloat;
+  s.compute = value_of<std::string>(settings, "dtype", where) == "bf16" ? at::kBFloat16 : at::kFloat;
   return s;
 }
 

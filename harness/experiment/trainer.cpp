@@ -24,7 +24,7 @@ double learning_rate(const Recipe& recipe, std::int64_t step) {
 
 struct Trainer::State {
   Recipe recipe;
-  at::Generator random;  // of dropout: a trainer's own, so that others beside it change nothing
+  at::Generator random;  // of dropout; not shared, so that other trainers do not change it
   std::vector<std::string> names;
   std::vector<at::Tensor> leaves, first, second, count;
   TrainingHistory course;
@@ -146,33 +146,33 @@ void Trainer::save(const std::filesystem::path& file, const std::string& fingerp
 
 void Trainer::load(const std::filesystem::path& file, const std::string& fingerprint) {
   auto& s = *state_;
-  const auto name = printable(file.string());
-  const auto read = read_safetensors(file);
-  const auto said = read.metadata.find("training");
-  if (said == read.metadata.end() || said->second != fingerprint)
+  const auto path = printable(file.string());
+  const auto stored = read_safetensors(file);
+  const auto training = stored.metadata.find("training");
+  if (training == stored.metadata.end() || training->second != fingerprint)
     throw InputError(
-        fmt::format("{}: is the state of another training; remove it, or name another --out", name));
-  const std::map<std::string, at::Tensor> held(read.tensors.begin(), read.tensors.end());
-  const auto of = [&](const std::string& tensor, at::IntArrayRef sizes, at::ScalarType type) {
-    const auto found = held.find(tensor);
-    if (found == held.end() || found->second.sizes() != sizes || found->second.scalar_type() != type)
-      throw InputError(fmt::format("{}: holds no {} of the expected shape; remove it", name, tensor));
+        fmt::format("{}: is the state of another training; remove it, or name another --out", path));
+  const std::map<std::string, at::Tensor> tensors(stored.tensors.begin(), stored.tensors.end());
+  const auto tensor_of = [&](const std::string& tensor, at::IntArrayRef sizes, at::ScalarType type) {
+    const auto found = tensors.find(tensor);
+    if (found == tensors.end() || found->second.sizes() != sizes || found->second.scalar_type() != type)
+      throw InputError(fmt::format("{}: holds no {} of the expected shape; remove it", path, tensor));
     return found->second;
   };
   const auto numbers = [&](const char* tensor) {
-    const auto found = held.find(tensor);
-    const auto count = found == held.end() ? 0 : found->second.numel();
-    const auto value = of(tensor, {count}, at::kDouble);
+    const auto found = tensors.find(tensor);
+    const auto count = found == tensors.end() ? 0 : found->second.numel();
+    const auto value = tensor_of(tensor, {count}, at::kDouble);
     return std::vector<double>(value.data_ptr<double>(), value.data_ptr<double>() + count);
   };
   TrainingHistory course{numbers("losses"), numbers("norms")};
   if (course.losses.size() != course.norms.size() || course.steps() > s.recipe.steps)
-    throw InputError(fmt::format("{}: its curves do not belong together; remove it", name));
+    throw InputError(fmt::format("{}: its curves do not belong together; remove it", path));
   const at::NoGradGuard no_gradients;
   for (std::size_t i = 0; i < s.names.size(); ++i) {
-    s.leaves[i].copy_(of("parameter." + s.names[i], s.leaves[i].sizes(), at::kFloat));
-    s.first[i].copy_(of("first." + s.names[i], s.leaves[i].sizes(), at::kFloat));
-    s.second[i].copy_(of("second." + s.names[i], s.leaves[i].sizes(), at::kFloat));
+    s.leaves[i].copy_(tensor_of("parameter." + s.names[i], s.leaves[i].sizes(), at::kFloat));
+    s.first[i].copy_(tensor_of("first." + s.names[i], s.leaves[i].sizes(), at::kFloat));
+    s.second[i].copy_(tensor_of("second." + s.names[i], s.leaves[i].sizes(), at::kFloat));
     s.count[i].fill_(static_cast<double>(course.steps()));
   }
   s.course = std::move(course);

@@ -32,10 +32,10 @@ at::Tensor batch(std::int64_t step) {
   return probe_tokens("batch " + std::to_string(step), 2, 9, 101, 1);
 }
 
-double apart(const Weights& one, const Weights& other) {
+double largest_change(const Weights& before, const Weights& after) {
   double most = 0;
-  for (const auto& [name, value] : one)
-    most = std::max(most, (value - other.at(name)).abs().max().item<double>());
+  for (const auto& [name, value] : before)
+    most = std::max(most, (value - after.at(name)).abs().max().item<double>());
   return most;
 }
 
@@ -54,8 +54,8 @@ TEST_CASE("trainer: its steps are the reference's", "[experiment][trainer]") {
   for (std::int64_t step = 0; step < 3; ++step)
     CHECK(std::abs(trainer.history().losses[static_cast<std::size_t>(step)] -
                    expected.losses[step].item<double>()) < 1e-5);
-  CHECK(apart(trainer.weights(), expected.parameters) < 1e-5);
-  CHECK(apart(trainer.weights(), model.weights()) > 1e-2);
+  CHECK(largest_change(trainer.weights(), expected.parameters) < 1e-5);
+  CHECK(largest_change(trainer.weights(), model.weights()) > 1e-2);
 }
 
 TEST_CASE("trainer: gradients together are clipped to their norm", "[experiment][trainer]") {
@@ -106,7 +106,7 @@ TEST_CASE("trainer: stopped and taken up again, it ends in the same bits", "[exp
   second.load(file, "a");
   CHECK(second.history().steps() == 5);
   for (std::int64_t step = 5; step < 8; ++step) second.step(batch(step));
-  CHECK(apart(whole.weights(), second.weights()) == 0);
+  CHECK(largest_change(whole.weights(), second.weights()) == 0);
   CHECK(whole.history().losses == second.history().losses);
   CHECK(whole.history().norms == second.history().norms);
 
@@ -142,7 +142,7 @@ TEST_CASE("trainer: a loss or a gradient that is no number stops it, with step a
     try {
       trainer.step(batch(0));
     } catch (const InputError& error) {
-      CHECK(apart(before, trainer.weights()) == 0);
+      CHECK(largest_change(before, trainer.weights()) == 0);
       return error.what();
     }
     return "accepted";
@@ -162,6 +162,6 @@ TEST_CASE("trainer: what is measured without training leaves it as it is", "[exp
   const auto before = trainer.weights();
   const auto held_out = at::stack({batch(8), batch(9)});
   CHECK(trainer.loss_on(held_out, true) != trainer.loss_on(held_out, false));
-  CHECK(apart(before, trainer.weights()) == 0);
+  CHECK(largest_change(before, trainer.weights()) == 0);
   CHECK(trainer.history().steps() == 0);
 }

@@ -17,8 +17,8 @@ constexpr std::size_t kZipfRanks = 5000, kLeastTypes = 10;
 constexpr std::size_t kLeastBytes = 64;  // the wrapper of gzip alone has 18
 constexpr const char* kShaib = "Shaib et al. 2024, Standardizing the Measurement of Text Diversity";
 
-// How many bytes an integer has that holds any of the ids.
-int bytes_of_an_id(const std::vector<Sequence>& sequences) {
+// The bytes of an integer that can hold every id.
+int id_width(const std::vector<Sequence>& sequences) {
   Token largest = 0;
   for (const auto& tokens : sequences)
     for (const auto token : tokens) largest = std::max(largest, token);
@@ -57,7 +57,7 @@ double zipf_coefficient(const std::vector<double>& frequencies) {
 
 std::vector<Metric> compression_metrics(const RepetitionInput& input) {
   const bool by_ids = input.samples.unit == "token ids";
-  const int width = bytes_of_an_id(input.sequences);
+  const int width = id_width(input.sequences);
   auto metric = new_metric(
       "compression-ratio", "bytes over gzipped bytes, all samples together", fmt::format("{}, CR", kShaib),
       fmt::format("one gzip, level 6 (its own default), of {}; repeats farther apart than 32 KiB do not show",

@@ -10,8 +10,8 @@
 
 namespace plumbline {
 
-// The lines of a file as they come, without their ends and without a byte order mark; hashed on the way.
-// Errors: InputError, also for a line of more than 1 GiB.
+// Reads a file line by line, without line ends and byte order mark, and hashes it on the way. Errors:
+// InputError, also for a line of more than 1 GiB.
 class Lines {
  public:
   explicit Lines(const std::filesystem::path& path);

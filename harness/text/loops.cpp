@@ -8,7 +8,7 @@ namespace {
 
 constexpr std::size_t kLongestPhrase = 90;  // Holtzman et al.'s
 
-// z[i]: how many tokens from i on are those from the start on (Gusfield 1997, section 1.4). z[0] is the
+// z[i]: how many tokens from i on equal those from the start (Gusfield 1997, section 1.4). z[0] is the
 // length.
 std::vector<std::size_t> z_array(const std::vector<Token>& x) {
   std::vector<std::size_t> z(x.size());
@@ -25,13 +25,13 @@ class Search {
  public:
   explicit Search(Sequence tokens) : tokens_(tokens) {}
 
-  Loops of(std::size_t begin, std::size_t end) {
-    halves(begin, end);
+  Loops find(std::size_t begin, std::size_t end) {
+    search(begin, end);
     return best_;
   }
 
  private:
-  void look(const Loop& loop) {
+  void consider(const Loop& loop) {
     if (loop.tokens() < std::max(kLeastTimes * loop.period, kLeastLoopTokens)) return;
     const auto better = [&](const std::optional<Loop>& than) {
       return !than || loop.tokens() > than->tokens() ||
@@ -41,9 +41,9 @@ class Search {
     if (loop.end == tokens_.size() && better(best_.last)) best_.last = loop;
   }
 
-  // Loops that cross the middle; then those within each half. One that crosses is whole here: what it would
-  // have crossed before is the edge of [begin, end).
-  void halves(std::size_t begin, std::size_t end) {
+  // Finds loops that cross the middle, then those within each half. A loop that crosses the middle is found
+  // whole: if it crossed an edge of [begin, end), it was found before.
+  void search(std::size_t begin, std::size_t end) {
     if (end - begin < kLeastLoopTokens) return;
     const auto middle = begin + (end - begin) / 2;
     const std::vector<Token> v(tokens_.begin() + static_cast<std::ptrdiff_t>(middle),
@@ -56,28 +56,27 @@ class Search {
     auto u_v = u;  // both reversed
     u_v.insert(u_v.end(), v.rbegin(), v.rend());
     const auto z_v = z_array(v), z_u = z_array(u), z_vu = z_array(v_u), z_uv = z_array(u_v);
-    const auto on = [](const std::vector<std::size_t>& z, std::size_t at) {
+    const auto length_at = [](const std::vector<std::size_t>& z, std::size_t at) {
       return at < z.size() ? z[at] : 0;
     };
     for (std::size_t period = 1; period <= std::max(u.size(), v.size()); ++period) {
-      // Each token from the middle on against the one `period` after it, and to the left of the middle
-      // likewise.
+      // Compares tokens with those `period` later: forward from the middle, and backward.
       if (period <= v.size()) {
-        const auto forward = on(z_v, period);
+        const auto forward = length_at(z_v, period);
         auto backward = std::min(z_uv[u_v.size() - period], period);
-        if (backward == period) backward += on(z_u, period);
-        if (backward + forward >= period) look({period, middle - backward, middle + period + forward});
+        if (backward == period) backward += length_at(z_u, period);
+        if (backward + forward >= period) consider({period, middle - backward, middle + period + forward});
       }
-      // Against the one `period` before it.
+      // Compares tokens with those `period` earlier.
       if (period <= u.size()) {
         auto forward = std::min(z_vu[v_u.size() - period], period);
-        if (forward == period) forward += on(z_v, period);
-        const auto backward = on(z_u, period);
-        if (backward + forward >= period) look({period, middle - period - backward, middle + forward});
+        if (forward == period) forward += length_at(z_v, period);
+        const auto backward = length_at(z_u, period);
+        if (backward + forward >= period) consider({period, middle - period - backward, middle + forward});
       }
     }
-    halves(begin, middle);
-    halves(middle, end);
+    search(begin, middle);
+    search(middle, end);
   }
 
   Sequence tokens_;
@@ -87,19 +86,19 @@ class Search {
 }  // namespace
 
 Loops find_loops(Sequence tokens) {
-  return Search(tokens).of(0, tokens.size());
+  return Search(tokens).find(0, tokens.size());
 }
 
 TailRepetition tail_repetition(Sequence tokens) {
-  TailRepetition most;
+  TailRepetition best;
   const auto n = tokens.size();
   for (std::size_t period = 1; period <= std::min(kLongestPhrase, n); ++period) {
     std::size_t same = 0;
     while (same + period < n && tokens[n - 1 - same] == tokens[n - 1 - same - period]) ++same;
     const auto times = 1 + same / period;
-    if (times > most.times) most = {period, times};
+    if (times > best.times) best = {period, times};
   }
-  return most;
+  return best;
 }
 
 }  // namespace plumbline

@@ -28,13 +28,13 @@ struct Loops {
 // All maximal repetitions by divide and conquer (Main and Lorentz 1984): O(n log n), for any period.
 Loops find_loops(Sequence tokens);
 
-// The tail that Holtzman et al. 2020 (The Curious Case of Neural Text Degeneration, section 5; their
-// published metrics/repetition.py) count: the phrase of 1 to 90 tokens that the text ends with, most often
-// repeated.
+// The repetition at the end of a text, as Holtzman et al. 2020 count it (The Curious Case of Neural Text
+// Degeneration, section 5; their published metrics/repetition.py): of all phrases of 1 to 90 tokens that end
+// the text, the one that is repeated most often.
 struct TailRepetition {
   std::size_t period = 1;
   std::size_t times = 1;
-  // Theirs: repeated at all, and three tokens long or more than 50 times.
+  // Their criterion: repeated at all, and three tokens long or more than 50 times.
   bool counts() const { return times > 1 && (period >= 3 || times > 50); }
 };
 TailRepetition tail_repetition(Sequence tokens);

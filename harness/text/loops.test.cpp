@@ -11,7 +11,7 @@ namespace {
 // Every run of every period, token by token.
 Loops by_brute_force(Sequence tokens) {
   Loops best;
-  const auto look = [&](const Loop& loop) {
+  const auto consider = [&](const Loop& loop) {
     if (loop.tokens() < std::max(kLeastTimes * loop.period, kLeastLoopTokens)) return;
     const auto better = [&](const std::optional<Loop>& than) {
       return !than || loop.tokens() > than->tokens();
@@ -22,7 +22,7 @@ Loops by_brute_force(Sequence tokens) {
   for (std::size_t period = 1; period <= tokens.size(); ++period)
     for (std::size_t i = period, begin = 0; i <= tokens.size(); ++i)
       if (i == tokens.size() || tokens[i] != tokens[i - period]) {
-        look({period, begin, i});
+        consider({period, begin, i});
         begin = i - period + 1;
       }
   return best;

@@ -1,4 +1,4 @@
-// How many n-grams a sample, or all samples together, say again.
+// Metrics of repeated n-grams, within a sample and over all samples.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -18,7 +18,7 @@ constexpr std::size_t kFirstOfDiversity = 1, kOfDiversity = 3;  // of kLengths: 
 constexpr const char* kSu =
     "Su et al. 2022, A Contrastive Framework for Neural Text Generation, section 4.1.2";
 
-// Of each sample's n-grams those that it has said before.
+// The share of each sample's n-grams that occurred in it before.
 std::vector<Share> repeated_ngrams(const NGrams& grams) {
   std::vector<std::uint32_t> last_sample(grams.distinct(), 0xffffffff);  // that has the n-gram of this number
   std::vector<Share> shares;

@@ -5,7 +5,7 @@
 
 namespace plumbline {
 
-// A few numbers of one digit's step between the two.
+// About six round numbers between the two, in steps of 1, 2 or 5 times a power of ten.
 std::vector<double> round_numbers(double least, double most);
 
 }  // namespace plumbline

@@ -42,16 +42,17 @@ Repetition measure_repetition(const Samples& samples, const std::vector<Token>& 
 
   Repetition result;
   using Measure = std::function<std::vector<Metric>(const RepetitionInput&)>;
-  const Measure measures[] = {ngram_metrics,
-                              window_metrics,
-                              [&](const RepetitionInput& given) { return loop_metrics(given, result.loops); },
-                              longest_repeat_metrics,
-                              sentence_metrics,
-                              ended_metrics,
-                              compression_metrics,
-                              zipf_metrics,
-                              self_bleu_metrics};
-  // They do not depend on each other, and take about as long.
+  const Measure measures[] = {
+      ngram_metrics,
+      window_metrics,
+      [&](const RepetitionInput& same_input) { return loop_metrics(same_input, result.loops); },
+      longest_repeat_metrics,
+      sentence_metrics,
+      ended_metrics,
+      compression_metrics,
+      zipf_metrics,
+      self_bleu_metrics};
+  // They do not depend on each other and take about the same time.
   std::vector<std::future<std::vector<Metric>>> running;
   for (const auto& measure : measures)
     running.push_back(std::async(std::launch::async, std::cref(measure), std::cref(input)));

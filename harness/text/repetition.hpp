@@ -28,7 +28,8 @@ struct Metric {
   int direction = 0;            // 1: more is more repetitive, -1: less is, 0: neither
   std::optional<double> value;  // empty: not measurable
   std::string reason;           // then why
-  // One for each sample, in order; 0 below: not measurable for that one. Empty for Kind::whole.
+  // One for each sample, in order; a denominator of 0: the sample is not measurable. Empty for
+  // MetricKind::corpus.
   std::vector<Share> shares;
   std::size_t measured = 0;  // samples
 };

@@ -14,7 +14,8 @@
 namespace plumbline {
 namespace {
 
-// Where candidates end: how near another set of them is, in logits, and the score of the last one.
+// The edge of the set of candidates: the change of logits that gives another set, and the score of the last
+// candidate.
 struct Edge {
   double distance = std::numeric_limits<double>::infinity();
   double last = 0;
@@ -49,14 +50,14 @@ std::vector<double> scores_of(std::span<const float> logits, const Sampling& sam
         score = -std::numeric_limits<double>::infinity();
       }
     if (std::isfinite(next)) edge.distance = (*last - next) * sampling.temperature / 2;
-    // Ties are kept: the least of rounding would part them.
+    // Ties are kept, but any rounding separates them.
     if (std::count(scores.begin(), scores.end(), *last) > 1) edge.distance = 0;
   }
   return scores;
 }
 
 template <typename Scores>
-Choice largest_of(const Scores& scores) {
+Choice argmax(const Scores& scores) {
   std::size_t best = 0;
   double second = -std::numeric_limits<double>::infinity();
   for (std::size_t i = 1; i < scores.size(); ++i) {
@@ -68,8 +69,8 @@ Choice largest_of(const Scores& scores) {
   return {static_cast<Token>(best), (static_cast<double>(scores[best]) - second) / 2};
 }
 
-// Leaves the fewest probabilities that together have `share` of all; the others become 0. Of equal ones that
-// of the lowest id comes first. Halves are put in order as far as the edge lies in them: linear, without
+// Keeps the fewest probabilities that together have `share` of the total, and sets the others to 0. Of equal
+// ones the lowest id comes first. Only the half that holds the edge is ordered further: linear time, without
 // sorting.
 Edge keep_nucleus(std::vector<double>& weights, double total, double share, double temperature) {
   std::vector<std::pair<double, std::size_t>> all;
@@ -93,7 +94,7 @@ Edge keep_nucleus(std::vector<double>& weights, double total, double share, doub
   if (begin == end) return edge;
   const double last = -begin->first;
   edge.last = last;
-  // The last one would not be needed, or would not do.
+  // A change of the mass makes the last one unnecessary, or insufficient.
   edge.distance = 2 * temperature * std::min(wanted, std::abs(last - wanted)) / total;
   double next = 0;
   for (auto left_out = end; left_out != all.end(); ++left_out) {
@@ -122,7 +123,7 @@ namespace {
 
 // The largest. Errors: as choose().
 template <typename Scores>
-double most_of(const Scores& scores) {
+double max_logit(const Scores& scores) {
   double most = -std::numeric_limits<double>::infinity();
   for (const auto score : scores) {
     if (std::isnan(score)) throw std::domain_error("a logit is NaN");
@@ -135,22 +136,22 @@ double most_of(const Scores& scores) {
 }  // namespace
 
 Choice choose(std::span<const float> logits, const Sampling& sampling, Sequence previous, double uniform) {
-  most_of(logits);
-  if (sampling.greedy() && sampling.repetition_penalty == 1) return largest_of(logits);
-  Edge of_k, of_p;
-  const auto scores = scores_of(logits, sampling, previous, of_k);
-  // A penalty that stretches logits stretches what they are off by.
+  max_logit(logits);
+  if (sampling.greedy() && sampling.repetition_penalty == 1) return argmax(logits);
+  Edge top_k_edge, top_p_edge;
+  const auto scores = scores_of(logits, sampling, previous, top_k_edge);
+  // A penalty that scales logits also scales their errors.
   const double stretched = std::max(sampling.repetition_penalty, 1 / sampling.repetition_penalty);
-  const double most = most_of(scores);
+  const double max_score = max_logit(scores);
   if (sampling.greedy()) {
-    const auto choice = largest_of(scores);
+    const auto choice = argmax(scores);
     return {choice.token, choice.margin / stretched};
   }
   auto weights = scores;
   double total = 0;
-  for (auto& weight : weights) total += weight = std::exp(weight - most);
+  for (auto& weight : weights) total += weight = std::exp(weight - max_score);
   if (sampling.top_p < 1) {
-    of_p = keep_nucleus(weights, total, sampling.top_p, sampling.temperature);
+    top_p_edge = keep_nucleus(weights, total, sampling.top_p, sampling.temperature);
     total = std::accumulate(weights.begin(), weights.end(), 0.0);
   }
   // The inverse of the distribution function, tokens in the order of their ids.
@@ -164,11 +165,11 @@ Choice choose(std::span<const float> logits, const Sampling& sampling, Sequence 
     below += weights[i];
   }
   const double above = below + weights[last];
-  const double apart = std::max(0.0, std::min(drawn - below, above - drawn) / total);
-  double margin = 2 * sampling.temperature * apart;
-  for (const auto& [distance, mass] :
-       {std::pair{of_k.distance, std::exp(of_k.last - most)}, {of_p.distance, of_p.last}})
-    margin = std::min(margin, std::max(distance, 2 * sampling.temperature * (apart - mass / total)));
+  const double edge_distance = std::max(0.0, std::min(drawn - below, above - drawn) / total);
+  double margin = 2 * sampling.temperature * edge_distance;
+  for (const auto& [distance, mass] : {std::pair{top_k_edge.distance, std::exp(top_k_edge.last - max_score)},
+                                       {top_p_edge.distance, top_p_edge.last}})
+    margin = std::min(margin, std::max(distance, 2 * sampling.temperature * (edge_distance - mass / total)));
   return {static_cast<Token>(last), std::max(margin, 0.0) / stretched};
 }
 

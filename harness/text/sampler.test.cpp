@@ -35,9 +35,9 @@ std::vector<double> softmax(const std::vector<double>& scores) {
 }
 
 // The distribution by definition: sorted, summed, cut.
-std::vector<double> exactly(const Sampling& sampling, const std::vector<Token>& before) {
-  const auto given = logits();
-  std::vector<double> scores(given.begin(), given.end());
+std::vector<double> exact_distribution(const Sampling& sampling, const std::vector<Token>& before) {
+  const auto raw = logits();
+  std::vector<double> scores(raw.begin(), raw.end());
   for (std::size_t i = 0; i < kWords; ++i)
     if (std::find(before.begin(), before.end(), i) != before.end())
       scores[i] *= scores[i] > 0 ? 1 / sampling.repetition_penalty : sampling.repetition_penalty;
@@ -71,7 +71,7 @@ TEST_CASE("sampler: tokens are drawn from the exact distribution", "[text][sampl
   };
   constexpr int kDraws = 40000;
   for (std::size_t s = 0; s < settings.size(); ++s) {
-    const auto right = exactly(settings[s], before);
+    const auto right = exact_distribution(settings[s], before);
     std::vector<int> seen(kWords, 0);
     for (std::uint64_t i = 0; i < kDraws; ++i)
       ++seen[choose(logits(), settings[s], before, uniform_of(7, s, i)).token];
@@ -96,8 +96,8 @@ TEST_CASE("sampler: tokens are drawn from the exact distribution", "[text][sampl
     CHECK(statistic < boost::math::quantile(boost::math::complement(chance, 1e-6)));
   }
   // Temperature before top-p: the other way round keeps other tokens here.
-  const auto right = exactly({1, 0.7, 0, 0.8}, {});
-  const auto narrow = exactly({1, 1, 0, 0.8}, {});
+  const auto right = exact_distribution({1, 0.7, 0, 0.8}, {});
+  const auto narrow = exact_distribution({1, 1, 0, 0.8}, {});
   CHECK(std::count(right.begin(), right.end(), 0.0) != std::count(narrow.begin(), narrow.end(), 0.0));
   for (std::uint64_t i = 0; i < 2000; ++i)
     CHECK(right[choose(logits(), {1, 0.7, 0, 0.8}, {}, uniform_of(1, 0, i)).token] > 0);
@@ -126,18 +126,19 @@ TEST_CASE("sampler: logits that are off by less than the margin give the same to
   int wide = 0;
   for (std::size_t s = 0; s < settings.size(); ++s)
     for (std::uint64_t turn = 0; turn < 400; ++turn) {
-      std::vector<float> given(kWords);
-      for (std::size_t i = 0; i < kWords; ++i) given[i] = static_cast<float>(4 * uniform_of(11, turn, i) - 2);
+      std::vector<float> values(kWords);
+      for (std::size_t i = 0; i < kWords; ++i)
+        values[i] = static_cast<float>(4 * uniform_of(11, turn, i) - 2);
       const double u = uniform_of(12, turn, s);
-      const auto choice = choose(given, settings[s], before, u);
+      const auto choice = choose(values, settings[s], before, u);
       wide += choice.margin > 0.01 ? 1 : 0;
       for (std::uint64_t other = 0; other < 10; ++other) {
-        auto moved = given;
+        auto perturbed = values;
         for (std::size_t i = 0; i < kWords; ++i)
-          moved[i] += static_cast<float>(choice.margin * 0.999 *
-                                         (uniform_of(13, turn * 10 + other, i) < 0.5 ? -1 : 1));
+          perturbed[i] += static_cast<float>(choice.margin * 0.999 *
+                                             (uniform_of(13, turn * 10 + other, i) < 0.5 ? -1 : 1));
         INFO("setting " << s << ", turn " << turn << ", margin " << choice.margin);
-        REQUIRE(choose(moved, settings[s], before, u).token == choice.token);
+        REQUIRE(choose(perturbed, settings[s], before, u).token == choice.token);
       }
     }
   CHECK(wide > 1500);  // of 3600: it is not met by calling everything close
@@ -185,20 +186,20 @@ TEST_CASE("sampler: logits and settings that mean nothing are refused", "[text][
 }
 
 TEST_CASE("sampler: what is drawn is what the formulas draw", "[sampler]") {
-  const auto given = logits();
-  const auto tensor = at::tensor(at::ArrayRef<float>(given), at::kFloat);
+  const auto values = logits();
+  const auto tensor = at::tensor(at::ArrayRef<float>(values), at::kFloat);
   const std::vector<Token> before{2, 2, 4, 9};
-  const auto said = at::tensor({2, 2, 4, 9}, at::kLong);
+  const auto previous = at::tensor({2, 2, 4, 9}, at::kLong);
   int drawn = 0;
   for (const double penalty : {1.0, 1.7})
     for (const double temperature : {0.0, 0.3, 1.0, 4.0})
       for (const std::int64_t k : {0, 1, 5})
         for (const double p : {0.2, 0.65, 1.0}) {
           const Sampling sampling{penalty, temperature, k, p};
-          const auto below = next_probabilities(tensor, said, sampling).cumsum(0);
+          const auto below = next_probabilities(tensor, previous, sampling).cumsum(0);
           for (int i = 0; i < 40; ++i) {
             const double uniform = (i + 0.5) / 40;
-            const auto choice = choose(given, sampling, before, uniform);
+            const auto choice = choose(values, sampling, before, uniform);
             if (choice.margin < 1e-9) continue;  // on an edge, rounding decides
             const auto right = at::searchsorted(below, uniform, false, true).item<std::int64_t>();
             CAPTURE(penalty, temperature, k, p, uniform);

@@ -17,11 +17,11 @@ namespace {
 
 constexpr std::size_t kMostTokens = std::size_t{1} << 27;
 
-// Several names for the same thing are in use; the first that is there counts.
+// Several names for the same thing are in use; the first one found counts.
 constexpr const char* kIds[] = {"ids", "tokens", "token_ids", "output_ids"};
 constexpr const char* kTexts[] = {"text", "completion", "generated_text", "output", "response"};
 
-// The character that begins at `at`, which it moves past; empty: no UTF-8 (RFC 3629).
+// Decodes the character at `at` and moves `at` past it. Empty: no UTF-8 (RFC 3629).
 std::optional<char32_t> decode(std::string_view text, std::size_t& at) {
   const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
   const auto first = byte(at);
@@ -66,16 +66,16 @@ constexpr Range kMarks[] = {{0x00, 0x26},     {0x28, 0x2f},     {0x3a, 0x40},   
                             {0xfe10, 0xfe1f}, {0xfe30, 0xfe6f}, {0xff00, 0xff0f},  {0xff1a, 0xff20},
                             {0xff3b, 0xff40}, {0xff5b, 0xff65}, {0x1f000, 0x1faff}};
 
-const Json* first_of(const Json& object, std::span<const char* const> names) {
+const Json* find_any(const Json& object, std::span<const char* const> names) {
   for (const auto* name : names)
     if (const auto found = object.find(name); found != nullptr && !found->is_null()) return found;
   return nullptr;
 }
 
-// By its name, or because its first line is an object.
-bool is_objects(const std::string& file) {
-  const auto end = lowered(std::filesystem::path(file).extension().string());
-  if (end == ".jsonl" || end == ".json" || end == ".ndjson") return true;
+// Whether the file holds JSON lines: by its extension, or because its first line is an object.
+bool is_json_lines(const std::string& file) {
+  const auto extension = lowered(std::filesystem::path(file).extension().string());
+  if (extension == ".jsonl" || extension == ".json" || extension == ".ndjson") return true;
   std::string line;
   Lines lines(file);
   try {
@@ -85,7 +85,7 @@ bool is_objects(const std::string& file) {
   }
 }
 
-// Whether a generation that ended for this reason ended of itself; empty: an unknown word.
+// Whether this reason means that the model ended the text itself. Empty: an unknown reason.
 std::optional<bool> ended_by(const std::string& reason) {
   for (const auto* word : {"stop", "eos", "eos_token", "end_turn", "stop_sequence", "end", "complete"})
     if (reason == word) return true;
@@ -101,10 +101,10 @@ class Reader {
   }
 
   Samples read() {
-    if (is_objects(samples_.file))
-      objects();
+    if (is_json_lines(samples_.file))
+      read_objects();
     else
-      plain();
+      read_plain_text();
     if (samples_.all.empty()) throw InputError(fmt::format("{}: holds no sample", printable(samples_.file)));
     samples_.sha256 = lines_.sha256();
     samples_.unit = unit_ == "ids" ? "token ids" : unit_;
@@ -112,25 +112,27 @@ class Reader {
   }
 
  private:
-  std::string here() const { return fmt::format("{}: line {}", printable(samples_.file), lines_.number()); }
+  std::string location() const {
+    return fmt::format("{}: line {}", printable(samples_.file), lines_.number());
+  }
 
   void add(Sample sample) {
     sample.line = lines_.number();
     total_ += sample.tokens.size();
     if (total_ > kMostTokens)
-      throw InputError(fmt::format("{}: more than {} tokens; measure a part of it", here(), kMostTokens));
+      throw InputError(fmt::format("{}: more than {} tokens; measure a part of it", location(), kMostTokens));
     samples_.all.push_back(std::move(sample));
   }
 
-  // Of one kind in the whole file: token ids cannot be compared with words.
-  void settle(const std::string& unit) {
+  // All samples of a file have the same unit: token ids cannot be compared with words.
+  void require_unit(const std::string& unit) {
     if (unit_.empty()) unit_ = unit;
     if (unit_ != unit)
       throw InputError(fmt::format("{}: is given as {}, samples before it as {}; choose one with --unit",
-                                   here(), unit, unit_));
+                                   location(), unit, unit_));
   }
 
-  std::vector<Token> numbered(std::string_view text) {
+  std::vector<Token> number_units(std::string_view text) {
     std::vector<Token> tokens;
     for (const auto unit : units_of(text, unit_ == "characters"))
       tokens.push_back(
@@ -139,36 +141,37 @@ class Reader {
   }
 
   std::vector<Token> ids(const Json& values, const char* what) const {
-    return token_ids(values, here(), what, options_.vocabulary);
+    return token_ids(values, location(), what, options_.vocabulary);
   }
 
-  void objects() {
+  void read_objects() {
     std::string line;
     while (lines_.next(line)) {
       if (line.find_first_not_of(" \t") == std::string::npos) continue;
-      const auto object = parse_json(line, here());
+      const auto object = parse_json(line, location());
       if (!object.is_object())
-        throw InputError(fmt::format("{}: expected a JSON object a line, with 'ids' or 'text'", here()));
-      object_of(object);
+        throw InputError(fmt::format("{}: expected a JSON object a line, with 'ids' or 'text'", location()));
+      read_object(object);
     }
   }
 
-  void object_of(const Json& object) {
+  void read_object(const Json& object) {
     Sample sample;
-    const auto* given = first_of(object, kIds);
-    // A number of tokens is none of their ids.
-    if (given != nullptr && given->is_number() && first_of(object, kTexts) != nullptr) given = nullptr;
-    const auto* text = first_of(object, kTexts);
+    const auto* id_values = find_any(object, kIds);
+    // Some files have the number of tokens under one of these names.
+    if (id_values != nullptr && id_values->is_number() && find_any(object, kTexts) != nullptr)
+      id_values = nullptr;
+    const auto* text = find_any(object, kTexts);
     if (text != nullptr && !text->is_string())
-      throw InputError(fmt::format("{}: its text is no string", here()));
+      throw InputError(fmt::format("{}: its text is no string", location()));
     if (text != nullptr) sample.text = text->get<std::string>();
-    const bool by_ids = options_.unit == "ids" || (options_.unit.empty() && given != nullptr);
-    if ((by_ids ? given : text) == nullptr)
+    const bool by_ids = options_.unit == "ids" || (options_.unit.empty() && id_values != nullptr);
+    if ((by_ids ? id_values : text) == nullptr)
       throw InputError(fmt::format(
-          "{}: has no {}; expected one of {}", here(), by_ids ? "token ids" : "text",
+          "{}: has no {}; expected one of {}", location(), by_ids ? "token ids" : "text",
           by_ids ? fmt::format("{}", fmt::join(kIds, ", ")) : fmt::format("{}", fmt::join(kTexts, ", "))));
-    settle(by_ids ? "ids" : options_.unit == "characters" ? "characters" : "words");
-    sample.tokens = by_ids ? ids(*given, "ids") : numbered(sample.text);
+    require_unit(by_ids ? "ids" : options_.unit == "characters" ? "characters" : "words");
+    sample.tokens = by_ids ? ids(*id_values, "ids") : number_units(sample.text);
     if (const auto prompt = object.find("prompt"); prompt != nullptr && !prompt->is_null())
       sample.prompt = prompt->dump({.ascii = true});
     if (const auto prompt = object.find("prompt_ids"); sample.prompt.empty() && prompt != nullptr)
@@ -180,45 +183,46 @@ class Reader {
     if (const auto predicted = object.find("predicted"); by_ids && predicted != nullptr) {
       sample.predicted = ids(*predicted, "predicted");
       if (sample.predicted.size() != sample.tokens.size())
-        throw InputError(fmt::format("{}: 'predicted' has {} tokens, 'ids' {}; expected one for each", here(),
-                                     sample.predicted.size(), sample.tokens.size()));
+        throw InputError(fmt::format("{}: 'predicted' has {} tokens, 'ids' {}; expected one for each",
+                                     location(), sample.predicted.size(), sample.tokens.size()));
     }
     std::string strategy;
-    if (const auto stated = object.find("strategy"); stated != nullptr && stated->is_string()) {
-      strategy = stated->get<std::string>();
+    if (const auto strategy_value = object.find("strategy");
+        strategy_value != nullptr && strategy_value->is_string()) {
+      strategy = strategy_value->get<std::string>();
       if (strategy != "greedy" && strategy != "sampled")
-        throw InputError(
-            fmt::format("{}: strategy '{}', expected greedy or sampled", here(), printable(strategy, 40)));
+        throw InputError(fmt::format("{}: strategy '{}', expected greedy or sampled", location(),
+                                     printable(strategy, 40)));
     }
     const auto settings = object.find("sampling");
-    const auto set = settings == nullptr ? "" : settings->dump({.ascii = true});
+    const auto settings_text = settings == nullptr ? "" : settings->dump({.ascii = true});
     if (samples_.all.empty()) {
       samples_.strategy = strategy;
-      samples_.settings = set;
+      samples_.settings = settings_text;
     }
-    // What is not said of all is said of none.
+    // A strategy counts only if every sample states it.
     if (samples_.strategy != strategy)
       samples_.strategy = strategy.empty() || samples_.strategy.empty() ? "" : "mixed";
-    if (samples_.settings != set) samples_.settings = "several";
+    if (samples_.settings != settings_text) samples_.settings = "several";
     add(std::move(sample));
   }
 
-  void plain() {
+  void read_plain_text() {
     if (options_.unit == "ids")
       throw InputError(
           fmt::format("{}: is plain text and has no token ids; expected .jsonl", printable(samples_.file)));
-    settle(options_.unit == "characters" ? "characters" : "words");
+    require_unit(options_.unit == "characters" ? "characters" : "words");
     std::string line, paragraph;
     const auto finish = [&] {
       if (paragraph.empty()) return;
       Sample sample;
-      sample.tokens = numbered(paragraph);
+      sample.tokens = number_units(paragraph);
       sample.text = std::move(paragraph);
       paragraph.clear();
       add(std::move(sample));
     };
     while (lines_.next(line)) {
-      require_utf8(line, here());
+      require_utf8(line, location());
       if (line.find_first_not_of(" \t") == std::string::npos)
         finish();
       else
@@ -279,7 +283,7 @@ std::vector<std::string_view> units_of(std::string_view text, bool characters) {
   for (std::size_t at = 0; at < text.size();) {
     const auto begin = at;
     const auto code = decode(text, at);
-    if (!code) ++at;  // read_samples refused it; whoever else asks gets a unit of its own
+    if (!code) ++at;  // not UTF-8, which read_samples refuses: for other callers, a unit
     if (code && within(*code, kSpaces)) {
       finish(begin);
     } else if (characters || !code || within(*code, kUnspaced) || within(*code, kMarks)) {
@@ -313,14 +317,14 @@ std::vector<std::string_view> sentences_of(std::string_view text) {
     };
     while (!sentence.empty() && space(sentence, last()) == sentence.size())
       sentence.remove_suffix(sentence.size() - last());
-    // Marks alone end the sentence before them and are none.
+    // Punctuation alone is no sentence: it ends the one before.
     const auto units = units_of(sentence, false);
-    const bool says = std::any_of(units.begin(), units.end(), [](std::string_view unit) {
+    const bool has_words = std::any_of(units.begin(), units.end(), [](std::string_view unit) {
       std::size_t at = 0;
       const auto code = decode(unit, at);
       return code && !within(*code, kMarks);
     });
-    if (says) sentences.push_back(sentence);
+    if (has_words) sentences.push_back(sentence);
   };
   const auto ends = [](char32_t code) {
     return code == '.' || code == '!' || code == '?' || code == '\n' || code == U'\u3002' ||

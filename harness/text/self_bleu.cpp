@@ -26,8 +26,8 @@ void for_each_count(const std::vector<std::uint32_t>& numbers, std::vector<std::
   }
 }
 
-// How many n-grams of each sequence stand in the others, each as often as in the other that has it most
-// often.
+// For each sequence, how many of its n-grams occur in others; each counts at most as often as it occurs in
+// any single other sequence.
 std::vector<double> matches_in_others(const NGrams& grams) {
   const auto& sequences = grams.numbers();
   std::vector<MostFrequent> most(grams.distinct());
@@ -50,16 +50,18 @@ std::vector<double> matches_in_others(const NGrams& grams) {
 }
 
 // The nearest of the other lengths; of two that are as near, the shorter one. `lengths` is sorted.
-std::size_t nearest_other_length(const std::vector<std::size_t>& lengths, std::size_t own) {
-  const auto [first, last] = std::equal_range(lengths.begin(), lengths.end(), own);
-  if (last - first != 1) return own;
+std::size_t nearest_other_length(const std::vector<std::size_t>& lengths, std::size_t length) {
+  const auto [first, last] = std::equal_range(lengths.begin(), lengths.end(), length);
+  if (last - first != 1) return length;
   const bool shorter = first != lengths.begin(), longer = last != lengths.end();
-  if (shorter && (!longer || own - first[-1] <= *last - own)) return first[-1];
-  return longer ? *last : own;
+  if (shorter && (!longer || length - first[-1] <= *last - length)) return first[-1];
+  return longer ? *last : length;
 }
 
-double brevity_penalty(std::size_t own, std::size_t reference) {
-  return own > reference ? 1 : std::exp(1 - static_cast<double>(reference) / static_cast<double>(own));
+double brevity_penalty(std::size_t candidate_length, std::size_t reference_length) {
+  return candidate_length > reference_length
+             ? 1
+             : std::exp(1 - static_cast<double>(reference_length) / static_cast<double>(candidate_length));
 }
 
 }  // namespace
@@ -82,9 +84,9 @@ std::vector<std::optional<double>> self_bleu(const std::vector<Sequence>& sequen
   std::sort(lengths.begin(), lengths.end());
   std::vector<std::optional<double>> scores(sequences.size());
   for (std::size_t s = 0; s < sequences.size(); ++s) {
-    const auto own = sequences[s].size();
-    if (own < kOrder) continue;
-    const double penalty = brevity_penalty(own, nearest_other_length(lengths, own));
+    const auto length = sequences[s].size();
+    if (length < kOrder) continue;
+    const double penalty = brevity_penalty(length, nearest_other_length(lengths, length));
     scores[s] = has_no_match[s] != 0 ? 0 : penalty * std::exp(log_precision[s]);
   }
   return scores;

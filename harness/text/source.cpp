@@ -62,15 +62,15 @@ std::vector<double> zipf_distribution(Token ranks, double exponent) {
   return normalised(std::move(weights));
 }
 
-// 1/1, 1/2, 1/3, ..., of which the sum is 1.
+// 1/1, 1/2, 1/3, ..., scaled to a sum of 1.
 std::vector<double> weights_of_successors(std::uint32_t count) {
   std::vector<double> weights;
   for (std::uint32_t j = 1; j <= count; ++j) weights.push_back(1.0 / j);
   return normalised(std::move(weights));
 }
 
-// The likeliest successor of each token. They form one cycle through all tokens, in an order by chance: the
-// text that always takes the likeliest token does not repeat itself before all have stood.
+// The likeliest successor of each token. They form one cycle through all tokens, in random order, so that
+// greedy text repeats itself only after all tokens have occurred.
 std::vector<Token> likeliest_successors(Token words, std::uint32_t seed) {
   const PhiloxStream order("cycle", seed);
   std::vector<std::pair<std::uint64_t, Token>> cycle;
@@ -84,8 +84,8 @@ std::vector<Token> likeliest_successors(Token words, std::uint32_t seed) {
   return likeliest;
 }
 
-// The successors of every token, the likeliest first. Of the others, common tokens follow more often than
-// rare ones; where few are left, whichever comes next in order.
+// The successors of every token, the likeliest first. The others are drawn by Zipf's law; if many draws fail,
+// the next free id is taken.
 std::vector<Token> drawn_successors(const SourceSettings& settings, Token words,
                                     const std::vector<double>& zipf_below) {
   const PhiloxStream random("successors", settings.seed);
@@ -109,7 +109,7 @@ std::vector<Token> drawn_successors(const SourceSettings& settings, Token words,
   return successors;
 }
 
-// What the steps of a chain are drawn by.
+// The parameters of the chain's transitions.
 struct Chain {
   const SourceSettings& settings;
   const std::vector<double>& zipf;
@@ -117,8 +117,8 @@ struct Chain {
   const std::vector<double>& weights;  // of the successors
 };
 
-// The distribution that a step of the chain leaves as it is: each step brings any other nearer to it by the
-// factor 1 - loose.
+// The distribution that a step of the chain does not change. Each step brings any other distribution closer
+// to it, by the factor 1 - loose.
 std::vector<double> stationary_distribution(const Chain& chain) {
   const auto& [settings, zipf, successors, weights] = chain;
   std::vector<double> stationary = zipf;
@@ -144,14 +144,14 @@ std::vector<double> stationary_distribution(const Chain& chain) {
 // Nats a step of the chain.
 double entropy_of_chain(const Chain& chain, const std::vector<double>& stationary) {
   const auto& [settings, zipf, successors, weights] = chain;
-  double shared = 0;  // the part of a row's entropy that all rows have
-  for (const double one : zipf) shared -= plogp(settings.loose * one);
+  double zipf_entropy = 0;  // the part of a row's entropy that all rows have
+  for (const double one : zipf) zipf_entropy -= plogp(settings.loose * one);
   double entropy = 0;
   for (std::size_t token = 0; token < zipf.size(); ++token) {
-    double row = shared;
+    double row = zipf_entropy;
     for (std::uint32_t j = 0; j < settings.successors; ++j) {
-      const double regardless = settings.loose * zipf[successors[token * settings.successors + j]];
-      row += plogp(regardless) - plogp(regardless + (1 - settings.loose) * weights[j]);
+      const double zipf_part = settings.loose * zipf[successors[token * settings.successors + j]];
+      row += plogp(zipf_part) - plogp(zipf_part + (1 - settings.loose) * weights[j]);
     }
     entropy += stationary[token] * row;
   }
@@ -160,7 +160,7 @@ double entropy_of_chain(const Chain& chain, const std::vector<double>& stationar
 
 }  // namespace
 
-// Where a stream stands: all that its next token depends on.
+// The state of a stream: everything that its next token depends on.
 class Source::Reader {
  public:
   explicit Reader(const Source& source) : source_(source) {}
@@ -241,7 +241,7 @@ Stream Source::draw(std::uint64_t number, std::size_t length) const {
   for (std::size_t step = 0; step < length; ++step) {
     const auto words = random.block(number << 24 | step);
     const double first = uniform(words[0], words[1]), second = uniform(words[2], words[3]);
-    // `first` decides whether a copy begins, and what is left of it whether the step is a loose one.
+    // `first` decides whether a copy begins; rescaled, it also decides whether the step is a loose one.
     const double e = reader.may_copy() ? settings_.copying : 0;
     Token token = 0;
     if (reader.copies())

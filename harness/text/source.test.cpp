@@ -110,13 +110,14 @@ TEST_CASE("source: each place has the stationary distribution, copied ones too",
 TEST_CASE("source: what it draws has the probabilities that it says", "[text][source]") {
   const Source source(SourceSettings{});
   const auto stream = source.draw(7, 200'000);
-  const auto said = source.log_probabilities(stream.tokens);
-  REQUIRE(said == stream.log_probabilities);
+  const auto log_probabilities = source.log_probabilities(stream.tokens);
+  REQUIRE(log_probabilities == stream.log_probabilities);
   // Five standard errors, from the means of blocks far longer than what one token depends on.
   std::vector<double> blocks;
-  for (std::size_t begin = 0; begin < said.size(); begin += 1000)
-    blocks.push_back(-std::accumulate(said.begin() + static_cast<std::ptrdiff_t>(begin),
-                                      said.begin() + static_cast<std::ptrdiff_t>(begin + 1000), 0.0) /
+  for (std::size_t begin = 0; begin < log_probabilities.size(); begin += 1000)
+    blocks.push_back(-std::accumulate(log_probabilities.begin() + static_cast<std::ptrdiff_t>(begin),
+                                      log_probabilities.begin() + static_cast<std::ptrdiff_t>(begin + 1000),
+                                      0.0) /
                      1000);
   const double mean = std::accumulate(blocks.begin(), blocks.end(), 0.0) / static_cast<double>(blocks.size());
   double square = 0;

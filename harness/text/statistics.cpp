@@ -12,7 +12,7 @@
 namespace plumbline {
 namespace {
 
-// As many as a million draws give, within these bounds.
+// A million draws in all, and a number of resamples within these bounds.
 constexpr std::size_t kLeastResamples = 2000, kMostResamples = 10000;
 std::size_t resamples_for(std::size_t prompts) {
   return std::clamp(1'000'000 / prompts, kLeastResamples, kMostResamples);
@@ -37,7 +37,7 @@ Sums sums_of(const std::vector<Share>& shares) {
   return sums;
 }
 
-// Words below `limit`, each alike in probability but for 2^-32 of it (multiplication and shift).
+// Random numbers below `limit`, equally probable but for 2^-32 (multiplication and shift).
 class Draws {
  public:
   explicit Draws(std::uint32_t seed) : stream_("bootstrap", seed) {}
@@ -54,7 +54,7 @@ class Draws {
 };
 
 // The interval from an estimate, its resamples and its jackknife values.
-std::optional<Interval> bca(double whole, double confidence, std::vector<double> resamples,
+std::optional<Interval> bca(double point_estimate, double confidence, std::vector<double> resamples,
                             const std::vector<double>& jackknife) {
   std::erase_if(resamples, [](double value) { return !std::isfinite(value); });
   if (resamples.size() < kLeastResamples / 2) return std::nullopt;
@@ -62,7 +62,7 @@ std::optional<Interval> bca(double whole, double confidence, std::vector<double>
   if (resamples.front() == resamples.back()) return std::nullopt;
   const auto n = static_cast<double>(resamples.size());
   // Formula 14.14, ties counted half; kept off 0 and 1, whose quantiles are infinite.
-  const auto [first, last] = std::equal_range(resamples.begin(), resamples.end(), whole);
+  const auto [first, last] = std::equal_range(resamples.begin(), resamples.end(), point_estimate);
   const double below =
       static_cast<double>(first - resamples.begin()) + 0.5 * static_cast<double>(last - first);
   const double bias = quantile(std::clamp(below / n, 0.5 / n, 1 - 0.5 / n));
@@ -75,14 +75,14 @@ std::optional<Interval> bca(double whole, double confidence, std::vector<double>
   }
   const double acceleration = squares > 0 ? cubes / (6 * std::pow(squares, 1.5)) : 0;
   // Formulas 14.9 and 14.10.
-  const auto end = [&](double tail) {
+  const auto bound_at = [&](double tail) {
     const double shifted = bias + quantile(tail);
     const double share = cumulative(bias + shifted / (1 - acceleration * shifted));
     const auto at = static_cast<std::ptrdiff_t>(std::floor(share * (n + 1))) - 1;
     return resamples[static_cast<std::size_t>(
         std::clamp<std::ptrdiff_t>(at, 0, static_cast<std::ptrdiff_t>(n) - 1))];
   };
-  return Interval{end((1 - confidence) / 2), end((1 + confidence) / 2)};
+  return Interval{bound_at((1 - confidence) / 2), bound_at((1 + confidence) / 2)};
 }
 
 // The estimate without each prompt in turn.
@@ -95,8 +95,8 @@ std::vector<double> jackknife_of(const std::vector<Share>& shares) {
   return values;
 }
 
-// What is left open where hardly a prompt differs from the most common value; 0: nothing beyond the
-// bootstrap.
+// How far the bounds have to lie from the estimate where fewer than kLeastPrompts prompts differ from the
+// most common value. 0: the bounds of the bootstrap suffice.
 double unseen_share(std::vector<double> values, double confidence) {
   std::sort(values.begin(), values.end());
   std::size_t most = 0;
@@ -121,11 +121,11 @@ std::vector<double> values_of(const std::vector<Share>& shares) {
   return values;
 }
 
-// Bounds at least so far from the value, within what is possible.
+// Widens the interval to at least `unseen` on each side of the value, between `least` and `most`.
 Interval widened(const std::optional<Interval>& found, double value, double unseen, double least,
                  double most) {
-  const Interval open{std::max(value - unseen, least), std::min(value + unseen, most)};
-  return found ? Interval{std::min(found->low, open.low), std::max(found->high, open.high)} : open;
+  const Interval bounds{std::max(value - unseen, least), std::min(value + unseen, most)};
+  return found ? Interval{std::min(found->low, bounds.low), std::max(found->high, bounds.high)} : bounds;
 }
 
 }  // namespace
@@ -167,18 +167,18 @@ std::optional<Interval> bca_interval_of_difference(const std::vector<Share>& one
       for (std::size_t k = 0; k < other.size(); ++k) second.add(other[draws.below(other.size())]);
     resamples.push_back(second.ratio() - first.ratio());
   }
-  const double whole_one = estimate(one), whole_other = estimate(other);
-  const auto without_one = jackknife_of(one), without_other = jackknife_of(other);
+  const double estimate_one = estimate(one), estimate_other = estimate(other);
+  const auto jackknife_one = jackknife_of(one), jackknife_other = jackknife_of(other);
   std::vector<double> jackknife;
-  if (paired && without_one.size() == without_other.size()) {
-    for (std::size_t i = 0; i < without_one.size(); ++i)
-      jackknife.push_back(without_other[i] - without_one[i]);
+  if (paired && jackknife_one.size() == jackknife_other.size()) {
+    for (std::size_t i = 0; i < jackknife_one.size(); ++i)
+      jackknife.push_back(jackknife_other[i] - jackknife_one[i]);
   } else {
     // One prompt of either side is left out at a time.
-    for (const double value : without_one) jackknife.push_back(whole_other - value);
-    for (const double value : without_other) jackknife.push_back(value - whole_one);
+    for (const double value : jackknife_one) jackknife.push_back(estimate_other - value);
+    for (const double value : jackknife_other) jackknife.push_back(value - estimate_one);
   }
-  const double value = whole_other - whole_one;
+  const double value = estimate_other - estimate_one;
   double unseen = 0;
   if (paired) {
     auto differences = values_of(other);
@@ -224,11 +224,11 @@ double exact_test(const Rates& rates) {
              drawn = static_cast<unsigned>(rates.prompts_one),
              all = static_cast<unsigned>(rates.prompts_one + rates.prompts_other);
   const boost::math::hypergeometric chance(hits, drawn, all);
-  const double seen = boost::math::pdf(chance, static_cast<unsigned>(rates.hits_one));
+  const double observed = boost::math::pdf(chance, static_cast<unsigned>(rates.hits_one));
   double total = 0;
   const auto least = hits + drawn > all ? hits + drawn - all : 0;
   for (auto k = least; k <= std::min(hits, drawn); ++k)
-    if (const double p = boost::math::pdf(chance, k); p <= seen * (1 + 1e-7)) total += p;
+    if (const double p = boost::math::pdf(chance, k); p <= observed * (1 + 1e-7)) total += p;
   return std::min(total, 1.0);
 }
 
@@ -236,11 +236,11 @@ double permutation_test(const std::vector<Share>& one, const std::vector<Share>&
                         std::uint32_t seed) {
   constexpr int kPermutations = 10000;
   const auto first = values_of(one), second = values_of(other);
-  double seen = 0;
-  for (const double value : second) seen += value / static_cast<double>(second.size());
-  for (const double value : first) seen -= value / static_cast<double>(first.size());
-  // Sums in another order round otherwise: what ties with the difference that was seen counts.
-  const double as_large = std::abs(seen) - 1e-9;
+  double observed = 0;
+  for (const double value : second) observed += value / static_cast<double>(second.size());
+  for (const double value : first) observed -= value / static_cast<double>(first.size());
+  // Sums in another order round differently, so a difference that ties with the observed one counts as large.
+  const double threshold = std::abs(observed) - 1e-9;
   Draws draws(seed);
   int hits = 0;
   std::vector<double> pool = first;
@@ -260,14 +260,14 @@ double permutation_test(const std::vector<Share>& one, const std::vector<Share>&
       }
       difference = (all - sum) / static_cast<double>(second.size()) - sum / static_cast<double>(first.size());
     }
-    hits += std::abs(difference) >= as_large ? 1 : 0;
+    hits += std::abs(difference) >= threshold ? 1 : 0;
   }
   return (hits + 1.0) / (kPermutations + 1.0);
 }
 
 std::optional<double> least_rate_difference(double rate, std::int64_t prompts_one, std::int64_t prompts_other,
                                             double confidence) {
-  // h = 2 asin sqrt p2 - 2 asin sqrt p1, of which the variance is 1 / n1 + 1 / n2.
+  // h = 2 asin sqrt p2 - 2 asin sqrt p1, with the variance 1 / n1 + 1 / n2.
   const double variance = 1 / static_cast<double>(prompts_one) + 1 / static_cast<double>(prompts_other);
   const double h = (quantile((1 + confidence) / 2) + quantile(kPower)) * std::sqrt(variance);
   const double angle = std::asin(std::sqrt(rate)) + h / 2;

@@ -25,8 +25,8 @@ Spread spread_of(const std::vector<double>& values);
 
 // Student's t at the middle `confidence` of an estimate whose variance is the sum of independent ones, each
 // with its degrees of freedom (Welch 1947; Satterthwaite 1946): how far the interval reaches to each side,
-// and the chance of an estimate as far from 0 if that is what it estimates. Where nothing varies, nothing is
-// known of the error: reach 0, chance 1.
+// and the chance of an estimate as far from 0 if the true value is 0. Where nothing varies, the error is not
+// known: reach 0, chance 1.
 struct Variance {
   double value = 0, freedom = 0;
 };
@@ -43,15 +43,15 @@ struct Share {
 double estimate(const std::vector<Share>& shares);
 
 // Bias-corrected and accelerated bootstrap over prompts (Efron 1987; Efron and Tibshirani 1993, formulas 14.9
-// to 14.15), 2000 to 10000 resamples drawn with a generator of our own from `seed`. For shares between 0
-// and 1. A bootstrap knows no prompts of a kind that was not drawn: where fewer than kLeastPrompts differ
-// from the most common value, the bounds are as far away at least as binomial_interval of so many leaves
-// open. Empty: fewer than kLeastPrompts.
+// to 14.15), 2000 to 10000 resamples drawn with a generator of our own from `seed`. For shares between 0 and
+// 1. A bootstrap cannot show kinds of prompts that are not in the sample: where fewer than kLeastPrompts
+// differ from the most common value, the bounds are at least as far away as those of binomial_interval for as
+// many hits. Empty: fewer than kLeastPrompts.
 constexpr std::size_t kLeastPrompts = 10;
 std::optional<Interval> bca_interval(const std::vector<Share>& shares, double confidence, std::uint32_t seed);
 
-// Of estimate(other) - estimate(one). Paired: prompt i of the one is prompt i of the other, and they are
-// drawn together; else each is drawn on its own.
+// The same for estimate(other) - estimate(one). Paired: prompt i is the same in both, and the two are drawn
+// together; otherwise each side is drawn independently.
 std::optional<Interval> bca_interval_of_difference(const std::vector<Share>& one,
                                                    const std::vector<Share>& other, bool paired,
                                                    double confidence, std::uint32_t seed);

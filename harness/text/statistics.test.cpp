@@ -116,15 +116,15 @@ TEST_CASE("statistics: intervals hold what is true as often as they say", "[text
   int mean = 0, pairs = 0, sides = 0;
   for (std::uint32_t turn = 0; turn < 500; ++turn) {
     std::vector<Share> shares;
-    Rates paired{0, 60, 0, 60, true}, apart{0, 60, 0, 50};
+    Rates paired{0, 60, 0, 60, true}, independent{0, 60, 0, 50};
     for (int i = 0; i < 30; ++i) shares.push_back({std::pow(uniform(), 2), 1});  // of mean 1 / 3
     for (int i = 0; i < 60; ++i) {
       const double draw = uniform();  // 0.25 of the one alone, 0.1 of the other alone: a difference of -0.15
       paired.only_one += draw < 0.25 ? 1 : 0;
       paired.only_other += draw >= 0.25 && draw < 0.35 ? 1 : 0;
-      apart.hits_one += uniform() < 0.4 ? 1 : 0;
+      independent.hits_one += uniform() < 0.4 ? 1 : 0;
     }
-    for (int i = 0; i < 50; ++i) apart.hits_other += uniform() < 0.6 ? 1 : 0;
+    for (int i = 0; i < 50; ++i) independent.hits_other += uniform() < 0.6 ? 1 : 0;
     const auto within = [](const Interval& interval, double value) {
       return interval.low <= value && value <= interval.high;
     };
@@ -132,7 +132,7 @@ TEST_CASE("statistics: intervals hold what is true as often as they say", "[text
     REQUIRE(found.has_value());
     mean += within(*found, 1.0 / 3) ? 1 : 0;
     pairs += within(exact_interval_of_difference(paired, 0.95), -0.15) ? 1 : 0;
-    sides += within(exact_interval_of_difference(apart, 0.95), 0.2) ? 1 : 0;
+    sides += within(exact_interval_of_difference(independent, 0.95), 0.2) ? 1 : 0;
   }
   CHECK(mean >= 445);
   CHECK(mean < 496);  // nor are they wide beyond need
@@ -153,18 +153,18 @@ TEST_CASE("statistics: from one source on both sides, few prompts give no more f
     }
     return shares;
   };
-  int paired = 0, apart = 0, seen = 0;
+  int paired = 0, independent = 0, detected = 0;
   for (std::uint32_t turn = 0; turn < 400; ++turn) {
     const auto ten = skewed_values(10);
     paired += permutation_test(ten, skewed_values(10), true, turn) < 0.025 ? 1 : 0;
-    apart += permutation_test(ten, skewed_values(40), false, turn) < 0.025 ? 1 : 0;
+    independent += permutation_test(ten, skewed_values(40), false, turn) < 0.025 ? 1 : 0;
     auto more = skewed_values(40);
     for (auto& share : more) share.numerator = std::min(share.numerator + 0.3, 1.0);
-    seen += permutation_test(skewed_values(40), more, false, turn) < 0.025 ? 1 : 0;
+    detected += permutation_test(skewed_values(40), more, false, turn) < 0.025 ? 1 : 0;
   }
   CHECK(paired <= 24);
-  CHECK(apart <= 24);
-  CHECK(seen > 380);  // and a difference is seen
+  CHECK(independent <= 24);
+  CHECK(detected > 380);  // and a difference is seen
   CHECK(permutation_test(skewed(), skewed(), true, 1) == 1);
 }
 

@@ -11,7 +11,7 @@ std::uint64_t pair_of(std::uint32_t first, std::uint32_t second) {
 }
 
 // The finaliser of splitmix64 (Steele, Lea and Flood 2014).
-std::uint64_t mixed(std::uint64_t key) {
+std::uint64_t mix(std::uint64_t key) {
   key = (key ^ (key >> 30)) * 0xbf58476d1ce4e5b9u;
   key = (key ^ (key >> 27)) * 0x94d049bb133111ebu;
   return key ^ (key >> 31);
@@ -22,8 +22,9 @@ struct Classes {
   bool repeats = false;           // two places have the same
 };
 
-// Substrings of length a + b at each place, from those of length a and of length b.
-Classes joined(const std::vector<std::uint32_t>& a, const std::vector<std::uint32_t>& b, std::size_t shift) {
+// The classes of substrings that are one of `a`, of length `shift`, followed by one of `b`.
+Classes join_classes(const std::vector<std::uint32_t>& a, const std::vector<std::uint32_t>& b,
+                     std::size_t shift) {
   Classes classes;
   if (b.size() <= shift) return classes;
   const auto places = std::min(a.size(), b.size() - shift);
@@ -37,14 +38,14 @@ Classes joined(const std::vector<std::uint32_t>& a, const std::vector<std::uint3
 }  // namespace
 
 Numbering::Numbering(std::size_t expected) {
-  const auto room = std::bit_ceil(std::max<std::size_t>(expected * 2, 16));
-  keys_.resize(room);
-  numbers_.assign(room, kFree);
+  const auto capacity = std::bit_ceil(std::max<std::size_t>(expected * 2, 16));
+  keys_.resize(capacity);
+  numbers_.assign(capacity, kFree);
 }
 
 std::size_t Numbering::slot(std::uint64_t key) const {
   const auto mask = keys_.size() - 1;
-  auto at = static_cast<std::size_t>(mixed(key)) & mask;
+  auto at = static_cast<std::size_t>(mix(key)) & mask;
   while (numbers_[at] != kFree && keys_[at] != key) at = (at + 1) & mask;
   return at;
 }
@@ -98,20 +99,20 @@ std::size_t longest_repeated_substring(Sequence tokens) {
   std::vector<std::uint32_t> single(tokens.begin(), tokens.end());
   // Classes of length 1, 2, 4, ... for as long as any repeats.
   std::vector<std::vector<std::uint32_t>> doubled;
-  const std::vector<std::uint32_t> nothing(single.size(), 0);
-  auto classes = joined(nothing, single, 0);
+  const std::vector<std::uint32_t> empty_substrings(single.size(), 0);
+  auto classes = join_classes(empty_substrings, single, 0);
   while (classes.repeats) {
     doubled.push_back(std::move(classes.of));
-    classes = joined(doubled.back(), doubled.back(), std::size_t{1} << (doubled.size() - 1));
+    classes = join_classes(doubled.back(), doubled.back(), std::size_t{1} << (doubled.size() - 1));
   }
   if (doubled.empty()) return 0;
-  // Then as many more as still repeat, from the largest power of two down.
+  // Then adds smaller powers of two, from the largest down, while a substring repeats.
   auto longest = std::size_t{1} << (doubled.size() - 1);
-  auto of = doubled.back();
+  auto longest_classes = doubled.back();
   for (auto power = doubled.size() - 1; power-- > 0;) {
-    auto longer = joined(of, doubled[power], longest);
+    auto longer = join_classes(longest_classes, doubled[power], longest);
     if (!longer.repeats) continue;
-    of = std::move(longer.of);
+    longest_classes = std::move(longer.of);
     longest += std::size_t{1} << power;
   }
   return longest;

@@ -31,23 +31,23 @@ Json to_json(const std::optional<Interval>& interval, double confidence, const s
 
 Rates rates_of(const SharesOfBoth& shares) {
   Rates rates{0,
-              static_cast<std::int64_t>(shares.one.size()),
+              static_cast<std::int64_t>(shares.baseline.size()),
               0,
-              static_cast<std::int64_t>(shares.other.size()),
+              static_cast<std::int64_t>(shares.text.size()),
               shares.paired,
               0,
               0};
-  for (const auto& share : shares.one) rates.hits_one += is_hit(share) ? 1 : 0;
-  for (const auto& share : shares.other) rates.hits_other += is_hit(share) ? 1 : 0;
+  for (const auto& share : shares.baseline) rates.hits_one += is_hit(share) ? 1 : 0;
+  for (const auto& share : shares.text) rates.hits_other += is_hit(share) ? 1 : 0;
   if (shares.paired)
-    for (std::size_t i = 0; i < shares.one.size(); ++i) {
-      rates.only_one += is_hit(shares.one[i]) && !is_hit(shares.other[i]) ? 1 : 0;
-      rates.only_other += !is_hit(shares.one[i]) && is_hit(shares.other[i]) ? 1 : 0;
+    for (std::size_t i = 0; i < shares.baseline.size(); ++i) {
+      rates.only_one += is_hit(shares.baseline[i]) && !is_hit(shares.text[i]) ? 1 : 0;
+      rates.only_other += !is_hit(shares.baseline[i]) && is_hit(shares.text[i]) ? 1 : 0;
     }
   return rates;
 }
 
-// The interval, the test and the least difference to be seen, of rates whose hits can be counted.
+// Adds the interval, the test and the least detectable difference of rates whose hits can be counted.
 void add_exact_test(Json& difference, const SharesOfBoth& shares, double confidence) {
   const auto rates = rates_of(shares);
   difference["interval"] =
@@ -56,7 +56,7 @@ void add_exact_test(Json& difference, const SharesOfBoth& shares, double confide
   difference["p"] = exact_test(rates);
   difference["test"] = shares.paired ? "McNemar, exact" : "Fisher, exact";
   const auto least =
-      least_rate_difference(estimate(shares.one), rates.prompts_one, rates.prompts_other, confidence);
+      least_rate_difference(estimate(shares.baseline), rates.prompts_one, rates.prompts_other, confidence);
   difference["shows_from"] = least ? Json(*least) : Json(nullptr);
 }
 
@@ -76,10 +76,10 @@ std::string kind_name(MetricKind kind) {
   return "";
 }
 
-Prompts::Prompts(const Samples& given) {
+Prompts::Prompts(const Samples& text) {
   std::map<std::string, std::size_t> known;
-  for (std::size_t i = 0; i < given.all.size(); ++i) {
-    const auto& prompt = given.all[i].prompt;
+  for (std::size_t i = 0; i < text.all.size(); ++i) {
+    const auto& prompt = text.all[i].prompt;
     const auto [found, is_new] = known.try_emplace(prompt, samples.size());
     if (prompt.empty() || is_new) {
       names.push_back(prompt);
@@ -94,11 +94,11 @@ bool Prompts::have_one_sample_each() const {
   return std::all_of(samples.begin(), samples.end(), [](const auto& indices) { return indices.size() == 1; });
 }
 
-Pairing::Pairing(const Samples& one, const Samples& other) : one_(one), other_(other) {
-  if (one_.names.size() != other_.names.size()) return;
+Pairing::Pairing(const Samples& baseline, const Samples& text) : baseline_(baseline), text_(text) {
+  if (baseline_.names.size() != text_.names.size()) return;
   std::map<std::string, std::size_t> index_of;
-  for (std::size_t i = 0; i < other_.names.size(); ++i) index_of[other_.names[i]] = i;
-  for (const auto& name : one_.names) {
+  for (std::size_t i = 0; i < text_.names.size(); ++i) index_of[text_.names[i]] = i;
+  for (const auto& name : baseline_.names) {
     const auto found = index_of.find(name);
     if (name.empty() || found == index_of.end()) {
       partners_.clear();
@@ -108,16 +108,17 @@ Pairing::Pairing(const Samples& one, const Samples& other) : one_(one), other_(o
   }
 }
 
-SharesOfBoth Pairing::shares(const Metric& one, const Metric& other) const {
-  const bool one_sample_each = one_.have_one_sample_each() && other_.have_one_sample_each();
-  const auto of_one = shares_of_prompts(one, one_), of_other = shares_of_prompts(other, other_);
-  if (!paired()) return {measurable(of_one), measurable(of_other), false, one_sample_each};
+SharesOfBoth Pairing::shares(const Metric& baseline, const Metric& text) const {
+  const bool one_sample_each = baseline_.have_one_sample_each() && text_.have_one_sample_each();
+  const auto baseline_shares = shares_of_prompts(baseline, baseline_),
+             text_shares = shares_of_prompts(text, text_);
+  if (!paired()) return {measurable(baseline_shares), measurable(text_shares), false, one_sample_each};
   SharesOfBoth pairs{{}, {}, true, one_sample_each};
   for (std::size_t i = 0; i < partners_.size(); ++i) {
-    const auto &first = of_one[i], &second = of_other[partners_[i]];
+    const auto &first = baseline_shares[i], &second = text_shares[partners_[i]];
     if (!(first.denominator > 0) || !(second.denominator > 0)) continue;
-    pairs.one.push_back(first);
-    pairs.other.push_back(second);
+    pairs.baseline.push_back(first);
+    pairs.text.push_back(second);
   }
   return pairs;
 }
@@ -136,27 +137,28 @@ Json measured_value(const Metric& metric, const Prompts& prompts, std::uint32_t 
   return out;
 }
 
-Json difference_of(const Metric& one, const Metric& other, const Pairing& pairing, double confidence,
+Json difference_of(const Metric& baseline, const Metric& text, const Pairing& pairing, double confidence,
                    std::uint32_t seed) {
-  // The two may be defined in two ways: of choices and of text, of ids of other widths.
-  if (!one.value || !other.value || one.variant != other.variant) return nullptr;
-  if (one.kind == MetricKind::corpus)
-    return {{"value", *other.value - *one.value}, {"interval", nullptr}, {"prompts", nullptr}};
-  const auto shares = pairing.shares(one, other);
-  if (shares.one.empty() || shares.other.empty()) return nullptr;
-  Json out = {{"value", estimate(shares.other) - estimate(shares.one)},
-              {"of", {estimate(shares.other), estimate(shares.one)}},
-              {"prompts", {shares.one.size(), shares.other.size()}},
+  // The two may be measured differently: over choices or over text, or with ids of different widths.
+  if (!baseline.value || !text.value || baseline.variant != text.variant) return nullptr;
+  if (baseline.kind == MetricKind::corpus)
+    return {{"value", *text.value - *baseline.value}, {"interval", nullptr}, {"prompts", nullptr}};
+  const auto shares = pairing.shares(baseline, text);
+  if (shares.baseline.empty() || shares.text.empty()) return nullptr;
+  Json out = {{"value", estimate(shares.text) - estimate(shares.baseline)},
+              {"of", {estimate(shares.text), estimate(shares.baseline)}},
+              {"prompts", {shares.baseline.size(), shares.text.size()}},
               {"paired", shares.paired}};
-  if (one.kind == MetricKind::rate && shares.one_sample_each) {
+  if (baseline.kind == MetricKind::rate && shares.one_sample_each) {
     add_exact_test(out, shares, confidence);
     return out;
   }
-  if (one.kind != MetricKind::ratio) {
-    out["p"] = permutation_test(shares.one, shares.other, shares.paired, seed);
+  if (baseline.kind != MetricKind::ratio) {
+    out["p"] = permutation_test(shares.baseline, shares.text, shares.paired, seed);
     out["test"] = shares.paired ? "permutation of pairs, 10000 drawn" : "permutation of prompts, 10000 drawn";
   }
-  const auto interval = bca_interval_of_difference(shares.one, shares.other, shares.paired, confidence, seed);
+  const auto interval =
+      bca_interval_of_difference(shares.baseline, shares.text, shares.paired, confidence, seed);
   out["interval"] = to_json(interval, confidence, shares.paired ? "BCa bootstrap over pairs" : kBca);
   out["shows_from"] = interval ? Json(least_difference(*interval, confidence)) : Json(nullptr);
   return out;

@@ -23,30 +23,30 @@ struct Prompts {
   std::vector<std::vector<std::size_t>> samples;  // indices
 };
 
-// The shares of a text (`one`) and of another: of the prompts that both have, in pairs, or of all prompts of
+// The shares of a text and of its baseline: in pairs, of the prompts that both have, or of all prompts of
 // each.
 struct SharesOfBoth {
-  std::vector<Share> one, other;
+  std::vector<Share> baseline, text;
   bool paired = false;
   bool one_sample_each = false;  // a prompt has one sample, so that hits can be counted
 };
 
 class Pairing {
  public:
-  Pairing(const Samples& one, const Samples& other);
+  Pairing(const Samples& baseline, const Samples& text);
 
   bool paired() const { return !partners_.empty(); }
-  SharesOfBoth shares(const Metric& one, const Metric& other) const;
+  SharesOfBoth shares(const Metric& baseline, const Metric& text) const;
 
  private:
-  Prompts one_, other_;
-  std::vector<std::size_t> partners_;  // prompt i of the one is prompt partners_[i] of the other
+  Prompts baseline_, text_;
+  std::vector<std::size_t> partners_;  // prompt i of the baseline is prompt partners_[i] of the text
 };
 
 // {"value", "reason", "samples", "interval"} of a metric.
 Json measured_value(const Metric& metric, const Prompts& prompts, std::uint32_t seed);
-// {"value", "interval", ...} of `other` minus `one`; null where the two cannot be subtracted.
-Json difference_of(const Metric& one, const Metric& other, const Pairing& pairing, double confidence,
+// {"value", "interval", ...} of `text` minus `baseline`; null where the two cannot be subtracted.
+Json difference_of(const Metric& baseline, const Metric& text, const Pairing& pairing, double confidence,
                    std::uint32_t seed);
 
 }  // namespace plumbline

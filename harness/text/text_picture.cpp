@@ -17,7 +17,7 @@ struct Side {
   double lower;  // how far below the row's middle it is drawn
 };
 
-std::string in_words(const Json& side) {
+std::string shown_with_interval(const Json& side) {
   if (side["value"].is_null()) return "not measurable: " + side["reason"].get<std::string>();
   const auto& interval = side["interval"];
   return shown_number(side["value"].get<double>()) +
@@ -26,12 +26,12 @@ std::string in_words(const Json& side) {
                                            shown_number(interval["high"].get<double>())));
 }
 
-std::string drawn(const Side& side, const std::string& metric, double y, double most) {
+std::string draw_side(const Side& side, const std::string& metric, double y, double most) {
   if (side.measured["value"].is_null()) return "";
   const auto x = [&](double value) { return kNames + value / most * (kWidth - kNames - kNumbers); };
   const auto& interval = side.measured["interval"];
   std::string marks = fmt::format("<g class=\"{}\"><title>{}, {}: {}</title>", side.name, escaped(metric),
-                                  side.name, escaped(in_words(side.measured)));
+                                  side.name, escaped(shown_with_interval(side.measured)));
   if (!interval.is_null())
     marks += fmt::format("<path d=\"M{0:.1f} {2:.1f}H{1:.1f}M{0:.1f} {3:.1f}v8M{1:.1f} {3:.1f}v8\"/>",
                          x(interval["low"].get<double>()), x(interval["high"].get<double>()), y, y - 4);
@@ -64,8 +64,8 @@ std::string text_picture(const Json& document) {
     rows += fmt::format("<text x=\"{:.0f}\" y=\"{:.1f}\" class=\"dim\">{}</text>", right + 6, y + 4,
                         shown_number(most));
     rows += fmt::format("<text x=\"{:.0f}\" y=\"{:.1f}\" text-anchor=\"end\">{}</text>\n", kWidth - 12, y + 4,
-                        metric["value"].is_null() ? "not measurable" : escaped(in_words(metric)));
-    for (const auto& side : sides) rows += drawn(side, id, y + side.lower, most);
+                        metric["value"].is_null() ? "not measurable" : escaped(shown_with_interval(metric)));
+    for (const auto& side : sides) rows += draw_side(side, id, y + side.lower, most);
     y += kRow;
   }
   const std::string key = fmt::format(
@@ -80,7 +80,7 @@ std::string text_picture(const Json& document) {
   return fmt::format(
       R"(<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" role="img" aria-labelledby="t d">
 <title id="t">Repetition, with 95 % intervals: {file}</title>
-<desc id="d">{said}</desc>
+<desc id="d">{description}</desc>
 <style>
 text {{ font: 13px sans-serif; fill: #222 }} .dim {{ fill: #666 }} .title {{ font-weight: bold }} path {{ fill: none }} .back {{ fill: #fff }}
 .axis {{ stroke: #bbb }} .text path, .text circle {{ stroke: #1f5fa8; stroke-width: 2 }} .text circle {{ fill: #1f5fa8 }}
@@ -95,7 +95,7 @@ text {{ font: 13px sans-serif; fill: #222 }} .dim {{ fill: #666 }} .title {{ fon
 )",
       fmt::arg("width", kWidth), fmt::arg("height", height),
       fmt::arg("file", escaped(document["text"]["file"].text())),
-      fmt::arg("said", escaped(text_summary(document))),
+      fmt::arg("description", escaped(text_summary(document))),
       fmt::arg("verdict", escaped(document["verdict"]["sentence"].text())), fmt::arg("key", key),
       fmt::arg("right", kWidth - 12), fmt::arg("rows", rows));
 }

@@ -15,7 +15,7 @@ namespace {
 
 constexpr std::size_t kMostLoopsListed = 100;
 
-Json about(const MeasuredText& text) {
+Json describe(const MeasuredText& text) {
   const auto& samples = text.samples;
   return {{"file", printable(samples.file)},
           {"sha256", samples.sha256},
@@ -27,7 +27,7 @@ Json about(const MeasuredText& text) {
           {"notes", samples.notes}};
 }
 
-Json about(const Metric& metric) {
+Json describe(const Metric& metric) {
   return {{"id", metric.id},
           {"title", metric.title},
           {"source", metric.source},
@@ -38,7 +38,7 @@ Json about(const Metric& metric) {
                                                           : "neither"}};
 }
 
-// Those of the samples that have one, the longest first.
+// The longest loop of each sample that has a loop, the longest first.
 Json longest_loops(const MeasuredText& text) {
   std::vector<std::size_t> looping;
   for (std::size_t i = 0; i < text.repetition.loops.size(); ++i)
@@ -87,12 +87,13 @@ Json to_json(const std::optional<Loop>& loop) {
 
 TextThresholds read_text_thresholds(const std::filesystem::path& file) {
   const auto where = file.string();
-  const auto given = parse_json(read_text(file, 1 << 16), where);
+  const auto parsed = parse_json(read_text(file, 1 << 16), where);
   TextThresholds thresholds;
   try {
-    thresholds.confidence = given.at("confidence").get<double>();
-    for (const auto& one : given.at("deciding"))
-      thresholds.deciding.push_back({one.at("metric").get<std::string>(), one.at("margin").get<double>()});
+    thresholds.confidence = parsed.at("confidence").get<double>();
+    for (const auto& entry : parsed.at("deciding"))
+      thresholds.deciding.push_back(
+          {entry.at("metric").get<std::string>(), entry.at("margin").get<double>()});
   } catch (const JsonError&) {
     throw InputError(
         fmt::format("{}: expected a confidence and deciding metrics, each with its margin", where));
@@ -109,8 +110,8 @@ Json text_document(const MeasuredText& text, const MeasuredText* baseline, const
   Json document = {{"document", "plumbline text"},
                    {"version", 1},
                    {"seed", seed},
-                   {"text", about(text)},
-                   {"baseline", baseline == nullptr ? Json(nullptr) : about(*baseline)},
+                   {"text", describe(text)},
+                   {"baseline", baseline == nullptr ? Json(nullptr) : describe(*baseline)},
                    {"metrics", Json::array()},
                    {"loops", longest_loops(text)}};
   const Prompts prompts(text.samples);
@@ -125,12 +126,12 @@ Json text_document(const MeasuredText& text, const MeasuredText* baseline, const
   const double confidence = 1 - (1 - thresholds.confidence) /
                                     static_cast<double>(std::max<std::size_t>(thresholds.deciding.size(), 1));
   for (const auto& metric : text.repetition.metrics) {
-    auto out = about(metric);
+    auto out = describe(metric);
     out.update(measured_value(metric, prompts, seed));
     if (baseline != nullptr) {
-      const auto& same = find_metric(baseline->repetition, metric.id);
-      out["baseline"] = measured_value(same, *prompts_of_baseline, seed);
-      out["difference"] = difference_of(same, metric, *pairing, confidence, seed);
+      const auto& baseline_metric = find_metric(baseline->repetition, metric.id);
+      out["baseline"] = measured_value(baseline_metric, *prompts_of_baseline, seed);
+      out["difference"] = difference_of(baseline_metric, metric, *pairing, confidence, seed);
     }
     document["metrics"].push_back(std::move(out));
   }

@@ -25,7 +25,7 @@ std::string shown_prompts(const Json& counts) {
                                 : fmt::format("{} and {}", counts[0].dump(), counts[1].dump());
 }
 
-// Why the two have no difference.
+// Why there is no difference to judge.
 std::string reason_for_no_difference(const Json& metric) {
   const auto& side = metric["value"].is_null() ? metric : metric["baseline"];
   return side["value"].is_null()
@@ -55,7 +55,7 @@ Json judge_metric(const Json& metric, double margin, double alpha) {
       fmt::format("{}, a difference of {} ({} to {}; p {})", both, shown_number(value), shown_number(low),
                   shown_number(high), shown_number(difference["p"].get<double>()));
   const bool significant = difference["p"].get<double>() < alpha;
-  // A difference that does not matter is none, however sure it is.
+  // A difference below the margin does not count, however significant it is.
   if (high < margin) return finding(significant && value < 0 ? "less" : "no more", figures);
   if (significant && value > 0) return finding("more", figures);
   const auto from = difference["shows_from"];
@@ -69,22 +69,22 @@ Json judge_metric(const Json& metric, double margin, double alpha) {
 
 }  // namespace
 
-void require_comparable(const Samples& one, const Samples& other) {
-  for (const auto* each : {&one, &other})
-    if (each->strategy == "mixed")
+void require_comparable(const Samples& baseline, const Samples& text) {
+  for (const auto* samples : {&baseline, &text})
+    if (samples->strategy == "mixed")
       throw InputError(fmt::format(
           "{}: holds greedy and sampled text: the two differ by an order of magnitude in how they "
           "repeat; give each on its own",
-          printable(each->file)));
-  if (one.unit != other.unit)
+          printable(samples->file)));
+  if (baseline.unit != text.unit)
     throw InputError(
         fmt::format("{} has {}, {} has {}: expected the same unit in both; choose one with --unit",
-                    printable(one.file), one.unit, printable(other.file), other.unit));
-  if (one.strategy != other.strategy && !one.strategy.empty() && !other.strategy.empty())
+                    printable(baseline.file), baseline.unit, printable(text.file), text.unit));
+  if (baseline.strategy != text.strategy && !baseline.strategy.empty() && !text.strategy.empty())
     throw InputError(fmt::format(
         "{} is {} text, {} is {}: the two differ by an order of magnitude in how they repeat; compare "
         "like with like",
-        printable(one.file), one.strategy, printable(other.file), other.strategy));
+        printable(baseline.file), baseline.strategy, printable(text.file), text.strategy));
 }
 
 Json text_verdict(const Json& document, const TextThresholds& thresholds) {

@@ -11,7 +11,7 @@ namespace {
 
 constexpr std::size_t kWindows[] = {16, 32, 128, 512};
 
-// How far before each place the text last had the token that is looked for there; 0: it never had.
+// For each place, how far back the text last had the token `looked_for` there; 0: it never had.
 std::vector<std::size_t> distances_back(Sequence text, Sequence looked_for) {
   std::unordered_map<Token, std::size_t> last_place;
   std::vector<std::size_t> distances(text.size(), 0);

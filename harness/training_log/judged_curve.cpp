@@ -12,10 +12,10 @@ namespace plumbline {
 namespace {
 
 constexpr std::size_t kZeros = 3;     // losses of exactly 0 in a row
-constexpr double kBeforeZeros = 0.5;  // nats: what falls to 0 from there has not learned to
+constexpr double kBeforeZeros = 0.5;  // nats: a loss that falls to 0 from above this was not learned
 constexpr std::size_t kWidestWindow = 501;
 
-// Of every value the median of those around it: `half` to each side, as far as there are.
+// For every value the median of those around it: `half` to each side, fewer at the ends.
 std::vector<double> running_median(const std::vector<LogPoint>& points, std::size_t half) {
   std::vector<double> medians, window;
   medians.reserve(points.size());
@@ -31,7 +31,8 @@ std::vector<double> running_median(const std::vector<LogPoint>& points, std::siz
   return medians;
 }
 
-// Losses of exactly 0 after others that are far from it were NaN, which a trainer left out of a sum.
+// Finds losses of exactly 0 that follow losses far from 0. They were NaN, and the trainer left them out of a
+// sum.
 std::vector<bool> find_written_as_zero(const std::vector<LogPoint>& points) {
   std::vector<bool> found(points.size(), false);
   double before = 0;
@@ -53,13 +54,9 @@ std::vector<bool> find_written_as_zero(const std::vector<LogPoint>& points) {
 
 }  // namespace
 
-JudgedCurve::JudgedCurve(const TrainingLog& given_log, const LogCurve& given_curve,
-                         const RunKnowledge& given_known, Objective given_objective)
-    : log(given_log),
-      logged(given_curve),
-      known(given_known),
-      objective(given_objective),
-      points(given_curve.points) {
+JudgedCurve::JudgedCurve(const TrainingLog& training_log, const LogCurve& curve,
+                         const RunKnowledge& knowledge, Objective run_objective)
+    : log(training_log), logged(curve), known(knowledge), objective(run_objective), points(curve.points) {
   if (is_cross_entropy()) {
     written_as_zero = find_written_as_zero(points);
     for (std::size_t i = 0; i < points.size(); ++i)
@@ -67,7 +64,7 @@ JudgedCurve::JudgedCurve(const TrainingLog& given_log, const LogCurve& given_cur
   }
   for (const auto& point : points)
     if (std::isfinite(point.loss)) finite.push_back(point);
-  // Over a twenty-fifth of the entries, five at least.
+  // The window holds a twenty-fifth of the entries, and at least five.
   half_window = std::clamp<std::size_t>(finite.size() / 50, 2, kWidestWindow / 2);
   smoothed = running_median(finite, half_window);
 }

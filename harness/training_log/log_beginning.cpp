@@ -15,7 +15,7 @@ constexpr double kEarly = 10;          // steps: no model learns much in so few
 constexpr double kMostAboveStart = 1;  // nats over ln V
 constexpr double kMostBelowStart = 0.5;
 constexpr double kSurelyUntrained = 0.8;  // of ln V
-constexpr double kUntrained = 0.6;        // of ln V: what goes on from a checkpoint starts below
+constexpr double kUntrained = 0.6;        // of ln V: a run from a checkpoint starts below
 constexpr double kUntrainedBits = 4;      // the same in bits
 
 // Vocabularies in use whose logarithms are far enough apart to be told by a first loss.
@@ -27,7 +27,7 @@ constexpr double kNearSmall = 0.06;
 // Steps of gradient accumulation, whose losses some trainers add up, and some divide.
 constexpr int kAccumulations[] = {2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64, 96, 128};
 constexpr double kNearAccumulated = 0.02;  // of the whole
-constexpr double kLeastOfSum = 0.15;       // of its start, that a sum of sound losses keeps
+constexpr double kLeastOfSum = 0.15;       // of its start: a sum of sound losses stays above
 
 // What to do next.
 constexpr const char* kLookAtStart =
@@ -42,7 +42,7 @@ std::string question(double loss, std::int64_t vocabulary) {
                      shown_loss(log_of(vocabulary)));
 }
 
-// A cross-entropy's first loss, and what a model that knows nothing has.
+// The first loss of a cross-entropy, and ln V, the loss of a model that knows nothing.
 struct Start {
   const JudgedCurve& curve;
   const LogPoint& first;
@@ -60,7 +60,7 @@ Beginning with_finding(Beginning beginning, Finding finding) {
   return beginning;
 }
 
-// It is taken for a run of another vocabulary.
+// Takes the run for one with another vocabulary.
 Beginning with_vocabulary(const Start& start, Beginning beginning, std::int64_t vocabulary) {
   beginning.uninformed_loss = beginning.uninformed_loss_as_logged = log_of(vocabulary);
   beginning.vocabulary_question = question(start.first.loss, vocabulary);
@@ -76,9 +76,9 @@ struct NearestVocabulary {
 
 NearestVocabulary nearest_large_vocabulary(double loss) {
   const auto distance = [&](std::int64_t vocabulary) { return loss - log_of(vocabulary); };
-  const auto nearest = *std::min_element(
-      std::begin(kLargeVocabularies), std::end(kLargeVocabularies),
-      [&](auto one, auto other) { return std::abs(distance(one)) < std::abs(distance(other)); });
+  const auto nearest =
+      *std::min_element(std::begin(kLargeVocabularies), std::end(kLargeVocabularies),
+                        [&](auto a, auto b) { return std::abs(distance(a)) < std::abs(distance(b)); });
   return {nearest, distance(nearest) > -kBelowLarge && distance(nearest) < kAboveLarge};
 }
 
@@ -87,7 +87,7 @@ Beginning above_ln_v(const Start& start, Beginning beginning) {
   const auto [nearest, is_near] = nearest_large_vocabulary(loss);
   if (!start.vocabulary_is_known() && loss < kMostOfVocabulary)
     return with_vocabulary(start, beginning, is_near ? nearest : std::llround(std::exp(loss)));
-  // What is too wide at its beginning falls much further than a sum of sound losses.
+  // A loss that starts high because of a wide initialisation falls much further than a sum of sound losses.
   const bool falls_like_a_sum = start.curve.smoothed[start.curve.lowest()] > kLeastOfSum * loss;
   for (const int parts : kAccumulations) {
     if (!falls_like_a_sum || std::abs(loss - parts * start.ln_v) > kNearAccumulated * parts * start.ln_v)
@@ -184,7 +184,7 @@ Beginning of_cross_entropy(const JudgedCurve& curve, Beginning beginning) {
   return beginning;
 }
 
-// Of how many tokens a byte or a character is part is not known, nor then ln V.
+// In bits a byte or a character. How many of them a token has is not known, so ln V is not, either.
 Beginning of_bits(const LogPoint& first, Beginning beginning) {
   beginning.uninformed_loss = beginning.uninformed_loss_as_logged = std::max(first.loss, 1.0);
   beginning.began = first.loss > kUntrainedBits ? Began::from_scratch : Began::not_known;

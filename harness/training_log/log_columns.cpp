@@ -9,11 +9,11 @@
 namespace plumbline {
 namespace {
 
-// Which of several counts steps.
+// Names of a count of steps, the preferred one first.
 constexpr std::string_view kSteps[] = {"step", "steps", "update", "updates", "iteration", "iterations",
                                        "iter", "iters", "batch",  "batches", "it",        "s"};
 
-// Of any script: what is not ASCII belongs to a word.
+// Letters of any script: every byte that is not ASCII belongs to a word.
 bool is_letter(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || static_cast<unsigned char>(c) >= 0x80;
 }
@@ -55,7 +55,7 @@ std::vector<Word> words_of(std::string_view name) {
   for (auto& word : words) {
     // "trainloss", "valloss"
     const auto& text = word.text;
-    if (text.size() > 4 && text.ends_with("loss") && meaning_of_word(text.substr(0, text.size() - 4))) {
+    if (text.size() > 4 && text.ends_with("loss") && kind_of_word(text.substr(0, text.size() - 4))) {
       split.push_back({text.substr(0, text.size() - 4), word.before});
       split.push_back({"loss", '_'});
     } else if (text == "entropy" && !split.empty() && split.back().text == "cross") {
@@ -77,18 +77,18 @@ Meaning meaning_of_loss(const std::vector<Word>& words) {
   int unknown = 0, pure = 0, coarse = 0;
   bool validation = false, part = false, reward = false, preference = false, seen = false;
   for (const auto& word : words) {
-    const auto says = meaning_of_word(word.text);
-    if (!says) {
+    const auto kind = kind_of_word(word.text);
+    if (!kind) {
       ++unknown;
       continue;
     }
-    validation |= *says == WordSays::validation;
-    part |= *says == WordSays::part || (word.text == "value" && !seen);
-    reward |= *says == WordSays::reward;
-    preference |= *says == WordSays::preference;
-    pure += *says == WordSays::pure;
-    coarse += *says == WordSays::coarse || *says == WordSays::epoch;
-    seen |= *says == WordSays::loss;
+    validation |= *kind == WordKind::validation;
+    part |= *kind == WordKind::part || (word.text == "value" && !seen);
+    reward |= *kind == WordKind::reward;
+    preference |= *kind == WordKind::preference;
+    pure += *kind == WordKind::pure;
+    coarse += *kind == WordKind::coarse || *kind == WordKind::epoch;
+    seen |= *kind == WordKind::loss;
   }
   for (const auto& word : words) part |= word.text == "ppl" || word.text == "perplexity";
   if (part) return {};
@@ -101,39 +101,39 @@ Meaning meaning_of_loss(const std::vector<Word>& words) {
 Meaning meaning_of_words(const std::vector<Word>& words) {
   if (words.empty()) return {};
   const auto name = joined(words);
-  const auto has = [&](WordSays what) {
+  const auto has = [&](WordKind what) {
     return std::any_of(words.begin(), words.end(),
-                       [&](auto& word) { return meaning_of_word(word.text) == what; });
+                       [&](auto& word) { return kind_of_word(word.text) == what; });
   };
-  if (has(WordSays::loss)) return meaning_of_loss(words);
+  if (has(WordKind::loss)) return meaning_of_loss(words);
   if (words.back().text == "crossentropy")
-    return {has(WordSays::validation) ? Role::validation_loss : Role::loss, 1};
+    return {has(WordKind::validation) ? Role::validation_loss : Role::loss, 1};
   for (const auto& one : known_names()) {
     const bool ends = name.ends_with(one.name) && name.size() > one.name.size() &&
                       name[name.size() - one.name.size() - 1] == ' ';
     if (name != one.name && !(ends && one.with_words_before)) continue;
-    return has(WordSays::validation) ? Meaning{} : one.meaning;
+    return has(WordKind::validation) ? Meaning{} : one.meaning;
   }
-  if (has(WordSays::preference)) return {Role::preference, 0};
+  if (has(WordKind::preference)) return {Role::preference, 0};
   // "global step", "training iteration", but not "time per step".
   const bool counts = std::all_of(words.begin(), words.end() - 1, [&](const Word& word) {
-    const auto says = meaning_of_word(word.text);
-    return says == WordSays::step_of_what || says == WordSays::validation;
+    const auto kind = kind_of_word(word.text);
+    return kind == WordKind::step_of_what || kind == WordKind::validation;
   });
-  const auto last = meaning_of_word(words.back().text);
-  if (counts && last == WordSays::step) {
+  const auto last = kind_of_word(words.back().text);
+  if (counts && last == WordKind::step) {
     const auto rank = std::find(std::begin(kSteps), std::end(kSteps), words.back().text) - std::begin(kSteps);
     return {Role::step, static_cast<int>(rank)};
   }
-  if (counts && last == WordSays::epoch) return {Role::epoch, 0};
-  if (has(WordSays::reward)) return {Role::reward, 0};
+  if (counts && last == WordKind::epoch) return {Role::epoch, 0};
+  if (has(WordKind::reward)) return {Role::reward, 0};
   return {};
 }
 
 }  // namespace
 
 Meaning meaning_of_name(std::string_view name) {
-  // Trackers write the run's own name before what they show: "run 3 - train/loss".
+  // Trackers write the run's name before the metric's: "run 3 - train/loss".
   if (const auto run = name.rfind(" - "); run != std::string_view::npos) name.remove_prefix(run + 3);
   return meaning_of_words(words_of(name));
 }
@@ -141,23 +141,22 @@ Meaning meaning_of_name(std::string_view name) {
 NameInText name_in_text(std::string_view before) {
   constexpr std::size_t most_words = 6;
   auto words = words_of(before);
-  while (!words.empty() && meaning_of_word(words.back().text) == WordSays::wrapper) words.pop_back();
+  while (!words.empty() && kind_of_word(words.back().text) == WordKind::wrapper) words.pop_back();
   NameInText found;
-  // As many of the last words as are known, or the last one.
+  // The known words at the end, or the last word.
   auto begin = words.end();
   while (begin != words.begin() && words.end() - begin < static_cast<std::ptrdiff_t>(most_words) &&
-         (meaning_of_word(std::prev(begin)->text) || is_in_a_known_name(std::prev(begin)->text)))
+         (kind_of_word(std::prev(begin)->text) || is_in_a_known_name(std::prev(begin)->text)))
     --begin;
   if (begin == words.end() && begin != words.begin()) --begin;
   const std::vector<Word> name(begin, words.end());
   // "10 ms/step" is a rate.
   const bool rate = name.size() == 1 && name[0].before == '/';
-  found.meaning =
-      rate && meaning_of_word(name[0].text) != WordSays::loss ? Meaning{} : meaning_of_words(name);
+  found.meaning = rate && kind_of_word(name[0].text) != WordKind::loss ? Meaning{} : meaning_of_words(name);
   found.name = joined(name);
   if (found.meaning.role != Role::validation_loss)
-    found.speaks_of_validation = std::any_of(words.begin(), words.end(), [](const Word& word) {
-      return meaning_of_word(word.text) == WordSays::validation &&
+    found.mentions_validation = std::any_of(words.begin(), words.end(), [](const Word& word) {
+      return kind_of_word(word.text) == WordKind::validation &&
              std::string_view("/_.-").find(word.before) == std::string_view::npos;
     });
   return found;

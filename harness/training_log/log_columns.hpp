@@ -19,31 +19,31 @@ enum class Role {
   epoch,
   gradient_norm,
   learning_rate,
-  summary,     // stands in what is written when training has ended
+  summary,     // is part of the summary that is written after training
   reward,      // is logged by runs that learn from rewards
-  preference,  // by those that learn from pairs of answers
-  value,       // what a table calls it that has the name in another column, or nowhere
+  preference,  // is logged by runs that learn from pairs of answers
+  value,       // the values of a table that has their name in another column, or nowhere
   wall_time,
-  tag,  // holds that name
+  tag,  // the names of such values
 };
 
 struct Meaning {
   Role role = Role::other;
-  int rank = 0;  // of several columns of one role the one of the lowest is taken
+  int rank = 0;  // of several columns of one role, the lowest rank is taken
 };
 
-// Of "10/2000" without a name.
+// The meaning of "10/2000" without a name.
 constexpr int kProgressRank = 100;
 constexpr Meaning kProgress{Role::step, kProgressRank};
 
-// Of a whole name, as in a table or in JSON: "train/loss", "Run 3 - loss", "trainLoss".
+// The meaning of a whole name, as in a table or in JSON: "train/loss", "Run 3 - loss", "trainLoss".
 Meaning meaning_of_name(std::string_view name);
 
-// Of the text before a number in a line, of which only the last words are its name.
+// The name of a number in a line, from the text before it. Only the last words of that text are the name.
 struct NameInText {
   Meaning meaning;
   std::string name;
-  bool speaks_of_validation = false;  // a word apart from the name does
+  bool mentions_validation = false;  // a word outside of the name does
 };
 NameInText name_in_text(std::string_view before);
 

@@ -18,8 +18,8 @@ constexpr Role kLosses[] = {Role::loss, Role::preference_loss, Role::reward_loss
                             Role::bits, Role::validation_loss, Role::perplexity,
                             Role::value};
 
-// Of the columns that are most surely the loss, and have at least half as many entries as the longest of
-// them, the one of the lowest rank. Null: there is none.
+// The column of the loss. Of the first role in kLosses that any column has, it takes the lowest rank, among
+// columns with at least half as many entries as the longest. Null: there is none.
 const LogColumn* loss_column(const std::vector<LogColumn>& columns) {
   for (const auto role : kLosses) {
     std::size_t most = 0;
@@ -48,14 +48,14 @@ const LogColumn* validation_column(const std::vector<LogColumn>& columns, const 
   return validation;
 }
 
-Objective objective_of(Role loss, const RecordCounts& counts, Objective otherwise) {
+Objective objective_of(Role loss, const RecordCounts& counts, Objective fallback) {
   const auto losses = std::max<std::size_t>(counts.with_loss, 1);
   if (loss == Role::preference_loss || counts.with_preference * 2 >= losses) return Objective::preference;
   if (loss == Role::reward_loss || counts.with_reward * 2 >= losses) return Objective::reward;
-  return otherwise;
+  return fallback;
 }
 
-// Whether the perplexity beside it is a power of 2 and not of e.
+// Whether the perplexity beside the loss is a power of 2 and not of e.
 bool is_in_bits(const LogColumn& loss, const std::vector<LogColumn>& columns) {
   if (loss.meaning.role != Role::loss || loss.curve.points.empty()) return false;
   const auto& first = loss.curve.points.front();
@@ -75,7 +75,8 @@ bool is_same_loss_of_another_run(const LogColumn& column, const LogColumn& loss)
          comparable(without_run(column.name)) == comparable(without_run(loss.name));
 }
 
-// The points of each run. A run that starts again knows nothing again: it is another run in the same log.
+// The points of each run. Where the steps start again and the loss is back near its first value, another run
+// begins.
 std::vector<LogCurve> runs_of(const ColumnCurve& curve, bool steps_known, double unit) {
   constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
   std::vector<LogCurve> runs(1);
@@ -117,7 +118,7 @@ void add_runs(const LogColumn& column, double unit, std::size_t without_loss_at_
   auto runs = runs_of(curve, steps_known, unit);
   auto& last = runs.back();
   last.nan_gradients_at_end = curve.nan_gradients_at_end + without_loss_at_end;
-  // Columns are empty now and then, where others are logged; but not for so long.
+  // A column may be empty where others are logged, but not for so long.
   if (curve.empty_at_end > std::max(kMostEmpty, 3 * curve.most_empty)) last.missing = curve.empty_at_end;
   last.hidden = curve.hidden;
   for (auto& run : runs) {

@@ -23,41 +23,41 @@ bool is_word(char c) {
 
 }  // namespace
 
-NumberRead number_at(std::string_view text) {
-  NumberRead read;
+ParsedNumber parse_number(std::string_view text) {
+  ParsedNumber parsed;
   std::size_t begin = 0;
   if (begin < text.size() && text[begin] == '+') ++begin;
   double value = 0;
   const auto [end, error] = std::from_chars(text.data() + begin, text.data() + text.size(), value);
-  if (error == std::errc::invalid_argument) return read;
-  read.length = static_cast<std::size_t>(end - text.data());
+  if (error == std::errc::invalid_argument) return parsed;
+  parsed.length = static_cast<std::size_t>(end - text.data());
   if (error == std::errc::result_out_of_range) {
     // Too small or too large for a double.
-    const auto written = text.substr(0, read.length);
+    const auto written = text.substr(0, parsed.length);
     value = written.find("e-") != std::string_view::npos || written.find("E-") != std::string_view::npos
                 ? 0
                 : std::numeric_limits<double>::infinity();
   }
   // As Microsoft's library writes NaN and infinity: "1.#QNAN", "1.#INF".
-  if (text.substr(read.length).starts_with('#')) {
-    value = text.substr(read.length).starts_with("#INF") ? std::numeric_limits<double>::infinity()
-                                                         : std::numeric_limits<double>::quiet_NaN();
-    while (read.length < text.size() && (is_word(text[read.length]) || text[read.length] == '#'))
-      ++read.length;
+  if (text.substr(parsed.length).starts_with('#')) {
+    value = text.substr(parsed.length).starts_with("#INF") ? std::numeric_limits<double>::infinity()
+                                                           : std::numeric_limits<double>::quiet_NaN();
+    while (parsed.length < text.size() && (is_word(text[parsed.length]) || text[parsed.length] == '#'))
+      ++parsed.length;
   }
-  read.value = value;
+  parsed.value = value;
   // "nancy", "3rd": no numbers.
-  read.is_number = read.length == text.size() || !is_word(text[read.length]);
-  return read;
+  parsed.is_number = parsed.length == text.size() || !is_word(text[parsed.length]);
+  return parsed;
 }
 
-NumberRead whole_number_of(std::string_view cell) {
+ParsedNumber parse_cell(std::string_view cell) {
   const auto first = cell.find_first_not_of(" \t\"'");
   if (first == std::string_view::npos) return {};
   cell = cell.substr(first, cell.find_last_not_of(" \t\"'") - first + 1);
-  auto read = number_at(cell);
-  read.is_number = read.is_number && read.length == cell.size();
-  return read;
+  auto parsed = parse_number(cell);
+  parsed.is_number = parsed.is_number && parsed.length == cell.size();
+  return parsed;
 }
 
 bool may_be_loss(Role role) {
@@ -85,22 +85,22 @@ LogEntries::LogEntries(std::string loss) : loss_(comparable(loss)) {}
 int LogEntries::column(std::string_view name, const Meaning& meaning) {
   const auto found = numbers_.find(name);
   if (found != numbers_.end()) return found->second;
-  auto role = meaning;
+  auto adjusted = meaning;
   if (!loss_.empty()) {
     if (comparable(name) == loss_ || comparable(without_run(name)) == loss_)
-      role = {Role::loss, 0};
+      adjusted = {Role::loss, 0};
     else if (may_be_loss(meaning.role) && meaning.role != Role::validation_loss)
-      role.role = meaning.role == Role::preference_loss ? Role::preference
-                  : meaning.role == Role::reward_loss   ? Role::reward
-                                                        : Role::other;
+      adjusted.role = meaning.role == Role::preference_loss ? Role::preference
+                      : meaning.role == Role::reward_loss   ? Role::reward
+                                                            : Role::other;
   }
-  auto& count = role.role == Role::other ? others_ : may_be_loss(role.role) ? losses_ : known_;
-  const auto most = role.role == Role::other ? kMostOthers
-                    : may_be_loss(role.role) ? kMostLosses
-                                             : kMostColumns;
+  auto& count = adjusted.role == Role::other ? others_ : may_be_loss(adjusted.role) ? losses_ : known_;
+  const auto most = adjusted.role == Role::other ? kMostOthers
+                    : may_be_loss(adjusted.role) ? kMostLosses
+                                                 : kMostColumns;
   if (count == most) return -1;
   ++count;
-  columns_.push_back({std::string(name), role, 0, {}});
+  columns_.push_back({std::string(name), adjusted, 0, {}});
   return numbers_.emplace(name, static_cast<int>(columns_.size()) - 1).first->second;
 }
 
@@ -179,7 +179,7 @@ void LogEntries::add_losses(const Record& record, std::size_t line) {
     if (cell.column < 0) continue;
     auto& column = column_of(cell.column);
     if (!may_be_loss(column.meaning.role)) continue;
-    // A line that names a loss twice means the first.
+    // If a line names a loss twice, the first one counts.
     if (std::any_of(record_.begin(), record_.begin() + static_cast<std::ptrdiff_t>(i),
                     [&](const Cell& before) { return before.column == cell.column; }))
       continue;
@@ -236,8 +236,8 @@ bool ColumnCurve::count_step(LogPoint& point, double of) {
 
 void ColumnCurve::restart_steps(const LogPoint& point, double of) {
   const double first = points.empty() ? point.step : points.front().step;
-  // To where it began, and not to a checkpoint on the way, or by a few steps as processes do that write into
-  // one log.
+  // Steps start again only if they return to where they began, and not to a checkpoint on the way, or by a
+  // few steps, as when several processes write into one log.
   if (point.step > first + 0.05 * last_step || (last_step - point.step <= 2 && point.step > first)) return;
   offset += of > 0 ? std::max(last_of, last_step) : last_step;
   if (point.epoch <= last_epoch && starts.size() < kMostStarts) starts.push_back({point.line, offset});
@@ -262,14 +262,14 @@ bool LogEntries::names_loss(std::string_view before, std::string_view name) cons
          (words.size() == loss_.size() || words[words.size() - loss_.size() - 1] == ' ');
 }
 
-std::size_t LogEntries::losses() const {
+std::size_t LogEntries::longest_curve() const {
   std::size_t most = 0;
   for (const auto& column : columns_)
     if (loss_.empty() || column.meaning.role == Role::loss) most = std::max(most, column.curve.count);
   return most;
 }
 
-std::string LogEntries::seen() const {
+std::string LogEntries::column_names() const {
   constexpr std::size_t most = 12;
   std::string names;
   std::size_t shown = 0;

@@ -35,8 +35,8 @@ struct ColumnCurve {
   LogPoint previous;
 
  private:
-  // Continues counting where steps restart. Returns whether it is the previous entry again, as a progress bar
-  // repeats it.
+  // Continues counting where steps restart. Returns whether the point repeats the previous entry, as progress
+  // bars do.
   bool count_step(LogPoint& point, double of);
   void restart_steps(const LogPoint& point, double of);
   void keep_half_of_the_points();
@@ -62,7 +62,7 @@ bool may_be_loss(Role role);
 // entries, evenly spread.
 class LogEntries {
  public:
-  // `loss`: the name of the loss, where it was given.
+  // `loss`: the name of the loss; empty: one of the usual names.
   explicit LogEntries(std::string loss);
 
   // The number of a column, by which its cells are added. Negative: there are too many, it is left out.
@@ -74,19 +74,19 @@ class LogEntries {
   void cell(int column, double value, double of = 0);
   // A cell without a value: null, None, n/a.
   void empty_cell(int column);
-  // The record's loss goes by this name: of a table that holds several in one column.
+  // The name of the record's value, in a table that holds several metrics in one column.
   void tag(std::string_view name);
   void end_record(std::size_t line);
 
-  // Whether what stands before a number in a line of text ends with the name that was given for the loss;
-  // `name`: as much of it as is a name by itself.
+  // Whether the text before a number in a line ends with loss_name(). `name`: the part of that text that is a
+  // name by itself.
   bool names_loss(std::string_view before, std::string_view name) const;
-  const std::string& given_loss() const { return loss_; }
+  const std::string& loss_name() const { return loss_; }
 
-  // How many entries the longest curve has that may be the loss.
-  std::size_t losses() const;
+  // The number of entries of the longest curve that may be the loss.
+  std::size_t longest_curve() const;
   // "step, lr, perte": the columns that were seen.
-  std::string seen() const;
+  std::string column_names() const;
   const std::vector<LogColumn>& columns() const { return columns_; }
   const RecordCounts& counts() const { return counts_; }
 
@@ -95,10 +95,10 @@ class LogEntries {
     int column;
     double value, of;
   };
-  // What the cells of a record are.
+  // The roles of a record's cells.
   struct Record {
     const Cell *step = nullptr, *epoch = nullptr;
-    // Whether it is of a step of training, and not of an evaluation at the end.
+    // Whether the record is of a training step, and not of an evaluation at the end.
     bool of_training = false, of_other = false;
     bool summary = false, nan_gradient = false, reward = false, preference = false, loss = false;
   };
@@ -118,7 +118,7 @@ class LogEntries {
   std::vector<LogColumn> columns_;
   std::unordered_map<std::string, int, Hash, std::equal_to<>> numbers_;
   std::vector<Cell> record_;
-  std::vector<int> empty_;  // its columns that hold nothing
+  std::vector<int> empty_;  // the record's columns that hold nothing
   std::string tag_;
   std::size_t others_ = 0, losses_ = 0, known_ = 0;  // how many columns
   RecordCounts counts_;
@@ -131,14 +131,14 @@ void choose_curves(const LogEntries& entries, TrainingLog& log);
 // "Run 3 - train/loss" -> "train/loss".
 std::string_view without_run(std::string_view name);
 
-// The number that a whole cell is: decimal, nan or inf. NaN and `is_number` false where it is none.
-struct NumberRead {
+// A number read from text: decimal, nan or inf. Where there is none, NaN, and `is_number` is false.
+struct ParsedNumber {
   double value = std::numeric_limits<double>::quiet_NaN();
   bool is_number = false;
-  std::size_t length = 0;  // of what was read
+  std::size_t length = 0;  // characters that were read
 };
-// The number that a text begins with.
-NumberRead number_at(std::string_view text);
-NumberRead whole_number_of(std::string_view cell);
+// The number that the text begins with, or the number that is the whole cell.
+ParsedNumber parse_number(std::string_view text);
+ParsedNumber parse_cell(std::string_view cell);
 
 }  // namespace plumbline

@@ -11,7 +11,7 @@ namespace {
 
 constexpr double kLeastFall = 0.05;     // of the first loss
 constexpr double kWarmUp = 200;         // steps: within them it may be flat
-constexpr double kMostRise = 0.25;      // of what it had fallen
+constexpr double kMostRise = 0.25;      // of the fall before
 constexpr double kLeastRise = 0.5;      // nats
 constexpr double kMostNoise = 8;        // standard deviations of a running median
 constexpr double kSpike = 1;            // nats above its neighbours, and

@@ -39,30 +39,30 @@ class Characters {
 
 class JsonScanner {
  public:
-  JsonScanner(UnpackedFile& file, LogEntries& entries) : in_(file), entries_(entries) {}
+  JsonScanner(UnpackedFile& file, LogEntries& entries) : input_(file), entries_(entries) {}
 
   bool scan() {
     while (true) {
-      const int c = in_.peek();
+      const int c = input_.peek();
       if (c == Characters::end) break;
-      if (!token(c)) resume_after_line();
+      if (!read_token(c)) resume_after_line();
     }
-    // What was being written when the log was copied.
-    if (!open_.empty()) entries_.end_record(in_.line());
-    give_arrays();
+    // The log may have been copied while an object was being written.
+    if (!levels_.empty()) entries_.end_record(input_.line());
+    add_arrays();
     return values_at_top_ > 1;
   }
 
  private:
   struct Level {
     bool is_object;
-    std::size_t path;         // how long it was outside
-    std::size_t numbers = 0;  // of an array: those that were met
+    std::size_t path;         // the length of path_ outside of this level
+    std::size_t numbers = 0;  // of an array, so far
     double first[3] = {0, 0, 0};
     bool pairs_only = true;  // nothing but numbers
   };
 
-  bool token(int c) {
+  bool read_token(int c) {
     switch (c) {
       case ' ':
       case '\t':
@@ -70,134 +70,134 @@ class JsonScanner {
       case '\n':
       case ',':
       case ':':
-        in_.skip();
+        input_.skip();
         return true;
       case '{':
       case '[':
-        in_.skip();
-        return open(c == '{');
+        input_.skip();
+        return open_level(c == '{');
       case '}':
       case ']':
-        in_.skip();
-        return close(c == '}');
+        input_.skip();
+        return close_level(c == '}');
       case '"':
       case '\'':
-        in_.skip();
-        return text(static_cast<char>(c));
+        input_.skip();
+        return read_string(static_cast<char>(c));
       default:
-        return word();
+        return read_word();
     }
   }
 
-  bool in_object() const { return !open_.empty() && open_.back().is_object; }
+  bool in_object() const { return !levels_.empty() && levels_.back().is_object; }
 
-  bool open(bool object) {
-    if (open_.size() == kDeepest || (in_object() && !named_)) return false;
-    if (open_.empty()) ++values_at_top_;
-    if (!open_.empty() && !object) open_.back().pairs_only = false;
-    // An object within an object adds to it, "metrics/loss"; one in an array stands for itself.
+  bool open_level(bool object) {
+    if (levels_.size() == kDeepest || (in_object() && !has_name_)) return false;
+    if (levels_.empty()) ++values_at_top_;
+    if (!levels_.empty() && !object) levels_.back().pairs_only = false;
+    // An object within an object adds to its record, as "metrics/loss"; one in an array is a record.
     const bool begins_record = object && !in_object();
     Level level{object, path_.size()};
     if (in_object() && path_.size() < kLongestPath) path_ += (path_.empty() ? "" : "/") + name_;
     if (begins_record) path_.clear();
-    open_.push_back(level);
+    levels_.push_back(level);
     if (begins_record && !records_.empty()) flush();
-    if (begins_record) records_.push_back(open_.size());
-    named_ = false;
+    if (begins_record) records_.push_back(levels_.size());
+    has_name_ = false;
     return true;
   }
 
-  bool close(bool object) {
-    if (open_.empty() || open_.back().is_object != object || named_) return false;
-    const auto level = open_.back();
-    const bool ends_record = !records_.empty() && records_.back() == open_.size();
+  bool close_level(bool object) {
+    if (levels_.empty() || levels_.back().is_object != object || has_name_) return false;
+    const auto level = levels_.back();
+    const bool ends_record = !records_.empty() && records_.back() == levels_.size();
     if (ends_record) {
       flush();
       records_.pop_back();
     }
-    open_.pop_back();
+    levels_.pop_back();
     // TensorBoard's own JSON: [wall time, step, value].
-    if (!object && level.pairs_only && level.numbers == 3 && !open_.empty() && !open_.back().is_object &&
+    if (!object && level.pairs_only && level.numbers == 3 && !levels_.empty() && !levels_.back().is_object &&
         records_.empty()) {
       constexpr const char* names[] = {"wall time", "step", "value"};
       for (std::size_t i = 0; i < 3; ++i) entries_.cell(entries_.column(names[i]), level.first[i]);
-      entries_.end_record(in_.line());
+      entries_.end_record(input_.line());
     }
     path_.resize(std::min(path_.size(), level.path));
-    if (open_.empty()) {
-      give_arrays();
+    if (levels_.empty()) {
+      add_arrays();
       path_.clear();
     }
     return true;
   }
 
-  void flush() { entries_.end_record(in_.line()); }
+  void flush() { entries_.end_record(input_.line()); }
 
-  bool text(char quote) {
+  bool read_string(char quote) {
     word_.clear();
     while (true) {
-      const int c = in_.peek();
+      const int c = input_.peek();
       if (c == Characters::end || c == '\n') return false;
-      in_.skip();
+      input_.skip();
       if (c == quote) break;
       char kept = static_cast<char>(c);
       if (c == '\\') {
-        const int next = in_.peek();
+        const int next = input_.peek();
         if (next == Characters::end || next == '\n') return false;
-        in_.skip();
+        input_.skip();
         kept = next == 'u' ? '?' : static_cast<char>(next);
       }
       if (word_.size() < kLongestWord) word_ += kept;
     }
-    if (in_object() && !named_) {
+    if (in_object() && !has_name_) {
       name_ = word_;
-      named_ = true;
+      has_name_ = true;
       return true;
     }
-    if (const auto number = whole_number_of(word_); number.is_number) {
-      value(number.value);
+    if (const auto number = parse_cell(word_); number.is_number) {
+      add_number(number.value);
     } else if (in_object()) {
       const int column = entries_.column(full_name());
       const auto slash = word_.find('/');
       if (column >= 0 && entries_.meaning(column).role == Role::tag)
         entries_.tag(word_);
       else if (slash != std::string::npos)
-        part(std::string_view(word_).substr(0, slash), std::string_view(word_).substr(slash + 1));
+        add_progress(std::string_view(word_).substr(0, slash), std::string_view(word_).substr(slash + 1));
     }
-    return valued();
+    return end_value();
   }
 
-  bool word() {
+  bool read_word() {
     word_.clear();
     while (true) {
-      const int c = in_.peek();
+      const int c = input_.peek();
       const bool inside = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
                           c == '-' || c == '+' || c == '.';
       if (!inside) break;
-      in_.skip();
+      input_.skip();
       if (word_.size() < kLongestWord) word_ += static_cast<char>(c);
     }
-    if (word_.empty() || open_.empty() || (in_object() && !named_)) return false;
-    const auto number = whole_number_of(word_);
+    if (word_.empty() || levels_.empty() || (in_object() && !has_name_)) return false;
+    const auto number = parse_cell(word_);
     if (number.is_number)
-      value(number.value);
+      add_number(number.value);
     else if (word_ == "null" || word_ == "None")
-      nothing();
+      add_empty_cell();
     else if (word_ != "true" && word_ != "false" && word_ != "True" && word_ != "False")
       return false;
-    return valued();
+    return end_value();
   }
 
   // "global_step/max_steps": "10/2000"
-  void part(std::string_view done, std::string_view all) {
-    const auto number = whole_number_of(done), of = whole_number_of(all);
+  void add_progress(std::string_view done, std::string_view total) {
+    const auto number = parse_cell(done), of = parse_cell(total);
     if (number.is_number && of.is_number && number.value <= of.value)
       entries_.cell(entries_.column("progress", kProgress), number.value, of.value);
   }
 
-  bool valued() {
-    if (open_.empty()) return false;
-    named_ = false;
+  bool end_value() {
+    if (levels_.empty()) return false;
+    has_name_ = false;
     return true;
   }
 
@@ -209,9 +209,9 @@ class JsonScanner {
     return full_;
   }
 
-  void value(double number) {
-    if (open_.empty()) return;
-    auto& level = open_.back();
+  void add_number(double number) {
+    if (levels_.empty()) return;
+    auto& level = levels_.back();
     if (level.is_object) {
       // Tables by column: {"loss": {"0": 8.7, "1": 8.6}, "step": {...}}.
       const bool is_row = !path_.empty() && name_.find_first_not_of("0123456789") == std::string::npos;
@@ -222,11 +222,11 @@ class JsonScanner {
     if (level.numbers < 3) level.first[level.numbers] = number;
     ++level.numbers;
     // A column as an array: {"loss": [...], "step": [...]}.
-    if (open_.size() < 2 || !open_[open_.size() - 2].is_object) return;
+    if (levels_.size() < 2 || !levels_[levels_.size() - 2].is_object) return;
     add_to_array(number);
   }
 
-  void nothing() {
+  void add_empty_cell() {
     if (in_object()) entries_.empty_cell(entries_.column(full_name()));
   }
 
@@ -237,7 +237,7 @@ class JsonScanner {
     if (all.size() < kMostOfArray) all.push_back(number);
   }
 
-  void give_arrays() {
+  void add_arrays() {
     std::size_t longest = 0;
     for (const auto& [name, values] : arrays_) longest = std::max(longest, values.size());
     if (longest > 1) {
@@ -254,20 +254,20 @@ class JsonScanner {
   }
 
   void resume_after_line() {
-    while (in_.peek() != Characters::end && in_.peek() != '\n') in_.skip();
+    while (input_.peek() != Characters::end && input_.peek() != '\n') input_.skip();
     flush();
-    open_.clear();
+    levels_.clear();
     records_.clear();
     path_.clear();
-    named_ = false;
+    has_name_ = false;
   }
 
-  Characters in_;
+  Characters input_;
   LogEntries& entries_;
-  std::vector<Level> open_;
-  std::vector<std::size_t> records_;  // how deep the objects lie that stand for themselves
+  std::vector<Level> levels_;
+  std::vector<std::size_t> records_;  // depths of the objects that are records
   std::string path_, name_, full_, word_;
-  bool named_ = false;
+  bool has_name_ = false;
   std::size_t values_at_top_ = 0;
   std::map<std::string, std::vector<double>> arrays_;
 };

@@ -11,14 +11,14 @@
 
 namespace plumbline {
 
-// Lines end with \n, \r (progress bars) or backspaces. Without the signs that colour a terminal; what is
-// longer than 64 KiB is cut.
+// Lines end with \n, \r (progress bars) or backspaces. Codes that colour a terminal are left out; longer
+// lines than 64 KiB are cut.
 class LogLines {
  public:
   explicit LogLines(UnpackedFile& file) : file_(file) {}
   // The next line that is not empty, valid until the next call.
   bool next(std::string_view& line);
-  // From 1. What a progress bar draws over itself counts each time; "\r\n" is one end.
+  // From 1. Each line that a progress bar draws over itself counts; "\r\n" is one end.
   std::size_t number() const { return number_; }
 
  private:
@@ -31,14 +31,14 @@ class LogLines {
 
 void scan_text(UnpackedFile& file, LogEntries& entries);
 
-// The sign between the cells of a table whose first lines these are; 0: it is none.
+// The separator of the table that begins with these lines; 0: it is no table.
 char separator_of_table(std::string_view first_lines);
 void scan_table(UnpackedFile& file, char separator, LogEntries& entries);
 
-// Whether a file that begins so is JSON.
+// Whether a file that begins with this text is JSON.
 bool begins_as_json(std::string_view first);
-// Objects in an array, in a line each, or nested in others; columns as arrays; also with NaN, which is no
-// JSON. What is broken is left out up to the end of its line. Returns whether it is lines.
+// Reads objects: one a line, in an array, or nested in others; also columns as arrays. Accepts NaN, which
+// JSON has not. After broken input it goes on with the next line. Returns whether the file is JSON lines.
 bool scan_json(UnpackedFile& file, LogEntries& entries);
 
 }  // namespace plumbline

@@ -12,9 +12,9 @@ namespace plumbline {
 namespace {
 
 constexpr double kByHeart = 5;            // passes over a text, after which it may be known
-constexpr double kTunedByHeart = 2;       // the same of a model that could write before
+constexpr double kTunedByHeart = 2;       // the same for a model that was trained before
 constexpr double kHeldOutLearned = 0.85;  // of ln V: below, a model has learned something of its text
-// Of ln V: what is learned by heart leaves the loss of other text above.
+// Of ln V: if a text was learned by heart, the loss of other text stays above.
 constexpr double kHeldOutApart = 0.3;
 
 // What to do next.
@@ -35,16 +35,16 @@ std::string suspicion(bool certain, const std::string& calibrated) {
       calibrated);
 }
 
-// The loss of held-out text from there on, if the model has learned to predict some of it and stays far
-// from what it says of its own.
+// The median loss of held-out text from `point` on. Empty: the model has learned nothing of such text, or
+// this loss is low, too.
 std::optional<double> loss_of_held_out_text(const JudgedCurve& curve, const Beginning& beginning,
                                             const LogPoint& point) {
   std::vector<double> from_there;
   double least = beginning.uninformed_loss_as_logged;
-  for (const auto& one : curve.log.validation) {
-    if (!std::isfinite(one.loss)) continue;
-    least = std::min(least, one.loss);
-    if (one.line >= point.line) from_there.push_back(one.loss);
+  for (const auto& entry : curve.log.validation) {
+    if (!std::isfinite(entry.loss)) continue;
+    least = std::min(least, entry.loss);
+    if (entry.line >= point.line) from_there.push_back(entry.loss);
   }
   if (from_there.empty() || least > kHeldOutLearned * beginning.uninformed_loss_as_logged)
     return std::nullopt;
@@ -86,7 +86,7 @@ Finding judge_too_low(const JudgedCurve& curve, const Beginning& beginning, cons
           kSayMore};
 }
 
-// Where there are too few entries to smooth, the last one tells.
+// Judges by the last entry, where there are too few to smooth.
 Finding judge_speed_of_few(const JudgedCurve& curve, const Beginning& beginning) {
   if (curve.finite.size() < 2 ||
       curve.finite.back().loss >= kSpeedCalibration.too_low * beginning.uninformed_loss_as_logged ||

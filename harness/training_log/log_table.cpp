@@ -56,15 +56,15 @@ std::string_view header_of(std::string_view line) {
   return line;
 }
 
-// A comma before the decimals, where it does not part the cells.
+// The number in a cell. It may have a decimal comma where commas do not separate cells.
 std::optional<double> number_in(std::string_view cell, char separator) {
-  auto read = whole_number_of(cell);
-  if (read.is_number) return read.value;
+  auto parsed = parse_cell(cell);
+  if (parsed.is_number) return parsed.value;
   if (separator == ',' || cell.size() > 40 || cell.find(',') == std::string_view::npos) return std::nullopt;
   std::string point(cell);
   point[point.find(',')] = '.';
-  read = whole_number_of(point);
-  return read.is_number ? std::optional(read.value) : std::nullopt;
+  parsed = parse_cell(point);
+  return parsed.is_number ? std::optional(parsed.value) : std::nullopt;
 }
 
 bool is_preamble(std::string_view line) {
@@ -119,30 +119,30 @@ void scan_table(UnpackedFile& file, char separator, LogEntries& entries) {
   std::vector<int> columns;
   std::optional<std::size_t> tag;
   bool has_value = false;
-  const bool names = std::none_of(cells.begin(), cells.end(), [&](std::string_view cell) {
+  const bool has_header = std::none_of(cells.begin(), cells.end(), [&](std::string_view cell) {
     return number_in(cell, separator).has_value();
   });
-  const auto has = [&](std::string_view name) {
+  const auto has_column = [&](std::string_view name) {
     return std::find(cells.begin(), cells.end(), name) != cells.end();
   };
   for (std::size_t i = 0; i < cells.size(); ++i) {
-    // SwanLab writes "loss", "loss_step" and "loss_timestamp": the second is no loss.
+    // SwanLab writes "loss", "loss_step" and "loss_timestamp": the second one holds steps.
     constexpr std::string_view step = "_step";
     if (cells[i].ends_with(step)) {
       const std::string metric(cells[i].substr(0, cells[i].size() - step.size()));
-      if (has(metric) && has(metric + "_timestamp")) {
+      if (has_column(metric) && has_column(metric + "_timestamp")) {
         columns.push_back(entries.column(cells[i], {Role::step, kProgressRank - 1}));
         continue;
       }
     }
-    columns.push_back(names ? entries.column(cells[i])
-                            : entries.column("column " + std::to_string(i + 1), {}));
+    columns.push_back(has_header ? entries.column(cells[i])
+                                 : entries.column("column " + std::to_string(i + 1), {}));
     if (columns.back() < 0) continue;
     const auto role = entries.meaning(columns.back()).role;
     if (role == Role::tag && !tag) tag = i;
     has_value |= role == Role::value;
   }
-  const auto take = [&] {
+  const auto add_record = [&] {
     for (std::size_t i = 0; i < std::min(cells.size(), columns.size()); ++i) {
       if (tag == i && has_value) entries.tag(cells[i]);
       if (columns[i] < 0) continue;
@@ -153,10 +153,10 @@ void scan_table(UnpackedFile& file, char separator, LogEntries& entries) {
     }
     entries.end_record(lines.number());
   };
-  if (!names) take();
+  if (!has_header) add_record();
   while (lines.next(line)) {
     split(line, separator, cells);
-    take();
+    add_record();
   }
 }
 

@@ -21,13 +21,13 @@ bool is_word(char c) {
   return is_letter(c) || is_digit(c) || c == '_';
 }
 
-// "nan", "-inf", "None", "n/a": what stands where a number would, and how long it is.
-struct WordRead {
+// A word in the place of a number: "nan", "-inf", "None", "n/a".
+struct ParsedWord {
   double value = 0;
   bool is_number = false;
   std::size_t length = 0;
 };
-WordRead word_for_number(std::string_view text) {
+ParsedWord parse_word(std::string_view text) {
   struct Known {
     std::string_view word;
     double value;
@@ -54,7 +54,7 @@ class TextScanner {
   explicit TextScanner(LogEntries& entries)
       : entries_(entries),
         progress_(entries.column("progress", kProgress)),
-        name_of_loss_(entries.given_loss().empty() ? -1 : entries.column(entries.given_loss())) {}
+        name_of_loss_(entries.loss_name().empty() ? -1 : entries.column(entries.loss_name())) {}
 
   void line(std::string_view line, std::size_t number) {
     about_validation_ = false;
@@ -63,9 +63,9 @@ class TextScanner {
     for (std::size_t i = 0; i < line.size() && pairs < kMostPairs;) {
       const char c = line[i];
       if (c == ',' || c == '|' || c == ';' || c == '{' || c == '}') {
-        // What has no number is no name.
+        // Text without a number after it is no name.
         if (i - name > 3 && i - name < kLongestName)
-          about_validation_ |= named(line.substr(name, i - name)).speaks_of_validation;
+          about_validation_ |= column_named(line.substr(name, i - name)).mentions_validation;
         name = ++i;
         continue;
       }
@@ -74,15 +74,15 @@ class TextScanner {
           !after_word && (is_digit(c) || ((c == '.' || c == '-' || c == '+') && i + 1 < line.size() &&
                                           (is_digit(line[i + 1]) || line[i + 1] == '.')));
       if (begins) {
-        const auto read = number_at(line.substr(i));
-        if (read.length == 0) {
+        const auto parsed = parse_number(line.substr(i));
+        if (parsed.length == 0) {
           ++i;
           continue;
         }
-        const auto end = i + read.length;
-        if (read.is_number && (end == line.size() || line[end] != '%')) {
+        const auto end = i + parsed.length;
+        if (parsed.is_number && (end == line.size() || line[end] != '%')) {
           ++pairs;
-          i = pair(line, name, i, end, read.value);
+          i = add_pair(line, name, i, end, parsed.value);
         } else {
           i = end;
           while (i < line.size() && is_word(line[i])) ++i;  // "61.0min"
@@ -92,13 +92,13 @@ class TextScanner {
         continue;
       }
       if (!after_word && (is_letter(c) || c == '-' || c == '+')) {
-        const auto word = word_for_number(line.substr(i));
+        const auto word = parse_word(line.substr(i));
         if (word.length > 0) {
           ++pairs;
           if (word.is_number)
-            pair(line, name, i, i + word.length, word.value);
+            add_pair(line, name, i, i + word.length, word.value);
           else
-            entries_.empty_cell(named(line.substr(name, i - name)).column);
+            entries_.empty_cell(column_named(line.substr(name, i - name)).column);
           i += word.length;
           name = i;
           continue;
@@ -113,32 +113,32 @@ class TextScanner {
   }
 
  private:
-  struct Named {
+  struct NamedColumn {
     int column = -1;
     Role role = Role::other;
-    bool speaks_of_validation = false, has_name = false;
+    bool mentions_validation = false, has_name = false;
   };
 
-  const Named& named(std::string_view before) {
+  const NamedColumn& column_named(std::string_view before) {
     if (before.size() > kLongestName) before.remove_prefix(before.size() - kLongestName);
     key_ = before;
     if (const auto found = names_.find(key_); found != names_.end()) return found->second;
     auto text = name_in_text(before);
-    Named one;
-    one.speaks_of_validation = text.speaks_of_validation;
-    one.has_name = !text.name.empty();
-    if (one.has_name && entries_.names_loss(before, text.name))
-      one.column = name_of_loss_;
-    else if (one.has_name)
-      one.column = entries_.column(text.name, text.meaning);
-    if (one.column >= 0) one.role = entries_.meaning(one.column).role;
+    NamedColumn entry;
+    entry.mentions_validation = text.mentions_validation;
+    entry.has_name = !text.name.empty();
+    if (entry.has_name && entries_.names_loss(before, text.name))
+      entry.column = name_of_loss_;
+    else if (entry.has_name)
+      entry.column = entries_.column(text.name, text.meaning);
+    if (entry.column >= 0) entry.role = entries_.meaning(entry.column).role;
     if (names_.size() == kMostNames) names_.clear();
-    return names_.emplace(key_, one).first->second;
+    return names_.emplace(key_, entry).first->second;
   }
 
-  // Returns where what follows begins.
-  std::size_t pair(std::string_view line, std::size_t name, std::size_t begin, std::size_t end,
-                   double value) {
+  // Returns the position after the pair.
+  std::size_t add_pair(std::string_view line, std::size_t name, std::size_t begin, std::size_t end,
+                       double value) {
     double of = 0;
     auto after = end;
     while (after < line.size() && line[after] == ' ') ++after;
@@ -152,34 +152,34 @@ class TextScanner {
       if (stop > second &&
           (stop == line.size() || (!is_word(line[stop]) && line[stop] != '/' && line[stop] != '.')) &&
           !before_slash) {
-        of = number_at(line.substr(second, stop - second)).value;
+        of = parse_number(line.substr(second, stop - second)).value;
         is_part = of >= value;
         if (!is_part) of = 0;
         end = stop;
       }
     }
-    const auto one = named(line.substr(name, begin - name));
+    const auto target = column_named(line.substr(name, begin - name));
     // "2026-11-29": no names, and no counts.
-    if (!one.has_name) {
+    if (!target.has_name) {
       if (is_part) entries_.cell(progress_, value, of);
       return end;
     }
-    about_validation_ |= one.speaks_of_validation && one.role != Role::loss;
-    if (is_part && one.role == Role::other) {
+    about_validation_ |= target.mentions_validation && target.role != Role::loss;
+    if (is_part && target.role == Role::other) {
       entries_.cell(progress_, value, of);
       return end;
     }
-    if (one.role == Role::loss && about_validation_) {
+    if (target.role == Role::loss && about_validation_) {
       if (validation_ < 0) validation_ = entries_.column("validation loss", {Role::validation_loss, 0});
       entries_.cell(validation_, value);
       return end;
     }
-    entries_.cell(one.column, value, of);
+    entries_.cell(target.column, value, of);
     return end;
   }
 
   LogEntries& entries_;
-  std::unordered_map<std::string, Named> names_;
+  std::unordered_map<std::string, NamedColumn> names_;
   std::string key_;
   int progress_, name_of_loss_, validation_ = -1;
   bool about_validation_ = false;

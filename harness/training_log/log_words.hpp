@@ -9,10 +9,10 @@
 
 namespace plumbline {
 
-enum class WordSays {
+enum class WordKind {
   loss,
   pure,        // the cross-entropy alone, without other terms
-  plain,       // nothing that matters
+  plain,       // does not change the meaning
   coarse,      // of many steps at once
   wrapper,     // how Python prints a number
   validation,  // of held-out text
@@ -24,17 +24,17 @@ enum class WordSays {
   epoch,
 };
 
-// Of a word in lower case; empty: it is not known.
-std::optional<WordSays> meaning_of_word(std::string_view word);
+// The kind of a word in lower case; empty: it is not known.
+std::optional<WordKind> kind_of_word(std::string_view word);
 
-// A name that means something as it is: of words in lower case with a space between them.
+// A complete name with a known meaning: words in lower case, separated by spaces.
 struct KnownName {
   std::string_view name;
   Meaning meaning;
   bool with_words_before = false;
 };
 std::span<const KnownName> known_names();
-// Whether one of those in English has the word.
+// Whether the word is part of a known English name.
 bool is_in_a_known_name(std::string_view word);
 
 }  // namespace plumbline

@@ -40,15 +40,15 @@ Json finite_number(double value) {
   return std::isfinite(value) ? Json(value) : Json(shown_loss(value));
 }
 
-// The larger, the more it says against a run.
+// How strongly a finding speaks against a run.
 int weight(const Finding& finding) {
   return (finding.level == "must" ? 2 : 0) + (finding.verdict == "fail"   ? 2
                                               : finding.verdict == "pass" ? -4
                                                                           : 1);
 }
 
-// Losses around 0 are no cross-entropy; one that falls below it from high above is a cross-entropy gone
-// wrong.
+// Whether the losses lie around 0, which those of a cross-entropy do not. Losses that fall below 0 from high
+// above are a cross-entropy gone wrong.
 bool is_around_zero(const TrainingLog& log) {
   std::size_t negative = 0, all = 0;
   for (const auto& curve : log.curves) {
@@ -72,7 +72,7 @@ const char* name_of(Began began) {
                                            : "not known";
 }
 
-// An attempt that was given up at once says nothing beside one that was not.
+// A run that was stopped at once is not judged beside longer ones.
 std::vector<const LogCurve*> curves_to_judge(const TrainingLog& log) {
   std::vector<const LogCurve*> curves;
   for (const auto& curve : log.curves)
@@ -82,7 +82,7 @@ std::vector<const LogCurve*> curves_to_judge(const TrainingLog& log) {
   return curves;
 }
 
-// What the run of which it is worst says.
+// The worst finding of any run.
 Finding worst_finding(const Question& question, const std::vector<JudgedRun>& runs) {
   Finding worst;
   std::size_t worst_run = 0;
@@ -111,18 +111,18 @@ Json finding_document(const Question& question, const Finding& finding) {
 
 // "verdict" and "status", of the findings that decide.
 Json conclusion_of(const Json& findings, const std::string& question) {
-  std::vector<std::string> wrong, not_assessed;
+  std::vector<std::string> failed, not_assessed;
   for (const auto& finding : findings) {
     if (finding["level"] != "must") continue;
-    if (finding["verdict"] == "fail") wrong.push_back(finding["id"].text());
+    if (finding["verdict"] == "fail") failed.push_back(finding["id"].text());
     if (finding["verdict"] == "not assessed") not_assessed.push_back(finding["id"].text());
   }
-  auto verdict = !wrong.empty() ? fmt::format("something is wrong: {}", fmt::join(wrong, ", "))
+  auto verdict = !failed.empty() ? fmt::format("something is wrong: {}", fmt::join(failed, ", "))
                  : !not_assessed.empty()
                      ? fmt::format("incomplete: not assessed: {}", fmt::join(not_assessed, ", "))
                      : "nothing wrong is seen in this log";
   if (!question.empty()) verdict = fmt::format("{} ({})", verdict, question);
-  return {{"verdict", verdict}, {"status", !wrong.empty() ? 1 : !not_assessed.empty() ? 3 : 0}};
+  return {{"verdict", verdict}, {"status", !failed.empty() ? 1 : !not_assessed.empty() ? 3 : 0}};
 }
 
 }  // namespace

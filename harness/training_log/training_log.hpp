@@ -10,9 +10,9 @@
 
 namespace plumbline {
 
-// From which loss on, as a part of ln V, a run that began near ln V is too good to be true (`too_low`), or is
-// so unless its text is easy (`low`: models of children's stories end near it), and what was seen of the
-// curves of fixtures/repeater/small-result.json (a test holds the two together).
+// Bounds on the loss, as parts of ln V, of a run that began near ln V. Below `too_low` it is too good to be
+// true; below `low` it is so unless its text is easy (models of children's stories end near it). The other
+// numbers were measured on the curves of fixtures/repeater/small-result.json; a test compares them.
 struct SpeedCalibration {
   double too_low, low;
   int sound_runs, leaking_runs;
@@ -34,7 +34,7 @@ struct LogCurve {
   std::string column;
   bool steps_known = false;
   std::vector<LogPoint> points;
-  std::size_t hidden = 0;                // losses of 0 beside a gradient that is no number: NaN, written as 0
+  std::size_t hidden = 0;                // losses of 0 beside a NaN gradient: NaN, written as 0
   std::size_t missing = 0;               // entries at the end that hold no loss where others do
   std::size_t nan_gradients_at_end = 0;  // entries at the end whose gradient is no number
 };

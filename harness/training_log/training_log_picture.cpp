@@ -38,7 +38,7 @@ Axes axes_of(const TrainingLog& log, double uninformed_loss) {
 }
 
 std::string path_of(const LogCurve& curve, const Axes& axes) {
-  // Of each column the least and the largest: no spike is lost.
+  // Draws the least and the largest loss of each column of the picture, so that no spike is lost.
   std::map<std::size_t, std::pair<double, double>> columns;
   for (const auto& point : curve.points) {
     if (!std::isfinite(point.loss)) continue;
@@ -59,7 +59,7 @@ std::string path_of(const LogCurve& curve, const Axes& axes) {
   return path;
 }
 
-// A circle around what fails a finding.
+// A circle around a point that a finding fails for.
 std::string mark_of(const Json& point, const std::string& finding, const Axes& axes) {
   const bool is_number = point["loss"].is_number();
   const double step = point["step"].get<double>();
@@ -105,7 +105,7 @@ std::string log_picture(const TrainingLog& log, const Json& document) {
   return fmt::format(
       R"(<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" role="img" aria-labelledby="t d">
 <title id="t">Loss over steps: {file}</title>
-<desc id="d">{said}</desc>
+<desc id="d">{description}</desc>
 <style>
 text {{ font: 13px sans-serif; fill: #222 }} path, line {{ fill: none }} .back {{ fill: #fff }} circle {{ fill: none; stroke: #c22; stroke-width: 2 }}
 .curve {{ stroke: #1f5fa8; stroke-width: 1.5 }} .axis {{ stroke: #888 }} .start {{ stroke: #888; stroke-dasharray: 5 4 }}
@@ -121,12 +121,13 @@ text {{ font: 13px sans-serif; fill: #222 }} path, line {{ fill: none }} .back {
 </svg>
 )",
       fmt::arg("width", kWidth), fmt::arg("height", kHeight),
-      fmt::arg("file", escaped(document["file"].text())), fmt::arg("said", escaped(log_summary(document))),
-      fmt::arg("left", kLeft), fmt::arg("top", kTop), fmt::arg("right", kWidth - kRight),
-      fmt::arg("bottom", kHeight - kBottom), fmt::arg("start", axes.y(nothing)),
-      fmt::arg("label", axes.y(nothing) - 6), fmt::arg("middle", kWidth / 2), fmt::arg("foot", kHeight - 6),
-      fmt::arg("nothing", shown_loss(nothing)), fmt::arg("curve", path),
-      fmt::arg("marks", marks_of(document, axes)), fmt::arg("ticks", ticks_of(axes)));
+      fmt::arg("file", escaped(document["file"].text())),
+      fmt::arg("description", escaped(log_summary(document))), fmt::arg("left", kLeft), fmt::arg("top", kTop),
+      fmt::arg("right", kWidth - kRight), fmt::arg("bottom", kHeight - kBottom),
+      fmt::arg("start", axes.y(nothing)), fmt::arg("label", axes.y(nothing) - 6),
+      fmt::arg("middle", kWidth / 2), fmt::arg("foot", kHeight - 6), fmt::arg("nothing", shown_loss(nothing)),
+      fmt::arg("curve", path), fmt::arg("marks", marks_of(document, axes)),
+      fmt::arg("ticks", ticks_of(axes)));
 }
 
 }  // namespace plumbline

@@ -12,12 +12,12 @@ namespace {
 
 // libstdc++ matches regular expressions recursively.
 constexpr std::size_t kLongestMatched = 4096;
-constexpr std::size_t kEnough = 10;  // entries, not to look for others
+constexpr std::size_t kEnough = 10;  // entries: with as many, no other shape is tried
 constexpr std::size_t kLooksAt = std::size_t{1} << 14;
 
 enum class Shape { json, table, text, pattern };
 
-// The file's first characters.
+// The file's first kLooksAt bytes.
 std::string beginning_of(const std::filesystem::path& path) {
   UnpackedFile file(path);
   std::string first;
@@ -32,10 +32,10 @@ std::string beginning_of(const std::filesystem::path& path) {
   return first;
 }
 
-void scan_pattern(UnpackedFile& file, const std::string& given, LogEntries& entries) {
+void scan_pattern(UnpackedFile& file, const std::string& expression, LogEntries& entries) {
   std::regex pattern;
   try {
-    pattern = std::regex(given, std::regex::ECMAScript);
+    pattern = std::regex(expression, std::regex::ECMAScript);
   } catch (const std::regex_error& error) {
     throw InputError(fmt::format("--pattern: is no regular expression: {}", error.what()));
   }
@@ -48,16 +48,16 @@ void scan_pattern(UnpackedFile& file, const std::string& given, LogEntries& entr
     std::match_results<std::string_view::const_iterator> match;
     line = line.substr(0, kLongestMatched);
     if (!std::regex_search(line.begin(), line.end(), match, pattern)) continue;
-    const auto value = whole_number_of(match[match.size() - 1].str());
+    const auto value = parse_cell(match[match.size() - 1].str());
     if (!value.is_number) continue;
     entries.cell(loss, value.value);
     if (match.size() == 3)
-      if (const auto at = whole_number_of(match[1].str()); at.is_number) entries.cell(step, at.value);
+      if (const auto at = parse_cell(match[1].str()); at.is_number) entries.cell(step, at.value);
     entries.end_record(lines.number());
   }
 }
 
-// "it begins 'a' / 'b'": enough to see what it looks like.
+// The first lines, for a message: "'a' / 'b'".
 std::string shown_beginning(std::string_view text) {
   constexpr std::size_t lines = 3, width = 100;
   std::string shown;
@@ -99,7 +99,7 @@ TrainingLog read_training_log(const std::filesystem::path& path, const LogReadin
     shapes.push_back(Shape::text);
   }
   TrainingLog best;
-  std::string seen;
+  std::string columns_seen;
   for (const auto shape : shapes) {
     UnpackedFile file(path);
     LogEntries entries(reading.column);
@@ -121,18 +121,18 @@ TrainingLog read_training_log(const std::filesystem::path& path, const LogReadin
         log.read_as = "text, by a pattern";
         scan_pattern(file, reading.pattern, entries);
     }
-    if (seen.empty()) seen = entries.seen();
-    if (entries.losses() > best.entries) {
+    if (columns_seen.empty()) columns_seen = entries.column_names();
+    if (entries.longest_curve() > best.entries) {
       choose_curves(entries, log);
       if (file.ends_early())
         log.notes.emplace_back("the gzip file is cut or damaged; what comes before is judged");
       log.sha256 = file.sha256();
       best = std::move(log);
     }
-    // What was taken for something else may be text: a log that begins with its settings, in JSON.
+    // A file that looks like JSON or a table may be text: a log that begins with its settings, in JSON.
     if (best.entries >= kEnough) break;
   }
-  if (best.curves.empty()) refuse(path.string(), reading, seen, beginning);
+  if (best.curves.empty()) refuse(path.string(), reading, columns_seen, beginning);
   return best;
 }
 

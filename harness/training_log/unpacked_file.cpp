@@ -12,7 +12,7 @@ namespace {
 constexpr std::size_t kBuffer = std::size_t{1} << 18;
 constexpr std::uint64_t kMostUnpacked = std::uint64_t{2} << 30;
 
-// How files begin that hold no text as they are.
+// The first bytes of files that are no plain text.
 struct Archive {
   std::string_view begins, what, advice;
 };
@@ -78,8 +78,8 @@ std::string_view UnpackedFile::unpacked() {
     stream_.avail_out = static_cast<uInt>(plain_.size());
     const int result = inflate(&stream_, Z_NO_FLUSH);
     raw_begin_ = raw_end_ - stream_.avail_in;
-    const auto made = plain_.size() - stream_.avail_out;
-    unpacked_bytes_ += made;
+    const auto unpacked_size = plain_.size() - stream_.avail_out;
+    unpacked_bytes_ += unpacked_size;
     if (unpacked_bytes_ > kMostUnpacked)
       throw InputError(fmt::format("{}: more than {} bytes come out of it; unpack it first, if you trust it",
                                    printable(file_.path().string()), kMostUnpacked));
@@ -90,9 +90,9 @@ std::string_view UnpackedFile::unpacked() {
     } else if (result != Z_OK && result != Z_BUF_ERROR) {
       ends_early_ = finished_ = true;
     }
-    if (made > 0) return {plain_.data(), made};
+    if (unpacked_size > 0) return {plain_.data(), unpacked_size};
   }
-  // Everything counts for the hash, also what stands behind the end.
+  // The hash covers the whole file, also what follows the compressed data.
   while (read_raw()) {
   }
   return {};
@@ -104,7 +104,7 @@ void UnpackedFile::find_encoding(std::string_view first) {
   else if (first.starts_with("\xfe\xff"))
     encoding_ = Encoding::utf16_big;
   else {
-    // Without a mark: every second byte of its first characters is 0.
+    // UTF-16 without a byte order mark: every second byte of ASCII text is 0.
     std::size_t even = 0, odd = 0;
     const auto looked_at = std::min<std::size_t>(first.size(), 64) / 2 * 2;
     for (std::size_t i = 0; i < looked_at; ++i)
@@ -120,8 +120,10 @@ void UnpackedFile::convert(std::string_view utf16) {
   converted_.clear();
   std::size_t at = 0;
   const auto unit = [&](char first, char second) {
-    const auto one = static_cast<unsigned char>(first), other = static_cast<unsigned char>(second);
-    const char32_t code = encoding_ == Encoding::utf16_little ? other << 8 | one : one << 8 | other;
+    const auto first_byte = static_cast<unsigned char>(first),
+               second_byte = static_cast<unsigned char>(second);
+    const char32_t code =
+        encoding_ == Encoding::utf16_little ? second_byte << 8 | first_byte : first_byte << 8 | second_byte;
     if (code == 0xfeff) return;
     if (code >= 0xd800 && code < 0xdc00) {
       high_ = code;

@@ -26,7 +26,7 @@ class UnpackedFile {
 
   // The next part, valid until the next call; empty at the end.
   std::string_view next_part();
-  bool ends_early() const { return ends_early_; }  // gzip that was cut or damaged; what came before stands
+  bool ends_early() const { return ends_early_; }  // gzip that was cut or damaged; the parts before are valid
   std::string sha256();                            // of the file itself, once it is read
 
  private:

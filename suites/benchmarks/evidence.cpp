@@ -21,7 +21,7 @@ void load_checkpoint(benchmark::State& state) {
 
 // Two tensors of 256 MiB that differ by rounding, as two correct implementations do.
 struct Pair {
-  at::Tensor one = at::randn({1 << 26}), other = one * (1 + 1e-7);
+  at::Tensor first = at::randn({1 << 26}), second = first * (1 + 1e-7);
 };
 
 template <typename Work>
@@ -29,32 +29,33 @@ void benchmark_comparison(benchmark::State& state, Work work) {
   const at::NoGradGuard no_gradients;
   const Pair pair;
   for ([[maybe_unused]] auto _ : state) work(pair);
-  const auto bytes = static_cast<double>(pair.one.nbytes() + pair.other.nbytes());
+  const auto bytes = static_cast<double>(pair.first.nbytes() + pair.second.nbytes());
   state.counters["GB/s"] = {static_cast<double>(state.iterations()) * bytes * 1e-9,
                             benchmark::Counter::kIsRate};
 }
 
 void compare_one_bound(benchmark::State& state) {
   benchmark_comparison(state, [](const Pair& pair) {
-    benchmark::DoNotOptimize(compare("pair", pair.one, pair.other, Tolerance::absolute(1e-5, "rounding")));
+    benchmark::DoNotOptimize(compare("pair", pair.first, pair.second, Tolerance::absolute(1e-5, "rounding")));
   });
 }
 
 void compare_each_bound(benchmark::State& state) {
   const auto bounds = Tolerance::each(at::full({1 << 26}, 1e-5, at::kDouble), "rounding");
   benchmark_comparison(state, [&](const Pair& pair) {
-    benchmark::DoNotOptimize(compare("pair", pair.one, pair.other, bounds));
+    benchmark::DoNotOptimize(compare("pair", pair.first, pair.second, bounds));
   });
 }
 
 // For comparison: LibTorch's allclose, and a largest difference.
 void library_allclose(benchmark::State& state) {
-  benchmark_comparison(
-      state, [](const Pair& pair) { benchmark::DoNotOptimize(at::allclose(pair.one, pair.other, 0, 1e-5)); });
+  benchmark_comparison(state, [](const Pair& pair) {
+    benchmark::DoNotOptimize(at::allclose(pair.first, pair.second, 0, 1e-5));
+  });
 }
 void library_largest_difference(benchmark::State& state) {
   benchmark_comparison(state, [](const Pair& pair) {
-    benchmark::DoNotOptimize((pair.one - pair.other).abs().max().item<float>());
+    benchmark::DoNotOptimize((pair.first - pair.second).abs().max().item<float>());
   });
 }
 

@@ -14,18 +14,18 @@ const Specification& specification() {
 }
 
 const Weights& weights() {
-  static const auto made = discriminating_weights(specification().parameters(), 1);
-  return made;
+  static const auto instance = discriminating_weights(specification().parameters(), 1);
+  return instance;
 }
 
 const Model& model() {
-  static const Model made(specification(), weights());
-  return made;
+  static const Model instance(specification(), weights());
+  return instance;
 }
 
 const Engine& engine() {
-  static const Engine made(specification(), weights());
-  return made;
+  static const Engine instance(specification(), weights());
+  return instance;
 }
 
 Tokens tokens(std::int64_t batch, std::int64_t length) {

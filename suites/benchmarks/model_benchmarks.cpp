@@ -41,10 +41,10 @@ template <typename Runner>
 void pass(benchmark::State& state) {
   const at::NoGradGuard no_gradients;
   const auto& run = runner(static_cast<const Runner*>(nullptr));
-  const auto given = tokens(state.range(1), state.range(0));
+  const auto input = tokens(state.range(1), state.range(0));
   known_matrix_rate();
-  benchmark::DoNotOptimize(run.forward(given));
-  for ([[maybe_unused]] auto _ : state) benchmark::DoNotOptimize(run.forward(given));
+  benchmark::DoNotOptimize(run.forward(input));
+  for ([[maybe_unused]] auto _ : state) benchmark::DoNotOptimize(run.forward(input));
   count_products(state, state.range(1), state.range(0));
 }
 
@@ -52,12 +52,12 @@ template <typename Runner>
 void prefill(benchmark::State& state) {
   const at::NoGradGuard no_gradients;
   const auto& run = runner(static_cast<const Runner*>(nullptr));
-  const auto given = tokens(1, kLong);
+  const auto input = tokens(1, kLong);
   known_matrix_rate();
   for ([[maybe_unused]] auto _ : state) {
     auto cache = run.make_cache(1, kLong);
     for (std::int64_t from = 0; from < kLong; from += kChunk)
-      benchmark::DoNotOptimize(run.extend(cache, part(given, from, kChunk)));
+      benchmark::DoNotOptimize(run.extend(cache, part(input, from, kChunk)));
   }
   count_products(state, 1, kLong);
 }
@@ -68,12 +68,12 @@ void decode(benchmark::State& state) {
   const at::NoGradGuard no_gradients;
   const auto& run = runner(static_cast<const Runner*>(nullptr));
   const auto batch = state.range(0);
-  const auto given = tokens(batch, kPrompt);
+  const auto input = tokens(batch, kPrompt);
   known_read_rate();
   for ([[maybe_unused]] auto _ : state) {
     state.PauseTiming();
     auto cache = run.make_cache(batch, kEnd);
-    auto next = run.extend(cache, given).select(1, kPrompt - 1).argmax(-1, /*keepdim=*/true);  // (B, 1)
+    auto next = run.extend(cache, input).select(1, kPrompt - 1).argmax(-1, /*keepdim=*/true);  // (B, 1)
     state.ResumeTiming();
     for (auto length = kPrompt; length < kEnd; ++length)
       next = run.extend(cache, {next, {}, Padding::none}).select(1, 0).argmax(-1, /*keepdim=*/true);
