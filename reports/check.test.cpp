@@ -49,6 +49,7 @@ const std::set<std::string> signed_alone = {"/diagnosis/explanations/#/residual"
                                             "/diagnosis/raised",
                                             "/diagnosis/tried",
                                             "/diagnosis/words",
+                                            "/footer/longest_pass",
                                             "/footer/seconds",
                                             "/header/candidate",
                                             "/header/candidate_kind",

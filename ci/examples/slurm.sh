@@ -42,7 +42,7 @@ part() { # PARTS DIR CANDIDATE [OPTIONS...]
   shift 2
   out=$directory/part-${SLURM_ARRAY_TASK_ID:?is set in a job array}
   rm -rf "$out"
-  "$program" verify "$@" --shard "$SLURM_ARRAY_TASK_ID/$of" --out "$out" || status=$?
+  "$program" verify "$@" --seed "$SLURM_ARRAY_JOB_ID" --shard "$SLURM_ARRAY_TASK_ID/$of" --out "$out" || status=$?
   case $status in 1 | 3) status=0 ;; esac
 }
 

@@ -156,6 +156,15 @@ void add_running_options(Command& command, Arguments& arguments) {
   command.option("--threads", arguments.threads, "number of CPU threads; 0: LibTorch decides")
       .between(0, 1024)
       .shows_default();
+  command.option(
+      "--python", arguments.python,
+      "the interpreter that runs an adapter (default: that of the active environment, else python3)");
+  command.option("--timeout", arguments.timeout, "seconds that a live model may take for one answer")
+      .between(0.1, 86400.0)
+      .shows_default();
+}
+
+void add_probe_options(Command& command, Arguments& arguments) {
   command
       .option("--seed", arguments.seed,
               "what the weights and tokens of probes are drawn from; in CI, take another one in each run")
@@ -164,12 +173,6 @@ void add_running_options(Command& command, Arguments& arguments) {
       .option("--longest", arguments.longest,
               "tokens of the longest pass; 0: 4097 up to a million parameters, else 604")
       .between(std::int64_t{0}, std::int64_t{1} << 20)
-      .shows_default();
-  command.option(
-      "--python", arguments.python,
-      "the interpreter that runs an adapter (default: that of the active environment, else python3)");
-  command.option("--timeout", arguments.timeout, "seconds that a live model may take for one answer")
-      .between(0.1, 86400.0)
       .shows_default();
 }
 

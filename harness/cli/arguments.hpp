@@ -62,6 +62,7 @@ std::unique_ptr<Candidate> open_candidate(const Arguments& arguments, const RunS
 std::filesystem::path script_directory(const std::filesystem::path& data);
 
 void add_running_options(Command& command, Arguments& arguments);
+void add_probe_options(Command& command, Arguments& arguments);
 void add_bundle_option(Command& command, Arguments& arguments);
 
 }  // namespace plumbline

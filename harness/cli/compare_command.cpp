@@ -41,6 +41,7 @@ void add_compare(Command& all) {
   command.option("one", names->first, "a candidate, as for verify: the model before").required();
   command.option("other", names->second, "a candidate, as for verify: the model now").required();
   add_running_options(command, *arguments);
+  add_probe_options(command, *arguments);
   add_bundle_option(command, *arguments);
   command.footer(kCompareHelp);
   command.runs([arguments, names](const CommandContext& command_context) {

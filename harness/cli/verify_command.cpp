@@ -70,6 +70,7 @@ void add_verify(Command& all) {
           "lists both)")
       .shows_default();
   add_running_options(command, *arguments);
+  add_probe_options(command, *arguments);
   command
       .option("--only", arguments->only,
               "judge only these chapters (numbers or names, separated by commas: configuration, parameters, "
@@ -104,6 +105,7 @@ void add_record(Command& all) {
   command.option("candidate", arguments->candidate, "an adapter (.py), or 'exec: COMMAND'").required();
   command.option("-o,--output", *file, "the recording to write (.h5)").required();
   add_running_options(command, *arguments);
+  add_probe_options(command, *arguments);
   add_bundle_option(command, *arguments);
   add_judging_options(command, *arguments);
   command.footer(status_help);

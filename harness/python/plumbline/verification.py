@@ -42,7 +42,7 @@ NO_SIGPIPE = getattr(socket, "MSG_NOSIGNAL", 0)
 
 
 def verify(model: Any, spec: str | os.PathLike[str] = "minimind2-small", *, only: Any = None, dtype: Any = None,
-           device: Any = None, threads: int | None = None, timeout: float | None = None,
+           device: Any = None, threads: int | None = None, timeout: float | None = None, seed: int | None = None, longest: int | None = None,
            out: str | os.PathLike[str] | None = None, program: str | None = None, quiet: bool = True,
            **adapter_options: Any) -> result.Result:
     """Judges `model` against a specification and returns a plumbline.Result, true if the model conforms.
@@ -52,6 +52,8 @@ def verify(model: Any, spec: str | os.PathLike[str] = "minimind2-small", *, only
     spec: a specification's name or file. only: chapters to look at, a number or several; the result is then incomplete.
     dtype: torch.float32 or torch.bfloat16, by default the model's own, and float32 for what is yet to be built.
     device: "cpu", "cuda:0"; by default the model's own. threads: by default as many as torch uses now.
+    seed: what the weights and tokens of probes are drawn from, by default 1. longest: tokens of the longest pass, by default 4097
+    for specifications of up to a million parameters, else 604.
     timeout: seconds that the model may take for one answer. One that hangs cannot be stopped in its own process: interrupt it.
     out: directory for result.json, result.xml and summary.md; by default they are not kept.
     program: the program `plumbline`; by default what the environment variable PLUMBLINE names, else that on the PATH, else
@@ -76,7 +78,8 @@ def verify(model: Any, spec: str | os.PathLike[str] = "minimind2-small", *, only
         candidate = f"exec: sh {shlex.quote(write_relay_script(directory))}"
         bundle = os.path.abspath(out) if out is not None else os.path.join(directory, "out")
         options = {"spec": os.fspath(spec), "out": bundle, "only": format_chapters(only), "dtype": dtype and TYPES[parse_type(dtype)],
-                   "device": device, "threads": threads, "timeout": timeout}
+                   "device": device, "threads": threads, "timeout": timeout,
+                   "seed": seed, "longest": longest}
         given = [f"--{name}={value}" for name, value in options.items() if value is not None]
         child = afterwards.enter_context(run_program([found, "verify", candidate, *given]))
         output = serve_requests(child, listener, lambda: Server(adapter), quiet)

@@ -251,7 +251,7 @@ MORE_EDITS = (
          {MASK: f"allowed = ({SLOTS} <= slots.unsqueeze(1)) & ({SLOTS} > slots.unsqueeze(1) - 11)"}, ("NUM-6",), cause="mask-window-256=11"),
     Edit("mask-window-of-1024", "each token sees the 1024 before it alone, itself included",
          {MASK: f"allowed = ({SLOTS} <= slots.unsqueeze(1)) & ({SLOTS} > slots.unsqueeze(1) - 1024)"}, ("NUM-9",),
-         cause="mask-window-2048=1024", longest=4097),
+         cause="mask-window-1024", longest=4097),
     Edit("evaluation-by-forward", "a pass leaves the model in evaluation mode",
          {EMBEDDED: EMBEDDED + "        self.eval()\n"}, ("MODE-12",)),
     Edit("merged-once", "evaluation has a copy of the weights of queries, keys and values that is made once", {SPLIT: MERGED}, ("MODE-12",)),
