@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "harness/system/stage.hpp"
+
 namespace plumbline {
 
 struct Defect {
@@ -17,7 +19,7 @@ struct Defect {
   std::string looks_like;                 // what a user of the model notices
   std::vector<std::string> seen_by;       // ids of the requirements that it fails
   std::string advice, advice_in_chinese;  // fixtures/advice.json: a paragraph with {placeholders}
-  std::string stage;  // the first stage that is wrong for its own inputs; empty: none in a pass of a prompt
+  Stage stage;  // the first that is wrong for its own inputs; no kind: none in a pass of a prompt
 };
 
 // In the catalogue's order. Errors: InputError naming file and entry.
