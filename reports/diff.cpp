@@ -116,7 +116,7 @@ void note(std::vector<Change>& changes, const char* what, const std::string& bef
 std::string wrong_stage(const Result& result) {
   if (!result.localisation) return {};
   const StageErrors* stage = first_locally_wrong(*result.localisation);
-  return stage == nullptr ? "none" : stage->stage;
+  return stage == nullptr ? "none" : to_string(stage->stage);
 }
 
 void compare_headers(const Header& before, const Header& after, std::vector<Change>& changes) {

@@ -187,7 +187,7 @@ std::string localised(const Result& result, const LocalisationWords& words) {
       "| Stage | inherited | local |\n| --- | --- | --- |\n",
       escaped(found.mode, 60));
   for (const StageErrors& one : found.stages)
-    lines += fmt::format("| {}{} | {} | {} |\n", escaped(one.stage, 60),
+    lines += fmt::format("| {}{} | {} | {} |\n", escaped(to_string(one.stage), 60),
                          &one == wrong       ? fmt::format(" ← {}", words.wrong)
                          : &one == divergent ? fmt::format(" ← {}", words.divergent)
                                              : "",

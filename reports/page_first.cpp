@@ -114,7 +114,7 @@ std::string verdict(const Page& page) {
 std::string stage_line(const Page& page, Word name, Word note, const StageErrors& stage, const Check& check) {
   std::string line =
       fmt::format("<dt>{} <span class=\"dim\">{}</span></dt><dd><code class=\"stage\">{}</code>", page(name),
-                  page(note), bdi(stage.stage, 100));
+                  page(note), bdi(to_string(stage.stage), 100));
   if (const auto share = share_of(check))
     line += fmt::format(" <span class=\"share\">{}</span>", share_in_words(page, *share));
   return line + fmt::format("<p>{}</p></dd>", finding_of(page, check));

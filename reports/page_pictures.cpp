@@ -22,14 +22,7 @@ std::string cell(const Page& page, const std::optional<Check>& check) {
   return shown;
 }
 
-// "layers.3.scores" begins at its layer's number.
-std::optional<std::string> layer_of(const std::string& stage) {
-  if (!stage.starts_with("layers.")) return {};
-  const std::size_t end = stage.find('.', 7);
-  return stage.substr(7, end == std::string::npos ? end : end - 7);
-}
-
-void add_point(svg::Chart& chart, std::size_t series, std::size_t at, const std::string& stage,
+void add_point(svg::Chart& chart, std::size_t series, std::size_t at, const Stage& stage,
                const std::optional<Check>& check, const Page& page) {
   if (!check) return;
   // Without a number, a check that failed counts as infinitely wrong, and one that held as exact.
@@ -54,22 +47,22 @@ std::string stages(const Page& page) {
   chart.names.resize(2);
   chart.bounds = {{page(Word::tolerance), 1}};
   const auto *wrong = first_locally_wrong(found), *divergent = first_divergent(found);
-  std::string layer;
+  std::optional<std::int64_t> layer;
   std::vector<Row> rows;
   for (std::size_t i = 0; i < found.stages.size(); ++i) {
     const StageErrors& one = found.stages[i];
     add_point(chart, 1, i, one.stage, one.inherited, page);
     add_point(chart, 0, i, one.stage, one.local, page);
-    if (const auto number = layer_of(one.stage); number && *number != layer) {
-      layer = *number;
-      chart.ticks.emplace_back(static_cast<double>(i), page(Word::layer, layer));
+    if (one.stage.layer && one.stage.layer != layer) {
+      layer = one.stage.layer;
+      chart.ticks.emplace_back(static_cast<double>(i), page(Word::layer, *layer));
     }
     if (&one == wrong)
       chart.pointers.emplace_back(static_cast<double>(i),
                                   fmt::format("{}: {}", page(Word::first_wrong), one.stage));
-    rows.push_back({bdi(one.stage, 100), cell(page, one.inherited), cell(page, one.local)});
+    rows.push_back({bdi(to_string(one.stage), 100), cell(page, one.inherited), cell(page, one.local)});
   }
-  if (chart.ticks.empty()) chart.ticks.emplace_back(0, found.stages.front().stage);
+  if (chart.ticks.empty()) chart.ticks.emplace_back(0, to_string(found.stages.front().stage));
   if (chart.ticks.size() > 12) {
     const std::size_t every = (chart.ticks.size() + 11) / 12;
     std::vector<std::pair<double, std::string>> fewer;
@@ -77,7 +70,7 @@ std::string stages(const Page& page) {
     chart.ticks = std::move(fewer);
   }
   const auto name = [&](const StageErrors* stage) {
-    return stage == nullptr ? std::string("–") : stage->stage;
+    return stage == nullptr ? std::string("–") : to_string(stage->stage);
   };
   chart.description =
       page(Word::stages_description, found.stages.size(), found.mode, name(divergent), name(wrong));

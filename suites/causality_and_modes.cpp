@@ -189,7 +189,7 @@ REQUIREMENT("MODE-10", "dropout in training silences its share of the embedding,
   training.dropout = rate;
   // RMSNorm keeps zeros, and nothing else but dropout makes them.
   const auto zeros = [&] {
-    return (shown(observe(subject, tokens, training), "layers.0.attention_norm") == 0).to(at::kDouble);
+    return (shown(observe(subject, tokens, training), {"attention_norm", 0}) == 0).to(at::kDouble);
   };
   const auto first = zeros(), second = zeros();
   const double deviation = std::sqrt(rate * (1 - rate) / static_cast<double>(first.numel()));
@@ -200,7 +200,7 @@ REQUIREMENT("MODE-10", "dropout in training silences its share of the embedding,
   expect_differs(subject, "zeros of two passes (training, dropout 0.25)", first, second, 1,
                  "each pass draws anew");
   const auto branch =
-      (shown(observe(subject, tokens, training), "layers.0.after_attention") == 0).to(at::kDouble);
+      (shown(observe(subject, tokens, training), {"after_attention", 0}) == 0).to(at::kDouble);
   // Zero where both the embedding and the branch are.
   expect_close(subject, "share of zeros in layers.0.after_attention (training, dropout 0.25)", branch.mean(),
                at::scalar_tensor(rate * rate, at::kDouble),

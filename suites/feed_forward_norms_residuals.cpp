@@ -5,10 +5,6 @@
 namespace plumbline {
 namespace {
 
-std::string in_layer(std::int64_t layer, const char* name) {
-  return fmt::format("layers.{}.{}", layer, name);
-}
-
 at::Tensor weight(Subject& subject, const std::string& name) {
   return subject.exact().weights().at(name).to(at::kCPU);
 }
@@ -24,8 +20,9 @@ REQUIREMENT("BLK-2", "the activation that is computed is the specification's, an
   const auto& s = subject.specification();
   const auto stages = observe(subject, standard_probe(subject));
   for (std::int64_t layer = 0; layer < s.num_hidden_layers; ++layer) {
-    const auto gate = shown(stages, in_layer(layer, "gate")), up = shown(stages, in_layer(layer, "up"));
-    const auto replay = require_replay(subject, in_layer(layer, "gated"), stages, standard_probe(subject));
+    const auto gate = shown(stages, {"gate", layer}), up = shown(stages, {"up", layer});
+    const Stage gated{"gated", layer};
+    const auto replay = require_replay(subject, gated, stages, standard_probe(subject));
     const auto unit = unit_roundoff(subject.candidate().type());
     std::vector<std::pair<std::string, at::Tensor>> other_activations{{"ReLU", gate.relu() * up},
                                                                       {"no activation", gate * up}};
@@ -34,8 +31,8 @@ REQUIREMENT("BLK-2", "the activation that is computed is the specification's, an
       if (activation != s.hidden_act &&
           !(unit > 1e-4 && activation != Activation::silu && s.hidden_act != Activation::silu))
         other_activations.emplace_back(to_string(activation), closed_form::activation(gate, activation) * up);
-    expect_distinguishable(subject, in_layer(layer, "gated"), shown(stages, in_layer(layer, "gated")),
-                           replay.expected, other_activations, replay.tolerance);
+    expect_distinguishable(subject, to_string(gated), shown(stages, gated), replay.expected,
+                           other_activations, replay.tolerance);
   }
 }
 
@@ -46,12 +43,12 @@ REQUIREMENT("BLK-3", "gate and up are not swapped") {
   expect_replayed(subject, {"gate", "up"}, stages, tokens,
                   "evaluation");  // each from the weights of its name
   for (std::int64_t layer = 0; layer < s.num_hidden_layers; ++layer) {
-    const auto name = in_layer(layer, "gated");
-    const auto replay = require_replay(subject, name, stages, tokens);
+    const Stage gated{"gated", layer};
+    const auto replay = require_replay(subject, gated, stages, tokens);
     expect_distinguishable(
-        subject, name, shown(stages, name), replay.expected,
-        {{"gate and up swapped", closed_form::activation(shown(stages, in_layer(layer, "up")), s.hidden_act) *
-                                     shown(stages, in_layer(layer, "gate"))}},
+        subject, to_string(gated), shown(stages, gated), replay.expected,
+        {{"gate and up swapped", closed_form::activation(shown(stages, {"up", layer}), s.hidden_act) *
+                                     shown(stages, {"gate", layer})}},
         replay.tolerance);
   }
 }
@@ -69,15 +66,16 @@ REQUIREMENT("BLK-5", "RMSNorm is x / sqrt(mean(x^2) + eps), in float32, then tim
 REQUIREMENT("BLK-6", "RMSNorm does not subtract the mean") {
   const auto& s = subject.specification();
   const auto stages = observe(subject, standard_probe(subject));
-  const auto x = shown(stages, "embedding"), w = weight(subject, "model.layers.0.input_layernorm.weight");
-  const auto replay = require_replay(subject, "layers.0.attention_norm", stages, standard_probe(subject));
+  const auto x = shown(stages, {"embedding"}), w = weight(subject, "model.layers.0.input_layernorm.weight");
+  const Stage first_norm{"attention_norm", 0};
+  const auto replay = require_replay(subject, first_norm, stages, standard_probe(subject));
   std::vector<std::pair<std::string, at::Tensor>> mistakes = {
       {"a norm of centred values", closed_form::rms_norm(x - x.mean(-1, true), w, s.rms_norm_eps)},
       {"eps outside the root", w * x / (x.square().mean(-1, true).sqrt() + s.rms_norm_eps)}};
   if (!subject.missing_parameters().contains("model.layers.0.input_layernorm.weight"))
     mistakes.emplace_back("no weight", closed_form::rms_norm(x, at::ones_like(w), s.rms_norm_eps));
-  expect_distinguishable(subject, "layers.0.attention_norm", shown(stages, "layers.0.attention_norm"),
-                         replay.expected, mistakes, replay.tolerance);
+  expect_distinguishable(subject, to_string(first_norm), shown(stages, first_norm), replay.expected, mistakes,
+                         replay.tolerance);
 }
 
 REQUIREMENT("BLK-7", "each residual is added once, to the block's input") {
@@ -88,17 +86,17 @@ REQUIREMENT("BLK-7", "each residual is added once, to the block's input") {
 REQUIREMENT("BLK-8", "norms come before attention, before the feed-forward, and once at the end") {
   const auto& s = subject.specification();
   const auto stages = observe(subject, standard_probe(subject));
-  const auto expect_norm = [&](const std::string& stage, const std::string& from) {
+  const auto expect_norm = [&](const Stage& stage, const Stage& from) {
     const auto replay = require_replay(subject, stage, stages, standard_probe(subject));
-    expect_distinguishable(subject, stage, shown(stages, stage), replay.expected,
+    expect_distinguishable(subject, to_string(stage), shown(stages, stage), replay.expected,
                            {{"no norm", shown(stages, from)}}, replay.tolerance);
   };
   for (std::int64_t layer = 0; layer < s.num_hidden_layers; ++layer) {
-    expect_norm(in_layer(layer, "attention_norm"),
-                layer == 0 ? "embedding" : in_layer(layer - 1, "after_feed_forward"));
-    expect_norm(in_layer(layer, "feed_forward_norm"), in_layer(layer, "after_attention"));
+    expect_norm({"attention_norm", layer},
+                layer == 0 ? Stage{"embedding"} : Stage{"after_feed_forward", layer - 1});
+    expect_norm({"feed_forward_norm", layer}, {"after_attention", layer});
   }
-  expect_norm("final_norm", in_layer(s.num_hidden_layers - 1, "after_feed_forward"));
+  expect_norm({"final_norm"}, {"after_feed_forward", s.num_hidden_layers - 1});
   expect_replayed(subject, {"embedding", "logits"}, stages, standard_probe(subject), "evaluation");
 }
 

@@ -50,16 +50,16 @@ REQUIREMENT("GQA-2", "query head h reads key/value head floor(h / repeat factor)
         at::arange(spec.num_attention_heads).div(spec.repeat_factor(), "floor") == head;  // (H)
     const auto silenced = readers.view({1, -1, 1, 1});
     subject.with_weights(without_head(subject, "v_proj", head), [&](Candidate&) {
-      const auto context = split(shown(observe(subject, tokens), "layers.0.context"));
-      const auto before = split(shown(unchanged, "layers.0.context"));
+      const auto context = split(shown(observe(subject, tokens), {"context", 0}));
+      const auto before = split(shown(unchanged, {"context", 0}));
       expect_close(subject, fmt::format("layers.0.context by head, values of head {} set to 0", head),
                    context, before.masked_fill(silenced, 0), subject.noise("context", before));
     });
     subject.with_weights(without_head(subject, "k_proj", head), [&](Candidate&) {
       // Hidden keys may have any score whose probability underflows.
       const auto scores =
-          hidden_as_infinity(shown(observe(subject, tokens), "layers.0.scores"), causal_mask_of(tokens));
-      const auto before = hidden_as_infinity(shown(unchanged, "layers.0.scores"), causal_mask_of(tokens));
+          hidden_as_infinity(shown(observe(subject, tokens), {"scores", 0}), causal_mask_of(tokens));
+      const auto before = hidden_as_infinity(shown(unchanged, {"scores", 0}), causal_mask_of(tokens));
       const auto expected = at::where(silenced & before.isfinite(), at::zeros_like(before), before);
       expect_close(subject, fmt::format("layers.0.scores, keys of head {} set to 0", head), scores, expected,
                    subject.noise("scores", before));
@@ -89,18 +89,17 @@ REQUIREMENT("GQA-4", "repeat_kv equals repeat_interleave over heads, not tiling"
 
 REQUIREMENT("GQA-5", "attention equals the fused kernel's own grouped-query mode") {
   const auto stages = observe(subject, standard_probe(subject));
-  const auto stage = [&](std::int64_t layer, const char* name) {
-    return shown(stages, fmt::format("layers.{}.{}", layer, name));
-  };
   for (std::int64_t layer = 0; layer < subject.specification().num_hidden_layers; ++layer) {
-    const auto expected = at::scaled_dot_product_attention(stage(layer, "q_rotated").transpose(1, 2),
-                                                           stage(layer, "k_rotated").transpose(1, 2),
-                                                           stage(layer, "v").transpose(1, 2), {}, 0.0,
-                                                           /*is_causal=*/true, std::nullopt,
-                                                           /*enable_gqa=*/true)
-                              .transpose(1, 2)
-                              .flatten(2);
-    expect_close(subject, fmt::format("layers.{}.context", layer), stage(layer, "context"), expected,
+    const auto expected =
+        at::scaled_dot_product_attention(shown(stages, {"q_rotated", layer}).transpose(1, 2),
+                                         shown(stages, {"k_rotated", layer}).transpose(1, 2),
+                                         shown(stages, {"v", layer}).transpose(1, 2), {}, 0.0,
+                                         /*is_causal=*/true, std::nullopt,
+                                         /*enable_gqa=*/true)
+            .transpose(1, 2)
+            .flatten(2);
+    const Stage context{"context", layer};
+    expect_close(subject, to_string(context), shown(stages, context), expected,
                  subject.noise("context", expected));
   }
 }
@@ -131,16 +130,16 @@ REQUIREMENT("GQA-9", "probabilities are a float32 softmax of the scores over the
   const auto shown = observe(subject, standard_probe(subject));
   expect_replayed(subject, {"probabilities"}, shown, standard_probe(subject), "evaluation");
   for (const auto& [stage, values] : shown) {
-    if (!stage.ends_with(".probabilities")) continue;
+    if (stage.kind != "probabilities") continue;
     const auto sums = values.to(at::kDouble).sum(-1);
     const double n = static_cast<double>(values.size(-1));
     // Softmax may be exp(x - log of the sum), and the logarithm's rounding affects a whole row: two
     // roundings, times the margin of six of a replay.
-    const auto scores = shown.find(stage.substr(0, stage.rfind('.')) + ".scores");
+    const auto scores = shown.find({"scores", stage.layer});
     const double size = scores == shown.end() ? 0 : largest(finite(scores->second.tril()));
     const auto type = subject.candidate().type();
     expect_close(
-        subject, stage + " summed over keys", sums, at::ones_like(sums),
+        subject, fmt::format("{} summed over keys", stage), sums, at::ones_like(sums),
         Tolerance::absolute(
             2 * n * unit_roundoff(type) + 12 * size * unit_roundoff(accumulation_type(type)),
             fmt::format("{} roundings of the model's type, and of exponents of {}", n, number(size))));

@@ -49,7 +49,7 @@ REQUIREMENT("KVC-2",
   const auto& s = subject.specification();
   const auto filled = fill_cache(subject);
   for (std::size_t layer = 0; layer < filled.view.layers.size(); ++layer) {
-    const auto queries = shown(filled.stages, fmt::format("layers.{}.q", layer)).numel();
+    const auto queries = shown(filled.stages, {"q", layer}).numel();
     expect_equal(subject, fmt::format("layers.{}: elements of cached keys x factor", layer),
                  filled.view.layers[layer].keys.numel() * s.repeat_factor(), queries);
     expect_equal(subject, fmt::format("layers.{}: elements of cached values x factor", layer),
@@ -119,8 +119,8 @@ REQUIREMENT("KVC-9", "the cache holds the rotated keys and the values of every p
   const auto filled = fill_cache(subject);
   const auto full = observe(subject, filled.tokens);
   for (std::size_t layer = 0; layer < filled.view.layers.size(); ++layer) {
-    const auto keys = shown(full, fmt::format("layers.{}.k_rotated", layer));
-    const auto values = shown(full, fmt::format("layers.{}.v", layer));
+    const auto keys = shown(full, {"k_rotated", layer});
+    const auto values = shown(full, {"v", layer});
     expect_close(subject, fmt::format("layers.{} cached keys", layer),
                  filled.view.layers[layer].keys.to(at::kCPU), keys, subject.noise("k_rotated", keys));
     expect_close(subject, fmt::format("layers.{} cached values", layer),

@@ -12,17 +12,15 @@ namespace {
 
 // Selects the positions that the golden file stores: `values` (B, T, ...) or, of scores and probabilities,
 // (B, H, T, S).
-at::Tensor stored_rows(const at::Tensor& values, const std::string& stage, const GoldenProbe& probe) {
-  const bool by_head = stage.ends_with(".scores") || stage.ends_with(".probabilities");
-  return values.to(at::kDouble).index_select(by_head ? 2 : 1, probe.positions);
+at::Tensor stored_rows(const at::Tensor& values, const std::string& kind, const GoldenProbe& probe) {
+  return values.to(at::kDouble).index_select(has_keys(kind) ? 2 : 1, probe.positions);
 }
 
 // Sets rows of padding, which have no meaning, to 0.
-at::Tensor real_rows_only(const at::Tensor& values, const std::string& stage, const GoldenProbe& probe) {
+at::Tensor real_rows_only(const at::Tensor& values, const std::string& kind, const GoldenProbe& probe) {
   if (probe.tokens.padding == Padding::none) return values;
-  const bool by_head = stage.ends_with(".scores") || stage.ends_with(".probabilities");
   auto real = real_tokens(probe.tokens).index_select(1, probe.positions);  // (B, R)
-  if (by_head) real = real.unsqueeze(1);
+  if (has_keys(kind)) real = real.unsqueeze(1);
   while (real.dim() < values.dim()) real = real.unsqueeze(-1);
   return values.masked_fill(~real, 0);
 }
@@ -49,7 +47,7 @@ void require_exact_yardstick(Subject& subject) {
   for (const auto& probe : golden.probes()) {
     if (probe.tokens.padding != Padding::none || probe.tokens.ids.numel() > 64) continue;
     const auto actual = stored_rows(exact.forward(probe.tokens).to(at::kCPU), "logits", probe);
-    const auto expected = golden.stage(probe, "logits");
+    const auto expected = golden.stage(probe, {"logits"});
     const auto check =
         compare(fmt::format("Plumbline's own float64 logits of probe {}", probe.name), actual, expected,
                 Tolerance::absolute(1e-11 * largest(expected), "float64 rounding, with room"));
@@ -101,7 +99,7 @@ void compare_stages_with_golden(Subject& subject, const Golden& golden) {
     const auto stages = observe(subject, probe.tokens);
     for (const auto& stage : probe.stages) {
       // A candidate without positions may count padding; only the rotation depends on that.
-      if (probe.tokens.padding == Padding::left && stage.ends_with("_rotated") &&
+      if (probe.tokens.padding == Padding::left && stage.kind.ends_with("_rotated") &&
           !subject.can("first_position"))
         continue;
       const auto found = stages.find(stage);
@@ -109,13 +107,14 @@ void compare_stages_with_golden(Subject& subject, const Golden& golden) {
         subject.recorder().not_assessed(fmt::format("the candidate does not show {}", stage));
         continue;
       }
-      auto actual = stored_rows(found->second, stage, probe);
+      auto actual = stored_rows(found->second, stage.kind, probe);
       const auto expected = golden.stage(probe, stage);
-      if (stage.ends_with(".scores") && actual.sizes() == expected.sizes())
+      if (stage.kind == "scores" && actual.sizes() == expected.sizes())
         actual = hidden_as_infinity(actual, expected.isfinite());
       const auto check =
-          compare(fmt::format("{} of probe {}", stage, probe.name), real_rows_only(actual, stage, probe),
-                  real_rows_only(expected, stage, probe), golden.tolerance(probe.name + "/" + stage));
+          compare(fmt::format("{} of probe {}", stage, probe.name), real_rows_only(actual, stage.kind, probe),
+                  real_rows_only(expected, stage.kind, probe),
+                  golden.tolerance(fmt::format("{}/{}", probe.name, stage)));
       nearest.update(check);
       expect(subject, check);
     }
@@ -147,7 +146,7 @@ void decode_golden_probes(Subject& subject, const Golden& golden) {
           decoding->extend({probe.tokens.ids.narrow(1, step, 1), {}, Padding::none}, {}).to(at::kCPU));
     expect_close(subject, fmt::format("logits of probe {}, one at a time", probe.name),
                  stored_rows(at::cat(steps, 1), "logits", probe),
-                 probe.has_decode ? golden.decode_logits(probe) : golden.stage(probe, "logits"),
+                 probe.has_decode ? golden.decode_logits(probe) : golden.stage(probe, {"logits"}),
                  golden.tolerance(probe.name + (probe.has_decode ? "/decode/logits" : "/logits")));
     if (!probe.has_cache || !subject.can("cache.show")) continue;
     const auto view = decoding->show();
@@ -178,8 +177,7 @@ REQUIREMENT("NUM-3", "rotation agrees with the golden vectors near the first and
 }
 
 REQUIREMENT("NUM-4", "every stage agrees with a float64 replay of its own inputs") {
-  std::vector<std::string> all;
-  for (const auto& stage : stage_names(1)) all.push_back(stage.substr(stage.rfind('.') + 1));
+  const auto all = stage_kinds();
   const auto tokens = probe(subject, "replay", 2, 19);
   expect_replayed(subject, all, observe(subject, tokens), tokens, "evaluation");
   if (subject.can("training"))
@@ -192,8 +190,8 @@ REQUIREMENT("NUM-4", "every stage agrees with a float64 replay of its own inputs
 REQUIREMENT("NUM-5", "no stage contains NaN or infinity") {
   const auto tokens = probe(subject, "finite", 2, 24);
   // Scores of hidden keys may be arbitrarily low.
-  const auto hidden = [&](const std::string& stage, const at::Tensor& values) {
-    return stage.ends_with(".scores") ? (values < -1e3) & ~causal_mask_of(tokens) : at::Tensor();
+  const auto hidden = [&](const Stage& stage, const at::Tensor& values) {
+    return stage.kind == "scores" ? (values < -1e3) & ~causal_mask_of(tokens) : at::Tensor();
   };
   const auto expect_finite = [&](const Stages& stages, const std::string& mode) {
     for (const auto& [stage, values] : stages)

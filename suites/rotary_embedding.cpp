@@ -22,15 +22,18 @@ at::Tensor angle_error(Subject& subject, const at::Tensor& angles) {
 
 constexpr const char* kSides[] = {"q", "k"};
 
+Stage rotated_side(const std::string& side, std::int64_t layer) {
+  return {side + "_rotated", layer};
+}
+
 // Adds the largest error of all layers and heads, in tolerances, for every position.
 void add_errors(Subject& subject, reports::Series& series, const std::string& side, const Stages& stages,
                 const Tokens& tokens, std::int64_t first) {
   at::Tensor worst;  // (T)
   for (std::int64_t layer = 0; layer < subject.specification().num_hidden_layers; ++layer) {
-    const auto name = fmt::format("layers.{}.{}_rotated", layer, side);
-    const auto replay = try_replay(subject, name, stages, tokens, first);
+    const auto replay = try_replay(subject, rotated_side(side, layer), stages, tokens, first);
     if (!replay) continue;
-    const auto actual = shown(stages, name);  // (B, T, H, Dh)
+    const auto actual = shown(stages, rotated_side(side, layer));  // (B, T, H, Dh)
     if (actual.sizes() != replay->expected.sizes()) continue;
     const auto error =
         ((actual - replay->expected).abs() / replay->tolerance.bound.clamp_min(1e-300)).amax({0, 2, 3});
@@ -52,12 +55,12 @@ REQUIREMENT("ROPE-1", "pair i of a head is rotated by position * theta^(-2i/Dh)"
   const auto unit = unit_roundoff(subject.candidate().type());
   for (std::int64_t layer = 0; layer < s.num_hidden_layers; ++layer)
     for (const auto* side : kSides) {
-      const auto stage = fmt::format("layers.{}.{}", layer, side);
+      const Stage stage{side, layer};
       const auto before = closed_form::as_complex(shown(stages, stage), s.rotary);
-      const auto after = closed_form::as_complex(shown(stages, stage + "_rotated"), s.rotary);
+      const auto after = closed_form::as_complex(shown(stages, rotated_side(side, layer)), s.rotary);
       const auto rotation = after / before;  // cos + i sin of the angle
       const auto expected = at::polar(at::ones_like(angles), angles).expand_as(rotation);
-      expect_close(subject, stage + ": turn of each pair", at::view_as_real(rotation),
+      expect_close(subject, fmt::format("{}: turn of each pair", stage), at::view_as_real(rotation),
                    at::view_as_real(expected),
                    Tolerance::each((2 * angle_error(subject, angles) + 40 * unit).unsqueeze(-1),
                                    "ten times the roundings of one rotation, and twice those of its angle"));
@@ -70,10 +73,10 @@ REQUIREMENT("ROPE-2", "the pairs that turn together are the specification's") {
   const auto angles = exact_angles(subject, 0, 24);
   const auto other = s.rotary == Rotary::halves ? Rotary::pairs : Rotary::halves;
   for (const auto* side : kSides) {
-    const auto name = fmt::format("layers.0.{}_rotated", side);
-    const auto before = shown(stages, fmt::format("layers.0.{}", side));
-    const auto replay = require_replay(subject, name, stages, standard_probe(subject));
-    expect_distinguishable(subject, name, shown(stages, name), replay.expected,
+    const auto stage = rotated_side(side, 0);
+    const auto before = shown(stages, {side, 0});
+    const auto replay = require_replay(subject, stage, stages, standard_probe(subject));
+    expect_distinguishable(subject, to_string(stage), shown(stages, stage), replay.expected,
                            {{"pairing " + to_string(other), closed_form::rotation(before, angles, other)}},
                            replay.tolerance);
   }
@@ -84,11 +87,10 @@ REQUIREMENT("ROPE-3", "queries and keys are rotated, values are not") {
   const auto stages = observe(subject, tokens);
   expect_replayed(subject, {"q_rotated", "k_rotated", "v", "context"}, stages, tokens, "evaluation");
   for (const auto* side : kSides) {
-    const auto name = fmt::format("layers.0.{}_rotated", side);
-    const auto replay = require_replay(subject, name, stages, tokens);
-    expect_distinguishable(subject, name, shown(stages, name), replay.expected,
-                           {{"no rotation", shown(stages, fmt::format("layers.0.{}", side))}},
-                           replay.tolerance);
+    const auto stage = rotated_side(side, 0);
+    const auto replay = require_replay(subject, stage, stages, tokens);
+    expect_distinguishable(subject, to_string(stage), shown(stages, stage), replay.expected,
+                           {{"no rotation", shown(stages, {side, 0})}}, replay.tolerance);
   }
 }
 
@@ -98,10 +100,10 @@ REQUIREMENT("ROPE-4", "rotation preserves the norm of every pair") {
   const auto unit = unit_roundoff(subject.candidate().type());
   for (std::int64_t layer = 0; layer < s.num_hidden_layers; ++layer)
     for (const auto* side : kSides) {
-      const auto name = fmt::format("layers.{}.{}", layer, side);
-      const auto before = closed_form::as_complex(shown(stages, name), s.rotary).abs();
-      const auto after = closed_form::as_complex(shown(stages, name + "_rotated"), s.rotary).abs();
-      expect_close(subject, name + "_rotated: norm of each pair", after, before,
+      const auto stage = rotated_side(side, layer);
+      const auto before = closed_form::as_complex(shown(stages, {side, layer}), s.rotary).abs();
+      const auto after = closed_form::as_complex(shown(stages, stage), s.rotary).abs();
+      expect_close(subject, fmt::format("{}: norm of each pair", stage), after, before,
                    Tolerance::each(24 * unit * before, "twice the roundings of one rotation"));
     }
 }
@@ -112,7 +114,7 @@ REQUIREMENT("ROPE-5", "scores depend only on the distance between positions") {
   const auto block = probe(subject, "block", 1, 11);
   const Tokens twice{at::cat({block.ids, block.ids}, 1), {}, Padding::none};
   const auto scores =
-      hidden_as_infinity(shown(observe(subject, twice), "layers.0.scores"), causal_mask_of(twice));
+      hidden_as_infinity(shown(observe(subject, twice), {"scores", 0}), causal_mask_of(twice));
   const auto first = scores.narrow(2, 0, 11).narrow(3, 0, 11),
              second = scores.narrow(2, 11, 11).narrow(3, 11, 11);
   expect_close(subject, "layers.0.scores of a block's second occurrence", second, first,
@@ -125,19 +127,19 @@ REQUIREMENT("ROPE-6", "decoding at position p rotates like row p of a full pass"
              stepwise = observe_cached(subject, tokens, prefill_then_single_tokens(5, 24));
   for (std::int64_t layer = 0; layer < subject.specification().num_hidden_layers; ++layer)
     for (const auto* side : kSides) {
-      const auto name = fmt::format("layers.{}.{}_rotated", layer, side);
-      const auto expected = shown(full, name);
-      expect_close(subject, name + " (decoding)", shown(stepwise, name), expected,
-                   subject.noise(fmt::format("{}_rotated", side), expected));
+      const auto stage = rotated_side(side, layer);
+      const auto expected = shown(full, stage);
+      expect_close(subject, fmt::format("{} (decoding)", stage), shown(stepwise, stage), expected,
+                   subject.noise(stage.kind, expected));
     }
 }
 
 REQUIREMENT("ROPE-7", "the first position is not rotated") {
   const auto stages = observe(subject, standard_probe(subject));
   for (const auto* side : kSides) {
-    const auto before = shown(stages, fmt::format("layers.0.{}", side)).select(1, 0);
-    expect_close(subject, fmt::format("layers.0.{}_rotated at position 0", side),
-                 shown(stages, fmt::format("layers.0.{}_rotated", side)).select(1, 0), before,
+    const auto before = shown(stages, {side, 0}).select(1, 0);
+    expect_close(subject, fmt::format("{} at position 0", rotated_side(side, 0)),
+                 shown(stages, rotated_side(side, 0)).select(1, 0), before,
                  Tolerance::each(before.abs() * 4 * unit_roundoff(subject.candidate().type()),
                                  "roundings of one rotation"));
   }
@@ -186,14 +188,12 @@ REQUIREMENT("ROPE-10", "rotation agrees with the complex-number form") {
   const auto stages = observe(subject, standard_probe(subject));
   const auto angles = exact_angles(subject, 0, 24);
   for (const auto* side : kSides) {
-    const auto rotated = closed_form::as_complex(shown(stages, fmt::format("layers.0.{}", side)), s.rotary) *
+    const auto rotated = closed_form::as_complex(shown(stages, {side, 0}), s.rotary) *
                          at::polar(at::ones_like(angles), angles);
-    const auto actual =
-        closed_form::as_complex(shown(stages, fmt::format("layers.0.{}_rotated", side)), s.rotary);
+    const auto actual = closed_form::as_complex(shown(stages, rotated_side(side, 0)), s.rotary);
     const auto expected = at::view_as_real(rotated);
-    expect_close(subject, fmt::format("layers.0.{}_rotated as complex numbers", side),
-                 at::view_as_real(actual), expected,
-                 subject.noise(fmt::format("{}_rotated", side), expected));
+    expect_close(subject, fmt::format("{} as complex numbers", rotated_side(side, 0)),
+                 at::view_as_real(actual), expected, subject.noise(rotated_side(side, 0).kind, expected));
   }
 }
 

@@ -62,7 +62,8 @@ Json told(const reports::Result& result) {
   }
   Json all{{"status", result.footer.status}, {"failed", failed}, {"passed", passed}, {"others", others}};
   if (result.localisation)
-    if (const auto* stage = reports::first_locally_wrong(*result.localisation)) all["stage"] = stage->stage;
+    if (const auto* stage = reports::first_locally_wrong(*result.localisation))
+      all["stage"] = to_string(stage->stage);
   if (result.diagnosis) {
     Json named = Json::array();
     for (const auto& one : result.diagnosis->explanations)

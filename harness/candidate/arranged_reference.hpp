@@ -89,7 +89,7 @@ class ArrangedReference : public Candidate {
     return options;
   }
   static at::Tensor observe_logits(const PassOptions& options, const at::Tensor& logits) {
-    if (options.observer) options.observer("logits", logits);
+    if (options.observer) options.observer({"logits"}, logits);
     return logits;
   }
 

@@ -19,7 +19,7 @@ void require_inference(const PassOptions& options) {
 }
 
 at::Tensor shown(const PassOptions& options, const at::Tensor& logits) {
-  if (options.observer) options.observer("logits", logits);
+  if (options.observer) options.observer({"logits"}, logits);
   return logits;
 }
 

@@ -98,7 +98,7 @@ const char* name_of(Padding padding) {
 Json pass_fields(const Tokens& tokens, const PassOptions& options) {
   Json observe = Json::array();
   if (options.observer)
-    for (const auto& stage : stage_names(1)) observe.push_back(stage.substr(stage.rfind('.') + 1));
+    for (const auto& kind : stage_kinds()) observe.push_back(kind);
   return {{"mode", options.training ? "training" : "evaluation"},
           {"dropout", options.dropout},
           {"padding", name_of(tokens.padding)},
@@ -118,8 +118,8 @@ at::Tensor run_pass(LiveSession& session, const std::string& request, Json field
     throw CandidateFailed(fmt::format("{}: its logits have type {}, expected a floating type", session.name(),
                                       at::toString(logits.scalar_type())));
   if (options.observer)
-    for (const auto& stage : stage_names(layers))
-      if (const auto found = reply.tensors.find(stage); found != reply.tensors.end())
+    for (const auto& stage : stages_in_order(layers))
+      if (const auto found = reply.tensors.find(to_string(stage)); found != reply.tensors.end())
         options.observer(stage, found->second);
   return logits;
 }

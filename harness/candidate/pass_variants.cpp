@@ -14,11 +14,6 @@ std::int64_t length_of(const Tokens& tokens, std::int64_t row) {
   return tokens.lengths.empty() ? tokens.ids.size(1) : tokens.lengths[static_cast<std::size_t>(row)];
 }
 
-// (B, H, T, S), where others begin with (B, T).
-bool has_keys(const std::string& stage) {
-  return stage.ends_with(".scores") || stage.ends_with(".probabilities");
-}
-
 // Every batch has a mask, of ones where nothing is padding.
 class AlwaysMasked : public ArrangedReference {
  public:
@@ -74,7 +69,7 @@ class Unpadded : public ArrangedReference {
   using Run = std::function<at::Tensor(std::int64_t row, const Tokens&, const PassOptions&)>;
   static at::Tensor run_row_by_row(const Tokens& tokens, const PassOptions& options, const Run& run) {
     const auto width = tokens.ids.size(1);
-    std::vector<std::pair<std::string, std::vector<at::Tensor>>> seen;  // of each stage, row by row
+    std::vector<std::pair<Stage, std::vector<at::Tensor>>> seen;  // of each stage, row by row
     std::vector<at::Tensor> all;
     for (std::int64_t row = 0; row < tokens.ids.size(0); ++row) {
       const auto length = length_of(tokens, row);
@@ -83,13 +78,13 @@ class Unpadded : public ArrangedReference {
       auto row_options = without_observer(options);
       std::size_t place = 0;
       if (options.observer)
-        row_options.observer = [&](const std::string& stage, const at::Tensor& value) {
+        row_options.observer = [&](const Stage& stage, const at::Tensor& value) {
           if (row == 0) seen.push_back({stage, {}});
           std::vector<std::int64_t> padding{before, after};
-          if (!has_keys(stage))
+          if (!has_keys(stage.kind))
             padding.insert(padding.begin(), static_cast<std::size_t>(2 * (value.dim() - 2)), 0);
-          if (has_keys(stage)) padding.insert(padding.end(), {before, after});
-          const auto fill = stage.ends_with(".scores") ? -std::numeric_limits<double>::infinity() : 0.0;
+          if (has_keys(stage.kind)) padding.insert(padding.end(), {before, after});
+          const auto fill = stage.kind == "scores" ? -std::numeric_limits<double>::infinity() : 0.0;
           seen.at(place++).second.push_back(at::constant_pad_nd(value, padding, fill));
         };
       const auto logits =
@@ -138,10 +133,10 @@ class TurnedLeft : public ArrangedReference {
     const Tokens turned{rolled(tokens.ids, tokens, 1, {0}), tokens.lengths, Padding::left};
     auto turning = without_observer(options);
     if (options.observer)
-      turning.observer = [&](const std::string& stage, const at::Tensor& value) {
-        options.observer(
-            stage, rolled(value, tokens, -1,
-                          has_keys(stage) ? std::vector<std::int64_t>{1, 2} : std::vector<std::int64_t>{0}));
+      turning.observer = [&](const Stage& stage, const at::Tensor& value) {
+        options.observer(stage, rolled(value, tokens, -1,
+                                       has_keys(stage.kind) ? std::vector<std::int64_t>{1, 2}
+                                                            : std::vector<std::int64_t>{0}));
       };
     return rolled(inner().forward(turned, turning), tokens, -1, {0});
   }
@@ -205,10 +200,9 @@ class PairsReordered : public ArrangedReference {
   }
   static PassOptions put_back(PassOptions options, Rotary rotary) {
     if (!options.observer) return options;
-    options.observer = [inner = options.observer, rotary](const std::string& stage, const at::Tensor& value) {
+    options.observer = [inner = options.observer, rotary](const Stage& stage, const at::Tensor& value) {
       bool turned = false;
-      for (const auto* part : {".q", ".k", ".q_rotated", ".k_rotated"})
-        turned = turned || stage.ends_with(part);
+      for (const auto* kind : {"q", "k", "q_rotated", "k_rotated"}) turned = turned || stage.kind == kind;
       inner(stage, turned ? in_order(value, rotary) : value);
     };
     return options;
@@ -272,30 +266,31 @@ class Checkpointed : public ArrangedReference {
     for (const auto& [name, values] : inner().weights())
       leaves.emplace(name, values.detach().clone().set_requires_grad(true));
     // What leaves each part: the embedding, then every layer.
-    std::vector<std::string> ends{"embedding"};
+    std::vector<Stage> ends{{"embedding"}};
     for (std::int64_t layer = 0; layer < specification_.num_hidden_layers; ++layer)
-      ends.push_back(fmt::format("layers.{}.after_feed_forward", layer));
-    Weights kept;
+      ends.push_back({"after_feed_forward", layer});
+    std::map<Stage, at::Tensor> kept;
     {
       const at::NoGradGuard first_pass;
-      pass(tokens, options, leaves, [&](const std::string& stage, const at::Tensor& value) {
+      pass(tokens, options, leaves, [&](const Stage& stage, const at::Tensor& value) {
         if (std::find(ends.begin(), ends.end(), stage) != ends.end()) kept[stage] = value;
         return value;
       });
     }
     at::Tensor loss, upstream;  // of what leaves the part that follows
     for (auto part = static_cast<std::int64_t>(ends.size()); part >= 0; --part) {
-      const auto begin = part == 0 ? std::string() : ends[static_cast<std::size_t>(part) - 1];
-      const auto end = part == static_cast<std::int64_t>(ends.size()) ? std::string()
-                                                                      : ends[static_cast<std::size_t>(part)];
+      // At both ends of the model there is none.
+      const auto begin = part == 0 ? Stage() : ends[static_cast<std::size_t>(part) - 1];
+      const auto end =
+          part == static_cast<std::int64_t>(ends.size()) ? Stage() : ends[static_cast<std::size_t>(part)];
       at::Tensor entered, left;
       const auto logits =
-          pass(tokens, options, leaves, [&](const std::string& stage, const at::Tensor& value) -> at::Tensor {
+          pass(tokens, options, leaves, [&](const Stage& stage, const at::Tensor& value) -> at::Tensor {
             if (stage == begin) return entered = kept.at(stage).detach().set_requires_grad(true);
             if (stage == end) left = value;
             return value;
           });
-      if (end.empty()) {
+      if (end == Stage()) {
         loss = next_token_loss(logits, labels);
         loss.backward();
       } else {

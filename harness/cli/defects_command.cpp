@@ -48,7 +48,7 @@ void tell(const Defect& defect, const Specification& specification) {
   print_out("{} ({})\n  {}\n\n", defect.name, defect.severity, defect.departure);
   print_out("  arises from     {}\n  looks like      {}\n  seen by         {}\n", defect.arises,
             defect.looks_like, fmt::join(defect.seen_by, ", "));
-  if (!defect.stage.empty()) print_out("  first wrong     {}\n", defect.stage);
+  if (!defect.stage.kind.empty()) print_out("  first wrong     {}\n", defect.stage);
   if (const auto* number = departure_parameter(defect.name); number != nullptr)
     print_out("  other numbers   {}=NUMBER: {}\n", defect.name, describe(*number, "NUMBER"));
   print_out("  figures of      {}\n", printable(specification.name));

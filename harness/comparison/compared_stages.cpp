@@ -17,8 +17,7 @@
 
 namespace plumbline {
 
-std::optional<reports::Check> CandidatePair::local_difference(const std::string& stage,
-                                                              const at::Tensor& first,
+std::optional<reports::Check> CandidatePair::local_difference(const Stage& stage, const at::Tensor& first,
                                                               const std::optional<Replayed>& first_replay,
                                                               const at::Tensor& second,
                                                               const std::optional<Replayed>& second_replay) {
@@ -33,15 +32,16 @@ std::optional<reports::Check> CandidatePair::local_difference(const std::string&
   const auto one_error = error(first, first_replay->expected),
              other_error = error(second, second_replay->expected);
   const auto right = [&](const at::Tensor& seen, const Replayed& by) {
-    return compare(stage, seen, by.expected, by.tolerance).within;
+    return compare(to_string(stage), seen, by.expected, by.tolerance).within;
   };
   const auto one_bound = finite(first_replay->tolerance.bound.expand_as(first)),
              other_bound = finite(second_replay->tolerance.bound.expand_as(second));
   const bool one_right = right(first, *first_replay), other_right = right(second, *second_replay);
   auto bound = one_bound + other_bound;
   if (one_right != other_right) bound = one_right ? other_bound : one_bound;
-  if (!one_right && !other_right) bound = bound + one.noise(stage, first).bound;
-  auto check = compare(stage, other_error, one_error, Tolerance::each(bound, first_replay->tolerance.reason));
+  if (!one_right && !other_right) bound = bound + one.noise(stage.kind, first).bound;
+  auto check = compare(to_string(stage), other_error, one_error,
+                       Tolerance::each(bound, first_replay->tolerance.reason));
   if (!check.within && check.elements > 0) {
     const auto at_worst = [&](const at::Tensor& x) {
       auto element = x;
@@ -60,10 +60,10 @@ std::optional<reports::Check> CandidatePair::local_difference(const std::string&
 std::vector<reports::StageErrors> CandidatePair::differences(const StageRun& run, const Stages& first,
                                                              const Stages& second) {
   std::vector<reports::StageErrors> all;
-  for (const auto& stage : stage_names(one.specification().num_hidden_layers)) {
+  for (const auto& stage : stages_in_order(one.specification().num_hidden_layers)) {
     const auto a = first.find(stage), b = second.find(stage);
     if (a == first.end() || b == second.end()) continue;
-    const bool hides = stage.ends_with(".scores") && a->second.sizes() == b->second.sizes() &&
+    const bool hides = stage.kind == "scores" && a->second.sizes() == b->second.sizes() &&
                        a->second.size(-1) == run.tokens.ids.size(1);
     const auto seen = [&](const at::Tensor& x) {
       return hides ? hidden_as_infinity(x, causal_mask_of(run.tokens)) : x;
@@ -71,7 +71,7 @@ std::vector<reports::StageErrors> CandidatePair::differences(const StageRun& run
     const auto before = seen(a->second), now = seen(b->second);
     all.push_back({stage, {}, {}});
     if (run.first_position == 0)
-      all.back().inherited = compare_two(stage, now, before, one.noise(stage, before));
+      all.back().inherited = compare_two(to_string(stage), now, before, one.noise(stage.kind, before));
     if (first_bits.empty() && !same_bits(before, now)) first_bits = fmt::format("{} ({})", stage, run.name);
     if (one.has_weights_for_rounding()) continue;
     all.back().local =
@@ -82,7 +82,7 @@ std::vector<reports::StageErrors> CandidatePair::differences(const StageRun& run
 }
 
 void CandidatePair::compare_stages() {
-  std::vector<std::string> alone;
+  std::vector<Stage> alone;
   for (const auto& run : stage_runs(one)) {
     if (run.first_position > 0 && !can(run.needs)) continue;
     const std::function<Stages(Subject&)> show = [&](Subject& subject) {

@@ -173,7 +173,7 @@ struct CandidatePair {
 
   // Compares the two errors of a stage against float64 replays of it on each one's own inputs. Empty where
   // there is no replay of both.
-  std::optional<reports::Check> local_difference(const std::string& stage, const at::Tensor& first,
+  std::optional<reports::Check> local_difference(const Stage& stage, const at::Tensor& first,
                                                  const std::optional<Replayed>& first_replay,
                                                  const at::Tensor& second,
                                                  const std::optional<Replayed>& second_replay);

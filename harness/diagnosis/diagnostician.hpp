@@ -134,9 +134,6 @@ class Diagnostician {
 
   const Defect& defect_of(const std::string& name) const;
 
-  // "layers.3.gated" -> 3 and "gated"; what is in no layer is in -1.
-  static std::pair<std::int64_t, std::string> split_stage(const std::string& stage);
-
   // Where its stages show that this is wrong by itself in one layer alone, it is that one; where it is in
   // several, it is in none of them alone.
   std::vector<std::int64_t> layers_for(const std::string& name) const;
@@ -184,7 +181,7 @@ class Diagnostician {
   std::map<std::string, std::size_t> order_;
   std::set<std::string> left_out_, suspected_;
   std::map<std::string, std::set<std::int64_t>>
-      wrong_;                     // stages that are, by themselves, and in which layers
+      wrong_;                     // kinds of stages that are, by themselves, and in which layers
   std::string first_wrong_;       // the first of them in execution order
   std::optional<StageRun> pass_;  // the one that shows it
   std::optional<StagesApart> stages_;

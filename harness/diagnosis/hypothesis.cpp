@@ -16,7 +16,7 @@ Hypothesis make_hypothesis(Subject& about, const Names& names, const Weights& we
                       : apply_departures(about.specification(), fmt::format("{}", fmt::join(names, "+")));
   Replacement replacement;
   if (shown != nullptr)
-    replacement = [shown](const std::string& stage, const at::Tensor& value) {
+    replacement = [shown](const Stage& stage, const at::Tensor& value) {
       const auto found = shown->find(stage);
       return found == shown->end() || found->second.sizes() != value.sizes()
                  ? value
@@ -95,11 +95,10 @@ StagesApart::StagesApart(Subject& candidate, const StageRun& pass, const Weights
     : subject_(candidate), pass_(pass), exact_(exact), near_(near) {
   shown_ = pass_.show(subject_, pass_.tokens);
   const auto seen = hidden_alike(shown_);
-  for (const auto& stage : stage_names(subject_.specification().num_hidden_layers))
-    if (const auto found = seen.find(stage); found != seen.end()) {
-      const auto kind = kind_of(stage);
-      if (!seen_.contains(kind)) kinds_.push_back(kind);
-      seen_[kind].insert(*found);
+  for (const auto& stage : stages_in_order(subject_.specification().num_hidden_layers))
+    if (const auto found = seen.find(to_string(stage)); found != seen.end()) {
+      if (!seen_.contains(stage.kind)) kinds_.push_back(stage.kind);
+      seen_[stage.kind].insert(*found);
     }
   right_ = show({}, true);
   right_near_ = show({}, false);
@@ -183,9 +182,9 @@ Weights StagesApart::show(const Names& names, bool exact) {
 Weights StagesApart::hidden_alike(const Stages& stages) const {
   Weights all;
   for (const auto& [stage, value] : stages)
-    all[stage] = stage.ends_with(".scores") && value.size(-1) == pass_.tokens.ids.size(1)
-                     ? hidden_as_infinity(value, causal_mask_of(pass_.tokens))
-                     : value;
+    all[to_string(stage)] = stage.kind == "scores" && value.size(-1) == pass_.tokens.ids.size(1)
+                                ? hidden_as_infinity(value, causal_mask_of(pass_.tokens))
+                                : value;
   return all;
 }
 

@@ -74,8 +74,8 @@ Weights steadiness(Subject& subject) {
 // What is hidden has no number of its own, and probabilities tell the rest.
 Weights stages_in(const std::function<Stages()>& show) {
   Weights all;
-  for (const auto& [name, value] : show())
-    if (!name.ends_with(".scores")) all[name] = value;
+  for (const auto& [stage, value] : show())
+    if (stage.kind != "scores") all[to_string(stage)] = value;
   return all;
 }
 

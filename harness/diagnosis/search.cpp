@@ -211,7 +211,7 @@ void Diagnostician::try_pairs() {
   const auto shown = of_those(forms_of_what_is_wrong());
   for (const auto& one : shown)
     for (const auto& other : shown)
-      if (split_stage(defect_of(parse_departure(one).name).stage).second == first_wrong_ &&
+      if (defect_of(parse_departure(one).name).stage.kind == first_wrong_ &&
           parse_departure(one).name != parse_departure(other).name) {
         consider_in_time(with_defect({one}, other), *quickest);
         if (any_complete()) return;
@@ -226,7 +226,7 @@ void Diagnostician::try_pairs() {
 Names Diagnostician::forms_of_what_is_wrong() const {
   Names forms, in_one_layer;
   for (const auto& name : in_order_) {
-    if (!wrong_.contains(split_stage(defect_of(name).stage).second)) continue;
+    if (!wrong_.contains(defect_of(name).stage.kind)) continue;
     forms.push_back(name);
     for (const double number : likely_numbers(name)) forms.push_back(format_departure({name, number, {}}));
     for (const auto layer : layers_for(name))

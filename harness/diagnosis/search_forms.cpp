@@ -47,7 +47,7 @@ void Diagnostician::try_other_forms(const Names& base) {
 
 std::vector<ModelPart> Diagnostician::parts_for(const std::string& name) const {
   std::vector<ModelPart> parts;
-  if (!defect_of(name).stage.starts_with("layers.")) return parts;
+  if (!defect_of(name).stage.layer) return parts;
   for (const auto layer : layers_for(name)) parts.push_back({layer, {}, {}});
   for (const bool yes : {true, false}) {
     parts.push_back({{}, yes, {}});
@@ -80,21 +80,14 @@ const Defect& Diagnostician::defect_of(const std::string& name) const {
                        [&](const Defect& defect) { return defect.name == name; });
 }
 
-std::pair<std::int64_t, std::string> Diagnostician::split_stage(const std::string& stage) {
-  const std::string layers = "layers.";
-  if (!stage.starts_with(layers)) return {-1, stage};
-  return {std::stoll(stage.substr(layers.size())), stage.substr(stage.find('.', layers.size()) + 1)};
-}
-
 std::vector<std::int64_t> Diagnostician::layers_for(const std::string& name) const {
   const auto& stage = defect_of(name).stage;
-  if (!stage.starts_with("layers.")) return {};
+  if (!stage.layer) return {};
   std::set<std::int64_t> layers;
-  if (const auto found = wrong_.find(split_stage(stage).second); found != wrong_.end())
+  if (const auto found = wrong_.find(stage.kind); found != wrong_.end())
     layers = found->second;
   else
     for (const auto& [other, there] : wrong_) layers.insert(there.begin(), there.end());
-  layers.erase(-1);
   if (layers.size() > 1) return {};
   if (wrong_.empty())
     for (std::int64_t layer = 0; layer < subject_.specification().num_hidden_layers; ++layer)

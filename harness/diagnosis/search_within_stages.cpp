@@ -67,9 +67,8 @@ bool Diagnostician::changes_stage(const std::string& name, const std::string& ki
 Names Diagnostician::concerned_with_stage(const Names& base, const std::string& kind) {
   // Those first that are known to show there.
   Names concerned, in_order = in_order_;
-  std::stable_partition(in_order.begin(), in_order.end(), [&](const std::string& name) {
-    return split_stage(defect_of(name).stage).second == kind;
-  });
+  std::stable_partition(in_order.begin(), in_order.end(),
+                        [&](const std::string& name) { return defect_of(name).stage.kind == kind; });
   for (const auto& name : in_order)
     if (!late() &&
         std::none_of(base.begin(), base.end(),
@@ -84,7 +83,7 @@ Names Diagnostician::forms_at_stage(const std::string& name, const std::string& 
   const auto layers = found == wrong_.end() ? std::set<std::int64_t>{} : found->second;
   std::vector<ParsedDeparture> forms{{name, {}, {}}};
   for (const double number : likely_numbers(name)) forms.push_back({name, number, {}});
-  if (layers.size() == 1 && *layers.begin() >= 0)
+  if (layers.size() == 1)
     for (auto form : std::vector<ParsedDeparture>(forms)) {
       form.place.layer = *layers.begin();
       forms.push_back(form);

@@ -39,14 +39,14 @@ void Diagnostician::read_localisation(const std::optional<reports::Localisation>
     if (pass.name == localisation->mode && pass.needs != "cache") pass_ = pass;
   for (const auto& one : localisation->stages) {
     if (!one.local || one.local->within) continue;
-    const auto [layer, stage] = split_stage(one.stage);
-    if (wrong_.empty()) first_wrong_ = stage;
-    wrong_[stage].insert(layer);
+    if (wrong_.empty()) first_wrong_ = one.stage.kind;
+    auto& layers = wrong_[one.stage.kind];
+    if (one.stage.layer) layers.insert(*one.stage.layer);
   }
   // Between an embedding that is right and its first norm nothing is shown.
   if (first_wrong_ == "attention_norm" && wrong_[first_wrong_] == std::set<std::int64_t>{0}) {
     first_wrong_ = "embedding";
-    wrong_[first_wrong_].insert(-1);
+    wrong_[first_wrong_];  // in no layer
   }
 }
 

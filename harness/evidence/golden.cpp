@@ -138,14 +138,12 @@ class GoldenFile {
 };
 
 // B: the probe's rows, R: the positions that were recorded of each.
-Shape shape_of(const std::string& stage, const GoldenProbe& probe, const Specification& s) {
+Shape shape_of(const std::string& kind, const GoldenProbe& probe, const Specification& s) {
   const auto batch = probe.tokens.ids.size(0), positions = probe.positions.size(0);
-  const auto kind = stage.substr(stage.rfind('.') + 1);
   if (kind == "q" || kind == "q_rotated") return {batch, positions, s.num_attention_heads, s.head_size()};
   if (kind == "k" || kind == "v" || kind == "k_rotated")
     return {batch, positions, s.num_key_value_heads, s.head_size()};
-  if (kind == "scores" || kind == "probabilities")
-    return {batch, s.num_attention_heads, positions, probe.tokens.ids.size(1)};
+  if (has_keys(kind)) return {batch, s.num_attention_heads, positions, probe.tokens.ids.size(1)};
   if (kind == "gate" || kind == "up" || kind == "gated") return {batch, positions, s.intermediate_size};
   return {batch, positions, kind == "logits" ? s.vocab_size : s.hidden_size};
 }
@@ -230,8 +228,9 @@ GoldenProbe read_probe(const GoldenFile& file, const std::string& name, const Sp
   if ((probe.positions < 0).any().item<bool>() || (probe.positions >= length).any().item<bool>())
     file.refuse(root + "/positions", fmt::format("expected 0 to {}", length - 1));
   const auto stored = file.children(root + "/stages");
-  for (const auto& stage : stage_names(specification.num_hidden_layers))
-    if (std::find(stored.begin(), stored.end(), stage) != stored.end()) probe.stages.push_back(stage);
+  for (const auto& stage : stages_in_order(specification.num_hidden_layers))
+    if (std::find(stored.begin(), stored.end(), to_string(stage)) != stored.end())
+      probe.stages.push_back(stage);
   if (probe.stages.size() != stored.size())
     file.refuse(root + "/stages", "holds a stage that this model does not have");
   probe.has_cache = file.has(root + "/cache");
@@ -274,9 +273,9 @@ std::uint32_t Golden::seed() const {
   return state_->seed;
 }
 
-at::Tensor Golden::stage(const GoldenProbe& probe, const std::string& stage) const {
+at::Tensor Golden::stage(const GoldenProbe& probe, const Stage& stage) const {
   return state_->file.read(fmt::format("/probes/{}/stages/{}", probe.name, stage), at::kDouble,
-                           shape_of(stage, probe, state_->specification));
+                           shape_of(stage.kind, probe, state_->specification));
 }
 at::Tensor Golden::decode_logits(const GoldenProbe& probe) const {
   return state_->file.read(fmt::format("/probes/{}/decode/logits", probe.name), at::kDouble,

@@ -20,8 +20,8 @@ namespace plumbline {
 struct GoldenProbe {
   std::string name;
   Tokens tokens;
-  at::Tensor positions;             // (R) int64: the stored indices of the T axis
-  std::vector<std::string> stages;  // in execution order as stored
+  at::Tensor positions;       // (R) int64: the stored indices of the T axis
+  std::vector<Stage> stages;  // in execution order as stored
   bool has_cache = false;
   bool has_decode = false;
 };
@@ -39,7 +39,7 @@ class Golden {
   std::uint32_t seed() const;
 
   // float64; the T axis holds probe.positions' rows. Errors: InputError for an unknown name.
-  at::Tensor stage(const GoldenProbe& probe, const std::string& stage) const;
+  at::Tensor stage(const GoldenProbe& probe, const Stage& stage) const;
   at::Tensor decode_logits(const GoldenProbe& probe) const;
   at::Tensor cached(const GoldenProbe& probe, std::int64_t layer, const std::string& keys_or_values) const;
 

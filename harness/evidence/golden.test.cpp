@@ -38,11 +38,11 @@ TEST_CASE("golden: the recorded tensors of the tiny specification open, with eve
     CHECK(probe.tokens.lengths == wanted.at("lengths").get<std::vector<std::int64_t>>());
     CHECK(probe.has_cache == wanted.at("cache").get<bool>());
     CHECK(probe.has_decode == wanted.at("decode").get<bool>());
-    CHECK(probe.stages.size() == (wanted.at("stages") == "all" ? stage_names(5).size() : 3 + 5));
+    CHECK(probe.stages.size() == (wanted.at("stages") == "all" ? stages_in_order(5).size() : 3 + 5));
     CHECK(probe.tokens.ids.numel() >= tokens_before);  // the smallest first
     tokens_before = probe.tokens.ids.numel();
     const auto batch = probe.tokens.ids.size(0), rows = probe.positions.size(0);
-    CHECK(golden->stage(probe, "logits").sizes() == at::IntArrayRef({batch, rows, 101}));
+    CHECK(golden->stage(probe, {"logits"}).sizes() == at::IntArrayRef({batch, rows, 101}));
     if (probe.has_decode) CHECK(golden->decode_logits(probe).sizes() == at::IntArrayRef({batch, rows, 101}));
     if (probe.has_cache)
       CHECK(golden->cached(probe, 4, "values").sizes() ==
@@ -63,11 +63,11 @@ TEST_CASE("golden: the float64 model computes what the oracle recorded", "[evide
       tiny(), convert(discriminating_weights(tiny().parameters(), golden->seed()), at::kDouble, at::kCPU));
   std::size_t seen = 0;
   PassOptions options;
-  options.observer = [&](const std::string& stage, const at::Tensor& value) {
+  options.observer = [&](const Stage& stage, const at::Tensor& value) {
     if (std::find(probe.stages.begin(), probe.stages.end(), stage) == probe.stages.end()) return;
-    const auto axis = stage.ends_with(".scores") || stage.ends_with(".probabilities") ? 2 : 1;
-    const auto check = compare(stage, value.index_select(axis, probe.positions), golden->stage(probe, stage),
-                               Tolerance::absolute(1e-12, "float64"));
+    const auto axis = has_keys(stage.kind) ? 2 : 1;
+    const auto check = compare(to_string(stage), value.index_select(axis, probe.positions),
+                               golden->stage(probe, stage), Tolerance::absolute(1e-12, "float64"));
     INFO(reports::sentence_of(check));
     CHECK(check.within);
     ++seen;

@@ -1,3 +1,5 @@
+#include <fmt/ranges.h>
+
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>
 #include <fstream>
@@ -153,14 +155,14 @@ TEST_CASE("golden: a tensor of the wrong rank, type or name is refused when it i
   CHECK(good->seed() == 7);
   const auto& probe = good->probes().at(0);
   CHECK(probe.tokens.padding == Padding::right);
-  CHECK(probe.stages == std::vector<std::string>{"embedding", "layers.0.q", "logits"});
-  CHECK(good->stage(probe, "layers.0.q").sizes() == at::IntArrayRef({2, 2, 6, 8}));
+  CHECK(fmt::format("{}", fmt::join(probe.stages, " ")) == "embedding layers.0.q logits");
+  CHECK(good->stage(probe, {"q", 0}).sizes() == at::IntArrayRef({2, 2, 6, 8}));
   CHECK(good->rotation().vectors.eq(1).all().item<bool>());
-  const auto of_stage = [&](const std::string& name) { return refusal([&] { bad->stage(probe, name); }); };
-  CHECK_THAT(of_stage("logits"), ContainsSubstring("/probes/p/stages/logits: has rank 2, expected 3"));
-  CHECK_THAT(of_stage("embedding"),
+  const auto of_stage = [&](const Stage& stage) { return refusal([&] { bad->stage(probe, stage); }); };
+  CHECK_THAT(of_stage({"logits"}), ContainsSubstring("/probes/p/stages/logits: has rank 2, expected 3"));
+  CHECK_THAT(of_stage({"embedding"}),
              ContainsSubstring("/probes/p/stages/embedding: has another type, expected float64"));
-  CHECK_THAT(of_stage("layers.0.k"), ContainsSubstring("/probes/p/stages/layers.0.k: is missing"));
+  CHECK_THAT(of_stage({"k", 0}), ContainsSubstring("/probes/p/stages/layers.0.k: is missing"));
   CHECK_THAT(refusal([&] { bad->decode_logits(probe); }),
              ContainsSubstring("/decode/logits: has another type"));
   CHECK_THAT(refusal([&] { bad->cached(probe, 5, "keys"); }),
@@ -184,13 +186,14 @@ TEST_CASE("golden: a tensor of another shape than the specification's is refused
   const auto bad = Golden::load(place.directory / "bad", tiny());
   REQUIRE(bad);
   const auto& probe = bad->probes().at(0);
-  const auto of_stage = [&](const std::string& name) { return refusal([&] { bad->stage(probe, name); }); };
-  CHECK_THAT(of_stage("logits"), ContainsSubstring("logits: has 100 elements along axis 2, expected 101"));
-  CHECK_THAT(of_stage("embedding"), ContainsSubstring("embedding: has 3 elements along axis 1, expected 2"));
-  CHECK_THAT(of_stage("layers.0.q"), ContainsSubstring("has 8 elements along axis 2, expected 6"));
-  CHECK_THAT(of_stage("layers.0.k"), ContainsSubstring("has 6 elements along axis 2, expected 2"));
-  CHECK_THAT(of_stage("layers.0.scores"), ContainsSubstring("has 3 elements along axis 2, expected 2"));
-  CHECK_THAT(of_stage("layers.0.gate"), ContainsSubstring("has 48 elements along axis 2, expected 128"));
+  const auto of_stage = [&](const Stage& stage) { return refusal([&] { bad->stage(probe, stage); }); };
+  CHECK_THAT(of_stage({"logits"}), ContainsSubstring("logits: has 100 elements along axis 2, expected 101"));
+  CHECK_THAT(of_stage({"embedding"}),
+             ContainsSubstring("embedding: has 3 elements along axis 1, expected 2"));
+  CHECK_THAT(of_stage({"q", 0}), ContainsSubstring("has 8 elements along axis 2, expected 6"));
+  CHECK_THAT(of_stage({"k", 0}), ContainsSubstring("has 6 elements along axis 2, expected 2"));
+  CHECK_THAT(of_stage({"scores", 0}), ContainsSubstring("has 3 elements along axis 2, expected 2"));
+  CHECK_THAT(of_stage({"gate", 0}), ContainsSubstring("has 48 elements along axis 2, expected 128"));
   CHECK_THAT(refusal([&] { bad->decode_logits(probe); }),
              ContainsSubstring("/decode/logits: has 1 elements along axis 0, expected 2"));
   CHECK_THAT(refusal([&] { bad->cached(probe, 4, "keys"); }),

@@ -27,65 +27,65 @@ class Replay {
         rounding_(unit_roundoff(type)),
         sum_rounding_(unit_roundoff(accumulation_type(type))) {}
 
-  std::optional<Replayed> stage(const std::string& name) {
-    if (name == "embedding") {
+  std::optional<Replayed> stage(const Stage& stage) {
+    if (stage.layer) return in_layer(*stage.layer, stage.kind);
+    if (stage.kind == "embedding") {
       return Replayed{at::embedding(weight("model.embed_tokens"), ids_),
                       Tolerance::exact("exact: a row of the embedding matrix")};
     }
-    if (name == "final_norm") return norm(residual(s_.num_hidden_layers), "model.norm");
-    if (name == "logits") {
+    if (stage.kind == "final_norm") return norm(residual(s_.num_hidden_layers), "model.norm");
+    if (stage.kind == "logits") {
       const auto untied = weights_.find(kHead);
-      return linear(shown("final_norm"), untied == weights_.end() ? "model.embed_tokens" : "lm_head");
+      return linear(shown({"final_norm"}), untied == weights_.end() ? "model.embed_tokens" : "lm_head");
     }
-    const auto dot = name.find('.', 7);
-    layer_ = std::stoll(name.substr(7, dot - 7));
-    return in_layer(name.substr(dot + 1));
+    return std::nullopt;
   }
 
  private:
-  std::optional<Replayed> in_layer(const std::string& stage) {
+  std::optional<Replayed> in_layer(std::int64_t layer, const std::string& kind) {
+    layer_ = layer;
     const auto parameter = [&](const char* name) { return fmt::format("model.layers.{}.{}", layer_, name); };
-    if (stage == "attention_norm") return norm(residual(layer_), parameter("input_layernorm"));
-    if (stage == "q")
+    if (kind == "attention_norm") return norm(residual(layer_), parameter("input_layernorm"));
+    if (kind == "q")
       return heads(linear(in_this_layer("attention_norm"), parameter("self_attn.q_proj")),
                    s_.num_attention_heads);
-    if (stage == "k")
+    if (kind == "k")
       return heads(linear(in_this_layer("attention_norm"), parameter("self_attn.k_proj")),
                    s_.num_key_value_heads);
-    if (stage == "v")
+    if (kind == "v")
       return heads(linear(in_this_layer("attention_norm"), parameter("self_attn.v_proj")),
                    s_.num_key_value_heads);
-    if (stage == "q_rotated") return rotation(in_this_layer("q"));
-    if (stage == "k_rotated") return rotation(in_this_layer("k"));
-    if (stage == "scores") return scores(in_this_layer("q_rotated"), in_this_layer("k_rotated"));
-    if (stage == "probabilities") return probabilities(in_this_layer("scores"));
-    if (stage == "context") {
+    if (kind == "q_rotated") return rotation(in_this_layer("q"));
+    if (kind == "k_rotated") return rotation(in_this_layer("k"));
+    if (kind == "scores") return scores(in_this_layer("q_rotated"), in_this_layer("k_rotated"));
+    if (kind == "probabilities") return probabilities(in_this_layer("scores"));
+    if (kind == "context") {
       const auto probability_error =
           is_reconstructed("probabilities") ? kernel_probability_error() : Tensor();
       if (is_reconstructed("probabilities") && !probability_error.defined()) return std::nullopt;
       return context(in_this_layer("probabilities"), in_this_layer("v"), probability_error);
     }
-    if (stage == "attention_out") return linear(in_this_layer("context"), parameter("self_attn.o_proj"));
-    if (stage == "after_attention") return sum(residual(layer_), in_this_layer("attention_out"));
-    if (stage == "feed_forward_norm")
+    if (kind == "attention_out") return linear(in_this_layer("context"), parameter("self_attn.o_proj"));
+    if (kind == "after_attention") return sum(residual(layer_), in_this_layer("attention_out"));
+    if (kind == "feed_forward_norm")
       return norm(in_this_layer("after_attention"), parameter("post_attention_layernorm"));
-    if (stage == "gate") return linear(in_this_layer("feed_forward_norm"), parameter("mlp.gate_proj"));
-    if (stage == "up") return linear(in_this_layer("feed_forward_norm"), parameter("mlp.up_proj"));
-    if (stage == "gated") return gated(in_this_layer("gate"), in_this_layer("up"));
-    if (stage == "feed_forward_out") return linear(in_this_layer("gated"), parameter("mlp.down_proj"));
-    if (stage == "after_feed_forward")
+    if (kind == "gate") return linear(in_this_layer("feed_forward_norm"), parameter("mlp.gate_proj"));
+    if (kind == "up") return linear(in_this_layer("feed_forward_norm"), parameter("mlp.up_proj"));
+    if (kind == "gated") return gated(in_this_layer("gate"), in_this_layer("up"));
+    if (kind == "feed_forward_out") return linear(in_this_layer("gated"), parameter("mlp.down_proj"));
+    if (kind == "after_feed_forward")
       return sum(in_this_layer("after_attention"), in_this_layer("feed_forward_out"));
     return std::nullopt;
   }
 
-  Tensor shown(const std::string& name) const {
-    const auto found = stages_.find(name);
+  Tensor shown(const Stage& stage) const {
+    const auto found = stages_.find(stage);
     return found == stages_.end() ? Tensor() : found->second.to(at::kDouble);
   }
-  Tensor in_this_layer(const char* stage) const { return shown(fmt::format("layers.{}.{}", layer_, stage)); }
+  Tensor in_this_layer(const char* kind) const { return shown({kind, layer_}); }
   // The residual stream before layer `layer`.
   Tensor residual(std::int64_t layer) const {
-    return layer == 0 ? shown("embedding") : shown(fmt::format("layers.{}.after_feed_forward", layer - 1));
+    return layer == 0 ? shown({"embedding"}) : shown({"after_feed_forward", layer - 1});
   }
   Tensor weight(const std::string& prefix) const { return weights_.at(prefix + ".weight").to(at::kDouble); }
 
@@ -180,8 +180,8 @@ class Replay {
 
   // Whether a stage of this layer was not the model's own but reconstructed beside a fused kernel that does
   // not show it, which protocol.md marks by the type float64.
-  bool is_reconstructed(const char* stage) const {
-    const auto found = stages_.find(fmt::format("layers.{}.{}", layer_, stage));
+  bool is_reconstructed(const char* kind) const {
+    const auto found = stages_.find({kind, layer_});
     return found != stages_.end() && found->second.scalar_type() == at::kDouble && type_ != at::kDouble;
   }
 
@@ -276,7 +276,7 @@ Tensor hidden_as_infinity(const Tensor& scores, const Tensor& mask) {
   return scores.masked_fill(hidden, -std::numeric_limits<double>::infinity());
 }
 
-std::optional<Replayed> replay(const std::string& stage, const Stages& stages, const Weights& weights,
+std::optional<Replayed> replay(const Stage& stage, const Stages& stages, const Weights& weights,
                                const Specification& specification, const Tensor& ids, const Tensor& positions,
                                const Tensor& mask, at::ScalarType type) {
   return Replay(stages, weights, specification, ids, positions, mask, type).stage(stage);

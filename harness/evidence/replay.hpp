@@ -16,8 +16,8 @@
 
 namespace plumbline {
 
-// Observed stages by name.
-using Stages = std::map<std::string, at::Tensor>;
+// Observed stages.
+using Stages = std::map<Stage, at::Tensor>;
 
 struct Replayed {
   at::Tensor expected;  // float64
@@ -30,7 +30,7 @@ struct Replayed {
 // Algorithms, 2nd ed., section 3.1): a sum of n products errs by at most n u sum|products|, u the unit
 // roundoff of the type that accumulates (float32), plus one rounding of the result to `type`. Empty where an
 // input was not shown.
-std::optional<Replayed> replay(const std::string& stage, const Stages& stages, const Weights& weights,
+std::optional<Replayed> replay(const Stage& stage, const Stages& stages, const Weights& weights,
                                const Specification& specification, const at::Tensor& ids,
                                const at::Tensor& positions, const at::Tensor& mask, at::ScalarType type);
 

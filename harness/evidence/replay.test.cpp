@@ -38,22 +38,20 @@ struct Pass {
     positions = (slots + first).unsqueeze(0).expand({2, length});
     PassOptions options;
     options.first_position = first;
-    options.observer = [&](const std::string& stage, const at::Tensor& value) {
-      stages[stage] = value.clone();
-    };
+    options.observer = [&](const Stage& stage, const at::Tensor& value) { stages[stage] = value.clone(); };
     Model(specification, held).forward({ids, {}, Padding::none}, options);
   }
 
-  std::vector<std::string> names() const { return stage_names(specification.num_hidden_layers); }
-  Replayed right(const std::string& stage, const Stages& shown) const {
+  std::vector<Stage> in_order() const { return stages_in_order(specification.num_hidden_layers); }
+  Replayed right(const Stage& stage, const Stages& shown) const {
     const at::NoGradGuard no_gradients;
     const auto replayed = replay(stage, shown, weights, specification, ids, positions, allowed, type);
     REQUIRE(replayed);
     return *replayed;
   }
-  reports::Check judge(const std::string& stage, const Stages& shown) const {
+  reports::Check judge(const Stage& stage, const Stages& shown) const {
     const auto replayed = right(stage, shown);
-    return compare(stage, shown.at(stage), replayed.expected, replayed.tolerance);
+    return compare(to_string(stage), shown.at(stage), replayed.expected, replayed.tolerance);
   }
 };
 
@@ -61,13 +59,13 @@ struct Pass {
 double expect_within(const Pass& pass, const std::string& what) {
   double worst = 0;
   std::string where;
-  for (const auto& stage : pass.names()) {
+  for (const auto& stage : pass.in_order()) {
     const auto check = pass.judge(stage, pass.stages);
     INFO(reports::sentence_of(check));
     CHECK(check.within);
     CHECK(check.elements == pass.stages.at(stage).numel());
     const double share = *check.worst_difference == 0 ? 0 : *check.worst_difference / *check.tolerance;
-    if (share > worst) worst = share, where = stage;
+    if (share > worst) worst = share, where = to_string(stage);
   }
   print_out("replay of {}: the largest error takes {:.2f} of its bound, at {}\n", what, worst, where);
   std::fflush(stdout);
@@ -75,10 +73,10 @@ double expect_within(const Pass& pass, const std::string& what) {
 }
 
 // Stages that are not what their inputs call for, in execution order, up to `last`.
-std::vector<std::string> wrong_up_to(const Pass& pass, const Stages& shown, const std::string& last) {
+std::vector<std::string> wrong_up_to(const Pass& pass, const Stages& shown, const Stage& last) {
   std::vector<std::string> wrong;
-  for (const auto& stage : pass.names()) {
-    if (!pass.judge(stage, shown).within) wrong.push_back(stage);
+  for (const auto& stage : pass.in_order()) {
+    if (!pass.judge(stage, shown).within) wrong.push_back(to_string(stage));
     if (stage == last) break;
   }
   return wrong;
@@ -116,7 +114,7 @@ TEST_CASE("replay: far positions are within bounds that grow with them", "[evide
     expect_within(Pass(type, {}, 32767 - length), name);
   const Pass near(at::kFloat), far(at::kFloat, {}, 32767 - length);
   const auto bound = [](const Pass& pass) {
-    return largest(pass.right("layers.0.q_rotated", pass.stages).tolerance.bound);
+    return largest(pass.right({"q_rotated", 0}, pass.stages).tolerance.bound);
   };
   CHECK(bound(far) > 500 * bound(near));
 }
@@ -125,7 +123,7 @@ TEST_CASE("replay: one element altered by 50 bounds is seen at that stage and at
           "[evidence][replay]") {
   const Pass pass(at::kFloat);
   std::int64_t turn = 0;
-  for (const auto& stage : pass.names()) {
+  for (const auto& stage : pass.in_order()) {
     auto shown = pass.stages;
     auto altered = shown.at(stage).to(at::kDouble).contiguous();
     const auto bound = pass.right(stage, shown).tolerance.bound.expand_as(altered).contiguous().view(-1);
@@ -134,7 +132,7 @@ TEST_CASE("replay: one element altered by 50 bounds is seen at that stage and at
       place = (place + 1) % altered.numel();
     altered.view(-1)[place] += std::max(50 * bound[place].item<double>(), 1e-9);
     shown[stage] = altered;
-    CHECK(wrong_up_to(pass, shown, stage) == std::vector<std::string>{stage});
+    CHECK(wrong_up_to(pass, shown, stage) == std::vector{to_string(stage)});
     const auto check = pass.judge(stage, shown);
     CHECK(reports::sentence_of(check).find("; 1 of ") != std::string::npos);
   }
@@ -143,54 +141,55 @@ TEST_CASE("replay: one element altered by 50 bounds is seen at that stage and at
 TEST_CASE("replay: a stage rounded to float16 is seen in a float32 run, at that stage first",
           "[evidence][replay]") {
   const Pass pass(at::kFloat);
-  for (const auto& stage : pass.names()) {
+  for (const auto& stage : pass.in_order()) {
     auto shown = pass.stages;
     shown[stage] = shown.at(stage).to(at::kHalf).to(at::kFloat);
-    CHECK(wrong_up_to(pass, shown, stage) == std::vector<std::string>{stage});
+    CHECK(wrong_up_to(pass, shown, stage) == std::vector{to_string(stage)});
   }
 }
 
 TEST_CASE("replay: a key shown to a query that must not see it, or hidden from one that must, is seen",
           "[evidence][replay]") {
   const Pass pass(at::kFloat);
+  const Stage scores_in_2{"scores", 2};
   for (const auto& [value, query, key] :
        {std::tuple{0.5f, 3, 4}, {-std::numeric_limits<float>::infinity(), 4, 3}}) {
     auto shown = pass.stages;
-    auto& scores = shown["layers.2.scores"] = shown.at("layers.2.scores").clone();
+    auto& scores = shown[scores_in_2] = shown.at(scores_in_2).clone();
     scores[1][5][query][key] = value;
-    CHECK(wrong_up_to(pass, shown, "layers.2.scores") == std::vector<std::string>{"layers.2.scores"});
+    CHECK(wrong_up_to(pass, shown, scores_in_2) == std::vector{to_string(scores_in_2)});
   }
 }
 
 TEST_CASE("replay: NaN or infinity in a stage is seen there, and passes nowhere after",
           "[evidence][replay]") {
   const Pass pass(at::kFloat);
+  const Stage gate_in_1{"gate", 1};
   for (const auto bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
     auto shown = pass.stages;
-    auto& gate = shown["layers.1.gate"] = shown.at("layers.1.gate").clone();
+    auto& gate = shown[gate_in_1] = shown.at(gate_in_1).clone();
     gate[0][3][7] = bad;
-    CHECK(wrong_up_to(pass, shown, "layers.1.gate") == std::vector<std::string>{"layers.1.gate"});
-    CHECK_FALSE(pass.judge("layers.1.gated", shown).within);
+    CHECK(wrong_up_to(pass, shown, gate_in_1) == std::vector{to_string(gate_in_1)});
+    CHECK_FALSE(pass.judge({"gated", 1}, shown).within);
   }
 }
 
 TEST_CASE("replay: without an input there is nothing to judge by", "[evidence][replay]") {
   const Pass pass(at::kFloat);
-  const std::map<std::string, std::string> inputs = {
-      {"layers.0.attention_norm", "embedding"},
-      {"layers.1.attention_norm", "layers.0.after_feed_forward"},
-      {"layers.0.q", "layers.0.attention_norm"},
-      {"layers.0.k_rotated", "layers.0.k"},
-      {"layers.0.scores", "layers.0.k_rotated"},
-      {"layers.0.probabilities", "layers.0.scores"},
-      {"layers.0.context", "layers.0.v"},
-      {"layers.0.after_attention", "layers.0.attention_out"},
-      {"layers.0.gated", "layers.0.up"},
-      {"layers.0.after_feed_forward", "layers.0.feed_forward_out"},
-      {"final_norm", "layers.4.after_feed_forward"},
-      {"logits", "final_norm"}};
+  const std::map<Stage, Stage> inputs = {{{"attention_norm", 0}, {"embedding"}},
+                                         {{"attention_norm", 1}, {"after_feed_forward", 0}},
+                                         {{"q", 0}, {"attention_norm", 0}},
+                                         {{"k_rotated", 0}, {"k", 0}},
+                                         {{"scores", 0}, {"k_rotated", 0}},
+                                         {{"probabilities", 0}, {"scores", 0}},
+                                         {{"context", 0}, {"v", 0}},
+                                         {{"after_attention", 0}, {"attention_out", 0}},
+                                         {{"gated", 0}, {"up", 0}},
+                                         {{"after_feed_forward", 0}, {"feed_forward_out", 0}},
+                                         {{"final_norm"}, {"after_feed_forward", 4}},
+                                         {{"logits"}, {"final_norm"}}};
   for (const auto& [stage, input] : inputs) {
-    INFO(stage);
+    INFO(to_string(stage));
     auto shown = pass.stages;
     shown.erase(input);
     CHECK_FALSE(replay(stage, shown, pass.weights, pass.specification, pass.ids, pass.positions, pass.allowed,
@@ -199,12 +198,12 @@ TEST_CASE("replay: without an input there is nothing to judge by", "[evidence][r
 }
 
 TEST_CASE("replay: stages are named in execution order", "[evidence][replay]") {
-  const auto names = stage_names(2);
-  CHECK(names.size() == 1 + 2 * 17 + 2);
-  CHECK(names.front() == "embedding");
-  CHECK(names[1] == "layers.0.attention_norm");
-  CHECK(names[18] == "layers.1.attention_norm");
-  CHECK(names.back() == "logits");
+  const auto stages = stages_in_order(2);
+  CHECK(stages.size() == 1 + 2 * 17 + 2);
+  CHECK(stages.front() == Stage{"embedding"});
+  CHECK(stages[1] == Stage{"attention_norm", 0});
+  CHECK(stages[18] == Stage{"attention_norm", 1});
+  CHECK(stages.back() == Stage{"logits"});
 }
 
 TEST_CASE("replay: whatever hides a key reads as minus infinity, and what hides none is left",
@@ -230,9 +229,7 @@ TEST_CASE("replay: what a fused kernel rounds between queries and context is all
           "[evidence][replay]") {
   const Pass pass(at::kFloat);
   const auto& s = pass.specification;
-  const auto wide = [&](const char* stage) {
-    return pass.stages.at(fmt::format("layers.0.{}", stage)).to(at::kDouble);
-  };
+  const auto wide = [&](const char* kind) { return pass.stages.at({kind, 0}).to(at::kDouble); };
   const auto by_head = [&](const at::Tensor& x) {
     return x.repeat_interleave(s.num_attention_heads / x.size(2), 2).transpose(1, 2);
   };
@@ -248,25 +245,25 @@ TEST_CASE("replay: what a fused kernel rounds between queries and context is all
   // The kernel's scores err as far as a sum of products in float32 is allowed to.
   const auto signs = at::arange(scores.numel(), at::kDouble).mul(1.7).sin().sign().view(scores.sizes());
   auto shown = pass.stages;
-  shown["layers.0.context"] = context(scores + 6 * signs * size * 0x1p-24 * magnitude).to(at::kFloat);
-  CHECK_FALSE(pass.judge("layers.0.context", shown).within);  // the probabilities were seen: these are others
+  shown[{"context", 0}] = context(scores + 6 * signs * size * 0x1p-24 * magnitude).to(at::kFloat);
+  CHECK_FALSE(pass.judge({"context", 0}, shown).within);  // the probabilities were seen: these are others
 
-  shown["layers.0.scores"] = scores.masked_fill(~pass.allowed, -INFINITY);
-  shown["layers.0.probabilities"] = at::softmax(shown["layers.0.scores"], -1);
-  const auto check = pass.judge("layers.0.context", shown);
+  shown[{"scores", 0}] = scores.masked_fill(~pass.allowed, -INFINITY);
+  shown[{"probabilities", 0}] = at::softmax(shown[{"scores", 0}], -1);
+  const auto check = pass.judge({"context", 0}, shown);
   INFO(reports::sentence_of(check));
   CHECK(check.within);
   CHECK(check.tolerance_reason ==
         "6 x the float32 of a softmax over 19 keys within one kernel, and a sum of 19 products");
 
-  shown["layers.0.context"] = context(scores.to(at::kBFloat16).to(at::kDouble)).to(at::kFloat);
-  CHECK_FALSE(pass.judge("layers.0.context", shown).within);
-  shown["layers.0.context"] = context(scores.to(at::kHalf).to(at::kDouble)).to(at::kFloat);
-  CHECK_FALSE(pass.judge("layers.0.context", shown).within);
+  shown[{"context", 0}] = context(scores.to(at::kBFloat16).to(at::kDouble)).to(at::kFloat);
+  CHECK_FALSE(pass.judge({"context", 0}, shown).within);
+  shown[{"context", 0}] = context(scores.to(at::kHalf).to(at::kDouble)).to(at::kFloat);
+  CHECK_FALSE(pass.judge({"context", 0}, shown).within);
 
-  shown["layers.0.context"] = context(scores).to(at::kFloat);
-  shown.erase("layers.0.q_rotated");  // nobody knows then what the kernel may have rounded
+  shown[{"context", 0}] = context(scores).to(at::kFloat);
+  shown.erase({"q_rotated", 0});  // nobody knows then what the kernel may have rounded
   const at::NoGradGuard no_gradients;
   CHECK_FALSE(
-      replay("layers.0.context", shown, pass.weights, s, pass.ids, pass.positions, pass.allowed, pass.type));
+      replay({"context", 0}, shown, pass.weights, s, pass.ids, pass.positions, pass.allowed, pass.type));
 }

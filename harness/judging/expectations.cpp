@@ -63,7 +63,7 @@ void expect_distinguishable(Subject& subject, const std::string& what, const at:
   expect_close(subject, what, actual, expected, tolerance);
 }
 
-std::optional<Replayed> try_replay(Subject& subject, const std::string& stage, const Stages& shown,
+std::optional<Replayed> try_replay(Subject& subject, const Stage& stage, const Stages& shown,
                                    const Tokens& tokens, std::int64_t first_position) {
   const at::NoGradGuard no_gradients;
   const auto positions =
@@ -72,7 +72,7 @@ std::optional<Replayed> try_replay(Subject& subject, const std::string& stage, c
                 causal_mask_of(tokens), subject.running().type());
 }
 
-Replayed require_replay(Subject& subject, const std::string& stage, const Stages& shown, const Tokens& tokens,
+Replayed require_replay(Subject& subject, const Stage& stage, const Stages& shown, const Tokens& tokens,
                         std::int64_t first_position) {
   auto replay = try_replay(subject, stage, shown, tokens, first_position);
   if (!replay) not_assessed(fmt::format("the candidate does not show what goes into {}", stage));
@@ -82,8 +82,8 @@ Replayed require_replay(Subject& subject, const std::string& stage, const Stages
 void expect_replayed(Subject& subject, const std::vector<std::string>& kinds, const Stages& shown,
                      const Tokens& tokens, const std::string& mode, std::int64_t first_position) {
   bool any = false;
-  for (const auto& stage : stage_names(subject.specification().num_hidden_layers)) {
-    if (std::find(kinds.begin(), kinds.end(), kind_of(stage)) == kinds.end()) continue;
+  for (const auto& stage : stages_in_order(subject.specification().num_hidden_layers)) {
+    if (std::find(kinds.begin(), kinds.end(), stage.kind) == kinds.end()) continue;
     const auto actual = shown.find(stage);
     const auto replay =
         actual == shown.end() ? std::nullopt : try_replay(subject, stage, shown, tokens, first_position);
@@ -93,8 +93,8 @@ void expect_replayed(Subject& subject, const std::vector<std::string>& kinds, co
       continue;
     }
     any = true;
-    const auto value = kind_of(stage) == "scores" ? hidden_as_infinity(actual->second, causal_mask_of(tokens))
-                                                  : actual->second;
+    const auto value =
+        stage.kind == "scores" ? hidden_as_infinity(actual->second, causal_mask_of(tokens)) : actual->second;
     expect_close(subject, fmt::format("{} ({})", stage, mode), value, replay->expected, replay->tolerance);
   }
   if (!any) not_assessed("the candidate shows none of these stages");

@@ -29,14 +29,14 @@ void expect_distinguishable(Subject& subject, const std::string& what, const at:
                             const std::vector<std::pair<std::string, at::Tensor>>& mistakes,
                             const Tolerance& tolerance);
 // The expected value of a stage, computed from the shown inputs. Errors: NotShown where one is missing.
-Replayed require_replay(Subject& subject, const std::string& stage, const Stages& shown, const Tokens& tokens,
+Replayed require_replay(Subject& subject, const Stage& stage, const Stages& shown, const Tokens& tokens,
                         std::int64_t first_position = 0);
-// Expects of each shown stage of these names, in every layer, that it is what its own inputs call for.
-void expect_replayed(Subject& subject, const std::vector<std::string>& stages, const Stages& shown,
+// Expects of each shown stage of these kinds, in every layer, that it is what its own inputs call for.
+void expect_replayed(Subject& subject, const std::vector<std::string>& kinds, const Stages& shown,
                      const Tokens& tokens, const std::string& mode, std::int64_t first_position = 0);
 
 // The same outside a check; empty where an input was not shown.
-std::optional<Replayed> try_replay(Subject& subject, const std::string& stage, const Stages& shown,
+std::optional<Replayed> try_replay(Subject& subject, const Stage& stage, const Stages& shown,
                                    const Tokens& tokens, std::int64_t first_position = 0);
 
 }  // namespace plumbline

@@ -10,11 +10,11 @@
 namespace plumbline {
 namespace {
 
-reports::Check compare_stage(const std::string& what, const at::Tensor& actual, const at::Tensor& expected,
+reports::Check compare_stage(const Stage& stage, const at::Tensor& actual, const at::Tensor& expected,
                              const Tolerance& tolerance, const Tokens& tokens) {
-  const bool hides = what.ends_with(".scores") && actual.sizes() == expected.sizes();
-  return compare(what, hides ? hidden_as_infinity(actual, causal_mask_of(tokens)) : actual, expected,
-                 tolerance);
+  const bool hides = stage.kind == "scores" && actual.sizes() == expected.sizes();
+  return compare(to_string(stage), hides ? hidden_as_infinity(actual, causal_mask_of(tokens)) : actual,
+                 expected, tolerance);
 }
 
 std::vector<reports::StageErrors> errors_of(Subject& subject, const StageRun& mode) {
@@ -22,7 +22,7 @@ std::vector<reports::StageErrors> errors_of(Subject& subject, const StageRun& mo
   const auto shown = mode.show(subject, tokens);
   const auto exact = stages_of(subject.exact(), tokens);
   std::vector<reports::StageErrors> all;
-  for (const auto& stage : stage_names(subject.specification().num_hidden_layers)) {
+  for (const auto& stage : stages_in_order(subject.specification().num_hidden_layers)) {
     all.push_back({stage, {}, {}});
     const auto actual = shown.find(stage);
     if (actual == shown.end()) continue;
@@ -30,7 +30,7 @@ std::vector<reports::StageErrors> errors_of(Subject& subject, const StageRun& mo
     // The noise was measured near position 0; far from it, rounding of angles is larger.
     if (mode.first_position == 0)
       all.back().inherited =
-          compare_stage(stage, actual->second, expected, subject.noise(stage, expected), tokens);
+          compare_stage(stage, actual->second, expected, subject.noise(stage.kind, expected), tokens);
     if (const auto replay = try_replay(subject, stage, shown, tokens, mode.first_position))
       all.back().local = compare_stage(stage, actual->second, replay->expected, replay->tolerance, tokens);
   }

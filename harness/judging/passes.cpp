@@ -38,7 +38,7 @@ at::Tensor logits(Subject& subject, const Tokens& tokens, PassOptions options) {
 Stages observe(Subject& subject, const Tokens& tokens, PassOptions options) {
   const at::NoGradGuard no_gradients;
   Stages stages;
-  options.observer = [&](const std::string& stage, const at::Tensor& value) {
+  options.observer = [&](const Stage& stage, const at::Tensor& value) {
     stages[stage] = value.to(at::kCPU).clone();
   };
   options.replacement = subject.replacement();
@@ -88,27 +88,23 @@ at::Tensor cached_logits(Subject& subject, const Tokens& tokens, const std::vect
 
 Stages observe_cached(Subject& subject, const Tokens& tokens, const std::vector<std::int64_t>& chunks) {
   const auto length = tokens.ids.size(1);
-  std::map<std::string, std::vector<at::Tensor>> pieces;
+  std::map<Stage, std::vector<at::Tensor>> pieces;
   for_each_chunk(subject, tokens, chunks, [&](Decoding& decoding, const Tokens& chunk) {
     PassOptions options;
-    options.observer = [&](const std::string& stage, const at::Tensor& value) {
+    options.observer = [&](const Stage& stage, const at::Tensor& value) {
       auto piece = value.to(at::kCPU).clone();
-      const auto kind = kind_of(stage);
       // (B, H, T, S): later keys are hidden from these queries. A static cache may show all its slots, which
       // is harmless: if a slot beyond the tokens had weight, the replay of the context would fail.
-      if (kind == "scores" || kind == "probabilities")
+      if (has_keys(stage.kind))
         piece = at::constant_pad_nd(piece, {0, length - piece.size(-1)},
-                                    kind == "scores" ? -std::numeric_limits<double>::infinity() : 0.0);
+                                    stage.kind == "scores" ? -std::numeric_limits<double>::infinity() : 0.0);
       pieces[stage].push_back(piece);
     };
     options.replacement = subject.replacement();
     decoding.extend(chunk, options);
   });
   Stages stages;
-  for (const auto& [stage, parts] : pieces) {
-    const auto kind = kind_of(stage);
-    stages[stage] = at::cat(parts, kind == "scores" || kind == "probabilities" ? 2 : 1);
-  }
+  for (const auto& [stage, parts] : pieces) stages[stage] = at::cat(parts, has_keys(stage.kind) ? 2 : 1);
   return stages;
 }
 
@@ -133,9 +129,9 @@ at::Tensor causal_mask_of(const Tokens& tokens) {
   return closed_form::causal_mask(tokens.ids.size(0), tokens.ids.size(1)).unsqueeze(1);
 }
 
-at::Tensor shown(const Stages& stages, const std::string& name) {
-  const auto found = stages.find(name);
-  if (found == stages.end()) not_assessed(fmt::format("the candidate does not show {}", name));
+at::Tensor shown(const Stages& stages, const Stage& stage) {
+  const auto found = stages.find(stage);
+  if (found == stages.end()) not_assessed(fmt::format("the candidate does not show {}", stage));
   return found->second.to(at::kDouble);
 }
 

@@ -33,7 +33,7 @@ at::Tensor padded_logits(Subject& subject, const Tokens& sequence, std::int64_t 
 at::Tensor causal_mask_of(const Tokens& tokens);
 
 // A stage in float64. Errors: NotShown where the candidate did not show it.
-at::Tensor shown(const Stages& stages, const std::string& name);
+at::Tensor shown(const Stages& stages, const Stage& stage);
 
 // The same tokens with a padding mask that hides none of them, as tokenizers give one with every batch.
 Tokens with_mask_of_ones(const Tokens& tokens, Padding side);

@@ -236,7 +236,7 @@ FilledCache fill_cache(Subject& subject) {
   filled.tokens = probe(subject, "cache", 3, 24);
   filled.decoding = subject.running().decode(3, 29);
   PassOptions options;
-  options.observer = [&](const std::string& stage, const at::Tensor& value) {
+  options.observer = [&](const Stage& stage, const at::Tensor& value) {
     filled.stages[stage] = value.to(at::kCPU).clone();
   };
   filled.decoding->extend(filled.tokens, options);

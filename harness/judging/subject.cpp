@@ -9,14 +9,10 @@
 
 namespace plumbline {
 
-std::string kind_of(const std::string& stage) {
-  return stage.substr(stage.rfind('.') + 1);
-}
-
 Stages stages_of(const Model& model, const Tokens& tokens) {
   Stages stages;
   PassOptions options;
-  options.observer = [&](const std::string& stage, const at::Tensor& value) {
+  options.observer = [&](const Stage& stage, const at::Tensor& value) {
     stages[stage] = value.to(at::kCPU, at::kDouble);
   };
   model.forward(tokens, options);
@@ -107,23 +103,23 @@ const Weights& Subject::exact_weights() {
   return *exact_weights_;
 }
 
-Tolerance Subject::noise(const std::string& stage, const at::Tensor& expected) {
+Tolerance Subject::noise(const std::string& kind, const at::Tensor& expected) {
   if (relative_noise_.empty()) {
     const at::NoGradGuard no_gradients;
     const auto exact_stages = stages_of(exact(), standard_probe(*this)),
                rounded_stages = stages_of(rounded(), standard_probe(*this));
-    for (const auto& [name, value] : exact_stages) {
+    for (const auto& [stage, value] : exact_stages) {
       const auto hidden = ~value.isfinite();
-      const auto error = (rounded_stages.at(name) - value).masked_fill(hidden, 0);
+      const auto error = (rounded_stages.at(stage) - value).masked_fill(hidden, 0);
       const auto size = value.masked_fill(hidden, 0);
-      auto& noise = relative_noise_[kind_of(name)];
+      auto& noise = relative_noise_[stage.kind];
       noise.worst = std::max(noise.worst, largest(error) / largest(size));
       noise.root_mean_square =
           std::max(noise.root_mean_square, root_mean_square(error) / root_mean_square(size));
     }
   }
   const auto size = finite(expected);
-  const auto& relative = relative_noise_.at(kind_of(stage));
+  const auto& relative = relative_noise_.at(kind);
   // The error of float32 angles is proportional to the position, which is below the length of the pass.
   const double angles = static_cast<double>(expected.dim() > 1 ? expected.size(1) : 1) * 0x1p-24;
   auto tolerance = Tolerance::absolute(

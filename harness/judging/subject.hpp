@@ -75,8 +75,8 @@ class Subject {
   // The weights of both, in float64 on the CPU.
   const Weights& exact_weights();
 
-  // By how much two correct evaluations of the same stage may differ.
-  Tolerance noise(const std::string& stage, const at::Tensor& expected);
+  // By how much two correct evaluations of a stage of this kind may differ.
+  Tolerance noise(const std::string& kind, const at::Tensor& expected);
 
  private:
   void reset_reference_models();
@@ -97,13 +97,10 @@ class Subject {
   struct Noise {
     double worst = 0, root_mean_square = 0;  // relative to the largest element, and to the root mean square
   };
-  std::map<std::string, Noise> relative_noise_;
+  std::map<std::string, Noise> relative_noise_;  // by kind
 };
 
 // The stages of a full pass, in float64 on the CPU.
 Stages stages_of(const Model& model, const Tokens& tokens);
-
-// "scores" of "layers.3.scores".
-std::string kind_of(const std::string& stage);
 
 }  // namespace plumbline

@@ -22,7 +22,7 @@ struct Model::Pass {
   const Observer& observer;
   const Replacement& replacement;
 
-  at::Tensor observe(const std::string& stage, const at::Tensor& value) const {
+  at::Tensor observe(const Stage& stage, const at::Tensor& value) const {
     if (observer) observer(stage, value);
     return replacement ? replacement(stage, value) : value;
   }
@@ -30,27 +30,24 @@ struct Model::Pass {
 
 namespace {
 
-constexpr const char* kLayerStages[] = {"attention_norm",
-                                        "q",
-                                        "k",
-                                        "v",
-                                        "q_rotated",
-                                        "k_rotated",
-                                        "scores",
-                                        "probabilities",
-                                        "context",
-                                        "attention_out",
-                                        "after_attention",
-                                        "feed_forward_norm",
-                                        "gate",
-                                        "up",
-                                        "gated",
-                                        "feed_forward_out",
-                                        "after_feed_forward"};
+constexpr const char* kKindsInLayers[] = {"attention_norm",
+                                          "q",
+                                          "k",
+                                          "v",
+                                          "q_rotated",
+                                          "k_rotated",
+                                          "scores",
+                                          "probabilities",
+                                          "context",
+                                          "attention_out",
+                                          "after_attention",
+                                          "feed_forward_norm",
+                                          "gate",
+                                          "up",
+                                          "gated",
+                                          "feed_forward_out",
+                                          "after_feed_forward"};
 
-std::string layer_stage(std::int64_t layer, const char* name) {
-  return fmt::format("layers.{}.{}", layer, name);
-}
 std::string parameter(std::int64_t layer, const char* name) {
   return fmt::format("model.layers.{}.{}", layer, name);
 }
@@ -113,12 +110,23 @@ std::string shape_of(at::IntArrayRef shape) {
   return fmt::format("[{}]", fmt::join(shape, ", "));
 }
 
-std::vector<std::string> stage_names(std::int64_t layers) {
-  std::vector<std::string> names{"embedding"};
+std::vector<Stage> stages_in_order(std::int64_t layers) {
+  std::vector<Stage> stages{{"embedding"}};
   for (std::int64_t layer = 0; layer < layers; ++layer)
-    for (const auto* stage : kLayerStages) names.push_back(fmt::format("layers.{}.{}", layer, stage));
-  names.insert(names.end(), {"final_norm", "logits"});
-  return names;
+    for (const auto* kind : kKindsInLayers) stages.push_back({kind, layer});
+  stages.push_back({"final_norm"});
+  stages.push_back({"logits"});
+  return stages;
+}
+
+std::vector<std::string> stage_kinds() {
+  std::vector<std::string> kinds;
+  for (const auto& stage : stages_in_order(1)) kinds.push_back(stage.kind);
+  return kinds;
+}
+
+bool has_keys(const std::string& kind) {
+  return kind == "scores" || kind == "probabilities";
 }
 
 at::Tensor real_tokens(const Tokens& tokens) {
@@ -205,30 +213,29 @@ at::Tensor Model::run(const Tokens& tokens, KVCache* cache, const PassOptions& o
   const auto outer_pass = make_pass(rules_of({}));
 
   const auto embedding = formulas.read_parameter(weights_, kEmbedding);  // (V, D)
-  auto x = outer_pass.observe("embedding",
+  auto x = outer_pass.observe({"embedding"},
                               formulas.transform_embedding(at::embedding(embedding, ids), ids));  // (B, T, D)
   x = formulas.dropout(x, outer_pass.dropout);
   for (std::int64_t layer = 0; layer < s.num_hidden_layers; ++layer) {
     const auto& rules = rules_of(layer);
     const auto pass = &rules == &outer_pass.rules ? outer_pass : make_pass(rules);
-    const auto attention_input = pass.observe(layer_stage(layer, "attention_norm"),
-                                              norm(rules, parameter(layer, "input_layernorm"), x));
+    const auto attention_input =
+        pass.observe({"attention_norm", layer}, norm(rules, parameter(layer, "input_layernorm"), x));
     x = rules.formulas.add_residual(x, attention_input, attention(layer, attention_input, pass));
-    x = pass.observe(layer_stage(layer, "after_attention"), x);
-    const auto feed_forward_input =
-        pass.observe(layer_stage(layer, "feed_forward_norm"),
-                     norm(rules, parameter(layer, "post_attention_layernorm"), x));
+    x = pass.observe({"after_attention", layer}, x);
+    const auto feed_forward_input = pass.observe(
+        {"feed_forward_norm", layer}, norm(rules, parameter(layer, "post_attention_layernorm"), x));
     x = rules.formulas.add_residual(x, feed_forward_input, feed_forward(layer, feed_forward_input, pass));
-    x = pass.observe(layer_stage(layer, "after_feed_forward"), x);
+    x = pass.observe({"after_feed_forward", layer}, x);
   }
-  x = outer_pass.observe("final_norm", norm(outer_pass.rules, "model.norm", x));
+  x = outer_pass.observe({"final_norm"}, norm(outer_pass.rules, "model.norm", x));
   if (cache != nullptr) {
     cache->length += ids.size(1);
     cache->seen += real.sum(1);
   }
   const auto head = s.tie_word_embeddings ? embedding : formulas.read_parameter(weights_, kHead);
   const auto bias = s.head_bias ? formulas.read_parameter(weights_, "lm_head.bias") : at::Tensor();
-  return outer_pass.observe("logits",
+  return outer_pass.observe({"logits"},
                             formulas.transform_logits(formulas.linear(x, head, bias)));  // (B, T, V)
 }
 
@@ -242,8 +249,8 @@ at::Tensor Model::attention(std::int64_t layer, const at::Tensor& x, const Pass&
   const auto normalise_heads = [&](const char* name, const at::Tensor& heads) {
     return s.query_key_norm ? norm(pass.rules, parameter(layer, name), heads) : heads;
   };
-  const auto observe = [&](const char* stage, const at::Tensor& value) {
-    return pass.observe(layer_stage(layer, stage), value);
+  const auto observe = [&](const char* kind, const at::Tensor& value) {
+    return pass.observe({kind, layer}, value);
   };
 
   const auto q = observe("q", normalise_heads("self_attn.q_norm",  // (B, T, H, Dh)
@@ -283,8 +290,8 @@ at::Tensor Model::attention(std::int64_t layer, const at::Tensor& x, const Pass&
 }
 
 at::Tensor Model::feed_forward(std::int64_t layer, const at::Tensor& x, const Pass& pass) const {
-  const auto observe = [&](const char* stage, const at::Tensor& value) {
-    return pass.observe(layer_stage(layer, stage), value);
+  const auto observe = [&](const char* kind, const at::Tensor& value) {
+    return pass.observe({kind, layer}, value);
   };
   const auto gate = observe("gate", project(pass.rules, parameter(layer, "mlp.gate_proj"), x));  // (B, T, F)
   const auto up = observe("up", project(pass.rules, parameter(layer, "mlp.up_proj"), x));        // (B, T, F)

@@ -13,6 +13,7 @@
 #include "harness/model/formulas.hpp"
 #include "harness/model/specification.hpp"
 #include "harness/model/weights.hpp"
+#include "harness/system/stage.hpp"
 
 namespace plumbline {
 
@@ -32,12 +33,16 @@ struct Tokens {
 at::Tensor real_tokens(const Tokens& tokens);
 
 // The stages of a pass, in execution order: "embedding", "layers.0.attention_norm", ..., "logits".
-std::vector<std::string> stage_names(std::int64_t layers);
+std::vector<Stage> stages_in_order(std::int64_t layers);
+// What a stage may compute, in execution order.
+std::vector<std::string> stage_kinds();
+// Whether a stage of this kind is (B, H, T, S), with an axis of keys; others begin with (B, T).
+bool has_keys(const std::string& kind);
 
-// Is called with every stage's name ("layers.3.scores") and value, in execution order.
-using Observer = std::function<void(const std::string& stage, const at::Tensor& value)>;
+// Is called with every stage and its value, in execution order.
+using Observer = std::function<void(const Stage& stage, const at::Tensor& value)>;
 // Returns the value with which a pass continues in place of the one that it computed for a stage.
-using Replacement = std::function<at::Tensor(const std::string& stage, const at::Tensor& value)>;
+using Replacement = std::function<at::Tensor(const Stage& stage, const at::Tensor& value)>;
 
 struct PassOptions {
   bool training = false;

@@ -90,18 +90,16 @@ TEST_CASE("model: the cache holds keys after rotation and values, unrepeated, in
   const auto probe = tokens(2, 7);
   auto cache = reference.make_cache(2, 9);
   REQUIRE(cache.layers.size() == 5);
-  std::map<std::string, at::Tensor> stages;
+  std::map<Stage, at::Tensor> stages;
   PassOptions options;
-  options.observer = [&](const std::string& stage, const at::Tensor& value) {
-    stages[stage] = value.clone();
-  };
+  options.observer = [&](const Stage& stage, const at::Tensor& value) { stages[stage] = value.clone(); };
   reference.extend(cache, probe, options);
   for (std::size_t layer = 0; layer < 5; ++layer) {
     const auto& [keys, values] = cache.layers[layer];
     REQUIRE(keys.sizes() == at::IntArrayRef({2, 9, 2, 8}));
     REQUIRE(values.sizes() == at::IntArrayRef({2, 9, 2, 8}));
-    CHECK(keys.narrow(1, 0, 7).equal(stages.at(fmt::format("layers.{}.k_rotated", layer))));
-    CHECK(values.narrow(1, 0, 7).equal(stages.at(fmt::format("layers.{}.v", layer))));
+    CHECK(keys.narrow(1, 0, 7).equal(stages.at({"k_rotated", layer})));
+    CHECK(values.narrow(1, 0, 7).equal(stages.at({"v", layer})));
     CHECK(keys.narrow(1, 7, 2).eq(0).all().item<bool>());
   }
 }
@@ -155,11 +153,11 @@ TEST_CASE("model: positions start where the options say, and only distances matt
   later.first_position = 1000;
   at::Tensor rotated, rotated_later;
   PassOptions options;
-  options.observer = [&](const std::string& stage, const at::Tensor& x) {
-    if (stage == "layers.0.q_rotated") rotated = x;
+  options.observer = [&](const Stage& stage, const at::Tensor& x) {
+    if (stage == Stage{"q_rotated", 0}) rotated = x;
   };
-  later.observer = [&](const std::string& stage, const at::Tensor& x) {
-    if (stage == "layers.0.q_rotated") rotated_later = x;
+  later.observer = [&](const Stage& stage, const at::Tensor& x) {
+    if (stage == Stage{"q_rotated", 0}) rotated_later = x;
   };
   CHECK(apart(reference.forward(tokens(1, 9), later), reference.forward(tokens(1, 9), options)) < 1e-9);
   CHECK(apart(rotated, rotated_later) > 0.1);
@@ -207,18 +205,18 @@ TEST_CASE("model: every stage is observed once, in execution order, with its sha
     const auto reference = model(type);
     auto cache = reference.make_cache(2, 5);
     reference.extend(cache, tokens(2, 2));
-    std::vector<std::string> names;
+    std::vector<Stage> observed;
     PassOptions options;
-    options.observer = [&](const std::string& stage, const at::Tensor& value) {
-      names.push_back(stage);
-      INFO(stage);
-      const auto known = shapes.find(stage.substr(stage.rfind('.') + 1));
+    options.observer = [&](const Stage& stage, const at::Tensor& value) {
+      observed.push_back(stage);
+      INFO(to_string(stage));
+      const auto known = shapes.find(stage.kind);
       CHECK(value.sizes() ==
             at::IntArrayRef(known == shapes.end() ? std::vector<std::int64_t>{2, 3, 48} : known->second));
       CHECK(value.scalar_type() == type);
     };
     const auto logits = reference.extend(cache, tokens(2, 3), options);
-    CHECK(names == stage_names(5));
+    CHECK((observed == stages_in_order(5)));
     CHECK(logits.isfinite().all().item<bool>());
   }
 }
@@ -226,10 +224,10 @@ TEST_CASE("model: every stage is observed once, in execution order, with its sha
 TEST_CASE("model: a pass goes on with the stages that it is given, and shows what it makes of them itself",
           "[model]") {
   const auto whole = tokens(2, 7);
-  std::map<std::string, at::Tensor> right, seen;
-  const auto observe_in = [&](std::map<std::string, at::Tensor>& all) {
+  std::map<Stage, at::Tensor> right, seen;
+  const auto observe_in = [&](std::map<Stage, at::Tensor>& all) {
     PassOptions options;
-    options.observer = [&all](const std::string& stage, const at::Tensor& value) { all[stage] = value; };
+    options.observer = [&all](const Stage& stage, const at::Tensor& value) { all[stage] = value; };
     return options;
   };
   model().forward(whole, observe_in(right));
@@ -238,13 +236,13 @@ TEST_CASE("model: a pass goes on with the stages that it is given, and shows wha
   const auto departed = apply_departures(tiny(), "rotary-backwards");
   const Model backwards(departed.specification, weights(), departed.formulas);
   auto options = observe_in(seen);
-  options.replacement = [&](const std::string& stage, const at::Tensor&) { return right.at(stage); };
+  options.replacement = [&](const Stage& stage, const at::Tensor&) { return right.at(stage); };
   const auto logits = backwards.forward(whole, options);
-  CHECK(logits.equal(right.at("logits")));
+  CHECK(logits.equal(right.at({"logits"})));
   REQUIRE(seen.size() == right.size());
   for (const auto& [stage, value] : seen) {
-    INFO(stage);
-    CHECK(value.equal(right.at(stage)) == !stage.ends_with("_rotated"));
+    INFO(to_string(stage));
+    CHECK(value.equal(right.at(stage)) == !stage.kind.ends_with("_rotated"));
   }
 }
 

@@ -56,7 +56,7 @@ std::string shown_before(const Localisation& found, const StageErrors* divergent
   std::string before = "the tokens";
   for (const auto& one : found.stages) {
     if (&one == divergent) break;
-    if (one.inherited) before = one.stage;
+    if (one.inherited) before = to_string(one.stage);
   }
   return before;
 }
@@ -75,10 +75,10 @@ StageConclusion of_stages(const Localisation& found, bool of_two) {
   const auto* divergent = first_divergent(found);
   if (wrong != nullptr) {
     conclusion.kind = Kind::wrong_stage;
-    conclusion.stage = wrong->stage;
+    conclusion.stage = to_string(wrong->stage);
   } else if (of_two ? divergent != nullptr : told_by_stages(found)) {
     conclusion.kind = Kind::after_shown_stage;
-    conclusion.stage = divergent->stage;
+    conclusion.stage = to_string(divergent->stage);
     conclusion.words = shown_before(found, divergent);
   } else {
     conclusion = narrowed(found.situations);

@@ -136,8 +136,8 @@ std::string contradiction(const Diagnosis& found) {
 std::string misnamed(const Localisation& found) {
   for (const StageErrors& one : found.stages)
     for (const std::optional<Check>* check : {&one.inherited, &one.local})
-      if (*check && (*check)->what != one.stage)
-        return fmt::format("localisation: the stage {} has a check of {}", visible(one.stage, 60),
+      if (*check && (*check)->what != to_string(one.stage))
+        return fmt::format("localisation: the stage {} has a check of {}", visible(to_string(one.stage), 60),
                            visible((*check)->what, 60));
   for (const Situation& one : found.situations)
     if (one.check.what != one.name && one.check.what != fmt::format("logits ({})", one.name))

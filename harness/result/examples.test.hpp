@@ -128,10 +128,10 @@ inline Diagnosis diagnosis() {
 inline Localisation localisation() {
   Localisation found;
   found.mode = "evaluation";
-  found.stages = {{"embedding", exact("embedding", "equal", 64), exact("embedding", "equal", 64)},
-                  {"layers.3.scores", {}, {}},
-                  {"layers.3.probabilities", wrong("layers.3.probabilities"), {}},
-                  {"layers.3.context", wrong("layers.3.context"), wrong("layers.3.context")}};
+  found.stages = {{{"embedding"}, exact("embedding", "equal", 64), exact("embedding", "equal", 64)},
+                  {{"scores", 3}, {}, {}},
+                  {{"probabilities", 3}, wrong("layers.3.probabilities"), {}},
+                  {{"context", 3}, wrong("layers.3.context"), wrong("layers.3.context")}};
   found.situations = {{"1 token", exact("logits (1 token)", "equal", 64)},
                       {"24 tokens", wrong("logits (24 tokens)")}};
   return found;
@@ -266,7 +266,7 @@ inline Result with_text(const std::string& text) {
   Localisation& found = *result.localisation;
   found.mode = text;
   for (StageErrors& one : found.stages) {
-    one.stage += text;
+    one.stage.kind += text;
     for (std::optional<Check>* check : {&one.inherited, &one.local})
       if (*check) (*check)->what = (*check)->note = text;
   }

@@ -7,6 +7,8 @@
 #include <utility>
 #include <vector>
 
+#include "harness/system/stage.hpp"
+
 namespace plumbline::reports {
 
 // What was found about one requirement. Order is severity: the worst of several checks decides.
@@ -156,7 +158,7 @@ struct Footer {
 // One stage of a pass. Inherited: against an exact pass of the specification, with all that went wrong
 // before. Local: against an exact replay of this stage alone, on the inputs that the candidate had there.
 struct StageErrors {
-  std::string stage;                      // "layers.3.scores"
+  Stage stage;
   std::optional<Check> inherited, local;  // empty: the stage, or what goes into it, was not shown
 };
 

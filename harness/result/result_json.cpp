@@ -118,7 +118,7 @@ Json of(const std::optional<Check>& check) {
 }
 
 Json name_of(const StageErrors* stage) {
-  return stage == nullptr ? Json(nullptr) : Json(text(stage->stage));
+  return stage == nullptr ? Json(nullptr) : Json(text(to_string(stage->stage)));
 }
 
 Json localisation_of(const Result& result) {
@@ -126,7 +126,7 @@ Json localisation_of(const Result& result) {
   Json stages = Json::array(), situations = Json::array();
   for (const StageErrors& one : localisation.stages)
     stages.push_back(
-        {{"stage", text(one.stage)}, {"inherited", of(one.inherited)}, {"local", of(one.local)}});
+        {{"stage", text(to_string(one.stage))}, {"inherited", of(one.inherited)}, {"local", of(one.local)}});
   for (const Situation& one : localisation.situations)
     situations.push_back({{"name", text(one.name)}, {"check", of(one.check)}});
   return {{"mode", text(localisation.mode)},

@@ -216,8 +216,8 @@ Localisation localisation_at(const JsonPlace& place, const Document& document) {
   };
   place.at("stages").each([&](const JsonPlace& entry) {
     entry.only({"stage", "inherited", "local"});
-    localisation.stages.push_back(
-        {entry.at("stage").text(), optional_check(entry.at("inherited")), optional_check(entry.at("local"))});
+    localisation.stages.push_back({parse_stage(entry.at("stage").text()),
+                                   optional_check(entry.at("inherited")), optional_check(entry.at("local"))});
   });
   place.at("situations").each([&](const JsonPlace& entry) {
     entry.only({"name", "check"});
@@ -225,10 +225,10 @@ Localisation localisation_at(const JsonPlace& place, const Document& document) {
   });
   const auto agree = [&](const char* key, const StageErrors* stage) {
     const JsonPlace said = place.at(key);
-    if (said.value != (stage == nullptr ? Json() : Json(stage->stage)))
+    if (said.value != (stage == nullptr ? Json() : Json(to_string(stage->stage))))
       said.refuse(fmt::format("is {}, but the stages make it {}",
                               visible(said.value.dump({.ascii = true}), 60),
-                              stage == nullptr ? "null" : visible(stage->stage, 60)));
+                              stage == nullptr ? "null" : visible(to_string(stage->stage), 60)));
   };
   agree("first_divergent", first_divergent(localisation));
   agree("first_locally_wrong", first_locally_wrong(localisation));

@@ -24,7 +24,7 @@ std::vector<Defect> read_catalogue(const std::filesystem::path& fixtures) {
       defect.arises = entry.at("arises").text();
       defect.looks_like = entry.at("looks_like").text();
       defect.seen_by = entry.at("seen_by").get<std::vector<std::string>>();
-      defect.stage = entry.value("stage", "");
+      defect.stage = parse_stage(entry.value("stage", ""));
       defect.longest = entry.value("longest", std::int64_t{604});
       defect.decides = entry.value("decides", true);
       defect.advice = entry.at("advice").text();

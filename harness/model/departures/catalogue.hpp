@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "harness/system/stage.hpp"
+
 namespace plumbline {
 
 struct Defect {
@@ -18,7 +20,7 @@ struct Defect {
   std::vector<std::string> seen_by;       // ids of the requirements that it fails
   std::string advice, advice_in_chinese;  // a paragraph with {placeholders}
   std::int64_t longest = 604;             // tokens of the pass that it takes to see it: `verify --longest`
-  std::string stage;  // the first stage that is wrong for its own inputs; empty: none in a pass of a prompt
+  Stage stage;  // the first that is wrong for its own inputs; no kind: none in a pass of a prompt
 };
 
 // In the catalogue's order. Errors: InputError naming file and entry.

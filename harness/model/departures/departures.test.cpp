@@ -170,9 +170,9 @@ TEST_CASE("departures: one in a layer shows from there on, and one in a mode in 
   const auto shown = [&](const std::string& names, const PassOptions& mode, bool cached) {
     const auto departed = apply_departures(s, names);
     const Model model(departed.specification, weights, departed.formulas, departed.overrides);
-    std::map<std::string, at::Tensor> stages;
+    std::map<Stage, at::Tensor> stages;
     PassOptions options = mode;
-    options.observer = [&](const std::string& name, const at::Tensor& value) { stages[name] = value; };
+    options.observer = [&](const Stage& stage, const at::Tensor& value) { stages[stage] = value; };
     const Tokens tokens{probe_tokens("places", 2, 9, s.vocab_size, 1), {}, Padding::none};
     auto cache = model.make_cache(2, 9);
     cached ? model.extend(cache, tokens, options) : model.forward(tokens, options);
@@ -183,8 +183,8 @@ TEST_CASE("departures: one in a layer shows from there on, and one in a mode in 
   // The first stage that is not what the specification has it; empty: none.
   const auto first_other = [&](const std::string& names, const PassOptions& mode = {}, bool cached = false) {
     const auto right = shown("dropout-0.5", mode, cached), other = shown(names, mode, cached);
-    for (const auto& name : stage_names(s.num_hidden_layers))
-      if (!right.at(name).equal(other.at(name))) return name;
+    for (const auto& stage : stages_in_order(s.num_hidden_layers))
+      if (!right.at(stage).equal(other.at(stage))) return to_string(stage);
     return std::string();
   };
   CHECK(first_other("norm-centred@2") == "layers.2.attention_norm");
@@ -203,8 +203,8 @@ TEST_CASE("departures: one in a layer shows from there on, and one in a mode in 
   CHECK(first_other("gate-up-swapped+norm-centred@1") == "layers.0.gated");
   // Where two meet, both hold.
   const auto meeting = shown("gate-up-swapped@1+norm-centred@training", training, false);
-  CHECK(meeting.at("layers.1.gated")
-            .equal(shown("gate-up-swapped@1+norm-centred", training, false).at("layers.1.gated")));
+  CHECK(meeting.at({"gated", 1})
+            .equal(shown("gate-up-swapped@1+norm-centred", training, false).at({"gated", 1})));
   CHECK(first_other("gate-up-swapped@1+norm-centred@training") == "layers.1.gated");
 }
 
