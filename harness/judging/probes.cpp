@@ -101,6 +101,13 @@ void merge_untied_head(Weights& one, Weights& other) {
   }
 }
 
+bool is_right_on_standard_probe(Subject& subject) {
+  const at::NoGradGuard no_gradients;
+  const auto tokens = standard_probe(subject);
+  const auto expected = subject.exact().forward(tokens).to(at::kCPU);
+  return compare("logits", logits(subject, tokens), expected, subject.noise("logits", expected)).within;
+}
+
 Tokens special_tokens(Subject& subject) {
   const auto& s = subject.specification();
   const std::vector<std::int64_t> special{0, 1, 2, 3, s.vocab_size - 1};

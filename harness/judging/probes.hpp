@@ -37,6 +37,10 @@ void with_golden_weights(Subject& subject, const std::function<void(const Golden
 // Where only one of the two has an untied head, adds its gradient to the embedding's, as tying would.
 void merge_untied_head(Weights& one, Weights& other);
 
+// Whether the logits of the standard probe are the specification's. Where they are not, a comparison with
+// exact logits of other weights would only say so again.
+bool is_right_on_standard_probe(Subject& subject);
+
 // All pairs of the ids that tokenizers use for padding, beginning, end and unknown, each pair followed by an
 // ordinary token: (1, 75).
 Tokens special_tokens(Subject& subject);

@@ -49,7 +49,7 @@ def load(model: torch.nn.Module, tensors: dict[str, torch.Tensor]) -> None:
     with torch.no_grad():
         try:
             model.load_state_dict({name: tensors[names[0]] for names, _ in groups(model) for name in names}, strict=False)
-        except Exception:  # noqa: S110, BLE001 (the user's own code may want other names there; what it left is copied)
+        except Exception:  # the user's own code may want other names there; what it left is copied
             pass
         for name, tensor in tensors.items():
             if not torch.equal(own[name], tensor.to(own[name])):

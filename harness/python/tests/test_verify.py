@@ -26,7 +26,7 @@ from plumbline import result
 
 class Verdicts(Case):
     def test_a_right_model_conforms(self):
-        found = plumbline.verify(models.MiniMind(S), "tiny", **MINIMIND)
+        found = plumbline.verify(models.MiniMind(S), "tiny", longest=604, **MINIMIND)
         self.assertTrue(found and found.conforms, str(found))
         self.assertIs(found.require(), found)
         self.assertEqual((found.status, found.failures, found.errors, found.not_assessed), (0, [], [], []))
@@ -40,7 +40,7 @@ class Verdicts(Case):
         self.assertIn(found.sentence, found._repr_html_())
 
     def test_a_wrong_model_fails_where_it_is_wrong(self):
-        found = plumbline.verify(edited("repeat-tiled"), "tiny", only=[3, 8], threads=1, **plain_options())
+        found = plumbline.verify(edited("repeat-tiled"), "tiny", only=[3, 8], threads=1, longest=604, **plain_options())
         self.assertEqual((found.status, found.conforms, bool(found)), (1, False, False))
         self.assertLessEqual({"GQA-2", "GQA-5", "NUM-6"}, ids(found.failures))
         failure = next(requirement for requirement in found.failures if requirement.id == "NUM-6")

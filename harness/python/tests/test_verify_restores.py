@@ -121,7 +121,7 @@ class Restored(Case):
     def test_after_a_verdict(self):
         judged = self.judged()
         before = judged.state()
-        found = plumbline.verify(judged.model, "tiny", **MINIMIND)
+        found = plumbline.verify(judged.model, "tiny", longest=604, **MINIMIND)
         self.assertEqual(found.errors, [], str(found))
         # What is odd about its state is said of it.
         self.assertEqual(ids(found.failures), {"CFG-10", "PAR-6"}, str(found))
