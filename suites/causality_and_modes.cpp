@@ -158,13 +158,17 @@ REQUIREMENT("MODE-8",
   for (const auto side : {Padding::right, Padding::left}) {
     const std::string name = side == Padding::right ? "right" : "left";
     if (!subject.can("cache.padding." + name)) continue;
-    const auto together = decode_padded_batch(subject, side);
     const auto sequences = unpadded_sequences(subject);
-    for (std::size_t row = 0; row < sequences.size(); ++row) {
-      const auto alone = logits(subject, sequences[row]);
-      expect_close(subject, fmt::format("logits of row {}, padded {} and decoded", row, name), together[row],
-                   alone, subject.noise("logits", alone));
-    }
+    const auto expect_each_as_alone = [&](const std::string& how, const std::vector<at::Tensor>& together) {
+      for (std::size_t row = 0; row < sequences.size(); ++row) {
+        const auto alone = logits(subject, sequences[row]);
+        expect_close(subject, fmt::format("logits of row {}, padded {} and {}", row, name, how),
+                     together[row], alone, subject.noise("logits", alone));
+      }
+    };
+    expect_each_as_alone("decoded", decode_padded_batch(subject, side));
+    if (subject.can("cache.chunks"))
+      expect_each_as_alone("continued in chunks of 4 and 2", decode_padded_batch(subject, side, {4, 2}));
     const auto batch = probe(subject, "mask of ones", 2, 19);
     const auto plain = logits(subject, batch);
     expect_close(subject, fmt::format("logits with a padding mask of ones ({}), decoded", name),

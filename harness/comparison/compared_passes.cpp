@@ -115,6 +115,16 @@ void CandidatePair::compare_evaluation() {
     return logits(subject, standard_probe(subject), configured);
   });
   compare_far_positions();
+  if (one.missing_parameters().empty() && (other == nullptr || other->missing_parameters().empty()))
+    compare_logits_of("other weights", "load", [](Subject& subject) {
+      const at::NoGradGuard no_gradients;
+      at::Tensor shown;
+      subject.running();  // the first weights were loaded before
+      subject.with_weights(
+          discriminating_weights(subject.specification().parameters(), subject.probes().seed + 1),
+          [&](Candidate& candidate) { shown = candidate.forward(standard_probe(subject), {}).to(at::kCPU); });
+      return shown;
+    });
 }
 
 void CandidatePair::compare_training() {

@@ -42,11 +42,24 @@ void CandidatePair::compare_gradients() {
       });
 }
 
+namespace {
+
+Tolerance noise_after_steps(Subject& subject, const TrainingOutcome& exact, const TrainingOutcome& rounded,
+                            const at::Tensor& logits) {
+  const auto error = rounded.logits.to(at::kCPU, at::kDouble) - exact.logits.to(at::kCPU);
+  return Tolerance::absolute(
+      std::max(kNoiseFactor * largest(error), subject.noise("logits", logits).bound.item<double>()),
+      fmt::format("{} x the rounding error of the same steps on the reference", kNoiseFactor));
+}
+
+}  // namespace
+
 void CandidatePair::compare_training_steps() {
   if (one.candidate().type() == at::kBFloat16) not_assessed(kStepTooSmall);  // recordings lack it, too
   require_both("train", "steps of training");
   // Three steps: the third depends on what the second kept of the first.
-  const auto run = training_run_with_ignored_labels(one, 3);
+  auto run = training_run_with_ignored_labels(one, 3);
+  run.evaluated_after = standard_probe(one).ids;
   const auto exact = train(one.exact(), run), rounded = train(one.rounded(), run);
   const auto& initial = one.exact().weights();
   // The rounding error of each parameter, relative to its change.
@@ -72,6 +85,8 @@ void CandidatePair::compare_training_steps() {
               Tolerance::absolute(
                   kNoiseFactor * std::max(loss_noise, roundoff) * largest(finite(first.losses)),
                   fmt::format("{} x the rounding error of the same steps on the reference", kNoiseFactor))));
+        record(compare_two("logits in evaluation after three steps", second.logits.to(at::kCPU),
+                           first.logits.to(at::kCPU), noise_after_steps(one, exact, rounded, first.logits)));
         for (const auto& [key, values] : first.parameters) {
           const auto what = fmt::format("{} after three steps", key);
           const auto found = second.parameters.find(key);

@@ -25,10 +25,13 @@ void for_each_gradient_probe(Subject& subject, const std::function<bool(const st
     one.labels = ids.clone();
     one.labels.narrow(1, 4, 2).fill_(kIgnoredLabel);
     one.labels[0].narrow(0, 6, 3).copy_(at::arange(3));  // what tokenizers pad, begin and end with
-    if (padding == Padding::right) {
+    if (padding != Padding::none) {
       one.tokens.lengths = {13, 9, 11};
       one.labels.masked_fill_(~real_tokens(one.tokens), kIgnoredLabel);
     }
+    if (padding == Padding::left)  // what stands before a row's first real token predicts nothing
+      for (std::int64_t row = 1; row < 3; ++row)
+        one.labels[row][13 - one.tokens.lengths[static_cast<std::size_t>(row)]] = kIgnoredLabel;
     all.push_back(std::move(one));
   };
   const auto ids = probe(subject, "gradients", 3, 13).ids;
@@ -38,6 +41,9 @@ void for_each_gradient_probe(Subject& subject, const std::function<bool(const st
     add(mode, ids, training, Padding::none);
     if (can("padding.right")) add(mode + ", padded right", ids, training, Padding::right);
   }
+  if (can("padding.left"))
+    add(can("training") ? "training, padded left" : "evaluation, padded left", ids, can("training"),
+        Padding::left);
   add(can("training") ? "training, 100 tokens" : "evaluation, 100 tokens",
       probe(subject, "gradients", 1, 100).ids, can("training"), Padding::none);
   for (auto& one : all) {
@@ -128,11 +134,9 @@ Tokens continuations(Subject& subject) {
   return probe(subject, "continuations", 3, 6);
 }
 
-}  // namespace
-
-std::vector<at::Tensor> decode_padded_batch(Subject& subject, Padding side) {
+std::vector<at::Tensor> decode_padded(Subject& subject, const at::Tensor& longest, const at::Tensor& more,
+                                      Padding side, const std::vector<std::int64_t>& chunks) {
   const at::NoGradGuard no_gradients;
-  const auto longest = prompts(subject).ids, more = continuations(subject).ids;
   auto prompt = at::zeros_like(longest);
   const auto begin = [&](std::int64_t length) { return side == Padding::right ? 0 : 13 - length; };
   for (std::int64_t row = 0; row < 3; ++row) {
@@ -142,8 +146,12 @@ std::vector<at::Tensor> decode_padded_batch(Subject& subject, Padding side) {
   const auto decoding = subject.running().decode(3, 19);
   const auto first = decoding->extend({prompt, kPromptLengths, side}, {}).to(at::kCPU);
   std::vector<at::Tensor> rest;
-  for (std::int64_t step = 0; step < 6; ++step)
-    rest.push_back(decoding->extend({more.narrow(1, step, 1), {}, Padding::none}, {}).to(at::kCPU));
+  std::int64_t begin_of_chunk = 0;
+  for (const auto chunk : chunks) {
+    rest.push_back(
+        decoding->extend({more.narrow(1, begin_of_chunk, chunk), {}, Padding::none}, {}).to(at::kCPU));
+    begin_of_chunk += chunk;
+  }
   const auto later = at::cat(rest, 1);
   std::vector<at::Tensor> all;
   for (std::int64_t row = 0; row < 3; ++row) {
@@ -152,6 +160,20 @@ std::vector<at::Tensor> decode_padded_batch(Subject& subject, Padding side) {
         at::cat({first.narrow(0, row, 1).narrow(1, begin(length), length), later.narrow(0, row, 1)}, 1));
   }
   return all;
+}
+
+}  // namespace
+
+std::vector<at::Tensor> decode_padded_batch(Subject& subject, Padding side,
+                                            const std::vector<std::int64_t>& chunks) {
+  return decode_padded(subject, prompts(subject).ids, continuations(subject).ids, side, chunks);
+}
+
+at::Tensor decode_in_padded_batch(Subject& subject, const Tokens& row, Padding side) {
+  auto longest = prompts(subject).ids.clone(), more = continuations(subject).ids.clone();
+  longest[1].narrow(0, 0, 5).copy_(row.ids[0].narrow(0, 0, 5));
+  more[1].copy_(row.ids[0].narrow(0, 5, 6));
+  return decode_padded(subject, longest, more, side, {1, 1, 1, 1, 1, 1})[1];
 }
 
 at::Tensor decoded_with_mask_of_ones(Subject& subject, const Tokens& tokens, Padding side) {

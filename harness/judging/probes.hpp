@@ -45,9 +45,12 @@ bool is_right_on_standard_probe(Subject& subject);
 // ordinary token: (1, 75).
 Tokens special_tokens(Subject& subject);
 
-// Decodes a batch of prompts of three lengths, padded on `side`, and six tokens more through the cache.
-// Returns the logits of each row's real tokens: (1, T, V) each.
-std::vector<at::Tensor> decode_padded_batch(Subject& subject, Padding side);
+// Decodes a batch of prompts of three lengths, padded on `side`, and six tokens more through the cache, in
+// chunks of these sizes. Returns the logits of each row's real tokens: (1, T, V) each.
+std::vector<at::Tensor> decode_padded_batch(Subject& subject, Padding side,
+                                            const std::vector<std::int64_t>& chunks = {1, 1, 1, 1, 1, 1});
+// The same, with `row` (1, 11) as the shortest of the three sequences. Returns its logits (1, 11, V).
+at::Tensor decode_in_padded_batch(Subject& subject, const Tokens& row, Padding side);
 // Logits of tokens (B, 19) through the cache, thirteen of them in a prefill with a padding mask of ones.
 at::Tensor decoded_with_mask_of_ones(Subject& subject, const Tokens& tokens, Padding side);
 // The same sequences, each without padding.

@@ -1,5 +1,6 @@
 #include "harness/judging/run_modes.hpp"
 
+#include "harness/judging/probes.hpp"
 #include "harness/result/conclusion_of_stages.hpp"
 #include "harness/system/error.hpp"
 
@@ -114,6 +115,13 @@ std::vector<LogitsRun> logits_runs(Subject& of) {
       {"prefill in chunks", "cache.chunks", standard, in({10, 9, 5})},
   };
   all.insert(all.end(), others.begin(), others.end());
+  for (const auto side : {Padding::right, Padding::left}) {
+    const std::string name = side == Padding::right ? "right" : "left";
+    all.push_back({fmt::format("decoding of a batch padded on the {}", name), "cache.padding." + name,
+                   probe(of, "padded row", 1, 11), [side](Subject& subject, const Tokens& tokens) {
+                     return decode_in_padded_batch(subject, tokens, side);
+                   }});
+  }
   return all;
 }
 
