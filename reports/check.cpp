@@ -236,8 +236,8 @@ std::string incompleteness(const Result& result, const Examiner& examiner) {
                                     [&](const Requirement& one) { return one.id == expected.id; });
     if (there == actual.end()) return fmt::format("the requirement {} is missing", expected.id);
     if (there->level != expected.level)
-      return fmt::format("the requirement {} is a {}, and here a {}", expected.id, to_string(expected.level),
-                         to_string(there->level));
+      return fmt::format("the requirement {} is a {}; the result says {}", expected.id,
+                         to_string(expected.level), to_string(there->level));
     for (const auto& [what, is, has] : {std::tuple("", expected.statement, there->statement),
                                         std::tuple("from ", expected.source, there->source)})
       if (is != has)

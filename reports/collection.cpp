@@ -100,7 +100,7 @@ std::string discord(const Collection& collection) {
   for (const Result& result : collection.results) {
     const Header& header = result.header;
     const std::string name = title_of(header);
-    if (header.shard) return fmt::format("{} is {} and no whole run", name, in_words(*header.shard));
+    if (header.shard) return fmt::format("{} is {}, not a whole run", name, in_words(*header.shard));
     if (header.baseline) return name + " was compared with another and not judged";
     if (header.specification_sha256 != first.specification_sha256)
       return fmt::format("{} was judged against another specification, {} and not {}", name,

@@ -167,7 +167,7 @@ std::vector<Picture> pictures_of(const std::vector<Source>& shards, std::vector<
 
 Result merge_shards(std::vector<Source> shards) {
   for (const Source& one : shards)
-    if (!one.result.header.shard) refuse(one.name, "is no shard: it cannot be merged with some");
+    if (!one.result.header.shard) refuse(one.name, "is a whole run, not a shard: only shards can be merged");
   require_all(shards);
   for (const Source& one : shards) {
     require_the_same_run(shards.front(), one);

@@ -79,7 +79,8 @@ TEST_CASE("a shard that is missing, doubled or another run's is refused, and whi
           [](auto& shards) { shards.push_back(shards[1]); });
   refuses("shard-2: is shard 2 of 4, where shard-1 is shard 1 of 3",
           [](auto& shards) { shards[1] = shards_of(examples::failing(), 4)[1]; });
-  refuses("shard-3: is no shard", [](auto& shards) { shards[2].result.header.shard.reset(); });
+  refuses("shard-3: is a whole run, not a shard",
+          [](auto& shards) { shards[2].result.header.shard.reset(); });
   const auto header = [](const char* name, auto spoil) {
     refuses(std::string("shard-2: is a shard of another run than shard-1: its ") + name,
             [&](auto& shards) { spoil(shards[1].result.header); });
@@ -177,7 +178,7 @@ TEST_CASE("whole results of several stand beside each other, once each, of one s
   other = of("two");
   other.result.header.plumbline_version = "0.2.0";
   CHECK(refused(other).find("Plumbline 0.2.0") != std::string::npos);
-  CHECK(refused({"shard", examples::shard(examples::passing(), 1)}).find("no whole run") !=
+  CHECK(refused({"shard", examples::shard(examples::passing(), 1)}).find("not a whole run") !=
         std::string::npos);
   CHECK(refused({"pair", examples::compared()}).find("compared with another") != std::string::npos);
 }

@@ -79,7 +79,7 @@ constexpr std::array<Entry, word_count> table = {{
     {Word::first_wrong, "First locally wrong", "首个自身出错的阶段"},
     {Word::first_wrong_note, "the first stage that is not what its own inputs call for", "输入正确时输出仍不符的第一个阶段：错误就在这里"},
     {Word::first_divergent, "First divergent", "首个偏离的阶段"},
-    {Word::first_divergent_note, "the first stage that is not what an exact pass makes of it", "第一个与精确计算不同的阶段"},
+    {Word::first_divergent_note, "the first stage that differs from an exact pass", "第一个与精确计算不同的阶段"},
     {Word::no_local, "No stage that was shown is locally wrong.", "所展示的阶段中没有自身出错的。"},
     {Word::musts_note, "{0} of them are mandatory and were judged; the verdict is about those", "其中 {0} 项为强制要求并已评判，结论只取决于它们"},
     {Word::got_expected, "{0}: got {1}, expected {2}", "{0}：得到 {1}，应为 {2}"},

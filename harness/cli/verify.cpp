@@ -182,7 +182,10 @@ std::string closing_note(const Verification& verification, const reports::Result
       std::tie(candidate.describe().name, candidate.describe().notes, candidate.describe().kind);
   if (kind == "reference" && name.starts_with("defect:") && notes.empty() && !reports::any_failed(result) &&
       !verification.shard)
-    return fmt::format("nothing failed {}: it changes nothing here, or nothing that was tested", name);
+    return fmt::format(
+        "no requirement failed for {}: this defect changes nothing in this specification, or nothing that "
+        "was tested",
+        name);
   return verification.candidate->closing_note();
 }
 

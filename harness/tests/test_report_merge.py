@@ -20,7 +20,7 @@ def test_shards_merge_into_the_document_of_one_run_and_are_refused_otherwise(bun
         assert without_times(merged) == without_times(whole)
         bundles.run("report", "check", bundles.root / "merged")
         for spoilt, says in ((shards[1:], "shard 3 of 4 is missing"), ([*shards, shards[0]], "is shard 3 of 4 once more"),
-                             ([*shards[:3], bundle], "is no shard")):
+                             ([*shards[:3], bundle], "is a whole run, not a shard")):
             done, merged = bundles.merged(spoilt, 2)
             assert says in done.stderr
             assert merged is None

@@ -128,8 +128,9 @@ class Reader {
   void require_unit(const std::string& unit) {
     if (unit_.empty()) unit_ = unit;
     if (unit_ != unit)
-      throw InputError(fmt::format("{}: is given as {}, samples before it as {}; choose one with --unit",
-                                   location(), unit, unit_));
+      throw InputError(
+          fmt::format("{}: this sample is given as {}, the samples before it as {}; choose one with --unit",
+                      location(), unit, unit_));
   }
 
   std::vector<Token> number_units(std::string_view text) {

@@ -115,7 +115,7 @@ Json text_verdict(const Json& document, const TextThresholds& thresholds) {
   if (more > 0)
     return verdict("more repetitive", fmt::format("more repetitive than the baseline, {}", confidence));
   if (not_assessed > 0)
-    return verdict("not assessed", "not assessed: too few prompts to tell, or nothing to tell by");
+    return verdict("not assessed", "not assessed: there are too few prompts, or no measure decides");
   if (less > 0)
     return verdict("less repetitive", fmt::format("less repetitive than the baseline, {}", confidence));
   return verdict("not more repetitive",

@@ -175,7 +175,7 @@ Beginning of_cross_entropy(const JudgedCurve& curve, Beginning beginning) {
   if (!early && beginning.finding.verdict == "pass" && beginning.uninformed_loss == ln_v &&
       beginning.scale == 1)
     beginning.finding.sentence +=
-        "; by then it may have fallen, so no more is said than that it is not above";
+        "; the loss may have fallen by that step, so it is only known not to begin above ln V";
   if (curve.known.from_checkpoint) {
     beginning.began = Began::from_checkpoint;
     if (first.loss <= ln_v + kMostAboveStart)

@@ -114,7 +114,8 @@ void add_runs(const LogColumn& column, double unit, std::size_t without_loss_at_
   if (!steps_known)
     log.notes.emplace_back("it does not say its steps; entries are counted instead");
   else if (curve.restarts > 0)
-    log.notes.push_back(fmt::format("its steps start again {} times; they were counted on", curve.restarts));
+    log.notes.push_back(
+        fmt::format("its steps start again {} times; they are numbered on as one run", curve.restarts));
   auto runs = runs_of(curve, steps_known, unit);
   auto& last = runs.back();
   last.nan_gradients_at_end = curve.nan_gradients_at_end + without_loss_at_end;

@@ -47,8 +47,8 @@ Finding judge_finite(const JudgedCurve& curve, const Beginning&) {
                       [](const LogPoint& one) { return !std::isfinite(one.loss); });
     const bool zero = !curve.written_as_zero.empty() && curve.written_as_zero[i];
     return {"fail", "must",
-            fmt::format("{} at {}{}; {} of the {} entries from there on are none{}", shown_loss(point.loss),
-                        shown_step(point),
+            fmt::format("{} at {}{}; {} of the {} entries from there on are not numbers{}",
+                        shown_loss(point.loss), shown_step(point),
                         i > 0 ? fmt::format(", after {}", shown_loss(curve.points[i - 1].loss)) : "", later,
                         curve.points.size() - i,
                         zero                      ? "; it is written as 0, which no loss falls to at once"

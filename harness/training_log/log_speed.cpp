@@ -81,7 +81,7 @@ Finding judge_too_low(const JudgedCurve& curve, const Beginning& beginning, cons
         "fail", "should", fmt::format("{}: {}; is a small text learned by heart?", words, before), {point}};
   return {"not assessed",
           "must",
-          fmt::format("{}: it does not begin where nothing is known, and {}", words, before),
+          fmt::format("{}: the log does not begin with an untrained model, and {}", words, before),
           {point},
           kSayMore};
 }

@@ -22,7 +22,7 @@ constexpr Question kQuestions[] = {
     {"start", "the first loss is near ln V: nothing is known before anything is learned", judge_start},
     {"finite", "every loss is a number", judge_finite},
     {"falls", "the loss falls", judge_fall},
-    {"stays-down", "what it has fallen it does not lose again", judge_stay},
+    {"stays-down", "the loss does not rise again", judge_stay},
     {"spikes", "no loss jumps above its neighbours", judge_spikes},
     {"speed", "it does not fall too fast to be true", judge_speed},
 };
