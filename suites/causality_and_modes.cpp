@@ -1,9 +1,12 @@
 // Chapter 7: causality, and one answer in every mode.
 #include <algorithm>
 #include <cmath>
+#include <map>
+#include <set>
 
 #include "harness/judging/generated_text.hpp"
 #include "harness/judging/probes.hpp"
+#include "harness/judging/ways.hpp"
 #include "harness/result/words.hpp"
 #include "suites/requirement.hpp"
 
@@ -301,6 +304,31 @@ REQUIREMENT("MODE-12",
                  subject.noise("logits", expected));
   });
   expect_the_same("the first weights were loaded again");
+}
+
+REQUIREMENT("MODE-13", "logits are exact in every pairing of mode, mask, cache, batch, length and position") {
+  const at::NoGradGuard no_gradients;
+  std::map<CoveringRow, reports::Check> known;
+  const auto judged = [&](const Way& way) -> const reports::Check& {
+    const auto found = known.find(way.values);
+    if (found != known.end()) return found->second;
+    const auto sequence = sequence_of(subject, way);
+    const auto expected = subject.exact().forward(sequence, way.options()).to(at::kCPU);
+    return known[way.values] =
+               compare(fmt::format("logits ({})", way.name()), run_way(subject, way, sequence), expected,
+                       noise_from(subject, sequence, way.options(), expected));
+  };
+  std::set<CoveringRow> smallest;
+  for (const auto& way : ways([&](const std::string& capability) { return subject.can(capability); })) {
+    if (way.shows_loss()) continue;  // NUM-7 asks for these
+    expect(subject, judged(way));
+    if (!judged(way).within)
+      smallest.insert(smallest_wrong(way, [&](const Way& other) { return !judged(other).within; }).values);
+  }
+  for (const auto& values : smallest) {
+    subject.note_wrong_way(values);
+    subject.recorder().finding(fmt::format("wrong as soon as these meet: {}", Way{values}.name()));
+  }
 }
 
 }  // namespace plumbline

@@ -10,6 +10,7 @@
 #include <set>
 
 #include "harness/candidate/void_parameters.hpp"
+#include "harness/judging/ways.hpp"
 #include "harness/result/conclusion_of_stages.hpp"
 #include "harness/result/words.hpp"
 #include "harness/system/files.hpp"
@@ -44,18 +45,6 @@ void CandidatePair::compare_with_full_pass(const std::string& what, const std::s
   });
 }
 
-Tolerance CandidatePair::far_tolerance(const Tokens& tokens, const PassOptions& options,
-                                       const at::Tensor& logits) {
-  const at::NoGradGuard no_gradients;
-  const auto exact = one.exact().forward(tokens, options).to(at::kCPU, at::kDouble);
-  const auto error =
-      largest(one.rounded().forward(tokens, options).to(at::kCPU, at::kDouble) - exact) / largest(exact);
-  return Tolerance::absolute(
-      kNoiseFactor * error * largest(finite(logits)),
-      fmt::format("{} x the rounding error measured on the reference there, {} of the largest", kNoiseFactor,
-                  number(error)));
-}
-
 void CandidatePair::compare_far_positions() {
   const auto tokens = standard_probe(one);
   for (const auto first_position : {std::int64_t{300}, one.specification().max_position_embeddings - 24}) {
@@ -70,7 +59,7 @@ void CandidatePair::compare_far_positions() {
     compare_answers([&](Subject& subject) { return logits(subject, tokens, options); },
                     [&](const at::Tensor& first, const at::Tensor& second) {
                       compare_logits(fmt::format("24 tokens from position {}", first_position), first, second,
-                                     far_tolerance(tokens, options, first), /*far=*/true);
+                                     noise_from(one, tokens, options, first), /*far=*/true);
                     });
   }
 }
@@ -80,7 +69,7 @@ void CandidatePair::compare_with_start(const Subject& who, const Tokens& tokens,
   const auto at_the_start = [&](Subject& subject) { return logits(subject, tokens); };
   const auto first = &who == &one ? ask(one, elsewhere) : ask(one, at_the_start);
   const auto second = &who == &one ? ask(*other, at_the_start) : ask(*other, elsewhere);
-  const auto tolerance = far_tolerance(tokens, options, first);
+  const auto tolerance = noise_from(one, tokens, options, first);
   const auto what = fmt::format("24 tokens from position {} of {}, from the start of the other",
                                 options.first_position, name(who));
   if (compare_two(what, second, first, tolerance).within)
@@ -99,8 +88,25 @@ void CandidatePair::compare_modes_where(const std::function<bool(const std::stri
           [&](Subject& subject) { return logits(subject, run.tokens); });
 }
 
+void CandidatePair::compare_ways_where(const std::function<bool(const std::string& needs)>& belongs) {
+  for (const auto& way : ways([&](const std::string& capability) { return can(capability); })) {
+    if (way.shows_loss() || !belongs(way.needs())) continue;  // compare_gradients asks for the loss
+    const auto sequence = sequence_of(one, way);
+    compare_answers([&](Subject& subject) { return run_way(subject, way, sequence); },
+                    [&](const at::Tensor& first, const at::Tensor& second) {
+                      compare_logits(way.name(), first, second,
+                                     noise_from(one, sequence, way.options(), first),
+                                     way.options().first_position != 0);
+                    });
+  }
+}
+
 void CandidatePair::compare_evaluation() {
-  compare_modes_where([](const std::string& needs) { return needs == "evaluation"; });
+  const auto plain = [](const std::string& needs) {
+    return needs == "evaluation" || needs == "first_position";
+  };
+  compare_modes_where(plain);
+  compare_ways_where(plain);
   if (const auto longest = one.probes().longest; longest > 604)
     compare_logits_of(fmt::format("{} tokens", longest), "evaluation", [longest](Subject& subject) {
       return logits(subject, probe(subject, "longest", 1, longest));
@@ -128,7 +134,9 @@ void CandidatePair::compare_evaluation() {
 }
 
 void CandidatePair::compare_training() {
-  compare_modes_where([](const std::string& needs) { return needs == "training"; });
+  const auto training = [](const std::string& needs) { return needs == "training"; };
+  compare_modes_where(training);
+  compare_ways_where(training);
   compare_with_full_pass(
       "training mode, a batch", "training",
       [](Subject& subject) { return logits(subject, probe(subject, "modes", 2, 24), training_options()); },
@@ -140,6 +148,7 @@ void CandidatePair::compare_training() {
 }
 
 void CandidatePair::compare_padding() {
+  compare_ways_where([](const std::string& needs) { return needs.starts_with("padding"); });
   for (const auto side : {Padding::right, Padding::left}) {
     const std::string name = side == Padding::right ? "right" : "left";
     const auto needs = "padding." + name;
@@ -174,7 +183,9 @@ at::Tensor CandidatePair::padded_alone(Subject& subject, std::int64_t length, Pa
 }
 
 void CandidatePair::compare_decoding() {
-  compare_modes_where([](const std::string& needs) { return needs.starts_with("cache"); });
+  const auto cached = [](const std::string& needs) { return needs.starts_with("cache"); };
+  compare_modes_where(cached);
+  compare_ways_where(cached);
   compare_with_full_pass(
       "decoding of 5 sequences", "cache",
       [](Subject& subject) {

@@ -148,9 +148,6 @@ struct CandidatePair {
                               const std::function<at::Tensor(Subject&)>& question,
                               const std::function<at::Tensor(Subject&)>& full);
 
-  // The tolerance at positions far from 0, where rounding of angles exceeds the noise measured near 0.
-  Tolerance far_tolerance(const Tokens& tokens, const PassOptions& options, const at::Tensor& logits);
-
   void compare_far_positions();
 
   // Compares with a pass from position 0, since rotary positions are relative. A difference proves nothing:
@@ -159,6 +156,8 @@ struct CandidatePair {
 
   // Compares logits in those of logits_runs() whose capability satisfies `belongs`.
   void compare_modes_where(const std::function<bool(const std::string& needs)>& belongs);
+  // Compares logits in those of ways() that both have and whose rarest capability satisfies `belongs`.
+  void compare_ways_where(const std::function<bool(const std::string& needs)>& belongs);
 
   void compare_evaluation();
 

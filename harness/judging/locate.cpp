@@ -78,8 +78,11 @@ void localise(Subject& subject, reports::Localisation& found) {
   for (const auto& run : logits_runs(subject)) {
     if (!subject.can(run.needs)) continue;
     found.situations.push_back(try_run(run.name, [&](const std::string& what) {
-      return compare_logits(subject, what, run.logits(subject, run.tokens),
-                            subject.exact().forward(run.tokens));
+      PassOptions options;
+      options.first_position = run.first_position;
+      const auto expected = subject.exact().forward(run.tokens, options).to(at::kCPU);
+      return compare(what, run.logits(subject, run.tokens), expected,
+                     noise_from(subject, run.tokens, options, expected));
     }));
   }
   if (!told_by_stages(found) && subject.can("load") && !right_in(found.situations, "24 tokens")) {

@@ -125,6 +125,19 @@ at::Tensor padded_logits(Subject& subject, const Tokens& sequence, std::int64_t 
       .narrow(1, side == Padding::right ? 0 : width - length, length);
 }
 
+Tolerance noise_from(Subject& subject, const Tokens& tokens, const PassOptions& options,
+                     const at::Tensor& logits) {
+  if (options.first_position == 0) return subject.noise("logits", logits);
+  const at::NoGradGuard no_gradients;
+  const auto exact = subject.exact().forward(tokens, options).to(at::kCPU, at::kDouble);
+  const auto error =
+      largest(subject.rounded().forward(tokens, options).to(at::kCPU, at::kDouble) - exact) / largest(exact);
+  return Tolerance::absolute(
+      kNoiseFactor * error * largest(finite(logits)),
+      fmt::format("{} x the rounding error measured on the reference there, {} of the largest", kNoiseFactor,
+                  number(error)));
+}
+
 at::Tensor causal_mask_of(const Tokens& tokens) {
   return closed_form::causal_mask(tokens.ids.size(0), tokens.ids.size(1)).unsqueeze(1);
 }

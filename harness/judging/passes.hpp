@@ -29,6 +29,11 @@ std::vector<std::int64_t> prefill_then_single_tokens(std::int64_t prefill, std::
 at::Tensor padded_logits(Subject& subject, const Tokens& sequence, std::int64_t width, Padding side,
                          PassOptions options = {});
 
+// By how much two correct evaluations of these logits may differ, measured where the pass begins: rounding of
+// angles grows with the position.
+Tolerance noise_from(Subject& subject, const Tokens& tokens, const PassOptions& options,
+                     const at::Tensor& logits);
+
 // The causal mask of a batch without padding: (B, 1, T, T) bool.
 at::Tensor causal_mask_of(const Tokens& tokens);
 

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "harness/judging/ways.hpp"
+
 namespace plumbline {
 
 Tolerance GradientProbe::allowed(const at::Tensor& gradient) const {
@@ -16,37 +18,13 @@ Tolerance GradientProbe::allowed(const at::Tensor& gradient) const {
 void for_each_gradient_probe(Subject& subject, const std::function<bool(const std::string&)>& can,
                              const std::function<void(const GradientProbe&)>& body) {
   subject.running();
-  std::vector<GradientProbe> all;
-  const auto add = [&](const std::string& name, const at::Tensor& ids, bool training, Padding padding) {
+  for (const auto& way : ways(can)) {
+    if (!way.shows_loss()) continue;
     GradientProbe one;
-    one.name = name;
-    one.options = training ? training_options() : PassOptions{};
-    one.tokens = {ids, {}, padding};
-    one.labels = ids.clone();
-    one.labels.narrow(1, 4, 2).fill_(kIgnoredLabel);
-    one.labels[0].narrow(0, 6, 3).copy_(at::arange(3));  // what tokenizers pad, begin and end with
-    if (padding != Padding::none) {
-      one.tokens.lengths = {13, 9, 11};
-      one.labels.masked_fill_(~real_tokens(one.tokens), kIgnoredLabel);
-    }
-    if (padding == Padding::left)  // what stands before a row's first real token predicts nothing
-      for (std::int64_t row = 1; row < 3; ++row)
-        one.labels[row][13 - one.tokens.lengths[static_cast<std::size_t>(row)]] = kIgnoredLabel;
-    all.push_back(std::move(one));
-  };
-  const auto ids = probe(subject, "gradients", 3, 13).ids;
-  for (const bool training : {false, true}) {
-    if (training && !can("training")) continue;
-    const std::string mode = training ? "training" : "evaluation";
-    add(mode, ids, training, Padding::none);
-    if (can("padding.right")) add(mode + ", padded right", ids, training, Padding::right);
-  }
-  if (can("padding.left"))
-    add(can("training") ? "training, padded left" : "evaluation, padded left", ids, can("training"),
-        Padding::left);
-  add(can("training") ? "training, 100 tokens" : "evaluation, 100 tokens",
-      probe(subject, "gradients", 1, 100).ids, can("training"), Padding::none);
-  for (auto& one : all) {
+    one.name = way.name();
+    one.options = way.options();
+    one.tokens = batch_of(subject, way, sequence_of(subject, way));
+    one.labels = labels_of(one.tokens);
     one.exact = gradients(subject.exact(), one.tokens, one.labels, one.options);
     const auto rounded = gradients(subject.rounded(), one.tokens, one.labels, one.options);
     for (const auto& [name, expected] : one.exact.parameters) {
@@ -59,7 +37,6 @@ void for_each_gradient_probe(Subject& subject, const std::function<bool(const st
     one.reason = fmt::format("{} x the {} rounding error measured on the reference, {} of the largest",
                              kNoiseFactor, type_name(subject.candidate().type()), number(one.noise));
     body(one);
-    one.exact = {};
   }
 }
 

@@ -1,6 +1,7 @@
 #include "harness/judging/run_modes.hpp"
 
 #include "harness/judging/probes.hpp"
+#include "harness/judging/ways.hpp"
 #include "harness/result/conclusion_of_stages.hpp"
 #include "harness/system/error.hpp"
 
@@ -121,6 +122,13 @@ std::vector<LogitsRun> logits_runs(Subject& of) {
                    probe(of, "padded row", 1, 11), [side](Subject& subject, const Tokens& tokens) {
                      return decode_in_padded_batch(subject, tokens, side);
                    }});
+  }
+  for (const auto& values : of.wrong_ways()) {
+    const Way way{values};
+    if (way.is_simple()) continue;  // one of those above is the same
+    all.push_back({way.name(), way.needs(), sequence_of(of, way),
+                   [way](Subject& subject, const Tokens& tokens) { return run_way(subject, way, tokens); },
+                   way.options().first_position});
   }
   return all;
 }

@@ -23,6 +23,7 @@ struct LogitsRun {
   std::string name, needs;
   Tokens tokens;
   std::function<at::Tensor(Subject&, const Tokens&)> logits;
+  std::int64_t first_position = 0;
 };
 std::vector<LogitsRun> logits_runs(Subject& subject);
 

@@ -14,6 +14,7 @@
 #include "harness/evidence/compare.hpp"
 #include "harness/evidence/golden.hpp"
 #include "harness/evidence/replay.hpp"
+#include "harness/judging/covering.hpp"
 #include "harness/judging/recorder.hpp"
 
 namespace plumbline {
@@ -65,6 +66,9 @@ class Subject {
   // Notes how many tokens of the probe "longest" it takes to go wrong; the diagnosis then runs so many.
   void note_wrong_length(std::int64_t tokens) { wrong_length_ = tokens; }
   std::optional<std::int64_t> wrong_length() const { return wrong_length_; }
+  // Notes a way (see ways.hpp) in which it is wrong; it is then located, and the diagnosis has to explain it.
+  void note_wrong_way(CoveringRow way) { wrong_ways_.push_back(std::move(way)); }
+  const std::vector<CoveringRow>& wrong_ways() const { return wrong_ways_; }
   // Calls `body` with other weights loaded; the next running() loads weights() again.
   void with_weights(const Weights& weights, const std::function<void(Candidate&)>& body);
 
@@ -91,6 +95,7 @@ class Subject {
   std::optional<Weights> weights_, rounding_weights_;
   bool loaded_ = false;
   std::optional<std::int64_t> wrong_length_;
+  std::vector<CoveringRow> wrong_ways_;
   Replacement replacement_;
   std::unique_ptr<Model> exact_, rounded_;
   std::optional<Weights> exact_weights_;

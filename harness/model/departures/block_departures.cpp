@@ -160,6 +160,12 @@ const std::vector<Departure> kModeDepartures = {
          return ones ? mask_padding_only(inputs) : causal_mask(inputs);
        };
      }},
+    {"positions-of-mask",
+     [](DepartedModel& d) {
+       d.formulas.start_position = [](std::int64_t first, bool padding_mask) {
+         return padding_mask ? 0 : first;
+       };
+     }},
     {"mask-sees-next", [](DepartedModel& d) { d.formulas.attention_mask = mask_with_next_key; }},
     {"mask-window-256", limit_window, nullptr,
      DepartureParameter{"no token sees further back than {} positions",

@@ -62,7 +62,11 @@ void add_passes(const Model& model, Values& values) {
   options.training = true;
   values["logits in training"] = model.forward(probe(24, s), options);
   Tokens padded{probe(24, s).ids, {24, 9}, Padding::right};
-  values["logits with a mask of ones"] = model.forward({padded.ids, {24, 24}, Padding::right});
+  const Tokens with_ones{padded.ids, {24, 24}, Padding::right};
+  values["logits with a mask of ones"] = model.forward(with_ones);
+  PassOptions far;
+  far.first_position = 300;
+  values["logits with a mask of ones from position 300"] = model.forward(with_ones, far);
   values["logits padded"] = model.forward(padded)[1].narrow(0, 0, 9);
   padded.padding = Padding::left;
   values["logits padded left"] = model.forward(padded)[1].narrow(0, 15, 9);
