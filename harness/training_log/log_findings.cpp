@@ -83,13 +83,13 @@ Finding judge_fall(const JudgedCurve& curve, const Beginning& beginning) {
   const std::vector<LogPoint> evidence{curve.finite.front(), curve.finite[curve.lowest()]};
   if (first - low >= kLeastFall * std::abs(first)) return {"pass", "must", words, evidence};
   if (beginning.began != Began::from_scratch)
-    return {"pass", "must", fmt::format("flat: {}; late in training this is normal", words), evidence};
+    return {"pass", "must", fmt::format("flat: {}; late in training this can be normal", words), evidence};
   const bool short_run = curve.logged.steps_known
                              ? curve.finite.back().step - curve.finite.front().step < kWarmUp
                              : curve.finite.size() < 2 * kLeastPoints;
   if (short_run)
     return {"not assessed", "must",
-            fmt::format("flat: {}; during warm-up of the learning rate this is normal", words), evidence,
+            fmt::format("flat: {}; during warm-up of the learning rate this can be normal", words), evidence,
             kWait};
   return {
       "fail", "must",
