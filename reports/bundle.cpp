@@ -76,7 +76,7 @@ std::vector<Entry> from_manifest(const std::string& text, const std::string& pat
                       fmt::format("files[{}] does not have a name, a sha256 and bytes", entries.size()));
     entries.push_back({item["name"].text(), item["sha256"].text(), item["bytes"].get<std::uint64_t>()});
     if (!is_plain_name(entries.back().name))
-      refuse_manifest(path, fmt::format("files[{}] is no name of a file beside it: {}", entries.size() - 1,
+      refuse_manifest(path, fmt::format("files[{}] is not the plain name of a file: {}", entries.size() - 1,
                                         visible(entries.back().name, 60)));
     if (!names.insert(entries.back().name).second)
       refuse_manifest(path, "names a file twice: " + visible(entries.back().name, 60));

@@ -83,7 +83,7 @@ class Examination {
   void look_beside(const std::string& name, bool regular) {
     if (name == "setup.log" && regular) return;
     if (regular && (name.starts_with("statement.json.") || name.starts_with("provenance.json.")))
-      found_.notes.push_back(visible(name, 60) + ": taken for a signature, and not looked at");
+      found_.notes.push_back(visible(name, 60) + ": counts as a signature, and was not checked");
     else
       say(fmt::format("{}: is not in manifest.json; a bundle holds nothing else: move it elsewhere",
                       visible(name, 60)));
@@ -132,12 +132,13 @@ class Examination {
       // All renderings of an edited document differ; the edit itself is already a finding.
       if (!files_.contains(name) || (name != self && !unchanged_.contains(self))) continue;
       if (!files_.at(name) || read(name) == one.make(document)) continue;
-      std::string finding = name == self ? name +
-                                               ": is not as this Plumbline writes it: it was edited, or is "
-                                               "of an older version of the format"
-                                         : fmt::format("{}: is not what {} makes it", name, self);
+      std::string finding = name == self
+                                ? name +
+                                      ": is not as this Plumbline writes it: it was edited, or is "
+                                      "of an older version of the format"
+                                : fmt::format("{}: is not what this version renders from {}", name, self);
       if (written_by != examiner_.version)
-        finding += fmt::format(" (Plumbline {} wrote it, this is {}: check it with that one)",
+        finding += fmt::format(" (Plumbline {} wrote it, this is {}: check it with the one that wrote it)",
                                visible(written_by, 40), examiner_.version);
       say(finding);
     }
@@ -201,10 +202,9 @@ bool ends_with_advice(std::string_view advice, std::string_view expected) {
 }  // namespace
 
 std::string not_looked_at(const Result& result, const Examiner& examiner) {
-  return known_of(result, examiner) != nullptr
-             ? ""
-             : "its requirements are not those of this Plumbline: whether one is missing, or says otherwise, "
-               "was not looked at";
+  return known_of(result, examiner) != nullptr ? ""
+                                               : "its requirements are not those of this Plumbline: missing "
+                                                 "or altered requirements were not looked for";
 }
 
 // The advice must be the catalogue's; a sentence on a number or a place may precede it.
@@ -225,10 +225,11 @@ std::string incompleteness(const Result& result, const Examiner& examiner) {
     return result.header.plumbline_version != examiner.version ||
                    version_of(result.header, "requirements") != nullptr
                ? ""
-               : "it does not say with which requirements it was made, as this version of Plumbline does";
+               : "it does not give the SHA-256 of its requirements, which this version of Plumbline always "
+                 "writes";
   if (known->compares != result.header.baseline.has_value())
-    return known->compares ? "its requirements are those of a comparison, and it says of none with what"
-                           : "its requirements are those of a judgement, and it says that two were compared";
+    return known->compares ? "its requirements are those of a comparison, but it names only one candidate"
+                           : "its requirements are those of a judgement, but it names two candidates";
   const auto& actual = result.requirements;
   for (std::size_t i = 0; i < known->requirements.size(); ++i) {
     const Requirement& expected = known->requirements[i];
@@ -241,13 +242,13 @@ std::string incompleteness(const Result& result, const Examiner& examiner) {
     for (const auto& [what, is, has] : {std::tuple("", expected.statement, there->statement),
                                         std::tuple("from ", expected.source, there->source)})
       if (is != has)
-        return fmt::format("the requirement {} is {}\"{}\", and here \"{}\"", expected.id, what,
+        return fmt::format("the requirement {} is {}\"{}\"; the result says \"{}\"", expected.id, what,
                            visible(is, 200), visible(has, 200));
     if (there->chapter != expected.chapter)
-      return fmt::format("the requirement {} is in chapter {}, and here in {}", expected.id, expected.chapter,
-                         there->chapter);
+      return fmt::format("the requirement {} is in chapter {}; the result has it in {}", expected.id,
+                         expected.chapter, there->chapter);
     if (actual[i].id != expected.id)
-      return fmt::format("the requirement {} stands where {} does", visible(actual[i].id, 40), expected.id);
+      return fmt::format("the requirement {} is in the place of {}", visible(actual[i].id, 40), expected.id);
   }
   if (actual.size() > known->requirements.size())
     return fmt::format("there is no requirement {}", visible(actual[known->requirements.size()].id, 40));
@@ -256,7 +257,7 @@ std::string incompleteness(const Result& result, const Examiner& examiner) {
       return i < chapters.size() ? visible(heading(chapters[i]), 100) : "nothing";
     };
     if (name(known->chapters) != name(result.chapters))
-      return fmt::format("chapter {} stands where {} does", name(result.chapters), name(known->chapters));
+      return fmt::format("chapter {} is in the place of {}", name(result.chapters), name(known->chapters));
   }
   return {};
 }

@@ -267,7 +267,7 @@ TEST_CASE("a requirement that was taken away is missed where the examiner knows 
   CHECK(incompleteness(less, other).empty());
   Result silent = less;
   silent.header.versions.pop_back();
-  CHECK(incompleteness(silent, other).starts_with("it does not say with which requirements"));
+  CHECK(incompleteness(silent, other).starts_with("it does not give the SHA-256 of its requirements"));
   CHECK(incompleteness(silent, {"", "0.2.0", {}, {}}).empty());
   Result lowered = result;
   lowered.requirements[0].level = Level::should;
@@ -280,7 +280,7 @@ TEST_CASE("a requirement that was taken away is missed where the examiner knows 
   CHECK(incompleteness(more, knowing) == "there is no requirement X-1");
   Result moved = result;
   moved.requirements[1].chapter = 3;
-  CHECK(incompleteness(moved, knowing) == "the requirement CFG-2 is in chapter 1, and here in 3");
+  CHECK(incompleteness(moved, knowing) == "the requirement CFG-2 is in chapter 1; the result has it in 3");
   Result sourced = result;
   sourced.requirements[1].source = "hearsay";
   CHECK(incompleteness(sourced, knowing).ends_with("and here \"hearsay\""));

@@ -163,9 +163,9 @@ std::string section(const Style& style, const char* title, const std::vector<Cha
 
 std::string sections(const Style& style, const Difference& found) {
   return section(style, "Worse", found.worse) + section(style, "Better", found.better) +
-         section(style, "New, gone, or otherwise", found.otherwise) +
+         section(style, "New, removed or changed", found.otherwise) +
          section(style, "Margins", found.margins) + section(style, "Where and why", found.places) +
-         section(style, "What was judged, by what, where", found.headers);
+         section(style, "Candidate, program and machine", found.headers);
 }
 
 std::string heading(const Difference& found) {
@@ -179,7 +179,7 @@ std::string heading(const Difference& found) {
 Difference difference(const Result& before, const Result& after) {
   if (before.header.baseline || after.header.baseline)
     throw InputError(
-        "report diff: one of them is of two that were compared; expected two that judge a candidate");
+        "report diff: one of the documents compares two candidates; expected two documents that judge one");
   if (before.header.specification_sha256 != after.header.specification_sha256)
     throw InputError(
         fmt::format("report diff: they are of different specifications, {} ({:.12}) and {} ({:.12})",

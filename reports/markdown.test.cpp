@@ -55,10 +55,9 @@ TEST_CASE("the summary says what was judged, counts by chapter, and explains wha
             "### Failed\n\n- **GQA-2** query head h reads key/value head h div 4\n"
             "  - layers.3.scores\\[0,3,7,2\\]: got 0.1931, expected 0.1934 (off by 3.000e-04, allowed "
             "2.000e-06: float32 sum of 64); 5 of 8192 elements are off\n"));
-  CHECK(has(
-      text,
-      "### Where it goes wrong\n\n- in evaluation, layers.3.context is the first stage that is not what its "
-      "own inputs call for\n- first divergent: layers.3.probabilities\\[0,3,7,2\\]: "));
+  CHECK(has(text,
+            "### Where it goes wrong\n\n- in evaluation, layers.3.context is the first stage that does not "
+            "follow from its own inputs\n- first divergent: layers.3.probabilities\\[0,3,7,2\\]: "));
   CHECK(has(text, "- right: 1 token\n- wrong: 24 tokens\n"));
   CHECK(has(
       text,

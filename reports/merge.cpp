@@ -114,9 +114,8 @@ void require_all(std::vector<Source>& shards) {
                    [&](const auto& a, const auto& b) { return index(a) < index(b); });
   for (std::size_t i = 0; i + 1 < shards.size(); ++i)
     if (index(shards[i]) == index(shards[i + 1]))
-      refuse(shards[i + 1].name,
-             fmt::format("is {} once more, after {}", in_words(*shards[i].result.header.shard),
-                         visible(shards[i].name)));
+      refuse(shards[i + 1].name, fmt::format("is {}, and so is {}", in_words(*shards[i].result.header.shard),
+                                             visible(shards[i].name)));
   for (int expected = 1; expected <= of; ++expected) {
     const auto at = static_cast<std::size_t>(expected - 1);
     if (at >= shards.size() || index(shards[at]) != expected)
@@ -138,8 +137,9 @@ const Requirement& looked_at(const std::vector<Source>& shards, std::size_t at) 
     if (found == nullptr) found = &one;
   }
   if (found == nullptr)
-    throw InputError(fmt::format("{}: no shard looked at it; were they made with the same Plumbline?",
-                                 visible(shards.front().result.requirements[at].id, 40)));
+    throw InputError(
+        fmt::format("{}: no shard checked this requirement; were all shards made with the same Plumbline?",
+                    visible(shards.front().result.requirements[at].id, 40)));
   return found->result.requirements[at];
 }
 

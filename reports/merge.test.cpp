@@ -75,8 +75,7 @@ TEST_CASE("a shard that is missing, doubled or another run's is refused, and whi
   for (std::size_t i = 0; i < 3; ++i)
     refuses("shard " + std::to_string(i + 1) + " of 3 is missing",
             [&](auto& shards) { shards.erase(shards.begin() + static_cast<std::ptrdiff_t>(i)); });
-  refuses("shard-2: is shard 2 of 3 once more, after shard-2",
-          [](auto& shards) { shards.push_back(shards[1]); });
+  refuses("shard-2: is shard 2 of 3, and so is shard-2", [](auto& shards) { shards.push_back(shards[1]); });
   refuses("shard-2: is shard 2 of 4, where shard-1 is shard 1 of 3",
           [](auto& shards) { shards[1] = shards_of(examples::failing(), 4)[1]; });
   refuses("shard-3: is a whole run, not a shard",
@@ -112,7 +111,7 @@ TEST_CASE("a shard with a chapter or requirement too few, looked at twice, or ed
           [](auto& shards) { shards[1].result.requirements[0].statement = "something else"; });
   refuses("shard-2: looked at CFG-1, and so did shard-1",
           [](auto& shards) { shards[1].result.requirements[0] = shards[0].result.requirements[0]; });
-  refuses("CFG-1: no shard looked at it", [](auto& shards) {
+  refuses("CFG-1: no shard checked this requirement", [](auto& shards) {
     shards[0].result.requirements[0] = shards[1].result.requirements[0];
     shards[0].result.requirements[0].reason = Reason::of_other_shards({1, 3});
   });

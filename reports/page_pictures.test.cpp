@@ -181,7 +181,7 @@ TEST_CASE("what a run has measured of its cache and of who is changed by whom is
   REQUIRE(bytes);
   CHECK(bytes->held == bytes->needed);
   CHECK(bytes->multi_head == 4 * bytes->held);
-  CHECK(has(pictures_part(page), "queries of as many positions take"));
+  CHECK(has(pictures_part(page), "queries of the same positions take"));
   const auto matrix = causality(page);
   REQUIRE(matrix);
   CHECK(matrix->columns.size() == 24);

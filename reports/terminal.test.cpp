@@ -102,7 +102,7 @@ Not applicable
   1 requirement: a checkpoint has no code
 
 Where it goes wrong
-  in evaluation, layers.3.context is the first stage that is not what its own inputs call for
+  in evaluation, layers.3.context is the first stage that does not follow from its own inputs
   first divergent      layers.3.probabilities[0,3,7,2]: got 0.1931, expected 0.1934 (off by
                        3.000e-04, allowed 2.000e-06: float32 sum of 64); 5 of 8192 elements are off
   first locally wrong  layers.3.context[0,3,7,2]: got 0.1931, expected 0.1934 (off by 3.000e-04,

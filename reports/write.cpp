@@ -82,8 +82,8 @@ void require_room(const fs::path& out, const std::set<std::string>& older,
       refuse(out / name, "cannot be replaced", std::make_error_code(std::errc::is_a_directory));
     if (!older.contains(name))
       throw InputError(
-          fmt::format("{} would be replaced, and no manifest.json there says that it is a Plumbline "
-                      "bundle's; choose another directory with --out DIR, or move it away",
+          fmt::format("{} would be replaced, and no manifest.json beside it lists it as part of a Plumbline "
+                      "bundle; choose another directory with --out DIR, or move it away",
                       visible((out / name).string())));
   }
 }

@@ -76,8 +76,7 @@ REQUIREMENT("KVC-3", "the memory held is what the key/value heads need for the c
       filled.view.bytes, filled.view.capacity, multi_head, saved));
   if (filled.view.held > filled.view.bytes)
     subject.recorder().finding(
-        fmt::format("its keys and values are views of larger tensors, of which {} bytes are kept from being "
-                    "freed; a copy "
+        fmt::format("its keys and values are views of larger tensors, which keep {} bytes allocated; a copy "
                     "would hold {}",
                     filled.view.held, filled.view.bytes));
 }

@@ -52,7 +52,7 @@ void require_exact_yardstick(Subject& subject) {
         compare(fmt::format("Plumbline's own float64 logits of probe {}", probe.name), actual, expected,
                 Tolerance::absolute(1e-11 * largest(expected), "float64 rounding, with room"));
     if (!check.within)
-      throw std::runtime_error(reports::sentence_of(check) + ": nothing can be judged by them");
+      throw std::runtime_error(reports::sentence_of(check) + ": the golden tensors cannot be used to judge");
   }
 }
 

@@ -53,7 +53,7 @@ REQUIREMENT("PAR-2", "every parameter of the specification is there") {
                 "present, " + shape_of(shape));
   if (subject.can("code") && !subject.missing_parameters().empty())
     subject.recorder().finding(
-        fmt::format("everything else was judged as if what is missing were there and {}", kVoid));
+        fmt::format("everything else was judged with the missing parameters added and {}", kVoid));
 }
 
 REQUIREMENT("PAR-3", "every parameter has the right shape") {
@@ -77,7 +77,8 @@ REQUIREMENT("PAR-4", "there are no parameters outside the specification") {
     any |= !known;
   }
   if (any && subject.can("load"))
-    subject.recorder().finding(fmt::format("everything else was judged with what is surplus {}", kVoid));
+    subject.recorder().finding(
+        fmt::format("everything else was judged with the surplus parameters made {}", kVoid));
 }
 
 REQUIREMENT("PAR-5", "the tied matrix is tied: a stored head is absent or equal") {

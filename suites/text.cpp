@@ -65,9 +65,9 @@ void expect_choices(Subject& subject, const std::string& what, const std::vector
     }
   }
   if (mistake.empty() && compared <= undecided) {
-    subject.recorder().not_assessed(
-        fmt::format("{}: {} of {} choices are nearer to another than rounding, too many to say anything",
-                    what, undecided, undecided + compared));
+    subject.recorder().not_assessed(fmt::format(
+        "{}: {} of {} choices are between tokens that rounding cannot tell apart, too many to judge the text",
+        what, undecided, undecided + compared));
     return;
   }
   auto check =
@@ -76,9 +76,9 @@ void expect_choices(Subject& subject, const std::string& what, const std::vector
   check.elements = compared + (mistake.empty() ? 0 : 1);
   expect(subject, std::move(check));
   if (undecided > 0)
-    subject.recorder().finding(
-        fmt::format("{}: {} of {} choices are nearer to another than rounding, and were not compared", what,
-                    undecided, undecided + compared));
+    subject.recorder().finding(fmt::format(
+        "{}: {} of {} choices are between tokens that rounding cannot tell apart, and were not compared",
+        what, undecided, undecided + compared));
 }
 
 // Expects text that our own sampler writes with the candidate to be the specification's.
@@ -151,7 +151,7 @@ bool is_complete(Subject& subject, const std::string& what, const at::Tensor& te
   const auto missing = (text < 0).sum().item<std::int64_t>();
   if (missing > 0)
     expect_that(subject, false, what, fmt::format("{} of {} tokens were not written", missing, text.numel()),
-                "text goes on, since nothing was said to end it");
+                "text goes on, since no end token was given");
   return missing == 0;
 }
 
@@ -191,7 +191,7 @@ void expect_distribution(Subject& subject, const std::string& what, const at::Te
     actual = at::cat({actual, counts.masked_select(rare).sum().view(1)});
     expected = at::cat({expected, expected_counts.masked_select(rare).sum().view(1)});
   }
-  if (actual.size(0) < 2) not_assessed("too few tokens share the probability to tell anything from draws");
+  if (actual.size(0) < 2) not_assessed("too few tokens share the probability, so draws cannot be judged");
   const auto statistic = ((actual - expected).square() / expected).sum();
   const auto freedom = static_cast<double>(actual.size(0) - 1);
   const double p =
@@ -199,11 +199,10 @@ void expect_distribution(Subject& subject, const std::string& what, const at::Te
   const bool holds = p >= kLeastP && outside == 0;
   auto check = compare_text(
       what,
-      outside > 0 ? fmt::format("{} of {} tokens are ones that its settings leave out", outside, kDraws)
+      outside > 0 ? fmt::format("{} of {} tokens are excluded by its settings", outside, kDraws)
                   : fmt::format("{} tokens, chi-squared {} on {} degrees of freedom (p = {})", kDraws,
                                 number(statistic.item<double>()), freedom, number(p)),
-      fmt::format("drawn with the probabilities that its logits and settings call for (p of {} or more)",
-                  kLeastP));
+      fmt::format("drawn with the probabilities of its logits and settings (p of {} or more)", kLeastP));
   check.within = holds;
   check.elements = kDraws;
   expect(subject, std::move(check));
@@ -228,7 +227,8 @@ void expect_sampling(Subject& subject, const std::string& needs) {
           apply_departures(subject.specification(), name)
               .formulas.token_probabilities(after.logits, prompt, prompt.size(0), sampling_case.sampling);
       if (((mistake - expected).abs() / tolerance.bound).max().item<double>() < 10)
-        not_assessed(fmt::format("{}: rounding hides what is right from {}", sampling_case.name, name));
+        not_assessed(fmt::format("{}: rounding hides the difference between the right probabilities and {}",
+                                 sampling_case.name, name));
       mistakes.emplace_back(name, mistake);
     }
     expect_distinguishable(subject, "probabilities of the first token at " + sampling_case.name,
@@ -306,7 +306,7 @@ void expect_text(Subject& subject, const std::string& what, const at::Tensor& ac
   expect_that(subject, actual.equal(expected), what,
               differences.size(0) == 0
                   ? as_expected
-                  : fmt::format("in row {}, place {}, there is {} for {} (-1: nothing)", place().first,
+                  : fmt::format("in row {}, place {}: got {}, expected {} (-1: nothing)", place().first,
                                 place().second, actual[place().first][place().second].item<std::int64_t>(),
                                 expected[place().first][place().second].item<std::int64_t>()),
               called_for);
@@ -324,7 +324,7 @@ void expect_end_of_any_id(Subject& subject, std::int64_t written) {
                 text->unended, text->whole, "goes on", "every token that was asked for");
     expect_text(subject, fmt::format("its own greedy text, of which token {} is the end", id), text->ended,
                 end_text_at(text->whole, id), "ends there",
-                "what it writes without an end, as far as that token");
+                "what it writes without an end token, up to that token");
   }
 }
 
@@ -337,7 +337,7 @@ REQUIREMENT("TXT-10", "text ends at the end token, and there alone") {
   const auto end = end_token_of(unended);
   expect_text(subject, fmt::format("its own greedy text, of which token {} is the end", end),
               generate_text(subject, prompts, greedy(), 12, 1, end).tokens, end_text_at(unended, end),
-              "ends there", "what it writes without an end, as far as that token");
+              "ends there", "what it writes without an end token, up to that token");
   if (subject.can("load") && end >= 0) expect_end_of_any_id(subject, end);
 }
 

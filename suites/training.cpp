@@ -66,15 +66,15 @@ void expect_none_of(Subject& subject, const std::string& what, const at::Tensor&
   std::erase_if(mistakes, [&](const auto& mistake) {
     const bool alike = !(largest(mistake.second - expected) >= least);
     if (alike)
-      subject.recorder().finding(fmt::format("{}: {} would come to the same here", what, mistake.first));
+      subject.recorder().finding(fmt::format("{}: {} would give the same value here", what, mistake.first));
     return alike;
   });
   if (mistakes.empty()) not_assessed("every mistake comes to the same with this model and type");
   for (const auto& [name, wrong] : mistakes)
     if (largest(actual - wrong) <= least / 10)
       subject.recorder().finding(
-          fmt::format("{}: it is that of {}; where your trainer sees to it, name the loss "
-                      "that it uses: Module(loss=...)",
+          fmt::format("{}: this is the value for {}; if your trainer takes care of this, name the loss that "
+                      "it uses: Module(loss=...)",
                       what, name));
   expect_distinguishable(subject, what, actual, expected, mistakes, tolerance);
 }
@@ -249,7 +249,9 @@ namespace {
 void compare_slopes_with_golden(Subject& subject, const Golden& golden) {
   auto expected = golden.slopes();
   if (!expected)
-    not_assessed("its golden tensors have no gradients; `plumbline golden make` makes them anew with some");
+    not_assessed(
+        "its golden tensors have no gradients; make them again with `plumbline golden make`, which adds "
+        "gradients");
   auto actual = subject.running().gradients(expected->tokens, expected->labels,
                                             subject.can("training") ? training_options() : PassOptions{});
   merge_untied_head(actual.parameters, expected->by_parameter);
@@ -282,10 +284,10 @@ REQUIREMENT("TRN-5", "steps of AdamW update every parameter as the formulas say"
   // lacks.
   const std::int64_t steps = unmatched.empty() ? 2 : 1;
   if (steps == 1)
-    subject.recorder().finding(fmt::format(
-        "one step alone was compared: {} is in one of the two models only, and what a step makes of it "
-        "tells in the next; moments that are carried along were not seen",
-        *unmatched.begin()));
+    subject.recorder().finding(
+        fmt::format("only one step was compared: only one of the two models has {}, and a step on it would "
+                    "affect the next step; moments carried from step to step were not checked",
+                    *unmatched.begin()));
   const auto run = short_training_run(subject, steps);
   auto actual = candidate.train(run, true).parameters;
   const auto exact = train(subject.exact(), run).parameters,
@@ -326,7 +328,7 @@ REQUIREMENT("TRN-8", "evaluation after steps of the optimiser has the weights th
   const auto unmatched = parameters_of_one_only(subject);
   const bool right = is_right_on_standard_probe(subject);
   if (!unmatched.empty() || !right) {
-    subject.recorder().finding("only that the logits moved was looked at: " +
+    subject.recorder().finding("it was only checked that the logits change: " +
                                (right ? *unmatched.begin() + " is in one of the two models only"
                                       : "they were not the specification's before"));
     expect_differs(subject, "logits in evaluation before and after two steps", before, after,
@@ -366,8 +368,8 @@ REQUIREMENT("TRN-7", "on a source of known probabilities training gains nothing 
   expect_that(
       subject, leak.none(), "largest gain over the source",
       fmt::format("{:.1f} nats, after step {} of {}", leak.largest_gain, leak.largest_gain_step, leak.steps),
-      fmt::format("at most {:.1f} nats: without a leak more has a chance of 1 in {:.0f}{}", leak.allowed,
-                  1 / kLeakError,
+      fmt::format("at most {:.1f} nats: without a leak, a larger gain has a chance of 1 in {:.0f}{}",
+                  leak.allowed, 1 / kLeakError,
                   leak.rounding_allowance > 1
                       ? fmt::format(", {:.1f} of them for the loss's rounding", leak.rounding_allowance)
                       : ""));

@@ -25,7 +25,7 @@ for ((tries = 0; tries < 60; ++tries)); do
 done
 printf '%s\n' "$problem"
 # One broken source of the machine's own need not matter; what does matter fails below.
-apt-get update "${options[@]}" || echo "apt-get update failed; going on with the lists at hand"
+apt-get update "${options[@]}" || echo "apt-get update failed; continuing with the package lists of this machine"
 if [[ ${#usual[@]} -gt 0 ]]; then apt-get install "${options[@]}" "${usual[@]}"; fi
 if [[ ${#backports[@]} -eq 0 ]]; then exit 0; fi
 

@@ -92,6 +92,6 @@ ensure_built() { # TARGET...
     check_compiler
     step "configuring build/release" "a missing or too old library is named above" configure
   fi
-  step "building $* in build/release" "if nothing explains it, remove $build and try again" \
+  step "building $* in build/release" "if the log does not explain it, remove $build and try again" \
     "$ninja" -C "$build" -j "$(build_jobs)" "$@"
 }

@@ -45,7 +45,7 @@ is_there() { # PATTERN|PATTERN PREFIXES
 
 has_compiler() {
   if [[ -n ${CXX:-} ]]; then
-    command -v "${CXX%% *}" >/dev/null || refuse "CXX names $CXX, which is not there"
+    command -v "${CXX%% *}" >/dev/null || refuse "CXX names $CXX, which was not found"
     return 0
   fi
   command -v c++ >/dev/null || command -v g++ >/dev/null || command -v clang++ >/dev/null
@@ -96,7 +96,7 @@ install_with_apt() {
   note "missing on this machine: ${missing_apt[*]}"
   # shellcheck disable=SC2034  # for interrupted: apt finishes the packages that it has begun
   local patience=3000
-  step "installing system packages with apt" "is the network there, and does apt-get work otherwise?" "${command[@]}"
+  step "installing system packages with apt" "is the network reachable, and does apt-get work by itself?" "${command[@]}"
 }
 
 install_missing() {
@@ -116,7 +116,7 @@ install_missing() {
     [[ " ${missing_apt[*]} " != *" g++ "* ]] || refuse "missing: $missing_names; run xcode-select --install first"
     [[ ${#missing_brew[@]} -gt 0 ]] || refuse "missing: $missing_names; install it by hand"
     note "missing on this machine: ${missing_brew[*]}"
-    step "installing system packages with brew" "does brew work otherwise?" brew install "${missing_brew[@]}"
+    step "installing system packages with brew" "does brew work by itself?" brew install "${missing_brew[@]}"
     ;;
   *) refuse "missing: $missing_names (Debian calls them ${missing_apt[*]}); install them with your system's package manager" ;;
   esac

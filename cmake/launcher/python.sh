@@ -76,7 +76,7 @@ ensure_python() {
     what=without-torch named="Python packages, without PyTorch"
     note "LibTorch comes from CMAKE_PREFIX_PATH: no torch wheel; reading .pth files and comparing with transformers need one"
   fi
-  step "fetching $named" "is the network there, or pip's PIP_INDEX_URL or PIP_FIND_LINKS set?" \
+  step "fetching $named" "is the network reachable? If not, set pip's PIP_INDEX_URL or PIP_FIND_LINKS" \
     make_python "$what"
   python_is_ready || refuse "$environment is not usable; remove it and try again"
 }
@@ -102,7 +102,7 @@ ensure_beside() { # NAME...
   for name in "$@"; do
     if is_beside "$name"; then continue; fi
     step "fetching $(grep -v '^#' "$root/cmake/requirements-$name.txt" | head -1) into .deps/$name" \
-      "is the network there? (Python 3.11 or newer is needed for this one)" fetch_beside "$name"
+      "is the network reachable? (this package needs Python 3.11 or newer)" fetch_beside "$name"
   done
 }
 

@@ -133,10 +133,9 @@ PerhapsLine not_failed_by_any(const Json& c) {
 PerhapsLine seen_by_one_alone(const Json& c) {
   const auto& list = c["seen_by_one_alone"];
   if (list.empty()) return std::nullopt;
-  return Line{true,
-              "seen by one requirement that decides, and no other: " + listed(list, [](const Json& one) {
-                return fmt::format("{} ({})", text(one["run"]).substr(7), text(one["requirement"]));
-              })};
+  return Line{true, "seen by only one mandatory requirement: " + listed(list, [](const Json& one) {
+                      return fmt::format("{} ({})", text(one["run"]).substr(7), text(one["requirement"]));
+                    })};
 }
 
 // The findings, each a sentence, in the order in which they matter.
@@ -169,24 +168,24 @@ std::string campaign_summary(const Json& document) {
   std::string lines;
   for (const auto& line : findings(document))
     lines += fmt::format(" {} {}\n", line.fine ? " " : "!", line.text);
-  if (document["conclusion"]["status"] != 0) return lines + "Not all is as it should be; see above.";
+  if (document["conclusion"]["status"] != 0) return lines + "Some results are not as expected; see above.";
   return lines + (document["complete"] == true
-                      ? "The suites see what they should, and nothing else."
-                      : "What was run is as it should be; the rest was not looked at.");
+                      ? "The suites fail every defect and pass every honest variant."
+                      : "Every run gave the expected result; the other candidates were not run.");
 }
 
 std::string campaign_report(const Json& document) {
   std::string page = fmt::format("# Campaign: {}\n\n", document["conclusion"]["status"] == 0
                                                            ? "every defect seen, no honest variant failed"
-                                                           : "NOT as it should be");
+                                                           : "NOT as expected");
   for (const auto& line : findings(document))
     page += fmt::format("- {}{}\n", line.fine ? "" : "**!** ", line.text);
   page += fmt::format("\n`{}` ({}, {})\n\n![defect by requirement](matrix.svg)\n", text(document["command"]),
                       text(document["program"]), text(document["device"]));
   page +=
-      "\n## Defects\n\nHow often its tolerance each requirement that failed was exceeded; without a number, "
-      "what is "
-      "compared is the same or not.\n\n| defect | seen by | first locally wrong | diagnosis | s |\n| --- | "
+      "\n## Defects\n\nThe number beside a requirement is its error as a multiple of the tolerance; a "
+      "requirement without a number compares exactly.\n\n| defect | seen by | first locally wrong | "
+      "diagnosis | s |\n| --- | "
       "--- | --- | --- | ---: |\n";
   for (const auto& run : document["runs"]) {
     const auto candidate = text(run["candidate"]);
@@ -211,7 +210,8 @@ std::string campaign_report(const Json& document) {
                     run.contains("stage") ? text(run["stage"]) : "-", named, run["seconds"].get<double>());
   }
   page +=
-      "\n## Honest variants\n\nHow much of a tolerance was used where most was.\n\n| variant | status | "
+      "\n## Honest variants\n\nThe requirement nearest to its tolerance, and the share of the tolerance that "
+      "its error takes.\n\n| variant | status | "
       "nearest | share | s |\n| --- | --- | --- "
       "| ---: | ---: |\n";
   for (const auto& run : document["runs"]) {
@@ -274,7 +274,7 @@ std::string campaign_matrix(const Json& document) {
           one["margin"].is_null() ? "" : fmt::format(", {} times its tolerance", times(one["margin"])));
     }
   }
-  const std::pair<const char*, const char*> legend[] = {{"f", "the same or not"},
+  const std::pair<const char*, const char*> legend[] = {{"f", "an exact comparison"},
                                                         {"a", "below 50 times the tolerance"},
                                                         {"b", "50 to 1,000"},
                                                         {"c", "to 100,000"},

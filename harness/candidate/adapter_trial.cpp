@@ -87,7 +87,7 @@ std::vector<std::string> describe_mapping(const Hello& hello, const Description&
   const auto proposal = lacking.empty() ? Json::object() : propose_mapping(hello.parameters, specification);
   for (const auto& [name, shape] : expected)
     if (lacking.contains(name) && (!has_none || !is_proposed(proposal, name)))
-      lines.push_back(fmt::format("nothing is mapped to {}", name));
+      lines.push_back(fmt::format("no parameter is mapped to {}", name));
   for (const auto& parameter : description.parameters)
     if (!has_none && std::none_of(expected.begin(), expected.end(),
                                   [&](const auto& one) { return one.name == parameter.name; }))

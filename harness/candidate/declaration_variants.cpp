@@ -82,7 +82,8 @@ class LimitedReference : public ArrangedReference {
 
  private:
   void require(const std::string& ability) const {
-    if (!declared_.contains(ability)) throw NotShown("it was asked for what it does not declare: " + ability);
+    if (!declared_.contains(ability))
+      throw NotShown("the request needs what it does not declare: " + ability);
   }
   void require_padding(const std::string& whose, const Tokens& tokens) const {
     if (tokens.padding == Padding::left) require(whose + "padding.left");

@@ -206,7 +206,7 @@ void Mapping::describe() {
     if (missing == elements.numel())
       parameters_.push_back(parameter);
     else
-      parameters_.push_back({fmt::format("{} (elements that nothing is mapped to)", parameter.name),
+      parameters_.push_back({fmt::format("{} (elements that no line of the mapping uses)", parameter.name),
                              {missing},
                              parameter.type});
   }

@@ -185,7 +185,7 @@ TEST_CASE("mapping: what no line names is surplus, by name and number, and is ma
   for (const auto& parameter : mapping.parameters()) shapes[parameter.name] = parameter.shape;
   CHECK(shapes.at("blocks.2.mlp.proj.bias") == std::vector<std::int64_t>{48});
   CHECK(shapes.at("scale") == std::vector<std::int64_t>{3});
-  CHECK(shapes.at("blocks.1.attn.qkv.weight (elements that nothing is mapped to)") ==
+  CHECK(shapes.at("blocks.1.attn.qkv.weight (elements that no line of the mapping uses)") ==
         std::vector<std::int64_t>{8 * 48});
   CHECK(shapes.at("lm_head.weight") == std::vector<std::int64_t>{101, 48});
   auto before = zeros(own);

@@ -167,7 +167,7 @@ void add_running_options(Command& command, Arguments& arguments) {
 void add_probe_options(Command& command, Arguments& arguments) {
   command
       .option("--seed", arguments.seed,
-              "what the weights and tokens of probes are drawn from; in CI, take another one in each run")
+              "the seed of the probes' weights and tokens; in CI, take another one in each run")
       .shows_default();
   command
       .option("--longest", arguments.longest,

@@ -86,7 +86,7 @@ void add_campaign(Command& all) {
       .shows_default();
   command.option("--jobs", arguments->jobs, "runs at a time (default: one for each processor)")
       .between(1, 1024);
-  command.option("--seed", arguments->seed, "what weights and tokens are drawn from").shows_default();
+  command.option("--seed", arguments->seed, "the seed of weights and tokens").shows_default();
   command.flag("--small-alone", arguments->small_alone, "leave out the runs at full size");
   command.flag("--no-diagnosis", arguments->no_diagnosis, "do not diagnose the defects");
   command.footer(kHelp);

@@ -70,13 +70,13 @@ void CandidatePair::compare_with_start(const Subject& who, const Tokens& tokens,
   const auto first = &who == &one ? ask(one, elsewhere) : ask(one, at_the_start);
   const auto second = &who == &one ? ask(*other, at_the_start) : ask(*other, elsewhere);
   const auto tolerance = noise_from(one, tokens, options, first);
-  const auto what = fmt::format("24 tokens from position {} of {}, from the start of the other",
+  const auto what = fmt::format("24 tokens from position {} of {}, from position 0 of the other",
                                 options.first_position, name(who));
   if (compare_two(what, second, first, tolerance).within)
     compare_logits(what, first, second, tolerance, /*far=*/true);
   else
     one.recorder().not_assessed(fmt::format(
-        "{} alone can begin elsewhere than at position 0, and nothing tells whether it does that rightly",
+        "only {} can start at a position other than 0, and the other has nothing to compare this with",
         name(who)));
 }
 
@@ -172,7 +172,7 @@ void CandidatePair::compare_padding() {
         });
     }
   }
-  if (compared == 0 && other != nullptr) not_assessed("no side of padding could be looked at");
+  if (compared == 0 && other != nullptr) not_assessed("padding could be compared on neither side");
 }
 
 at::Tensor CandidatePair::padded_alone(Subject& subject, std::int64_t length, Padding side) {

@@ -34,15 +34,14 @@ void CandidatePair::compare_configuration() {
   for (const auto& [key, setting] : second)
     if (!first.contains(key)) alone.push_back(key);
   if (!alone.empty()) {
-    one.recorder().finding(fmt::format("stated by one of the two alone: {}", fmt::join(alone, ", ")));
+    one.recorder().finding(fmt::format("stated by only one of the two: {}", fmt::join(alone, ", ")));
     // Running code shows what it does whether it is stated or not. A lone weight file states nothing, which
     // is no difference; the verdict says that there was nothing to compare.
     const bool lone_file =
         one.description().kind == "state_dict" || other->description().kind == "state_dict";
     if (!can("code") && !lone_file)
       one.recorder().not_assessed(
-          fmt::format("one of the two alone states {}, and what the other's loader would take "
-                      "for it is not known",
+          fmt::format("only one of the two states {}, and what the other's loader assumes is not known",
                       fmt::join(alone, ", ")));
   }
   compare_unknown_settings();
@@ -80,9 +79,9 @@ void CandidatePair::compare_unknown_settings() {
   }
   if (alone.empty()) return;
   const auto names = printable(fmt::format("{}", fmt::join(alone, ", ")), 300);
-  one.recorder().finding(fmt::format("in one config.json alone: {}", names));
+  one.recorder().finding(fmt::format("in only one config.json: {}", names));
   one.recorder().not_assessed(
-      fmt::format("one config.json alone has {}, and what that does to a model is not known", names));
+      fmt::format("only one config.json has {}, and the effect on the model is not known", names));
 }
 
 }  // namespace plumbline

@@ -49,7 +49,7 @@ std::optional<reports::Check> CandidatePair::local_difference(const Stage& stage
       return number(element.to(at::kDouble).item<double>());
     };
     const auto told = [&](const at::Tensor& seen, const at::Tensor& called_for) {
-      return fmt::format("{} where its own inputs call for {}", at_worst(seen), at_worst(called_for));
+      return fmt::format("{} where its own inputs give {}", at_worst(seen), at_worst(called_for));
     };
     check.actual = told(second, second_replay->expected);
     check.expected = told(first, first_replay->expected);
@@ -120,9 +120,8 @@ void CandidatePair::compare_stages() {
   std::sort(alone.begin(), alone.end());
   alone.erase(std::unique(alone.begin(), alone.end()), alone.end());
   if (!alone.empty())
-    one.recorder().finding(
-        fmt::format("shown by one of the two alone, and not compared: {} stages, such as {}", alone.size(),
-                    alone.front()));
+    one.recorder().finding(fmt::format("shown by only one of the two, so not compared: {} stages, such as {}",
+                                       alone.size(), alone.front()));
 }
 
 void CandidatePair::compare_operations() {

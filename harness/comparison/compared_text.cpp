@@ -20,8 +20,8 @@ namespace plumbline {
 
 void CandidatePair::compare_text_with_logits(Subject& writer, Subject& judge) {
   if (!writer.can("generate.greedy"))
-    not_assessed(fmt::format("{} alone writes text, and only greedy text can be held to the other's logits",
-                             name(writer)));
+    not_assessed(fmt::format(
+        "only {} writes text, and only greedy text can be compared with the other's logits", name(writer)));
   if (judge.candidate().usage()) {
     const auto text = ask(writer, [](Subject& subject) {
       return generate_text(subject, generation_prompts(subject, 3), greedy(), 12).tokens;
@@ -33,14 +33,14 @@ void CandidatePair::compare_text_with_logits(Subject& writer, Subject& judge) {
         fmt::format("greedy text of {} is the likeliest by the logits of {}", name(writer), name(judge)),
         follows ? "yes" : "no", "yes");
   } else if (!writer.can("generate.probabilities")) {
-    not_assessed(
-        fmt::format("{} alone writes text, and {} is a recording: it cannot be asked about that text",
-                    name(writer), name(judge)));
+    not_assessed(fmt::format("only {} writes text, and {} is a recording, which has no logits for that text",
+                             name(writer), name(judge)));
   }
   if (!writer.can("generate.temperature")) return;
   if (!writer.can("generate.probabilities")) {
-    one.recorder().finding(
-        fmt::format("{} does not show what it draws from: its greedy text alone was compared", name(writer)));
+    one.recorder().finding(fmt::format(
+        "{} does not show the probabilities that it draws from, so only its greedy text was compared",
+        name(writer)));
     return;
   }
   const auto [logits, error] =

@@ -150,8 +150,7 @@ void CandidatePair::compare_stored_weights() {
                                              : describe_some(keys, found_in_both),
                                          words));
   if (const auto unlike = related.find(""); unlike != related.end() && related.size() > 1)
-    one.recorder().finding(
-        fmt::format("{}: of another content", describe_some(unlike->second, found_in_both)));
+    one.recorder().finding(fmt::format("{}: other values", describe_some(unlike->second, found_in_both)));
 }
 
 std::string CandidatePair::describe_some(const std::vector<std::string>& keys, std::int64_t all) {

@@ -45,11 +45,11 @@ std::vector<std::string> declare_capabilities(CandidatePair& pair, bool runs_cod
     const auto& name = pair.name(*subject);
     pair.one.recorder().declare(capabilities, name);
     if (const auto held = own(kWithStandIn); !held.empty())
-      sentences.push_back(fmt::format("{} alone has {}, compared with what the other has instead", name,
-                                      fmt::join(held, ", ")));
+      sentences.push_back(fmt::format("only {} has {}; this was compared with plain passes of the other",
+                                      name, fmt::join(held, ", ")));
     if (const auto left = own(kWithoutStandIn); !left.empty())
       sentences.push_back(
-          fmt::format("{} alone has {}, which were not compared", name, fmt::join(left, ", ")));
+          fmt::format("only {} has {}; these were not compared", name, fmt::join(left, ", ")));
   }
   return sentences;
 }
@@ -80,12 +80,12 @@ void exclude_what_is_missing(CandidatePair& pair, bool runs_code) {
   if (!runs_code) return;
   if (const auto* who = pair.alone("cache"))
     for (const auto* id : {"SAME-11", "SAME-12"})
-      recorder.exclude(
-          id, fmt::format("{} alone has a KV cache; what it gives is held to full passes", pair.name(*who)));
+      recorder.exclude(id, fmt::format("only {} has a KV cache; its logits are compared with full passes",
+                                       pair.name(*who)));
   for (auto* subject : {&pair.one, pair.other})
     if (!subject->candidate().usage())
       for (const auto* id : {"SAME-14", "SAME-15"})
-        recorder.exclude(id, fmt::format("{} is a recording, of which nothing is run", pair.name(*subject)));
+        recorder.exclude(id, fmt::format("{} is a recording: no code of it is run", pair.name(*subject)));
   if (pair.one.candidate().type() == at::kBFloat16) {
     recorder.exclude("SAME-16", kStepTooSmall);
     recorder.exclude("SAME-17", kRoundingDecides);
@@ -117,7 +117,7 @@ std::vector<std::string> Comparison::prepare() {
   if (!runs_code) return alone;
   try {
     if (!have_common_stage(pair))
-      pair.one.recorder().exclude("SAME-9", "the two have no stage in common that both show but the logits");
+      pair.one.recorder().exclude("SAME-9", "the logits are the only stage that both show");
   } catch (const std::exception&) {  // look() reports it
   }
   return alone;

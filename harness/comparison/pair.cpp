@@ -65,21 +65,21 @@ void CandidatePair::expect_text(const std::string& what, const std::string& seco
 
 void CandidatePair::require_both(const std::string& capability, const std::string& words) {
   if (const auto* who = alone(capability))
-    not_assessed(fmt::format("{} alone has {}, and nothing of {} can stand for them", name(*who), words,
+    not_assessed(fmt::format("only {} has {}, and {} has nothing to compare them with", name(*who), words,
                              name(who == &one ? *other : one)));
 }
 
 void CandidatePair::record_summary() {
   if (compared == 0) return;
   if (rounding_share > 0)
-    one.recorder().finding(fmt::format(
-        "what differs by less than {} of the largest logit is taken for rounding", number(rounding_share)));
+    one.recorder().finding(
+        fmt::format("differences below {} of the largest logit count as rounding", number(rounding_share)));
   one.recorder().finding(
       compared == identical
           ? fmt::format("bit for bit in all of {}", reports::counted(compared, "comparison"))
           : fmt::format("bit for bit in {} of {}{}", identical, reports::counted(compared, "comparison"),
                         nearest < 0 ? ""
-                                    : fmt::format("; nearest to what rounding allows: {}, {} of it",
+                                    : fmt::format("; nearest to its tolerance: {}, {} of what is allowed",
                                                   nearest_what, number(nearest))));
 }
 

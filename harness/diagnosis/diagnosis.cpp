@@ -46,8 +46,9 @@ reports::Diagnosis Diagnostician::diagnose() {
   if (answers_rightly && has_code) {
     found.raised = static_cast<std::int64_t>(inquiry_.raised().size());
     found.outcome = found.raised > 0 ? reports::Outcome::errors_alone : reports::Outcome::not_assessed;
-    found.words = found.raised > 0 ? inquiry_.raised().front().name
-                                   : "what failed shows in nothing that known defects could be tried on";
+    found.words = found.raised > 0
+                      ? inquiry_.raised().front().name
+                      : "the failure shows in no observation that known defects could be tried on";
     return found;
   }
   if (!answers_rightly) {

@@ -139,8 +139,8 @@ Weights trained(Subject& subject) {
 Weights greedy_text(Subject& subject, const Tokens& prompts, double penalty = 1) {
   const at::NoGradGuard no_gradients;
   const auto text = generate_text(subject, prompts, greedy(penalty), 12).tokens;
-  return {{"as its logits have it", truth(follows_logits(subject, prompts, text, penalty))},
-          {"as long as was asked for", truth((text >= 0).all().item<bool>())}};
+  return {{"follows its logits", truth(follows_logits(subject, prompts, text, penalty))},
+          {"has the requested length", truth((text >= 0).all().item<bool>())}};
 }
 
 // The settings are those that tell most after the specification's logits, whoever is asked.

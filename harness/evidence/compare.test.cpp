@@ -56,7 +56,7 @@ TEST_CASE("compare: a tolerance that is no finite number allows nothing", "[evid
   const auto check = compare("x", of({1, 2, 1}), of({1, 2, 1}), Tolerance::each(of({0, inf_, 0}), "each"));
   CHECK_FALSE(check.within);
   CHECK(check.elements == 3);
-  CHECK(reports::sentence_of(check) == "x: what it may differ by is not finite: each");
+  CHECK(reports::sentence_of(check) == "x: its tolerance is not finite: each");
 }
 
 TEST_CASE("compare: equal infinities agree, and nothing else does with one", "[evidence][compare]") {

@@ -214,10 +214,10 @@ std::string verdict_on(const Json& document, const std::string& strategy) {
     kind.push_back(fmt::format("{} {}", name_of(effect["factors"]), with_interval(effect)));
   }
   return fmt::format(
-      "What makes {} text repeat itself, by its seq-rep-4: {}. Not by as much as matters ({}): {}.{}",
+      "What makes {} text repeat itself, by its seq-rep-4: {}. Effects too small to matter (below {}): {}.{}",
       strategy, above.empty() ? "nothing that was varied" : fmt::format("{}", fmt::join(above, "; ")),
       measure.matters, below.empty() ? "none" : fmt::format("{}", fmt::join(below, "; ")),
-      undecided.empty() ? "" : fmt::format(" Too near to tell: {}.", fmt::join(undecided, "; ")));
+      undecided.empty() ? "" : fmt::format(" Undecided: {}.", fmt::join(undecided, "; ")));
 }
 
 // The answer, beginning with the most important effects.

@@ -161,10 +161,9 @@ std::string repeater_curves(const Json& document) {
 </svg>
 )",
       kWidth, kHeight,
-      escaped(fmt::format(
-          "One curve for each of {} runs. What lies below the text's own uncertainty has seen what it "
-          "was to predict. {}",
-          document["runs"].size(), document["scale"].get<std::string>())),
+      escaped(fmt::format("One curve for each of {} runs. A curve below the entropy of the text belongs to a "
+                          "model that saw the tokens it had to predict. {}",
+                          document["runs"].size(), document["scale"].get<std::string>())),
       kStyle, kLeft, kTop, kHeight - kBottom, right, known, curves, ticks_of(axes), (kLeft + right) / 2,
       kHeight - 8, right + 8, right + 32, right + 38);
 }

@@ -58,7 +58,7 @@ std::string repeater_summary(const Json& document) {
         "{} {}: {}\n   {}\n", claim["id"].get<std::string>(), claim["claim"].get<std::string>(),
         claim["verdict"] == "open" ? "neither confirmed nor refuted" : claim["verdict"].get<std::string>(),
         claim["figure"].get<std::string>());
-  return text + fmt::format("\nAll of it {}; small-scale evidence is no proof for larger models.\n",
+  return text + fmt::format("\nAll of this was {}; small-scale evidence is no proof for larger models.\n",
                             document["scale"].get<std::string>());
 }
 
@@ -80,9 +80,10 @@ std::string repeater_report(const Json& document) {
                         factor["before"].get<std::string>(), factor["after"].get<std::string>());
   text +=
       "\nHalf of the 32 combinations, those with an odd number of factors as before, each with every seed: a "
-      "2^(5-1) design of resolution V. The inverted mask is one of training alone; text is written with the "
-      "right one, through the cache. Every run has as many tokens, of its own, from the same "
-      "source, and the same schedule. Intervals of effects come from runs that differ in their seed alone, "
+      "2^(5-1) design of resolution V. The mask is inverted only in training; text is written with the right "
+      "mask, through the cache. Every run trains on the same number of tokens, drawn for this run from the "
+      "same source, with the same schedule. Intervals of effects come from runs that differ in their seed "
+      "alone, "
       "those of "
       "a single run from its prompts.\n\n"
       "## Effects, with 95 % intervals\n\nIn all runs:\n\n" +
@@ -90,7 +91,7 @@ std::string repeater_report(const Json& document) {
       table_of_effects(document, "right mask") + "\nIn runs with the inverted mask:\n\n" +
       table_of_effects(document, "inverted mask");
   text +=
-      "\n## What the text does of itself\n\n| | looping | seq-rep-4 | distinct-1 |\n| --- | --- | --- | --- "
+      "\n## Repetition of the text itself\n\n| | looping | seq-rep-4 | distinct-1 |\n| --- | --- | --- | --- "
       "|\n";
   for (const auto& [strategy, metrics] : document["own_text"].items())
     text += fmt::format("| {} | {} | {} | {} |\n",

@@ -73,7 +73,7 @@ void Trainer::step(const at::Tensor& tokens) {
     std::string where = "every parameter is a finite number";
     for (std::size_t i = s.names.size(); i-- > 0;)
       if (!s.leaves[i].detach().isfinite().all().item<bool>())
-        where = fmt::format("{} holds what is no finite number", s.names[i]);
+        where = fmt::format("{} holds a value that is not finite", s.names[i]);
     throw InputError(
         fmt::format("step {}: the loss is {}; {}", step + 1, std::isnan(value) ? "nan" : "infinite", where));
   }
@@ -167,7 +167,7 @@ void Trainer::load(const std::filesystem::path& file, const std::string& fingerp
   };
   TrainingHistory course{numbers("losses"), numbers("norms")};
   if (course.losses.size() != course.norms.size() || course.steps() > s.recipe.steps)
-    throw InputError(fmt::format("{}: its curves do not belong together; remove it", path));
+    throw InputError(fmt::format("{}: its curves do not have one value for each step; remove it", path));
   const at::NoGradGuard no_gradients;
   for (std::size_t i = 0; i < s.names.size(); ++i) {
     s.leaves[i].copy_(tensor_of("parameter." + s.names[i], s.leaves[i].sizes(), at::kFloat));

@@ -131,7 +131,7 @@ TEST_CASE("trainer: a state of something else is refused", "[experiment][trainer
   write_safetensors(file, {{"losses", at::zeros({9}, at::kDouble)}, {"norms", at::zeros({9}, at::kDouble)}},
                     {{"training", "a"}});
   CHECK_THROWS_MATCHES(trainer.load(file, "a"), InputError,
-                       MessageMatches(ContainsSubstring("do not belong")));
+                       MessageMatches(ContainsSubstring("do not have one value for each step")));
 }
 
 TEST_CASE("trainer: a loss or a gradient that is no number stops it, with step and parameter",

@@ -75,7 +75,7 @@ std::optional<Replayed> try_replay(Subject& subject, const Stage& stage, const S
 Replayed require_replay(Subject& subject, const Stage& stage, const Stages& shown, const Tokens& tokens,
                         std::int64_t first_position) {
   auto replay = try_replay(subject, stage, shown, tokens, first_position);
-  if (!replay) not_assessed(fmt::format("the candidate does not show what goes into {}", stage));
+  if (!replay) not_assessed(fmt::format("the candidate does not show the inputs of {}", stage));
   return *std::move(replay);
 }
 
@@ -88,8 +88,7 @@ void expect_replayed(Subject& subject, const std::vector<std::string>& kinds, co
     const auto replay =
         actual == shown.end() ? std::nullopt : try_replay(subject, stage, shown, tokens, first_position);
     if (!replay) {
-      subject.recorder().not_assessed(
-          fmt::format("the candidate does not show {} or what goes into it", stage));
+      subject.recorder().not_assessed(fmt::format("the candidate does not show {} or its inputs", stage));
       continue;
     }
     any = true;

@@ -56,9 +56,10 @@ TrainingRun training_run_with_ignored_labels(Subject& subject, std::int64_t step
 
 const Golden& golden(Subject& subject) {
   if (!subject.golden())
-    not_assessed(fmt::format(
-        "there are no golden tensors for '{}'; `plumbline golden make` makes some, --golden takes them",
-        subject.specification().name));
+    not_assessed(
+        fmt::format("there are no golden tensors for '{}'; make them with `plumbline golden make` and give "
+                    "them with --golden",
+                    subject.specification().name));
   return *subject.golden();
 }
 

@@ -46,7 +46,7 @@ std::string about_waivers(const Musts& musts) {
 
 std::string wrong_waivers(const Musts& musts) {
   return fmt::format(
-      "the waivers are wrong: {} is waived and did not fail; take that waiver away and run it again",
+      "the waivers are wrong: {} is waived but did not fail; remove this waiver and run verify again",
       visible(musts.idle.front()->requirement, 40));
 }
 
@@ -100,7 +100,7 @@ std::string incomplete(const Header& header, const Musts& musts) {
                        because(*musts.not_assessed), rest);
   }
   if (header.shard)
-    return fmt::format("incomplete: {} {}; the rest is for the other shards and `plumbline report merge`",
+    return fmt::format("incomplete: {} {}; `plumbline report merge` joins it with the other shards",
                        in_words(*header.shard), musts.counts.passed == 0 ? "looked at nothing" : "holds");
   if (musts.counts.passed == 0) return "incomplete: nothing failed, but nothing was looked at";
   return fmt::format("{} {}; the rest was not looked at", scope,

@@ -23,10 +23,10 @@ const char* how(Basis basis) {
     case Basis::declaration:
       return "it has no code; its shapes and settings are those of";
     case Basis::no_pass:
-      return "no weights fit it, so that nothing of it was run; its shapes and settings are those of";
+      return "no weights fit it, so it was not run; its shapes and settings are those of";
     case Basis::unsteady:
-      return "it answers the same question in two ways, so that what it answers was not compared; that is "
-             "what it would do by";
+      return "it answers the same question in two ways, so its answers were not compared; this would follow "
+             "from";
   }
   return "";
 }
@@ -38,7 +38,7 @@ std::string of_explained(const Diagnosis& found) {
   }
   std::vector<std::string> alternatives;
   for (const auto& one : found.explanations) alternatives.push_back(together(beside_shapes(found, one)));
-  return fmt::format("{} {}, which nothing that was seen tells apart", how(found.basis),
+  return fmt::format("{} {}; no observation tells these apart", how(found.basis),
                      fmt::join(alternatives, " or by "));
 }
 
@@ -46,10 +46,10 @@ std::string of_nearest(const Diagnosis& found) {
   const auto& best = found.explanations.front();
   return fmt::format(
       "not explained by any known defect, alone or with others{}; {} {}: {}; it accounts for {} of {} "
-      "observations that differ{}, and not for {}",
+      "observations that differ{}; not accounted for: {}",
       time_was_up(found), accounts_for_most(found) ? "something like it is" : "nearest is",
       together(beside_shapes(found, best)), best.what, best.explained, found.differing,
-      best.contradicted > 0 ? fmt::format(", would change {} that do not", best.contradicted) : "",
+      best.contradicted > 0 ? fmt::format(", and would change {} that do not differ", best.contradicted) : "",
       fmt::join(best.open, ", "));
 }
 
@@ -103,8 +103,8 @@ std::string sentence_of(const Diagnosis& found) {
   }
   if (found.known > 0)
     sentence += fmt::format(
-        "; {} of {} known defects live in code alone, and no checkpoint can decide them: judge the code that "
-        "it is trained and run with, too",
+        "; {} of {} known defects exist only in code, and no checkpoint can show them: judge the code that "
+        "trains and runs it, too",
         found.undecided.size(), found.known);
   return sentence;
 }

@@ -87,23 +87,21 @@ StageConclusion of_stages(const Localisation& found, bool of_two) {
 }
 
 std::string of_wrong_stage(const StageConclusion& one) {
-  return one.of_two
-             ? fmt::format("in {}, {} is the first stage that the two make otherwise of what goes into it",
-                           one.mode, one.stage)
-             : fmt::format("in {}, {} is the first stage that is not what its own inputs call for", one.mode,
-                           one.stage);
+  return one.of_two ? fmt::format("in {}, {} is the first stage that the two compute in different ways",
+                                  one.mode, one.stage)
+                    : fmt::format("in {}, {} is the first stage that does not follow from its own inputs",
+                                  one.mode, one.stage);
 }
 
 std::string of_gap(const StageConclusion& one) {
-  return one.of_two
-             ? fmt::format(
-                   "in {}, {} is the first stage that differs, and each shown stage is made alike of what "
-                   "goes into it: the difference is in what is not shown before it",
-                   one.mode, one.stage)
-             : fmt::format(
-                   "in {}, every shown stage is what its inputs call for, and {} is not what it should be: "
-                   "the fault is in what is not shown after {}",
-                   one.mode, one.stage, one.words);
+  return one.of_two ? fmt::format(
+                          "in {}, {} is the first stage that differs, and both compute each shown stage in "
+                          "the same way: the difference is in a step before it that is not shown",
+                          one.mode, one.stage)
+                    : fmt::format(
+                          "in {}, every shown stage follows from its inputs, but {} is wrong: the fault is "
+                          "in a step after {} that is not shown",
+                          one.mode, one.stage, one.words);
 }
 
 }  // namespace
@@ -174,8 +172,9 @@ std::string sentence_of(const StageConclusion& one) {
           "{} on their own: {}; {}", wrong, fmt::join(one.names, ", "),
           one.token_right
               ? fmt::format("a single token is {}, so look at scores, positions, mask and softmax", right)
-              : fmt::format("a single token is {} too, for which scores, positions and mask mean nothing",
-                            wrong));
+              : fmt::format(
+                    "a single token is {} too, and for one token scores, positions and mask have no effect",
+                    wrong));
   }
   return "";
 }

@@ -42,7 +42,7 @@ std::string contradiction(const Requirement& requirement) {
   if (requirement.verdict == Verdict::fail && !failure) return "no check of it failed";
   if (requirement.verdict != Verdict::fail && failure) return "a check of it failed";
   if (requirement.verdict == Verdict::pass && !requirement.reason.empty())
-    return "it has a reason not to have";
+    return "it gives a reason, which a pass does not have";
   return {};
 }
 
@@ -58,8 +58,9 @@ std::vector<std::string> contradictions(const Header& header) {
                     visible(header.started, 40)));
   if (const auto& commit = header.commit)
     if (!is_hexadecimal(commit->id, 40) && !is_hexadecimal(commit->id, 64))
-      found.push_back(fmt::format("header.commit.id is {}, which is none of git's: 40 or 64 digits",
-                                  visible(commit->id, 80)));
+      found.push_back(fmt::format(
+          "header.commit.id is {}, which is no commit of git: expected 40 or 64 hexadecimal digits",
+          visible(commit->id, 80)));
   const bool runs_code = header.device != nothing_is_run;
   const bool is_type =
       runs_code ? header.dtype == "f32" || header.dtype == "bf16" : header.dtype == "as stored";
@@ -162,7 +163,8 @@ std::vector<std::string> contradictions(const Result& result) {
   std::vector<std::string> found;
   for (const Section& section : sections(result))
     if (section.requirements.empty())
-      found.push_back(fmt::format("chapter {} has no requirement: they are missing", section.chapter.number));
+      found.push_back(
+          fmt::format("chapter {} has no requirement: its requirements are missing", section.chapter.number));
   for (const Requirement& one : result.requirements)
     if (const std::string why = contradiction(one); !why.empty())
       found.push_back(

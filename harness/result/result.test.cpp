@@ -286,7 +286,7 @@ TEST_CASE("a waiver covers a failure and nothing else") {
   for (const Verdict verdict : {Verdict::pass, Verdict::not_applicable}) {
     CHECK(with(verdict).status == 2);
     CHECK(with(verdict).verdict ==
-          "the waivers are wrong: GQA-2 is waived and did not fail; take that waiver away and run it again");
+          "the waivers are wrong: GQA-2 is waived but did not fail; remove this waiver and run verify again");
   }
   for (const Verdict verdict : {Verdict::error, Verdict::not_assessed, Verdict::pass})
     CHECK(with(verdict).waived == 0);
@@ -311,14 +311,14 @@ TEST_CASE("one shard of several never conforms by itself, and fails where someth
   const Result passing = examples::shard(examples::passing(), 2);
   CHECK(passing.footer.status == 3);
   CHECK(passing.footer.verdict ==
-        "incomplete: shard 2 of 2 holds; the rest is for the other shards and `plumbline report merge`");
+        "incomplete: shard 2 of 2 holds; `plumbline report merge` joins it with the other shards");
   Result whole = examples::passing();
   whole.header.shard = {1, 1};
   conclude(whole);
   CHECK(whole.footer.status == 3);
-  CHECK(examples::shard(examples::passing(), 5, 5).footer.verdict ==
-        "incomplete: shard 5 of 5 looked at nothing; the rest is for the other shards and `plumbline report "
-        "merge`");
+  CHECK(
+      examples::shard(examples::passing(), 5, 5).footer.verdict ==
+      "incomplete: shard 5 of 5 looked at nothing; `plumbline report merge` joins it with the other shards");
   CHECK(examples::shard(examples::waived("2026-01-01"), 2).footer.status == 1);
   Result open = examples::passing();
   open.requirements[1] = requirement("CFG-2", 1, "it holds", Verdict::not_assessed);

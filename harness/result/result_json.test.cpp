@@ -114,9 +114,9 @@ TEST_CASE("pictures that do not hold together are refused") {
   };
   refuses_picture("plots[0].requirement is not among",
                   [](Json& d) { d["plots"][0]["requirement"] = "GQA-77"; });
-  refuses_picture("plots[0].series[0] does not have as many",
+  refuses_picture("plots[0].series[0] does not have the same number",
                   [](Json& d) { d["plots"][0]["series"][0]["y"].push_back(1); });
-  refuses_picture("plots[0].series[0] does not have as many",
+  refuses_picture("plots[0].series[0] does not have the same number",
                   [](Json& d) { d["plots"][0]["series"][0]["low"].push_back(1); });
   refuses_picture("high is missing", [](Json& d) { d["plots"][0]["series"][0].erase("high"); });
   refuses_picture("unknown member extra", [](Json& d) { d["plots"][0]["extra"] = 1; });
@@ -200,15 +200,16 @@ TEST_CASE("a version that this program does not know is refused") {
 
 TEST_CASE("what a document says of what it left out and where it is wrong follows from its fields") {
   refuses("left_out is neither", [](Json& document) { document["requirements"][1]["left_out"] = "both"; });
-  refuses("reason is not what left_out makes it",
+  refuses("reason does not follow from left_out",
           [](Json& document) { document["requirements"][4]["left_out"] = "only"; });
-  refuses("localisation.conclusion is \"all is well\", and what it found makes it \"in evaluation",
+  refuses("localisation.conclusion is \"all is well\", but the recorded findings make it \"in evaluation",
           [](Json& document) { document["localisation"]["conclusion"] = "all is well"; });
-  refuses("diagnosis.conclusion is \"all is well\", and what it found makes it \"explained to rounding by",
-          [](Json& document) { document["diagnosis"]["conclusion"] = "all is well"; });
+  refuses(
+      "diagnosis.conclusion is \"all is well\", but the recorded findings make it \"explained to rounding by",
+      [](Json& document) { document["diagnosis"]["conclusion"] = "all is well"; });
   refuses("diagnosis.outcome is no outcome",
           [](Json& document) { document["diagnosis"]["outcome"] = "guessed"; });
-  refuses("diagnosis.outcome goes by explanations, and there are none",
+  refuses("diagnosis.outcome needs explanations, but there are none",
           [](Json& document) { document["diagnosis"]["explanations"] = Json::array(); });
 }
 
@@ -318,7 +319,7 @@ TEST_CASE("every member is there, is known, and has its type") {
   refuses("localisation.situations[1] has an unknown member extra",
           [](Json& document) { document["localisation"]["situations"][1]["extra"] = 1; });
   const Json good = parse_json(to_json(examples::failing()), "test");
-  refuses("diagnosis.explanations[0].complete is not what the numbers beside it make of it",
+  refuses("diagnosis.explanations[0].complete does not follow from the numbers beside it",
           [](Json& document) { document["diagnosis"]["explanations"][0]["contradicted"] = 2; });
   refuses("diagnosis.explanations[0] has an unknown member extra",
           [](Json& document) { document["diagnosis"]["explanations"][0]["extra"] = 1; });

@@ -55,7 +55,7 @@ Explanation explanation_at(const JsonPlace& entry, const Diagnosis& diagnosis, i
   one.complete = one.explained == diagnosis.differing && one.contradicted == 0;
   if (entry.at("complete").value != one.complete)
     entry.at("complete")
-        .refuse(fmt::format("is not what the numbers beside it make of it, {}", one.complete));
+        .refuse(fmt::format("does not follow from the numbers beside it: expected {}", one.complete));
   if (version < 4) return one;
   one.what = entry.at("what").text();
   one.open = texts_at(entry.at("open"));
@@ -109,10 +109,10 @@ Diagnosis diagnosis_at(const JsonPlace& place, int version) {
   const bool by_explanations =
       diagnosis.outcome == Outcome::explained || diagnosis.outcome == Outcome::nearest;
   if (by_explanations && diagnosis.explanations.empty())
-    place.at("outcome").refuse("goes by explanations, and there are none");
+    place.at("outcome").refuse("needs explanations, but there are none");
   diagnosis.undecided = texts_at(place.at("undecided"));
   if (const JsonPlace said = place.at("conclusion"); said.text() != text(sentence_of(diagnosis)))
-    said.refuse(fmt::format("is \"{}\", and what it found makes it \"{}\"", visible(said.text(), 200),
+    said.refuse(fmt::format("is \"{}\", but the recorded findings make it \"{}\"", visible(said.text(), 200),
                             visible(sentence_of(diagnosis), 200)));
   place.at("advice").each([&](const JsonPlace& entry) {
     entry.only({"defect", "en", "zh"});

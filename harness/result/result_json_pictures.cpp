@@ -28,7 +28,7 @@ Series series_at(const JsonPlace& place) {
     return values.empty() || values.size() == series.x.size();
   };
   if (series.y.size() != series.x.size() || !fits(series.low) || !fits(series.high))
-    place.refuse("does not have as many numbers of each kind");
+    place.refuse("does not have the same number of values in each list");
   return series;
 }
 

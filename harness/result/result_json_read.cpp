@@ -168,7 +168,7 @@ Reason reason_at(const JsonPlace& place, const Document& document) {
   if (left_out.value != "only" && left_out.value != "shard")
     left_out.refuse("is neither \"only\" nor \"shard\"");
   const Reason& reason = left_out.value == "only" ? only : shard;
-  if (said != sentence_of(reason)) place.at("reason").refuse("is not what left_out makes it");
+  if (said != sentence_of(reason)) place.at("reason").refuse("does not follow from left_out");
   return reason;
 }
 
@@ -240,7 +240,7 @@ void require_conclusion(const JsonPlace& localisation, const Result& result) {
   if (!result.localisation) return;
   const JsonPlace said = localisation.at("conclusion");
   if (const std::string found = conclusion_of(result); said.text() != text(found))
-    said.refuse(fmt::format("is \"{}\", and what it found makes it \"{}\"", visible(said.text(), 200),
+    said.refuse(fmt::format("is \"{}\", but the recorded findings make it \"{}\"", visible(said.text(), 200),
                             visible(found, 200)));
 }
 

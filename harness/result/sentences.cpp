@@ -48,7 +48,7 @@ std::string without_note(const Check& check) {
                  ? fmt::format("{}: all {} elements are finite", check.what, check.elements)
                  : fmt::format("{}; {} of {} elements are not", values(check), check.beyond, check.elements);
     case Form::unbounded:
-      return fmt::format("{}: what it may differ by is not finite: {}", check.what, check.tolerance_reason);
+      return fmt::format("{}: its tolerance is not finite: {}", check.what, check.tolerance_reason);
     case Form::same_bits:
       return check.what + ": the same bits";
     case Form::measured:

@@ -202,7 +202,7 @@ def main():
     if given.out:
         pathlib.Path(given.out).write_text(json.dumps({"singles": singles, "pairs": pairs, "left_out": without}, indent=1))
     good &= bool(singles or pairs or without)
-    print("as it should be" if good else "NOT as it should be")
+    print("as expected" if good else "NOT as expected")
     return 0 if good else 1
 
 

@@ -90,7 +90,7 @@ def test_gradients_that_one_of_the_two_alone_has_leave_it_incomplete(live):
     result, _ = compared(live, "reference", "reference:fast", 3)
     unseen = {r["id"]: r["reason"] for r in result["requirements"] if r["verdict"] == "not assessed"}
     assert set(unseen) == {"SAME-13", "SAME-16"}
-    assert "reference alone has gradients, and nothing of reference:fast can stand for them" in unseen["SAME-13"]
+    assert "only reference has gradients, and reference:fast has nothing to compare them with" in unseen["SAME-13"]
     assert {r["verdict"] for r in result["requirements"]} <= {"pass", "not applicable", "not assessed"}
 
 
@@ -100,7 +100,7 @@ def test_a_recording_and_the_model_it_was_made_of(live, subtests):
     result, _ = compared(live, before, plain, 0)
     assert "bit for bit in everything that was compared" in result["footer"]["verdict"]
     reasons = {r["id"]: r["reason"] for r in result["requirements"] if r["verdict"] == "not applicable"}
-    assert "before.h5 is a recording, of which nothing is run" in reasons["SAME-14"]
+    assert "before.h5 is a recording: no code of it is run" in reasons["SAME-14"]
     compared(live, before, before, 0)
     shutil.rmtree(live.root / "plain")
     for edit in [edit for edit in edits.EDITS if edit.name in ("mask-none-in-training", "mask-off-by-one")]:
@@ -167,7 +167,7 @@ def test_what_one_of_the_two_alone_has_is_held_to_what_the_other_has(live, subte
             with subtests.test(before=before.name, after=name):
                 result, printed = compared(live, before, after, status)
                 assert failed(result) == (["SAME-8", "SAME-9"] if status else [])
-                said = f"{after} alone has a KV cache, padding on the right, padding on the left, positions, a loop"
+                said = f"only {after} has a KV cache, padding on the right, padding on the left, positions, a loop"
                 assert said in result["footer"]["verdict"]
                 assert said in result["header"]["baseline"]["alone"][0]
                 if status:

@@ -19,7 +19,7 @@ def test_shards_merge_into_the_document_of_one_run_and_are_refused_otherwise(bun
         done, merged = bundles.merged(shards, whole["footer"]["status"])
         assert without_times(merged) == without_times(whole)
         bundles.run("report", "check", bundles.root / "merged")
-        for spoilt, says in ((shards[1:], "shard 3 of 4 is missing"), ([*shards, shards[0]], "is shard 3 of 4 once more"),
+        for spoilt, says in ((shards[1:], "shard 3 of 4 is missing"), ([*shards, shards[0]], "is shard 3 of 4, and so is"),
                              ([*shards[:3], bundle], "is a whole run, not a shard")):
             done, merged = bundles.merged(spoilt, 2)
             assert says in done.stderr

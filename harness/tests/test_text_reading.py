@@ -55,7 +55,7 @@ def test_marks_and_spaces_of_unicode(texts):
 @pytest.mark.parametrize("samples", [3, 1])
 def test_nothing_measurable_is_not_assessed(texts, samples):
     document, _, _ = texts.measured([{"ids": []}] * samples, status=3)
-    assert "nothing in it that could be measured" in document["verdict"]["sentence"]
+    assert "nothing in the file could be measured" in document["verdict"]["sentence"]
 
 
 def refused(texts, content, *words, name="samples.jsonl", arguments=()):

@@ -30,7 +30,7 @@ std::string reason_for_no_difference(const Json& metric) {
   const auto& side = metric["value"].is_null() ? metric : metric["baseline"];
   return side["value"].is_null()
              ? fmt::format("not measurable: {}", side["reason"].get<std::string>())
-             : "the two share no prompt that is measurable in both, or are measured in two ways";
+             : "no prompt is measurable in both, or the two are measured in different ways";
 }
 
 // What one deciding metric says: more, less, no more, or not assessed and why.
@@ -59,12 +59,12 @@ Json judge_metric(const Json& metric, double margin, double alpha) {
   if (high < margin) return finding(significant && value < 0 ? "less" : "no more", figures);
   if (significant && value > 0) return finding("more", figures);
   const auto from = difference["shows_from"];
-  return finding(
-      "not assessed",
-      fmt::format(
-          "{}; {} prompts leave a difference of up to {} open, and {} would matter{}", both, prompts,
-          shown_number(high), shown_number(margin),
-          from.is_null() ? "" : fmt::format("; they show one from {} on", shown_number(from.get<double>()))));
+  return finding("not assessed",
+                 fmt::format("{}; {} prompts cannot rule out a difference of up to {}, and {} would matter{}",
+                             both, prompts, shown_number(high), shown_number(margin),
+                             from.is_null() ? ""
+                                            : fmt::format("; they can show a difference from {} on",
+                                                          shown_number(from.get<double>()))));
 }
 
 }  // namespace
@@ -92,11 +92,11 @@ Json text_verdict(const Json& document, const TextThresholds& thresholds) {
   if (std::all_of(metrics.begin(), metrics.end(),
                   [](const Json& metric) { return metric["value"].is_null() || metric["id"] == "ended"; }))
     return {{"finding", "not assessed"},
-            {"sentence", "not assessed: there is nothing in it that could be measured"},
+            {"sentence", "not assessed: nothing in the file could be measured"},
             {"deciding", Json::array()}};
   if (document["baseline"].is_null())
     return {{"finding", "measured"},
-            {"sentence", "measured, and not judged: there is no baseline to hold it against"},
+            {"sentence", "measured, and not judged: there is no baseline to compare it with"},
             {"deciding", Json::array()}};
   const double alpha = (1 - thresholds.confidence) / static_cast<double>(thresholds.deciding.size());
   Json deciding = Json::array();
@@ -118,8 +118,9 @@ Json text_verdict(const Json& document, const TextThresholds& thresholds) {
     return verdict("not assessed", "not assessed: there are too few prompts, or no measure decides");
   if (less > 0)
     return verdict("less repetitive", fmt::format("less repetitive than the baseline, {}", confidence));
-  return verdict("not more repetitive",
-                 fmt::format("not more repetitive than the baseline by what would matter, {}", confidence));
+  return verdict(
+      "not more repetitive",
+      fmt::format("not more repetitive than the baseline by an amount that matters, {}", confidence));
 }
 
 }  // namespace plumbline

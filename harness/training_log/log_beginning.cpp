@@ -64,9 +64,9 @@ Beginning with_finding(Beginning beginning, Finding finding) {
 Beginning with_vocabulary(const Start& start, Beginning beginning, std::int64_t vocabulary) {
   beginning.uninformed_loss = beginning.uninformed_loss_as_logged = log_of(vocabulary);
   beginning.vocabulary_question = question(start.first.loss, vocabulary);
-  return with_finding(beginning, start.passes(fmt::format(
-                                     "{}; {} The vocabulary is taken to be that one; --vocabulary says which",
-                                     start.sentence, beginning.vocabulary_question)));
+  return with_finding(
+      beginning, start.passes(fmt::format("{}; {} This vocabulary size is assumed; --vocabulary sets another",
+                                          start.sentence, beginning.vocabulary_question)));
 }
 
 struct NearestVocabulary {
@@ -96,7 +96,7 @@ Beginning above_ln_v(const Start& start, Beginning beginning) {
     beginning.uninformed_loss_as_logged = start.ln_v * parts;
     return with_finding(
         beginning, start.passes(fmt::format(
-                       "{}: {} times that; it is taken for the sum over {} steps of gradient accumulation",
+                       "{}: {} times ln V, so it is read as the sum over {} steps of gradient accumulation",
                        start.sentence, parts, parts)));
   }
   if (start.curve.known.from_checkpoint && falls_like_a_sum)
@@ -105,11 +105,11 @@ Beginning above_ln_v(const Start& start, Beginning beginning) {
         start.passes(fmt::format("{}; is it the sum over steps of gradient accumulation, or over tokens?",
                                  start.sentence)));
   return with_finding(
-      beginning, start.fails(fmt::format(
-                     "{}: worse than knowing nothing; is the initialisation too wide (a tied matrix drawn "
-                     "from a standard normal starts at hundreds), or is it the sum and not the mean over "
-                     "tokens?{}",
-                     start.sentence, is_near ? " " + question(loss, nearest) : "")));
+      beginning,
+      start.fails(fmt::format(
+          "{}: worse than an untrained model; is the initialisation too wide (a tied matrix drawn "
+          "from a standard normal starts at hundreds), or is the loss a sum over tokens instead of a mean?{}",
+          start.sentence, is_near ? " " + question(loss, nearest) : "")));
 }
 
 // Below ln V, and too high for a trained model.
@@ -120,9 +120,8 @@ Beginning somewhat_below_ln_v(const Start& start, Beginning beginning) {
     return with_vocabulary(start, beginning, std::llround(std::exp(start.first.loss)));
   return with_finding(
       beginning, start.fails(fmt::format(
-                     "{}: it knows something before it has learned; were weights loaded "
-                     "(--from-checkpoint), is the vocabulary another (--vocabulary), do labels stand where "
-                     "the model sees them?",
+                     "{}: lower than an untrained model starts; were weights loaded (--from-checkpoint), is "
+                     "the vocabulary size another (--vocabulary), or can the model see the labels?",
                      start.sentence)));
 }
 
@@ -142,16 +141,15 @@ Beginning below_ln_v(const Start& start, Beginning beginning) {
     if (std::abs(loss * parts - start.ln_v) < kNearAccumulated * start.ln_v) {
       beginning.may_be_divided = true;
       return with_finding(
-          beginning,
-          start.passes(fmt::format(
-              "{}: does it go on from a checkpoint? Or it is a {}th of ln V; is the loss divided by "
-              "the steps of gradient accumulation?",
-              start.sentence, parts)));
+          beginning, start.passes(fmt::format("{}: does the run continue from a checkpoint? Or is the loss "
+                                              "(ln V / {}) divided by the steps of gradient accumulation?",
+                                              start.sentence, parts)));
     }
   return with_finding(
-      beginning, start.passes(fmt::format(
-                     "{}: it knows something before it learns, so it is taken to go on from a checkpoint",
-                     start.sentence)));
+      beginning,
+      start.passes(fmt::format(
+          "{}: lower than an untrained model starts, so the run is taken to continue from a checkpoint",
+          start.sentence)));
 }
 
 Beginning of_cross_entropy(const JudgedCurve& curve, Beginning beginning) {
@@ -188,12 +186,12 @@ Beginning of_cross_entropy(const JudgedCurve& curve, Beginning beginning) {
 Beginning of_bits(const LogPoint& first, Beginning beginning) {
   beginning.uninformed_loss = beginning.uninformed_loss_as_logged = std::max(first.loss, 1.0);
   beginning.began = first.loss > kUntrainedBits ? Began::from_scratch : Began::not_known;
-  return with_finding(beginning,
-                      {"pass",
-                       "must",
-                       fmt::format("it starts at {} at {}, in bits: of how many tokens is not known",
-                                   shown_loss(first.loss), shown_step(first)),
-                       {first}});
+  return with_finding(
+      beginning, {"pass",
+                  "must",
+                  fmt::format("it starts at {} at {}, in bits; how many tokens these belong to is not known",
+                              shown_loss(first.loss), shown_step(first)),
+                  {first}});
 }
 
 }  // namespace

@@ -112,7 +112,7 @@ void add_runs(const LogColumn& column, double unit, std::size_t without_loss_at_
     log.notes.push_back(fmt::format("of {} entries one in {} is judged", curve.count, curve.stride));
   const bool steps_known = curve.with_step == curve.count;
   if (!steps_known)
-    log.notes.emplace_back("it does not say its steps; entries are counted instead");
+    log.notes.emplace_back("the log does not give its steps; entries are counted instead");
   else if (curve.restarts > 0)
     log.notes.push_back(
         fmt::format("its steps start again {} times; they are numbered on as one run", curve.restarts));

@@ -24,7 +24,7 @@ constexpr const char* kGoBack =
     "float16";
 constexpr const char* kLookAtStep =
     "look whether the parameters change at all in a step, then at the learning rate";
-constexpr const char* kWait = "judge it again when it has run longer";
+constexpr const char* kWait = "judge the log again when the run is longer";
 
 }  // namespace
 
@@ -51,7 +51,7 @@ Finding judge_finite(const JudgedCurve& curve, const Beginning&) {
                         shown_loss(point.loss), shown_step(point),
                         i > 0 ? fmt::format(", after {}", shown_loss(curve.points[i - 1].loss)) : "", later,
                         curve.points.size() - i,
-                        zero                      ? "; it is written as 0, which no loss falls to at once"
+                        zero                      ? "; it is written as 0, but no loss falls to 0 at once"
                         : curve.logged.hidden > 0 ? "; it is written as 0, beside a gradient that is NaN"
                                                   : ""),
             evidence, kGoBack};
@@ -66,7 +66,7 @@ Finding judge_finite(const JudgedCurve& curve, const Beginning&) {
   if (curve.logged.missing > 0)
     return {"fail",
             "must",
-            fmt::format("the last {} entries hold no loss, after {}: NaN is often written so",
+            fmt::format("the last {} entries hold no loss, after {}: many trainers write NaN like this",
                         curve.logged.missing, shown_loss(curve.points.back().loss)),
             {curve.points.back()},
             kGoBack};
@@ -83,13 +83,13 @@ Finding judge_fall(const JudgedCurve& curve, const Beginning& beginning) {
   const std::vector<LogPoint> evidence{curve.finite.front(), curve.finite[curve.lowest()]};
   if (first - low >= kLeastFall * std::abs(first)) return {"pass", "must", words, evidence};
   if (beginning.began != Began::from_scratch)
-    return {"pass", "must", fmt::format("flat: {}; so late in learning that may be so", words), evidence};
+    return {"pass", "must", fmt::format("flat: {}; late in training this can be normal", words), evidence};
   const bool short_run = curve.logged.steps_known
                              ? curve.finite.back().step - curve.finite.front().step < kWarmUp
                              : curve.finite.size() < 2 * kLeastPoints;
   if (short_run)
     return {"not assessed", "must",
-            fmt::format("flat: {}; while the learning rate is warmed up that may be so", words), evidence,
+            fmt::format("flat: {}; during warm-up of the learning rate this can be normal", words), evidence,
             kWait};
   return {
       "fail", "must",
@@ -129,7 +129,7 @@ Finding judge_spikes(const JudgedCurve& curve, const Beginning& beginning) {
   if (count == 0)
     return {"pass",
             "should",
-            fmt::format("none stands more than {} above the running median", shown_loss(bound)),
+            fmt::format("no loss is more than {} above the running median", shown_loss(bound)),
             {}};
   return {"fail", "should",
           fmt::format("{}, the first {} at {}", count == 1 ? "one spike" : fmt::format("{} spikes", count),

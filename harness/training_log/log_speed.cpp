@@ -19,19 +19,18 @@ constexpr double kHeldOutApart = 0.3;
 
 // What to do next.
 constexpr const char* kVerify =
-    "plumbline verify ADAPTER --only training,text: it looks for a model that sees what it predicts";
+    "run plumbline verify ADAPTER --only training,text, which detects a model that sees the tokens it "
+    "predicts";
 constexpr const char* kSayMore =
-    "say --from-checkpoint if it goes on from a trained model, or --vocabulary N; else log from the first "
-    "step "
-    "on, and the loss of held-out text beside";
+    "give --from-checkpoint if the run continues from a trained model, or --vocabulary N; otherwise log from "
+    "the first step on, and log the loss of held-out text, too";
 
 std::string suspicion(bool certain, const std::string& calibrated) {
   return fmt::format(
       "{}; does each token see the next one (an inverted or a missing mask in training), are labels not "
       "shifted, or is a small text learned by heart? ({})",
       certain ? "hardly any text is as easy to predict as that"
-              : "few texts are as easy to predict as that, those of a small vocabulary of words and of code "
-                "among them",
+              : "few texts are as easy to predict as that; code and texts of few different words can be",
       calibrated);
 }
 
@@ -73,7 +72,7 @@ Finding judge_too_low(const JudgedCurve& curve, const Beginning& beginning, cons
               kSayMore};
     return {"fail", "must", fmt::format("{}: {}", words, suspicion(true, calibrated)), {point}, kVerify};
   }
-  const auto before = "what was learned before is not in the log";
+  const auto before = "the log does not show what was learned before";
   const bool surely_tuned =
       curve.known.from_checkpoint || (passes >= kTunedByHeart && !beginning.may_be_divided);
   if (beginning.began == Began::from_checkpoint && surely_tuned)
@@ -111,7 +110,7 @@ Finding judge_speed(const JudgedCurve& curve, const Beginning& beginning) {
   };
   const auto calibrated = fmt::format(
       "of {} runs of Plumbline's small experiment, on text of known entropy, the {} with a right mask "
-      "stayed above {:.2f} ln V, and the {} that saw what they were to predict fell below {:.4f} ln V",
+      "stayed above {:.2f} ln V, and the {} that saw the tokens they had to predict fell below {:.4f} ln V",
       c.sound_runs + c.leaking_runs, c.sound_runs, c.sound_lowest, c.leaking_runs, c.leaking_highest);
   auto found = below(c.too_low);
   const bool certain = found != curve.smoothed.end();
@@ -129,7 +128,7 @@ Finding judge_speed(const JudgedCurve& curve, const Beginning& beginning) {
                   certain ? c.too_low : c.low, shown_step(point));
   if (certain) return judge_too_low(curve, beginning, point, words, calibrated);
   if (beginning.began != Began::from_scratch)
-    return {"pass", "must", fmt::format("{}; what was learned before is not in the log", words), {point}};
+    return {"pass", "must", fmt::format("{}; the log does not show what was learned before", words), {point}};
   return {"fail", "should", fmt::format("{}: {}", words, suspicion(false, calibrated)), {point}};
 }
 

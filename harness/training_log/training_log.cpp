@@ -19,12 +19,12 @@ struct Question {
   Finding (*judge)(const JudgedCurve& curve, const Beginning& beginning);
 };
 constexpr Question kQuestions[] = {
-    {"start", "the first loss is near ln V: nothing is known before anything is learned", judge_start},
+    {"start", "the first loss is near ln V, the loss of an untrained model", judge_start},
     {"finite", "every loss is a number", judge_finite},
     {"falls", "the loss falls", judge_fall},
     {"stays-down", "the loss does not rise again", judge_stay},
     {"spikes", "no loss jumps above its neighbours", judge_spikes},
-    {"speed", "it does not fall too fast to be true", judge_speed},
+    {"speed", "the loss does not fall too fast to be true", judge_speed},
 };
 
 // One curve of the log with its beginning: a run.
@@ -139,7 +139,8 @@ Json log_document(const TrainingLog& log, const RunKnowledge& known) {
   if (objective == Objective::cross_entropy && is_around_zero(log)) {
     objective = Objective::reward;
     notes.push_back(
-        "losses below 0 are in it: no cross-entropy, so it is taken for a run that learns from rewards");
+        "the log has losses below 0, which are no cross-entropy; it is taken for a run that learns from "
+        "rewards");
   }
   std::vector<JudgedRun> runs;
   for (const auto* curve : curves_to_judge(log)) runs.emplace_back(log, *curve, known, objective);

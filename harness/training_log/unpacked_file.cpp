@@ -81,7 +81,7 @@ std::string_view UnpackedFile::unpacked() {
     const auto unpacked_size = plain_.size() - stream_.avail_out;
     unpacked_bytes_ += unpacked_size;
     if (unpacked_bytes_ > kMostUnpacked)
-      throw InputError(fmt::format("{}: more than {} bytes come out of it; unpack it first, if you trust it",
+      throw InputError(fmt::format("{}: unpacks to more than {} bytes; unpack it first, if you trust it",
                                    printable(file_.path().string()), kMostUnpacked));
     if (result == Z_STREAM_END) {
       // Another member may follow, as in logs that were appended to each other.

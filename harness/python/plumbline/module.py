@@ -107,8 +107,8 @@ class Module(ModuleRuntime):
                               f"Module({what}=...), or leave it out", line_of(type(self.model).forward))
             if takes is False or takes is None and self.ignores(tokens, keyword, one, other):
                 if takes is None:
-                    self.notes.append(f"it takes {keyword} among **keywords, and nothing in it depends on that: it was not given to "
-                                      "it, and what needs it is not applicable")
+                    self.notes.append(f"it takes {keyword} among **keywords but ignores it: {keyword} was not passed, and what "
+                                      "needs it is not applicable")
                 setattr(self, what, None)
 
     def ignores(self, tokens: torch.Tensor, keyword: str, one: torch.Tensor, other: torch.Tensor) -> bool:
@@ -123,7 +123,7 @@ class Module(ModuleRuntime):
                 continue
             axes, preallocated = found
             if axes != self.cache.axes:
-                self.notes.append(f"its cache holds ({', '.join(axes)}), as trying it shows")
+                self.notes.append(f"its cache holds ({', '.join(axes)}), as a trial shows")
             self.cache = dataclasses.replace(self.cache, axes=axes, preallocated=preallocated and not self.cache.fixed)
             return
 
@@ -156,7 +156,7 @@ class Module(ModuleRuntime):
             cast_tables = [table for table in model.buffers() if table.is_floating_point() and table.dtype != self.dtype]
             before = [table.data for table in cast_tables]
             if cast(cast_tables, self.dtype) and self.runs(model):
-                self.notes.append(f"its buffers were converted to {name_of(self.dtype)}, without which it does not run in that type")
+                self.notes.append(f"its buffers were converted to {name_of(self.dtype)}; without that it does not run in this type")
             else:
                 for table, data in zip(cast_tables, before):
                     table.data = data

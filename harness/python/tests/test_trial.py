@@ -146,7 +146,7 @@ class Caches(Case):
         declared = ("batch", "position", "head", "size")
         self.assertEqual(started(held_as(declared)).description["notes"], [])
         notes = started(held_as(("batch", "head", "position", "size"))).description["notes"]
-        self.assertEqual(notes, ["its cache holds (batch, head, position, size), as trying it shows"])
+        self.assertEqual(notes, ["its cache holds (batch, head, position, size), as a trial shows"])
 
     def test_more_room_than_was_asked_for(self):
         talk, numbers, _ = self.shown(held_as(self.ORDERS[1], rounded=16, fixed=True))
@@ -199,7 +199,7 @@ class Casts(Case):
         adapter = plain(Scaled, cache=None)
         adapter.start(S, torch.bfloat16, "cpu")
         self.assertEqual(adapter.model.table.dtype, torch.bfloat16)
-        self.assertEqual(adapter.notes, ["its buffers were converted to bfloat16, without which it does not run in that type"])
+        self.assertEqual(adapter.notes, ["its buffers were converted to bfloat16; without that it does not run in this type"])
         adapter.start(S, torch.float32, "cpu")
         self.assertEqual(adapter.model.table.dtype, torch.float32)
 
