@@ -3,7 +3,9 @@
 #include <optional>
 #include <stdexcept>
 
+#include "harness/judging/large_activations.hpp"
 #include "harness/judging/probes.hpp"
+#include "harness/judging/ways.hpp"
 #include "harness/model/engine.hpp"
 #include "suites/requirement.hpp"
 
@@ -333,6 +335,33 @@ REQUIREMENT("NUM-9",
     expect_agreement(
         fmt::format("logits of {} tokens prefilled, then {} one at a time", longest - kDecoded, kDecoded),
         cached_logits(subject, tokens, prefill_then_single_tokens(longest - kDecoded, longest)));
+}
+
+REQUIREMENT(
+    "NUM-10",
+    "with activations and scores near the largest numbers of float16, logits agree with an exact pass") {
+  const at::NoGradGuard no_gradients;
+  const auto large = large_activations(subject);
+  const Model rounded(subject.specification(),
+                      convert(large.weights, subject.candidate().type(), subject.candidate().device()));
+  const Model exact(subject.specification(),
+                    convert(rounded.weights(), at::kDouble, subject.candidate().device()));
+  subject.recorder().finding(
+      fmt::format("the residual stream begins with coordinates of up to {}, scores reach {}",
+                  number(large.residual), number(large.scores)));
+  subject.with_weights(large.weights, [&](Candidate&) {
+    for (const auto& way :
+         simple_ways([&](const std::string& capability) { return subject.can(capability); })) {
+      const auto sequence = sequence_of(subject, way);
+      const auto expected = exact.forward(sequence).to(at::kCPU);
+      const double error = largest(rounded.forward(sequence).to(at::kCPU, at::kDouble) - expected);
+      expect_close(subject, fmt::format("logits ({})", way.name()), run_way(subject, way, sequence), expected,
+                   Tolerance::absolute(
+                       kNoiseFactor * error,
+                       fmt::format("{} x the {} rounding error measured on the reference there, {}",
+                                   kNoiseFactor, type_name(subject.candidate().type()), number(error))));
+    }
+  });
 }
 
 }  // namespace plumbline

@@ -3,8 +3,11 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <memory>
+#include <optional>
 
 #include "harness/judging/generated_text.hpp"
+#include "harness/judging/large_activations.hpp"
 #include "harness/judging/probes.hpp"
 #include "harness/judging/run_modes.hpp"
 
@@ -284,6 +287,7 @@ std::vector<Observation> of_passes(Subject& of) {
 
 std::vector<Observation> of_cache_stages_and_training(Subject& of) {
   const auto standard = standard_probe(of);
+  const auto large = std::make_shared<std::optional<Weights>>();  // the same for all, computed once
   return {
       {"a full cache",
        "cache.capacity",
@@ -315,6 +319,15 @@ std::vector<Observation> of_cache_stages_and_training(Subject& of) {
          run.optimiser.learning_rate = 1e-2;
          run.evaluated_after = standard.ids;
          return Weights{{"logits", subject.running().train(run, false).logits}};
+       }},
+      {"large activations", "load",
+       [standard, large](Subject& subject) {
+         const at::NoGradGuard no_gradients;
+         if (!*large) *large = large_activations(subject).weights;
+         at::Tensor shown;
+         subject.with_weights(**large,
+                              [&](Candidate& candidate) { shown = candidate.forward(standard, {}); });
+         return Weights{{"logits", shown.to(at::kCPU)}};
        }},
       {"other weights", "load",
        [standard](Subject& subject) {

@@ -4,13 +4,13 @@
 
 #include <set>
 #include <stdexcept>
-#include <tuple>
+#include <vector>
 
 using namespace plumbline;
 
 namespace {
 
-using Pairs = std::set<std::tuple<std::size_t, std::size_t, std::size_t, std::size_t>>;
+using Pairs = std::set<std::vector<std::size_t>>;
 
 Pairs pairs_in(const std::vector<CoveringRow>& rows) {
   Pairs pairs;

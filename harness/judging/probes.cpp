@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <tuple>
 
 #include "harness/judging/ways.hpp"
 
@@ -15,9 +16,56 @@ Tolerance GradientProbe::allowed(const at::Tensor& gradient) const {
   return tolerance;
 }
 
+namespace {
+
+// What the loss of a batch depends on: its real tokens and their labels, padded on the right.
+struct LossContent {
+  Tokens tokens;
+  at::Tensor labels;
+
+  explicit LossContent(const GradientProbe& probe) : tokens(probe.tokens), labels(probe.labels) {
+    if (tokens.padding == Padding::none) return;
+    const auto width = tokens.ids.size(1);
+    tokens = {at::zeros_like(tokens.ids), tokens.lengths, Padding::right};
+    labels = at::full_like(labels, kIgnoredLabel);
+    for (std::int64_t row = 0; row < labels.size(0); ++row) {
+      const auto length = tokens.lengths[static_cast<std::size_t>(row)];
+      const auto begin = probe.tokens.padding == Padding::left ? width - length : 0;
+      tokens.ids[row].narrow(0, 0, length).copy_(probe.tokens.ids[row].narrow(0, begin, length));
+      labels[row].narrow(0, 0, length).copy_(probe.labels[row].narrow(0, begin, length));
+    }
+    const auto longest = *std::max_element(tokens.lengths.begin(), tokens.lengths.end());
+    tokens.ids = tokens.ids.narrow(1, 0, longest);
+    labels = labels.narrow(1, 0, longest);
+  }
+
+  bool operator==(const LossContent& other) const {
+    return tokens.ids.equal(other.tokens.ids) && labels.equal(other.labels);
+  }
+};
+
+// Adds what a right model has: its gradients, and how far rounding moves them.
+void compute_exactly(Subject& subject, const LossContent& content, GradientProbe& probe) {
+  const auto options = subject.can("training") ? training_options() : PassOptions{};
+  probe.exact = gradients(subject.exact(), content.tokens, content.labels, options);
+  const auto rounded = gradients(subject.rounded(), content.tokens, content.labels, options);
+  for (const auto& [name, expected] : probe.exact.parameters) {
+    const auto error =
+        rounded.parameters.at(name).to(at::kCPU, at::kDouble) - expected.to(at::kCPU, at::kDouble);
+    probe.noise = std::max(probe.noise, largest(error) / largest(expected));
+    probe.root_mean_square_noise =
+        std::max(probe.root_mean_square_noise, root_mean_square(error) / root_mean_square(expected));
+  }
+  probe.reason = fmt::format("{} x the {} rounding error measured on the reference, {} of the largest",
+                             kNoiseFactor, type_name(subject.candidate().type()), number(probe.noise));
+}
+
+}  // namespace
+
 void for_each_gradient_probe(Subject& subject, const std::function<bool(const std::string&)>& can,
                              const std::function<void(const GradientProbe&)>& body) {
   subject.running();
+  std::vector<GradientProbe> all;
   for (const auto& way : ways(can)) {
     if (!way.shows_loss()) continue;
     GradientProbe one;
@@ -25,18 +73,22 @@ void for_each_gradient_probe(Subject& subject, const std::function<bool(const st
     one.options = way.options();
     one.tokens = batch_of(subject, way, sequence_of(subject, way));
     one.labels = labels_of(one.tokens);
-    one.exact = gradients(subject.exact(), one.tokens, one.labels, one.options);
-    const auto rounded = gradients(subject.rounded(), one.tokens, one.labels, one.options);
-    for (const auto& [name, expected] : one.exact.parameters) {
-      const auto error =
-          rounded.parameters.at(name).to(at::kCPU, at::kDouble) - expected.to(at::kCPU, at::kDouble);
-      one.noise = std::max(one.noise, largest(error) / largest(expected));
-      one.root_mean_square_noise =
-          std::max(one.root_mean_square_noise, root_mean_square(error) / root_mean_square(expected));
+    all.push_back(std::move(one));
+  }
+  // Those of one content have the same gradients, which are computed once and freed then.
+  while (!all.empty()) {
+    const LossContent content(all.front());
+    const auto others = std::stable_partition(
+        all.begin(), all.end(), [&](const GradientProbe& one) { return LossContent(one) == content; });
+    auto exact = all.front();
+    compute_exactly(subject, content, exact);
+    for (auto one = all.begin(); one != others; ++one) {
+      auto judged = exact;
+      std::tie(judged.name, judged.tokens, judged.labels, judged.options) =
+          std::tie(one->name, one->tokens, one->labels, one->options);
+      body(judged);
     }
-    one.reason = fmt::format("{} x the {} rounding error measured on the reference, {} of the largest",
-                             kNoiseFactor, type_name(subject.candidate().type()), number(one.noise));
-    body(one);
+    all.erase(all.begin(), others);
   }
 }
 

@@ -30,6 +30,8 @@ bool exclude(std::size_t a, std::size_t i, std::size_t b, std::size_t j) {
   if (a == cache && b == length)
     return (j == one_token && i >= decoding) || (j == long_sequence && i == from_one_token);
   if (a == cache && b == position) return i != no_cache && j != start;
+  if (a == length && b == position) return i == one_token && j != start;  // it attends to itself alone
+  if (a == pass && b == ids) return is_loss(i) && j != ordinary;          // the labels have them
   return false;
 }
 
@@ -68,7 +70,7 @@ std::int64_t Way::tokens() const {
     case one_token:
       return 1;
     case long_sequence:
-      return 70;
+      return shows_loss() ? 40 : 70;
     default:
       return shows_loss() ? 13 : values[cache] == from_one_token ? 9 : 24;
   }
@@ -145,6 +147,17 @@ std::vector<Way> ways(const std::function<bool(const std::string&)>& can) {
   return all;
 }
 
+std::vector<Way> simple_ways(const std::function<bool(const std::string&)>& can) {
+  std::vector<Way> all{{CoveringRow(axes().size(), 0)}};
+  for (const auto axis : {pass, mask, cache})
+    for (std::size_t value = 1; value < axes()[axis].values.size(); ++value) {
+      auto way = all.front();
+      way.values[axis] = value;
+      if (!way.shows_loss() && can(way.needs())) all.push_back(way);
+    }
+  return all;
+}
+
 Tokens sequence_of(Subject& subject, const Way& way) {
   const auto vocabulary = subject.specification().vocab_size;
   const std::vector<std::int64_t> of_tokenizers{0, 1, 2, 3, vocabulary - 1};
@@ -178,8 +191,9 @@ Layout layout_of(const Way& way, std::int64_t given) {
   layout.lengths = {given};
   if (way.values[rows] == among_others) {
     const auto shorter = way.pads() ? std::max<std::int64_t>(1, given - 2) : given;
-    layout.lengths = {shorter, given, layout.width};
+    layout.lengths = {shorter, given};
     layout.row = 1;
+    if (!way.shows_loss()) layout.lengths.push_back(layout.width);
   }
   return layout;
 }
@@ -257,16 +271,17 @@ Way smallest_wrong(const Way& way, const std::function<bool(const Way&)>& wrong)
 }
 
 at::Tensor labels_of(const Tokens& batch) {
-  auto labels = batch.ids.clone();
-  const auto width = labels.size(1);
-  labels.narrow(1, 4, 2).fill_(kIgnoredLabel);
-  labels[0].narrow(0, 6, 3).copy_(at::arange(3));  // what tokenizers pad, begin and end with
-  if (batch.padding == Padding::none) return labels;
-  labels.masked_fill_(~real_tokens(batch), kIgnoredLabel);
-  if (batch.padding == Padding::left)  // what stands before a row's first real token predicts nothing
-    for (std::int64_t row = 0; row < labels.size(0); ++row)
-      if (const auto first = width - batch.lengths[static_cast<std::size_t>(row)]; first > 0)
-        labels[row][first] = kIgnoredLabel;
+  auto labels = at::full_like(batch.ids, kIgnoredLabel);
+  for (std::int64_t row = 0; row < labels.size(0); ++row) {
+    const auto width = batch.ids.size(1);
+    const auto length = batch.padding == Padding::none ? width : batch.lengths[static_cast<std::size_t>(row)];
+    const auto begin = batch.padding == Padding::left ? width - length : 0;
+    auto of_row = labels[row].narrow(0, begin, length);
+    of_row.copy_(batch.ids[row].narrow(0, begin, length));
+    of_row.narrow(0, 0, 1).fill_(kIgnoredLabel);  // nothing predicts it
+    of_row.narrow(0, 4, 2).fill_(kIgnoredLabel);
+    if (row == 0) of_row.narrow(0, 6, 3).copy_(at::arange(3));  // what tokenizers pad, begin and end with
+  }
   return labels;
 }
 

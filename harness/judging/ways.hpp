@@ -24,9 +24,10 @@ const std::vector<Axis>& axes();
 struct Way {
   CoveringRow values;  // on each of axes()
 
-  std::string name() const;  // "training mode, padded left, in a batch, 24 tokens"
-  bool is_simple() const;    // a plain pass but for at most one of pass, mask, cache, rows and length
-  bool shows_loss() const;   // its answer is the loss and its gradients, not logits
+  std::string name() const;   // "training mode, padding on the left, in a batch, 24 tokens"
+  std::string needs() const;  // the rarest capability that it takes
+  bool is_simple() const;     // a plain pass but for at most one of pass, mask, cache, rows and length
+  bool shows_loss() const;    // its answer is the loss and its gradients, not logits
   bool uses_cache() const;
   bool pads() const;            // on either side
   PassOptions options() const;  // of a full pass
@@ -35,6 +36,9 @@ struct Way {
 
 // The pairwise covering of what a candidate can do.
 std::vector<Way> ways(const std::function<bool(const std::string& capability)>& can);
+
+// A plain pass, and those that differ from it in mode, mask or cache alone.
+std::vector<Way> simple_ways(const std::function<bool(const std::string& capability)>& can);
 
 // The sequence that is looked at: (1, T), without padding.
 Tokens sequence_of(Subject& subject, const Way& way);
@@ -45,8 +49,8 @@ at::Tensor run_way(Subject& subject, const Way& way, const Tokens& sequence);
 // What is left of a way in which a model is wrong when each axis has its first value for which it still is:
 // the values that have to meet. `wrong`: whether it is wrong in a way.
 Way smallest_wrong(const Way& way, const std::function<bool(const Way&)>& wrong);
-// Which of the labels of a batch that are predicted by real tokens count; ids (B, S) -> labels (B, S). Some
-// are ignored, and some are what tokenizers begin, end and pad with.
+// Labels for a batch (B, S): its real tokens but for each row's first, which nothing predicts, and two that
+// are ignored; three are what tokenizers pad, begin and end with.
 at::Tensor labels_of(const Tokens& batch);
 
 }  // namespace plumbline

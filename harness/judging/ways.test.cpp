@@ -44,7 +44,7 @@ std::vector<Way> wrong_ways(const std::string& defect) {
 
 TEST_CASE("ways: they are few, and each has a name of its own", "[judging]") {
   const auto all = ways(all_capabilities);
-  CHECK(all.size() == 32);
+  CHECK(all.size() == 33);
   std::set<std::string> names;
   for (const auto& way : all) names.insert(way.name());
   CHECK(names.size() == all.size());
@@ -67,7 +67,7 @@ TEST_CASE("ways: the reference is exact in all of them", "[judging]") {
 TEST_CASE("ways: without an axis its defect would survive", "[judging]") {
   const std::map<std::string, std::string> seen_only_by = {
       {"pass", "mask-none-in-training"}, {"mask", "mask-without-padding"}, {"cache", "position-restarts"},
-      {"rows", "mask-of-first-row"},     {"length", "mask-window-256=64"}, {"position", "positions-of-mask"},
+      {"rows", "mask-of-first-row"},     {"length", "mask-window-256=64"}, {"position", "rotary-table-ends=256"},
       {"ids", "token-0-is-padding"},
   };
   REQUIRE(seen_only_by.size() == axes().size());
@@ -94,14 +94,14 @@ TEST_CASE("ways: what is wrong is told by the values that have to meet", "[judgi
   CHECK(smallest.size() <= 2);
 }
 
-TEST_CASE("ways: labels that nothing predicts are ignored", "[judging]") {
+TEST_CASE("ways: labels are a row's own, wherever padding stands", "[judging]") {
   const auto ids = at::arange(10, 36).view({2, 13});
   const auto plain = labels_of({ids, {}, Padding::none});
-  CHECK((plain == -100).sum().item<int>() == 4);
+  CHECK((plain == -100).sum().item<int>() == 6);  // the first of each row, and two more
   CHECK(plain[0].narrow(0, 6, 3).equal(at::arange(3)));
-  const auto left = labels_of({ids, {13, 9}, Padding::left});
-  CHECK(left[1].narrow(0, 0, 5).eq(-100).all().item<bool>());  // four of padding, and the first real token
-  CHECK_FALSE(left[0][0].eq(-100).item<bool>());
+  const auto left = labels_of({ids.roll(4, 1), {13, 9}, Padding::left});
   const auto right = labels_of({ids, {13, 9}, Padding::right});
+  CHECK(left[1].narrow(0, 0, 5).eq(-100).all().item<bool>());  // four of padding, and the first token
   CHECK(right[1].narrow(0, 9, 4).eq(-100).all().item<bool>());
+  CHECK(left[1].narrow(0, 4, 9).equal(right[1].narrow(0, 0, 9)));
 }

@@ -179,9 +179,6 @@ struct CachePolicy {
   // How many slots a pass reads once `length` are written.
   std::function<std::int64_t(std::int64_t length, std::int64_t capacity)> readable_slots =
       [](std::int64_t length, std::int64_t) { return length; };
-  // The position at which a pass begins, from the one that was asked for.
-  std::function<std::int64_t(std::int64_t first, bool padding_mask)> start_position =
-      [](std::int64_t first, bool) { return first; };
   // The position of each row's next real token, from how many were seen: (B) -> (B).
   std::function<at::Tensor(const at::Tensor& seen)> next_position = [](const at::Tensor& seen) {
     return seen;

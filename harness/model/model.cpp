@@ -76,8 +76,7 @@ PassLayout lay_out_pass(const at::Tensor& ids, const at::Tensor& real, bool padd
   };
 
   // A row's positions count its real tokens; padding takes the position before it, at least 0.
-  auto seen =
-      at::full({batch}, policy.start_position(options.first_position, padding_mask), ids.options());  // (B)
+  auto seen = at::full({batch}, options.first_position, ids.options());  // (B)
   std::int64_t slots_written = 0, slots_to_read = queries;
   if (cache != nullptr) {
     slots_written = cache->length;

@@ -67,4 +67,4 @@ def test_another_form_is_called_what_it_is(verified, name):
 
 def test_a_defect_that_changes_nothing_does_not_go_by_as_a_model_that_conforms(verified):
     run, result = verified(OF_NO_LAYER)
-    assert any(f"nothing failed defect:{OF_NO_LAYER}" in note for note in result["header"]["notes"]), run.stdout + run.stderr
+    assert any(f"no requirement failed for defect:{OF_NO_LAYER}" in note for note in result["header"]["notes"]), run.stdout + run.stderr

@@ -143,6 +143,12 @@ const std::vector<Departure> kBlockDepartures = {
      }},
 };
 
+void lower_masked_scores(DepartedModel& d, double penalty) {
+  d.formulas.apply_mask = [penalty](const Tensor& scores, const Tensor& mask) {
+    return at::where(mask, scores, scores - penalty);
+  };
+}
+
 // Chapter 7: Causality and modes.
 const std::vector<Departure> kModeDepartures = {
     {"mask-none", [](DepartedModel& d) { d.formulas.attention_mask = mask_padding_only; }},
@@ -160,10 +166,12 @@ const std::vector<Departure> kModeDepartures = {
          return ones ? mask_padding_only(inputs) : causal_mask(inputs);
        };
      }},
-    {"positions-of-mask",
+    {"mask-without-padding-alone",
      [](DepartedModel& d) {
-       d.formulas.start_position = [](std::int64_t first, bool padding_mask) {
-         return padding_mask ? 0 : first;
+       d.formulas.attention_mask = [](const MaskInputs& inputs) {
+         auto seen = inputs;
+         if (inputs.real_keys.size(0) == 1) seen.real_keys = at::ones_like(inputs.real_keys);
+         return causal_mask(seen);
        };
      }},
     {"mask-sees-next", [](DepartedModel& d) { d.formulas.attention_mask = mask_with_next_key; }},
@@ -198,16 +206,16 @@ const std::vector<Departure> kModeDepartures = {
      [](DepartedModel& d) {
        d.formulas.apply_mask = [](const Tensor& scores, const Tensor& mask) { return scores * mask; };
      }},
-    {"mask-additive-weak",
-     [](DepartedModel& d, double penalty) {
-       d.formulas.apply_mask = [penalty](const Tensor& scores, const Tensor& mask) {
-         return at::where(mask, scores, scores - penalty);
-       };
-     },
-     nullptr,
+    {"mask-additive-weak", lower_masked_scores, nullptr,
      DepartureParameter{"masked scores are lowered by only {}",
                         [](const Specification&) { return 10.0; },
                         {1, 2, 5, 20, 50, 100},
+                        nullptr,
+                        true}},
+    {"mask-additive-10000", lower_masked_scores, nullptr,
+     DepartureParameter{"masked scores are lowered by only {}",
+                        [](const Specification&) { return 1e4; },
+                        {1e3, 2e3, 5e3, 2e4},
                         nullptr,
                         true}},
     {"mask-of-first-row", [](DepartedModel& d) { replace_mask_inputs(d, broadcast_padding_of_first_row); }},
@@ -266,6 +274,25 @@ const std::vector<Departure> kNumericsDepartures = {
      [](DepartedModel& d) {
        d.formulas.add_residual = [](const Tensor& residual, const Tensor&, const Tensor& branch) {
          return round_to_bfloat16(residual + branch);
+       };
+     }},
+    {"residual-clipped",
+     [](DepartedModel& d, double most) {
+       d.formulas.add_residual = [most](const Tensor& residual, const Tensor&, const Tensor& branch) {
+         return (residual + branch).clamp(-most, most);
+       };
+     },
+     nullptr,
+     DepartureParameter{"the residual stream is clipped to {}",
+                        [](const Specification&) { return 1000.0; },
+                        {100, 200, 500, 2000},
+                        nullptr,
+                        true}},
+    {"embedding-max-norm",
+     [](DepartedModel& d) {
+       d.formulas.transform_embedding = [](const Tensor& embedding, const Tensor&) {
+         const auto norm = embedding.norm(2, -1, /*keepdim=*/true);
+         return embedding / norm.clamp_min(1);
        };
      }},
 };

@@ -160,6 +160,17 @@ const std::vector<Departure> kRotationDepartures = {
                         nullptr,
                         true,
                         true}},
+    {"rotary-table-ends",
+     [](DepartedModel& d, double rows) {
+       d.formulas.angles = [last = round_to_count(rows) - 1](const Tensor& positions,
+                                                             const Tensor& frequencies) {
+         return rotary_angles(positions.clamp_max(last), frequencies);
+       };
+     },
+     nullptr,
+     DepartureParameter{"the table of rotations has {} rows, and later positions use the last",
+                        [](const Specification&) { return 512.0; },
+                        {128, 256, 1024, 2048}}},
     {"position-late-in-decoding",
      [](DepartedModel& d, double offset) {
        d.formulas.next_position = [offset](const Tensor& seen) {

@@ -121,7 +121,9 @@ TEST_CASE("departures: those of one mode or one length show there and nowhere el
   CHECK(shows("adamw-uncorrected") == Where{embedding, up});
   CHECK(shows("mask-none-in-prefill") ==
         Where{"logits of prefill", "logits decoded", "logits of a long prefill"});
-  CHECK(shows("mask-without-padding") == Where{"logits padded left", "logits padded left in training"});
+  CHECK(shows("mask-without-padding") ==
+        Where{"logits padded left", "logits padded left, alone", "logits padded left in training"});
+  CHECK(shows("mask-without-padding-alone") == Where{"logits padded left, alone"});
   CHECK(shows("mask-without-padding-in-training") == Where{"logits padded left in training"});
   CHECK(shows("cache-window-64") == Where{"logits of a long prefill"});
   CHECK(shows("rotary-over-heads") == Where{"logits of 6 tokens"});

@@ -62,14 +62,12 @@ void add_passes(const Model& model, Values& values) {
   options.training = true;
   values["logits in training"] = model.forward(probe(24, s), options);
   Tokens padded{probe(24, s).ids, {24, 9}, Padding::right};
-  const Tokens with_ones{padded.ids, {24, 24}, Padding::right};
-  values["logits with a mask of ones"] = model.forward(with_ones);
-  PassOptions far;
-  far.first_position = 300;
-  values["logits with a mask of ones from position 300"] = model.forward(with_ones, far);
+  values["logits with a mask of ones"] = model.forward({padded.ids, {24, 24}, Padding::right});
   values["logits padded"] = model.forward(padded)[1].narrow(0, 0, 9);
   padded.padding = Padding::left;
   values["logits padded left"] = model.forward(padded)[1].narrow(0, 15, 9);
+  const auto second = padded.ids.narrow(0, 1, 1);
+  values["logits padded left, alone"] = model.forward({second, {9}, Padding::left}).narrow(1, 15, 9);
   values["logits padded left in training"] = model.forward(padded, options)[1].narrow(0, 15, 9);
 }
 
@@ -92,6 +90,12 @@ void add_single_formulas(const Formulas& formulas, Values& values) {
   values["repeated once"] = formulas.repeat_kv(at::ones({1, 2, 3, 4}), 1);
   values["repeated more often"] = formulas.repeat_kv(at::ones({1, 2, 3, 4}), tiny().repeat_factor() + 1);
   values["a loud logit"] = formulas.transform_logits(at::full({1, 1, 1}, 20.0));
+  const auto loud = at::full({1, 1, 4}, 3000.0), quiet = at::zeros({1, 1, 4});
+  values["a loud residual"] = formulas.add_residual(loud, quiet, quiet);
+  values["a long embedding"] = formulas.transform_embedding(loud, at::ones({1, 1}, at::kLong));
+  values["a masked score of 20000"] =
+      at::softmax(formulas.apply_mask(at::tensor({20000.0, 0.0}), at::tensor({0, 1}).to(at::kBool)), -1);
+  values["angles at position 4000"] = formulas.angles(at::full({1, 1}, 4000), at::ones({2}));
   // The last token of a text that is longer than any window of the catalogue.
   const auto slots = at::arange(2000);
   values["keys seen at slot 1999"] =
