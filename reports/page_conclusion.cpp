@@ -26,7 +26,7 @@ struct Chinese {
 
   std::string names() const {
     std::vector<std::string> all;
-    for (const std::string& name : one.names) all.push_back(page.translated(name, 100));
+    for (const std::string& name : one.names) all.push_back(page.translated_situation(name, 100));
     return page.joined(all);
   }
 

@@ -1,6 +1,10 @@
 #include "reports/page_parts.hpp"
 
+#include <fmt/ranges.h>
+
+#include <algorithm>
 #include <cmath>
+#include <regex>
 #include <set>
 
 #include "reports/svg.hpp"
@@ -38,6 +42,22 @@ std::string Page::quoted(std::string_view text, std::size_t limit) const {
 std::string Page::translated(const std::string& text, std::size_t limit) const {
   const std::string* known = translation == nullptr ? nullptr : translation->find(text);
   return known == nullptr ? quoted(text, limit) : html::bdi(*known, limit);
+}
+
+std::string Page::translated_situation(const std::string& name, std::size_t limit) const {
+  static const std::regex tokens("([0-9]+) tokens?");
+  if (translation == nullptr || translation->find(name) != nullptr) return translated(name, limit);
+  std::vector<std::string> parts;
+  for (std::size_t begin = 0; begin <= name.size();) {
+    const auto end = std::min(name.find(", ", begin), name.size());
+    const auto part = name.substr(begin, end - begin);
+    std::smatch count;
+    const auto* known = translation->find(part);
+    if (known == nullptr && !std::regex_match(part, count, tokens)) return quoted(name, limit);
+    parts.push_back(known == nullptr ? fmt::format("{} 个词元", count[1].str()) : *known);
+    begin = end + 2;
+  }
+  return html::bdi(fmt::format("{}", fmt::join(parts, "，")), limit);
 }
 
 std::string Page::in_its_words(const std::string& text) const {

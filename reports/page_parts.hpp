@@ -38,6 +38,8 @@ struct Page {
   std::string quoted(std::string_view text, std::size_t limit = usual_limit) const;
   // The same, translated into the language of the page where a translation is known.
   std::string translated(const std::string& text, std::size_t limit = usual_limit) const;
+  // The name of a situation, part by part: "training mode, padding on the left, 24 tokens".
+  std::string translated_situation(const std::string& name, std::size_t limit = usual_limit) const;
   // The same, not yet safe: for pictures, which make their texts safe when they are drawn.
   std::string in_its_words(const std::string& text) const;
   std::string title(const Chapter& chapter) const;

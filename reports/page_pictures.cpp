@@ -93,7 +93,7 @@ std::string situations_part(const Page& page) {
     const auto share = share_of(one.check);
     list += fmt::format(
         "<li class=\"{}\"><span class=\"mark\" aria-hidden=\"true\">{}</span> {}: {}{}</li>\n", style_of(as),
-        mark_of(as), page.translated(one.name, 100), page(word),
+        mark_of(as), page.translated_situation(one.name, 100), page(word),
         share ? fmt::format(" <span class=\"dim\">({})</span>", share_in_words(page, *share)) : "");
   }
   return fmt::format(

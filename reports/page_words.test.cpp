@@ -184,6 +184,18 @@ TEST_CASE("every chapter and requirement has its Chinese") {
   CHECK(page.find("<bdi lang=\"en\">the vocabulary has 6400 entries</bdi>") != std::string::npos);
 }
 
+TEST_CASE("the name of a situation is translated part by part") {
+  const Result result = examples::passing();
+  const Page page(result, Language::chinese, &reports::in_chinese()),
+      plain(result, Language::english, nullptr);
+  const std::string name = "training mode, padding on the left, in a batch, 24 tokens";
+  CHECK(page.translated_situation(name).find("训练模式，左侧填充，在批次中，24 个词元") != std::string::npos);
+  CHECK(page.translated_situation("prefill").find("预填充") != std::string::npos);
+  CHECK(page.translated_situation("1 token").find("1 个词元") != std::string::npos);
+  CHECK(page.translated_situation("prefill, then <b>") == page.quoted("prefill, then <b>"));
+  CHECK(plain.translated_situation(name) == plain.quoted(name));
+}
+
 TEST_CASE("a translation is refused where a text is empty, and left out where there is none") {
   Translation translation;
   read_translation(translation, R"({"chapters": [{"title": "a", "title_zh": "一"}, {"title": "b"}]})",

@@ -109,6 +109,14 @@ Exit status: 0 shown; 2 no such defect.
 END
 }
 
+help_requirements() {
+  cat <<'END'
+Usage: plumbline requirements [ID]
+Lists the requirements, with their tests and the defects that fail them, or tells all about one.
+Exit status: 0 shown, and each requirement has a test and a defect, or says why not; 1 one has neither; 2 no such requirement.
+END
+}
+
 help_campaign() {
   cat <<'END'
 Usage: plumbline campaign [NAME...] [--small-alone] [--no-diagnosis] [--jobs N] [--out DIR]

@@ -54,6 +54,9 @@ class Diagnostician {
   // The quickest of those that differ and that `names` leave unexplained.
   const Seen* first_unexplained(const Names& names);
 
+  // Where stages are right in evaluation and wrong in another mode: suspects in that mode alone.
+  void try_where_it_shows();
+
   // Those come first, and whatever it takes, of which the catalogue says that a requirement that failed sees
   // them.
   void find_suspects();
@@ -181,9 +184,10 @@ class Diagnostician {
   std::map<std::string, std::size_t> order_;
   std::set<std::string> left_out_, suspected_;
   std::map<std::string, std::set<std::int64_t>>
-      wrong_;                     // kinds of stages that are, by themselves, and in which layers
-  std::string first_wrong_;       // the first of them in execution order
-  std::optional<StageRun> pass_;  // the one that shows it
+      wrong_;                      // kinds of stages that are, by themselves, and in which layers
+  std::string first_wrong_;        // the first of them in execution order
+  std::optional<StageRun> pass_;   // the one that shows it
+  std::optional<ModelPart> mode_;  // in which alone stages are wrong
   std::optional<StagesApart> stages_;
   std::set<Names> inside_;  // what makes all stages what they are
   bool failed_own_loop_ = false;

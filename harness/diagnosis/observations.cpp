@@ -323,6 +323,7 @@ std::vector<Observation> of_cache_stages_and_training(Subject& of) {
       {"large activations", "load",
        [standard, large](Subject& subject) {
          const at::NoGradGuard no_gradients;
+         subject.running();  // loads the first
          if (!*large) *large = large_activations(subject).weights;
          at::Tensor shown;
          subject.with_weights(**large,

@@ -85,6 +85,7 @@ void Diagnostician::keep_if_it_explains(const Names& names) {
 
 void Diagnostician::search() {
   add_one_to({});
+  within(kThird, [&] { try_where_it_shows(); });
   within(kThird, [&] { search_within_stages(1); });
   within(kHalf, [&] { add_to_parts(); });
   if (!explains_all_stages()) within(kThird, [&] { try_other_forms({}); });
@@ -97,6 +98,14 @@ void Diagnostician::search() {
   add_to_parts();
   join_parts();
   rank();
+}
+
+void Diagnostician::try_where_it_shows() {
+  const auto* quickest = first_unexplained({});
+  if (!mode_ || quickest == nullptr || !inquiry_.runs()) return;
+  for (const auto& name : in_order_)
+    if (suspected_.contains(name) && defect_of(name).stage.layer && !late() && !any_complete())
+      consider_in_time({format_departure({name, {}, *mode_})}, *quickest);
 }
 
 void Diagnostician::join_parts() {

@@ -108,7 +108,7 @@ def test_a_model_that_hangs(live):
 def test_one_that_speaks_rightly_is_judged(live):
     requirements = live.judged(live.speaker(), 1)
     # Its logits are not those of its one matrix, with everything that it lacks doing nothing.
-    assert with_verdict(requirements, "fail") == ["PAR-1", "PAR-2", "MODE-2", "MODE-11", "NUM-6", "TXT-2"]
+    assert with_verdict(requirements, "fail") == ["PAR-1", "PAR-2", "MODE-2", "MODE-11", "MODE-13", "NUM-6", "TXT-2"]
     assert "NUM-5" in with_verdict(requirements, "pass")
 
 

@@ -52,7 +52,8 @@ class Keywords(Case):
     def test_what_is_swallowed_is_not_declared(self):
         padding, first_position, notes = self.can(Swallowing)
         self.assertEqual((padding, first_position), ([], False))
-        self.assertEqual([note.split(",")[0] for note in notes], ["it takes pad_mask among **keywords", "it takes position among **keywords"])
+        self.assertEqual([note.split(":")[0] for note in notes],
+                         ["it takes pad_mask among **keywords but ignores it", "it takes position among **keywords but ignores it"])
 
     def test_what_is_handed_on_is_declared(self):
         self.assertEqual(self.can(Passing), (["right", "left"], True, []))
