@@ -66,8 +66,9 @@ TEST_CASE("ways: the reference is exact in all of them", "[judging]") {
 
 TEST_CASE("ways: without an axis its defect would survive", "[judging]") {
   const std::map<std::string, std::string> seen_only_by = {
-      {"pass", "mask-none-in-training"}, {"mask", "mask-without-padding"}, {"cache", "position-restarts"},
-      {"rows", "mask-of-first-row"},     {"length", "mask-window-256=64"}, {"position", "rotary-table-ends=256"},
+      {"pass", "mask-none-in-training"}, {"mask", "mask-without-padding"},
+      {"cache", "position-restarts"},    {"rows", "mask-of-first-row"},
+      {"length", "mask-window-256=64"},  {"position", "rotary-table-ends=256"},
       {"ids", "token-0-is-padding"},
   };
   REQUIRE(seen_only_by.size() == axes().size());
