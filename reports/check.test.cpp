@@ -271,7 +271,7 @@ TEST_CASE("a requirement that was taken away is missed where the examiner knows 
   CHECK(incompleteness(silent, {"", "0.2.0", {}, {}}).empty());
   Result lowered = result;
   lowered.requirements[0].level = Level::should;
-  CHECK(incompleteness(lowered, knowing) == "the requirement CFG-1 is a must, and here a should");
+  CHECK(incompleteness(lowered, knowing) == "the requirement CFG-1 is a must; the result says should");
   Result reworded = result;
   reworded.requirements[1].statement = "whatever";
   CHECK(incompleteness(reworded, knowing).starts_with("the requirement CFG-2 is \""));
@@ -283,13 +283,13 @@ TEST_CASE("a requirement that was taken away is missed where the examiner knows 
   CHECK(incompleteness(moved, knowing) == "the requirement CFG-2 is in chapter 1; the result has it in 3");
   Result sourced = result;
   sourced.requirements[1].source = "hearsay";
-  CHECK(incompleteness(sourced, knowing).ends_with("and here \"hearsay\""));
+  CHECK(incompleteness(sourced, knowing).ends_with("the result says \"hearsay\""));
   Result turned = result;
   std::swap(turned.requirements[0], turned.requirements[1]);
-  CHECK(incompleteness(turned, knowing) == "the requirement CFG-2 stands where CFG-1 does");
+  CHECK(incompleteness(turned, knowing) == "the requirement CFG-2 is in the place of CFG-1");
   Result titled = result;
   titled.chapters[1].title = "Whatever";
-  CHECK(incompleteness(titled, knowing) == "chapter 3 Whatever stands where 3 Grouped-query attention does");
+  CHECK(incompleteness(titled, knowing) == "chapter 3 Whatever is in the place of 3 Grouped-query attention");
   Result two = result;
   two.header.baseline = {"before", "live", ""};
   CHECK(incompleteness(two, knowing).starts_with("its requirements are those of a judgement"));
@@ -298,7 +298,7 @@ TEST_CASE("a requirement that was taken away is missed where the examiner knows 
   CHECK(incompleteness(result, comparing).starts_with("its requirements are those of a comparison"));
   Result longer = result;
   longer.chapters.push_back({4, "More"});
-  CHECK(incompleteness(longer, knowing) == "chapter 4 More stands where nothing does");
+  CHECK(incompleteness(longer, knowing) == "chapter 4 More is in the place of nothing");
 }
 
 TEST_CASE("advice is the catalogue's, with figures where that has their names") {
@@ -341,5 +341,6 @@ TEST_CASE("another version's renderings are not taken for forged without saying 
   write_bundle(files, directory.path());
   const auto found = examine(directory.path(), {"2026-11-22", "0.2.0", {}, {}}).findings;
   CHECK(any_names(found,
-                  "summary.md: is not what result.json makes it (Plumbline 0.1.0 wrote it, this is 0.2.0"));
+                  "summary.md: is not what this version renders from result.json (Plumbline 0.1.0 wrote it, "
+                  "this is 0.2.0"));
 }

@@ -337,9 +337,7 @@ REQUIREMENT("NUM-9",
         cached_logits(subject, tokens, prefill_then_single_tokens(longest - kDecoded, longest)));
 }
 
-REQUIREMENT(
-    "NUM-10",
-    "with activations and scores near the largest numbers of float16, logits agree with an exact pass") {
+REQUIREMENT("NUM-10", "logits are exact with activations and scores near the largest numbers of float16") {
   const at::NoGradGuard no_gradients;
   const auto large = large_activations(subject);
   const Model rounded(subject.specification(),

@@ -127,7 +127,7 @@ def test_a_stranger_s_text_shows_harmlessly_and_leaves_every_format_valid(bundle
         checked = bundles.run("report", "check", out, status=1).stdout  # of its commit at least, and of nothing that derives from it
         assert "its requirements are not those of this Plumbline" in checked
         assert "result.json: header.commit.id is " in checked
-        assert "is not what result.json makes it" not in checked
+        assert "is not what this version renders from result.json" not in checked
         read_by_others(out) if text.startswith("a") else lxml.etree.parse(str(out / "badge.svg"))
         for name in names(out):
             content = (out / name).read_bytes()
@@ -212,7 +212,7 @@ def test_an_edited_verdict_is_found_though_every_hash_is_right(bundles):
     out = bundles.copied(bundles.failing)
     (out / "summary.md").write_bytes((bundles.conforming / "summary.md").read_bytes())
     with_fresh_hashes(out)
-    assert "summary.md: is not what result.json makes it" in bundles.run("report", "check", out, status=1).stdout
+    assert "summary.md: is not what this version renders from result.json" in bundles.run("report", "check", out, status=1).stdout
 
 
 def test_what_cannot_be_replaced_leaves_the_bundle_that_is_there(bundles):
@@ -259,7 +259,7 @@ def test_a_must_made_a_should_is_found_though_it_was_rendered_again(bundles):
         if one["verdict"] == "fail":
             one["level"] = "should"
     bundles.run("report", "render", bundles.written(concluded(result)), "--out", bundles.root / "out", status=None)
-    assert "is a must, and here a should" in bundles.run("report", "check", bundles.root / "out", status=1).stdout
+    assert "is a must; the result says should" in bundles.run("report", "check", bundles.root / "out", status=1).stdout
 
 
 def test_a_document_of_a_newer_format_is_refused_with_advice(bundles):

@@ -169,7 +169,7 @@ const std::vector<Departure> kRotationDepartures = {
      },
      nullptr,
      DepartureParameter{"the table of rotations has {} rows, and later positions use the last",
-                        [](const Specification&) { return 512.0; },
+                        [](const Specification&) { return 340.0; },
                         {128, 256, 1024, 2048}}},
     {"position-late-in-decoding",
      [](DepartedModel& d, double offset) {
