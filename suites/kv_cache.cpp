@@ -1,4 +1,5 @@
 // Chapter 4: the KV cache.
+#include <algorithm>
 #include <cmath>
 
 #include "harness/judging/probes.hpp"
@@ -153,16 +154,15 @@ REQUIREMENT("KVC-10", "two sequences decoded at the same time do not influence e
 }
 
 REQUIREMENT("KVC-11", "long decoding equals one full pass, past every power of two up to 512") {
-  const auto tokens = probe(subject, "long", 5, 134);
+  const auto length = fitting_length(subject, 134), prefilled = std::min<std::int64_t>(61, length / 2);
+  const auto tokens = probe(subject, "long", 5, length);
   const auto full = logits(subject, tokens);
-  auto chunks = prefill_then_single_tokens(61, 70);
-  if (subject.can("cache.chunks"))
-    chunks.insert(chunks.end(), {56, 8});
-  else
-    chunks = prefill_then_single_tokens(61, 134);
+  const bool in_chunks = subject.can("cache.chunks") && length == 134;
+  auto chunks = prefill_then_single_tokens(prefilled, in_chunks ? 70 : length);
+  if (in_chunks) chunks.insert(chunks.end(), {56, 8});
   expect_close(subject,
-               fmt::format("logits of 5 sequences of 134 tokens, 61 prefilled, then {}",
-                           subject.can("cache.chunks") ? "9 one at a time, then 56 and 8" : "one at a time"),
+               fmt::format("logits of 5 sequences of {} tokens, {} prefilled, then {}", length, prefilled,
+                           in_chunks ? "9 one at a time, then 56 and 8" : "one at a time"),
                cached_logits(subject, tokens, chunks), full, noise_of_two_passes(subject, full));
   const auto longest = std::min<std::int64_t>(600, subject.specification().max_position_embeddings - 4);
   const auto one = probe(subject, "long prefill", 1, longest + 4);

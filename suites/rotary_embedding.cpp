@@ -155,7 +155,7 @@ REQUIREMENT("ROPE-8", "angles far from the start are as exact as float32 allows"
                      .log_y = true,
                      .series = {{"queries", {}, {}, {}, {}}, {"keys", {}, {}, {}, {}}},
                      .bounds = {{"tolerance", 1}}};
-  for (const std::int64_t first : {std::int64_t{300}, subject.specification().max_position_embeddings - 24}) {
+  for (const auto first : far_positions(subject.specification())) {
     PassOptions options;
     options.first_position = first;
     const auto stages = observe(subject, tokens, options);

@@ -47,8 +47,7 @@ void CandidatePair::compare_with_full_pass(const std::string& what, const std::s
 
 void CandidatePair::compare_far_positions() {
   const auto tokens = standard_probe(one);
-  for (const auto first_position : {std::int64_t{300}, one.specification().max_position_embeddings - 24}) {
-    if (first_position < 0) continue;
+  for (const auto first_position : far_positions(one.specification())) {
     PassOptions options;
     options.first_position = first_position;
     if (const auto* who = alone("first_position")) {
@@ -59,7 +58,7 @@ void CandidatePair::compare_far_positions() {
     compare_answers([&](Subject& subject) { return logits(subject, tokens, options); },
                     [&](const at::Tensor& first, const at::Tensor& second) {
                       compare_logits(fmt::format("24 tokens from position {}", first_position), first, second,
-                                     noise_from(one, tokens, options, first), /*far=*/true);
+                                     noise_of_pass(one, tokens, options, first), /*far=*/true);
                     });
   }
 }
@@ -69,7 +68,7 @@ void CandidatePair::compare_with_start(const Subject& who, const Tokens& tokens,
   const auto at_the_start = [&](Subject& subject) { return logits(subject, tokens); };
   const auto first = &who == &one ? ask(one, elsewhere) : ask(one, at_the_start);
   const auto second = &who == &one ? ask(*other, at_the_start) : ask(*other, elsewhere);
-  const auto tolerance = noise_from(one, tokens, options, first);
+  const auto tolerance = noise_of_pass(one, tokens, options, first);
   const auto what = fmt::format("24 tokens from position {} of {}, from position 0 of the other",
                                 options.first_position, name(who));
   if (compare_two(what, second, first, tolerance).within)
@@ -89,13 +88,14 @@ void CandidatePair::compare_modes_where(const std::function<bool(const std::stri
 }
 
 void CandidatePair::compare_ways_where(const std::function<bool(const std::string& needs)>& belongs) {
-  for (const auto& way : ways([&](const std::string& capability) { return can(capability); })) {
+  for (const auto& way : ways([&](const std::string& capability) { return can(capability); },
+                              one.specification().max_position_embeddings)) {
     if (way.shows_loss() || !belongs(way.needs())) continue;  // compare_gradients asks for the loss
     const auto sequence = sequence_of(one, way);
     compare_answers([&](Subject& subject) { return run_way(subject, way, sequence); },
                     [&](const at::Tensor& first, const at::Tensor& second) {
                       compare_logits(way.name(), first, second,
-                                     noise_from(one, sequence, way.options(), first),
+                                     noise_of_pass(one, sequence, way.options(), first),
                                      way.options().first_position != 0);
                     });
   }
@@ -141,10 +141,11 @@ void CandidatePair::compare_training() {
       "training mode, a batch", "training",
       [](Subject& subject) { return logits(subject, probe(subject, "modes", 2, 24), training_options()); },
       [](Subject& subject) { return logits(subject, probe(subject, "modes", 2, 24)); });
+  const auto longer = probe(one, "length", 1, fitting_length(one, 100));
   compare_with_full_pass(
-      "training mode, 100 tokens", "training",
-      [](Subject& subject) { return logits(subject, probe(subject, "length", 1, 100), training_options()); },
-      [](Subject& subject) { return logits(subject, probe(subject, "length", 1, 100)); });
+      fmt::format("training mode, {} tokens", longer.ids.size(1)), "training",
+      [&](Subject& subject) { return logits(subject, longer, training_options()); },
+      [&](Subject& subject) { return logits(subject, longer); });
 }
 
 void CandidatePair::compare_padding() {

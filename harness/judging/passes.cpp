@@ -47,6 +47,16 @@ Stages observe(Subject& subject, const Tokens& tokens, PassOptions options) {
   return stages;
 }
 
+std::int64_t fitting_length(Subject& subject, std::int64_t length) {
+  return std::min(length, subject.specification().max_position_embeddings);
+}
+
+std::vector<std::int64_t> far_positions(const Specification& specification) {
+  const auto last = specification.max_position_embeddings - 24;
+  if (last <= 0) return {};
+  return last > 300 ? std::vector<std::int64_t>{300, last} : std::vector<std::int64_t>{last};
+}
+
 PassOptions training_options() {
   PassOptions options;
   options.training = true;
@@ -66,7 +76,8 @@ void for_each_chunk(Subject& subject, const Tokens& tokens, const std::vector<st
                     const std::function<void(Decoding&, const Tokens&)>& decode) {
   const at::NoGradGuard no_gradients;
   const auto length = tokens.ids.size(1);
-  const auto decoding = subject.running().decode(tokens.ids.size(0), length + 3);
+  const auto decoding =
+      subject.running().decode(tokens.ids.size(0), std::max(length, fitting_length(subject, length + 3)));
   std::int64_t begin = 0;
   for (const auto chunk : chunks) {
     decode(*decoding, {tokens.ids.narrow(1, begin, chunk), {}, Padding::none});
@@ -125,10 +136,10 @@ at::Tensor padded_logits(Subject& subject, const Tokens& sequence, std::int64_t 
       .narrow(1, side == Padding::right ? 0 : width - length, length);
 }
 
-Tolerance noise_from(Subject& subject, const Tokens& tokens, const PassOptions& options,
-                     const at::Tensor& logits) {
+Tolerance noise_of_pass(Subject& subject, const Tokens& tokens, const PassOptions& options,
+                        const at::Tensor& logits) {
   auto tolerance = subject.noise("logits", logits);
-  if (options.first_position == 0) return tolerance;
+  if (options.first_position == 0 && tokens.ids.size(1) <= 24) return tolerance;
   const at::NoGradGuard no_gradients;
   const auto exact = subject.exact().forward(tokens, options).to(at::kCPU, at::kDouble);
   const auto error =

@@ -13,6 +13,11 @@ Tokens probe(Subject& subject, const std::string& name, std::int64_t batch, std:
 Tokens standard_probe(Subject& subject);  // (1, 24); 24 is no dimension of any specification
 Tokens row_of_batch(const Tokens& tokens, std::int64_t row);  // (1, T), of a batch without padding
 
+// `length`, or as many tokens as the specification has positions.
+std::int64_t fitting_length(Subject& subject, std::int64_t length);
+// Positions from which a pass of 24 tokens fits: 300, and as far from the start as it can be.
+std::vector<std::int64_t> far_positions(const Specification& specification);
+
 // Training mode with dropout 0.
 PassOptions training_options();
 
@@ -29,10 +34,10 @@ std::vector<std::int64_t> prefill_then_single_tokens(std::int64_t prefill, std::
 at::Tensor padded_logits(Subject& subject, const Tokens& sequence, std::int64_t width, Padding side,
                          PassOptions options = {});
 
-// By how much two correct evaluations of these logits may differ, measured where the pass begins: rounding of
-// angles grows with the position.
-Tolerance noise_from(Subject& subject, const Tokens& tokens, const PassOptions& options,
-                     const at::Tensor& logits);
+// By how much two correct evaluations of these logits may differ, measured on these tokens where they are
+// more than those of the standard probe or begin far from the start: rounding grows with both.
+Tolerance noise_of_pass(Subject& subject, const Tokens& tokens, const PassOptions& options,
+                        const at::Tensor& logits);
 
 // The causal mask of a batch without padding: (B, 1, T, T) bool.
 at::Tensor causal_mask_of(const Tokens& tokens);

@@ -66,7 +66,7 @@ void for_each_gradient_probe(Subject& subject, const std::function<bool(const st
                              const std::function<void(const GradientProbe&)>& body) {
   subject.running();
   std::vector<GradientProbe> all;
-  for (const auto& way : ways(can)) {
+  for (const auto& way : ways(can, subject.specification().max_position_embeddings)) {
     if (!way.shows_loss()) continue;
     GradientProbe one;
     one.name = way.name();
@@ -150,6 +150,9 @@ Tokens special_tokens(Subject& subject) {
   std::vector<std::int64_t> ids;
   for (const auto first : special)
     for (const auto second : special) ids.insert(ids.end(), {first, second, 7 + first});
+  // With the five tokens of padding that some modes add.
+  const auto length = fitting_length(subject, static_cast<std::int64_t>(ids.size()) + 5) - 5;
+  ids.resize(static_cast<std::size_t>(length));
   return {at::tensor(ids, at::kLong).remainder(s.vocab_size).unsqueeze(0), {}, Padding::none};
 }
 

@@ -22,7 +22,7 @@ std::string count_tokens(std::int64_t length) {
 // Lengths at which real code has behaved differently; 24 is no size of any specification.
 std::set<std::int64_t> lengths(Subject& subject) {
   const auto& s = subject.specification();
-  return {1, 2, s.num_key_value_heads, s.num_attention_heads, 24, 100};
+  return {1, 2, s.num_key_value_heads, s.num_attention_heads, 24, fitting_length(subject, 100)};
 }
 
 Tokens probe_of_length(Subject& subject, std::int64_t length) {
@@ -46,6 +46,7 @@ Weights with_blocks(Subject& subject, const std::string& prefix) {
 }  // namespace
 
 std::vector<StageRun> stage_runs(Subject& of) {
+  const auto longer = fitting_length(of, 134);
   const auto pass = [](Subject& subject, const Tokens& tokens) { return observe(subject, tokens); };
   std::vector<StageRun> all = {
       {"evaluation", "evaluation", standard_probe(of), pass},
@@ -57,13 +58,15 @@ std::vector<StageRun> stage_runs(Subject& of) {
        }},
   };
   all.push_back(
-      {"long decoding", "cache", probe(of, "long", 1, 134), [](Subject& subject, const Tokens& tokens) {
-         return observe_cached(subject, tokens, prefill_then_single_tokens(61, tokens.ids.size(1)));
+      {"long decoding", "cache", probe(of, "long", 1, longer), [](Subject& subject, const Tokens& tokens) {
+         const auto length = tokens.ids.size(1);
+         return observe_cached(subject, tokens,
+                               prefill_then_single_tokens(std::min<std::int64_t>(61, length / 2), length));
        }});
   for (const auto length : lengths(of))
     all.push_back({fmt::format("evaluation of {}", count_tokens(length)), "evaluation",
                    probe_of_length(of, length), pass});
-  for (const auto first : {std::int64_t{300}, of.specification().max_position_embeddings - 24}) {
+  for (const auto first : far_positions(of.specification())) {
     const auto far = [first](Subject& subject, const Tokens& tokens) {
       PassOptions options;
       options.first_position = first;
@@ -76,6 +79,7 @@ std::vector<StageRun> stage_runs(Subject& of) {
 }
 
 std::vector<LogitsRun> logits_runs(Subject& of) {
+  const auto longer = fitting_length(of, 134);
   const auto pass = [](Subject& subject, const Tokens& tokens) { return logits(subject, tokens); };
   const auto in = [](const std::vector<std::int64_t>& chunks) {
     return
@@ -110,7 +114,8 @@ std::vector<LogitsRun> logits_runs(Subject& of) {
       {"prefill", "cache", standard, in({24})},
       {"decoding after a prefill", "cache", standard, in(prefill_then_single_tokens(kPrefill, 24))},
       {"decoding from one token", "cache", standard, in(prefill_then_single_tokens(1, 24))},
-      {"decoding of 134 tokens", "cache", probe(of, "long", 1, 134), in(prefill_then_single_tokens(61, 134))},
+      {fmt::format("decoding of {}", count_tokens(longer)), "cache", probe(of, "long", 1, longer),
+       in(prefill_then_single_tokens(std::min<std::int64_t>(61, longer / 2), longer))},
       {fmt::format("4 tokens after {}", longest), "cache", probe(of, "longest", 1, longest + 4),
        in(prefill_then_single_tokens(longest, longest + 4))},
       {"prefill in chunks", "cache.chunks", standard, in({10, 9, 5})},
@@ -128,7 +133,7 @@ std::vector<LogitsRun> logits_runs(Subject& of) {
     if (way.is_simple()) continue;  // one of those above is the same
     all.push_back({way.name(), way.needs(), sequence_of(of, way),
                    [way](Subject& subject, const Tokens& tokens) { return run_way(subject, way, tokens); },
-                   way.options().first_position});
+                   way.options().first_position, true});
   }
   return all;
 }

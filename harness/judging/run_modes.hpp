@@ -24,6 +24,7 @@ struct LogitsRun {
   Tokens tokens;
   std::function<at::Tensor(Subject&, const Tokens&)> logits;
   std::int64_t first_position = 0;
+  bool of_ways = false;  // one of ways(), see Subject::note_wrong_way
 };
 std::vector<LogitsRun> logits_runs(Subject& subject);
 

@@ -58,8 +58,8 @@ const std::vector<Axis>& axes() {
         {"decoding from one token", "cache"},
         {"prefill in chunks", "cache.chunks"}}},
       {"rows", {{"", ""}, {"in a batch", ""}}},
-      {"length", {{"", ""}, {"", ""}, {"", ""}}},
-      {"position", {{"", ""}, {"from position 300", "first_position"}}},
+      {"length", {{"", ""}, {"", ""}, {"", "", 96}}},
+      {"position", {{"", ""}, {"from position 300", "first_position", 400}}},
       {"ids", {{"", ""}, {"with special ids", ""}}},
   };
   return all;
@@ -116,14 +116,19 @@ PassOptions Way::options() const {
   return options;
 }
 
-std::vector<Way> ways(const std::function<bool(const std::string&)>& can) {
+std::vector<Way> ways(Subject& subject) {
+  return ways([&](const std::string& capability) { return subject.can(capability); },
+              subject.specification().max_position_embeddings);
+}
+
+std::vector<Way> ways(const std::function<bool(const std::string&)>& can, std::int64_t positions) {
   std::vector<std::vector<std::size_t>> possible;  // values of each axis
   std::vector<std::size_t> sizes;
   for (std::size_t axis = 0; axis < axes().size(); ++axis) {
     possible.emplace_back();
     const auto& values = axes()[axis].values;
     for (std::size_t value = 0; value < values.size(); ++value)
-      if ((values[value].needs.empty() || can(values[value].needs)) &&
+      if (values[value].positions <= positions && (values[value].needs.empty() || can(values[value].needs)) &&
           !(axis == pass && value == loss_in_training && !can("training")))
         possible.back().push_back(value);
     sizes.push_back(possible.back().size());
@@ -247,7 +252,7 @@ at::Tensor run_way(Subject& subject, const Way& way, const Tokens& sequence) {
   };
   if (!way.uses_cache()) return real(logits(subject, first, way.options()));
   const auto batch = first.ids.size(0);
-  const auto decoding = subject.running().decode(batch, layout.width + way.tokens());
+  const auto decoding = subject.running().decode(batch, layout.width + way.tokens() - calls.front());
   std::vector<at::Tensor> shown{real(decoding->extend(first, {}).to(at::kCPU))};
   auto more = probe(subject, "continuations of a way", batch, way.tokens()).ids.clone();
   more[layout.row].copy_(sequence.ids[0]);

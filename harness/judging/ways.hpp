@@ -12,8 +12,9 @@
 namespace plumbline {
 
 struct AxisValue {
-  std::string words;  // in the name of a way; empty: not said
-  std::string needs;  // the capability that it takes; empty: none
+  std::string words;           // in the name of a way; empty: not said
+  std::string needs;           // the capability that it takes; empty: none
+  std::int64_t positions = 0;  // how many a model has to have
 };
 struct Axis {
   std::string name;
@@ -34,8 +35,9 @@ struct Way {
   std::int64_t tokens() const;  // of the sequence that is looked at
 };
 
-// The pairwise covering of what a candidate can do.
-std::vector<Way> ways(const std::function<bool(const std::string& capability)>& can);
+// The pairwise covering of what a candidate with so many positions can do.
+std::vector<Way> ways(const std::function<bool(const std::string& capability)>& can, std::int64_t positions);
+std::vector<Way> ways(Subject& subject);
 
 // A plain pass, and those that differ from it in mode, mask or cache alone.
 std::vector<Way> simple_ways(const std::function<bool(const std::string& capability)>& can);

@@ -28,12 +28,12 @@ std::vector<Way> wrong_ways(const std::string& defect) {
   Subject subject(*candidate, specification, std::nullopt, PLUMBLINE_SOURCE_DIR "/fixtures", recorder);
   const at::NoGradGuard no_gradients;
   std::vector<Way> wrong;
-  for (const auto& way : ways(all_capabilities)) {
+  for (const auto& way : ways(all_capabilities, 32768)) {
     if (way.shows_loss()) continue;
     const auto sequence = sequence_of(subject, way);
     const auto expected = subject.exact().forward(sequence, way.options());
     if (!compare(way.name(), run_way(subject, way, sequence), expected,
-                 noise_from(subject, sequence, way.options(), expected))
+                 noise_of_pass(subject, sequence, way.options(), expected))
              .within)
       wrong.push_back(way);
   }
@@ -43,7 +43,7 @@ std::vector<Way> wrong_ways(const std::string& defect) {
 }  // namespace
 
 TEST_CASE("ways: they are few, and each has a name of its own", "[judging]") {
-  const auto all = ways(all_capabilities);
+  const auto all = ways(all_capabilities, 32768);
   CHECK(all.size() == 33);
   std::set<std::string> names;
   for (const auto& way : all) names.insert(way.name());
@@ -52,12 +52,16 @@ TEST_CASE("ways: they are few, and each has a name of its own", "[judging]") {
 
 TEST_CASE("ways: a candidate is asked for nothing that it cannot do", "[judging]") {
   const std::set<std::string> plain{"evaluation"};
-  for (const auto& way : ways([&](const std::string& capability) { return plain.contains(capability); }))
+  for (const auto& way :
+       ways([&](const std::string& capability) { return plain.contains(capability); }, 32768))
     CHECK((!way.uses_cache() && !way.pads() && !way.shows_loss() && !way.options().training));
   const std::set<std::string> cached{"evaluation", "cache", "padding.left", "padding.right"};
-  for (const auto& way : ways([&](const std::string& capability) { return cached.contains(capability); }))
+  for (const auto& way :
+       ways([&](const std::string& capability) { return cached.contains(capability); }, 32768))
     CHECK_FALSE((way.uses_cache() && way.pads()));  // cache.padding is a capability of its own
-  CHECK(ways([](const std::string&) { return false; }).empty());
+  for (const auto& way : ways(all_capabilities, 64))
+    CHECK((way.tokens() < 64 && way.options().first_position == 0));
+  CHECK(ways([](const std::string&) { return false; }, 32768).empty());
 }
 
 TEST_CASE("ways: the reference is exact in all of them", "[judging]") {

@@ -1,5 +1,7 @@
 """Live models, right and wrong, judged by the real program."""
 
+import json
+import pathlib
 import shutil
 import textwrap
 
@@ -8,6 +10,7 @@ import pytest
 from edits import EDITS
 from live_cases import MODELS, with_transformers, with_verdict
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 # Each is right, and another way of building the same: code, type, how many requirements pass at least.
 WAYS = {
@@ -125,6 +128,17 @@ def test_a_right_model_conforms(live, name, dtype):
 def test_models_as_people_write_them(live, text, dtype, most):
     """Each is right, and another way of building the same; what a model cannot be asked is not applicable."""
     live.conforms(live.file("import models, plain_adapter, torch, torch.utils.checkpoint\n" + textwrap.dedent(text), "honest.py"), dtype, most)
+
+
+@pytest.mark.parametrize("positions", [128, 64])
+def test_a_model_is_asked_for_no_more_positions_than_it_has(live, positions):
+    """Its table of rotations ends there, and an index beyond it raises."""
+    own = json.loads((ROOT / "fixtures" / "specifications" / "tiny.json").read_text()) | {"name": "short", "max_position_embeddings": positions}
+    live.specification = live.file(json.dumps(own), "short.json")
+    code = WAYS["a table of complex numbers"][0]
+    requirements = live.judged(live.file("import models, plain_adapter, torch\n" + textwrap.dedent(code), "honest.py"), 3)
+    assert with_verdict(requirements, "fail") + with_verdict(requirements, "error") == []
+    assert set(with_verdict(requirements, "not assessed")) <= {"NUM-1", "NUM-2", "NUM-3", "TRN-4"}  # they need golden tensors
 
 
 @with_transformers

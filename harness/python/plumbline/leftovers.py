@@ -32,9 +32,10 @@ class Leftovers:
 
 
 def state_of(model: torch.nn.Module) -> dict[str, dict[str, Any]]:
+    parameters = list(model.named_parameters())
     return {"training mode": {name or "the model": module.training for name, module in model.named_modules()},
-            "requires_grad": {name: parameter.requires_grad for name, parameter in model.named_parameters()},
-            "number of changes to a parameter": {name: version(parameter) for name, parameter in model.named_parameters()},
+            "requires_grad": {name: parameter.requires_grad for name, parameter in parameters},
+            "number of changes to a parameter": {name: version(parameter) for name, parameter in parameters},
             "torch's state": {"grad mode": torch.is_grad_enabled(), "seed": torch.initial_seed()}}
 
 
