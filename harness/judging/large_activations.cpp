@@ -1,18 +1,18 @@
 #include "harness/judging/large_activations.hpp"
 
-#include <cmath>
+#include <algorithm>
 #include <string>
 
+#include "harness/candidate/void_parameters.hpp"
 #include "harness/judging/passes.hpp"
 
 namespace plumbline {
 namespace {
 
-constexpr double kResidual = 8192, kBranch = 2048, kScore = 16384;
+constexpr double kResidual = 8192, kBranch = 2048, kScore = 20000;
 
-// The power of two that brings `size` to at most `wanted`; a factor of two rounds nothing.
 double gain(double size, double wanted) {
-  return size > 0 ? std::exp2(std::floor(std::log2(wanted / size))) : 1;
+  return size > 0 ? wanted / size : 1;
 }
 
 bool is_of(const std::string& name, const std::string& module) {
@@ -40,6 +40,7 @@ LargeActivations large_activations(Subject& subject) {
     if (is_of(name, "o_proj") || is_of(name, "down_proj")) values = values * of_branch;
     if (is_of(name, query)) values = values * of_scores;
   }
+  large.weights = make_void(std::move(large.weights), subject.missing_parameters());
   return large;
 }
 

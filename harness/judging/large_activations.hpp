@@ -7,7 +7,7 @@
 namespace plumbline {
 
 struct LargeActivations {
-  Weights weights;      // weights() of the subject, with powers of two in some matrices
+  Weights weights;      // weights() of the subject, some of them scaled
   double residual = 0;  // the largest coordinate of the embedding, about
   double scores = 0;    // the largest score of the standard probe, about
 };

@@ -48,7 +48,8 @@ def recorded(live, adapter, *arguments):
 def differ_from_the_reference(live, defects):
     def complaint(defect):
         out = live.root / defect["name"]
-        run = live.program("compare", "reference", f"defect:{defect['name']}", "--spec", "tiny", "--threads", "1", "--out", out)
+        run = live.program("compare", "reference", f"defect:{defect['name']}", "--spec", "tiny", "--threads", "1",
+                           "--longest", defect.get("longest", 604), "--out", out)
         if run.returncode != 1:
             return f"{defect['name']}: exit status {run.returncode}: {(run.stdout + run.stderr)[-500:]}"
         place = (json.loads((out / "result.json").read_text())["localisation"] or {}).get("first_locally_wrong")
