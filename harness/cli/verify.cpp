@@ -26,7 +26,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr double kSecondsOfDiagnosis = 20;
+constexpr double kSecondsOfDiagnosis = 30;
 constexpr const char* kRequirements = "requirements.json";
 
 // What this run judges.

@@ -49,7 +49,7 @@ int run_record(Arguments arguments, const std::string& file, const CommandContex
 void add_judging_options(Command& command, Arguments& arguments) {
   command.flag(
       "--no-diagnosis", arguments.no_diagnosis,
-      "do not search for known defects that explain a failure (the search takes 20 s or more at full size)");
+      "do not search for known defects that explain a failure (the search takes 30 s or more at full size)");
   command.option("--name", arguments.name,
                  "the name of a live model in the results (default: as typed here)");
   command.option("--golden", arguments.golden,
