@@ -156,9 +156,4 @@ Tensor softmax_by_logsumexp(const Tensor& scores) {
   return (wide - wide.logsumexp(-1, true)).exp().to(scores.scalar_type());
 }
 
-Tensor softmax_less_constant(const Tensor& scores) {
-  const auto weights = (scores.to(at::kDouble) - 10).exp();
-  return (weights / weights.sum(-1, true)).to(scores.scalar_type());
-}
-
 }  // namespace plumbline::equivalent

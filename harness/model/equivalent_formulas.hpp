@@ -22,7 +22,7 @@ ApplyMask apply_mask_by_minimum, apply_mask_by_addition, apply_mask_by_product, 
 
 using Softmax = at::Tensor(const at::Tensor& scores);
 Softmax softmax_by_exponentials, softmax_in_blocks, softmax_in_float64, softmax_base_two,
-    softmax_by_logsumexp, softmax_less_constant;
+    softmax_by_logsumexp;
 
 using WeighValues = at::Tensor(const at::Tensor& probabilities, const at::Tensor& values);
 WeighValues weigh_values_by_head, weigh_values_by_query_block, weigh_values_by_einsum,

@@ -123,8 +123,6 @@ constexpr FormulaVariant kFormulaVariants[] = {
      [](Formulas& f) { f.softmax = equivalent::softmax_base_two; }},
     {"softmax-by-logarithm", "softmax is exp(x - log of the sum)",
      [](Formulas& f) { f.softmax = equivalent::softmax_by_logsumexp; }},
-    {"softmax-by-constant", "softmax subtracts a constant instead of the largest, in float64",
-     [](Formulas& f) { f.softmax = equivalent::softmax_less_constant; }},
     {"product-turned", "products are of the matrix with columns, and turned afterwards",
      [](Formulas& f) { f.linear = equivalent::linear_transposed; }},
     {"product-by-positions", "products are computed for sixteen positions at a time",

@@ -1,3 +1,5 @@
+#include <limits>
+
 #include "harness/model/departures/departure.hpp"
 
 namespace plumbline::departures {
@@ -197,6 +199,13 @@ const std::vector<Departure> kAttentionDepartures = {
      [](DepartedModel& d) {
        d.formulas.softmax = [](const Tensor& scores) {
          return softmax(at::constant_pad_nd(scores, {0, 1})).narrow(-1, 0, scores.size(-1));
+       };
+     }},
+    {"softmax-without-maximum",
+     [](DepartedModel& d) {
+       d.formulas.softmax = [](const Tensor& scores) {
+         const auto weights = scores.to(accumulation_type(scores.scalar_type())).exp();
+         return (weights / weights.sum(-1, true)).to(scores.scalar_type());
        };
      }},
 };

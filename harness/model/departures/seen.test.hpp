@@ -95,6 +95,7 @@ void add_single_formulas(const Formulas& formulas, Values& values) {
   values["a long embedding"] = formulas.transform_embedding(loud, at::ones({1, 1}, at::kLong));
   values["a masked score of 20000"] =
       at::softmax(formulas.apply_mask(at::tensor({20000.0, 0.0}), at::tensor({0, 1}).to(at::kBool)), -1);
+  values["probabilities of scores of 20000"] = formulas.softmax(at::tensor({20000.0, 19999.0}).view({1, 2}));
   values["angles at position 4000"] = formulas.angles(at::full({1, 1}, 4000), at::ones({2}));
   // The last token of a text that is longer than any window of the catalogue.
   const auto slots = at::arange(2000);
