@@ -1,5 +1,7 @@
 #include "harness/model/formulas.hpp"
 
+#include <limits>
+
 #include "harness/model/philox.hpp"
 
 namespace plumbline {
@@ -77,6 +79,10 @@ at::Tensor scaled_scores(const at::Tensor& q, const at::Tensor& keys, double sca
 
 at::Tensor weighted_values(const at::Tensor& probabilities, const at::Tensor& values) {
   return product(probabilities, values);
+}
+
+at::Tensor hide_masked_scores(const at::Tensor& scores, const at::Tensor& mask) {
+  return scores.masked_fill(~mask, -std::numeric_limits<double>::infinity());
 }
 
 at::Tensor softmax(const at::Tensor& scores) {

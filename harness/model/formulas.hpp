@@ -12,7 +12,6 @@
 #include <cmath>
 #include <cstdint>
 #include <functional>
-#include <limits>
 #include <string>
 
 #include "harness/model/sampling.hpp"
@@ -62,6 +61,9 @@ at::Tensor causal_mask(const MaskInputs& inputs);
 
 // q k^T * scale (Vaswani et al. 2017, formula 1): (B, H, T, Dh), (B, H, S, Dh) -> (B, H, T, S).
 at::Tensor scaled_scores(const at::Tensor& q, const at::Tensor& keys, double scale);
+
+// -infinity where the mask is false: (B, H, T, S), (B, 1, T, S) bool -> (B, H, T, S).
+at::Tensor hide_masked_scores(const at::Tensor& scores, const at::Tensor& mask);
 
 // Softmax over the last axis, computed in float32 and cast back: (B, H, T, S).
 at::Tensor softmax(const at::Tensor& scores);
@@ -144,10 +146,7 @@ struct ForwardFormulas {
   std::function<at::Tensor(const at::Tensor& q, const at::Tensor& keys, double scale)> attention_scores =
       scaled_scores;
   std::function<at::Tensor(const MaskInputs&)> attention_mask = causal_mask;
-  std::function<at::Tensor(const at::Tensor& scores, const at::Tensor& mask)> apply_mask =
-      [](const at::Tensor& scores, const at::Tensor& mask) {
-        return scores.masked_fill(~mask, -std::numeric_limits<double>::infinity());
-      };
+  std::function<at::Tensor(const at::Tensor& scores, const at::Tensor& mask)> apply_mask = hide_masked_scores;
   std::function<at::Tensor(const at::Tensor& scores)> softmax = plumbline::softmax;
   std::function<at::Tensor(const at::Tensor& probabilities, const at::Tensor& values)> weigh_values =
       weighted_values;

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <catch2/catch_test_macros.hpp>
+#include <catch2/generators/catch_generators.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>
 #include "harness/system/json.hpp"
 
@@ -81,6 +82,24 @@ TEST_CASE("model: a full pass and any chunks through the cache give the same log
     CHECK(apart(in_chunks(reference, cache, probe, chunks), full) < noise64);
     CHECK(cache.seen.eq(13).all().item<bool>());
   }
+}
+
+TEST_CASE(
+    "model: a long pass, whose attention goes in blocks, gives what it gives where its scores are shown",
+    "[model]") {
+  const at::NoGradGuard no_gradients;
+  const auto of = model(at::kFloat);
+  const auto padding = GENERATE(Padding::none, Padding::right, Padding::left);
+  auto whole = tokens(2, 1100);
+  if (padding != Padding::none) whole = {whole.ids, {1100, 900}, padding};
+  PassOptions shown;
+  std::int64_t scores = 0;
+  shown.observer = [&](const Stage& stage, const at::Tensor&) { scores += stage.kind == "scores" ? 1 : 0; };
+  CHECK(apart(of.forward(whole), of.forward(whole, shown)) < 1e-5);
+  CHECK(scores == tiny().num_hidden_layers);
+
+  auto one = of.make_cache(2, 1100), other = of.make_cache(2, 1100);
+  CHECK(apart(of.extend(one, whole), of.extend(other, whole, shown)) < 1e-5);
 }
 
 TEST_CASE("model: the cache holds keys after rotation and values, unrepeated, in slots allocated at once",
