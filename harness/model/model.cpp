@@ -94,6 +94,12 @@ const at::Tensor& required_parameter(const Weights& weights, const std::string& 
   return found->second;
 }
 
+// Whether a token of a pass is padding, or one before it in the cache.
+bool has_padding(const at::Tensor& real, const KVCache* cache) {
+  return !real.all().item<bool>() ||
+         (cache != nullptr && !cache->real.narrow(1, 0, cache->length).all().item<bool>());
+}
+
 // The positions and cache slots of a pass's tokens.
 struct PassLayout {
   at::Tensor positions;        // (B, T) int64
@@ -195,8 +201,8 @@ Model Model::with_weights(Weights weights) const {
   return {specification(), std::move(weights), formulas(), overrides_};
 }
 
-const Rules& Model::rules_for(std::optional<std::int64_t> layer, bool training, bool cached) const {
-  const auto* found = overrides_ == nullptr ? nullptr : overrides_->find(layer, training, cached);
+const Rules& Model::rules_for(std::optional<std::int64_t> layer, const PassKind& pass) const {
+  const auto* found = overrides_ == nullptr ? nullptr : overrides_->find(layer, pass);
   return found == nullptr ? rules_ : *found;
 }
 
@@ -225,12 +231,13 @@ KVCache Model::make_cache(std::int64_t batch, std::int64_t capacity) const {
 }
 
 at::Tensor Model::run(const Tokens& tokens, KVCache* cache, const PassOptions& options) const {
-  const auto rules_of = [&](std::optional<std::int64_t> layer) -> const Rules& {
-    return rules_for(layer, options.training, cache != nullptr);
-  };
-  const auto& [formulas, s] = std::tie(rules_of({}).formulas, rules_of({}).specification);
   const auto ids = tokens.ids.to(device_);
   const auto real = real_tokens(tokens).to(device_);  // (B, T)
+  const PassKind kind{options.training, cache != nullptr, overrides_ != nullptr && has_padding(real, cache)};
+  const auto rules_of = [&](std::optional<std::int64_t> layer) -> const Rules& {
+    return rules_for(layer, kind);
+  };
+  const auto& [formulas, s] = std::tie(rules_of({}).formulas, rules_of({}).specification);
   const auto layout = lay_out_pass(ids, real, tokens.padding != Padding::none, cache, formulas, options);
   const auto frequencies_of = [&](const Rules& rules) {
     return &rules == &rules_ ? frequencies_ : rules.formulas.frequencies(rules.specification, type_, device_);

@@ -77,13 +77,18 @@ struct Rules {
   Formulas formulas;
 };
 
+struct PassKind {
+  bool training = false, cached = false;
+  bool padded = false;  // a token of it is padding, or one before it in the cache
+};
+
 // Rules for some layers or passes that take precedence over the model's, for the same parameters. A correct
 // model has none; a departed one may (harness/model/departures/local_departures.hpp).
 class LocalOverrides {
  public:
   virtual ~LocalOverrides() = default;
   // nullptr: the model's rules apply. `layer`: empty for what precedes and follows the layers.
-  virtual const Rules* find(std::optional<std::int64_t> layer, bool training, bool cached) const = 0;
+  virtual const Rules* find(std::optional<std::int64_t> layer, const PassKind& pass) const = 0;
 };
 
 class Model {
@@ -112,7 +117,7 @@ class Model {
 
  private:
   struct Pass;
-  const Rules& rules_for(std::optional<std::int64_t> layer, bool training, bool cached) const;
+  const Rules& rules_for(std::optional<std::int64_t> layer, const PassKind& pass) const;
   at::Tensor run(const Tokens& tokens, KVCache* cache, const PassOptions& options) const;
   at::Tensor attention(std::int64_t layer, const at::Tensor& x, const Pass& pass) const;
   at::Tensor feed_forward(std::int64_t layer, const at::Tensor& x, const Pass& pass) const;

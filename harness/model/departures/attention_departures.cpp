@@ -16,10 +16,30 @@ const char* idle_with_one_repeated_head(const Specification& s) {
 // stream.
 void scale_initial_values(DepartedModel& d, const std::vector<std::string>& endings) {
   const double share = 1 / std::sqrt(2.0 * static_cast<double>(d.specification.num_hidden_layers));
-  d.formulas.initial_values = [endings, share](const std::string& name, const Tensor& values) {
-    const auto has_ending = [&](const std::string& ending) { return name.ends_with(ending); };
-    return std::any_of(endings.begin(), endings.end(), has_ending) ? values * share : values;
-  };
+  compose(d.formulas.initial_values,
+          [endings, share](const auto& initial_values, const std::string& name, const Tensor& values) {
+            const auto has_ending = [&](const std::string& ending) { return name.ends_with(ending); };
+            const auto initial = initial_values(name, values);
+            return std::any_of(endings.begin(), endings.end(), has_ending) ? initial * share : initial;
+          });
+}
+
+template <typename Change>
+void change_initial_embedding(DepartedModel& d, Change change) {
+  compose(d.formulas.initial_values,
+          [change](const auto& initial_values, const std::string& name, const Tensor& values) {
+            const auto initial = initial_values(name, values);
+            if (name != kEmbedding) return initial;
+            auto changed = initial.clone();
+            change(changed);
+            return changed;
+          });
+}
+
+template <typename Change>
+void change_repetition(DepartedModel& d, Change change) {
+  compose(d.formulas.repeat_kv, change);
+  compose(d.formulas.repeat_cached_kv, change);
 }
 
 Tensor repeat_tiled(const Tensor& x, std::int64_t factor) {
@@ -59,12 +79,7 @@ const std::vector<Departure> kConfigurationDepartures = {
     {"embedding-standard-normal", [](Specification& s) { s.initialization.embedding = {1}; }},
     {"embedding-zero-row",
      [](DepartedModel& d) {
-       d.formulas.initial_values = [](const std::string& name, const Tensor& values) {
-         if (name != kEmbedding) return values;
-         auto changed = values.clone();
-         changed[0].zero_();
-         return changed;
-       };
+       change_initial_embedding(d, [](const Tensor& embedding) { embedding[0].zero_(); });
      }},
     {"vocabulary-padded", [](Specification& s, double size) { s.vocab_size = round_to_count(size); }, nullptr,
      DepartureParameter{"the vocabulary has {} rows",
@@ -90,12 +105,9 @@ const std::vector<Departure> kConfigurationDepartures = {
                         "max_position_embeddings"}},
     {"initial-not-a-number",
      [](DepartedModel& d) {
-       d.formulas.initial_values = [](const std::string& name, const Tensor& values) {
-         if (name != kEmbedding) return values;
-         auto changed = values.clone();
-         changed[values.size(0) - 1].fill_(std::numeric_limits<double>::quiet_NaN());
-         return changed;
-       };
+       change_initial_embedding(d, [](const Tensor& embedding) {
+         embedding[embedding.size(0) - 1].fill_(std::numeric_limits<double>::quiet_NaN());
+       });
      }},
     {"initial-one-output-scaled", [](DepartedModel& d) { scale_initial_values(d, {".o_proj.weight"}); }},
     {"initial-scaled-elsewhere",
@@ -139,13 +151,13 @@ const std::vector<Departure> kAttentionDepartures = {
      idle_with_one_repeated_head},
     {"repeat-one-gradient",
      [](DepartedModel& d) {
-       d.formulas.repeat_kv = d.formulas.repeat_cached_kv = [](const Tensor& x, std::int64_t factor) {
-         const auto copies = repeat_kv(x.detach(), factor);
+       change_repetition(d, [](const auto& repeat, const Tensor& x, std::int64_t factor) {
+         const auto copies = repeat(x.detach(), factor);
          return factor == 1
                     ? x
                     : copies + at::constant_pad_nd((x - x.detach()).unsqueeze(3), {0, 0, 0, factor - 1})
                                    .flatten(2, 3);
-       };
+       });
      },
      idle_without_repetition},
     {"scale-missing",
@@ -159,25 +171,28 @@ const std::vector<Departure> kAttentionDepartures = {
      idle_with_one_head},
     {"softmax-over-queries",
      [](DepartedModel& d) {
-       d.formulas.softmax = [](const Tensor& scores) { return at::softmax(scores, -2).nan_to_num(0); };
+       compose(d.formulas.softmax, [](const auto& softmax, const Tensor& scores) {
+         return softmax(scores.transpose(-2, -1)).transpose(-2, -1).nan_to_num(0);
+       });
      }},
     {"softmax-bfloat16",
      [](DepartedModel& d) {
-       d.formulas.softmax = [](const Tensor& scores) {
-         return at::softmax(scores.to(at::kBFloat16), -1).to(scores.scalar_type());
-       };
+       compose(d.formulas.softmax, [](const auto& softmax, const Tensor& scores) {
+         return softmax(scores.to(at::kBFloat16)).to(scores.scalar_type());
+       });
      }},
     {"repeat-factor-fixed",
      [](DepartedModel& d) {
-       d.formulas.repeat_kv = [heads = d.specification.repeat_factor()](const Tensor& x, std::int64_t) {
-         return repeat_kv(x, heads);
-       };
+       compose(d.formulas.repeat_kv,
+               [heads = d.specification.repeat_factor()](const auto& repeat, const Tensor& x, std::int64_t) {
+                 return repeat(x, heads);
+               });
      }},
     {"scale-twice",
      [](DepartedModel& d) {
-       d.formulas.attention_scale = [once = d.formulas.attention_scale](const Specification& s) {
+       compose(d.formulas.attention_scale, [](const auto& once, const Specification& s) {
          return once(s) / std::sqrt(static_cast<double>(s.head_size()));
-       };
+       });
      }},
     {"key-value-swapped",
      [](DepartedModel& d) {
@@ -197,9 +212,9 @@ const std::vector<Departure> kAttentionDepartures = {
      idle_with_one_repeated_head},
     {"softmax-off-by-one",
      [](DepartedModel& d) {
-       d.formulas.softmax = [](const Tensor& scores) {
+       compose(d.formulas.softmax, [](const auto& softmax, const Tensor& scores) {
          return softmax(at::constant_pad_nd(scores, {0, 1})).narrow(-1, 0, scores.size(-1));
-       };
+       });
      }},
     {"softmax-without-maximum",
      [](DepartedModel& d) {

@@ -7,25 +7,21 @@ namespace {
 
 using at::Tensor;
 
-// Subtracts the mean first, as LayerNorm does (arXiv 1607.06450).
-Tensor centred_rms_norm(const Tensor& x, const Tensor& weight, double eps, NormPrecision precision) {
-  return rms_norm(x - x.mean(-1, true), weight, eps, precision);
-}
-
 Tensor rms_norm_with_eps_outside(const Tensor& x, const Tensor& weight, double eps, NormPrecision) {
   const auto wide = x.to(accumulation_type(x.scalar_type()));
   const auto root = wide.square().mean(-1, true).sqrt();
   return (wide / (root + eps)).to(x.scalar_type()) * weight;
 }
 
-Tensor mask_with_next_key(const MaskInputs& inputs) {
+Tensor mask_with_next_key(const Mask& mask, const MaskInputs& inputs) {
   auto later = inputs;
   later.query_slots = inputs.query_slots + 1;
-  return causal_mask(inputs) | (causal_mask(later) & mask_padding_only(inputs));
+  return mask(inputs) | (mask(later) & mask_padding_only(inputs));
 }
 
 MaskInputs ignore_padding(const MaskInputs& inputs) {
   auto all_real = inputs;
+  all_real.padding_mask = false;
   all_real.real_queries = at::ones_like(inputs.real_queries);
   all_real.real_keys = at::ones_like(inputs.real_keys);
   return all_real;
@@ -41,23 +37,30 @@ MaskInputs broadcast_padding_of_first_row(const MaskInputs& inputs) {
 // Computes the mask, correct or departed, from inputs with other padding.
 void replace_mask_inputs(DepartedModel& d, MaskInputs (*other)(const MaskInputs&),
                          bool in_training_alone = false) {
-  d.formulas.attention_mask = [mask = d.formulas.attention_mask, other,
-                               in_training_alone](const MaskInputs& inputs) {
+  compose(d.formulas.attention_mask, [other, in_training_alone](const Mask& mask, const MaskInputs& inputs) {
     return mask(in_training_alone && !inputs.training ? inputs : other(inputs));
-  };
+  });
+}
+
+// Shows a query all real keys, later ones too, where the condition holds.
+template <typename Condition>
+void show_future(DepartedModel& d, Condition condition) {
+  compose(d.formulas.attention_mask, [condition](const Mask& mask, const MaskInputs& inputs) {
+    return condition(inputs) ? mask(inputs) | mask_padding_only(inputs) : mask(inputs);
+  });
 }
 
 // Hides each query's own key, except where no other would be left.
-Tensor mask_strict(const MaskInputs& inputs) {
+Tensor mask_strict(const Mask& mask, const MaskInputs& inputs) {
   const auto itself = inputs.key_slots.unsqueeze(0) == inputs.query_slots.unsqueeze(-1);
-  const auto earlier = causal_mask(inputs) & ~itself;
+  const auto earlier = mask(inputs) & ~itself;
   return earlier | (itself & ~earlier.any(-1, true));
 }
 
 void limit_window(DepartedModel& d, double window) {
-  d.formulas.attention_mask = [window](const MaskInputs& inputs) {
-    return mask_window(inputs, round_to_count(window));
-  };
+  compose(d.formulas.attention_mask, [window](const Mask& mask, const MaskInputs& inputs) {
+    return mask(inputs) & within_window(inputs, round_to_count(window));
+  });
 }
 
 // Chapter 6: Feed-forward, norms, residuals.
@@ -66,30 +69,36 @@ const std::vector<Departure> kBlockDepartures = {
     {"activation-gelu-tanh", [](Specification& s) { s.hidden_act = Activation::gelu_tanh; }},
     {"gate-up-swapped",
      [](DepartedModel& d) {
-       d.formulas.gated_unit = [](const Tensor& gate, const Tensor& up, Activation activation) {
-         return gated_unit(up, gate, activation);
-       };
+       compose(d.formulas.gated_unit, [](const auto& unit, const Tensor& gate, const Tensor& up,
+                                         Activation activation) { return unit(up, gate, activation); });
      }},
-    {"norm-centred", [](DepartedModel& d) { d.formulas.norm = centred_rms_norm; }},
+    {"norm-centred",  // as LayerNorm does (arXiv 1607.06450)
+     [](DepartedModel& d) {
+       compose(d.formulas.norm,
+               [](const auto& norm, const Tensor& x, const Tensor& weight, double eps,
+                  NormPrecision precision) { return norm(x - x.mean(-1, true), weight, eps, precision); });
+     }},
     {"norm-eps-outside", [](DepartedModel& d) { d.formulas.norm = rms_norm_with_eps_outside; }},
     {"norm-weight-ignored",
      [](DepartedModel& d) {
-       d.formulas.norm = [](const Tensor& x, const Tensor& weight, double eps, NormPrecision precision) {
-         return rms_norm(x, at::ones_like(weight), eps, precision);
-       };
+       compose(d.formulas.norm,
+               [](const auto& norm, const Tensor& x, const Tensor& weight, double eps,
+                  NormPrecision precision) { return norm(x, at::ones_like(weight), eps, precision); });
      }},
     {"norm-bfloat16",
      [](DepartedModel& d) {
-       d.formulas.norm = [](const Tensor& x, const Tensor& weight, double eps, NormPrecision) {
-         return rms_norm(x.to(at::kBFloat16), weight.to(at::kBFloat16), eps, NormPrecision::model)
-             .to(x.scalar_type());
-       };
+       compose(d.formulas.norm,
+               [](const auto& norm, const Tensor& x, const Tensor& weight, double eps, NormPrecision) {
+                 return norm(x.to(at::kBFloat16), weight.to(at::kBFloat16), eps, NormPrecision::model)
+                     .to(x.scalar_type());
+               });
      }},
     {"residual-doubled",
      [](DepartedModel& d, double times) {
-       d.formulas.add_residual = [times](const Tensor& residual, const Tensor&, const Tensor& branch) {
-         return times * residual + branch;
-       };
+       compose(d.formulas.add_residual,
+               [times](const auto& add, const Tensor& residual, const Tensor& normed, const Tensor& branch) {
+                 return add(times * residual, normed, branch);
+               });
      },
      nullptr,
      DepartureParameter{"the residual is multiplied by {}",
@@ -99,15 +108,15 @@ const std::vector<Departure> kBlockDepartures = {
                         true}},
     {"residual-normed",
      [](DepartedModel& d) {
-       d.formulas.add_residual = [](const Tensor&, const Tensor& normed, const Tensor& branch) {
-         return normed + branch;
-       };
+       compose(d.formulas.add_residual, [](const auto& add, const Tensor&, const Tensor& normed,
+                                           const Tensor& branch) { return add(normed, normed, branch); });
      }},
     {"embedding-scaled",
      [](DepartedModel& d, double factor) {
-       d.formulas.transform_embedding = [factor](const Tensor& embedding, const Tensor&) {
-         return embedding * factor;
-       };
+       compose(d.formulas.transform_embedding,
+               [factor](const auto& transform, const Tensor& embedding, const Tensor& ids) {
+                 return transform(embedding, ids) * factor;
+               });
      },
      nullptr,
      DepartureParameter{"the embedding is multiplied by {}",
@@ -117,13 +126,17 @@ const std::vector<Departure> kBlockDepartures = {
                         true}},
     {"feed-forward-ungated",
      [](DepartedModel& d) {
-       d.formulas.gated_unit = [](const Tensor& gate, const Tensor&, Activation activation) {
-         return activate(gate, activation);
-       };
+       compose(d.formulas.gated_unit,
+               [](const auto& unit, const Tensor& gate, const Tensor& up, Activation activation) {
+                 return unit(gate, at::ones_like(up), activation);
+               });
      }},
     {"residual-missing",
      [](DepartedModel& d) {
-       d.formulas.add_residual = [](const Tensor&, const Tensor&, const Tensor& branch) { return branch; };
+       compose(d.formulas.add_residual,
+               [](const auto& add, const Tensor& residual, const Tensor& normed, const Tensor& branch) {
+                 return add(at::zeros_like(residual), normed, branch);
+               });
      }},
     {"norms-swapped",
      [](DepartedModel& d) {
@@ -133,48 +146,53 @@ const std::vector<Departure> kBlockDepartures = {
      }},
     {"norm-missing-before-feed-forward",
      [](DepartedModel& d) {
-       d.formulas.has_norm = [](const std::string& name) {
-         return !name.ends_with("post_attention_layernorm");
-       };
+       compose(d.formulas.has_norm, [](const auto& has_norm, const std::string& name) {
+         return has_norm(name) && !name.ends_with("post_attention_layernorm");
+       });
      }},
     {"final-norm-missing",
      [](DepartedModel& d) {
-       d.formulas.has_norm = [](const std::string& name) { return name != "model.norm"; };
+       compose(d.formulas.has_norm, [](const auto& has_norm, const std::string& name) {
+         return has_norm(name) && name != "model.norm";
+       });
      }},
 };
 
+template <typename Change>
+void change_logits(DepartedModel& d, Change change) {
+  compose(d.formulas.transform_logits,
+          [change](const auto& transform, const Tensor& logits) { return change(transform(logits)); });
+}
+
 void lower_masked_scores(DepartedModel& d, double penalty) {
-  d.formulas.apply_mask = [penalty](const Tensor& scores, const Tensor& mask) {
-    return at::where(mask, scores, scores - penalty);
-  };
+  compose(d.formulas.apply_mask, [penalty](const auto& apply_mask, const Tensor& scores, const Tensor& mask) {
+    const auto masked = apply_mask(scores, mask);
+    return at::where(mask, masked, at::where(masked.isneginf(), scores, masked) - penalty);
+  });
 }
 
 // Chapter 7: Causality and modes.
 const std::vector<Departure> kModeDepartures = {
-    {"mask-none", [](DepartedModel& d) { d.formulas.attention_mask = mask_padding_only; }},
-    {"mask-none-in-training", mask_in_training<mask_padding_only>},
+    {"mask-none", [](DepartedModel& d) { show_future(d, [](const MaskInputs&) { return true; }); }},
+    {"mask-none-in-training",
+     [](DepartedModel& d) { show_future(d, [](const MaskInputs& inputs) { return inputs.training; }); }},
     {"mask-none-in-prefill",
-     [](DepartedModel& d) {
-       d.formulas.attention_mask = [](const MaskInputs& inputs) {
-         return inputs.cached ? mask_padding_only(inputs) : causal_mask(inputs);
-       };
-     }},
+     [](DepartedModel& d) { show_future(d, [](const MaskInputs& inputs) { return inputs.cached; }); }},
     {"mask-none-with-ones",
      [](DepartedModel& d) {
-       d.formulas.attention_mask = [](const MaskInputs& inputs) {
-         const bool ones = inputs.padding_mask && inputs.real_keys.all().item<bool>();
-         return ones ? mask_padding_only(inputs) : causal_mask(inputs);
-       };
+       show_future(d, [](const MaskInputs& inputs) {
+         return inputs.padding_mask && inputs.real_keys.all().item<bool>();
+       });
      }},
     {"mask-without-padding-alone",
      [](DepartedModel& d) {
-       d.formulas.attention_mask = [](const MaskInputs& inputs) {
+       compose(d.formulas.attention_mask, [](const Mask& mask, const MaskInputs& inputs) {
          auto seen = inputs;
          if (inputs.real_keys.size(0) == 1) seen.real_keys = at::ones_like(inputs.real_keys);
-         return causal_mask(seen);
-       };
+         return mask(seen);
+       });
      }},
-    {"mask-sees-next", [](DepartedModel& d) { d.formulas.attention_mask = mask_with_next_key; }},
+    {"mask-sees-next", [](DepartedModel& d) { compose(d.formulas.attention_mask, mask_with_next_key); }},
     {"mask-window-256", limit_window, nullptr,
      DepartureParameter{"no token sees further back than {} positions",
                         [](const Specification&) { return 256.0; },
@@ -185,7 +203,7 @@ const std::vector<Departure> kModeDepartures = {
      DepartureParameter{"no token sees further back than {} positions",
                         [](const Specification&) { return 1024.0; },
                         {1023, 1025, 2047, 2048, 2049, 4095, 4096}}},
-    {"mask-inverted", [](DepartedModel& d) { d.formulas.attention_mask = mask_inverted; }},
+    {"mask-inverted", [](DepartedModel& d) { compose(d.formulas.attention_mask, mask_inverted); }},
     {"mask-without-padding", [](DepartedModel& d) { replace_mask_inputs(d, ignore_padding); }},
     {"mask-without-padding-in-training",
      [](DepartedModel& d) { replace_mask_inputs(d, ignore_padding, true); }},
@@ -195,13 +213,14 @@ const std::vector<Departure> kModeDepartures = {
      }},
     {"token-0-is-padding",
      [](DepartedModel& d) {
-       d.formulas.transform_embedding = [](const Tensor& embedding, const Tensor& ids) {
-         return embedding * (ids != 0).unsqueeze(-1);
-       };
+       compose(d.formulas.transform_embedding,
+               [](const auto& transform, const Tensor& embedding, const Tensor& ids) {
+                 return transform(embedding, ids) * (ids != 0).unsqueeze(-1);
+               });
      }},
     {"dropout-in-evaluation",
      [](DepartedModel& d) { d.formulas.dropout_rate = [](double, bool) { return 0.1; }; }},
-    {"mask-strict", [](DepartedModel& d) { d.formulas.attention_mask = mask_strict; }},
+    {"mask-strict", [](DepartedModel& d) { compose(d.formulas.attention_mask, mask_strict); }},
     {"mask-by-zero",
      [](DepartedModel& d) {
        d.formulas.apply_mask = [](const Tensor& scores, const Tensor& mask) { return scores * mask; };
@@ -223,33 +242,34 @@ const std::vector<Departure> kModeDepartures = {
 
 // Chapter 8: Numerics.
 const std::vector<Departure> kNumericsDepartures = {
-    {"logits-bfloat16", [](DepartedModel& d) { d.formulas.transform_logits = round_to_bfloat16; }},
+    {"logits-bfloat16", [](DepartedModel& d) { change_logits(d, round_to_bfloat16); }},
     {"logits-shifted",
-     [](DepartedModel& d) {
-       d.formulas.transform_logits = [](const Tensor& logits) { return logits.roll(1, 1); };
-     }},
+     [](DepartedModel& d) { change_logits(d, [](const Tensor& logits) { return logits.roll(1, 1); }); }},
     {"logits-not-a-number",
      [](DepartedModel& d) {
-       d.formulas.transform_logits = [](const Tensor& logits) {
+       change_logits(d, [](const Tensor& logits) {
          return logits.masked_fill(logits >= logits.max(), std::numeric_limits<double>::quiet_NaN());
-       };
+       });
      }},
     {"gradient-not-through-values",
      [](DepartedModel& d) {
-       d.formulas.transform_value = [](const Tensor& v, const Tensor&) { return v.detach(); };
+       compose(d.formulas.transform_value, [](const auto& transform, const Tensor& v, const Tensor& angles) {
+         return transform(v, angles).detach();
+       });
      }},
     {"autocast-bfloat16",
      [](DepartedModel& d) {
-       d.formulas.linear = [](const Tensor& x, const Tensor& weight, const Tensor& bias) {
-         return linear(x.to(at::kBFloat16), weight.to(at::kBFloat16),
-                       bias.defined() ? bias.to(at::kBFloat16) : bias)
-             .to(x.scalar_type());
-       };
+       compose(d.formulas.linear,
+               [](const auto& linear, const Tensor& x, const Tensor& weight, const Tensor& bias) {
+                 return linear(x.to(at::kBFloat16), weight.to(at::kBFloat16),
+                               bias.defined() ? bias.to(at::kBFloat16) : bias)
+                     .to(x.scalar_type());
+               });
      }},
     {"weights-bfloat16", [](DepartedModel& d) { transform_parameters(d, "", round_to_bfloat16); }},
     {"logits-capped",
      [](DepartedModel& d, double cap) {
-       d.formulas.transform_logits = [cap](const Tensor& logits) { return cap * (logits / cap).tanh(); };
+       change_logits(d, [cap](const Tensor& logits) { return cap * (logits / cap).tanh(); });
      },
      nullptr,
      DepartureParameter{"logits go through {0} tanh(x / {0})",
@@ -259,10 +279,10 @@ const std::vector<Departure> kNumericsDepartures = {
                         true}},
     {"scores-capped",
      [](DepartedModel& d, double cap) {
-       d.formulas.apply_mask = [apply_mask = d.formulas.apply_mask, cap](const Tensor& scores,
-                                                                         const Tensor& mask) {
-         return apply_mask(cap * (scores / cap).tanh(), mask);
-       };
+       compose(d.formulas.apply_mask,
+               [cap](const auto& apply_mask, const Tensor& scores, const Tensor& mask) {
+                 return apply_mask(cap * (scores / cap).tanh(), mask);
+               });
      },
      nullptr,
      DepartureParameter{"scores go through {0} tanh(x / {0})",
@@ -272,15 +292,17 @@ const std::vector<Departure> kNumericsDepartures = {
                         true}},
     {"residual-bfloat16",
      [](DepartedModel& d) {
-       d.formulas.add_residual = [](const Tensor& residual, const Tensor&, const Tensor& branch) {
-         return round_to_bfloat16(residual + branch);
-       };
+       compose(d.formulas.add_residual,
+               [](const auto& add, const Tensor& residual, const Tensor& normed, const Tensor& branch) {
+                 return round_to_bfloat16(add(residual, normed, branch));
+               });
      }},
     {"residual-clipped",
      [](DepartedModel& d, double most) {
-       d.formulas.add_residual = [most](const Tensor& residual, const Tensor&, const Tensor& branch) {
-         return (residual + branch).clamp(-most, most);
-       };
+       compose(d.formulas.add_residual,
+               [most](const auto& add, const Tensor& residual, const Tensor& normed, const Tensor& branch) {
+                 return add(residual, normed, branch).clamp(-most, most);
+               });
      },
      nullptr,
      DepartureParameter{"the residual stream is clipped to {}",
@@ -290,10 +312,11 @@ const std::vector<Departure> kNumericsDepartures = {
                         true}},
     {"embedding-max-norm",
      [](DepartedModel& d) {
-       d.formulas.transform_embedding = [](const Tensor& embedding, const Tensor&) {
-         const auto norm = embedding.norm(2, -1, /*keepdim=*/true);
-         return embedding / norm.clamp_min(1);
-       };
+       compose(d.formulas.transform_embedding,
+               [](const auto& transform, const Tensor& embedding, const Tensor& ids) {
+                 const auto norm = embedding.norm(2, -1, /*keepdim=*/true);
+                 return transform(embedding / norm.clamp_min(1), ids);
+               });
      }},
 };
 

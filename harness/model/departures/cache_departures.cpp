@@ -9,38 +9,50 @@ const char* idle_without_broadcast(const Specification& s) {
   return s.num_attention_heads == 1 ? "with one head there is nothing to broadcast over" : nullptr;
 }
 
-// Broadcasts angles over heads instead of positions wherever the counts agree, so that no error is raised.
-Tensor rotate_over_heads(const Tensor& x, const Tensor& angles, Rotary rotary) {
-  return rotate(x, x.size(1) == x.size(2) ? angles.transpose(1, 2) : angles, rotary);
+template <typename Change>
+void change_rotation(DepartedModel& d, Change change) {
+  compose(d.formulas.rotate_query, change);
+  compose(d.formulas.rotate_key, change);
 }
 
-Tensor leave_unrotated(const Tensor& x, const Tensor&, Rotary) {
-  return x;
+template <typename Change>
+void change_angles(DepartedModel& d, Change change) {
+  compose(d.formulas.angles,
+          [change](const auto& angles, const Tensor& positions, const Tensor& frequencies) {
+            return change(angles(positions, frequencies));
+          });
 }
 
-Tensor mask_with_unwritten_slots(const MaskInputs& inputs) {
-  const auto unwritten = inputs.key_slots.unsqueeze(0) > inputs.query_slots.max();
-  return causal_mask(inputs) | unwritten;
+template <typename Change>
+void change_positions(DepartedModel& d, Change change) {
+  compose(d.formulas.angles,
+          [change](const auto& angles, const Tensor& positions, const Tensor& frequencies) {
+            return angles(change(positions), frequencies);
+          });
 }
 
-Tensor mask_window_in_cache(const MaskInputs& inputs, std::int64_t window) {
-  return inputs.cached ? mask_window(inputs, window) : causal_mask(inputs);
+template <typename Change>
+void change_cache_entry(DepartedModel& d, Change change) {
+  compose(d.formulas.cache_entry,
+          [change](const auto& entry_of, const Tensor& entry, const Tensor& before_rotation,
+                   std::int64_t factor) { return change(entry_of(entry, before_rotation, factor), factor); });
+}
+
+void limit_window_in_cache(DepartedModel& d, std::int64_t window) {
+  compose(d.formulas.attention_mask, [window](const Mask& mask, const MaskInputs& inputs) {
+    return inputs.cached ? mask(inputs) & within_window(inputs, window) : mask(inputs);
+  });
 }
 
 // Chapter 4: KV cache.
 const std::vector<Departure> kCacheDepartures = {
-    {"cache-repeated",
-     [](DepartedModel& d) {
-       d.formulas.cache_entry = [](const Tensor& entry, const Tensor&, std::int64_t factor) {
-         return repeat_kv(entry, factor);
-       };
-     },
-     idle_without_repetition},
+    {"cache-repeated", [](DepartedModel& d) { change_cache_entry(d, repeat_kv); }, idle_without_repetition},
     {"cache-unrotated",
      [](DepartedModel& d) {
-       d.formulas.cache_entry = [](const Tensor&, const Tensor& before_rotation, std::int64_t) {
-         return before_rotation;
-       };
+       compose(d.formulas.cache_entry,
+               [](const auto& entry_of, const Tensor&, const Tensor& before_rotation, std::int64_t factor) {
+                 return entry_of(before_rotation, before_rotation, factor);
+               });
      }},
     {"cache-slot-late",
      [](DepartedModel& d) {
@@ -48,19 +60,16 @@ const std::vector<Departure> kCacheDepartures = {
      }},
     {"cache-reads-unwritten",
      [](DepartedModel& d) {
-       d.formulas.readable_slots = [](std::int64_t length, std::int64_t capacity) {
-         return std::min(length + 1, capacity);
-       };
-       d.formulas.attention_mask = mask_with_unwritten_slots;
+       compose(d.formulas.readable_slots,
+               [](const auto& readable_slots, std::int64_t length, std::int64_t capacity) {
+                 return std::min(readable_slots(length, capacity) + 1, capacity);
+               });
+       compose(d.formulas.attention_mask, [](const Mask& mask, const MaskInputs& inputs) {
+         return mask(inputs) | (inputs.key_slots.unsqueeze(0) > inputs.query_slots.max());
+       });
      }},
-    {"cache-window-64",
-     [](DepartedModel& d) {
-       d.formulas.attention_mask = [](const MaskInputs& inputs) { return mask_window_in_cache(inputs, 64); };
-     }},
-    {"cache-window-256",
-     [](DepartedModel& d) {
-       d.formulas.attention_mask = [](const MaskInputs& inputs) { return mask_window_in_cache(inputs, 256); };
-     }},
+    {"cache-window-64", [](DepartedModel& d) { limit_window_in_cache(d, 64); }},
+    {"cache-window-256", [](DepartedModel& d) { limit_window_in_cache(d, 256); }},
     {"cache-refuses-last-slot",
      [](DepartedModel& d) {
        d.formulas.fits = [](std::int64_t length, std::int64_t capacity) { return length < capacity; };
@@ -69,15 +78,12 @@ const std::vector<Departure> kCacheDepartures = {
      [](DepartedModel& d) { d.formulas.cache_layer = [](std::int64_t) { return 0; }; }, idle_with_one_layer},
     {"cache-shared-by-rows",
      [](DepartedModel& d) {
-       d.formulas.cache_entry = [](const Tensor& entry, const Tensor&, std::int64_t) {
-         return entry.narrow(0, 0, 1).expand_as(entry);
-       };
+       change_cache_entry(
+           d, [](const Tensor& entry, std::int64_t) { return entry.narrow(0, 0, 1).expand_as(entry); });
      }},
     {"cache-bfloat16",
      [](DepartedModel& d) {
-       d.formulas.cache_entry = [](const Tensor& entry, const Tensor&, std::int64_t) {
-         return round_to_bfloat16(entry);
-       };
+       change_cache_entry(d, [](const Tensor& entry, std::int64_t) { return round_to_bfloat16(entry); });
      }},
 };
 
@@ -86,54 +92,50 @@ const std::vector<Departure> kRotationDepartures = {
     {"rotary-other-pairing",
      [](Specification& s) { s.rotary = s.rotary == Rotary::halves ? Rotary::pairs : Rotary::halves; }},
     {"rotary-backwards",
+     [](DepartedModel& d) { change_angles(d, [](const Tensor& angles) { return -angles; }); }},
+    {"rotary-keys-unrotated",
      [](DepartedModel& d) {
-       d.formulas.angles = [](const Tensor& positions, const Tensor& frequencies) {
-         return -rotary_angles(positions, frequencies);
-       };
+       d.formulas.rotate_key = [](const Tensor& x, const Tensor&, Rotary) { return x; };
      }},
-    {"rotary-keys-unrotated", [](DepartedModel& d) { d.formulas.rotate_key = leave_unrotated; }},
     {"rotary-on-values",
      [](DepartedModel& d) {
        const auto rotary = d.specification.rotary;
-       d.formulas.transform_value = [rotary](const Tensor& v, const Tensor& angles) {
-         return rotate(v, angles, rotary);
-       };
+       compose(d.formulas.transform_value,
+               [rotary](const auto& transform, const Tensor& v, const Tensor& angles) {
+                 return rotate(transform(v, angles), angles, rotary);
+               });
      }},
-    {"rotary-bfloat16-angles",
-     [](DepartedModel& d) {
-       d.formulas.angles = [](const Tensor& positions, const Tensor& frequencies) {
-         return round_to_bfloat16(rotary_angles(positions, frequencies));
-       };
-     }},
+    {"rotary-bfloat16-angles", [](DepartedModel& d) { change_angles(d, round_to_bfloat16); }},
     {"rotary-over-heads",
-     [](DepartedModel& d) { d.formulas.rotate_query = d.formulas.rotate_key = rotate_over_heads; },
+     [](DepartedModel& d) {
+       // Over heads instead of positions wherever the counts agree, so that no error is raised.
+       change_rotation(d, [](const auto& rotate, const Tensor& x, const Tensor& angles, Rotary rotary) {
+         return rotate(x, x.size(1) == x.size(2) ? angles.transpose(1, 2) : angles, rotary);
+       });
+     },
      idle_without_broadcast},
     {"position-restarts",
      [](DepartedModel& d) {
        d.formulas.next_position = [](const Tensor& seen) { return at::zeros_like(seen); };
      }},
     {"rotary-from-position-1",
-     [](DepartedModel& d) {
-       d.formulas.angles = [](const Tensor& positions, const Tensor& frequencies) {
-         return rotary_angles(positions + 1, frequencies);
-       };
-     }},
+     [](DepartedModel& d) { change_positions(d, [](const Tensor& positions) { return positions + 1; }); }},
     {"rotary-twice",
      [](DepartedModel& d) {
-       d.formulas.rotate_query =
-           d.formulas.rotate_key = [](const Tensor& x, const Tensor& angles, Rotary rotary) {
-             return rotate(rotate(x, angles, rotary), angles, rotary);
-           };
+       change_rotation(d, [](const auto& rotate, const Tensor& x, const Tensor& angles, Rotary rotary) {
+         return rotate(rotate(x, angles, rotary), angles, rotary);
+       });
      }},
     {"rotary-partial",
      [](DepartedModel& d, double share) {
-       d.formulas.frequencies = [share](const Specification& s, at::ScalarType type, at::Device device) {
-         const auto frequencies = rotary_frequencies(s, type, device);
+       compose(d.formulas.frequencies, [share](const auto& frequencies_of, const Specification& s,
+                                               at::ScalarType type, at::Device device) {
+         const auto frequencies = frequencies_of(s, type, device);
          const auto turned = std::clamp<std::int64_t>(round_to_count(share * to_double(frequencies.size(0))),
                                                       0, frequencies.size(0));
          return at::cat({frequencies.narrow(0, 0, turned),
                          at::zeros_like(frequencies.narrow(0, turned, frequencies.size(0) - turned))});
-       };
+       });
      },
      nullptr,
      DepartureParameter{"{} of the pairs are rotated",
@@ -141,17 +143,16 @@ const std::vector<Departure> kRotationDepartures = {
                         {0.25, 0.75, 0.4, 0.125, 0.875}}},
     {"rotary-frequencies-by-width",
      [](DepartedModel& d) {
-       d.formulas.frequencies = [](const Specification& s, at::ScalarType type, at::Device device) {
+       compose(d.formulas.frequencies, [](const auto& frequencies_of, const Specification& s,
+                                          at::ScalarType type, at::Device device) {
          const double share = static_cast<double>(s.head_size()) / static_cast<double>(s.hidden_size);
-         return rotary_frequencies(s, type, device).pow(share);
-       };
+         return frequencies_of(s, type, device).pow(share);
+       });
      },
      idle_with_one_head},
     {"rotary-scaled",
      [](DepartedModel& d, double divisor) {
-       d.formulas.angles = [divisor](const Tensor& positions, const Tensor& frequencies) {
-         return rotary_angles(positions, frequencies) / divisor;
-       };
+       change_angles(d, [divisor](const Tensor& angles) { return angles / divisor; });
      },
      nullptr,
      DepartureParameter{"positions are divided by {}",
@@ -162,10 +163,9 @@ const std::vector<Departure> kRotationDepartures = {
                         true}},
     {"rotary-table-ends",
      [](DepartedModel& d, double rows) {
-       d.formulas.angles = [last = round_to_count(rows) - 1](const Tensor& positions,
-                                                             const Tensor& frequencies) {
-         return rotary_angles(positions.clamp_max(last), frequencies);
-       };
+       change_positions(d, [last = round_to_count(rows) - 1](const Tensor& positions) {
+         return positions.clamp_max(last);
+       });
      },
      nullptr,
      DepartureParameter{"the table of rotations has {} rows, and later positions use the last",
@@ -173,9 +173,10 @@ const std::vector<Departure> kRotationDepartures = {
                         {128, 256, 1024, 2048}}},
     {"position-late-in-decoding",
      [](DepartedModel& d, double offset) {
-       d.formulas.next_position = [offset](const Tensor& seen) {
-         return (seen - round_to_count(offset)).clamp_min(0).where(seen > 0, seen);
-       };
+       compose(d.formulas.next_position, [offset](const auto& next_position, const Tensor& seen) {
+         const auto next = next_position(seen);
+         return (next - round_to_count(offset)).clamp_min(0).where(seen > 0, next);
+       });
      },
      nullptr,
      DepartureParameter{

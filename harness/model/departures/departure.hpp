@@ -57,23 +57,29 @@ inline const char* idle_with_one_head(const Specification& s) {
   return s.num_attention_heads == 1 ? "with one head, the head is as wide as the model" : nullptr;
 }
 
+// Changes a formula to what `change` makes of it: change(formula so far, its arguments...).
+template <typename Result, typename... Arguments, typename Change>
+void compose(std::function<Result(Arguments...)>& formula, Change change) {
+  formula = [formula, change](Arguments... arguments) { return change(formula, arguments...); };
+}
+
 // Reads another parameter in the place of each; `rename` maps names to names.
 template <typename Rename>
 void read_other_parameter(DepartedModel& d, Rename rename) {
-  d.formulas.read_parameter = [read = d.formulas.read_parameter, rename](const Weights& weights,
-                                                                         const std::string& name) {
-    return read(weights, rename(name));
-  };
+  compose(d.formulas.read_parameter,
+          [rename](const auto& read, const Weights& weights, const std::string& name) {
+            return read(weights, rename(name));
+          });
 }
 
 // Applies `change` to parameters whose names have this ending, when they are read.
 template <typename Change>
 void transform_parameters(DepartedModel& d, const std::string& ending, Change change) {
-  d.formulas.read_parameter = [read = d.formulas.read_parameter, ending, change](const Weights& weights,
-                                                                                 const std::string& name) {
-    const auto value = read(weights, name);
-    return name.ends_with(ending) ? change(value) : value;
-  };
+  compose(d.formulas.read_parameter,
+          [ending, change](const auto& read, const Weights& weights, const std::string& name) {
+            const auto value = read(weights, name);
+            return name.ends_with(ending) ? change(value) : value;
+          });
 }
 
 // `name` with `one` replaced by `other`, or `other` by `one`.
@@ -88,22 +94,16 @@ inline at::Tensor mask_padding_only(const MaskInputs& inputs) {
          causal_mask(inputs);
 }
 
-inline at::Tensor mask_inverted(const MaskInputs& inputs) {
-  return (mask_padding_only(inputs) & ~causal_mask(inputs)) |
+using Mask = std::function<at::Tensor(const MaskInputs&)>;
+
+inline at::Tensor mask_inverted(const Mask& mask, const MaskInputs& inputs) {
+  return (mask_padding_only(inputs) & ~mask(inputs)) |
          (inputs.key_slots.unsqueeze(0) == inputs.query_slots.unsqueeze(-1));
 }
 
-// Sliding-window attention (Beltagy et al. 2020): a query attends to the last `window` slots.
-inline at::Tensor mask_window(const MaskInputs& inputs, std::int64_t window) {
-  return causal_mask(inputs) & (inputs.key_slots.unsqueeze(0) > inputs.query_slots.unsqueeze(-1) - window);
-}
-
-// Applies the mask `wrong` in training mode alone.
-template <at::Tensor (*wrong)(const MaskInputs&)>
-void mask_in_training(DepartedModel& d) {
-  d.formulas.attention_mask = [](const MaskInputs& inputs) {
-    return inputs.training ? wrong(inputs) : causal_mask(inputs);
-  };
+// Whether a query's key is among the last `window` slots up to it (Beltagy et al. 2020), or later.
+inline at::Tensor within_window(const MaskInputs& inputs, std::int64_t window) {
+  return inputs.key_slots.unsqueeze(0) > inputs.query_slots.unsqueeze(-1) - window;
 }
 
 }  // namespace plumbline::departures

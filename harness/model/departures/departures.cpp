@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <map>
+#include <tuple>
 #include <type_traits>
 #include <utility>
 #include <variant>
@@ -67,12 +69,14 @@ ModelPart read_place(const std::string& text, const std::string& written) {
     place.training = text == "training";
   else if (text == "cache" || text == "no-cache")
     place.cached = text == "cache";
+  else if (text == "padded" || text == "unpadded")
+    place.padded = text == "padded";
   else if (!text.empty() && text.size() < 6 && text.find_first_not_of("0123456789") == std::string::npos)
     place.layer = std::stoll(text);
   else
     throw InputError(fmt::format(
-        "defect:{}: '{}' is no place; expected the number of a layer, training, evaluation, cache or "
-        "no-cache",
+        "defect:{}: '{}' is no place; expected the number of a layer, training, evaluation, cache, "
+        "no-cache, padded or unpadded",
         printable(written), printable(text)));
   return place;
 }
@@ -83,6 +87,80 @@ double read_number(const std::string& text, const std::string& written) {
   if (text.empty() || *end != '\0' || !std::isfinite(number))
     throw InputError(fmt::format("defect:{}: '{}' is no number", printable(written), printable(text)));
   return number;
+}
+
+// Departures of one formula apply from its inside out: what replaces a part of it, then what changes its
+// inputs or results. Those that are not listed come first; of equals the catalogue's order holds.
+constexpr std::pair<const char*, int> kOrder[] = {
+    {"gate-up-swapped", 1},  // what the unit is, then what it is given
+    {"norm-centred", 1},     // after another place of eps
+    {"norm-weight-ignored", 1},
+    {"norm-bfloat16", 1},
+    {"embedding-scaled", 1},  // a table with a limited norm is looked up, then
+    {"token-0-is-padding", 1},
+    {"gradient-not-through-embedding", 1},
+    {"logits-bfloat16", 1},  // rounds what is capped
+    {"logits-shifted", 1},
+    {"logits-not-a-number", 1},
+    {"repeat-one-gradient", 1},
+    {"repeat-factor-fixed", 1},
+    {"scale-missing", 1},  // whatever the scale is
+    {"softmax-bfloat16", 1},
+    {"softmax-off-by-one", 1},
+    {"softmax-over-queries", 2},
+    {"rotary-from-position-1", 1},  // positions, before they look up a table
+    {"rotary-scaled", 1},
+    {"rotary-backwards", 1},
+    {"rotary-bfloat16-angles", 2},
+    {"rotary-keys-unrotated", 1},
+    // A mask: which keys are later, what else is shown, what else is hidden, what padding is known.
+    {"mask-none", 1},
+    {"mask-none-in-training", 1},
+    {"mask-none-in-prefill", 1},
+    {"mask-none-with-ones", 1},
+    {"cache-reads-unwritten", 2},
+    {"mask-window-256", 3},
+    {"mask-window-1024", 3},
+    {"cache-window-64", 3},
+    {"cache-window-256", 3},
+    {"mask-of-first-row", 4},
+    {"mask-without-padding", 5},
+    {"mask-without-padding-in-training", 5},
+    {"mask-without-padding-alone", 5},
+    // A loss: how it averages, which logit predicts which label, what labels there are.
+    {"loss-over-ignored", 1},
+    {"loss-unshifted", 2},
+    {"loss-shifted-twice", 2},
+    {"loss-ignored-as-token-0", 3},
+    {"loss-without-token-0", 3},
+    {"text-temperature-multiplied", 1},
+    {"text-top-k-one-more", 1},
+    {"text-top-p-stops-short", 1},
+    {"text-penalty-divides-all", 1},
+    {"text-penalty-per-occurrence", 1},
+    {"text-penalty-not-on-prompt", 1},
+    {"text-greedy-samples", 1},
+    {"text-end-ignored", 1},
+};
+
+// Where each departure stands when several apply.
+const std::map<std::string, std::pair<int, std::size_t>>& ranks() {
+  static const auto all = [] {
+    std::map<std::string, std::pair<int, std::size_t>> made;
+    for (std::size_t i = 0; i < catalogue().size(); ++i) made[catalogue()[i].name] = {0, i};
+    for (const auto& [name, order] : kOrder) made.at(name).first = order;
+    return made;
+  }();
+  return all;
+}
+
+// The same departures in any order mean the same model.
+void sort_departures(std::vector<ParsedDeparture>& departures) {
+  const auto key = [](const ParsedDeparture& one) {
+    return std::tuple(ranks().at(one.name), format_departure(one));
+  };
+  std::stable_sort(departures.begin(), departures.end(),
+                   [&](const auto& one, const auto& other) { return key(one) < key(other); });
 }
 
 void apply(const Departure& departure, std::optional<double> number, DepartedModel& departed) {
@@ -113,8 +191,10 @@ std::optional<ModelPart> intersection(ModelPart a, const ModelPart& b) {
     if (other) one = other;
     return true;
   };
-  return join(a.layer, b.layer) && join(a.training, b.training) && join(a.cached, b.cached) ? std::optional(a)
-                                                                                            : std::nullopt;
+  return join(a.layer, b.layer) && join(a.training, b.training) && join(a.cached, b.cached) &&
+                 join(a.padded, b.padded)
+             ? std::optional(a)
+             : std::nullopt;
 }
 
 }  // namespace
@@ -143,6 +223,7 @@ std::string format_departure(const ParsedDeparture& departure) {
   if (place.layer) written += fmt::format("@{}", *place.layer);
   if (place.training) written += *place.training ? "@training" : "@evaluation";
   if (place.cached) written += *place.cached ? "@cache" : "@no-cache";
+  if (place.padded) written += *place.padded ? "@padded" : "@unpadded";
   return written;
 }
 
@@ -150,6 +231,7 @@ std::string describe(const ModelPart& place) {
   if (place.layer) return fmt::format(", in layer {} alone", *place.layer);
   if (place.training) return *place.training ? ", in training mode alone" : ", in evaluation mode alone";
   if (place.cached) return *place.cached ? ", with a cache alone" : ", without a cache alone";
+  if (place.padded) return *place.padded ? ", with padding alone" : ", without padding alone";
   return "";
 }
 
@@ -162,13 +244,23 @@ const DepartureParameter* departure_parameter(const std::string& name) {
   return departure.parameter ? &*departure.parameter : nullptr;
 }
 
-DepartedModel apply_departures(const Specification& specification, const std::string& names) {
+namespace {
+
+std::vector<ParsedDeparture> parse_departures(const std::string& names) {
   std::vector<ParsedDeparture> parsed;
   for (std::size_t begin = 0; begin <= names.size();) {
     const auto end = std::min(names.find('+', begin), names.size());
     parsed.push_back(parse_departure(names.substr(begin, end - begin), names));
     begin = end + 1;
   }
+  sort_departures(parsed);
+  return parsed;
+}
+
+}  // namespace
+
+DepartedModel apply_departures(const Specification& specification, const std::string& names) {
+  const auto parsed = parse_departures(names);
   // Applies the departures that hold in all of a place.
   const auto departures_in = [&](const ModelPart& place) {
     DepartedModel departed{specification, {}};
@@ -205,7 +297,8 @@ DepartedModel apply_departures(const Specification& specification, const std::st
       if (std::find(places.begin(), places.end(), place) == places.end()) places.push_back(place);
   }
   const auto restrictions = [](const ModelPart& place) {
-    return place.layer.has_value() + place.training.has_value() + place.cached.has_value();
+    return place.layer.has_value() + place.training.has_value() + place.cached.has_value() +
+           place.padded.has_value();
   };
   std::stable_sort(places.begin(), places.end(),
                    [&](const ModelPart& a, const ModelPart& b) { return restrictions(a) > restrictions(b); });

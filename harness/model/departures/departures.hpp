@@ -43,7 +43,7 @@ std::string nearest_names(const std::string& name, const std::vector<std::string
 std::vector<std::string> departure_names();
 
 // A departure as a user writes it: NAME or NAME=NUMBER, and with @PLACE behind it confined to a part of the
-// model: @3 (layer 3), @training, @evaluation, @cache, @no-cache.
+// model: @3 (layer 3), @training, @evaluation, @cache, @no-cache, @padded, @unpadded.
 struct ParsedDeparture {
   std::string name;
   std::optional<double> number;
@@ -60,7 +60,8 @@ const DepartureParameter* departure_parameter(const std::string& name);
 std::string describe(const DepartureParameter& parameter, const std::string& value);
 std::string describe(const ModelPart& place);
 
-// Applies departures, written with "+" between them, to the model that the specification describes.
+// Applies departures, written with "+" between them, to the model that the specification describes. In any
+// order they mean the same model: several of one formula are composed.
 // Errors: InputError for an unknown name, for a number or a place that a departure does not take, and for a
 // departure that leaves no possible model.
 DepartedModel apply_departures(const Specification& specification, const std::string& names);

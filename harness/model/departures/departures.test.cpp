@@ -115,8 +115,9 @@ TEST_CASE("departures: those of one mode or one length show there and nowhere el
   const std::string embedding = "steps of model.embed_tokens.weight",
                     up = "steps of model.layers.1.mlp.up_proj.weight";
   CHECK(shows("repeat-one-gradient") == Where{"gradient", embedding, up});
-  CHECK(shows("mask-none-in-training") ==
-        Where{"logits in training", "logits padded left in training", "first loss", embedding, up});
+  CHECK(shows("mask-none-in-training") == Where{"logits in training", "logits padded in training",
+                                                "logits padded left in training", "first loss", embedding,
+                                                up});
   CHECK(shows("loss-mean-of-means") == Where{"first loss", embedding, up});
   CHECK(shows("adamw-uncorrected") == Where{embedding, up});
   CHECK(shows("mask-none-in-prefill") ==
@@ -140,7 +141,8 @@ TEST_CASE("departures: those of one mode or one length show there and nowhere el
   };
   CHECK(shows_in_text("text-top-k-one-more") == Where{"probabilities of a few"});
   CHECK(shows_in_text("text-top-p-before-temperature") == Where{"probabilities of a share"});
-  CHECK(shows_in_text("text-penalty-not-on-prompt") == Where{"probabilities with a penalty"});
+  CHECK(shows_in_text("text-penalty-not-on-prompt") ==
+        Where{"probabilities after a token twice", "probabilities with a penalty"});
   CHECK(shows_in_text("text-rows-alike") == Where{"text of a seed"});
   CHECK(shows_in_text("text-end-ignored") == Where{"text with an end"});
   CHECK(shows_in_text("text-after-padding") == Where{"probabilities after padded prompts"});

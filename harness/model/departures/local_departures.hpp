@@ -11,8 +11,8 @@ namespace plumbline {
 
 // A part of what a model computes. A member that is empty restricts nothing.
 struct ModelPart {
-  std::optional<std::int64_t> layer;
-  std::optional<bool> training, cached;
+  std::optional<std::int64_t> layer = {};
+  std::optional<bool> training = {}, cached = {}, padded = {};
 
   bool operator==(const ModelPart&) const = default;
 };
@@ -21,7 +21,7 @@ struct ModelPart {
 class LocalDepartures : public LocalOverrides {
  public:
   explicit LocalDepartures(std::vector<std::pair<ModelPart, Rules>> parts) : parts_(std::move(parts)) {}
-  const Rules* find(std::optional<std::int64_t> layer, bool training, bool cached) const override;
+  const Rules* find(std::optional<std::int64_t> layer, const PassKind& pass) const override;
 
  private:
   std::vector<std::pair<ModelPart, Rules>> parts_;

@@ -39,7 +39,7 @@ inline Tokens probe(std::int64_t length, const Specification& s) {
   return {probe_tokens("departures", 2, length, s.vocab_size, 1), {}, Padding::none};
 }
 
-void add_initial_values(const DepartedModel& departed, Values& values) {
+inline void add_initial_values(const DepartedModel& departed, Values& values) {
   const auto initial = initial_weights(departed.specification, 1);
   for (const auto& [what, name] : {std::pair{"initial embedding", "model.embed_tokens.weight"},
                                    {"initial values", "model.layers.0.self_attn.v_proj.weight"},
@@ -47,7 +47,7 @@ void add_initial_values(const DepartedModel& departed, Values& values) {
     values[what] = departed.formulas.initial_values(name, initial.at(name));
 }
 
-void add_gradient(const Model& model, const at::Tensor& parameter, Values& values) {
+inline void add_gradient(const Model& model, const at::Tensor& parameter, Values& values) {
   at::manual_seed(1);
   const auto logits = model.forward(probe(24, model.specification()));
   logits.square().sum().backward();
@@ -55,23 +55,25 @@ void add_gradient(const Model& model, const at::Tensor& parameter, Values& value
   values["gradient"] = parameter.grad();
 }
 
-void add_passes(const Model& model, Values& values) {
+inline void add_passes(const Model& model, Values& values) {
   const auto& s = model.specification();
   values["logits of 6 tokens"] = model.forward(probe(6, s));
   PassOptions options;
   options.training = true;
   values["logits in training"] = model.forward(probe(24, s), options);
-  Tokens padded{probe(24, s).ids, {24, 9}, Padding::right};
+  Tokens padded{probe(24, s).ids, {20, 9}, Padding::right};
   values["logits with a mask of ones"] = model.forward({padded.ids, {24, 24}, Padding::right});
   values["logits padded"] = model.forward(padded)[1].narrow(0, 0, 9);
+  values["logits padded in training"] = model.forward(padded, options)[1].narrow(0, 0, 9);
   padded.padding = Padding::left;
   values["logits padded left"] = model.forward(padded)[1].narrow(0, 15, 9);
   const auto second = padded.ids.narrow(0, 1, 1);
+  values["logits padded, alone"] = model.forward({second, {9}, Padding::right}).narrow(1, 0, 9);
   values["logits padded left, alone"] = model.forward({second, {9}, Padding::left}).narrow(1, 15, 9);
   values["logits padded left in training"] = model.forward(padded, options)[1].narrow(0, 15, 9);
 }
 
-void add_cache(const Model& model, Values& values) {
+inline void add_cache(const Model& model, Values& values) {
   const auto& s = model.specification();
   const Tokens many{
       probe(300, s).ids.narrow(0, 0, 1), {}, Padding::none};  // more than any window of a defect
@@ -86,12 +88,13 @@ void add_cache(const Model& model, Values& values) {
   values["cached keys"] = cache.layers[0].keys.narrow(1, 0, 24);
 }
 
-void add_single_formulas(const Formulas& formulas, Values& values) {
+inline void add_single_formulas(const Formulas& formulas, Values& values) {
   values["repeated once"] = formulas.repeat_kv(at::ones({1, 2, 3, 4}), 1);
   values["repeated more often"] = formulas.repeat_kv(at::ones({1, 2, 3, 4}), tiny().repeat_factor() + 1);
   values["a loud logit"] = formulas.transform_logits(at::full({1, 1, 1}, 20.0));
   const auto loud = at::full({1, 1, 4}, 3000.0), quiet = at::zeros({1, 1, 4});
   values["a loud residual"] = formulas.add_residual(loud, quiet, quiet);
+  values["a loud branch"] = formulas.add_residual(quiet, quiet, loud);
   values["a long embedding"] = formulas.transform_embedding(loud, at::ones({1, 1}, at::kLong));
   values["a masked score of 20000"] =
       at::softmax(formulas.apply_mask(at::tensor({20000.0, 0.0}), at::tensor({0, 1}).to(at::kBool)), -1);
@@ -107,11 +110,13 @@ void add_single_formulas(const Formulas& formulas, Values& values) {
   const Weights first{{"weight", at::ones({2})}}, later{{"weight", at::full({2}, 2.0)}};
   values["weights after a second load"] = formulas.loaded_weights(first, later).at("weight");
   values["weights in evaluation after a step"] = formulas.evaluated_weights(first, later).at("weight");
+  values["probabilities after a token twice"] = formulas.token_probabilities(
+      at::tensor({2.0, 1.0, -1.0, -2.0}), at::tensor({2, 0, 0, 3}, at::kLong), 1, {2, 1, 0, 1});
   values["five slots of five"] = at::scalar_tensor(formulas.fits(5, 5) ? 1.0 : 0.0);
 }
 
 // Own text: of one prompt twice, in which a token stands three times.
-void add_text(const Model& model, Values& values) {
+inline void add_text(const Model& model, Values& values) {
   Tokens prompts{
       probe(6, model.specification()).ids.narrow(0, 0, 1).expand({2, 6}).clone(), {}, Padding::none};
   prompts.ids.select(1, 2).copy_(prompts.ids.select(1, 0));
@@ -134,7 +139,7 @@ void add_text(const Model& model, Values& values) {
 }
 
 // Labels of which unlike shares are ignored; a decay that takes about what the gradient moves.
-void add_training(const DepartedModel& departed, Values& values) {
+inline void add_training(const DepartedModel& departed, Values& values) {
   const auto& s = departed.specification;
   const auto ids = probe(7, s).ids;
   TrainingRun run{ids.expand({2, 2, 7}),

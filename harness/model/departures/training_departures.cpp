@@ -8,33 +8,64 @@ namespace {
 
 using at::Tensor;
 
-// -ln p of each label by the logits `shift` places before it, 0 for ignored labels: (B, T - shift).
-Tensor label_losses(const Tensor& logits, const Tensor& labels, std::int64_t shift) {
-  const auto length = labels.size(1);
-  const auto predicted = logits.narrow(1, 0, length - shift).flatten(0, 1);
-  const auto targets = labels.narrow(1, shift, length - shift).to(logits.device());
-  return at::cross_entropy_loss(predicted.to(accumulation_type(logits.scalar_type())), targets.flatten(), {},
-                                at::Reduction::None, kIgnoredLabel)
-      .view_as(targets);
+// How many labels of each row the loss counts: (B). The first is predicted by nothing.
+Tensor counted_labels(const Tensor& labels) {
+  return (labels != kIgnoredLabel).narrow(1, 1, labels.size(1) - 1).sum(1);
 }
 
-Tensor mean_over_labels(const Tensor& logits, const Tensor& labels, std::int64_t shift) {
-  const auto counted = (labels != kIgnoredLabel).narrow(1, shift, labels.size(1) - shift).sum();
-  return label_losses(logits, labels, shift).sum() / counted.to(logits.device());
+template <typename Change>
+void change_labels(DepartedModel& d, Change change) {
+  compose(d.formulas.loss, [change](const auto& loss, const Tensor& logits, const Tensor& labels) {
+    return loss(logits, change(labels));
+  });
+}
+
+// The mean of the rows' losses; a row without a label counts as 0.
+Tensor mean_of_means(const std::function<Tensor(const Tensor&, const Tensor&)>& loss, const Tensor& logits,
+                     const Tensor& labels) {
+  std::vector<Tensor> rows;
+  for (std::int64_t row = 0; row < labels.size(0); ++row) {
+    const auto of_row = labels.narrow(0, row, 1);
+    const auto logits_of_row = logits.narrow(0, row, 1);
+    rows.push_back(counted_labels(of_row).item<std::int64_t>() == 0
+                       ? logits_of_row.sum().to(accumulation_type(logits.scalar_type())) * 0
+                       : loss(logits_of_row, of_row));
+  }
+  return at::stack(rows).mean();
 }
 
 // Corrects AdamW's moments at every step as if it were this one.
 template <std::int64_t number>
 void correct_bias_as_at_step(DepartedModel& d) {
-  d.formulas.optimiser_step = [](const Tensor& parameter, const Tensor& gradient, Moments& moments,
-                                 std::int64_t, const AdamW& numbers) {
-    return adamw(parameter, gradient, moments, number, numbers);
-  };
+  compose(d.formulas.optimiser_step,
+          [](const auto& optimiser_step, const Tensor& parameter, const Tensor& gradient, Moments& moments,
+             std::int64_t,
+             const AdamW& numbers) { return optimiser_step(parameter, gradient, moments, number, numbers); });
 }
 
-template <typename Probabilities>
-void set_probabilities(DepartedModel& d, Probabilities probabilities) {
-  d.formulas.token_probabilities = probabilities;
+using Probabilities = std::function<Tensor(const Tensor& logits, const Tensor& previous, std::int64_t prompt,
+                                           const Sampling& sampling)>;
+
+// Changes the settings that sampling goes by.
+template <typename Change>
+void change_sampling(DepartedModel& d, Change change) {
+  compose(d.formulas.token_probabilities,
+          [change](const Probabilities& probabilities, const Tensor& logits, const Tensor& previous,
+                   std::int64_t prompt, Sampling sampling) {
+            change(sampling);
+            return probabilities(logits, previous, prompt, sampling);
+          });
+}
+
+// Applies the repetition penalty in another way: apply(scores, previous, penalty).
+template <typename Apply>
+void change_penalty(DepartedModel& d, Apply apply) {
+  compose(d.formulas.token_probabilities, [apply](const Probabilities& probabilities, const Tensor& logits,
+                                                  const Tensor& previous, std::int64_t prompt,
+                                                  Sampling sampling) {
+    const double penalty = std::exchange(sampling.repetition_penalty, 1);
+    return probabilities(apply(logits.to(at::kDouble), previous, penalty), previous, prompt, sampling);
+  });
 }
 
 // Keeps the most probable tokens whose total is at most `share`, and the first in any case.
@@ -50,56 +81,54 @@ Tensor top_p_without_crossing_token(const Tensor& probabilities, double share) {
 const std::vector<Departure> kTrainingDepartures = {
     {"loss-unshifted",
      [](DepartedModel& d) {
-       d.formulas.loss = [](const Tensor& logits, const Tensor& labels) {
-         return mean_over_labels(logits, labels, 0);
-       };
+       compose(d.formulas.loss, [](const auto& loss, const Tensor& logits, const Tensor& labels) {
+         return loss(at::constant_pad_nd(logits, {0, 0, 0, 1}), at::constant_pad_nd(labels, {1, 0}));
+       });
      }},
     {"loss-shifted-twice",
      [](DepartedModel& d) {
-       d.formulas.loss = [](const Tensor& logits, const Tensor& labels) {
-         return mean_over_labels(logits, labels, std::min<std::int64_t>(2, labels.size(1) - 1));
-       };
+       compose(d.formulas.loss, [](const auto& loss, const Tensor& logits, const Tensor& labels) {
+         const auto rest = labels.size(1) - 1;
+         return rest < 2 ? loss(logits, labels) : loss(logits.narrow(1, 0, rest), labels.narrow(1, 1, rest));
+       });
      }},
     {"loss-over-ignored",
      [](DepartedModel& d) {
-       d.formulas.loss = [](const Tensor& logits, const Tensor& labels) {
-         return label_losses(logits, labels, 1).mean();
-       };
+       compose(d.formulas.loss, [](const auto& loss, const Tensor& logits, const Tensor& labels) {
+         const auto all = to_double(labels.size(0) * (labels.size(1) - 1));
+         return loss(logits, labels) * (counted_labels(labels).sum().template item<double>() / all);
+       });
      }},
     {"loss-ignored-as-token-0",
-     [](DepartedModel& d) {
-       d.formulas.loss = [](const Tensor& logits, const Tensor& labels) {
-         return next_token_loss(logits, labels.clamp_min(0));
-       };
-     }},
+     [](DepartedModel& d) { change_labels(d, [](const Tensor& labels) { return labels.clamp_min(0); }); }},
     {"loss-without-token-0",
      [](DepartedModel& d) {
-       d.formulas.loss = [](const Tensor& logits, const Tensor& labels) {
-         return next_token_loss(logits, labels.masked_fill(labels == 0, kIgnoredLabel));
-       };
+       change_labels(d, [](const Tensor& labels) { return labels.masked_fill(labels == 0, kIgnoredLabel); });
      }},
-    {"loss-mean-of-means",
-     [](DepartedModel& d) {
-       d.formulas.loss = [](const Tensor& logits, const Tensor& labels) {
-         const auto counted = (labels != kIgnoredLabel).narrow(1, 1, labels.size(1) - 1).sum(1).clamp_min(1);
-         return (label_losses(logits, labels, 1).sum(1) / counted.to(logits.device())).mean();
-       };
-     }},
+    {"loss-mean-of-means", [](DepartedModel& d) { compose(d.formulas.loss, mean_of_means); }},
     {"gradient-not-through-embedding",
      [](DepartedModel& d) {
-       d.formulas.transform_embedding = [](const Tensor& embedding, const Tensor&) {
-         return embedding.detach();
-       };
+       compose(d.formulas.transform_embedding,
+               [](const auto& transform, const Tensor& embedding, const Tensor& ids) {
+                 return transform(embedding, ids).detach();
+               });
      }},
-    {"mask-inverted-in-training", mask_in_training<mask_inverted>},
+    {"mask-inverted-in-training",
+     [](DepartedModel& d) {
+       compose(d.formulas.attention_mask, [](const Mask& mask, const MaskInputs& inputs) {
+         return inputs.training ? mask_inverted(mask, inputs) : mask(inputs);
+       });
+     }},
     {"adamw-decay-in-gradient",
      [](DepartedModel& d) {
-       d.formulas.optimiser_step = [](const Tensor& parameter, const Tensor& gradient, Moments& moments,
-                                      std::int64_t step, const AdamW& numbers) {
-         auto without = numbers;
-         without.weight_decay = 0;
-         return adamw(parameter, gradient + numbers.weight_decay * parameter, moments, step, without);
-       };
+       compose(d.formulas.optimiser_step,
+               [](const auto& optimiser_step, const Tensor& parameter, const Tensor& gradient,
+                  Moments& moments, std::int64_t step, const AdamW& numbers) {
+                 auto without = numbers;
+                 without.weight_decay = 0;
+                 return optimiser_step(parameter, gradient + numbers.weight_decay * parameter, moments, step,
+                                       without);
+               });
      }},
     {"adamw-uncorrected", correct_bias_as_at_step<1'000'000>},
     {"adamw-step-stays-1", correct_bias_as_at_step<1>},
@@ -118,89 +147,78 @@ const std::vector<Departure> kTrainingDepartures = {
 const std::vector<Departure> kTextDepartures = {
     {"text-temperature-multiplied",
      [](DepartedModel& d) {
-       set_probabilities(d,
-                         [](const Tensor& logits, const Tensor& previous, std::int64_t, Sampling sampling) {
-                           if (!sampling.greedy()) sampling.temperature = 1 / sampling.temperature;
-                           return next_probabilities(logits, previous, sampling);
-                         });
+       change_sampling(d, [](Sampling& sampling) {
+         if (!sampling.greedy()) sampling.temperature = 1 / sampling.temperature;
+       });
      }},
     {"text-top-p-before-temperature",
      [](DepartedModel& d) {
-       set_probabilities(
-           d, [](const Tensor& logits, const Tensor& previous, std::int64_t, Sampling sampling) {
-             if (sampling.greedy()) return next_probabilities(logits, previous, sampling);
-             const auto scores =
-                 penalise_repetition(logits.to(at::kDouble), previous, sampling.repetition_penalty);
-             return at::softmax(
-                 keep_top_p(keep_top_k(scores, sampling.top_k), sampling.top_p) / sampling.temperature, 0);
-           });
+       compose(d.formulas.token_probabilities, [](const Probabilities& probabilities, const Tensor& logits,
+                                                  const Tensor& previous, std::int64_t prompt,
+                                                  const Sampling& sampling) {
+         if (sampling.greedy()) return probabilities(logits, previous, prompt, sampling);
+         const auto scores =
+             penalise_repetition(logits.to(at::kDouble), previous, sampling.repetition_penalty);
+         return at::softmax(
+             keep_top_p(keep_top_k(scores, sampling.top_k), sampling.top_p) / sampling.temperature, 0);
+       });
      }},
     {"text-top-k-one-more",
      [](DepartedModel& d) {
-       set_probabilities(d,
-                         [](const Tensor& logits, const Tensor& previous, std::int64_t, Sampling sampling) {
-                           if (sampling.top_k > 0) ++sampling.top_k;
-                           return next_probabilities(logits, previous, sampling);
-                         });
+       change_sampling(d, [](Sampling& sampling) {
+         if (sampling.top_k > 0) ++sampling.top_k;
+       });
      }},
     {"text-top-p-stops-short",
      [](DepartedModel& d) {
-       set_probabilities(
-           d, [](const Tensor& logits, const Tensor& previous, std::int64_t, Sampling sampling) {
-             const double share = std::exchange(sampling.top_p, 1);
-             return share < 1
-                        ? top_p_without_crossing_token(next_probabilities(logits, previous, sampling), share)
-                        : next_probabilities(logits, previous, sampling);
-           });
+       compose(d.formulas.token_probabilities,
+               [](const Probabilities& probabilities, const Tensor& logits, const Tensor& previous,
+                  std::int64_t prompt, Sampling sampling) {
+                 const double share = std::exchange(sampling.top_p, 1);
+                 const auto all = probabilities(logits, previous, prompt, sampling);
+                 return share < 1 ? top_p_without_crossing_token(all, share) : all;
+               });
      }},
     {"text-penalty-divides-all",
      [](DepartedModel& d) {
-       set_probabilities(d, [](const Tensor& logits, const Tensor& previous, std::int64_t,
-                               Sampling sampling) {
-         const double penalty = std::exchange(sampling.repetition_penalty, 1);
-         const auto scores = logits.to(at::kDouble);
-         return next_probabilities(scores.index_copy(0, previous, scores.index_select(0, previous) / penalty),
-                                   previous, sampling);
+       change_penalty(d, [](const Tensor& scores, const Tensor& previous, double penalty) {
+         return scores.index_copy(0, previous, scores.index_select(0, previous) / penalty);
        });
      }},
     {"text-penalty-per-occurrence",
      [](DepartedModel& d) {
-       set_probabilities(d,
-                         [](const Tensor& logits, const Tensor& previous, std::int64_t, Sampling sampling) {
-                           const double penalty = std::exchange(sampling.repetition_penalty, 1);
-                           auto scores = logits.to(at::kDouble);
-                           for (const auto& token : previous.unbind())
-                             scores = penalise_repetition(scores, token.view(1), penalty);
-                           return next_probabilities(scores, previous, sampling);
-                         });
+       change_penalty(d, [](Tensor scores, const Tensor& previous, double penalty) {
+         for (const auto& token : previous.unbind())
+           scores = penalise_repetition(scores, token.view(1), penalty);
+         return scores;
+       });
      }},
     {"text-penalty-not-on-prompt",
      [](DepartedModel& d) {
-       set_probabilities(
-           d, [](const Tensor& logits, const Tensor& previous, std::int64_t prompt, Sampling sampling) {
-             return next_probabilities(logits, previous.slice(0, prompt), sampling);
-           });
+       compose(d.formulas.token_probabilities,
+               [](const Probabilities& probabilities, const Tensor& logits, const Tensor& previous,
+                  std::int64_t prompt, const Sampling& sampling) {
+                 return probabilities(logits, previous.slice(0, prompt), 0, sampling);
+               });
      }},
     {"text-greedy-samples",
      [](DepartedModel& d) {
-       set_probabilities(d,
-                         [](const Tensor& logits, const Tensor& previous, std::int64_t, Sampling sampling) {
-                           if (sampling.greedy()) sampling.temperature = 1;
-                           return next_probabilities(logits, previous, sampling);
-                         });
+       change_sampling(d, [](Sampling& sampling) {
+         if (sampling.greedy()) sampling.temperature = 1;
+       });
      }},
     {"text-seed-ignored",
      [](DepartedModel& d) {
-       d.formulas.random_number = [](std::uint32_t, std::uint64_t row, std::uint64_t step) {
-         static std::atomic<std::uint32_t> calls{0};
-         return uniform_of(++calls, row, step);
-       };
+       compose(d.formulas.random_number,
+               [](const auto& random_number, std::uint32_t, std::uint64_t row, std::uint64_t step) {
+                 static std::atomic<std::uint32_t> calls{0};
+                 return random_number(++calls, row, step);
+               });
      }},
     {"text-rows-alike",
      [](DepartedModel& d) {
-       d.formulas.random_number = [](std::uint32_t seed, std::uint64_t, std::uint64_t step) {
-         return uniform_of(seed, 0, step);
-       };
+       compose(d.formulas.random_number, [](const auto& random_number, std::uint32_t seed, std::uint64_t,
+                                            std::uint64_t step) { return random_number(seed, 0, step); });
      }},
     {"text-end-ignored",
      [](DepartedModel& d) {
@@ -208,9 +226,10 @@ const std::vector<Departure> kTextDepartures = {
      }},
     {"text-end-or-2",
      [](DepartedModel& d) {
-       d.formulas.ends_text = [](std::int64_t token, std::optional<std::int64_t> end) {
-         return token == (end.value_or(0) != 0 ? *end : 2);
-       };
+       compose(d.formulas.ends_text,
+               [](const auto& ends_text, std::int64_t token, std::optional<std::int64_t> end) {
+                 return ends_text(token, end.value_or(0) != 0 ? end : 2);
+               });
      }},
     {"text-after-padding",
      [](DepartedModel& d) {
