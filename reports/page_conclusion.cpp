@@ -120,6 +120,12 @@ struct ChineseDiagnosis {
     const Explanation& best = found.explanations.front();
     std::vector<std::string> not_explained;
     for (const std::string& one : best.open) not_explained.push_back(page.quoted(one, 100));
+    if (explains_a_part(found))
+      return fmt::format(
+          "部分可由 {} 解释：在舍入误差内解释了 {} 项有差别的观测中的 {} "
+          "项，且不改变其他观测；尚未解释：{}{}",
+          code(beside_shapes(found, best)), found.differing, best.explained, page.joined(not_explained),
+          time_was_up());
     return fmt::format("任何已知缺陷（单独或组合）都不能完全解释{}；{} {}；未能解释：{}", time_was_up(),
                        accounts_for_most(found) ? "类似的缺陷是" : "最接近的是",
                        code(beside_shapes(found, best)), page.joined(not_explained));

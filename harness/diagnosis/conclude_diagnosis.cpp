@@ -10,12 +10,14 @@
 
 #include "harness/diagnosis/diagnostician.hpp"
 #include "harness/model/text_placeholders.hpp"
+#include "harness/result/conclusion_of_diagnosis.hpp"
 #include "harness/system/error.hpp"
 
 namespace plumbline {
 namespace {
 
 constexpr std::size_t kMostShown = 5;
+constexpr std::int64_t kFew = 3;
 
 }  // namespace
 
@@ -70,6 +72,29 @@ reports::Basis Diagnostician::basis() {
                                : reports::Basis::everything;
 }
 
+// Single observations by name; where many of a group are left, how many of it.
+std::vector<std::string> Diagnostician::grouped(const std::vector<std::string>& left) const {
+  const auto group_of = [&](const std::string& name) -> std::optional<Group> {
+    for (const auto& one : inquiry_.seen())
+      if (one.observation.name == name) return one.observation.group;
+    return std::nullopt;
+  };
+  std::map<Group, std::int64_t> count;
+  for (const auto& name : left)
+    if (const auto group = group_of(name)) ++count[*group];
+  std::vector<std::string> said;
+  for (const auto& name : left) {
+    const auto group = group_of(name);
+    if (!group || count[*group] < kFew) {
+      said.push_back(name);
+    } else if (const auto words = fmt::format("{} {}", count[*group], to_string(*group));
+               std::find(said.begin(), said.end(), words) == said.end()) {
+      said.push_back(words);
+    }
+  }
+  return said;
+}
+
 void Diagnostician::conclude(reports::Diagnosis& found) {
   found.basis = basis();
   if (late() || cut_short_) found.tried = static_cast<std::int64_t>(inquiry_.hypotheses());
@@ -80,15 +105,19 @@ void Diagnostician::conclude(reports::Diagnosis& found) {
     if (complete(best) && (!complete(one) || one.inside != best.inside)) break;
     found.explanations.push_back({one.names, one.explained, one.broken, one.residual,
                                   complete(one) && inquiry_.uncompared() == 0, clauses_of(one.names),
-                                  one.left});
+                                  grouped(one.left)});
   }
-  if (explanations_.empty()) {
+  // What would break as much as it explains is near to nothing.
+  if (found.explanations.empty() ||
+      found.explanations.front().contradicted >= found.explanations.front().explained) {
+    found.explanations.clear();
     found.outcome = reports::Outcome::unexplained;
     return;
   }
   const auto& best = explanations_.front();
   found.outcome = complete(best) ? reports::Outcome::explained : reports::Outcome::nearest;
-  if (complete(best))
+  // Of several that explain a part, each is advised on: what is left does not take it away.
+  if (complete(best) || reports::explains_a_part(found))
     for (const auto& name : best.names) found.advice.push_back(advice_on(name));
 }
 

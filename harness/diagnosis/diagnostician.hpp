@@ -17,8 +17,9 @@
 
 namespace plumbline {
 
-constexpr std::size_t kMostTogether = 3;                      // defects that are tried at once
-constexpr double kFine = 0.03, kCoarse = 0.3;                 // steps of logarithms, where a number is read
+constexpr std::size_t kMostTogether = 3;       // defects that are tried at once
+constexpr int kMostLeft = 6;                   // against how many observations that are left a defect is held
+constexpr double kFine = 0.03, kCoarse = 0.3;  // steps of logarithms, where a number is read
 constexpr double kThird = 1.0 / 3, kHalf = 0.5, kMost = 0.8;  // shares of the time that is left
 
 class Diagnostician {
@@ -54,9 +55,6 @@ class Diagnostician {
   // The quickest of those that differ and that `names` leave unexplained.
   const Seen* first_unexplained(const Names& names);
 
-  // Where stages are right in evaluation and wrong in another mode: suspects in that mode alone.
-  void try_where_it_shows();
-
   // Those come first, and whatever it takes, of which the catalogue says that a requirement that failed sees
   // them.
   void find_suspects();
@@ -82,6 +80,17 @@ class Diagnostician {
   // part; then its other forms, beside that and alone; then two at once, of which neither explains a thing.
   void search();
 
+  // Group by group: see search_by_group.cpp.
+  enum class Forms { usual, all, pairs };  // each the ones before, too
+  void search_by_group(Forms most);
+  std::vector<Names> accounts_of_group(const Names& base, Group group, Forms most_forms);
+  std::vector<Names> confined_away(const Names& base, Group group);
+  const Seen* first_unexplained_of(const Names& names, Group group);
+  std::vector<Names> additions(const Names& base, const Seen& wrong, Forms forms);
+  bool spoilt_by(const Names& names, const Names& base, std::optional<Group> but = {});
+  bool explains_everything(const Names& names);
+  std::vector<Names> best_accounts(std::vector<Names> accounts);
+
   // One defect in two parts of a model may be that defect in the whole of it.
   void join_parts();
 
@@ -97,7 +106,7 @@ class Diagnostician {
 
   // Each defect as it is catalogued, beside `base`, held against the quickest of what that leaves
   // unexplained; where none explains it, against the next.
-  void add_one_to(const Names& base);
+  void add_one_to(const Names& base, int most_left = kMostLeft);
 
   // Which defects together make of what each stage is given what the candidate makes of it: found stage by
   // stage, so that one hides no other.
@@ -167,6 +176,7 @@ class Diagnostician {
   reports::Basis basis();
   void conclude(reports::Diagnosis& found);
 
+  std::vector<std::string> grouped(const std::vector<std::string>& left) const;
   std::string clauses_of(const Names& names) const;
 
   // What it is, as a clause.
@@ -184,10 +194,9 @@ class Diagnostician {
   std::map<std::string, std::size_t> order_;
   std::set<std::string> left_out_, suspected_;
   std::map<std::string, std::set<std::int64_t>>
-      wrong_;                      // kinds of stages that are, by themselves, and in which layers
-  std::string first_wrong_;        // the first of them in execution order
-  std::optional<StageRun> pass_;   // the one that shows it
-  std::optional<ModelPart> mode_;  // in which alone stages are wrong
+      wrong_;                     // kinds of stages that are, by themselves, and in which layers
+  std::string first_wrong_;       // the first of them in execution order
+  std::optional<StageRun> pass_;  // the one that shows it
   std::optional<StagesApart> stages_;
   std::set<Names> inside_;  // what makes all stages what they are
   bool failed_own_loop_ = false;

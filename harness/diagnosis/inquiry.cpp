@@ -172,6 +172,12 @@ double Inquiry::loudness(const std::string& name, const Seen& one) {
   return known->second;
 }
 
+bool Inquiry::is_loud(const Names& names, const Seen& one) {
+  return std::any_of(names.begin(), names.end(), [&](const std::string& name) {
+    return loudness(parse_departure(name).name, one) > kCompounded;
+  });
+}
+
 double Inquiry::distance_of(const Names& names, const Seen& one) {
   try {
     auto exact = stand(names, true);
@@ -190,9 +196,13 @@ double Inquiry::distance_of(const Names& names, const Seen& one) {
 }
 
 bool Inquiry::moves(const std::string& name, const Seen& one) {
-  auto exact = stand({name}, true);
-  const auto answer = answer_of(exact, one.observation);
-  return residual(answer, one.right, {}, one.right, rounded(one), roundoff(), one.observation.allowed) > 1;
+  const auto [known, unknown] = moves_[name].try_emplace(&one, false);
+  if (unknown) {
+    const auto answer = answer_of(stand({name}, true), one.observation);
+    known->second =
+        residual(answer, one.right, {}, one.right, rounded(one), roundoff(), one.observation.allowed) > 1;
+  }
+  return known->second;
 }
 
 bool Inquiry::unsteady(const Names& names) {

@@ -6,21 +6,56 @@
 #include <memory>
 #include <optional>
 
-#include "harness/judging/generated_text.hpp"
 #include "harness/judging/large_activations.hpp"
 #include "harness/judging/probes.hpp"
 #include "harness/judging/run_modes.hpp"
 
 namespace plumbline {
+
+std::string to_string(Group group) {
+  switch (group) {
+    case Group::settings:
+      return "settings and shapes";
+    case Group::operations:
+      return "single operations";
+    case Group::passes:
+      return "passes in evaluation";
+    case Group::training:
+      return "passes in training mode";
+    case Group::padding:
+      return "padded passes";
+    case Group::padding_in_training:
+      return "padded passes in training mode";
+    case Group::cache:
+      return "passes through the cache";
+    case Group::padding_in_cache:
+      return "padded passes through the cache";
+    case Group::gradients:
+      return "gradients";
+    case Group::steps:
+      return "steps of AdamW";
+    case Group::weights:
+      return "passes with other weights";
+    case Group::text:
+      return "texts of its own loop";
+  }
+  return "";
+}
+
+at::Tensor truth(bool holds) {
+  return at::scalar_tensor(std::int64_t{holds ? 1 : 0}, at::kLong);
+}
+
+std::vector<Observation> in_group(Group group, std::vector<Observation> all) {
+  for (auto& one : all) one.group = group;
+  return all;
+}
+
 namespace {
 
 // A text or number as a fact.
 at::Tensor fact(const std::string& text) {
   return at::scalar_tensor(static_cast<std::int64_t>(std::hash<std::string>()(text)), at::kLong);
-}
-
-at::Tensor truth(bool holds) {
-  return at::scalar_tensor(std::int64_t{holds ? 1 : 0}, at::kLong);
 }
 
 Weights stated_settings(Subject& subject) {
@@ -138,129 +173,68 @@ Weights trained(Subject& subject) {
   return all;
 }
 
-// Which of two nearly as likely tokens is written, rounding decides; whether it is one of them does not.
-Weights greedy_text(Subject& subject, const Tokens& prompts, double penalty = 1) {
-  const at::NoGradGuard no_gradients;
-  const auto text = generate_text(subject, prompts, greedy(penalty), 12).tokens;
-  return {{"follows its logits", truth(follows_logits(subject, prompts, text, penalty))},
-          {"has the requested length", truth((text >= 0).all().item<bool>())}};
+Group group_of(const PassKind& pass) {
+  if (pass.cached) return pass.padded ? Group::padding_in_cache : Group::cache;
+  if (pass.training) return pass.padded ? Group::padding_in_training : Group::training;
+  return pass.padded ? Group::padding : Group::passes;
 }
 
-// The settings are those that tell most after the specification's logits, whoever is asked.
-std::vector<SamplingCase> ways_after_the_specification(Subject& subject) try {
-  const at::NoGradGuard no_gradients;
-  return sampling_cases(subject.exact().forward(generation_prompts(subject, 1)).to(at::kCPU)[0][-1]);
-} catch (const NotShown&) {
-  return {};  // no weights fit it, so that nothing of it can be run
+std::vector<Observation> of_settings(Subject&) {
+  return in_group(
+      Group::settings,
+      {
+          {"parameters", "", shapes, Observation::Kind::judged, 0, {}, false},
+          {"stated configuration", "", stated_settings, Observation::Kind::stated, 0, {}, false},
+          {"initialisation", "initialise", initial_spread, Observation::Kind::judged, 0.3},
+          {"the same pass twice", "evaluation", steadiness, Observation::Kind::judged, 0, {}, false},
+      });
 }
 
-Weights seeds(Subject& subject) {
-  const auto text = [&](std::uint32_t seed) {
-    return generate_text(subject, generation_prompts(subject, 3), {}, 24, seed).tokens;
-  };
-  const auto once = text(5);
-  return {{"the same seed, the same text", truth(once.equal(text(5)))},
-          {"another seed, another text", truth(!once.equal(text(6)))}};
-}
-
-Weights rows_apart(Subject& subject) {
-  const auto text = generate_text(subject, repeated_generation_prompt(subject, 4), {}, 12).tokens;
-  const bool alike = text.equal(text.narrow(0, 0, 1).expand_as(text));
-  return {{"every row alike", truth(alike)}};
-}
-
-Weights ended_text(Subject& subject) {
-  const auto whole = generate_text(subject, generation_prompts(subject, 3), greedy(), 12).tokens;
-  const auto end = end_token_of(whole);
-  const auto text = generate_text(subject, generation_prompts(subject, 3), greedy(), 12, 1, end).tokens;
-  Weights all{{"ends at its end", truth(text.equal(end_text_at(whole, end)))}};
-  if (!subject.can("load")) return all;
-  for (const std::int64_t id : {0, 2}) {
-    const auto found = text_with_token(subject, id, end);
-    // Whether there is such a text, rounding may decide.
-    all[fmt::format("ends at token {}", id)] =
-        truth(!found || found->ended.equal(end_text_at(found->whole, id)));
-    all[fmt::format("goes on after token {}", id)] = truth(!found || found->unended.equal(found->whole));
-  }
-  return all;
-}
-
-}  // namespace
-
-std::vector<Observation> observations_of_own_text(Subject& of) {
-  std::vector<Observation> all = {
-      {"its own greedy text", "generate.greedy",
-       [](Subject& subject) { return greedy_text(subject, generation_prompts(subject, 3)); }},
-      {"its own greedy text with a penalty", "generate.repetition_penalty",
-       [](Subject& subject) { return greedy_text(subject, generation_prompts(subject, 3), 1.5); }},
-      {"its own text with an end", "generate.end", ended_text},
-      {"its own text by seeds", "generate.seed", seeds},
-      {"its own text in rows of one prompt", "generate", rows_apart}};
-  for (const auto side : {Padding::right, Padding::left}) {
-    const std::string name = side == Padding::right ? "right" : "left";
-    all.push_back({fmt::format("its own greedy text, prompts padded on the {}", name),
-                   "generate.padding." + name, [side](Subject& subject) {
-                     return greedy_text(subject, padded_generation_prompts(subject, side));
-                   }});
-  }
-  if (!of.can("generate.probabilities")) return all;
-  for (const auto& way : ways_after_the_specification(of))
-    if (of.can(way.needs))
-      all.push_back({fmt::format("its own probabilities at {}", way.name), way.needs,
-                     [way](Subject& subject) {
-                       return Weights{{"probabilities", sampling_probabilities(subject, way.sampling)}};
-                     },
-                     Observation::Kind::judged, 0, way.sampling});
-  return all;
-}
-
-namespace {
-
-std::vector<Observation> of_settings_and_operations(Subject& of) {
+std::vector<Observation> of_operations(Subject& of) {
   const auto last = of.specification().max_position_embeddings;
-  return {
-      {"parameters", "", shapes, Observation::Kind::judged, 0, {}, false},
-      {"stated configuration", "", stated_settings, Observation::Kind::stated, 0, {}, false},
-      {"initialisation", "initialise", initial_spread, Observation::Kind::judged, 0.3},
-      {"the same pass twice", "evaluation", steadiness, Observation::Kind::judged, 0, {}, false},
-      {"repeat_kv", "repeat_kv",
-       [](Subject& subject) {
-         const auto factor = subject.specification().repeat_factor();
-         return Weights{{"repeated", subject.candidate().repeat_kv(repeat_kv_input(subject), factor)}};
-       }},
-      {"repeat_kv by other factors", "repeat_kv",
-       [](Subject& subject) {
-         auto& candidate = subject.candidate();
-         const auto other = subject.specification().repeat_factor() + 1;
-         return Weights{{"once", candidate.repeat_kv(repeat_kv_input(subject), 1)},
-                        {"more often", candidate.repeat_kv(repeat_kv_input(subject), other)}};
-       }},
-      {"gradient of repeat_kv", "repeat_kv",
-       [](Subject& subject) {
-         const auto factor = subject.specification().repeat_factor();
-         return Weights{
-             {"gradient", subject.candidate().repeat_kv_gradient(repeat_kv_input(subject), factor,
-                                                                 repeat_kv_upstream(subject, factor))}};
-       }},
-      {"rotation", "rotate", [](Subject& subject) { return rotated(subject, 0); }},
-      {"rotation far from the start", "rotate",
-       [last](Subject& subject) { return rotated(subject, last - 8); }},
-  };
+  return in_group(
+      Group::operations,
+      {
+          {"repeat_kv", "repeat_kv",
+           [](Subject& subject) {
+             const auto factor = subject.specification().repeat_factor();
+             return Weights{{"repeated", subject.candidate().repeat_kv(repeat_kv_input(subject), factor)}};
+           }},
+          {"repeat_kv by other factors", "repeat_kv",
+           [](Subject& subject) {
+             auto& candidate = subject.candidate();
+             const auto other = subject.specification().repeat_factor() + 1;
+             return Weights{{"once", candidate.repeat_kv(repeat_kv_input(subject), 1)},
+                            {"more often", candidate.repeat_kv(repeat_kv_input(subject), other)}};
+           }},
+          {"gradient of repeat_kv", "repeat_kv",
+           [](Subject& subject) {
+             const auto factor = subject.specification().repeat_factor();
+             return Weights{
+                 {"gradient", subject.candidate().repeat_kv_gradient(repeat_kv_input(subject), factor,
+                                                                     repeat_kv_upstream(subject, factor))}};
+           }},
+          {"rotation", "rotate", [](Subject& subject) { return rotated(subject, 0); }},
+          {"rotation far from the start", "rotate",
+           [last](Subject& subject) { return rotated(subject, last - 8); }},
+      });
 }
 
 std::vector<Observation> of_passes(Subject& of) {
   const auto standard = standard_probe(of);
   const auto last = of.specification().max_position_embeddings;
   std::vector<Observation> all;
-  const auto add_logits = [&](const std::string& name, const std::string& needs,
+  const auto add_logits = [&](const std::string& name, const std::string& needs, Group group,
                               const std::function<at::Tensor(Subject&)>& ask) {
     all.push_back({name, needs, [ask](Subject& subject) { return Weights{{"logits", ask(subject)}}; }});
+    all.back().group = group;
   };
   for (const auto& run : logits_runs(of))
-    add_logits(run.name, run.needs, [run](Subject& subject) { return run.logits(subject, run.tokens); });
-  add_logits("special tokens", "evaluation",
+    add_logits(run.name, run.needs, group_of(run.kind),
+               [run](Subject& subject) { return run.logits(subject, run.tokens); });
+  add_logits("special tokens", "evaluation", Group::passes,
              [](Subject& subject) { return logits(subject, special_tokens(subject)); });
-  add_logits("far from the start", "first_position", [standard, last](Subject& subject) {
+  add_logits("far from the start", "first_position", Group::passes, [standard, last](Subject& subject) {
     PassOptions options;
     options.first_position = last - 24;
     return logits(subject, standard, options);
@@ -268,7 +242,7 @@ std::vector<Observation> of_passes(Subject& of) {
   for (const auto side : {Padding::right, Padding::left}) {
     const std::string name = side == Padding::right ? "right" : "left";
     add_logits(fmt::format("training mode, padding on the {}", name), "padding." + name,
-               [standard, side](Subject& subject) {
+               Group::padding_in_training, [standard, side](Subject& subject) {
                  return padded_logits(subject, standard, 31, side,
                                       subject.can("training") ? training_options() : PassOptions{});
                });
@@ -279,26 +253,29 @@ std::vector<Observation> of_passes(Subject& of) {
                        rows[fmt::format("row {}", rows.size())] = row;
                      return rows;
                    }});
+    all.back().group = Group::padding_in_cache;
   }
-  add_logits("unwritten slots filled", "cache.fill",
+  add_logits("unwritten slots filled", "cache.fill", Group::cache,
              [standard](Subject& subject) { return logits_with_filled_slots(subject, standard, 3e4); });
   return all;
 }
 
-std::vector<Observation> of_cache_stages_and_training(Subject& of) {
+std::vector<Observation> of_cache(Subject&) {
+  return in_group(Group::cache, {{"a full cache",
+                                  "cache.capacity",
+                                  [](Subject& subject) {
+                                    return Weights{{"answer", fact(overrun_cache(subject).answer)}};
+                                  },
+                                  Observation::Kind::judged,
+                                  0,
+                                  {},
+                                  false},
+                                 {"what the cache holds", "cache.show", held_in_cache}});
+}
+
+std::vector<Observation> of_stages(Subject& of) {
   const auto standard = standard_probe(of);
-  const auto large = std::make_shared<std::optional<Weights>>();  // the same for all, computed once
   return {
-      {"a full cache",
-       "cache.capacity",
-       [](Subject& subject) {
-         return Weights{{"answer", fact(overrun_cache(subject).answer)}};
-       },
-       Observation::Kind::judged,
-       0,
-       {},
-       false},
-      {"what the cache holds", "cache.show", held_in_cache},
       {"stages", "evaluation",
        [standard](Subject& subject) { return stages_in([&] { return observe(subject, standard); }); },
        Observation::Kind::inner},
@@ -307,48 +284,61 @@ std::vector<Observation> of_cache_stages_and_training(Subject& of) {
          return stages_in([&] { return observe(subject, standard, training_options()); });
        },
        Observation::Kind::inner},
-      {"gradients", "gradients", [](Subject& subject) { return gradients_of(subject, {}); }},
-      {"gradients in training mode", "gradients",
-       [](Subject& subject) {
-         return gradients_of(subject, subject.can("training") ? training_options() : PassOptions{});
-       }},
-      {"steps of AdamW", "train", trained},
-      {"evaluation after steps", "train",
-       [standard](Subject& subject) {
-         auto run = short_training_run(subject, 1);
-         run.optimiser.learning_rate = 1e-2;
-         run.evaluated_after = standard.ids;
-         return Weights{{"logits", subject.running().train(run, false).logits}};
-       }},
-      {"large activations", "load",
-       [standard, large](Subject& subject) {
-         const at::NoGradGuard no_gradients;
-         subject.running();  // loads the first
-         if (!*large) *large = large_activations(subject).weights;
-         at::Tensor shown;
-         subject.with_weights(**large,
-                              [&](Candidate& candidate) { shown = candidate.forward(standard, {}); });
-         return Weights{{"logits", shown.to(at::kCPU)}};
-       }},
-      {"other weights", "load",
-       [standard](Subject& subject) {
-         const at::NoGradGuard no_gradients;
-         at::Tensor shown;
-         subject.running();  // loads the first
-         subject.with_weights(
-             discriminating_weights(subject.specification().parameters(), subject.probes().seed + 1),
-             [&](Candidate& candidate) { shown = candidate.forward(standard, {}); });
-         return Weights{{"logits", shown.to(at::kCPU)}};
-       }},
   };
+}
+
+std::vector<Observation> of_gradients(Subject&) {
+  return in_group(Group::gradients,
+                  {{"gradients", "gradients", [](Subject& subject) { return gradients_of(subject, {}); }},
+                   {"gradients in training mode", "gradients", [](Subject& subject) {
+                      return gradients_of(subject,
+                                          subject.can("training") ? training_options() : PassOptions{});
+                    }}});
+}
+
+std::vector<Observation> of_steps(Subject& of) {
+  const auto standard = standard_probe(of);
+  return in_group(Group::steps, {{"steps of AdamW", "train", trained},
+                                 {"evaluation after steps", "train", [standard](Subject& subject) {
+                                    auto run = short_training_run(subject, 1);
+                                    run.optimiser.learning_rate = 1e-2;
+                                    run.evaluated_after = standard.ids;
+                                    return Weights{{"logits", subject.running().train(run, false).logits}};
+                                  }}});
+}
+
+std::vector<Observation> of_weights(Subject& of) {
+  const auto standard = standard_probe(of);
+  const auto large = std::make_shared<std::optional<Weights>>();  // the same for all, computed once
+  return in_group(
+      Group::weights,
+      {{"large activations", "load",
+        [standard, large](Subject& subject) {
+          const at::NoGradGuard no_gradients;
+          subject.running();  // loads the first
+          if (!*large) *large = large_activations(subject).weights;
+          at::Tensor shown;
+          subject.with_weights(**large,
+                               [&](Candidate& candidate) { shown = candidate.forward(standard, {}); });
+          return Weights{{"logits", shown.to(at::kCPU)}};
+        }},
+       {"other weights", "load", [standard](Subject& subject) {
+          const at::NoGradGuard no_gradients;
+          at::Tensor shown;
+          subject.running();  // loads the first
+          subject.with_weights(
+              discriminating_weights(subject.specification().parameters(), subject.probes().seed + 1),
+              [&](Candidate& candidate) { shown = candidate.forward(standard, {}); });
+          return Weights{{"logits", shown.to(at::kCPU)}};
+        }}});
 }
 
 }  // namespace
 
 std::vector<Observation> observations(Subject& of) {
   std::vector<Observation> all;
-  for (const auto& of_a_kind :
-       {of_settings_and_operations, of_passes, of_cache_stages_and_training, observations_of_own_text})
+  for (const auto& of_a_kind : {of_settings, of_operations, of_passes, of_cache, of_stages, of_gradients,
+                                of_steps, of_weights, observations_of_own_text})
     for (auto& one : of_a_kind(of)) all.push_back(std::move(one));
   return all;
 }
@@ -360,6 +350,7 @@ std::vector<Observation> further_observations(Subject& of) {
     all.push_back({run.name + " of other tokens", run.needs, [run, other](Subject& subject) {
                      return Weights{{"logits", run.logits(subject, other)}};
                    }});
+    all.back().group = group_of(run.kind);
   }
   return all;
 }

@@ -14,7 +14,6 @@ namespace plumbline {
 namespace {
 
 constexpr std::size_t kBases = 4;  // of how many partial explanations more is tried
-constexpr int kMostLeft = 6;       // against how many observations that are left a defect is held
 constexpr double kFarOff = 20;     // of what is allowed
 
 }  // namespace
@@ -84,9 +83,11 @@ void Diagnostician::keep_if_it_explains(const Names& names) {
 }
 
 void Diagnostician::search() {
-  add_one_to({});
-  within(kThird, [&] { try_where_it_shows(); });
+  add_one_to({}, 1);
+  within(kHalf, [&] { search_by_group(Forms::all); });
   within(kThird, [&] { search_within_stages(1); });
+  within(kHalf, [&] { search_by_group(Forms::pairs); });
+  if (!any_complete()) add_one_to({});
   within(kHalf, [&] { add_to_parts(); });
   if (!explains_all_stages()) within(kThird, [&] { try_other_forms({}); });
   within(kHalf, [&] { add_to_parts(); });
@@ -98,14 +99,6 @@ void Diagnostician::search() {
   add_to_parts();
   join_parts();
   rank();
-}
-
-void Diagnostician::try_where_it_shows() {
-  const auto* quickest = first_unexplained({});
-  if (!mode_ || quickest == nullptr || !inquiry_.runs()) return;
-  for (const auto& name : in_order_)
-    if (suspected_.contains(name) && defect_of(name).stage.layer && !late() && !any_complete())
-      consider_in_time({format_departure({name, {}, *mode_})}, *quickest);
 }
 
 void Diagnostician::join_parts() {
@@ -154,11 +147,11 @@ bool Diagnostician::mostly_explained() const {
   });
 }
 
-void Diagnostician::add_one_to(const Names& base) {
+void Diagnostician::add_one_to(const Names& base, int most_left) {
   int left = 0;
   for (const auto& one : inquiry_.seen()) {
     if (!one.differs || inquiry_.residual_of(base, one) <= 1) continue;
-    if (++left > kMostLeft) return;
+    if (++left > most_left) return;
     const auto before = explanations_.size();
     for (const auto& name : in_order_) {
       const bool suspected = suspected_.contains(name);

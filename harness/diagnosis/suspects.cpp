@@ -37,8 +37,6 @@ void Diagnostician::read_localisation(const std::optional<reports::Localisation>
   // Of a pass with a cache, stages are put together of many.
   for (const auto& pass : stage_runs(subject_))
     if (pass.name == localisation->mode && pass.needs != "cache") pass_ = pass;
-  if (localisation->mode == "training") mode_ = ModelPart{{}, true, {}};
-  if (localisation->mode.find("decoding") != std::string::npos) mode_ = ModelPart{{}, {}, true};
   for (const auto& one : localisation->stages) {
     if (!one.local || one.local->within) continue;
     if (wrong_.empty()) first_wrong_ = one.stage.kind;

@@ -78,6 +78,24 @@ std::vector<StageRun> stage_runs(Subject& of) {
   return all;
 }
 
+namespace {
+
+void add_wrong_ways(Subject& of, std::vector<LogitsRun>& all) {
+  for (const auto& values : of.wrong_ways()) {
+    const Way way{values};
+    if (way.is_simple()) continue;  // one of those above is the same
+    all.push_back({way.name(),
+                   way.needs(),
+                   sequence_of(of, way),
+                   [way](Subject& subject, const Tokens& tokens) { return run_way(subject, way, tokens); },
+                   way.options().first_position,
+                   true,
+                   {way.options().training, way.uses_cache(), way.pads()}});
+  }
+}
+
+}  // namespace
+
 std::vector<LogitsRun> logits_runs(Subject& of) {
   const auto longer = fitting_length(of, 134);
   const auto pass = [](Subject& subject, const Tokens& tokens) { return logits(subject, tokens); };
@@ -128,13 +146,10 @@ std::vector<LogitsRun> logits_runs(Subject& of) {
                      return decode_in_padded_batch(subject, tokens, side);
                    }});
   }
-  for (const auto& values : of.wrong_ways()) {
-    const Way way{values};
-    if (way.is_simple()) continue;  // one of those above is the same
-    all.push_back({way.name(), way.needs(), sequence_of(of, way),
-                   [way](Subject& subject, const Tokens& tokens) { return run_way(subject, way, tokens); },
-                   way.options().first_position, true});
-  }
+  for (auto& run : all)
+    run.kind = {run.needs == "training", run.needs.starts_with("cache"),
+                run.needs.find("padding") != std::string::npos};
+  add_wrong_ways(of, all);
   return all;
 }
 

@@ -25,6 +25,7 @@ struct LogitsRun {
   std::function<at::Tensor(Subject&, const Tokens&)> logits;
   std::int64_t first_position = 0;
   bool of_ways = false;  // one of ways(), see Subject::note_wrong_way
+  PassKind kind = {};    // `padded`: a padding mask is given
 };
 std::vector<LogitsRun> logits_runs(Subject& subject);
 

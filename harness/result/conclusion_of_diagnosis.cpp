@@ -44,6 +44,12 @@ std::string of_explained(const Diagnosis& found) {
 
 std::string of_nearest(const Diagnosis& found) {
   const auto& best = found.explanations.front();
+  if (explains_a_part(found))
+    return fmt::format(
+        "explained in part by {}: {}; together they make {} of {} observations that differ what they are, to "
+        "rounding, and change no other; left open: {}{}",
+        together(beside_shapes(found, best)), best.what, best.explained, found.differing,
+        fmt::join(best.open, ", "), time_was_up(found));
   return fmt::format(
       "not explained by any known defect, alone or with others{}; {} {}: {}; it accounts for {} of {} "
       "observations that differ{}; not accounted for: {}",
@@ -88,6 +94,11 @@ std::vector<std::string> beside_shapes(const Diagnosis& diagnosis, const Explana
 bool accounts_for_most(const Diagnosis& diagnosis) {
   const auto& best = diagnosis.explanations.front();
   return best.contradicted == 0 && 2 * best.explained > diagnosis.differing;
+}
+
+bool explains_a_part(const Diagnosis& diagnosis) {
+  return diagnosis.outcome == Outcome::nearest && accounts_for_most(diagnosis) &&
+         beside_shapes(diagnosis, diagnosis.explanations.front()).size() > 1;
 }
 
 std::string sentence_of(const Diagnosis& found) {

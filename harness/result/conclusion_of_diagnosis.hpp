@@ -14,6 +14,10 @@ std::vector<std::string> beside_shapes(const Diagnosis& diagnosis, const Explana
 // Whether the best explanation, though not the whole, accounts for most and contradicts nothing.
 bool accounts_for_most(const Diagnosis& diagnosis);
 
+// Whether the best explanation is several defects that account for most and contradict nothing: each explains
+// what it does to rounding, and something else is left.
+bool explains_a_part(const Diagnosis& diagnosis);
+
 // The diagnosis in one English sentence.
 std::string sentence_of(const Diagnosis& diagnosis);
 

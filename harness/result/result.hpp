@@ -235,7 +235,7 @@ struct Diagnosis {
   std::string of_shapes;
   std::int64_t known = 0;              // of what has no code: defects that were tried
   std::vector<std::string> undecided;  // of these, those that leave names, shapes and settings as they are
-  std::vector<Advice> advice;          // on each defect of the best, where it is complete
+  std::vector<Advice> advice;          // on each defect of the best, where it explains all or a part
 };
 
 // Numbers that belong together: y over x. low and high bound y where it has an interval, else they are empty.
