@@ -14,6 +14,7 @@ constexpr std::size_t kMostStarts = 4;    // with so many confined in another wa
 constexpr std::size_t kMostConfined = 4;  // of these, so many are confined
 constexpr int kMostAdded = 3;             // to what explains the groups before
 constexpr std::size_t kMostInPairs = 40;  // of those that change something, suspects first
+constexpr double kNearer = 2;             // times, by each defect
 constexpr int kTextChapter = 10;
 constexpr double kAboutAsQuick = 1.5;  // times the quickest
 
@@ -109,8 +110,24 @@ void Diagnostician::search_by_group(Forms most) {
     const auto plain = everywhere(names);
     if (names.empty() || plain == kept) continue;
     kept = plain;
-    keep_if_it_explains(names);
+    keep_if_it_explains(without_idle(names));
   }
+}
+
+// Without the defects that explain nothing beside the others.
+Names Diagnostician::without_idle(Names names) {
+  for (std::size_t i = 0; i < names.size() && names.size() > 1;) {
+    auto fewer = names;
+    fewer.erase(fewer.begin() + static_cast<std::ptrdiff_t>(i));
+    const bool idle = std::all_of(inquiry_.seen().begin(), inquiry_.seen().end(), [&](const Seen& one) {
+      return inquiry_.residual_of(names, one) > 1 || inquiry_.residual_of(fewer, one) <= 1;
+    });
+    if (idle)
+      names = fewer;
+    else
+      ++i;
+  }
+  return names;
 }
 
 bool Diagnostician::explains_everything(const Names& names) {
@@ -194,7 +211,7 @@ const Seen* Diagnostician::first_unexplained_of(const Names& names, Group group)
 std::vector<Names> Diagnostician::additions(const Names& base, const Seen& wrong, Forms forms) {
   std::vector<Names> found;
   bool sure = false;  // by one that does not explain it by rounding loudly
-  const double off = inquiry_.residual_of(base, wrong);
+  const double off = inquiry_.residual_of(base, wrong), apart = inquiry_.distance_of(base, wrong);
   const auto consider_with = [&](const std::vector<ParsedDeparture>& more) {
     const auto with = [&](const ModelPart* place) {
       auto names = base;
@@ -208,6 +225,8 @@ std::vector<Names> Diagnostician::additions(const Names& base, const Seen& wrong
     const double left = inquiry_.residual_of(names, wrong);
     if (left > 1) return left != off;
     const auto keep = [&](const Names& kept) {
+      // What only brings more rounding is allowed more, and comes no nearer.
+      if (inquiry_.distance_of(kept, wrong) > apart / kNearer) return;
       add_unlike(found, {kept});
       sure = sure || !inquiry_.is_loud(kept, wrong);
     };
