@@ -84,6 +84,7 @@ class Diagnostician {
   enum class Forms { usual, all, pairs };  // each the ones before, too
   void search_by_group(Forms most);
   std::vector<Names> accounts_of_group(const Names& base, Group group, Forms most_forms);
+  std::vector<std::pair<int, std::string>> by_likelihood(Group group) const;
   Names without_idle(Names names);
   std::vector<Names> confined_away(const Names& base, Group group);
   const Seen* first_unexplained_of(const Names& names, Group group);

@@ -83,8 +83,9 @@ void Diagnostician::keep_if_it_explains(const Names& names) {
 }
 
 void Diagnostician::search() {
-  add_one_to({}, 1);
   within(kHalf, [&] { search_by_group(Forms::all); });
+  // Of a single defect, whether others say the same.
+  if (explanations_.empty() || explanations_.front().names.size() == 1) add_one_to({}, 1);
   within(kThird, [&] { search_within_stages(1); });
   within(kHalf, [&] { search_by_group(Forms::pairs); });
   if (!any_complete()) add_one_to({});

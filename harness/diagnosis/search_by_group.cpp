@@ -15,8 +15,7 @@ constexpr std::size_t kMostConfined = 4;  // of these, so many are confined
 constexpr int kMostAdded = 3;             // to what explains the groups before
 constexpr std::size_t kMostInPairs = 40;  // of those that change something, suspects first
 constexpr double kNearer = 2;             // times, by each defect
-constexpr int kTextChapter = 10;
-constexpr double kAboutAsQuick = 1.5;  // times the quickest
+constexpr double kAboutAsQuick = 1.5;     // times the quickest
 
 std::vector<ModelPart> parts_of_group(Group group) {
   const ModelPart evaluation{{}, false, {}, {}}, training{{}, true, {}, {}}, cached{{}, {}, true, {}},
@@ -56,6 +55,33 @@ std::vector<ModelPart> other_parts(Group group) {
     default:
       return {};
   }
+}
+
+// Of the catalogue, whose defects are likely to show first in this group.
+std::vector<int> chapters_of(Group group) {
+  switch (group) {
+    case Group::settings:
+      return {1, 2};
+    case Group::operations:
+      return {3, 5};
+    case Group::passes:
+      return {3, 5, 6, 7};
+    case Group::training:
+    case Group::padding:
+    case Group::padding_in_training:
+    case Group::padding_in_cache:
+      return {7};
+    case Group::cache:
+      return {4, 5};
+    case Group::gradients:
+    case Group::steps:
+      return {8, 9};
+    case Group::weights:
+      return {7, 8};
+    case Group::text:
+      return {10};
+  }
+  return {};
 }
 
 void add_unlike(std::vector<Names>& all, const std::vector<Names>& more) {
@@ -239,13 +265,14 @@ std::vector<Names> Diagnostician::additions(const Names& base, const Seen& wrong
         keep(there);
     return true;
   };
-  const bool of_text = wrong.observation.group == Group::text;
   std::vector<std::string> changing;
-  for (const auto& name : in_order_) {
-    if (late()) break;
+  int tier = 0;
+  for (const auto& [its_tier, name] : by_likelihood(wrong.observation.group)) {
+    if (late() || (sure && its_tier != tier)) break;
+    tier = its_tier;
     if (std::find(base.begin(), base.end(), name) != base.end()) continue;
-    if (sure && !suspected_.contains(name)) break;  // those that are come first
-    if (of_text != (defect_of(name).chapter == kTextChapter) && forms == Forms::usual) continue;
+    if (forms == Forms::usual && (wrong.observation.group == Group::text) != (defect_of(name).chapter == 10))
+      continue;
     if (consider_with({{name, {}, {}}})) changing.push_back(name);
     if (forms == Forms::usual) continue;
     for (const double number : likely_numbers(name)) consider_with({{name, number, {}}});
@@ -258,6 +285,22 @@ std::vector<Names> Diagnostician::additions(const Names& base, const Seen& wrong
     for (std::size_t i = 0; i < j && !late() && found.empty(); ++i)
       consider_with({{changing[i], {}, {}}, {changing[j], {}, {}}});
   return best_accounts(std::move(found));
+}
+
+// In tiers: those that a failed requirement points to and that are of this group's chapters, or of a stage
+// that is wrong; the others that one points to; the rest.
+std::vector<std::pair<int, std::string>> Diagnostician::by_likelihood(Group group) const {
+  const auto chapters = chapters_of(group);
+  std::vector<std::pair<int, std::string>> all;
+  for (const auto& name : in_order_) {
+    const auto& defect = defect_of(name);
+    const bool likely = group == Group::passes && !wrong_.empty()
+                            ? wrong_.contains(defect.stage.kind)
+                            : std::find(chapters.begin(), chapters.end(), defect.chapter) != chapters.end();
+    all.emplace_back(!suspected_.contains(name) ? 2 : likely ? 0 : 1, name);
+  }
+  std::stable_sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  return all;
 }
 
 // Whether a quick observation that `base` explains, or that is right, is not explained by these. `but`: a
