@@ -23,7 +23,8 @@ namespace {
 constexpr const char* kHelp =
     "`plumbline verify defect:NAME` judges the reference model with this defect; + joins several\n"
     "defects. NAME=NUMBER gives the defect another number, if it has one. NAME@3 puts it in layer 3\n"
-    "alone; NAME@training, NAME@evaluation, NAME@cache, NAME@no-cache, NAME@padded and NAME@unpadded put it in\n"
+    "alone; NAME@training, NAME@evaluation, NAME@cache, NAME@no-cache, NAME@padded and NAME@unpadded put it "
+    "in\n"
     "one mode alone.\n"
     "Exit status: 0 shown; 2 no such defect.";
 

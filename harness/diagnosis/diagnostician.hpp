@@ -86,6 +86,7 @@ class Diagnostician {
   std::vector<Names> accounts_of_group(const Names& base, Group group, Forms most_forms);
   std::vector<std::pair<int, std::string>> by_likelihood(Group group) const;
   Names without_idle(Names names);
+  Names where_they_act(Names names);
   std::vector<Names> confined_away(const Names& base, Group group);
   const Seen* first_unexplained_of(const Names& names, Group group);
   std::vector<Names> additions(const Names& base, const Seen& wrong, Forms forms);

@@ -84,6 +84,22 @@ std::vector<int> chapters_of(Group group) {
   return {};
 }
 
+const ModelPart kModes[] = {{{}, true, {}, {}},  {{}, false, {}, {}}, {{}, {}, true, {}},
+                            {{}, {}, false, {}}, {{}, {}, {}, true},  {{}, {}, {}, false}};
+
+// Whether passes of this group are in another mode than the part is.
+bool is_outside(Group group, const ModelPart& part) {
+  const PassKind* pass = nullptr;
+  static const std::map<Group, PassKind> kinds = {
+      {Group::passes, {false, false, false}}, {Group::training, {true, false, false}},
+      {Group::padding, {false, false, true}}, {Group::padding_in_training, {true, false, true}},
+      {Group::cache, {false, true, false}},   {Group::padding_in_cache, {false, true, true}}};
+  if (const auto found = kinds.find(group); found != kinds.end()) pass = &found->second;
+  return pass != nullptr && (part.training.value_or(pass->training) != pass->training ||
+                             part.cached.value_or(pass->cached) != pass->cached ||
+                             part.padded.value_or(pass->padded) != pass->padded);
+}
+
 void add_unlike(std::vector<Names>& all, const std::vector<Names>& more) {
   for (const auto& names : more)
     if (std::find(all.begin(), all.end(), names) == all.end()) all.push_back(names);
@@ -136,7 +152,7 @@ void Diagnostician::search_by_group(Forms most) {
     const auto plain = everywhere(names);
     if (names.empty() || plain == kept) continue;
     kept = plain;
-    keep_if_it_explains(without_idle(names));
+    keep_if_it_explains(where_they_act(without_idle(names)));
   }
 }
 
@@ -159,6 +175,30 @@ Names Diagnostician::without_idle(Names names) {
 bool Diagnostician::explains_everything(const Names& names) {
   return std::all_of(inquiry_.seen().begin(), inquiry_.seen().end(),
                      [&](const Seen& one) { return inquiry_.residual_of(names, one) <= 1; });
+}
+
+// Confines a defect to the mode where it acts, if another hides it elsewhere.
+Names Diagnostician::where_they_act(Names names) {
+  if (names.size() == 1) return names;
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    auto departure = parse_departure(names[i]);
+    if (departure.place != ModelPart{}) continue;
+    for (const auto& part : kModes) {
+      departure.place = part;
+      auto confined = names;
+      confined[i] = format_departure(departure);
+      const bool same = std::all_of(inquiry_.seen().begin(), inquiry_.seen().end(), [&](const Seen& one) {
+        return inquiry_.residual_of(names, one) > 1 || inquiry_.residual_of(confined, one) <= 1;
+      });
+      const auto acts_elsewhere = [&](const Seen& one) {
+        return is_outside(one.observation.group, part) && inquiry_.moves(names[i], one);
+      };
+      if (!same || std::none_of(inquiry_.seen().begin(), inquiry_.seen().end(), acts_elsewhere)) continue;
+      names = confined;
+      break;
+    }
+  }
+  return names;
 }
 
 // `base` with what explains this group beside it, or the most of it; `base` alone where nothing does.
