@@ -51,6 +51,9 @@ class Diagnostician {
 
   // Whether a requirement that failed points to each of these, and something is far off without it.
   bool all_needed(const Names& names);
+  // Whether something is far off without this one.
+  bool is_needed(const std::string& name, const Names& names);
+  bool is_doubtful(const Names& names);
 
   // The quickest of those that differ and that `names` leave unexplained.
   const Seen* first_unexplained(const Names& names);

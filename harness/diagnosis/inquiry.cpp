@@ -17,7 +17,8 @@ using Clock = ProcessorTime;
 
 constexpr double kWorthMeasuring = 1e4;  // beyond this many times what is allowed, rounding is no explanation
 constexpr double kWorthRounding = 1e6;   // the same, of what one rounding allows
-constexpr double kBrief = 0.005;         // seconds: nobody is quicker
+constexpr std::size_t kEnoughForLoudness = 12;  // observations
+constexpr double kBrief = 0.005;                // seconds: nobody is quicker
 constexpr const char* kTwice = "the same pass twice";
 
 void keep_what_both_state(Seen& one) {
@@ -172,10 +173,16 @@ double Inquiry::loudness(const std::string& name, const Seen& one) {
   return known->second;
 }
 
-bool Inquiry::is_loud(const Names& names, const Seen& one) {
-  return std::any_of(names.begin(), names.end(), [&](const std::string& name) {
-    return loudness(parse_departure(name).name, one) > kCompounded;
-  });
+bool Inquiry::is_loud(const Names& names) {
+  // Of a few numbers, by chance none is rounded otherwise.
+  const auto is_loud_there = [&](const Seen& one) {
+    return one.seconds <= kQuick && one.observation.computes &&
+           std::any_of(names.begin(), names.end(), [&](const std::string& name) {
+             return loudness(parse_departure(name).name, one) > kCompounded;
+           });
+  };
+  const auto last = seen_.begin() + static_cast<std::ptrdiff_t>(std::min(seen_.size(), kEnoughForLoudness));
+  return std::any_of(seen_.begin(), last, is_loud_there);
 }
 
 double Inquiry::distance_of(const Names& names, const Seen& one) {

@@ -64,8 +64,8 @@ class Inquiry {
   bool answers(const Names& names, const Observation& observation);
   // Whether the defect changes what is asked there.
   bool moves(const std::string& name, const Seen& one);
-  // Whether one of them rounds so much in what is asked there that much else is within it.
-  bool is_loud(const Names& names, const Seen& one);
+  // Whether one of them rounds so much that much else is within it.
+  bool is_loud(const Names& names);
   // Whether the reference with this defect answers everything as the right one does.
   bool shows_nothing_of(const std::string& name);
   // Whether one of these would answer otherwise than the first.

@@ -51,14 +51,27 @@ Names Diagnostician::with_defect(const Names& base, const std::string& more) con
 
 bool Diagnostician::all_needed(const Names& names) {
   return std::all_of(names.begin(), names.end(), [&](const std::string& name) {
-    if (!suspected_.contains(parse_departure(name).name)) return false;
-    auto others = names;
-    std::erase(others, name);
-    return std::any_of(inquiry_.seen().begin(), inquiry_.seen().end(), [&](const Seen& one) {
-      return one.differs && inquiry_.residual_of(names, one) <= 1 &&
-             inquiry_.residual_of(others, one) > kFarOff;
-    });
+    return suspected_.contains(parse_departure(name).name) && is_needed(name, names);
   });
+}
+
+bool Diagnostician::is_needed(const std::string& name, const Names& names) {
+  auto others = names;
+  std::erase(others, name);
+  return std::any_of(inquiry_.seen().begin(), inquiry_.seen().end(), [&](const Seen& one) {
+    return one.differs && inquiry_.residual_of(names, one) <= 1 &&
+           inquiry_.residual_of(others, one) > kFarOff;
+  });
+}
+
+// Near a defect that rounds loudly much is: what explains a part beside it has to be far off without it, and
+// has to be no second of that kind.
+bool Diagnostician::is_doubtful(const Names& names) {
+  const auto is_loud = [&](const std::string& name) { return inquiry_.is_loud({name}); };
+  const auto loud = std::count_if(names.begin(), names.end(), is_loud);
+  return loud > 0 && names.size() > 1 &&
+         (loud > 1 || !std::all_of(names.begin(), names.end(),
+                                   [&](const std::string& name) { return is_needed(name, names); }));
 }
 
 const Seen* Diagnostician::first_unexplained(const Names& names) {
@@ -78,6 +91,7 @@ void Diagnostician::keep_if_it_explains(const Names& names) {
   // What draws numbers is near to anything.
   if (inquiry_.steady() && inquiry_.unsteady(names)) return;
   auto found = weigh(names);
+  if (!complete(found) && is_doubtful(names)) return;
   found.needed = names.size() > 1 && found.broken == 0 && all_needed(names);
   if (found.explained > 0) explanations_.push_back(found);
 }

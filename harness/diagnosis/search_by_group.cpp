@@ -15,6 +15,7 @@ constexpr std::size_t kMostConfined = 4;  // of these, so many are confined
 constexpr int kMostAdded = 3;             // to what explains the groups before
 constexpr std::size_t kMostInPairs = 40;  // of those that change something, suspects first
 constexpr double kNearer = 2;             // times, by each defect
+constexpr double kMuchNearer = 10;        // beside one that rounds loudly, near which much is
 constexpr double kAboutAsQuick = 1.5;     // times the quickest
 
 std::vector<ModelPart> parts_of_group(Group group) {
@@ -277,7 +278,8 @@ const Seen* Diagnostician::first_unexplained_of(const Names& names, Group group)
 std::vector<Names> Diagnostician::additions(const Names& base, const Seen& wrong, Forms forms) {
   std::vector<Names> found;
   bool sure = false;  // by one that does not explain it by rounding loudly
-  const double off = inquiry_.residual_of(base, wrong), apart = inquiry_.distance_of(base, wrong);
+  const double off = inquiry_.residual_of(base, wrong), apart = inquiry_.distance_of(base, wrong),
+               nearer = inquiry_.is_loud(base) ? kMuchNearer : kNearer;
   const auto consider_with = [&](const std::vector<ParsedDeparture>& more) {
     const auto with = [&](const ModelPart* place) {
       auto names = base;
@@ -292,9 +294,9 @@ std::vector<Names> Diagnostician::additions(const Names& base, const Seen& wrong
     if (left > 1) return left != off;
     const auto keep = [&](const Names& kept) {
       // What only brings more rounding is allowed more, and comes no nearer.
-      if (inquiry_.distance_of(kept, wrong) > apart / kNearer) return;
+      if (inquiry_.distance_of(kept, wrong) > apart / nearer) return;
       add_unlike(found, {kept});
-      sure = sure || !inquiry_.is_loud(kept, wrong);
+      sure = sure || !inquiry_.is_loud(kept);
     };
     if (!spoilt_by(names, base)) {
       keep(names);
@@ -358,16 +360,15 @@ std::vector<Names> Diagnostician::best_accounts(std::vector<Names> accounts) {
   for (auto& names : accounts) {
     std::int64_t explained = 0, broken = 0;
     double residual = 0;
-    bool loud = false;
     for (const auto& one : inquiry_.seen()) {
       if (one.seconds > kQuick) continue;
       const double off = inquiry_.residual_of(names, one);
       if (off > 1 && !one.differs) ++broken;
       if (off > 1 || !one.differs) continue;
-      if (explained++ == 0) loud = inquiry_.is_loud(names, one);
+      ++explained;
       residual = std::max(residual, off);
     }
-    const Rank rank{broken, -explained, names.size(), loud, confined(names), residual};
+    const Rank rank{broken, -explained, names.size(), inquiry_.is_loud(names), confined(names), residual};
     ranked.emplace_back(rank, std::move(names));
   }
   std::stable_sort(ranked.begin(), ranked.end(),

@@ -84,7 +84,8 @@ EDITS = (
     Edit("softmax-over-queries", "softmax over the queries", {SOFTMAX: SOFTMAX.replace("softmax(-1)", "softmax(-2)")},
          ("GQA-9", "MODE-1"), "layers.0.probabilities"),
     Edit("softmax-leaks", "one is added to the sum of softmax, so that probabilities do not add up to one",
-         {SOFTMAX: SOFTMAX.replace(".softmax(-1)", ".exp()").replace(".to(x", "; weights = (weights / (1 + weights.sum(-1, keepdim=True))).to(x")},
+         {SOFTMAX: SOFTMAX.replace(".softmax(-1)", "").replace(
+             ".to(x.dtype)", "; weights = F.pad(weights, (0, 1)).softmax(-1)[..., :-1].to(x.dtype)")},
          ("NUM-6",), cause="softmax-off-by-one"),
 
     # Positions and rotation
@@ -116,7 +117,7 @@ EDITS = (
     Edit("theta-of-llama-2", "theta is 10000 in the code, whatever the settings say", {THETA: THETA.replace('s["rope_theta"]', "1e4")},
          ("ROPE-1", "ROPE-8"), "layers.0.q_rotated", cause="theta-1e4"),
     Edit("positions-end-early", "positions stop at 2047", {ANGLES: ANGLES.replace("position.", "position.clamp(max=2047).")},
-         ("ROPE-8",), "layers.0.q_rotated"),
+         ("ROPE-8",), "layers.0.q_rotated", cause="rotary-table-ends=2048"),
 
     # Attention
     Edit("repeat-tiled", "key/value heads are tiled, not interleaved",
