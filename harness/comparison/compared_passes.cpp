@@ -10,6 +10,7 @@
 #include <set>
 
 #include "harness/candidate/void_parameters.hpp"
+#include "harness/judging/large_activations.hpp"
 #include "harness/judging/ways.hpp"
 #include "harness/result/conclusion_of_stages.hpp"
 #include "harness/result/words.hpp"
@@ -121,7 +122,8 @@ void CandidatePair::compare_evaluation() {
     return logits(subject, standard_probe(subject), configured);
   });
   compare_far_positions();
-  if (one.missing_parameters().empty() && (other == nullptr || other->missing_parameters().empty()))
+  if (one.missing_parameters().empty() && (other == nullptr || other->missing_parameters().empty())) {
+    compare_large_activations();
     compare_logits_of("other weights", "load", [](Subject& subject) {
       const at::NoGradGuard no_gradients;
       at::Tensor shown;
@@ -131,6 +133,40 @@ void CandidatePair::compare_evaluation() {
           [&](Candidate& candidate) { shown = candidate.forward(standard_probe(subject), {}).to(at::kCPU); });
       return shown;
     });
+  }
+}
+
+// With scores near the largest numbers of float16: where two are nearly the same, rounding decides between
+// them, so that it is measured on many rows.
+void CandidatePair::compare_large_activations() {
+  if (!can("load") || (other != nullptr && other->candidate().type() != one.candidate().type())) return;
+  const at::NoGradGuard no_gradients;
+  const auto large = large_activations(one).weights;
+  const Model rounded(one.specification(), convert(large, one.candidate().type(), one.candidate().device()));
+  const Model exact(one.specification(), convert(rounded.weights(), at::kDouble, one.candidate().device()));
+  double error = 0;
+  for (const auto& tokens : {probe(one, "large activations", 12, 24), standard_probe(one)}) {
+    const auto expected = exact.forward(tokens).to(at::kCPU);
+    error = std::max(
+        error, largest(rounded.forward(tokens).to(at::kCPU, at::kDouble) - expected) / largest(expected));
+  }
+  const auto question = [&](Subject& subject) {
+    at::Tensor shown;
+    subject.running();  // the first weights were loaded before
+    subject.with_weights(large, [&](Candidate& candidate) {
+      shown = candidate.forward(standard_probe(subject), {}).to(at::kCPU);
+    });
+    return shown;
+  };
+  compare_answers(question, [&](const at::Tensor& first, const at::Tensor& second) {
+    compare_logits("large activations", first, second,
+                   Tolerance::absolute(
+                       kNoiseFactor * error * largest(finite(first)),
+                       fmt::format("{} x the rounding error measured on the reference with these weights, {} "
+                                   "of the largest",
+                                   kNoiseFactor, number(error))),
+                   /*far=*/true);
+  });
 }
 
 void CandidatePair::compare_training() {

@@ -160,6 +160,7 @@ struct CandidatePair {
   void compare_ways_where(const std::function<bool(const std::string& needs)>& belongs);
 
   void compare_evaluation();
+  void compare_large_activations();
 
   void compare_training();
 
