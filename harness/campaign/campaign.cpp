@@ -11,7 +11,7 @@
 #include <thread>
 
 #include "harness/candidate/variants.hpp"
-#include "harness/model/departures/catalogue.hpp"
+#include "harness/catalogue/defect_catalogue.hpp"
 #include "harness/result/conclusion_of_diagnosis.hpp"
 #include "harness/result/contradictions.hpp"
 #include "harness/result/result.hpp"

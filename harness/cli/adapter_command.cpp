@@ -46,7 +46,7 @@ int run_adapter_check(const Arguments& arguments, const CommandContext& command_
 }  // namespace
 
 void add_adapter(Command& all) {
-  auto command = all.command("adapter", "Write or try an adapter, which connects a live model");
+  auto command = all.command(adapter_entry.name, adapter_entry.what);
   command.required();
   command.footer("Exit status: 0 done; 2 could not be done.");
   auto beginning = command.command("init", "Write a commented adapter to fill in");

@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "harness/campaign/campaign.hpp"
+#include "harness/catalogue/requirement_list.hpp"
 #include "harness/cli/progress.hpp"
-#include "harness/judging/recorder.hpp"
 #include "harness/model/device.hpp"
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
@@ -79,7 +79,7 @@ int run(const CampaignArguments& arguments, const CommandContext& command_contex
 }  // namespace
 
 void add_campaign(Command& all) {
-  auto command = all.command(campaign_study.name, campaign_study.what);
+  auto command = all.command(campaign_entry.name, campaign_entry.what);
   const auto arguments = std::make_shared<CampaignArguments>();
   command.option("names", arguments->names, "defects, or variant:NAME (default: all)");
   command.option("--out", arguments->out, "directory for the report, the matrix and every run's result")

@@ -43,7 +43,7 @@ int run_claims(const std::filesystem::path& data) {
 }  // namespace
 
 void add_claims(Command& all) {
-  auto command = all.command("claims", "Check nine claims about MiniMind2-Small, with exact figures");
+  auto command = all.command(claims_entry.name, claims_entry.what);
   command.footer(
       "Exit status: 0 every claim is decided; 2 bad usage or broken data; 3 a claim could not be decided.");
   command.runs([](const CommandContext& command_context) { return run_claims(command_context.data); });

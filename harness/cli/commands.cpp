@@ -3,19 +3,18 @@
 namespace plumbline {
 
 void add_commands(Command& all) {
-  add_verify(all);
-  add_record(all);
-  add_compare(all);
-  add_play(all);
-  add_adapter(all);
-  add_sample(all);
-  for (const auto& study : {text_study, log_study, experiment_study, campaign_study})
-    all.external(study.name, study.what, "plumbline-studies");
-  add_requirements(all);
-  add_defects(all);
-  add_claims(all);
+  const auto elsewhere = [&](const CommandEntry& entry) {
+    all.external(entry.name, entry.what, entry.program);
+  };
+  for (const auto& entry :
+       {verify_entry, record_entry, compare_entry, play_entry, adapter_entry, sample_entry})
+    elsewhere(entry);
+  add_text_commands(all);
+  for (const auto& entry :
+       {experiment_entry, campaign_entry, requirements_entry, defects_entry, claims_entry})
+    elsewhere(entry);
   add_report(all);
-  add_export(all);
+  elsewhere(export_entry);
 }
 
 }  // namespace plumbline

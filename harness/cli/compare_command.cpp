@@ -34,8 +34,7 @@ int run_compare(Arguments arguments, const std::string& before, const std::strin
 }  // namespace
 
 void add_compare(Command& all) {
-  auto command =
-      all.command("compare", "Compare two candidates: did a refactor change anything? Neither is judged");
+  auto command = all.command(compare_entry.name, compare_entry.what);
   const auto arguments = std::make_shared<Arguments>();
   const auto names = std::make_shared<std::pair<std::string, std::string>>();
   command.option("one", names->first, "a candidate, as for verify: the model before").required();

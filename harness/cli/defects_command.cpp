@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "harness/candidate/variants.hpp"
-#include "harness/judging/recorder.hpp"
-#include "harness/model/departures/catalogue.hpp"
+#include "harness/catalogue/defect_catalogue.hpp"
+#include "harness/catalogue/requirement_list.hpp"
 #include "harness/model/departures/departures.hpp"
 #include "harness/model/text_placeholders.hpp"
 #include "harness/system/error.hpp"
@@ -79,8 +79,7 @@ int show(const std::string& name, const std::string& specification, const Comman
 }  // namespace
 
 void add_defects(Command& all) {
-  auto command =
-      all.command("defects", "List the known mistakes that a failing model is compared with, or explain one");
+  auto command = all.command(defects_entry.name, defects_entry.what);
   const auto name = std::make_shared<std::string>();
   command.option("name", *name, "a defect to explain");
   const auto specification = std::make_shared<std::string>("minimind2-small");

@@ -87,7 +87,7 @@ int run_repeater_command(const RepeaterArguments& arguments, const CommandContex
 }  // namespace
 
 void add_experiments(Command& all) {
-  auto command = all.command(experiment_study.name, experiment_study.what);
+  auto command = all.command(experiment_entry.name, experiment_entry.what);
   command.required();
   command.footer("Exit status: 0 done; 2 could not be done.");
   const auto arguments = std::make_shared<RepeaterArguments>();

@@ -23,7 +23,7 @@ int run_export(const std::string& specification, const std::string& directory, c
 }  // namespace
 
 void add_export(Command& all) {
-  auto command = all.command("export", "Write the reference's own weights as a Hugging Face checkpoint");
+  auto command = all.command(export_entry.name, export_entry.what);
   const auto directory = std::make_shared<std::string>();
   const auto specification = std::make_shared<std::string>("minimind2-small");
   command.option("directory", *directory, "a new or empty directory").required();

@@ -1,5 +1,4 @@
-// Starts either program, and says why it could not do what was asked.
-#include <c10/util/Exception.h>
+// Starts each program, and says why it could not do what was asked.
 #include <fmt/core.h>
 #include <unistd.h>
 #ifdef __GLIBC__
@@ -75,8 +74,6 @@ int main(int count, char** values) {
     reason = "standard output cannot be written to: the output is lost; write it elsewhere";
   } catch (const plumbline::InputError& error) {
     reason = error.what();
-  } catch (const c10::Error& error) {
-    reason = std::string("internal error: ") + error.what_without_backtrace();
   } catch (const std::bad_alloc&) {
     reason = "out of memory; use a smaller model or batch, or a machine with more memory";
   } catch (const std::exception& error) {

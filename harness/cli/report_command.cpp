@@ -12,8 +12,8 @@
 #include <utility>
 #include <vector>
 
-#include "harness/judging/recorder.hpp"
-#include "harness/model/departures/catalogue.hpp"
+#include "harness/catalogue/defect_catalogue.hpp"
+#include "harness/catalogue/requirement_list.hpp"
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
 #include "harness/system/output.hpp"
@@ -256,7 +256,7 @@ struct Arguments {
 }  // namespace
 
 void add_report(Command& all) {
-  auto command = all.command("report", "Render, merge, compare and check result documents");
+  auto command = all.command(report_entry.name, report_entry.what);
   command.required();
   command.footer("Exit status: see the --help of each command.");
   const auto arguments = std::make_shared<Arguments>();

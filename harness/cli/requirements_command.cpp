@@ -12,8 +12,8 @@
 #include <string>
 #include <vector>
 
-#include "harness/judging/recorder.hpp"
-#include "harness/model/departures/catalogue.hpp"
+#include "harness/catalogue/defect_catalogue.hpp"
+#include "harness/catalogue/requirement_list.hpp"
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
 #include "harness/system/json.hpp"
@@ -178,8 +178,7 @@ int show(const std::string& id, const CommandContext& command_context) {
 }  // namespace
 
 void add_requirements(Command& all) {
-  auto command =
-      all.command("requirements", "List the requirements with their sources, tests and defects, or show one");
+  auto command = all.command(requirements_entry.name, requirements_entry.what);
   const auto id = std::make_shared<std::string>();
   command.option("id", *id, "a requirement to show");
   command.footer(kHelp);

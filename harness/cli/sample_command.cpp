@@ -67,7 +67,7 @@ void add_drawing_options(Command& command, GenerationOptions& options) {
 }  // namespace
 
 void add_sample(Command& all) {
-  auto command = all.command("sample", "Let a candidate write text from prompts, greedy or sampled");
+  auto command = all.command(sample_entry.name, sample_entry.what);
   const auto arguments = std::make_shared<Arguments>();
   const auto run = std::make_shared<SamplingRun>();
   command

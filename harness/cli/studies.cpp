@@ -3,7 +3,6 @@
 namespace plumbline {
 
 void add_commands(Command& all) {
-  add_text_commands(all);
   add_experiments(all);
   add_campaign(all);
 }

@@ -90,7 +90,7 @@ int run_log(const LogArguments& arguments, const CommandContext& command_context
 
 void add_text(Command& all) {
   const auto text = std::make_shared<TextArguments>();
-  auto command = all.command(text_study.name, text_study.what);
+  auto command = all.command(text_entry.name, text_entry.what);
   command
       .option(
           "file", text->file,
@@ -114,7 +114,7 @@ void add_text(Command& all) {
 
 void add_log(Command& all) {
   const auto log = std::make_shared<LogArguments>();
-  auto command = all.command(log_study.name, log_study.what);
+  auto command = all.command(log_entry.name, log_entry.what);
   command
       .option("file", log->file,
               "the log: lines of text, progress bars, a table or JSON (a trainer_state.json, an export of a "

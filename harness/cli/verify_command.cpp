@@ -59,7 +59,7 @@ void add_judging_options(Command& command, Arguments& arguments) {
 }  // namespace
 
 void add_verify(Command& all) {
-  auto command = all.command("verify", "Judge a candidate against a specification");
+  auto command = all.command(verify_entry.name, verify_entry.what);
   const auto arguments = std::make_shared<Arguments>();
   command
       .option(
@@ -98,8 +98,7 @@ void add_verify(Command& all) {
 }
 
 void add_record(Command& all) {
-  auto command =
-      all.command("record", "Judge a live model and keep its answers, to judge or compare them elsewhere");
+  auto command = all.command(record_entry.name, record_entry.what);
   const auto arguments = std::make_shared<Arguments>();
   const auto file = std::make_shared<std::string>();
   command.option("candidate", arguments->candidate, "an adapter (.py), or 'exec: COMMAND'").required();

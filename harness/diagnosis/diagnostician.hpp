@@ -9,9 +9,9 @@
 #include <utility>
 #include <vector>
 
+#include "harness/catalogue/defect_catalogue.hpp"
 #include "harness/diagnosis/hypothesis.hpp"
 #include "harness/diagnosis/inquiry.hpp"
-#include "harness/model/departures/catalogue.hpp"
 #include "harness/model/departures/departures.hpp"
 #include "harness/system/processor_time.hpp"
 

@@ -4,7 +4,7 @@
 #include <map>
 #include <string>
 
-#include "harness/model/departures/catalogue.hpp"
+#include "harness/catalogue/defect_catalogue.hpp"
 #include "harness/model/specification.hpp"
 
 namespace plumbline {

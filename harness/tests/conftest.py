@@ -3,6 +3,7 @@
 import os
 import pathlib
 import random
+import shutil
 import subprocess
 import tempfile
 
@@ -38,6 +39,12 @@ class Program:
     def start(self, *arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options):
         return subprocess.Popen(self.command(*arguments), stdout=stdout, stderr=stderr, text=True, **options)
 
+    def copied_to(self, folder):
+        """A copy with the programs that it starts."""
+        for name in ("plumbline", "plumbline-models", "plumbline-studies"):
+            shutil.copy(self.path.with_name(name), folder)
+        return pathlib.Path(folder) / "plumbline"
+
     def command(self, *arguments):
         words = list(map(str, arguments))
         # Passes of 4,097 tokens are asked for where they are tested: everywhere, they would double the time.
@@ -63,9 +70,7 @@ def tmp_path():
 
 @pytest.fixture
 def logs(program, tmp_path):
-    # What the program runs for `log` is asked itself: starting both takes most of the time.
-    studies = program.path.with_name("plumbline-studies")
-    return Logs(program, Program(studies) if studies.exists() else program, tmp_path)
+    return Logs(program, tmp_path)
 
 
 @pytest.fixture

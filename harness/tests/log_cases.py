@@ -8,11 +8,11 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Logs:
-    def __init__(self, program, studies, root):
-        self.program, self.studies, self.root = program, studies, root
+    def __init__(self, program, root):
+        self.program, self.root = program, root
 
     def run_it(self, *arguments):
-        return self.studies("log", *arguments, timeout=60)
+        return self.program("log", *arguments, timeout=60)
 
     def judged(self, content, status, *arguments, name="train.log"):
         path, out, picture = self.root / name, self.root / "log.json", self.root / "log.svg"

@@ -149,8 +149,7 @@ def test_every_requirement_is_traced_to_tests_and_defects_and_back(run, refused)
 def test_what_is_not_traced_is_named_and_status_1(program, tmp_path):
     for folder in ("bin", "share/plumbline"):
         (tmp_path / folder).mkdir(parents=True)
-    copy = tmp_path / "bin" / "plumbline"
-    shutil.copy(program.path, copy)
+    copy = program.copied_to(tmp_path / "bin")
     fixtures = tmp_path / "share" / "plumbline" / "fixtures"
 
     def complaints(change):
@@ -311,8 +310,7 @@ def installed_copy(program, tmp_path):
     for name in ("fixtures", "golden"):
         shutil.copytree(ROOT / name, data / name, ignore=shutil.ignore_patterns("oracle", "minimind*.h5", "diy*.h5"))
     (prefix / "bin").mkdir()
-    shutil.copy(program.path, prefix / "bin" / "plumbline")
-    return prefix / "bin" / "plumbline", data
+    return program.copied_to(prefix / "bin"), data
 
 
 def test_golden_files_are_read_only_as_recorded(program, tmp_path, out):

@@ -1,4 +1,4 @@
-#include "harness/model/departures/catalogue.hpp"
+#include "harness/catalogue/defect_catalogue.hpp"
 
 #include <fmt/format.h>
 
