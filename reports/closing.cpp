@@ -1,249 +1,60 @@
+// The end of the terminal's view: what the model is, where it goes wrong, why, what to do, then the chapters;
+// the rest for those who ask for it.
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
-#include <iterator>
+#include <set>
 #include <utility>
 
 #include "harness/result/conclusion_of_diagnosis.hpp"
 #include "harness/result/conclusion_of_stages.hpp"
 #include "harness/result/words.hpp"
-#include "harness/system/visible.hpp"
 #include "reports/rerun.hpp"
-#include "reports/terminal.hpp"
+#include "reports/terminal_page.hpp"
 
 namespace plumbline::reports {
 namespace {
 
-constexpr std::size_t findings_limit = 3;       // sentences of one failure
-constexpr std::size_t requirements_limit = 20;  // failures told in full
-constexpr int widest = 100;                     // longer lines are hard to read
+constexpr int kWidest = 100;                  // longer lines are hard to read
+constexpr std::size_t kMostLines = 40;        // of a screen, the lines before the verdict included
+constexpr std::size_t kLinesBefore = 6;       // what is judged, with what
+constexpr std::size_t kMostRequirements = 8;  // that are told, where there is room
+constexpr int kWidestName = 36;               // of a cause
 
-using Requirements = std::vector<const Requirement*>;
-
-struct Page {
-  const Paint& paint;
-  int width;
-  std::string written_to;
-  std::string lines = "\n";
-
-  // Lines at `indent`, those after the first further in; coloured one by one, so that no colour runs into a
-  // margin.
-  template <typename Colour>
-  void paragraph(const std::string& text, int indent, Colour colour, int further = 0) {
-    std::string margin(static_cast<std::size_t>(indent), ' ');
-    for (const std::string& line : wrap(text, width - indent - further)) {
-      lines += margin + colour(line) + "\n";
-      margin.resize(static_cast<std::size_t>(indent + further), ' ');
-    }
-  }
-
-  void plain(const std::string& text, int indent) {
-    paragraph(
-        text, indent, [](const std::string& line) { return line; }, 2);
-  }
-  void dim(const std::string& text, int indent) {
-    paragraph(text, indent, [&](const std::string& line) { return paint.dim(line); });
-  }
-
-  // `label`, then `text` beside it with its lines under one another.
-  template <typename Colour>
-  void beside(const std::string& label, const std::string& shown_label, const std::string& text, int indent,
-              Colour colour) {
-    const std::size_t start = lines.size() + static_cast<std::size_t>(indent);
-    const int inner = indent + columns(label) + 2;
-    paragraph(text, inner, colour);
-    lines.replace(start, static_cast<std::size_t>(columns(label)), shown_label);
-  }
-
-  std::string elsewhere() const {
-    return written_to.empty() ? std::string() : " in " + paint.text(written_to + "/result.json");
-  }
-};
-
-Requirements with(const Result& result, Verdict verdict) {
-  Requirements found;
-  for (const Requirement& requirement : result.requirements) {
-    if (requirement.verdict == verdict) found.push_back(&requirement);
-  }
-  return found;
+std::string plain_line(const std::string& line) {
+  return line;
 }
 
-std::string short_id(const Requirement& requirement, const Paint& paint) {
-  return fit(paint.text(requirement.id, 60), 16, paint.ellipsis());
+// Text cut to so many lines of `room` columns.
+std::string shortened(const TerminalPage& page, const std::string& text, int room, std::size_t lines) {
+  const auto all = wrap(text, room);
+  if (all.size() <= lines) return text;
+  std::string kept;
+  for (std::size_t i = 0; i < lines; ++i) kept += (i == 0 ? "" : " ") + all[i];
+  const auto end = kept.rfind(' ');
+  return (end == std::string::npos ? kept : kept.substr(0, end)) + " " + page.paint.ellipsis();
 }
 
-int label_width(const Requirements& requirements, const Paint& paint) {
-  int widest_label = 0;
-  for (const Requirement* requirement : requirements) {
-    widest_label = std::max(widest_label, columns(short_id(*requirement, paint)));
-  }
-  return widest_label;
+void say(TerminalPage& page, const std::string& text, int indent, std::size_t most) {
+  page.paragraph(shortened(page, page.paint.text(text, 4000), page.width - indent - 2, most), indent,
+                 plain_line, 2);
 }
 
-std::string padded(std::string label, int width) {
-  return label + std::string(static_cast<std::size_t>(std::max(0, width - columns(label))), ' ');
+std::string sentence_case(std::string sentence) {
+  if (!sentence.empty() && sentence.front() >= 'a' && sentence.front() <= 'z')
+    sentence.front() = static_cast<char>(sentence.front() - 32);
+  return sentence;
 }
 
-std::vector<std::string> sentences(const Requirement& requirement) {
-  std::vector<std::string> found;
-  if (!requirement.reason.empty()) found.push_back(sentence_of(requirement.reason));
-  for (const Check* check : failed_checks(requirement)) found.push_back(sentence_of(*check));
-  if (found.empty()) found.emplace_back("no finding was recorded");
-  return found;
-}
-
-void tell(Page& page, const Requirement& requirement, int label) {
-  const std::string id = padded(short_id(requirement, page.paint), label);
-  page.beside(
-      id, page.paint.of(requirement.verdict, id),
-      page.paint.text(requirement.statement) + (requirement.level == Level::should ? " (should)" : ""), 2,
-      [&](const std::string& line) { return page.paint.bold(line); });
-  const auto found = sentences(requirement);
-  for (std::size_t i = 0; i < std::min(found.size(), findings_limit); ++i) {
-    page.plain(page.paint.text(found[i], 600), label + 4);
-  }
-  if (found.size() > findings_limit) {
-    page.dim(fmt::format("{} and {} more{}", page.paint.ellipsis(), found.size() - findings_limit,
-                         page.elsewhere()),
-             label + 4);
-  }
-}
-
-std::string ids(const Requirements& requirements, std::size_t first, const Paint& paint) {
-  std::string list;
-  for (std::size_t i = first; i < requirements.size(); ++i) {
-    list += (list.empty() ? "" : ", ") + short_id(*requirements[i], paint);
-  }
-  return list;
-}
-
-void tell_all(Page& page, const std::string& name, const Requirements& requirements) {
-  if (requirements.empty()) return;
-  const int label = label_width(requirements, page.paint);
-  page.lines += page.paint.of(requirements.front()->verdict, name) + "\n";
-  for (std::size_t i = 0; i < std::min(requirements.size(), requirements_limit); ++i) {
-    tell(page, *requirements[i], label);
-  }
-  if (requirements.size() > requirements_limit) {
-    page.dim(
-        fmt::format("{} and {} more{}: {}", page.paint.ellipsis(), requirements.size() - requirements_limit,
-                    page.elsewhere(), ids(requirements, requirements_limit, page.paint)),
-        2);
-  }
-  page.lines += "\n";
-}
-
-void tell_waived(Page& page, const Header& header, const Requirements& waived) {
-  if (waived.empty()) return;
-  const int label = label_width(waived, page.paint);
-  page.lines += page.paint.of(Verdict::fail, "Failed and waived") + "\n";
-  for (const Requirement* requirement : waived) {
-    tell(page, *requirement, label);
-    page.dim(page.paint.text(in_words(*waiver_of(header, *requirement))), label + 4);
-  }
-  page.lines += "\n";
-}
-
-using Group = std::pair<Reason, Requirements>;
-
-// By reason, in order of first appearance: sixty requirements that lack the same thing are one line to read.
-std::vector<Group> grouped(const Requirements& requirements) {
-  std::vector<Group> groups;
-  for (const Requirement* requirement : requirements) {
-    const auto same = std::find_if(groups.begin(), groups.end(),
-                                   [&](const Group& group) { return group.first == requirement->reason; });
-    (same == groups.end() ? groups.emplace_back(requirement->reason, Requirements()) : *same)
-        .second.push_back(requirement);
-  }
-  return groups;
-}
-
-void not_assessed(Page& page, const Requirements& requirements) {
-  if (requirements.empty()) return;
-  page.lines += page.paint.of(Verdict::not_assessed, "Not assessed") + "\n";
-  for (const auto& [reason, members] : grouped(requirements)) {
-    if (members.size() == 1) {
-      const std::string id = short_id(*members.front(), page.paint);
-      page.beside(id, page.paint.of(Verdict::not_assessed, id), page.paint.text(members.front()->statement),
-                  2, [&](const std::string& line) { return page.paint.bold(line); });
-      page.plain(page.paint.text(sentence_of(reason)), columns(id) + 4);
-    } else {
-      page.plain(fmt::format("{}: {}", counted(static_cast<std::int64_t>(members.size()), "requirement"),
-                             page.paint.text(sentence_of(reason))),
-                 2);
-      page.dim(ids(members, 0, page.paint), 4);
-    }
-  }
-  page.lines += "\n";
-}
-
-void not_applicable(Page& page, const Requirements& requirements) {
-  if (requirements.empty()) return;
-  page.lines += page.paint.dim("Not applicable") + "\n";
-  for (const auto& [reason, members] : grouped(requirements)) {
-    page.dim(fmt::format("{}: {}", counted(static_cast<std::int64_t>(members.size()), "requirement"),
-                         page.paint.text(sentence_of(reason))),
-             2);
-  }
-  page.lines += "\n";
-}
-
-void localisation(Page& page, const Result& result) {
-  if (!result.localisation) return;
-  const Localisation& found = *result.localisation;
-  const LocalisationWords& words = words_of_localisation(result.header);
-  page.lines += page.paint.bold(words.title) + "\n";
-  page.plain(page.paint.text(conclusion_of(result), 600), 2);
-  const int room = columns(words.wrong);
-  const auto say = [&](const std::string& label, const std::string& text) {
-    if (!text.empty())
-      page.beside(padded(label, room), page.paint.dim(padded(label, room)), page.paint.text(text, 600), 2,
-                  [](const std::string& line) { return line; });
-  };
-  if (const auto* stage = first_divergent(found)) say(words.divergent, sentence_of(*stage->inherited));
-  if (const auto* stage = first_locally_wrong(found)) say(words.wrong, sentence_of(*stage->local));
-  say(words.right_runs, situations(found, true));
-  say(words.wrong_runs, situations(found, false));
-  page.lines += "\n";
-}
-
-void diagnosis(Page& page, const Header& header, const Diagnosis& found) {
-  page.lines += page.paint.bold(title_of(found)) + "\n";
-  page.plain(page.paint.text(sentence_of(found), 600), 2);
-  for (const auto& one : found.advice)
-    page.dim(page.paint.text(fmt::format("{}: {}", one.defect, for_candidate(header, one.english)), 4000), 2);
-  page.lines += "\n";
-}
-
-void findings(Page& page, const Result& result) {
-  Requirements found;
-  for (const Requirement& requirement : result.requirements) {
-    if (!requirement.finding.empty()) found.push_back(&requirement);
-  }
-  if (found.empty()) return;
-  const int label = label_width(found, page.paint);
-  page.lines += page.paint.bold("Findings") + "\n";
-  for (const Requirement* requirement : found) {
-    const std::string id = padded(short_id(*requirement, page.paint), label);
-    page.beside(id, page.paint.dim(id), page.paint.text(requirement->finding), 2,
-                [](const std::string& line) { return line; });
-  }
-  page.lines += "\n";
-}
-
-void verdict(Page& page, const Footer& footer) {
+void verdict(TerminalPage& page, const Footer& footer) {
   const Verdict mark = footer.status == 0   ? Verdict::pass
                        : footer.status == 1 ? Verdict::fail
                        : footer.status == 3 ? Verdict::not_assessed
                                             : Verdict::error;
   const std::string sign = page.paint.mark(mark);
-  std::string sentence = footer.verdict;
-  if (!sentence.empty() && sentence.front() >= 'a' && sentence.front() <= 'z') {
-    sentence.front() = static_cast<char>(sentence.front() - 32);
-  }
   const auto colour = [&](const std::string& line) { return page.paint.of_status(footer.status, line); };
-  page.beside(sign, colour(sign), page.paint.text(sentence, 600), 0, colour);
+  page.beside(sign, colour(sign), page.paint.text(sentence_case(footer.verdict), 600), 0, colour);
   const Counts all{footer.passed, footer.failed, footer.errors, footer.not_assessed, footer.not_applicable};
   const double seconds = std::isfinite(footer.seconds) ? footer.seconds : 0.0;
   page.dim(in_words(all), 3);
@@ -252,35 +63,259 @@ void verdict(Page& page, const Footer& footer) {
   page.dim(
       fmt::format("{} compared in {:.1f} s{}", counted(footer.elements_compared, "element"), seconds, passes),
       3);
-  if (!page.written_to.empty()) {
-    const std::string out = page.paint.text(page.written_to) + "/";
-    page.dim(fmt::format("{0}report.html to read, {0}result.json and what derives from it", out), 3);
+}
+
+void where(TerminalPage& page, const Result& result) {
+  if (!result.localisation) return;
+  page.lines += "\n" + page.paint.bold(words_of_localisation(result.header).title) + "\n";
+  say(page, conclusion_of(result), 2, 3);
+  if (const auto* stage = first_locally_wrong(*result.localisation))
+    say(page, sentence_of(*stage->local), 2, 3);
+}
+
+// "KVC-4, 5, 6, MODE-1"
+std::string compact(const std::vector<std::string>& ids) {
+  std::string all, before;
+  for (const auto& id : ids) {
+    const auto dash = id.rfind('-');
+    const std::string chapter = dash == std::string::npos ? id : id.substr(0, dash + 1);
+    all += (all.empty() ? "" : ", ") +
+           (chapter == before && dash != std::string::npos ? id.substr(dash + 1) : id);
+    before = chapter;
   }
+  return all;
+}
+
+// A line or two each: what it is, and which requirements it fails.
+void causes(TerminalPage& page, const Diagnosis& found) {
+  int room = 0;
+  for (const Cause& cause : found.causes) room = std::max(room, columns(page.paint.text(cause.defect, 100)));
+  room = std::min(room, kWidestName);
+  for (const Cause& cause : found.causes) {
+    const std::string name =
+        padded(fit(page.paint.text(cause.defect, 100), room, page.paint.ellipsis()), room);
+    const std::string fails = cause.fails.empty() ? "" : "; fails " + compact(cause.fails);
+    const std::string text =
+        shortened(page, page.paint.text(cause.what + fails, 1000), page.width - room - 4, 2);
+    page.beside(name, page.paint.bold(name), text, 2, plain_line);
+  }
+  if (!found.fail_together.empty())
+    say(page, "Only together they fail " + compact(found.fail_together), 2, 2);
+}
+
+// What a diagnosis says of itself in a few lines. `told`: by causes, so that the sentence need not name them.
+void why(TerminalPage& page, const Diagnosis& found) {
+  page.lines += "\n" + page.paint.bold(title_of(found)) + "\n";
+  const bool told = !named_causes(found).empty() && found.shapes.empty() && found.known == 0;
+  if (!told) {
+    say(page, sentence_of(found), 2, 4);
+    return;
+  }
+  const Explanation& best = found.explanations.front();
+  if (found.outcome == Outcome::explained)
+    say(page,
+        found.basis == Basis::everything
+            ? fmt::format("with {} in the reference, it gives the same {} answers, to rounding:",
+                          found.causes.size() == 1 ? "this" : "these", found.observations)
+            : sentence_of(found),
+        2, 3);
+  else
+    say(page,
+        fmt::format("a part of it: {} of {} answers that differ agree to rounding with {} in the reference:",
+                    best.explained, found.differing, found.causes.size() == 1 ? "this" : "these"),
+        2, 2);
+  causes(page, found);
+  if (found.outcome != Outcome::nearest) return;
+  std::string open;
+  for (const auto& one : best.open) open += (open.empty() ? "Left open: " : ", ") + one;
+  if (found.tried > 0) open += fmt::format("; time was up after {} were tried", found.tried);
+  say(page, open, 2, 3);
+}
+
+// The sentences that name code, of a paragraph: where to look, and how to confirm. What it is stands above.
+std::string instructions(const std::string& advice) {
+  std::string all, sentence;
+  bool code = false, has_code = false;
+  for (std::size_t i = 0; i < advice.size(); ++i) {
+    sentence += advice[i];
+    if (advice[i] == '`') code = !code, has_code = true;
+    const bool ends = !code && (advice[i] == '.' || i + 1 == advice.size()) &&
+                      (i + 1 == advice.size() || advice[i + 1] == ' ');
+    if (!ends) continue;
+    if (has_code) all += sentence;
+    sentence.clear();
+    has_code = false;
+  }
+  return all.substr(std::min(all.size(), all.find_first_not_of(' ')));
+}
+
+void what_to_do(TerminalPage& page, const Header& header, const Diagnosis& found) {
+  if (found.advice.empty()) return;
+  page.lines += "\n" + page.paint.bold("What to do") + "\n";
+  const std::size_t count = found.advice.size();
+  if (count > 3) {
+    say(page, "`plumbline defects NAME` says of each where to look, and how to confirm that it is mended.", 2,
+        2);
+    return;
+  }
+  for (const Advice& one : found.advice) {
+    const std::string name = count == 1 ? "" : one.defect + ": ";
+    say(page, name + for_candidate(header, count == 1 ? one.english : instructions(one.english)), 2,
+        count == 1   ? 9
+        : count == 2 ? 5
+                     : 4);
+  }
+}
+
+std::string first_sentence(const Requirement& requirement) {
+  if (!requirement.reason.empty()) return sentence_of(requirement.reason);
+  const auto failed = failed_checks(requirement);
+  return failed.empty() ? "no finding was recorded" : sentence_of(*failed.front());
+}
+
+std::size_t count_lines(const std::string& text) {
+  return static_cast<std::size_t>(std::count(text.begin(), text.end(), '\n'));
+}
+
+// As many as there is room for; the first in any case.
+void tell(TerminalPage& page, const std::string& title, const Requirements& all, std::size_t room) {
+  if (all.empty()) return;
+  page.lines += "\n" + page.paint.of(all.front()->verdict, title) + "\n";
+  const int label = label_width(all, page.paint);
+  std::size_t told = 0;
+  for (const Requirement* one : all) {
+    TerminalPage next{page.paint, page.width, page.written_to};
+    const std::string id = padded(short_id(*one, page.paint), label);
+    next.beside(id, page.paint.of(one->verdict, id),
+                shortened(page, page.paint.text(one->statement), page.width - label - 4, 2), 2,
+                [&](const std::string& line) { return page.paint.bold(line); });
+    say(next, first_sentence(*one), label + 4, 3);
+    if (told > 0 && (told == kMostRequirements || count_lines(next.lines) > room)) break;
+    room -= std::min(room, count_lines(next.lines));
+    page.lines += next.lines;
+    ++told;
+  }
+  if (told < all.size())
+    page.dim(fmt::format("{} and {} more; --verbose tells all", page.paint.ellipsis(), all.size() - told), 2);
+}
+
+void not_assessed(TerminalPage& page, const Requirements& all) {
+  if (all.empty()) return;
+  constexpr std::size_t most = 4;
+  page.lines += "\n" + page.paint.of(Verdict::not_assessed, "Not assessed") + "\n";
+  const auto groups = grouped(all);
+  for (std::size_t i = 0; i < std::min(most, groups.size()); ++i) {
+    const auto& [reason, members] = groups[i];
+    std::vector<std::string> ids;
+    for (const Requirement* one : members) ids.push_back(one->id);
+    say(page, fmt::format("{}: {}", compact(ids), sentence_of(reason)), 2, 2);
+  }
+  if (groups.size() > most)
+    page.dim(fmt::format("{} and {}; --verbose tells all", page.paint.ellipsis(),
+                         counted(static_cast<std::int64_t>(groups.size() - most), "more reason")),
+             2);
+}
+
+std::string chapter_words(const Section& section) {
+  std::string words;
+  Counts counts = section.counts;
+  if (counts.passed + counts.failed > 0) counts.not_applicable = 0;
+  for (const auto& [verdict, part] : parts(counts)) {
+    std::vector<std::string> ids;
+    for (const Requirement* one : section.requirements)
+      if (one->verdict == verdict) ids.push_back(one->id);
+    const bool names = verdict == Verdict::fail || verdict == Verdict::error;
+    words += (words.empty() ? "" : ", ") + (names ? fmt::format("{} ({})", part, compact(ids)) : part);
+  }
+  return words;
+}
+
+Verdict worst(const Section& section) {
+  Verdict found = Verdict::not_applicable;
+  for (const Requirement* one : section.requirements) found = std::max(found, one->verdict);
+  return found;
+}
+
+// All of them where nothing failed; else those in which something is not as it should be.
+void chapters(TerminalPage& page, const Result& result) {
+  page.lines += "\n";
+  const bool all = !any_failed(result);
+  std::string calm;
+  std::size_t count = 0;
+  for (const Section& section : sections(result)) {
+    const Counts& counts = section.counts;
+    const bool nothing = std::all_of(
+        section.requirements.begin(), section.requirements.end(), [](const Requirement* one) {
+          return one->verdict == Verdict::not_applicable || one->reason.left_out();
+        });
+    if (nothing) continue;
+    if (!all && counts.failed + counts.errors + counts.not_assessed == 0) {
+      calm += (calm.empty() ? "" : ", ") + std::to_string(section.chapter.number);
+      ++count;
+      continue;
+    }
+    const std::string name =
+        fmt::format("{:>4} {}", section.chapter.number,
+                    padded(fit(page.paint.text(section.chapter.title), 30, page.paint.ellipsis()), 30));
+    const std::string time =
+        fmt::format("{:>8}", std::isfinite(section.seconds) ? fmt::format("{:.1f} s", section.seconds) : "");
+    const int room = page.width - columns(name) - columns(time) - 2;
+    page.lines += fmt::format(
+        "{}{}  {}\n", page.paint.of(worst(section), name), page.paint.dim(time),
+        fit(page.paint.text(chapter_words(section), 1000), std::max(room, 10), page.paint.ellipsis()));
+  }
+  if (!calm.empty())
+    page.dim(fmt::format("{} without a failure: {}", count == 1 ? "Chapter" : "Chapters", calm), 5);
+}
+
+// Of these, those that no cause accounts for.
+Requirements unexplained(const Requirements& failed, const std::optional<Diagnosis>& found) {
+  if (!found || found->outcome != Outcome::explained) return failed;
+  std::set<std::string> explained(found->fail_together.begin(), found->fail_together.end());
+  for (const Cause& cause : found->causes) explained.insert(cause.fails.begin(), cause.fails.end());
+  Requirements rest;
+  for (const Requirement* one : failed)
+    if (!explained.contains(one->id)) rest.push_back(one);
+  return rest;
 }
 
 }  // namespace
 
-std::string closing(const Result& result, const std::string& written_to, const Paint& paint, int width) {
+std::string closing(const Result& result, const std::string& written_to, const Paint& paint, int width,
+                    bool verbose) {
   std::string directory = written_to;
   while (directory.size() > 1 && directory.back() == '/') directory.pop_back();
-  Page page{paint, std::max(24, std::min(width, widest)), directory};
-  Requirements failed = with(result, Verdict::fail), waived;
-  std::copy_if(failed.begin(), failed.end(), std::back_inserter(waived),
-               [&](const Requirement* one) { return waiver_of(result.header, *one) != nullptr; });
-  std::erase_if(failed, [&](const Requirement* one) { return waiver_of(result.header, *one) != nullptr; });
-  const auto shoulds =
-      std::stable_partition(failed.begin(), failed.end(),
-                            [](const Requirement* requirement) { return requirement->level == Level::must; });
-  tell_all(page, "Failed", Requirements(failed.begin(), shoulds));
-  tell_waived(page, result.header, waived);
-  tell_all(page, "Recommendations not met", Requirements(shoulds, failed.end()));
-  tell_all(page, "Errors", with(result, Verdict::error));
-  not_assessed(page, with(result, Verdict::not_assessed));
-  not_applicable(page, with(result, Verdict::not_applicable));
-  localisation(page, result);
-  if (result.diagnosis) diagnosis(page, result.header, *result.diagnosis);
-  findings(page, result);
+  TerminalPage page{paint, std::max(24, std::min(width, kWidest)), directory, "\n"};
   verdict(page, result.footer);
+  where(page, result);
+  if (result.diagnosis) {
+    why(page, *result.diagnosis);
+    what_to_do(page, result.header, *result.diagnosis);
+  }
+  TerminalPage last{paint, page.width, directory};
+  if (result.footer.status == 3) {
+    Requirements open = with(result, Verdict::not_assessed);
+    std::erase_if(open, [](const Requirement* one) { return one->reason.left_out(); });
+    not_assessed(last, open);
+  }
+  chapters(last, result);
+  if (!directory.empty()) {
+    const std::string out = paint.text(directory) + "/";
+    last.dim(fmt::format("{0}report.html to read, {0}result.json{1}", out, verbose ? "" : "; or --verbose"),
+             3);
+  }
+  TerminalPage errors{paint, page.width, directory};
+  tell(errors, "Errors", with(result, Verdict::error), kMostRequirements);
+  const std::size_t taken =
+      kLinesBefore + count_lines(page.lines) + count_lines(errors.lines) + count_lines(last.lines) + 3;
+  Requirements failed = unexplained(with(result, Verdict::fail), result.diagnosis);
+  std::stable_partition(failed.begin(), failed.end(),
+                        [](const Requirement* one) { return one->level == Level::must; });
+  tell(page, result.footer.status == 1 ? "Failed" : "Failed, and does not decide", failed,
+       kMostLines - std::min(kMostLines, taken));
+  page.lines += errors.lines;
+  page.lines += last.lines;
+  if (verbose) add_details(page, result);
   return page.lines;
 }
 

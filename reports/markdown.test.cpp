@@ -40,7 +40,7 @@ TEST_CASE("the summary begins with the verdict in a plain word and the whole sen
             .starts_with("## ✔ Pass: the model conforms to minimind2-small: 4 requirements passed\n"));
   CHECK(to_markdown(examples::failing())
             .starts_with("## ✘ Fail: the checkpoint does not conform to minimind2-small: 1 of 5 mandatory "
-                         "requirements failed, first GQA-2, which requires that "));
+                         "requirements failed, explained by softmax-bfloat16\n"));
   CHECK(to_markdown(examples::incomplete())
             .starts_with("## ? Incomplete: nothing failed, but 2 applicable musts were "));
 }

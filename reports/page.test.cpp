@@ -48,8 +48,8 @@ TEST_CASE("the first screen says the verdict, what was judged, how much, where a
   REQUIRE(requirements != std::string::npos);
   for (const char* part :
        {"<h1 id=\"verdict\">The checkpoint does not conform to minimind2-small: 1 of 5 mandatory "
-        "requirements failed, "
-        "first GQA-2",
+        "requirements failed, explained by softmax-bfloat16",
+        "<th scope=\"row\"><code><bdi>softmax-bfloat16</bdi></code></th>", "<td><bdi>GQA-2</bdi></td>",
         "</span> Does not conform</p>", "<bdi>out/model</bdi>", "a checkpoint", "<bdi>bbbbbbbbbbbb…</bdi>",
         "<bdi>libtorch</bdi> <bdi>2.13.0</bdi>", "cpu: AMD EPYC", "3 passed", "1 failed",
         "1 without usable evidence", "1 not applicable", "41,216 elements compared",

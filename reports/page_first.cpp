@@ -143,6 +143,27 @@ std::string accounted(const Page& page, const Diagnosis& found) {
   return page(Word::explained_counts, best.explained, found.differing, best.contradicted);
 }
 
+// What each cause is, and which failed requirements it accounts for.
+std::string causes(const Page& page, const Diagnosis& found) {
+  if (found.causes.empty()) return "";
+  std::string rows;
+  const auto row = [&](const std::string& name, const std::string& what,
+                       const std::vector<std::string>& ids) {
+    std::string list;
+    for (const std::string& id : ids) list += (list.empty() ? "" : ", ") + bdi(id, 40);
+    rows += fmt::format("<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td></tr>\n", name, what, list);
+  };
+  for (const Cause& cause : found.causes)
+    row(fmt::format("<code>{}</code>", bdi(cause.defect, 100)), page.quoted(cause.what, 300), cause.fails);
+  if (!found.fail_together.empty()) row(page(Word::only_together), "", found.fail_together);
+  if (!found.not_reproduced.empty()) row(page(Word::not_reproduced), "", found.not_reproduced);
+  if (!found.not_asked.empty()) row(page(Word::not_asked), "", found.not_asked);
+  return fmt::format(
+      "<table class=\"causes\"><thead><tr><th scope=\"col\">{}</th><th scope=\"col\">{}</th><th "
+      "scope=\"col\">{}</th></tr></thead><tbody>\n{}</tbody></table>\n",
+      page(Word::cause), page(Word::what_it_is), page(Word::accounts_for), rows);
+}
+
 std::string why(const Page& page) {
   if (!page.result.diagnosis) return "";
   const Diagnosis& found = *page.result.diagnosis;
@@ -150,6 +171,7 @@ std::string why(const Page& page) {
   std::string part = page.heading(1, "why", page(is_undecided ? Word::undecided : Word::why));
   part += fmt::format("<p><strong>{}</strong></p>\n", diagnosis_sentence(page, found));
   if (!found.explanations.empty()) part += fmt::format("<p class=\"dim\">{}</p>\n", accounted(page, found));
+  part += causes(page, found);
   for (const Advice& one : found.advice)
     part += fmt::format(
         "<p class=\"advice\"><strong>{} <code>{}</code>:</strong> {}</p>\n", page(Word::advice),

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "harness/result/conclusion_of_diagnosis.hpp"
 #include "harness/result/musts.hpp"
 #include "harness/result/words.hpp"
 #include "harness/system/visible.hpp"
@@ -23,7 +24,12 @@ struct Chinese {
                        visible(known == nullptr ? requirement->statement : *known, 200));
   }
 
-  std::string first_failed() const { return first(musts.failed, "，它要求："); }
+  std::string first_failed() const {
+    const std::string causes = result.diagnosis ? named_causes(*result.diagnosis, "、") : std::string();
+    if (causes.empty()) return first(musts.failed, "，它要求：");
+    return fmt::format("，{}由 {} 解释", result.diagnosis->outcome == Outcome::explained ? "" : "其中一部分",
+                       causes);
+  }
 
   std::string subject() const {
     const std::string& kind = result.header.candidate_kind;
@@ -108,7 +114,7 @@ struct Chinese {
         return same(candidate, baseline);
       case 1:
         return fmt::format("{} 与 {} 有差别：{} 项比较中有 {} 项不同{}", candidate, baseline, musts.asked(),
-                           musts.counts.failed, first_failed());
+                           musts.counts.failed, first(musts.failed, "，它要求："));
       case 2:
         return cannot(fmt::format("{} 与 {} 无法比较", candidate, baseline));
       default:

@@ -119,8 +119,13 @@ TEST_CASE("no English of ours is left on a Chinese page") {
 TEST_CASE("the verdict is one sentence in Chinese, too, from the same counts") {
   const auto says = [](const Result& result) { return verdict_sentence(result, Language::chinese, nullptr); };
   CHECK(says(examples::passing()) == "该模型符合 minimind2-small：4 项要求通过");
+  CHECK(says(examples::failing()) ==
+        "该检查点不符合 minimind2-small：5 项强制要求中有 1 项未通过，由 softmax-bfloat16 解释");
+  Result unknown = examples::failing();
+  unknown.diagnosis->causes.clear();
+  conclude(unknown);
   CHECK(
-      says(examples::failing()) ==
+      says(unknown) ==
       "该检查点不符合 minimind2-small：5 项强制要求中有 1 项未通过，首先是 GQA-2，它要求：query head h reads "
       "key/value head h div 4");
   CHECK(says(examples::incomplete())
@@ -148,10 +153,10 @@ TEST_CASE("the verdict is one sentence in Chinese, too, from the same counts") {
   failing.requirements[0] = examples::requirement("CFG-1", 1, "it holds", Verdict::fail);
   failing.header.waivers = {examples::waiver("CFG-1", "2026-12-31"), examples::waiver("GQA-2", "2026-01-31")};
   conclude(failing);
-  CHECK(
-      says(failing) ==
-      "该检查点不符合 minimind2-small：5 项强制要求中有 1 项未通过，首先是 GQA-2，它要求：query head h reads "
-      "key/value head h div 4；另有 1 项已豁免；其中 1 项的豁免已过期");
+  CHECK(says(failing) ==
+        "该检查点不符合 minimind2-small：5 项强制要求中有 1 项未通过，由 softmax-bfloat16 解释；另有 1 "
+        "项已豁免；"
+        "其中 1 项的豁免已过期");
   CHECK(says(examples::waived()) ==
         "该模型符合 minimind2-small：3 项要求通过；有 1 项未通过的强制要求已获豁免");
   Result idle = examples::passing();

@@ -14,7 +14,6 @@ namespace plumbline::reports {
 namespace {
 
 constexpr int usual_width = 100;
-constexpr int words_room = 20;  // columns for the least that follows the marks: the time and "16 passed"
 
 std::string environment(const char* name) {
   const char* value = std::getenv(name);
@@ -30,19 +29,6 @@ bool locale_is_utf8() {
     return value.find("utf-8") != std::string::npos || value.find("utf8") != std::string::npos;
   }
   return false;
-}
-
-std::string padded(const std::string& shown, int width) {
-  return shown + std::string(static_cast<std::size_t>(std::max(0, width - columns(shown))), ' ');
-}
-
-// Leaves out counts that the marks show anyway, where the words would not fit: first how many passed.
-Counts shortened(Counts counts, int room) {
-  for (int Counts::*member : {&Counts::passed, &Counts::not_applicable}) {
-    const bool all = counts.*member == counts.total();
-    if (columns(in_words(counts)) > room && !all) counts.*member = 0;
-  }
-  return counts;
 }
 
 }  // namespace
@@ -114,8 +100,7 @@ void Terminal::print(const std::string& text) const {
   std::fflush(stream_);
 }
 
-void Terminal::begin(const Header& header, const TerminalColumns& columns) {
-  columns_ = columns;
+void Terminal::begin(const Header& header) {
   std::string facts = fmt::format("plumbline {}", header.plumbline_version);
   const auto add = [&](const std::string& fact) { facts += ", " + fact; };
   if (!header.device.empty()) add(header.device);
@@ -135,7 +120,7 @@ void Terminal::begin(const Header& header, const TerminalColumns& columns) {
   for (const std::string& note : header.notes) {
     for (const std::string& line : wrap(paint_.text(note), room)) lines += paint_.dim(line) + "\n";
   }
-  print(lines + "\n");
+  print(lines);
 }
 
 void Terminal::chapter_begin(const Chapter& chapter, int requirements) {
@@ -143,7 +128,6 @@ void Terminal::chapter_begin(const Chapter& chapter, int requirements) {
   chapter_ = chapter;
   expected_ = std::max(requirements, 0);
   verdicts_.clear();
-  seconds_ = 0;
   open_ = true;
   redraw("");
 }
@@ -154,22 +138,11 @@ void Terminal::requirement_begin(const std::string& id, const std::string& state
 
 void Terminal::requirement_end(const Requirement& requirement) {
   verdicts_.push_back(requirement.verdict);
-  if (std::isfinite(requirement.seconds)) seconds_ += requirement.seconds;
   redraw("");
 }
 
-std::string Terminal::label() const {
-  const int number = width() < usual_width ? 2 : 4;
-  const int room = std::max(10, std::min(columns_.title, width() - number - 2));
-  return fmt::format("{:>{}} {}", chapter_.number, number,
-                     padded(fit(paint_.text(chapter_.title), room, paint_.ellipsis()), room));
-}
-
-// A mark a requirement, runs in one colour; nothing where they would leave less than `room` columns.
-std::string Terminal::marks(int room) const {
-  const int count = std::max(expected_, static_cast<int>(verdicts_.size()));
-  const int taken = std::max(count, columns_.marks);
-  if (columns(label()) + 2 + taken + 2 + room > width()) return {};
+// A mark a requirement, runs in one colour.
+std::string Terminal::marks() const {
   std::string line;
   for (std::size_t i = 0; i < verdicts_.size();) {
     std::string run;
@@ -177,50 +150,52 @@ std::string Terminal::marks(int room) const {
     for (; i < verdicts_.size() && verdicts_[i] == verdict; ++i) run += paint_.mark(verdict);
     line += paint_.of(verdict, run);
   }
-  const auto pending = static_cast<std::size_t>(count) - verdicts_.size();
   std::string dots;
-  for (std::size_t i = 0; i < pending; ++i) dots += style_.utf8 ? "·" : ".";
-  return "  " + line + paint_.dim(dots) + std::string(static_cast<std::size_t>(taken - count), ' ');
+  for (auto i = static_cast<int>(verdicts_.size()); i < expected_; ++i) dots += style_.utf8 ? "·" : ".";
+  return line + paint_.dim(dots);
 }
 
 void Terminal::redraw(const std::string& activity) {
   if (!open_ || !style_.animated) return;
-  const std::string shown = marks(words_room);
-  const int taken =
-      shown.empty() ? 0 : 2 + std::max({expected_, static_cast<int>(verdicts_.size()), columns_.marks});
-  const int room = width() - 1 - columns(label()) - taken - 2;
-  print(fmt::format("\r{}{}  {}\x1b[K", paint_.bold(label()), shown,
-                    paint_.dim(fit(activity, room, paint_.ellipsis()))));
+  const int shown = std::max(expected_, static_cast<int>(verdicts_.size()));
+  const std::string name =
+      fit(fmt::format("{} {}", chapter_.number, paint_.text(chapter_.title)), 36, paint_.ellipsis());
+  const int room = width() - 1 - columns(name) - 2;
+  if (room < shown + 2) {
+    print(fmt::format("\r{}\x1b[K", paint_.bold(fit(name, std::max(1, width() - 1), paint_.ellipsis()))));
+    return;
+  }
+  print(fmt::format("\r{}  {}  {}\x1b[K", paint_.bold(name), marks(),
+                    paint_.dim(fit(activity, room - shown - 2, paint_.ellipsis()))));
 }
 
+// On a terminal the line is erased at the end; elsewhere a mark a chapter shows that it goes on.
 void Terminal::chapter_end() {
   if (!open_) return;
   open_ = false;
-  expected_ = static_cast<int>(verdicts_.size());
-  Counts counts;
-  for (const Verdict verdict : verdicts_) counts.add(verdict);
-  const bool nothing = counts.not_applicable == counts.total();
-  const bool calm = counts.failed + counts.errors + counts.not_assessed == 0;
-  const std::string shown = marks(words_room);
-  const int taken = columns(label()) + (shown.empty() ? 0 : 2 + std::max(expected_, columns_.marks)) + 12;
-  const auto shown_counts = parts(shown.empty() ? counts : shortened(counts, width() - taken));
-  std::string words;
-  for (const auto& [verdict, part] : shown_counts) {
-    const bool aligned = words.empty() && part[1] == ' ';  // one digit under two
-    words += words.empty() ? (aligned ? " " : "") : ", ";
-    words += verdict == Verdict::pass ? part : paint_.of(verdict, part);
-  }
-  if (words.empty()) words = paint_.dim(in_words(counts));
-  const std::string name = nothing ? paint_.dim(label()) : calm ? label() : paint_.bold(label());
-  const std::string time = verdicts_.empty() ? "" : fmt::format("{:.1f} s", seconds_);
-  const std::string line = name + shown + paint_.dim(fmt::format("  {:>7}", time)) + "  " + words;
-  // Erased first: after a line that fills the terminal, erasing to its end would take the last character.
-  print(fmt::format("{}{}\n", style_.animated ? "\r\x1b[K" : "", line));
+  if (style_.animated) return;
+  const auto worst = std::max_element(verdicts_.begin(), verdicts_.end());
+  print(fmt::format("{}{} {}", started_ ? "  " : "Chapters: ", chapter_.number,
+                    worst == verdicts_.end() ? paint_.ellipsis() : paint_.mark(*worst)));
+  started_ = true;
 }
 
-void Terminal::end(const Result& result, const std::string& written_to) {
+void Terminal::activity(const std::string& what) {
+  if (style_.animated) {
+    print(fmt::format("\r{}\x1b[K", fit(paint_.text(what), std::max(1, width() - 1), paint_.ellipsis())));
+  } else {
+    print((started_ ? "; " : "") + paint_.text(what));
+    started_ = true;
+  }
+}
+
+void Terminal::end(const Result& result, const std::string& written_to, bool verbose) {
   chapter_end();
-  print(closing(result, written_to, paint_, width()));
+  if (style_.animated)
+    print("\r\x1b[K");
+  else if (started_)
+    print("\n");
+  print(closing(result, written_to, paint_, width(), verbose));
 }
 
 }  // namespace plumbline::reports

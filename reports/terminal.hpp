@@ -13,7 +13,7 @@ namespace plumbline::reports {
 
 struct TerminalStyle {
   bool colour = false;
-  bool animated = false;  // the running chapter's line is redrawn; otherwise only finished lines are printed
+  bool animated = false;  // the line of progress is redrawn, and erased at the end
   bool utf8 = false;
   int width = 0;  // columns; 0 asks the terminal each time, and takes 100 where there is none
 };
@@ -21,12 +21,6 @@ struct TerminalStyle {
 // What `stream` can show: colour and animation on a terminal that is not "dumb"; no colour with NO_COLOR, no
 // animation with CI; UTF-8 as LC_ALL, LC_CTYPE or LANG says.
 TerminalStyle terminal_style(std::FILE* stream);
-
-// Columns of the chapters' table. Measured beforehand, they align; what is longer is shown all the same.
-struct TerminalColumns {
-  int title = 30;
-  int marks = 16;  // the most requirements of any chapter
-};
 
 // Text in a colour or none, in UTF-8 or ASCII; all of it made visible first.
 class Paint {
@@ -56,33 +50,36 @@ class Terminal {
   explicit Terminal(std::FILE* stream) : Terminal(stream, terminal_style(stream)) {}
   Terminal(std::FILE* stream, const TerminalStyle& style) : stream_(stream), style_(style), paint_(style) {}
 
-  void begin(const Header& header, const TerminalColumns& columns = {});
+  void begin(const Header& header);
   void chapter_begin(const Chapter& chapter, int requirements);
   void requirement_begin(const std::string& id, const std::string& statement);
   void requirement_end(const Requirement& requirement);
   void chapter_end();
-  // `written_to` is the directory that holds the documents; empty where none were written.
-  void end(const Result& result, const std::string& written_to);
+  // What is done after the chapters.
+  void activity(const std::string& what);
+  // `written_to` is the directory that holds the documents; empty where none were written. `verbose`:
+  // everything that was found, after the first screen.
+  void end(const Result& result, const std::string& written_to, bool verbose = false);
 
  private:
   int width() const;
-  std::string label() const;
-  std::string marks(int room) const;
+  std::string marks() const;
   void redraw(const std::string& activity);
   void print(const std::string& text) const;
 
   std::FILE* stream_;
   TerminalStyle style_;
   Paint paint_;
-  TerminalColumns columns_;
   Chapter chapter_;
   int expected_ = 0;
   std::vector<Verdict> verdicts_;
-  double seconds_ = 0;
-  bool open_ = false;
+  bool open_ = false;     // a chapter is
+  bool started_ = false;  // the line of progress is
 };
 
-// The end of the terminal's view: failures as sentences, what was not assessed, findings, the verdict.
-std::string closing(const Result& result, const std::string& written_to, const Paint& paint, int width);
+// The end of the terminal's view: the verdict, where, why, what to do, and the chapters, in forty lines; with
+// `verbose`, everything that was found.
+std::string closing(const Result& result, const std::string& written_to, const Paint& paint, int width,
+                    bool verbose = false);
 
 }  // namespace plumbline::reports

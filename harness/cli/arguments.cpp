@@ -141,7 +141,8 @@ RunContext make_run_context(const Arguments& arguments, const RunSetup& setup,
           command_context.version,
           command_context.command,
           commit_of_candidate(arguments),
-          {arguments.seed, longest_pass(arguments, setup.specification)}};
+          {arguments.seed, longest_pass(arguments, setup.specification)},
+          arguments.verbose};
 }
 
 void add_running_options(Command& command, Arguments& arguments) {
@@ -181,6 +182,8 @@ void add_bundle_option(Command& command, Arguments& arguments) {
       .option("--out", arguments.out,
               "directory for the bundle: report.html, result.json and the files that derive from it")
       .shows_default();
+  command.flag("--verbose", arguments.verbose,
+               "print everything that was found: failures, what was not assessed, advice, findings");
 }
 
 }  // namespace plumbline

@@ -23,7 +23,7 @@ struct Arguments {
   std::uint32_t seed = 1;
   std::int64_t longest = 0;  // tokens of the longest pass; 0: by the size of the specification
   std::vector<std::string> only, left_out;
-  bool no_diagnosis = false;
+  bool no_diagnosis = false, verbose = false;
   std::string out = "out";
   std::string golden;   // a folder of golden tensors; empty: our own
   std::string shard;    // "2/4"; empty: all of it

@@ -69,7 +69,7 @@ int compare_candidates(const RunContext& context, std::unique_ptr<Candidate> bef
   result.footer.seconds = std::chrono::duration<double>(Clock::now() - began).count();
   reports::conclude(result);
   reports::write(result, context.out.string(), logs_of({before.get(), after.get()}));
-  terminal.end(result, context.out.string());
+  terminal.end(result, context.out.string(), context.verbose);
   return result.footer.status;
 }
 

@@ -23,6 +23,7 @@ struct RunContext {
   std::string version, command;                // of this program, and how it was called
   std::optional<reports::Commit> commit = {};  // of the candidate's files
   ProbeOptions probes = {};
+  bool verbose = false;  // prints everything that was found
 };
 
 // `requirements`: the file in fixtures/ from which they are read.

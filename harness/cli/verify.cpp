@@ -10,6 +10,7 @@
 
 #include "harness/comparison/comparison.hpp"
 #include "harness/diagnosis/diagnosis.hpp"
+#include "harness/diagnosis/reproduction.hpp"
 #include "harness/judging/locate.hpp"
 #include "harness/result/waivers.hpp"
 #include "harness/result/words.hpp"
@@ -26,7 +27,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr double kSecondsOfDiagnosis = 30;
+constexpr double kSecondsOfDiagnosis = 30, kSecondsOfAttribution = 10;
 constexpr const char* kRequirements = "requirements.json";
 
 // What this run judges.
@@ -146,8 +147,6 @@ void judge_other_shards(Subject& subject, const Plan& plan) {
     if (!plan.shard_requirements.contains(requirement.id) &&
         requirement.verdict != reports::Verdict::not_applicable)
       rest.push_back(requirement.id);
-  print_out("   the diagnosis also needs the requirements of the other shards (--no-diagnosis skips this)\n");
-  std::fflush(stdout);
   judge(subject, rest, {[](const auto&, const auto&) {}, [](const auto&) {}});
 }
 
@@ -163,15 +162,26 @@ reports::Result judge_all(Subject& subject, const Plan& plan, reports::Result re
 
 // Locates failures of code, and diagnoses them and weights without code.
 reports::Result explain(Subject& subject, const Verification& verification, const Plan& plan,
-                        reports::Result result) {
+                        reports::Result result, reports::Terminal& terminal) {
   const bool failed = reports::any_failed(result);
   if (plan.runs_code && failed) {
-    if (verification.diagnosing && verification.shard) judge_other_shards(subject, plan);
+    if (verification.diagnosing && verification.shard) {
+      terminal.activity("the diagnosis needs the requirements of other shards (--no-diagnosis skips this)");
+      judge_other_shards(subject, plan);
+    }
+    terminal.activity("locating");
     result.localisation = localise(subject);
   }
   const bool weights_alone = !plan.runs_code && plan.chapters.empty();
-  if (verification.diagnosing && (weights_alone || (plan.runs_code && failed)))
+  if (verification.diagnosing && (weights_alone || (plan.runs_code && failed))) {
+    terminal.activity("diagnosing");
     result.diagnosis = diagnose(subject, kSecondsOfDiagnosis, result.localisation, verification.left_out);
+  }
+  if (result.diagnosis)
+    attribute_failures(subject, *result.diagnosis, verification.dtype == "bf16" ? at::kBFloat16 : at::kFloat,
+                       kSecondsOfAttribution, [](Subject& departed, const std::string& id) {
+                         judge(departed, {id}, {[](const auto&, const auto&) {}, [](const auto&) {}});
+                       });
   return result;
 }
 
@@ -202,7 +212,7 @@ int verify(Verification verification) {
   reports::Terminal terminal(stdout);
   terminal.begin(result.header);
   result = judge_all(subject, planned, std::move(result), terminal);
-  result = explain(subject, verification, planned, std::move(result));
+  result = explain(subject, verification, planned, std::move(result), terminal);
   if (verification.for_recording) Comparison(subject, nullptr).ask_everything();
   result.footer.longest_pass = planned.recorder.longest_pass();
   result.footer.seconds = std::chrono::duration<double>(Clock::now() - start).count();
@@ -212,7 +222,7 @@ int verify(Verification verification) {
     notes.push_back(closing);
   reports::conclude(result);
   reports::write(result, verification.out.string(), logs_of({verification.candidate.get()}));
-  terminal.end(result, verification.out.string());
+  terminal.end(result, verification.out.string(), verification.verbose);
   if (!closing.empty()) print_out("   {}\n", closing);
   return result.footer.status;
 }

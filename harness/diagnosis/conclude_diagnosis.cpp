@@ -61,8 +61,10 @@ void Diagnostician::diagnose_on_its_own_shapes(reports::Diagnosis& found) {
     found.explanations.front().complete = false;
   }
   if (!found.explanations.front().complete) found.advice.clear();
+  if (rest->causes.empty()) found.causes.clear();
   // Of the specification, not of the shapes that it turned out to have.
   for (const auto& one : rest->advice) found.advice.push_back(advice_on(one.defect));
+  found.causes.insert(found.causes.end(), rest->causes.begin(), rest->causes.end());
 }
 
 reports::Basis Diagnostician::basis() {
@@ -118,7 +120,10 @@ void Diagnostician::conclude(reports::Diagnosis& found) {
   found.outcome = complete(best) ? reports::Outcome::explained : reports::Outcome::nearest;
   // Of several that explain a part, each is advised on: what is left does not take it away.
   if (complete(best) || reports::explains_a_part(found))
-    for (const auto& name : best.names) found.advice.push_back(advice_on(name));
+    for (const auto& name : best.names) {
+      found.causes.push_back({name, clause_of(name), {}});
+      found.advice.push_back(advice_on(name));
+    }
 }
 
 std::string Diagnostician::clauses_of(const Names& names) const {

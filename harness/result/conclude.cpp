@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "harness/result/conclusion_of_diagnosis.hpp"
 #include "harness/result/musts.hpp"
 #include "harness/result/result.hpp"
 #include "harness/result/sentences.hpp"
@@ -177,7 +178,15 @@ std::string comparison(const Result& result, const Musts& musts) {
   return verdict;
 }
 
-std::string sentence(const Header& header, const Musts& musts, const Counts& all) {
+// What failed, in a clause: the causes where they are known, else the first requirement.
+std::string of_failed(const std::optional<Diagnosis>& diagnosis, const Musts& musts) {
+  const std::string names = diagnosis ? named_causes(*diagnosis) : std::string();
+  if (names.empty()) return "first " + required(*musts.failed);
+  return fmt::format("explained {}by {}", diagnosis->outcome == Outcome::explained ? "" : "in part ", names);
+}
+
+std::string sentence(const Result& result, const Musts& musts, const Counts& all) {
+  const Header& header = result.header;
   const std::string target =
       header.specification.empty() ? "the specification" : visible(header.specification, 100);
   const auto of = [&](int count) {
@@ -187,8 +196,8 @@ std::string sentence(const Header& header, const Musts& musts, const Counts& all
     case 0:
       return conforms(header, target, all, musts);
     case 1:
-      return fmt::format("{} does not conform to {}: {} failed, first {}", subject(header), target,
-                         of(musts.counts.failed), required(*musts.failed)) +
+      return fmt::format("{} does not conform to {}: {} failed, {}", subject(header), target,
+                         of(musts.counts.failed), of_failed(result.diagnosis, musts)) +
              about_waivers(musts);
     case 2:
       if (musts.error == nullptr) return wrong_waivers(musts);
@@ -226,7 +235,7 @@ Footer footer_of(const Result& result) {
   footer.elements_compared = elements_of(result);
   footer.waived = static_cast<int>(musts.waived.size());
   footer.status = status_of(result.header, musts);
-  footer.verdict = result.header.baseline ? comparison(result, musts) : sentence(result.header, musts, all);
+  footer.verdict = result.header.baseline ? comparison(result, musts) : sentence(result, musts, all);
   return footer;
 }
 

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "harness/system/visible.hpp"
+
 namespace plumbline::reports {
 namespace {
 
@@ -99,6 +101,14 @@ bool accounts_for_most(const Diagnosis& diagnosis) {
 bool explains_a_part(const Diagnosis& diagnosis) {
   return diagnosis.outcome == Outcome::nearest && accounts_for_most(diagnosis) &&
          beside_shapes(diagnosis, diagnosis.explanations.front()).size() > 1;
+}
+
+std::string named_causes(const Diagnosis& diagnosis, const std::string& separator) {
+  if (diagnosis.explanations.size() != 1) return {};
+  std::string names;
+  for (const Cause& cause : diagnosis.causes)
+    names += (names.empty() ? "" : separator) + visible(cause.defect, 60);
+  return names;
 }
 
 std::string sentence_of(const Diagnosis& found) {

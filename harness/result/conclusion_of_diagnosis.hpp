@@ -21,4 +21,8 @@ bool explains_a_part(const Diagnosis& diagnosis);
 // The diagnosis in one English sentence.
 std::string sentence_of(const Diagnosis& diagnosis);
 
+// The causes that a verdict names, separated by commas: "mask-none@evaluation, feed-forward-bias". Empty
+// where none is known, or several accounts are as good.
+std::string named_causes(const Diagnosis& diagnosis, const std::string& separator = ", ");
+
 }  // namespace plumbline::reports

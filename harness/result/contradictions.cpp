@@ -147,6 +147,32 @@ std::string misnamed(const Localisation& found) {
   return {};
 }
 
+// Causes account for requirements of the document that did not pass; those of another shard have no verdict
+// here.
+std::string contradiction_of_causes(const Result& result) {
+  const Diagnosis& found = *result.diagnosis;
+  const Explanation best = found.explanations.empty() ? Explanation() : found.explanations.front();
+  const auto clauses = found.of_shapes + "; and " + best.what;
+  for (std::size_t i = 0; i < found.causes.size(); ++i) {
+    if (found.causes.size() != best.defects.size() || found.causes[i].defect != best.defects[i])
+      return "diagnosis: its causes are not the defects of its first explanation";
+    if (found.causes[i].what.empty() || clauses.find(found.causes[i].what) == std::string::npos)
+      return fmt::format("diagnosis: its explanation does not say of {} what its cause does",
+                         visible(found.causes[i].defect, 60));
+  }
+  std::vector<const std::vector<std::string>*> lists{&found.fail_together, &found.not_reproduced,
+                                                     &found.not_asked};
+  for (const Cause& cause : found.causes) lists.push_back(&cause.fails);
+  for (const auto* list : lists)
+    for (const std::string& id : *list) {
+      const auto one = std::find_if(result.requirements.begin(), result.requirements.end(),
+                                    [&](const Requirement& other) { return other.id == id; });
+      if (one == result.requirements.end() || (one->verdict != Verdict::fail && !one->reason.left_out()))
+        return fmt::format("diagnosis: its causes account for {}, which did not fail", visible(id, 40));
+    }
+  return {};
+}
+
 }  // namespace
 
 void each_check(const Result& result, const std::function<void(const std::string&, const Check&)>& use) {
@@ -177,7 +203,8 @@ std::vector<std::string> contradictions(const Result& result) {
   for (const std::string& why :
        {contradiction_of_scope(result), contradiction_of_localisation(result),
         result.localisation ? misnamed(*result.localisation) : std::string(),
-        result.diagnosis ? contradiction(*result.diagnosis) : std::string(), contradiction_of_times(result)})
+        result.diagnosis ? contradiction(*result.diagnosis) : std::string(),
+        result.diagnosis ? contradiction_of_causes(result) : std::string(), contradiction_of_times(result)})
     if (!why.empty()) found.push_back(why);
   return found;
 }

@@ -121,6 +121,7 @@ inline Diagnosis diagnosis() {
   found.observations = 33;
   found.differing = 9;
   found.explanations = {{{"softmax-bfloat16"}, 9, 0, 0.25, true, "softmax computed in bfloat16", {}}};
+  found.causes = {{"softmax-bfloat16", "softmax computed in bfloat16", {"GQA-2"}}};
   found.advice = {{"softmax-bfloat16", "Softmax is computed in bfloat16.", "softmax 以 bfloat16 计算。"}};
   return found;
 }
@@ -275,6 +276,7 @@ inline Result with_text(const std::string& text) {
   why.words = why.of_shapes = text;
   for (Explanation& one : why.explanations)
     for (std::string& defect : one.defects) defect = text;
+  for (Cause& one : why.causes) one.defect = one.what = text;
   for (Advice& one : why.advice) one.defect = one.english = one.chinese = text;
   for (Plot& one : result.plots) {
     one.requirement = result.requirements[3].id;

@@ -201,6 +201,13 @@ struct Advice {
   std::string defect, english, chinese;
 };
 
+// One defect of the best explanation.
+struct Cause {
+  std::string defect;              // as in Explanation::defects
+  std::string what;                // what it is, as a clause
+  std::vector<std::string> fails;  // ids of failed requirements that the reference fails, too, with it alone
+};
+
 // What a diagnosis comes to.
 enum class Outcome {
   not_assessed,  // `words` says why
@@ -229,6 +236,10 @@ struct Diagnosis {
   std::int64_t raised = 0;                       // that end in an error
   std::int64_t tried = 0;                        // when time was up, so many hypotheses; 0: it was not
   std::vector<Explanation> explanations;         // the best first
+  std::vector<Cause> causes;                     // of the best, where it explains all or a part
+  // Ids of the other failed requirements: those that the reference fails with all causes, and with none
+  // alone; those that it passes; those that it was not asked, for want of time.
+  std::vector<std::string> fail_together, not_reproduced, not_asked;
   // The defects of its shapes and settings, part of each explanation, where all else was judged on weights of
   // its own shapes; `of_shapes`: what they are, as a clause.
   std::vector<std::string> shapes;

@@ -62,10 +62,21 @@ Explanation explanation_at(const JsonPlace& entry, const Diagnosis& diagnosis, i
   return one;
 }
 
+void read_causes(const JsonPlace& place, Diagnosis& diagnosis) {
+  place.at("causes").each([&](const JsonPlace& entry) {
+    entry.only({"defect", "what", "fails"});
+    diagnosis.causes.push_back(
+        {entry.at("defect").text(), entry.at("what").text(), texts_at(entry.at("fails"))});
+  });
+  diagnosis.fail_together = texts_at(place.at("fail_together"));
+  diagnosis.not_reproduced = texts_at(place.at("not_reproduced"));
+  diagnosis.not_asked = texts_at(place.at("not_asked"));
+}
+
 }  // namespace
 
 Json diagnosis_json(const Diagnosis& diagnosis) {
-  Json explanations = Json::array(), advice = Json::array();
+  Json explanations = Json::array(), causes = Json::array(), advice = Json::array();
   for (const Explanation& one : diagnosis.explanations) {
     explanations.push_back({{"defects", texts(one.defects)},
                             {"what", text(one.what)},
@@ -75,6 +86,8 @@ Json diagnosis_json(const Diagnosis& diagnosis) {
                             {"complete", one.complete},
                             {"open", texts(one.open)}});
   }
+  for (const auto& one : diagnosis.causes)
+    causes.push_back({{"defect", text(one.defect)}, {"what", text(one.what)}, {"fails", texts(one.fails)}});
   for (const auto& one : diagnosis.advice)
     advice.push_back({{"defect", text(one.defect)}, {"en", text(one.english)}, {"zh", text(one.chinese)}});
   return {{"outcome", to_string(diagnosis.outcome)},
@@ -86,6 +99,10 @@ Json diagnosis_json(const Diagnosis& diagnosis) {
           {"tried", diagnosis.tried},
           {"conclusion", text(sentence_of(diagnosis))},
           {"explanations", std::move(explanations)},
+          {"causes", std::move(causes)},
+          {"fail_together", texts(diagnosis.fail_together)},
+          {"not_reproduced", texts(diagnosis.not_reproduced)},
+          {"not_asked", texts(diagnosis.not_asked)},
           {"shapes", texts(diagnosis.shapes)},
           {"of_shapes", text(diagnosis.of_shapes)},
           {"known", diagnosis.known},
@@ -97,7 +114,8 @@ Diagnosis diagnosis_at(const JsonPlace& place, int version) {
   std::set<std::string> keys = {"observations", "differing", "conclusion",
                                 "explanations", "undecided", "advice"};
   if (version > 3)
-    keys.insert({"outcome", "basis", "words", "raised", "tried", "shapes", "of_shapes", "known"});
+    keys.insert({"outcome", "basis", "words", "raised", "tried", "causes", "fail_together", "not_reproduced",
+                 "not_asked", "shapes", "of_shapes", "known"});
   place.only(keys);
   Diagnosis diagnosis;
   read_outcome(place, diagnosis, version);
@@ -106,6 +124,7 @@ Diagnosis diagnosis_at(const JsonPlace& place, int version) {
   place.at("explanations").each([&](const JsonPlace& entry) {
     diagnosis.explanations.push_back(explanation_at(entry, diagnosis, version));
   });
+  if (version > 3) read_causes(place, diagnosis);
   const bool by_explanations =
       diagnosis.outcome == Outcome::explained || diagnosis.outcome == Outcome::nearest;
   if (by_explanations && diagnosis.explanations.empty())
