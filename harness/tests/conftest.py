@@ -14,6 +14,7 @@ from live_cases import Live  # noqa: E402
 from log_cases import Logs  # noqa: E402
 from report_cases import Bundles  # noqa: E402
 from text_cases import Texts  # noqa: E402
+from warm_python import WarmPython  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -78,8 +79,21 @@ def texts(program, tmp_path):
     return Texts(program, tmp_path)
 
 
+@pytest.fixture(scope="session")
+def warm_python():
+    warm = WarmPython()
+    yield warm.path
+    warm.close()
+
+
 @pytest.fixture
-def live(program, tmp_path):
+def live(program, tmp_path, warm_python):
+    return Live(program, tmp_path, warm_python)
+
+
+@pytest.fixture
+def cold_live(program, tmp_path):
+    """For what is about the interpreter: how it starts, fails, is killed, and what it leaves behind."""
     return Live(program, tmp_path)
 
 

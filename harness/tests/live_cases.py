@@ -176,8 +176,8 @@ def with_verdict(requirements, verdict):
 
 
 class Live:
-    def __init__(self, program, root):
-        self.program, self.root = program, root
+    def __init__(self, program, root, python=sys.executable):
+        self.program, self.root, self.python = program, root, python
         self.specification = "tiny"
         self.private = root / "private"
         self.private.mkdir()
@@ -188,7 +188,7 @@ class Live:
             arguments += ("--no-diagnosis",)
         others = os.environ.get("PYTHONPATH")
         paths = os.pathsep.join([str(MODELS), *([others] if others else [])])
-        return self.program.start(command, candidate, "--spec", self.specification, "--threads", "1", "--python", sys.executable,
+        return self.program.start(command, candidate, "--spec", self.specification, "--threads", "1", "--python", self.python,
                                   "--out", self.out, *arguments, cwd=self.root,
                                   env={**os.environ, "TMPDIR": str(self.private), "PYTHONPATH": paths})
 

@@ -16,6 +16,7 @@ As CTest runs it, on some; the counts of all stand in docs/diagnosis.md.
 
 import argparse
 import concurrent.futures
+import contextlib
 import itertools
 import json
 import os
@@ -31,6 +32,7 @@ sys.path.insert(0, str(MODELS))
 
 from catalogued_edits import CATALOGUED_EDITS  # noqa: E402
 from edits import EDITS, MORE_EDITS  # noqa: E402
+from warm_python import WarmPython  # noqa: E402
 
 CHAPTERS = ("CFG", "PAR", "GQA", "KVC", "ROPE", "BLK", "MODE", "NUM", "TRN", "TXT")
 ALL = [edit for edit in EDITS + MORE_EDITS + CATALOGUED_EDITS if not edit.refused]
@@ -60,8 +62,8 @@ def named(cause, causes):
 
 
 class Judge:
-    def __init__(self, program, root):
-        self.program, self.root = program, pathlib.Path(root)
+    def __init__(self, program, root, python):
+        self.program, self.root, self.python = program, pathlib.Path(root), python
 
     def __call__(self, name, edits, *arguments):
         """The result of the model with these edits, or a sentence where there is none."""
@@ -78,7 +80,7 @@ class Judge:
             (folder / file).write_text(text)
         chapters = {CHAPTERS.index(id.split("-")[0]) + 1 for edit in edits for id in edit.fails}
         only = ["--only", ",".join(map(str, sorted(chapters)))] if chapters else []
-        run = subprocess.run([self.program, "verify", str(folder / adapter), "--python", sys.executable, "--spec", "tiny", "--threads", "1",
+        run = subprocess.run([self.program, "verify", str(folder / adapter), "--python", self.python, "--spec", "tiny", "--threads", "1",
                               "--longest", str(max(edit.longest for edit in edits)),
                               *only, "--out", str(folder / "out"), *arguments], capture_output=True, text=True, timeout=600)
         if run.returncode != 1:
@@ -174,8 +176,9 @@ def main():
     drawn = [edits for edits in itertools.combinations(known, 2) if compatible(edits)]
     random.Random(given.seed).shuffle(drawn)
     good = True
-    with tempfile.TemporaryDirectory() as root, concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        judge = Judge(given.program, root)
+    with tempfile.TemporaryDirectory() as root, concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool, \
+            contextlib.closing(WarmPython()) as warm:
+        judge = Judge(given.program, root, warm.path)
         singles = list(pool.map(lambda edit: single(judge, edit), asked))
         pairs = list(pool.map(lambda edits: pair(judge, edits), wanted or drawn[:given.pairs]))
         without = list(pool.map(lambda edit: left_out(judge, edit),

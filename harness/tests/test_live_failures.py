@@ -14,6 +14,11 @@ from live_cases import MODELS, files_of, with_verdict
 # What is wrong with the user's file, said with the line that it is in.
 
 
+@pytest.fixture
+def live(cold_live):
+    return cold_live
+
+
 def test_no_such_file(live):
     live.refused(live.root / "nowhere.py", "nowhere.py", "no such file")
 

@@ -24,6 +24,11 @@ CHAPTERS = ("--only", "1,3,4,8")  # in which every request is made
 QUICK = (*CHAPTERS, "--no-diagnosis")
 
 
+@pytest.fixture
+def live(cold_live):
+    return cold_live
+
+
 def run_of(live, candidate, *arguments):
     shutil.rmtree(live.out, ignore_errors=True)
     run = live.ended(live.start(candidate, "--timeout", "3", *arguments), 90)
