@@ -64,8 +64,8 @@ class Diagnostician {
 
   void read_localisation(const std::optional<reports::Localisation>& localisation);
 
-  // By what is quick to ask: it would change what does not differ.
-  bool contradicted(const Names& names);
+  // By what takes so many seconds to ask or fewer: it would change what does not differ.
+  bool contradicted(const Names& names, double seconds);
 
   void keep_if_it_explains(const Names& names);
 
