@@ -244,8 +244,8 @@ void chapters(TerminalPage& page, const Result& result) {
   std::size_t count = 0;
   for (const Section& section : sections(result)) {
     const Counts& counts = section.counts;
-    const bool nothing = std::all_of(
-        section.requirements.begin(), section.requirements.end(), [](const Requirement* one) {
+    const bool nothing =
+        std::all_of(section.requirements.begin(), section.requirements.end(), [](const Requirement* one) {
           return one->verdict == Verdict::not_applicable || one->reason.left_out();
         });
     if (nothing) continue;

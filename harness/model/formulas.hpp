@@ -133,6 +133,10 @@ struct ForwardFormulas {
       rotary_frequencies;
   std::function<at::Tensor(const at::Tensor& positions, const at::Tensor& frequencies)> angles =
       rotary_angles;
+  // The positions by which queries are turned, from those of the pass: (B, T) -> (B, T). `cached`: with a
+  // cache.
+  std::function<at::Tensor(const at::Tensor& positions, bool cached)> query_positions =
+      [](const auto& positions, bool) { return positions; };
   std::function<at::Tensor(const at::Tensor& q, const at::Tensor& angles, Rotary)> rotate_query = rotate;
   std::function<at::Tensor(const at::Tensor& k, const at::Tensor& angles, Rotary)> rotate_key = rotate;
   std::function<at::Tensor(const at::Tensor& v, const at::Tensor& angles)> transform_value =
@@ -150,6 +154,10 @@ struct ForwardFormulas {
   std::function<at::Tensor(const at::Tensor& scores)> softmax = plumbline::softmax;
   std::function<at::Tensor(const at::Tensor& probabilities, const at::Tensor& values)> weigh_values =
       weighted_values;
+  // One head after another: (B, H, T, Dh) -> (B, T, D).
+  std::function<at::Tensor(const at::Tensor& heads)> join_heads = [](const auto& heads) {
+    return heads.transpose(1, 2).flatten(2);
+  };
   std::function<at::Tensor(const at::Tensor& gate, const at::Tensor& up, Activation)> gated_unit =
       plumbline::gated_unit;
   std::function<at::Tensor(const at::Tensor& residual, const at::Tensor& normed, const at::Tensor& branch)>

@@ -43,8 +43,8 @@ at::Tensor attend_in_blocks(const Attend& attend, const at::Tensor& queries, con
 // What those layers of one pass share that follow the same rules.
 struct Model::Pass {
   const Rules& rules;
-  at::Tensor angles;  // (B, T, 1, Dh/2)
-  at::Tensor mask;    // (B, 1, T, S) bool: true where a query attends to a key
+  at::Tensor angles, query_angles;  // (B, T, 1, Dh/2)
+  at::Tensor mask;                  // (B, 1, T, S) bool: true where a query attends to a key
   double dropout;
   KVCache* cache;           // null: keys and values are those of this pass
   std::int64_t write_slot;  // the first cache slot that this pass writes
@@ -243,8 +243,13 @@ at::Tensor Model::run(const Tokens& tokens, KVCache* cache, const PassOptions& o
     return &rules == &rules_ ? frequencies_ : rules.formulas.frequencies(rules.specification, type_, device_);
   };
   const auto make_pass = [&](const Rules& rules) {
+    const auto angles = rules.formulas.angles(layout.positions, frequencies_of(rules));
+    const auto query_positions = rules.formulas.query_positions(layout.positions, cache != nullptr);
     return Pass{rules,
-                rules.formulas.angles(layout.positions, frequencies_of(rules)),
+                angles,
+                query_positions.is_same(layout.positions)
+                    ? angles
+                    : rules.formulas.angles(query_positions, frequencies_of(rules)),
                 rules.formulas.attention_mask(layout.mask_inputs),
                 rules.formulas.dropout_rate(options.dropout, options.training),
                 cache,
@@ -302,7 +307,7 @@ at::Tensor Model::attention(std::int64_t layer, const at::Tensor& x, const Pass&
                                               project_heads("self_attn.k_proj", s.num_key_value_heads)));
   const auto v = observe("v", formulas.transform_value(  // (B, T, K, Dh)
                                   project_heads("self_attn.v_proj", s.num_key_value_heads), pass.angles));
-  const auto q_rotated = observe("q_rotated", formulas.rotate_query(q, pass.angles, s.rotary));
+  const auto q_rotated = observe("q_rotated", formulas.rotate_query(q, pass.query_angles, s.rotary));
   const auto k_rotated = observe("k_rotated", formulas.rotate_key(k, pass.angles, s.rotary));
 
   auto factor = s.repeat_factor();
@@ -332,7 +337,7 @@ at::Tensor Model::attention(std::int64_t layer, const at::Tensor& x, const Pass&
   const auto heads = pass.attends_in_blocks(queries)
                          ? attend_in_blocks(attend, q_by_head, keys, values, pass.mask)
                          : attend(q_by_head, keys, values, pass.mask);
-  const auto context = observe("context", heads.transpose(1, 2).reshape(x.sizes()));  // (B, T, D)
+  const auto context = observe("context", formulas.join_heads(heads));  // (B, T, D)
   return formulas.dropout(
       observe("attention_out", project(pass.rules, parameter(layer, "self_attn.o_proj"), context)),
       pass.dropout);

@@ -131,6 +131,16 @@ const std::vector<Departure> kParameterDepartures = {
        });
      },
      idle_with_one_layer},
+    {"layers-reversed",
+     [](DepartedModel& d) {
+       read_other_parameter(d, [last = d.specification.num_hidden_layers - 1](const std::string& name) {
+         const std::string layers = "model.layers.";
+         if (!name.starts_with(layers)) return name;
+         const auto rest = name.find('.', layers.size());
+         return layers + std::to_string(last - std::stoll(name.substr(layers.size()))) + name.substr(rest);
+       });
+     },
+     idle_with_one_layer},
     {"output-projection-transposed",
      [](DepartedModel& d) {
        transform_parameters(d, "o_proj.weight", [](const Tensor& matrix) { return matrix.t(); });
@@ -210,6 +220,18 @@ const std::vector<Departure> kAttentionDepartures = {
      idle_with_one_repeated_head},
     {"repeat-tiled-in-cache", [](DepartedModel& d) { d.formulas.repeat_cached_kv = repeat_tiled; },
      idle_with_one_repeated_head},
+    {"heads-joined-without-transpose",
+     [](DepartedModel& d) {
+       d.formulas.join_heads = [](const Tensor& heads) {
+         return heads.reshape({heads.size(0), heads.size(2), -1});
+       };
+     },
+     idle_with_one_head},
+    {"heads-joined-interleaved",
+     [](DepartedModel& d) {
+       d.formulas.join_heads = [](const Tensor& heads) { return heads.permute({0, 2, 3, 1}).flatten(2); };
+     },
+     idle_with_one_head},
     {"softmax-off-by-one",
      [](DepartedModel& d) {
        compose(d.formulas.softmax, [](const auto& softmax, const Tensor& scores) {

@@ -67,6 +67,12 @@ void limit_window(DepartedModel& d, double window) {
 const std::vector<Departure> kBlockDepartures = {
     {"activation-gelu", [](Specification& s) { s.hidden_act = Activation::gelu; }},
     {"activation-gelu-tanh", [](Specification& s) { s.hidden_act = Activation::gelu_tanh; }},
+    {"activation-relu",
+     [](DepartedModel& d) {
+       d.formulas.gated_unit = [](const Tensor& gate, const Tensor& up, Activation) {
+         return gate.relu() * up;
+       };
+     }},
     {"gate-up-swapped",
      [](DepartedModel& d) {
        compose(d.formulas.gated_unit, [](const auto& unit, const Tensor& gate, const Tensor& up,
@@ -84,6 +90,20 @@ const std::vector<Departure> kBlockDepartures = {
        compose(d.formulas.norm,
                [](const auto& norm, const Tensor& x, const Tensor& weight, double eps,
                   NormPrecision precision) { return norm(x, at::ones_like(weight), eps, precision); });
+     }},
+    {"norm-one-plus-weight",
+     [](DepartedModel& d) {
+       compose(d.formulas.norm, [](const auto& norm, const Tensor& x, const Tensor& weight, double eps,
+                                   NormPrecision precision) { return norm(x, 1 + weight, eps, precision); });
+     }},
+    {"norm-over-tokens",
+     [](DepartedModel& d) {
+       compose(d.formulas.norm, [](const auto& norm, const Tensor& x, const Tensor& weight, double eps,
+                                   NormPrecision precision) {
+         const auto squares = x.to(accumulation_type(x.scalar_type())).square();
+         const auto own = squares.mean(-1, true) + eps, all = squares.mean({-2, -1}, true) + eps;
+         return norm(x, weight, eps, precision) * (own / all).sqrt().to(x.scalar_type());
+       });
      }},
     {"norm-bfloat16",
      [](DepartedModel& d) {
@@ -106,6 +126,20 @@ const std::vector<Departure> kBlockDepartures = {
                         {0.5, 0.1, 3},
                         nullptr,
                         true}},
+    {"branch-scaled",
+     [](DepartedModel& d, double times) {
+       compose(d.formulas.add_residual,
+               [times](const auto& add, const Tensor& residual, const Tensor& normed, const Tensor& branch) {
+                 return add(residual, normed, times * branch);
+               });
+     },
+     nullptr,
+     DepartureParameter{
+         "what attention and feed-forward add is multiplied by {}",
+         [](const Specification& s) { return 1.4 / std::sqrt(to_double(s.num_hidden_layers)); },
+         {0.1, 0.5, 0.9, 2},
+         nullptr,
+         true}},
     {"residual-normed",
      [](DepartedModel& d) {
        compose(d.formulas.add_residual, [](const auto& add, const Tensor&, const Tensor& normed,
@@ -192,6 +226,14 @@ const std::vector<Departure> kModeDepartures = {
          return mask(seen);
        });
      }},
+    {"mask-top-left",
+     [](DepartedModel& d) {
+       compose(d.formulas.attention_mask, [](const Mask& mask, const MaskInputs& inputs) {
+         auto seen = inputs;
+         if (inputs.cached) seen.query_slots = inputs.query_slots - inputs.query_slots.min();
+         return mask(seen);
+       });
+     }},
     {"mask-sees-next", [](DepartedModel& d) { compose(d.formulas.attention_mask, mask_with_next_key); }},
     {"mask-window-256", limit_window, nullptr,
      DepartureParameter{"no token sees further back than {} positions",
@@ -267,6 +309,16 @@ const std::vector<Departure> kNumericsDepartures = {
                });
      }},
     {"weights-bfloat16", [](DepartedModel& d) { transform_parameters(d, "", round_to_bfloat16); }},
+    {"logits-scaled",
+     [](DepartedModel& d, double times) {
+       change_logits(d, [times](const Tensor& logits) { return logits * times; });
+     },
+     nullptr,
+     DepartureParameter{"logits are multiplied by {}",
+                        [](const Specification&) { return 0.0625; },
+                        {0.1, 0.25, 0.5, 2, 4, 8, 16},
+                        nullptr,
+                        true}},
     {"logits-capped",
      [](DepartedModel& d, double cap) {
        change_logits(d, [cap](const Tensor& logits) { return cap * (logits / cap).tanh(); });

@@ -15,6 +15,17 @@ void change_rotation(DepartedModel& d, Change change) {
   compose(d.formulas.rotate_key, change);
 }
 
+// As rotate(), with the cosines and sines of a table in bfloat16.
+Tensor rotate_by_rounded_table(const Tensor& x, const Tensor& angles, Rotary rotary) {
+  const auto cos = round_to_bfloat16(angles.cos()), sin = round_to_bfloat16(angles.sin());
+  const bool halves = rotary == Rotary::halves;
+  const auto pairs = halves ? x.unflatten(-1, {2, -1}) : x.unflatten(-1, {-1, 2}).transpose(-2, -1);
+  const auto wide = pairs.to(angles.scalar_type());
+  const auto first = wide.select(-2, 0), second = wide.select(-2, 1);
+  const auto turned = at::stack({first * cos - second * sin, second * cos + first * sin}, -2);
+  return (halves ? turned : turned.transpose(-2, -1)).flatten(-2).to(x.scalar_type());
+}
+
 template <typename Change>
 void change_angles(DepartedModel& d, Change change) {
   compose(d.formulas.angles,
@@ -70,6 +81,13 @@ const std::vector<Departure> kCacheDepartures = {
      }},
     {"cache-window-64", [](DepartedModel& d) { limit_window_in_cache(d, 64); }},
     {"cache-window-256", [](DepartedModel& d) { limit_window_in_cache(d, 256); }},
+    {"cache-dropped",
+     [](DepartedModel& d) {
+       compose(d.formulas.attention_mask, [](const Mask& mask, const MaskInputs& inputs) {
+         const auto own = inputs.key_slots >= inputs.query_slots.min();
+         return inputs.cached ? mask(inputs) & own.unsqueeze(0) : mask(inputs);
+       });
+     }},
     {"cache-refuses-last-slot",
      [](DepartedModel& d) {
        d.formulas.fits = [](std::int64_t length, std::int64_t capacity) { return length < capacity; };
@@ -103,6 +121,26 @@ const std::vector<Departure> kRotationDepartures = {
        compose(d.formulas.transform_value,
                [rotary](const auto& transform, const Tensor& v, const Tensor& angles) {
                  return rotate(transform(v, angles), angles, rotary);
+               });
+     }},
+    {"rotary-bfloat16-table",
+     [](DepartedModel& d) { d.formulas.rotate_query = d.formulas.rotate_key = rotate_by_rounded_table; }},
+    {"rotary-table-zero",
+     [](DepartedModel& d) {
+       change_rotation(d, [](const auto&, const Tensor& x, const Tensor&, Rotary) { return x * 0; });
+     }},
+    {"rotary-none",
+     [](DepartedModel& d) {
+       compose(d.formulas.frequencies,
+               [](const auto& frequencies_of, const Specification& s, at::ScalarType type,
+                  at::Device device) { return at::zeros_like(frequencies_of(s, type, device)); });
+     }},
+    {"rotary-queries-late",
+     [](DepartedModel& d) {
+       compose(d.formulas.query_positions,
+               [](const auto& query_positions, const Tensor& positions, bool cached) {
+                 const auto own = query_positions(positions, cached);
+                 return cached ? own + positions.size(1) : own;
                });
      }},
     {"rotary-bfloat16-angles", [](DepartedModel& d) { change_angles(d, round_to_bfloat16); }},

@@ -24,10 +24,12 @@ std::set<std::string> changed_entries(const Formulas& formulas) {
 #define PLUMBLINE_COMPARE(entry) compare(#entry, formulas.entry, right.entry)
   PLUMBLINE_COMPARE(read_parameter), PLUMBLINE_COMPARE(linear), PLUMBLINE_COMPARE(norm);
   PLUMBLINE_COMPARE(has_norm), PLUMBLINE_COMPARE(frequencies), PLUMBLINE_COMPARE(angles);
-  PLUMBLINE_COMPARE(rotate_query), PLUMBLINE_COMPARE(rotate_key), PLUMBLINE_COMPARE(transform_value);
+  PLUMBLINE_COMPARE(query_positions), PLUMBLINE_COMPARE(rotate_query), PLUMBLINE_COMPARE(rotate_key),
+      PLUMBLINE_COMPARE(transform_value);
   PLUMBLINE_COMPARE(repeat_kv), PLUMBLINE_COMPARE(repeat_cached_kv), PLUMBLINE_COMPARE(attention_scale);
   PLUMBLINE_COMPARE(attention_scores), PLUMBLINE_COMPARE(attention_mask), PLUMBLINE_COMPARE(apply_mask);
-  PLUMBLINE_COMPARE(softmax), PLUMBLINE_COMPARE(weigh_values), PLUMBLINE_COMPARE(gated_unit);
+  PLUMBLINE_COMPARE(softmax), PLUMBLINE_COMPARE(weigh_values), PLUMBLINE_COMPARE(join_heads),
+      PLUMBLINE_COMPARE(gated_unit);
   PLUMBLINE_COMPARE(add_residual), PLUMBLINE_COMPARE(transform_embedding);
   PLUMBLINE_COMPARE(transform_logits), PLUMBLINE_COMPARE(dropout), PLUMBLINE_COMPARE(dropout_rate);
   PLUMBLINE_COMPARE(cache_layer), PLUMBLINE_COMPARE(cache_entry), PLUMBLINE_COMPARE(write_slot);
@@ -62,9 +64,26 @@ const auto* const kAllKeys = "without a causal mask, which keys it hides does no
 const auto* const kNoPast = "an inverted mask shows no past that a window could hide";
 const auto* const kNoPadding = "where no padding is looked at, what else is done with it does not matter";
 const auto* const kNoResidual = "what is missing cannot be otherwise";
+const auto* const kZero = "zeros stay zeros however they are turned";
+const auto* const kUnturned = "what is not turned has no frequencies";
+const auto* const kNoIgnored = "no label is ignored any more";
+const auto* const kAlike = "rows without ignored labels count alike";
 const auto* const kNoStep = "an optimiser that moves nothing moves nothing otherwise";
 const auto* const kWider = "the narrower window hides what the wider would";
 const std::map<Pair, std::string> kSameAsOne = {
+    {{"heads-joined-without-transpose", "heads-joined-interleaved"}, "heads are joined once"},
+    {{"text-column-by-count", "text-after-padding"}, "one column is read"},
+    {{"rotary-table-zero", "rotary-over-heads"}, kZero},
+    {{"rotary-table-zero", "rotary-twice"}, kZero},
+    {{"rotary-none", "rotary-partial"}, kUnturned},
+    {{"rotary-none", "rotary-frequencies-by-width"}, kUnturned},
+    {{"norm-weight-ignored", "norm-one-plus-weight"}, "a weight that is ignored may be any"},
+    {{"mask-none", "mask-top-left"}, kAllKeys},
+    {{"mask-none-in-prefill", "mask-top-left"}, kAllKeys},
+    {{"cache-dropped", "mask-inverted"}, kNoPast},
+    {{"loss-over-ignored", "loss-of-mask"}, kNoIgnored},
+    {{"loss-ignored-as-token-0", "loss-of-mask"}, kNoIgnored},
+    {{"loss-of-mask", "loss-mean-of-means"}, kAlike},
     {{"scale-missing", "scale-by-width"}, "a scale that is not applied may be any"},
     {{"scale-missing", "scale-twice"}, "a scale that is not applied may be any"},
     {{"cache-window-64", "cache-window-256"}, kWider},
@@ -91,9 +110,9 @@ const std::map<Pair, std::string> kSameAsOne = {
     {{"mask-without-padding", "mask-of-first-row"}, kNoPadding},
     {{"mask-additive-weak", "mask-additive-10000"}, "beside 10000, 10 shows nowhere"},
     {{"mask-additive-10000", "scores-capped"}, "capped scores stay far below 10000"},
-    {{"loss-over-ignored", "loss-ignored-as-token-0"}, "no label is ignored any more"},
+    {{"loss-over-ignored", "loss-ignored-as-token-0"}, kNoIgnored},
     {{"loss-ignored-as-token-0", "loss-without-token-0"}, "each undoes the other: the last holds"},
-    {{"loss-ignored-as-token-0", "loss-mean-of-means"}, "rows without ignored labels count alike"},
+    {{"loss-ignored-as-token-0", "loss-mean-of-means"}, kAlike},
     {{"adamw-uncorrected", "adamw-step-stays-1"}, "moments are corrected for one step"},
     {{"adamw-decay-in-gradient", "optimiser-of-other-parameters"}, kNoStep},
     {{"adamw-uncorrected", "optimiser-of-other-parameters"}, kNoStep},
@@ -129,7 +148,8 @@ TEST_CASE("departures: two of one formula are neither of the two alone, in any o
       const auto both = look(apply_departures(tiny(), one + "+" + other));
       const double nearest = std::min(apart(both, alone.at(one)), apart(both, alone.at(other)));
       CHECK((nearest > 1e-5) == (listed == kSameAsOne.end()));
-      if (one != "text-seed-ignored")
+      // Of a fifth of them in the other order, too, which is sorted before anything is applied.
+      if (one != "text-seed-ignored" && pairs % 5 == 0)
         CHECK(apart(both, look(apply_departures(tiny(), other + "+" + one))) == 0);
     }
   CHECK(pairs > 150);

@@ -95,10 +95,13 @@ constexpr std::pair<const char*, int> kOrder[] = {
     {"gate-up-swapped", 1},  // what the unit is, then what it is given
     {"norm-centred", 1},     // after another place of eps
     {"norm-weight-ignored", 1},
+    {"norm-one-plus-weight", 1},
+    {"norm-over-tokens", 1},
     {"norm-bfloat16", 1},
     {"embedding-scaled", 1},  // a table with a limited norm is looked up, then
     {"token-0-is-padding", 1},
     {"gradient-not-through-embedding", 1},
+    {"layers-shared", 1},    // reads one of them, whatever their order
     {"logits-bfloat16", 1},  // rounds what is capped
     {"logits-shifted", 1},
     {"logits-not-a-number", 1},
@@ -122,6 +125,7 @@ constexpr std::pair<const char*, int> kOrder[] = {
     {"mask-window-256", 3},
     {"mask-window-1024", 3},
     {"cache-window-64", 3},
+    {"cache-dropped", 3},
     {"cache-window-256", 3},
     {"mask-of-first-row", 4},
     {"mask-without-padding", 5},
@@ -129,9 +133,12 @@ constexpr std::pair<const char*, int> kOrder[] = {
     {"mask-without-padding-alone", 5},
     // A loss: how it averages, which logit predicts which label, what labels there are.
     {"loss-over-ignored", 1},
+    {"loss-sum", 1},
     {"loss-unshifted", 2},
     {"loss-shifted-twice", 2},
+    {"loss-without-last", 3},
     {"loss-ignored-as-token-0", 3},
+    {"loss-of-mask", 3},
     {"loss-without-token-0", 3},
     {"text-temperature-multiplied", 1},
     {"text-top-k-one-more", 1},

@@ -50,9 +50,10 @@ inline void add_initial_values(const DepartedModel& departed, Values& values) {
 inline void add_gradient(const Model& model, const at::Tensor& parameter, Values& values) {
   at::manual_seed(1);
   const auto logits = model.forward(probe(24, model.specification()));
-  logits.square().sum().backward();
   values["logits"] = logits.detach();
-  values["gradient"] = parameter.grad();
+  if (logits.requires_grad()) logits.square().sum().backward();
+  // Undefined where nothing reads the parameter.
+  values["gradient"] = parameter.grad().defined() ? parameter.grad() : at::zeros_like(parameter);
 }
 
 inline void add_passes(const Model& model, Values& values) {
@@ -136,6 +137,8 @@ inline void add_text(const Model& model, Values& values) {
   prompts.padding = Padding::right;
   prompts.lengths = {6, 3};
   values["probabilities after padded prompts"] = text({}).probabilities.select(1, 0);
+  prompts.padding = Padding::left;
+  values["probabilities after prompts padded left"] = text({}).probabilities.select(1, 0);
 }
 
 // Labels of which unlike shares are ignored; a decay that takes about what the gradient moves.

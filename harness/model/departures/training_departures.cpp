@@ -105,6 +105,24 @@ const std::vector<Departure> kTrainingDepartures = {
      [](DepartedModel& d) {
        change_labels(d, [](const Tensor& labels) { return labels.masked_fill(labels == 0, kIgnoredLabel); });
      }},
+    {"loss-of-mask",
+     [](DepartedModel& d) {
+       change_labels(d,
+                     [](const Tensor& labels) { return (labels != kIgnoredLabel).to(labels.scalar_type()); });
+     }},
+    {"loss-without-last",
+     [](DepartedModel& d) {
+       change_labels(d, [](const Tensor& labels) {
+         const auto last = at::arange(labels.size(1), labels.options()) == labels.size(1) - 1;
+         return labels.size(1) < 3 ? labels : labels.masked_fill(last, kIgnoredLabel);
+       });
+     }},
+    {"loss-sum",
+     [](DepartedModel& d) {
+       compose(d.formulas.loss, [](const auto& loss, const Tensor& logits, const Tensor& labels) {
+         return loss(logits, labels) * counted_labels(labels).sum();
+       });
+     }},
     {"loss-mean-of-means", [](DepartedModel& d) { compose(d.formulas.loss, mean_of_means); }},
     {"gradient-not-through-embedding",
      [](DepartedModel& d) {
@@ -230,6 +248,13 @@ const std::vector<Departure> kTextDepartures = {
                [](const auto& ends_text, std::int64_t token, std::optional<std::int64_t> end) {
                  return ends_text(token, end.value_or(0) != 0 ? end : 2);
                });
+     }},
+    {"text-column-by-count",
+     [](DepartedModel& d) {
+       d.formulas.last_logits = [](const Tensor& logits, const Tensor& real) {
+         const auto last = (real.sum(1) - 1).clamp_min(0).view({-1, 1, 1}).expand({-1, 1, logits.size(2)});
+         return logits.gather(1, last).squeeze(1);
+       };
      }},
     {"text-after-padding",
      [](DepartedModel& d) {
