@@ -9,6 +9,7 @@
 
 #include "harness/result/conclusion_of_diagnosis.hpp"
 #include "harness/result/conclusion_of_stages.hpp"
+#include "harness/result/traits.hpp"
 #include "harness/result/words.hpp"
 #include "reports/rerun.hpp"
 #include "reports/terminal_page.hpp"
@@ -71,6 +72,10 @@ void where(TerminalPage& page, const Result& result) {
   say(page, conclusion_of(result), 2, 3);
   if (const auto* stage = first_locally_wrong(*result.localisation))
     say(page, sentence_of(*stage->local), 2, 3);
+  std::string traits;
+  for (const Trait& one : result.localisation->traits)
+    traits += (traits.empty() ? "" : "; ") + sentence_of(one);
+  if (!traits.empty()) say(page, traits, 2, 2);
 }
 
 // "KVC-4, 5, 6, MODE-1"
@@ -216,6 +221,17 @@ void not_assessed(TerminalPage& page, const Requirements& all) {
              2);
 }
 
+// Of two that are compared, what was measured of both: what each costs.
+void measured(TerminalPage& page, const Result& result) {
+  constexpr std::size_t most = 4;
+  std::size_t told = 0;
+  for (const Requirement& one : result.requirements) {
+    if (one.finding.empty() || told == most) continue;
+    page.lines += told++ == 0 ? "\n" : "";
+    say(page, one.id + "  " + one.finding, 2, 2);
+  }
+}
+
 std::string chapter_words(const Section& section) {
   std::string words;
   Counts counts = section.counts;
@@ -298,6 +314,7 @@ std::string closing(const Result& result, const std::string& written_to, const P
     std::erase_if(open, [](const Requirement* one) { return one->reason.left_out(); });
     not_assessed(last, open);
   }
+  if (result.header.baseline) measured(last, result);
   chapters(last, result);
   if (!directory.empty()) {
     const std::string out = paint.text(directory) + "/";

@@ -126,9 +126,12 @@ struct ChineseDiagnosis {
           "项，且不改变其他观测；尚未解释：{}{}",
           code(beside_shapes(found, best)), found.differing, best.explained, page.joined(not_explained),
           time_was_up());
-    return fmt::format("任何已知缺陷（单独或组合）都不能完全解释{}；{} {}；未能解释：{}", time_was_up(),
-                       accounts_for_most(found) ? "类似的缺陷是" : "最接近的是",
-                       code(beside_shapes(found, best)), page.joined(not_explained));
+    if (!accounts_for_most(found))
+      return fmt::format(
+          "任何已知缺陷（单独或组合）都不能解释{}；最接近的也只解释了 {} 项有差别的观测中的 {} 项",
+          time_was_up(), found.differing, best.explained);
+    return fmt::format("任何已知缺陷（单独或组合）都不能完全解释{}；类似的缺陷是 {}；未能解释：{}",
+                       time_was_up(), code(beside_shapes(found, best)), page.joined(not_explained));
   }
 
   std::string by_outcome() const {

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "harness/result/traits.hpp"
 #include "reports/page_parts.hpp"
 #include "reports/rerun.hpp"
 
@@ -134,6 +135,12 @@ std::string where(const Page& page) {
   std::string part = page.heading(1, "where", page(two ? Word::where_different : Word::where_wrong));
   part += fmt::format("<p><strong>{}</strong></p>\n", stage_sentence(page));
   if (!list.empty()) part += fmt::format("<dl class=\"where\">{}</dl>\n", list);
+  std::string traits;
+  for (const Trait& one : found.traits)
+    traits += fmt::format(
+        "<li>{}</li>",
+        html::text(page.language == Language::chinese ? chinese_sentence_of(one) : sentence_of(one), 400));
+  if (!traits.empty()) part += fmt::format("<ul class=\"traits\">{}</ul>\n", traits);
   return fmt::format("<section class=\"card\" aria-labelledby=\"{}where\">\n{}</section>\n", page.prefix,
                      part);
 }

@@ -4,6 +4,7 @@
 
 #include "harness/judging/expectations.hpp"
 #include "harness/judging/run_modes.hpp"
+#include "harness/judging/traits_of_stage.hpp"
 #include "harness/result/conclusion_of_stages.hpp"
 #include "harness/system/error.hpp"
 
@@ -35,6 +36,46 @@ std::vector<reports::StageErrors> errors_of(Subject& subject, const StageRun& mo
       all.back().local = compare_stage(stage, actual->second, replay->expected, replay->tolerance, tokens);
   }
   return all;
+}
+
+// What the numbers of the first stage that is wrong by itself tell.
+std::vector<reports::Trait> traits_of_first(Subject& subject, const StageRun& mode,
+                                            const std::vector<reports::StageErrors>& all) {
+  const auto wrong =
+      std::find_if(all.begin(), all.end(), [](const auto& one) { return one.local && !one.local->within; });
+  if (wrong == all.end()) return {};
+  const auto& tokens = mode.tokens;
+  const auto shown = mode.show(subject, tokens);
+  const auto replay = [&](std::int64_t later) {
+    return try_replay(subject, wrong->stage, shown, tokens, mode.first_position + later);
+  };
+  const auto due = replay(0);
+  if (!due) return {};
+  const auto wide = [](const at::Tensor& x) { return x.to(at::kCPU, at::kDouble); };
+  const auto& actual = shown.at(wrong->stage);
+  if (actual.sizes() != due->expected.sizes()) return {};
+  const bool hides = wrong->stage.kind == "scores";
+  WrongStage stage{wrong->stage, wide(hides ? hidden_as_infinity(actual, causal_mask_of(tokens)) : actual),
+                   wide(due->expected), wide(due->tolerance.bound), subject.specification().head_size()};
+  if (const bool query = wrong->stage.kind == "q_rotated"; query || wrong->stage.kind == "k_rotated") {
+    stage.turned = [&](std::int64_t later) {
+      const auto other = replay(later);
+      return other ? std::optional(wide(other->expected)) : std::nullopt;
+    };
+    if (const auto found = shown.find({query ? "q" : "k", wrong->stage.layer}); found != shown.end())
+      stage.not_turned = wide(found->second);
+  }
+  const auto input = [&](const char* kind) {
+    const auto found = shown.find({kind, wrong->stage.layer});
+    return found == shown.end() ? std::nullopt : std::optional(wide(found->second));
+  };
+  if (wrong->stage.kind == "after_attention") stage.branch = input("attention_out");
+  if (wrong->stage.kind == "after_feed_forward") stage.branch = input("feed_forward_out");
+  if (wrong->stage.kind == "gated") {
+    stage.gate = input("gate");
+    stage.up = input("up");
+  }
+  return traits_of(stage);
 }
 
 reports::Check compare_logits(Subject& subject, const std::string& what, const at::Tensor& actual,
@@ -71,6 +112,7 @@ void localise(Subject& subject, reports::Localisation& found) {
       continue;
     }
     found.mode = mode.name;
+    found.traits = traits_of_first(subject, mode, found.stages);
     if (first_divergent(found) != nullptr || first_locally_wrong(found) != nullptr) break;
     found.mode.clear();
     found.stages.clear();

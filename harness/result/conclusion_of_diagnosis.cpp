@@ -52,12 +52,16 @@ std::string of_nearest(const Diagnosis& found) {
         "rounding, and change no other; left open: {}{}",
         together(beside_shapes(found, best)), best.what, best.explained, found.differing,
         fmt::join(best.open, ", "), time_was_up(found));
+  // A name for a small part would send people to the wrong place.
+  if (!accounts_for_most(found))
+    return fmt::format(
+        "not explained by any known defect, alone or with others{}; what comes nearest accounts for {} of {} "
+        "observations that differ",
+        time_was_up(found), best.explained, found.differing);
   return fmt::format(
-      "not explained by any known defect, alone or with others{}; {} {}: {}; it accounts for {} of {} "
-      "observations that differ{}; not accounted for: {}",
-      time_was_up(found), accounts_for_most(found) ? "something like it is" : "nearest is",
-      together(beside_shapes(found, best)), best.what, best.explained, found.differing,
-      best.contradicted > 0 ? fmt::format(", and would change {} that do not differ", best.contradicted) : "",
+      "not explained by any known defect, alone or with others{}; something like it is {}: {}; it accounts "
+      "for {} of {} observations that differ; not accounted for: {}",
+      time_was_up(found), together(beside_shapes(found, best)), best.what, best.explained, found.differing,
       fmt::join(best.open, ", "));
 }
 

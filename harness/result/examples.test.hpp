@@ -135,6 +135,7 @@ inline Localisation localisation() {
                   {{"context", 3}, wrong("layers.3.context"), wrong("layers.3.context")}};
   found.situations = {{"1 token", exact("logits (1 token)", "equal", 64)},
                       {"24 tokens", wrong("logits (24 tokens)")}};
+  found.traits = {{Trait::Kind::confined, "position", {1, 2, 3}}, {Trait::Kind::factor, "", {0.5}}};
   return found;
 }
 

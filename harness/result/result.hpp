@@ -168,13 +168,44 @@ struct Situation {
   Check check;
 };
 
+// How a stage that is wrong by itself differs from what its own inputs call for, told by its numbers alone.
+struct Trait {
+  enum class Kind {
+    confined,      // `axis`: only these parts of it are wrong
+    not_a_number,  // so many elements are
+    zero,          // all elements are
+    factor,        // each element is so many times what it should be
+    factor_each,   // each part of `axis` is multiplied by a number of its own, from the first to the second
+    offset,        // so much is added to each element
+    bfloat16,      // it is rounded to this type
+    float16,       // the same
+    limited,       // no element is beyond the first number, and they should reach the second
+    combination,   // of the residual stream, times the first number, and what is added, times the second
+    sums,          // probabilities add up to this, from the first to the second
+    activation,    // another function of the gate: the first number becomes the second, the third the fourth
+    function,      // of each element alone: the first number becomes the second, the third the fourth
+    heads_reordered,  // its heads are those with these numbers
+    moved,            // each position has what belongs so many positions before it
+    joined,           // its heads are joined coordinate by coordinate
+    turned,           // it is turned as if it stood so many positions later, from the first to the second
+    not_turned,       // it is not turned at all
+    sees_later,       // queries see keys up to so many places later
+    sees_hidden,      // queries see so many keys that are hidden from them
+    misses,           // queries do not see keys that are so many places back, from the first to the second
+  };
+  Kind kind = Kind::zero;
+  std::string axis;
+  std::vector<double> numbers;
+};
+
 // Where a model that failed goes wrong, as far as it could be told; of two that are compared: where they
 // differ. Inherited is then the one's stage against the other's, and local what each makes of its own inputs.
 struct Localisation {
   std::string mode;                 // in which the stages were seen; empty: no stage is wrong in any mode
   std::vector<StageErrors> stages;  // in execution order
   std::vector<Situation> situations;
-  std::string not_assessed = {};  // why nothing could be told; empty: something could
+  std::string not_assessed = {};   // why nothing could be told; empty: something could
+  std::vector<Trait> traits = {};  // of the first stage that is wrong by itself
 };
 
 // The first stage that is not what an exact pass makes of it; the first that is not what its own inputs call
@@ -296,14 +327,16 @@ struct Result {
 // "should" is counted and never decides.
 void conclude(Result& result);
 
-std::string to_string(Verdict verdict);  // "pass", "fail", "error", "not assessed", "not applicable"
-std::string to_string(Level level);      // "must", "should"
-std::string to_string(Form form);        // "values", "same bits", as in the document
-std::string to_string(Outcome outcome);  // "explained", "errors alone"
-std::string to_string(Basis basis);      // "everything", "no pass"
+std::string to_string(Verdict verdict);   // "pass", "fail", "error", "not assessed", "not applicable"
+std::string to_string(Level level);       // "must", "should"
+std::string to_string(Form form);         // "values", "same bits", as in the document
+std::string to_string(Outcome outcome);   // "explained", "errors alone"
+std::string to_string(Basis basis);       // "everything", "no pass"
+std::string to_string(Trait::Kind kind);  // "factor each", as in the document
 std::optional<Form> form_of(const std::string& text);  // empty for what is none
 std::optional<Outcome> outcome_of(const std::string& text);
 std::optional<Basis> basis_of(const std::string& text);
+std::optional<Trait::Kind> kind_of_trait(const std::string& text);
 
 std::string to_json(const Result& result);      // result.json, schema: harness/result/result.schema.json
 std::string to_junit(const Result& result);     // JUnit XML, a test case a requirement

@@ -121,6 +121,16 @@ Json name_of(const StageErrors* stage) {
   return stage == nullptr ? Json(nullptr) : Json(text(to_string(stage->stage)));
 }
 
+Json traits_of(const Localisation& localisation) {
+  Json all = Json::array();
+  for (const Trait& one : localisation.traits) {
+    Json numbers = Json::array();
+    for (const double number : one.numbers) numbers.push_back(json_number(number));
+    all.push_back({{"kind", to_string(one.kind)}, {"axis", text(one.axis)}, {"numbers", std::move(numbers)}});
+  }
+  return all;
+}
+
 Json localisation_of(const Result& result) {
   const Localisation& localisation = *result.localisation;
   Json stages = Json::array(), situations = Json::array();
@@ -133,6 +143,7 @@ Json localisation_of(const Result& result) {
           {"first_divergent", name_of(first_divergent(localisation))},
           {"first_locally_wrong", name_of(first_locally_wrong(localisation))},
           {"not_assessed", text(localisation.not_assessed)},
+          {"traits", traits_of(localisation)},
           {"conclusion", text(conclusion_of(result))},
           {"stages", std::move(stages)},
           {"situations", std::move(situations)}};

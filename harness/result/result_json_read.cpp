@@ -10,6 +10,7 @@
 #include "harness/result/result_json_diagnosis.hpp"
 #include "harness/result/result_json_pictures.hpp"
 #include "harness/result/sentences.hpp"
+#include "harness/result/traits.hpp"
 #include "harness/result/waivers.hpp"
 #include "harness/result/words.hpp"
 #include "harness/system/error.hpp"
@@ -202,12 +203,26 @@ std::string why_not_assessed(const std::string& conclusion) {
   return conclusion.starts_with(begin) ? conclusion.substr(begin.size()) : "";
 }
 
+void read_traits(const JsonPlace& place, Localisation& localisation) {
+  place.at("traits").each([&](const JsonPlace& entry) {
+    entry.only({"kind", "axis", "numbers"});
+    const auto kind = kind_of_trait(entry.at("kind").text());
+    if (!kind) entry.at("kind").refuse("is no kind of trait that this program knows");
+    Trait trait{*kind, entry.at("axis").text(), {}};
+    entry.at("numbers").each([&](const JsonPlace& number) { trait.numbers.push_back(number.number()); });
+    if (const auto count = numbers_of(*kind); count > 0 && trait.numbers.size() != count)
+      entry.at("numbers").refuse(fmt::format("expected {} numbers", count));
+    localisation.traits.push_back(std::move(trait));
+  });
+}
+
 Localisation localisation_at(const JsonPlace& place, const Document& document) {
   std::set<std::string> keys = {"mode",       "first_divergent", "first_locally_wrong",
                                 "conclusion", "stages",          "situations"};
-  if (document.version > 3) keys.insert("not_assessed");
+  if (document.version > 3) keys.insert({"not_assessed", "traits"});
   place.only(keys);
   Localisation localisation;
+  if (document.version > 3) read_traits(place, localisation);
   localisation.mode = place.at("mode").text();
   localisation.not_assessed = document.version > 3 ? place.at("not_assessed").text()
                                                    : why_not_assessed(place.at("conclusion").text());
