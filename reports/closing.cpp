@@ -19,8 +19,9 @@ namespace {
 
 constexpr int kWidest = 100;                  // longer lines are hard to read
 constexpr std::size_t kMostLines = 40;        // of a screen, the lines before the verdict included
-constexpr std::size_t kLinesBefore = 6;       // what is judged, with what
+constexpr std::size_t kLinesBefore = 4;       // what is judged, with what, apart from notes
 constexpr std::size_t kMostRequirements = 8;  // that are told, where there is room
+constexpr std::size_t kLinesOfOne = 4;        // of a requirement that is told
 constexpr int kWidestName = 36;               // of a cause
 
 std::string plain_line(const std::string& line) {
@@ -100,8 +101,8 @@ void causes(TerminalPage& page, const Diagnosis& found) {
     const std::string name =
         padded(fit(page.paint.text(cause.defect, 100), room, page.paint.ellipsis()), room);
     const std::string fails = cause.fails.empty() ? "" : "; fails " + compact(cause.fails);
-    const std::string text =
-        shortened(page, page.paint.text(cause.what + fails, 1000), page.width - room - 4, 2);
+    const std::string text = shortened(page, page.paint.text(cause.what + fails, 1000), page.width - room - 4,
+                                       found.causes.size() > 3 ? 1 : 2);
     page.beside(name, page.paint.bold(name), text, 2, plain_line);
   }
   if (!found.fail_together.empty())
@@ -154,22 +155,22 @@ std::string instructions(const std::string& advice) {
   return all.substr(std::min(all.size(), all.find_first_not_of(' ')));
 }
 
-void what_to_do(TerminalPage& page, const Header& header, const Diagnosis& found) {
+// In so many lines, shared by the causes; at least two each, or where to read it.
+void what_to_do(TerminalPage& page, const Header& header, const Diagnosis& found, std::size_t room) {
   if (found.advice.empty()) return;
+  constexpr std::size_t least = 2, most = 9;
   page.lines += "\n" + page.paint.bold("What to do") + "\n";
-  const std::size_t count = found.advice.size();
-  if (count > 3) {
+  const std::size_t count = found.advice.size(), each = std::min(most, room / count);
+  if (count > 1 && each < least) {
     say(page, "`plumbline defects NAME` says of each where to look, and how to confirm that it is mended.", 2,
         2);
     return;
   }
-  for (const Advice& one : found.advice) {
-    const std::string name = count == 1 ? "" : one.defect + ": ";
-    say(page, name + for_candidate(header, count == 1 ? one.english : instructions(one.english)), 2,
-        count == 1   ? 9
-        : count == 2 ? 5
-                     : 4);
-  }
+  for (const Advice& one : found.advice)
+    say(page,
+        count == 1 ? for_candidate(header, one.english)
+                   : one.defect + ": " + for_candidate(header, instructions(one.english)),
+        2, std::max(least, each));
 }
 
 std::string first_sentence(const Requirement& requirement) {
@@ -182,9 +183,10 @@ std::size_t count_lines(const std::string& text) {
   return static_cast<std::size_t>(std::count(text.begin(), text.end(), '\n'));
 }
 
-// As many as there is room for; the first in any case.
-void tell(TerminalPage& page, const std::string& title, const Requirements& all, std::size_t room) {
-  if (all.empty()) return;
+// As many as there is room for, the first in any case; with less room than `least` lines, none.
+void tell(TerminalPage& page, const std::string& title, const Requirements& all, std::size_t room,
+          std::size_t least = 0) {
+  if (all.empty() || room < least) return;
   page.lines += "\n" + page.paint.of(all.front()->verdict, title) + "\n";
   const int label = label_width(all, page.paint);
   std::size_t told = 0;
@@ -304,11 +306,10 @@ std::string closing(const Result& result, const std::string& written_to, const P
   TerminalPage page{paint, std::max(24, std::min(width, kWidest)), directory, "\n"};
   verdict(page, result.footer);
   where(page, result);
-  if (result.diagnosis) {
-    why(page, *result.diagnosis);
-    what_to_do(page, result.header, *result.diagnosis);
-  }
+  if (result.diagnosis) why(page, *result.diagnosis);
+
   TerminalPage last{paint, page.width, directory};
+  tell(last, "Errors", with(result, Verdict::error), kMostRequirements);
   if (result.footer.status == 3) {
     Requirements open = with(result, Verdict::not_assessed);
     std::erase_if(open, [](const Requirement* one) { return one->reason.left_out(); });
@@ -321,16 +322,20 @@ std::string closing(const Result& result, const std::string& written_to, const P
     last.dim(fmt::format("{0}report.html to read, {0}result.json{1}", out, verbose ? "" : "; or --verbose"),
              3);
   }
-  TerminalPage errors{paint, page.width, directory};
-  tell(errors, "Errors", with(result, Verdict::error), kMostRequirements);
-  const std::size_t taken =
-      kLinesBefore + count_lines(page.lines) + count_lines(errors.lines) + count_lines(last.lines) + 3;
+
   Requirements failed = unexplained(with(result, Verdict::fail), result.diagnosis);
   std::stable_partition(failed.begin(), failed.end(),
                         [](const Requirement* one) { return one->level == Level::must; });
-  tell(page, result.footer.status == 1 ? "Failed" : "Failed, and does not decide", failed,
-       kMostLines - std::min(kMostLines, taken));
-  page.lines += errors.lines;
+  // What is left of the screen, less a title, what stands before it, and a line that says how many more there
+  // are.
+  const auto room = [&](std::size_t kept) {
+    const std::size_t taken =
+        kLinesBefore + result.header.notes.size() + count_lines(page.lines) + count_lines(last.lines) + kept;
+    return kMostLines - std::min(kMostLines, taken);
+  };
+  if (result.diagnosis) what_to_do(page, result.header, *result.diagnosis, room(failed.empty() ? 2 : 9));
+  tell(page, result.footer.status == 1 ? "Failed" : "Failed, and does not decide", failed, room(3),
+       result.diagnosis ? kLinesOfOne : 0);
   page.lines += last.lines;
   if (verbose) add_details(page, result);
   return page.lines;

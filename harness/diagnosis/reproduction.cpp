@@ -20,6 +20,8 @@ namespace {
 using reports::Verdict;
 using Ids = std::vector<std::string>;
 
+constexpr double kWellBeyond = 4;  // times what is allowed: near it, rounding decides
+
 // The reference with some causes, of which each requirement is asked once.
 class Departed {
  public:
@@ -33,11 +35,11 @@ class Departed {
     if (about.can("code") && !about.can("load")) subject_.use_weights(about.weights());
   }
 
-  Verdict verdict(const std::string& id, const JudgeOne& judge) {
+  reports::Requirement judged(const std::string& id, const JudgeOne& judge) {
     judge(subject_, id);
     for (const auto& one : recorder_.requirements())
-      if (one.id == id) return one.verdict;
-    return Verdict::not_applicable;
+      if (one.id == id) return one;
+    return {};
   }
 
  private:
@@ -69,7 +71,7 @@ class Attribution {
     Ids all;
     for (const auto& cause : diagnosis_.causes) all.push_back(cause.defect);
     std::vector<const reports::Requirement*> reproduced;
-    for (const auto& one : failed_) switch (asked(all, one.id)) {
+    for (const auto& one : failed_) switch (asked(all, one.id, &one)) {
         case Answer::fails:
           reproduced.push_back(&one);
           break;
@@ -88,14 +90,26 @@ class Attribution {
   enum class Answer { fails, passes, unknown };
 
   // Of the reference with these. Unknown where time is up, and where it cannot be told: it says nothing.
-  Answer asked(const Ids& names, const std::string& id) {
+  Answer asked(const Ids& names, const std::string& id, const reports::Requirement* failed = nullptr) {
     if (ProcessorTime::now() > until_) return Answer::unknown;
     auto& departed = departed_[names];
     if (!departed) departed.emplace(subject_, names, type_, list_);
-    const auto verdict = departed->verdict(id, judge_);
-    return verdict == Verdict::fail   ? Answer::fails
-           : verdict == Verdict::pass ? Answer::passes
-                                      : Answer::unknown;
+    const auto found = departed->judged(id, judge_);
+    if (found.verdict != Verdict::fail && found.verdict != Verdict::pass) return Answer::unknown;
+    const bool fails = found.verdict == Verdict::fail && (failed == nullptr || fails_alike(*failed, found));
+    return fails ? Answer::fails : Answer::passes;
+  }
+
+  // Whether no check that is far off passes there: one requirement may fail for two reasons.
+  static bool fails_alike(const reports::Requirement& seen, const reports::Requirement& departed) {
+    return std::none_of(seen.checks.begin(), seen.checks.end(), [&](const reports::Check& check) {
+      if (check.within || check.elements == 0) return false;
+      if (check.tolerance && !(check.worst_difference.value_or(0) > kWellBeyond * *check.tolerance))
+        return false;
+      return std::any_of(departed.checks.begin(), departed.checks.end(), [&](const reports::Check& other) {
+        return other.what == check.what && other.within && other.elements > 0;
+      });
+    });
   }
 
   // To those causes that fail it alone.
@@ -142,7 +156,7 @@ class Attribution {
     if (diagnosis_.outcome == reports::Outcome::explained) diagnosis_.outcome = reports::Outcome::nearest;
     for (auto& one : diagnosis_.explanations) {
       one.complete = false;
-      for (const auto& id : musts) one.open.push_back(id + ", which this would pass");
+      for (const auto& id : musts) one.open.push_back(id + ", of which this fails less");
     }
   }
 

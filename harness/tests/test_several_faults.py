@@ -45,6 +45,30 @@ def test_each_cause_is_named_where_it_acts(verified, name):
     assert advised == set(diagnosis["explanations"][0]["defects"])
 
 
+@pytest.mark.parametrize("name", MIXTURES)
+def test_each_failure_stands_beside_its_causes(verified, name):
+    _, result = verified(name)
+    diagnosis = result["diagnosis"]
+    assert diagnosis["not_reproduced"] == []
+    told = {id for cause in diagnosis["causes"] for id in cause["fails"]} | set(diagnosis["fail_together"]) | set(diagnosis["not_asked"])
+    assert told == {r["id"] for r in result["requirements"] if r["verdict"] == "fail"}
+    assert all(cause["fails"] for cause in diagnosis["causes"])
+
+
+@pytest.mark.parametrize("name", MIXTURES)
+def test_the_screen_begins_with_the_answer_and_has_forty_lines_at_most(verified, name):
+    screen, result = verified(name)
+    lines = screen.splitlines()
+    assert len(lines) <= 40 and max(map(len, lines[2:])) <= 110, screen
+    order = [screen.index(part) for part in ("\n✘  The model does not conform" if "✘" in screen else "\nx  The model does not conform",
+                                             "\nWhere it goes wrong\n", "\nWhy\n", "\nWhat to do\n", "without a failure: ")]
+    assert order == sorted(order)
+    if len(result["diagnosis"]["explanations"]) == 1:
+        words = " ".join(screen.split())
+        for cause in result["diagnosis"]["causes"]:
+            assert f"{cause['defect'][:34]}" in words
+
+
 def test_the_order_in_which_defects_are_written_does_not_matter(verified):
     one, other = verified(MIXTURES[0])[1], verified(OTHER_ORDER)[1]
     assert [r["verdict"] for r in one["requirements"]] == [r["verdict"] for r in other["requirements"]]
