@@ -1,0 +1,95 @@
+#include "harness/diagnosis/reproduction.hpp"
+
+#include <catch2/catch_test_macros.hpp>
+
+#include "harness/candidate/reference.hpp"
+
+using namespace plumbline;
+using reports::Outcome;
+
+namespace {
+
+const std::filesystem::path kFixtures = PLUMBLINE_SOURCE_DIR "/fixtures";
+
+reports::Check check(const std::string& what, bool within) {
+  reports::Check made;
+  made.form = reports::Form::difference;
+  made.what = what;
+  made.within = within;
+  made.elements = 3;
+  made.tolerance = 1e-3;
+  made.worst_difference = within ? 0 : 1;
+  return made;
+}
+
+using Checks = std::map<std::string, std::vector<reports::Check>>;
+
+void record(Recorder& recorder, const std::string& id, const Checks& checks) {
+  recorder.begin(id);
+  for (const auto& one : checks.at(id)) recorder.add(one);
+  recorder.end(0.1);
+}
+
+// What becomes of an explanation of a model that fails `seen`, where the reference with its causes shows
+// `departed`.
+reports::Diagnosis held_to(const Checks& seen, const Checks& departed,
+                           std::vector<std::string> causes = {"mask-without-padding"}, double seconds = 10) {
+  const auto specification = find_specification("tiny", kFixtures / "specifications");
+  const auto candidate = make_reference("candidate", {specification, {}}, at::kFloat, at::kCPU);
+  Recorder recorder(read_requirements(kFixtures / "requirements.json"), "reference");
+  Subject subject(*candidate, specification, std::nullopt, kFixtures, recorder);
+  for (const auto& [id, checks] : seen) record(recorder, id, seen);
+  reports::Diagnosis found;
+  found.outcome = Outcome::explained;
+  found.observations = found.differing = 4;
+  for (const auto& cause : causes) found.causes.push_back({cause, "what it is", {}});
+  found.explanations = {{causes, 4, 0, 0.5, true, "what it is", {}}};
+  attribute_failures(subject, found, at::kFloat, seconds,
+                     [&](Subject& other, const std::string& id) { record(other.recorder(), id, departed); });
+  return found;
+}
+
+using Ids = std::vector<std::string>;
+
+}  // namespace
+
+TEST_CASE("reproduction: failures that the causes fail, too, stand beside them",
+          "[diagnosis][reproduction]") {
+  const Checks seen{{"MODE-6", {check("left", false)}},
+                    {"MODE-8", {check("decoded", false), check("chunks", true)}}};
+  const auto found = held_to(seen, seen);
+  CHECK(found.outcome == Outcome::explained);
+  CHECK(found.causes[0].fails == Ids{"MODE-6", "MODE-8"});
+  CHECK(found.not_reproduced.empty());
+  CHECK(found.explanations[0].complete);
+}
+
+TEST_CASE("reproduction: nothing is explained while a failed must is not reproduced",
+          "[diagnosis][reproduction]") {
+  const Checks seen{{"MODE-6", {check("left", false)}},
+                    {"NUM-7", {check("left", false), check("right", false)}}};
+  for (const auto& numbers :
+       {std::vector{check("left", false), check("right", true)}, std::vector{check("left", true)}}) {
+    const auto found = held_to(seen, {{"MODE-6", {check("left", false)}}, {"NUM-7", numbers}});
+    CHECK(found.outcome == Outcome::nearest);
+    CHECK(found.not_reproduced == Ids{"NUM-7"});
+    CHECK(found.causes[0].fails == Ids{"MODE-6"});
+    CHECK_FALSE(found.explanations[0].complete);
+    CHECK(found.explanations[0].open == Ids{"NUM-7, of which this fails less"});
+    CHECK(found.differing == 5);
+  }
+  // Near the tolerance rounding decides.
+  auto near = check("right", false);
+  near.worst_difference = 2e-3;
+  const auto found = held_to({{"NUM-7", {check("left", false), near}}},
+                             {{"NUM-7", {check("left", false), check("right", true)}}});
+  CHECK(found.outcome == Outcome::explained);
+}
+
+TEST_CASE("reproduction: what there is no time for is not asked, and takes nothing away",
+          "[diagnosis][reproduction]") {
+  const Checks seen{{"MODE-6", {check("left", false)}}};
+  const auto found = held_to(seen, seen, {"mask-without-padding"}, 0);
+  CHECK(found.outcome == Outcome::explained);
+  CHECK(found.not_asked == Ids{"MODE-6"});
+}
