@@ -12,6 +12,7 @@
 
 #include "harness/candidate/reference.hpp"
 #include "harness/catalogue/defect_catalogue.hpp"
+#include "harness/result/words.hpp"
 #include "harness/system/processor_time.hpp"
 
 namespace plumbline {
@@ -20,6 +21,7 @@ namespace {
 using reports::Verdict;
 using Ids = std::vector<std::string>;
 
+constexpr const char* kStages[] = {"layers.", "embedding", "final_norm"};
 constexpr double kWellBeyond = 4;  // times what is allowed: near it, rounding decides
 
 // The reference with some causes, of which each requirement is asked once.
@@ -96,18 +98,31 @@ class Attribution {
     if (!departed) departed.emplace(subject_, names, type_, list_);
     const auto found = departed->judged(id, judge_);
     if (found.verdict != Verdict::fail && found.verdict != Verdict::pass) return Answer::unknown;
-    const bool fails = found.verdict == Verdict::fail && (failed == nullptr || fails_alike(*failed, found));
-    return fails ? Answer::fails : Answer::passes;
+    if (failed == nullptr) return found.verdict == Verdict::fail ? Answer::fails : Answer::passes;
+    const auto seen = failures_of_function(*failed);
+    if (found.verdict == Verdict::fail && all_fail(seen, found)) return Answer::fails;
+    return seen.empty() ? Answer::unknown : Answer::passes;
   }
 
-  // Whether no check that is far off passes there: one requirement may fail for two reasons.
-  static bool fails_alike(const reports::Requirement& seen, const reports::Requirement& departed) {
-    return std::none_of(seen.checks.begin(), seen.checks.end(), [&](const reports::Check& check) {
-      if (check.within || check.elements == 0) return false;
-      if (check.tolerance && !(check.worst_difference.value_or(0) > kWellBeyond * *check.tolerance))
+  // What a requirement found of the whole model. In which of two stages a model does something, another that
+  // does the same need not share.
+  static std::vector<const reports::Check*> failures_of_function(const reports::Requirement& failed) {
+    std::vector<const reports::Check*> found;
+    for (const auto* check : reports::failed_checks(failed)) {
+      const bool of_stage = std::any_of(std::begin(kStages), std::end(kStages),
+                                        [&](const char* stage) { return check->what.starts_with(stage); });
+      if (!of_stage && check->elements > 0) found.push_back(check);
+    }
+    return found;
+  }
+
+  // Whether none that is far off passes there: one requirement may fail for two reasons.
+  static bool all_fail(const std::vector<const reports::Check*>& seen, const reports::Requirement& departed) {
+    return std::none_of(seen.begin(), seen.end(), [&](const reports::Check* check) {
+      if (check->tolerance && !(check->worst_difference.value_or(0) > kWellBeyond * *check->tolerance))
         return false;
       return std::any_of(departed.checks.begin(), departed.checks.end(), [&](const reports::Check& other) {
-        return other.what == check.what && other.within && other.elements > 0;
+        return other.what == check->what && other.within && other.elements > 0;
       });
     });
   }

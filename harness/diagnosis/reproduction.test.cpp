@@ -78,6 +78,11 @@ TEST_CASE("reproduction: nothing is explained while a failed must is not reprodu
     CHECK(found.explanations[0].open == Ids{"NUM-7, of which this fails less"});
     CHECK(found.differing == 5);
   }
+  // Another stage may do what the causes do.
+  const auto elsewhere = held_to({{"NUM-4", {check("layers.0.q_rotated (evaluation)", false)}}},
+                                 {{"NUM-4", {check("layers.0.q_rotated (evaluation)", true)}}});
+  CHECK(elsewhere.outcome == Outcome::explained);
+  CHECK(elsewhere.not_asked == Ids{"NUM-4"});
   // Near the tolerance rounding decides.
   auto near = check("right", false);
   near.worst_difference = 2e-3;
