@@ -223,13 +223,14 @@ void not_assessed(TerminalPage& page, const Requirements& all) {
              2);
 }
 
-// Of two that are compared, what was measured of both: what each costs.
+// Of two that are compared, what was measured of both and is not judged: what each costs.
 void measured(TerminalPage& page, const Result& result) {
-  constexpr std::size_t most = 4;
-  std::size_t told = 0;
+  std::string space = "\n";
   for (const Requirement& one : result.requirements) {
-    if (one.finding.empty() || told == most) continue;
-    page.lines += told++ == 0 ? "\n" : "";
+    const bool is_measured = std::any_of(one.checks.begin(), one.checks.end(),
+                                         [](const Check& check) { return check.form == Form::measured; });
+    if (one.finding.empty() || !is_measured) continue;
+    page.lines += std::exchange(space, "");
     say(page, one.id + "  " + one.finding, 2, 2);
   }
 }
