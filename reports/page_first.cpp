@@ -166,8 +166,10 @@ std::string causes(const Page& page, const Diagnosis& found) {
   if (!found.not_reproduced.empty()) row(page(Word::not_reproduced), "", found.not_reproduced);
   if (!found.not_asked.empty()) row(page(Word::not_asked), "", found.not_asked);
   return fmt::format(
-      "<table class=\"causes\"><thead><tr><th scope=\"col\">{}</th><th scope=\"col\">{}</th><th "
-      "scope=\"col\">{}</th></tr></thead><tbody>\n{}</tbody></table>\n",
+      "<div class=\"wide\" tabindex=\"0\" role=\"group\" aria-label=\"{0}\"><table "
+      "class=\"causes\"><thead><tr><th "
+      "scope=\"col\">{0}</th><th scope=\"col\">{1}</th><th "
+      "scope=\"col\">{2}</th></tr></thead><tbody>\n{3}</tbody></table></div>\n",
       page(Word::cause), page(Word::what_it_is), page(Word::accounts_for), rows);
 }
 

@@ -45,7 +45,7 @@ dl{margin:.25rem 0}dd{margin:0}.where dt{font-weight:600;margin-top:.5rem}.where
 .stage{font-weight:700;font-size:1rem}.share{color:var(--dim);font-size:.875rem}
 .judged{font-size:.9375rem}.judged div{display:grid;grid-template-columns:8rem minmax(0,1fr);gap:.5rem;padding:.15rem 0;border-top:1px solid var(--line)}.judged div:first-child{border-top:0}.judged dt{color:var(--dim)}
 blockquote{margin:.5rem 0;padding:0 0 0 .75rem;border-left:3px solid var(--line);font-size:.9375rem}
-table{border-collapse:collapse;font-size:.875rem}.causes tbody th{white-space:nowrap;padding-right:.75rem}caption{text-align:left;color:var(--dim);padding:.25rem 0}
+table{border-collapse:collapse;font-size:.875rem}.wide table.causes{min-width:0}.causes td,.causes th{overflow-wrap:anywhere}@media (min-width:45rem){.causes tbody th{white-space:nowrap;padding-right:.75rem}}caption{text-align:left;color:var(--dim);padding:.25rem 0}
 th,td{text-align:left;vertical-align:top;padding:.3rem .6rem .3rem 0;border-top:1px solid var(--line);font-weight:400}thead th{font-weight:600;white-space:nowrap}
 td.n{white-space:nowrap;font-variant-numeric:tabular-nums}
 .wide{overflow-x:auto;max-width:100%}.wide table{min-width:56rem}.wide td,.wide th{min-width:4.5rem;overflow-wrap:break-word}.numbers .wide table{min-width:20rem}
