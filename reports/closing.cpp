@@ -334,7 +334,9 @@ std::string closing(const Result& result, const std::string& written_to, const P
         kLinesBefore + result.header.notes.size() + count_lines(page.lines) + count_lines(last.lines) + kept;
     return kMostLines - std::min(kMostLines, taken);
   };
-  if (result.diagnosis) what_to_do(page, result.header, *result.diagnosis, room(failed.empty() ? 2 : 9));
+  const bool is_explained = result.diagnosis && result.diagnosis->outcome == Outcome::explained;
+  if (result.diagnosis)
+    what_to_do(page, result.header, *result.diagnosis, room(failed.empty() || is_explained ? 2 : 9));
   tell(page, result.footer.status == 1 ? "Failed" : "Failed, and does not decide", failed, room(3),
        result.diagnosis ? kLinesOfOne : 0);
   page.lines += last.lines;
