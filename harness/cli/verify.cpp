@@ -147,7 +147,7 @@ void judge_other_shards(Subject& subject, const Plan& plan) {
     if (!plan.shard_requirements.contains(requirement.id) &&
         requirement.verdict != reports::Verdict::not_applicable)
       rest.push_back(requirement.id);
-  judge(subject, rest, {[](const auto&, const auto&) {}, [](const auto&) {}});
+  judge(subject, rest, {});
 }
 
 reports::Result judge_all(Subject& subject, const Plan& plan, reports::Result result,
@@ -158,6 +158,14 @@ reports::Result judge_all(Subject& subject, const Plan& plan, reports::Result re
   result.requirements = subject.recorder().requirements();
   result.plots = subject.recorder().plots();
   return result;
+}
+
+reports::Requirement judge_one(Subject& subject, const std::string& id) {
+  reports::Requirement found;
+  Progress progress;
+  progress.end = [&](const reports::Requirement& judged) { found = judged; };
+  judge(subject, {id}, progress);
+  return found;
 }
 
 // Locates failures of code, and diagnoses them and weights without code.
@@ -177,11 +185,7 @@ reports::Result explain(Subject& subject, const Verification& verification, cons
     terminal.activity("diagnosing");
     result.diagnosis = diagnose(subject, kSecondsOfDiagnosis, result.localisation, verification.left_out);
   }
-  if (result.diagnosis)
-    attribute_failures(subject, *result.diagnosis, verification.dtype == "bf16" ? at::kBFloat16 : at::kFloat,
-                       kSecondsOfAttribution, [](Subject& departed, const std::string& id) {
-                         judge(departed, {id}, {[](const auto&, const auto&) {}, [](const auto&) {}});
-                       });
+  if (result.diagnosis) attribute_failures(subject, *result.diagnosis, kSecondsOfAttribution, judge_one);
   return result;
 }
 

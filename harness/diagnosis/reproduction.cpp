@@ -21,28 +21,24 @@ namespace {
 using reports::Verdict;
 using Ids = std::vector<std::string>;
 
+// How the names of stages begin, but for the logits, which are what the whole model makes.
 constexpr const char* kStages[] = {"layers.", "embedding", "final_norm"};
 constexpr double kWellBeyond = 4;  // times what is allowed: near it, rounding decides
 
 // The reference with some causes, of which each requirement is asked once.
 class Departed {
  public:
-  Departed(Subject& about, const Ids& names, at::ScalarType type, const RequirementList& list)
+  Departed(Subject& about, const Ids& names, const RequirementList& list)
       : recorder_(list, "reference"),
         candidate_(make_reference(
             "hypothesis", apply_departures(about.specification(), fmt::format("{}", fmt::join(names, "+"))),
-            type, at::kCPU)),
+            about.can("code") ? about.candidate().type() : at::kFloat, at::kCPU)),
         subject_(*candidate_, about.specification(), about.golden(), about.fixtures(), recorder_,
                  about.probes()) {
     if (about.can("code") && !about.can("load")) subject_.use_weights(about.weights());
   }
 
-  reports::Requirement judged(const std::string& id, const JudgeOne& judge) {
-    judge(subject_, id);
-    for (const auto& one : recorder_.requirements())
-      if (one.id == id) return one;
-    return {};
-  }
+  Subject& subject() { return subject_; }
 
  private:
   Recorder recorder_;
@@ -52,11 +48,9 @@ class Departed {
 
 class Attribution {
  public:
-  Attribution(Subject& subject, reports::Diagnosis& diagnosis, at::ScalarType type, double seconds,
-              const JudgeOne& judge)
+  Attribution(Subject& subject, reports::Diagnosis& diagnosis, double seconds, const JudgeOne& judge)
       : subject_(subject),
         diagnosis_(diagnosis),
-        type_(type),
         judge_(judge),
         list_(read_requirements(subject.fixtures() / "requirements.json")),
         until_(ProcessorTime::now() +
@@ -95,8 +89,8 @@ class Attribution {
   Answer asked(const Ids& names, const std::string& id, const reports::Requirement* failed = nullptr) {
     if (ProcessorTime::now() > until_) return Answer::unknown;
     auto& departed = departed_[names];
-    if (!departed) departed.emplace(subject_, names, type_, list_);
-    const auto found = departed->judged(id, judge_);
+    if (!departed) departed.emplace(subject_, names, list_);
+    const auto found = judge_(departed->subject(), id);
     if (found.verdict != Verdict::fail && found.verdict != Verdict::pass) return Answer::unknown;
     if (failed == nullptr) return found.verdict == Verdict::fail ? Answer::fails : Answer::passes;
     const auto seen = failures_of_function(*failed);
@@ -127,22 +121,22 @@ class Attribution {
     });
   }
 
+  // Of the reference with one cause. What the catalogue says of a defect, the campaign holds it to.
+  Answer asked_alone(const std::string& defect, const std::string& id) {
+    const bool is_known = diagnosis_.causes.size() == 1 || seen_by_[defect].contains(id);
+    return is_known ? Answer::fails : asked({defect}, id);
+  }
+
   // To those causes that fail it alone.
   void attribute(const std::string& id) {
-    auto& causes = diagnosis_.causes;
-    bool any = false;
-    for (auto& cause : causes)
-      if (causes.size() == 1 || seen_by_[parse_departure(cause.defect).name].contains(id)) {
-        cause.fails.push_back(id);
-        any = true;
-      }
-    if (any) return;
-    for (auto& cause : causes)
-      if (asked({cause.defect}, id) == Answer::fails) {
-        cause.fails.push_back(id);
-        any = true;
-      }
-    if (!any) diagnosis_.fail_together.push_back(id);
+    bool any = false, all_told = true;
+    for (auto& cause : diagnosis_.causes) {
+      const auto answer = asked_alone(cause.defect, id);
+      if (answer == Answer::fails) cause.fails.push_back(id);
+      any = any || answer == Answer::fails;
+      all_told = all_told && answer != Answer::unknown;
+    }
+    if (!any) (all_told ? diagnosis_.fail_together : diagnosis_.not_asked).push_back(id);
   }
 
   // As the requirements are numbered.
@@ -171,13 +165,12 @@ class Attribution {
     if (diagnosis_.outcome == reports::Outcome::explained) diagnosis_.outcome = reports::Outcome::nearest;
     for (auto& one : diagnosis_.explanations) {
       one.complete = false;
-      for (const auto& id : musts) one.open.push_back(id + ", of which this fails less");
+      for (const auto& id : musts) one.open.push_back(id + ", which this reproduces in part at most");
     }
   }
 
   Subject& subject_;
   reports::Diagnosis& diagnosis_;
-  at::ScalarType type_;
   const JudgeOne& judge_;
   RequirementList list_;
   ProcessorTime::time_point until_;
@@ -188,13 +181,16 @@ class Attribution {
 
 }  // namespace
 
-void attribute_failures(Subject& subject, reports::Diagnosis& diagnosis, at::ScalarType type, double seconds,
+void attribute_failures(Subject& subject, reports::Diagnosis& diagnosis, double seconds,
                         const JudgeOne& judge) {
   if (diagnosis.causes.empty()) return;
+  const auto before = diagnosis;
   try {
-    Attribution(subject, diagnosis, type, seconds, judge).run();
-  } catch (
-      const std::exception&) {  // of the causes' own shapes no weights can be made: nothing is attributed
+    Attribution(subject, diagnosis, seconds, judge).run();
+  } catch (const std::exception&) {  // no weights can be made of the causes' own shapes
+    diagnosis = before;
+    for (const auto& one : subject.recorder().requirements())
+      if (one.verdict == Verdict::fail) diagnosis.not_asked.push_back(one.id);
   }
 }
 

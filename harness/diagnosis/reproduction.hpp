@@ -2,8 +2,6 @@
 // that were found, and by which of these.
 #pragma once
 
-#include <ATen/core/ScalarType.h>
-
 #include <functional>
 #include <string>
 #include <vector>
@@ -13,13 +11,14 @@
 
 namespace plumbline {
 
-// Judges one requirement of a subject, in its recorder.
-using JudgeOne = std::function<void(Subject&, const std::string& id)>;
+// Judges one requirement of a subject, and returns what it found.
+using JudgeOne = std::function<reports::Requirement(Subject&, const std::string& id)>;
 
-// Fills in what each cause fails, what is not reproduced, and what was not asked after `seconds` of processor
-// time, the quickest requirements first. A cause that the catalogue lists for a requirement need not be
-// asked. A diagnosis is not complete where a failed must is not reproduced. `type`: the candidate's.
-void attribute_failures(Subject& subject, reports::Diagnosis& diagnosis, at::ScalarType type, double seconds,
+// Fills in what each cause fails, what is not reproduced, and what was not asked: for want of `seconds` of
+// processor time, which the quickest requirements get first, or because the reference cannot be made with
+// these causes. Of a defect as it is catalogued, the catalogue says what it fails. A diagnosis is not
+// complete where a failed must is not reproduced.
+void attribute_failures(Subject& subject, reports::Diagnosis& diagnosis, double seconds,
                         const JudgeOne& judge);
 
 }  // namespace plumbline

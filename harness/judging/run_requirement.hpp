@@ -9,10 +9,11 @@
 
 namespace plumbline {
 
-// Callbacks for showing progress.
+// Callbacks for showing progress; by default nothing is shown.
 struct Progress {
-  std::function<void(const std::string& id, const std::string& title)> begin;
-  std::function<void(const reports::Requirement& judged)> end;
+  std::function<void(const std::string& id, const std::string& title)> begin = [](const auto&, const auto&) {
+  };
+  std::function<void(const reports::Requirement& judged)> end = [](const auto&) {};
 };
 
 // Calls `look`, which records checks, with LibTorch's generator at `seed`. An exception becomes a verdict:

@@ -269,7 +269,8 @@ struct Diagnosis {
   std::vector<Explanation> explanations;         // the best first
   std::vector<Cause> causes;                     // of the best, where it explains all or a part
   // Ids of the other failed requirements: those that the reference fails with all causes, and with none
-  // alone; those that it passes; those that it was not asked, for want of time.
+  // alone; those that it does not fail, or not in all that failed; those that it was not asked, or that tell
+  // nothing.
   std::vector<std::string> fail_together, not_reproduced, not_asked;
   // The defects of its shapes and settings, part of each explanation, where all else was judged on weights of
   // its own shapes; `of_shapes`: what they are, as a clause.
