@@ -18,9 +18,8 @@ reports::Check compare_stage(const Stage& stage, const at::Tensor& actual, const
                  expected, tolerance);
 }
 
-std::vector<reports::StageErrors> errors_of(Subject& subject, const StageRun& mode) {
+std::vector<reports::StageErrors> errors_of(Subject& subject, const StageRun& mode, const Stages& shown) {
   const auto& tokens = mode.tokens;
-  const auto shown = mode.show(subject, tokens);
   const auto exact = stages_of(subject.exact(), tokens);
   std::vector<reports::StageErrors> all;
   for (const auto& stage : stages_in_order(subject.specification().num_hidden_layers)) {
@@ -39,13 +38,12 @@ std::vector<reports::StageErrors> errors_of(Subject& subject, const StageRun& mo
 }
 
 // What the numbers of the first stage that is wrong by itself tell.
-std::vector<reports::Trait> traits_of_first(Subject& subject, const StageRun& mode,
+std::vector<reports::Trait> traits_of_first(Subject& subject, const StageRun& mode, const Stages& shown,
                                             const std::vector<reports::StageErrors>& all) {
   const auto wrong =
       std::find_if(all.begin(), all.end(), [](const auto& one) { return one.local && !one.local->within; });
   if (wrong == all.end()) return {};
   const auto& tokens = mode.tokens;
-  const auto shown = mode.show(subject, tokens);
   const auto replay = [&](std::int64_t later) {
     return try_replay(subject, wrong->stage, shown, tokens, mode.first_position + later);
   };
@@ -55,8 +53,12 @@ std::vector<reports::Trait> traits_of_first(Subject& subject, const StageRun& mo
   const auto& actual = shown.at(wrong->stage);
   if (actual.sizes() != due->expected.sizes()) return {};
   const bool hides = wrong->stage.kind == "scores";
-  WrongStage stage{wrong->stage, wide(hides ? hidden_as_infinity(actual, causal_mask_of(tokens)) : actual),
-                   wide(due->expected), wide(due->tolerance.bound), subject.specification().head_size()};
+  WrongStage stage{wrong->stage,
+                   wide(hides ? hidden_as_infinity(actual, causal_mask_of(tokens)) : actual),
+                   wide(due->expected),
+                   wide(due->tolerance.bound),
+                   subject.specification().head_size(),
+                   subject.candidate().type()};
   if (const bool query = wrong->stage.kind == "q_rotated"; query || wrong->stage.kind == "k_rotated") {
     stage.turned = [&](std::int64_t later) {
       const auto other = replay(later);
@@ -100,8 +102,10 @@ void localise(Subject& subject, reports::Localisation& found) {
   subject.running();
   for (const auto& mode : stage_runs(subject)) {
     if (!subject.can(mode.needs)) continue;
+    Stages shown;
     try {
-      found.stages = errors_of(subject, mode);
+      shown = mode.show(subject, mode.tokens);
+      found.stages = errors_of(subject, mode, shown);
     } catch (const NotShown&) {
       continue;
     } catch (const InputError&) {
@@ -112,7 +116,7 @@ void localise(Subject& subject, reports::Localisation& found) {
       continue;
     }
     found.mode = mode.name;
-    found.traits = traits_of_first(subject, mode, found.stages);
+    found.traits = traits_of_first(subject, mode, shown, found.stages);
     if (first_divergent(found) != nullptr || first_locally_wrong(found) != nullptr) break;
     found.mode.clear();
     found.stages.clear();

@@ -14,6 +14,7 @@ using reports::Trait;
 using Kind = reports::Trait::Kind;
 
 constexpr double kLeft = 0.01;           // of the error, after a simple account
+constexpr double kOfRounding = 0.02;     // of the values: some roundings to eight bits
 constexpr double kSmooth = 0.02;         // of the error, between neighbours of a function of one number
 constexpr std::int64_t kMostParts = 64;  // of an axis that are listed
 constexpr std::int64_t kEnoughForAFunction = 200;  // elements
@@ -95,24 +96,26 @@ std::optional<Trait> of_mask(const Tensor& seen, const Tensor& visible) {
   return Trait{Kind::misses, "", {back.min().item<double>(), back.max().item<double>()}};
 }
 
-std::optional<Trait> of_rounding(const Values& values) {
+// Values that a narrower type than the model's holds, and that are off by no more than its rounding makes.
+std::optional<Trait> of_rounding(const Values& values, at::ScalarType model_type) {
+  if (model_type != at::kFloat || values.error() > kOfRounding * root_mean_square(values.expected))
+    return std::nullopt;
   for (const auto& [kind, type] :
        {std::pair{Kind::bfloat16, at::kBFloat16}, std::pair{Kind::float16, at::kHalf}})
     if (values.actual.to(type).to(at::kDouble).equal(values.actual) &&
-        values.actual.count_nonzero().item<std::int64_t>() > 0 &&
         !values.expected.to(at::kFloat).to(type).to(at::kDouble).equal(values.expected))
       return Trait{kind, "", {}};
   return std::nullopt;
 }
 
-std::optional<Trait> of_all_elements(const Values& values) {
+std::optional<Trait> of_all_elements(const Values& values, at::ScalarType model_type) {
   const auto& [actual, expected] = std::tie(values.actual, values.expected);
   if (actual.count_nonzero().item<std::int64_t>() == 0) return Trait{Kind::zero, "", {}};
   const double factor = ((actual * expected).sum() / expected.square().sum()).item<double>();
   if (values.explained_by(factor * expected)) return Trait{Kind::factor, "", {factor}};
   const double added = (actual - expected).mean().item<double>();
   if (values.explained_by(expected + added)) return Trait{Kind::offset, "", {added}};
-  if (const auto rounded = of_rounding(values)) return rounded;
+  if (const auto rounded = of_rounding(values, model_type)) return rounded;
   const double most = actual.abs().max().item<double>(), due = expected.abs().max().item<double>();
   if (most < due && values.explained_by(expected.clamp(-most, most)))
     return Trait{Kind::limited, "", {most, due}};
@@ -261,7 +264,7 @@ std::optional<Trait> simple_account(const WrongStage& wrong, const std::vector<s
   std::optional<Trait> account;
   if (wrong.turned || wrong.not_turned) account = of_rotation(wrong, values, length);
   if (!account) account = of_addition(wrong, values);
-  if (!account) account = of_all_elements(values);
+  if (!account) account = of_all_elements(values, wrong.type);
   if (!account) account = of_parts(values, axes);
   if (!account && axes[1] == "position") account = of_positions(values);
   if (!account) account = of_activation(wrong);

@@ -17,6 +17,7 @@ struct WrongStage {
   Stage stage;
   at::Tensor actual, expected, bound;
   std::int64_t head_size = 0;
+  at::ScalarType type = at::kFloat;  // of the model
   // Of what is rotated: what it would be so many positions later, and not rotated. Empty where that is not
   // known.
   std::function<std::optional<at::Tensor>(std::int64_t later)> turned = {};

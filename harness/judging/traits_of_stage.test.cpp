@@ -48,6 +48,15 @@ TEST_CASE("traits: one number that all elements share is told", "[judging][trait
   CHECK(said("gate", broken, kFlat) == "1 of its elements are NaN or infinite");
 }
 
+TEST_CASE("traits: rounding is told of a wider model alone, and of no more than rounding",
+          "[judging][traits]") {
+  WrongStage narrow;
+  narrow.type = at::kBFloat16;
+  CHECK(said("gate", kFlat.to(at::kBFloat16).to(at::kDouble), kFlat, narrow).find("rounded") ==
+        std::string::npos);
+  CHECK(said("gate", kFlat.sign(), kFlat).find("rounded") == std::string::npos);
+}
+
 TEST_CASE("traits: the parts of an axis that alone are wrong are told", "[judging][traits]") {
   auto part = kHeads.clone();
   part.select(2, 3).mul_(2);
@@ -61,9 +70,9 @@ TEST_CASE("traits: the parts of an axis that alone are wrong are told", "[judgin
 TEST_CASE("traits: parts that are multiplied, moved or exchanged are told", "[judging][traits]") {
   const auto factors = at::linspace(0.5, 2, 16, at::kDouble);
   CHECK(said("attention_norm", kFlat * factors, kFlat) ==
-        "each coordinate is multiplied by a number of its own, from 0.5 to 2");
+        "each coordinate is multiplied by a number of its own: 0.5 to 2");
   CHECK(said("logits", kFlat.roll(1, 1), kFlat) ==
-        "each position has what belongs 1 positions before it (negative: after it)");
+        "each position holds what belongs to an earlier one, at a distance of 1 (negative: to a later one)");
   const auto order = at::tensor({2, 0, 3, 1}, at::kLong);
   CHECK(said("k", kHeads.index_select(2, order), kHeads) == "its heads are in another order: 2, 0, 3, 1");
   WrongStage context;
@@ -75,10 +84,10 @@ TEST_CASE("traits: parts that are multiplied, moved or exchanged are told", "[ju
 TEST_CASE("traits: a mask is told by the keys that are seen", "[judging][traits]") {
   const auto all = at::ones({12, 12}, at::kBool), causal = all.tril();
   const auto expected = with_mask(causal);
-  CHECK(said("scores", with_mask(all), expected) == "queries see keys up to 11 places later");
-  CHECK(said("scores", with_mask(all.tril(1)), expected) == "queries see keys up to 1 places later");
+  CHECK(said("scores", with_mask(all), expected) == "queries see later keys, up to a distance of 11");
+  CHECK(said("scores", with_mask(all.tril(1)), expected) == "queries see later keys, up to a distance of 1");
   CHECK(said("scores", with_mask(causal & all.triu(-3)), expected) ==
-        "queries do not see keys from 4 to 11 places back");
+        "queries do not see keys at a distance of 4 to 11 before them");
   CHECK(said("scores", with_mask(causal) * 2, expected) ==
         "each element is 2 times what its inputs call for");
   const auto probabilities = at::softmax(expected, -1);
@@ -98,10 +107,10 @@ TEST_CASE("traits: a rotation is told by the positions that it has", "[judging][
   const auto said_of = [&](const at::Tensor& others) {
     return said("q_rotated", turned(others), turned(positions), wrong);
   };
-  CHECK(said_of(positions + 1) == "it is turned as if it stood 1 positions later (negative: earlier)");
+  CHECK(said_of(positions + 1) == "it is turned as if its position were larger by 1 (negative: smaller)");
   CHECK(said_of(positions.clamp_max(8)) ==
-        "wrong only at position 9 to 11; it is turned as if it stood -3 to -1 positions later (negative: "
-        "earlier)");
+        "wrong only at position 9 to 11; it is turned as if its position were larger by -3 to -1 "
+        "(negative: smaller)");
   CHECK(said_of(0 * positions) == "wrong only at position 1 to 11; it is not turned at all");
 }
 

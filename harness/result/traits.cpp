@@ -2,8 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
-#include <cmath>
 
 #include "harness/result/sentences.hpp"
 #include "harness/system/visible.hpp"
@@ -13,7 +13,8 @@ namespace {
 
 using Kind = Trait::Kind;
 
-// {0}, {1}, ...: its numbers; {axis}; {list}: all of its numbers.
+// {0}, {1}, ...: its numbers; {range}: two of them, or one where they read alike; {axis}; {list}: all of its
+// numbers.
 struct Entry {
   Kind kind;
   const char* name;
@@ -28,9 +29,8 @@ constexpr std::array kTable = {
     Entry{Kind::zero, "zero", 0, "all of it is 0", "全部为 0"},
     Entry{Kind::factor, "factor", 1, "each element is {0} times what its inputs call for",
           "每个元素都是应有值的 {0} 倍"},
-    Entry{Kind::factor_each, "factor each", 2,
-          "each {axis} is multiplied by a number of its own, from {0} to {1}",
-          "每个{axis}各乘了一个数，从 {0} 到 {1}"},
+    Entry{Kind::factor_each, "factor each", 2, "each {axis} is multiplied by a number of its own: {range}",
+          "每个{axis}各乘了一个数：{range}"},
     Entry{Kind::offset, "offset", 1, "{0} is added to each element", "每个元素都加了 {0}"},
     Entry{Kind::bfloat16, "bfloat16", 0, "it is rounded to bfloat16", "它被舍入成 bfloat16"},
     Entry{Kind::float16, "float16", 0, "it is rounded to float16", "它被舍入成 float16"},
@@ -39,8 +39,8 @@ constexpr std::array kTable = {
     Entry{Kind::combination, "combination", 2,
           "it is {0} times the residual stream plus {1} times what is added to it",
           "它是残差流的 {0} 倍加上所加内容的 {1} 倍"},
-    Entry{Kind::sums, "sums", 2, "the probabilities of a query add up to {0} to {1}",
-          "一个查询的概率之和为 {0} 至 {1}"},
+    Entry{Kind::sums, "sums", 2, "the probabilities of a query add up to {range}",
+          "一个查询的概率之和为 {range}"},
     Entry{Kind::activation, "activation", 4,
           "it is up times another function of gate, in which {0} becomes {1}, and {2} becomes {3}",
           "它是 up 乘以 gate 的另一个函数：{0} 变成 {1}，{2} 变成 {3}"},
@@ -49,21 +49,22 @@ constexpr std::array kTable = {
           "每个元素只取决于它自己的应有值：{0} 变成 {1}，{2} 变成 {3}"},
     Entry{Kind::heads_reordered, "heads reordered", 0, "its heads are in another order: {list}",
           "各头的顺序不同：{list}"},
-    Entry{Kind::moved, "moved", 1,
-          "each position has what belongs {0} positions before it (negative: after it)",
-          "每个位置上是它之前第 {0} 个位置的内容（负数表示之后）"},
+    Entry{
+        Kind::moved, "moved", 1,
+        "each position holds what belongs to an earlier one, at a distance of {0} (negative: to a later one)",
+        "每个位置上是它之前距离为 {0} 的位置的内容（负数表示之后）"},
     Entry{Kind::joined, "joined", 0, "its heads are joined coordinate by coordinate, not one after another",
           "各头是逐坐标拼接的，而不是一个接一个"},
     Entry{Kind::turned, "turned", 2,
-          "it is turned as if it stood {0} to {1} positions later (negative: earlier)",
-          "它按晚 {0} 至 {1} 个位置来旋转（负数表示更早）"},
+          "it is turned as if its position were larger by {range} (negative: smaller)",
+          "它按大 {range} 的位置来旋转（负数表示更小）"},
     Entry{Kind::not_turned, "not turned", 0, "it is not turned at all", "它完全没有旋转"},
-    Entry{Kind::sees_later, "sees later", 1, "queries see keys up to {0} places later",
-          "查询看得到后面最多 {0} 个位置的键"},
-    Entry{Kind::sees_hidden, "sees hidden", 1, "queries see {0} keys that are hidden from them",
-          "查询看得到 {0} 个本应屏蔽的键"},
-    Entry{Kind::misses, "misses", 2, "queries do not see keys from {0} to {1} places back",
-          "查询看不到前面第 {0} 到第 {1} 个位置的键"},
+    Entry{Kind::sees_later, "sees later", 1, "queries see later keys, up to a distance of {0}",
+          "查询看得到后面的键，距离最多 {0}"},
+    Entry{Kind::sees_hidden, "sees hidden", 1, "queries see keys that are hidden from them: {0}",
+          "查询看得到本应屏蔽的键：{0} 个"},
+    Entry{Kind::misses, "misses", 2, "queries do not see keys at a distance of {range} before them",
+          "查询看不到前面距离为 {range} 的键"},
 };
 
 const Entry& entry_of(Kind kind) {
@@ -96,18 +97,15 @@ std::string list_of(const std::vector<double>& numbers, const char* to) {
   return list;
 }
 
-void replace(std::string& text, const std::string& what, const std::string& by) {
-  if (const auto at = text.find(what); at != std::string::npos) text.replace(at, what.size(), by);
-}
-
-std::string filled_in(const Trait& trait, std::string text, const std::string& axis, const char* to) {
-  if (trait.numbers.size() == 2 && number(trait.numbers[0]) == number(trait.numbers[1]))
-    for (const char* range : {" to {1}", " 至 {1}"}) replace(text, range, "");
-  replace(text, "{axis}", axis);
-  replace(text, "{list}", visible(list_of(trait.numbers, to), 200));
-  for (std::size_t i = 0; i < std::min<std::size_t>(trait.numbers.size(), 4); ++i)
-    replace(text, fmt::format("{{{}}}", i), number(trait.numbers[i]));
-  return text;
+// `pattern`: of the table. `to`: what stands between the ends of a range.
+std::string filled_in(const Trait& trait, const char* pattern, const std::string& axis, const char* to) {
+  std::array<std::string, 4> numbers;
+  for (std::size_t i = 0; i < std::min(numbers.size(), trait.numbers.size()); ++i)
+    numbers[i] = number(trait.numbers[i]);
+  const auto range = numbers[0] == numbers[1] ? numbers[0] : numbers[0] + to + numbers[1];
+  return fmt::format(fmt::runtime(pattern), numbers[0], numbers[1], numbers[2], numbers[3],
+                     fmt::arg("range", range), fmt::arg("axis", axis),
+                     fmt::arg("list", visible(list_of(trait.numbers, to), 200)));
 }
 
 }  // namespace
