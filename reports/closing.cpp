@@ -173,12 +173,6 @@ void what_to_do(TerminalPage& page, const Header& header, const Diagnosis& found
         2, std::max(least, each));
 }
 
-std::string first_sentence(const Requirement& requirement) {
-  if (!requirement.reason.empty()) return sentence_of(requirement.reason);
-  const auto failed = failed_checks(requirement);
-  return failed.empty() ? "no finding was recorded" : sentence_of(*failed.front());
-}
-
 std::size_t count_lines(const std::string& text) {
   return static_cast<std::size_t>(std::count(text.begin(), text.end(), '\n'));
 }
@@ -196,7 +190,7 @@ void tell(TerminalPage& page, const std::string& title, const Requirements& all,
     next.beside(id, page.paint.of(one->verdict, id),
                 shortened(page, page.paint.text(one->statement), page.width - label - 4, 2), 2,
                 [&](const std::string& line) { return page.paint.bold(line); });
-    say(next, first_sentence(*one), label + 4, 3);
+    say(next, sentences(*one).front(), label + 4, 3);
     if (told > 0 && (told == kMostRequirements || count_lines(next.lines) > room)) break;
     room -= std::min(room, count_lines(next.lines));
     page.lines += next.lines;
@@ -324,9 +318,8 @@ std::string closing(const Result& result, const std::string& written_to, const P
              3);
   }
 
-  Requirements failed = unexplained(with(result, Verdict::fail), result.diagnosis);
-  std::stable_partition(failed.begin(), failed.end(),
-                        [](const Requirement* one) { return one->level == Level::must; });
+  const auto failed = failures_of(result);
+  const Requirements musts = unexplained(failed.musts, result.diagnosis);
   // What is left of the screen, less a title, what stands before it, and a line that says how many more there
   // are.
   const auto room = [&](std::size_t kept) {
@@ -336,9 +329,9 @@ std::string closing(const Result& result, const std::string& written_to, const P
   };
   const bool is_explained = result.diagnosis && result.diagnosis->outcome == Outcome::explained;
   if (result.diagnosis)
-    what_to_do(page, result.header, *result.diagnosis, room(failed.empty() || is_explained ? 2 : 9));
-  tell(page, result.footer.status == 1 ? "Failed" : "Failed, and does not decide", failed, room(3),
-       result.diagnosis ? kLinesOfOne : 0);
+    what_to_do(page, result.header, *result.diagnosis, room(musts.empty() || is_explained ? 2 : 9));
+  tell(page, "Failed", musts, room(3), result.diagnosis ? kLinesOfOne : 0);
+  tell(page, "Recommendations not met", failed.shoulds, room(3), kLinesOfOne);
   page.lines += last.lines;
   if (verbose) add_details(page, result);
   return page.lines;

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <iterator>
 #include <utility>
 
 #include "harness/result/conclusion_of_diagnosis.hpp"
@@ -18,14 +17,6 @@ namespace {
 
 constexpr std::size_t findings_limit = 3;       // sentences of one failure
 constexpr std::size_t requirements_limit = 20;  // failures told in full
-
-std::vector<std::string> sentences(const Requirement& requirement) {
-  std::vector<std::string> found;
-  if (!requirement.reason.empty()) found.push_back(sentence_of(requirement.reason));
-  for (const Check* check : failed_checks(requirement)) found.push_back(sentence_of(*check));
-  if (found.empty()) found.emplace_back("no finding was recorded");
-  return found;
-}
 
 void tell(TerminalPage& page, const Requirement& requirement, int label) {
   const std::string id = padded(short_id(requirement, page.paint), label);
@@ -155,17 +146,11 @@ void findings(TerminalPage& page, const Result& result) {
 }  // namespace
 
 void add_details(TerminalPage& page, const Result& result) {
-  Requirements failed = with(result, Verdict::fail), waived;
-  std::copy_if(failed.begin(), failed.end(), std::back_inserter(waived),
-               [&](const Requirement* one) { return waiver_of(result.header, *one) != nullptr; });
-  std::erase_if(failed, [&](const Requirement* one) { return waiver_of(result.header, *one) != nullptr; });
-  const auto shoulds =
-      std::stable_partition(failed.begin(), failed.end(),
-                            [](const Requirement* requirement) { return requirement->level == Level::must; });
+  const auto failed = failures_of(result);
   page.lines += "\n";
-  tell_all(page, "Failed", Requirements(failed.begin(), shoulds));
-  tell_waived(page, result.header, waived);
-  tell_all(page, "Recommendations not met", Requirements(shoulds, failed.end()));
+  tell_all(page, "Failed", failed.musts);
+  tell_waived(page, result.header, failed.waived);
+  tell_all(page, "Recommendations not met", failed.shoulds);
   tell_all(page, "Errors", with(result, Verdict::error));
   not_assessed(page, with(result, Verdict::not_assessed));
   not_applicable(page, with(result, Verdict::not_applicable));

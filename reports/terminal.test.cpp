@@ -174,6 +174,21 @@ TEST_CASE("a failure that somebody answers for is told with who does") {
         std::string::npos);
 }
 
+TEST_CASE("the first screen tells as failed what decides, and recommendations apart") {
+  Result result = examples::failing();
+  result.requirements[0] = examples::requirement("CFG-1", 1, "it holds", Verdict::fail);
+  result.requirements[1] = examples::requirement("CFG-2", 1, "it should hold", Verdict::fail);
+  result.requirements[1].level = Level::should;
+  result.header.waivers = {examples::waiver("GQA-2", "2026-12-31")};
+  result.localisation.reset();
+  result.diagnosis.reset();
+  conclude(result);
+  const std::string text = shown(result, plain());
+  CHECK(text.find("\nFailed\n  CFG-1  it holds\n") != std::string::npos);
+  CHECK(text.find("\nRecommendations not met\n  CFG-2  it should hold\n") != std::string::npos);
+  CHECK(text.find("\n  GQA-2  ") == std::string::npos);
+}
+
 TEST_CASE("two that were compared are told as two, neither of them right") {
   const std::string page = shown(examples::compared(), plain(), "out", true);
   CHECK(page.find("\nComparing my_model.py with before.h5, both given what minimind2-small takes\n") == 0);

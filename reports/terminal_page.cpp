@@ -14,6 +14,24 @@ Requirements with(const Result& result, Verdict verdict) {
   return found;
 }
 
+Failures failures_of(const Result& result) {
+  Failures found;
+  for (const Requirement* one : with(result, Verdict::fail))
+    (waiver_of(result.header, *one) != nullptr ? found.waived
+     : one->level == Level::must               ? found.musts
+                                               : found.shoulds)
+        .push_back(one);
+  return found;
+}
+
+std::vector<std::string> sentences(const Requirement& requirement) {
+  std::vector<std::string> found;
+  if (!requirement.reason.empty()) found.push_back(sentence_of(requirement.reason));
+  for (const Check* check : failed_checks(requirement)) found.push_back(sentence_of(*check));
+  if (found.empty()) found.emplace_back("no finding was recorded");
+  return found;
+}
+
 std::string short_id(const Requirement& requirement, const Paint& paint) {
   return fit(paint.text(requirement.id, 60), 16, paint.ellipsis());
 }

@@ -58,6 +58,15 @@ std::string padded(std::string text, int width);
 
 Requirements with(const Result& result, Verdict verdict);
 
+// The musts that failed, those of them that somebody answers for apart, and the shoulds.
+struct Failures {
+  Requirements musts, waived, shoulds;
+};
+Failures failures_of(const Result& result);
+
+// Why it has no verdict, and each check that failed; one sentence at least.
+std::vector<std::string> sentences(const Requirement& requirement);
+
 std::string short_id(const Requirement& requirement, const Paint& paint);
 
 int label_width(const Requirements& requirements, const Paint& paint);
