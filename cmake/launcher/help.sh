@@ -38,7 +38,7 @@ help_verify() {
   cat <<'END'
 Usage: plumbline verify [CANDIDATE] [--spec NAME|FILE] [--device auto|cpu|cuda[:N]] [--dtype f32|bf16] [--threads N]
                         [--only CHAPTER,...] [--golden DIR] [--name TEXT] [--out DIR] [--python PATH] [--timeout SECONDS]
-                        [--no-diagnosis] [--shard I/N] [--waivers FILE]
+                        [--seed N] [--longest N] [--no-diagnosis] [--shard I/N] [--waivers FILE] [--verbose]
 CANDIDATE: a live model's adapter.py or 'exec: COMMAND', a recording FILE.h5, a folder with config.json and *.safetensors,
 a FILE.pth (with --spec), or defect:NAME; without it, the built-in reference. --python: the interpreter that runs an adapter.
 A bundle goes to DIR (out): report.html to read, result.json, and files that derive from it (JUnit XML, summary.md, SARIF, ...).
@@ -65,7 +65,7 @@ END
 help_compare() {
   cat <<'END'
 Usage: plumbline compare ONE OTHER [--spec NAME|FILE] [--device auto|cpu|cuda[:N]] [--dtype f32|bf16] [--threads N] [--out DIR]
-                         [--python PATH] [--timeout SECONDS]
+                         [--seed N] [--longest N] [--python PATH] [--timeout SECONDS] [--verbose]
 ONE, OTHER: candidates as for verify, the model before and after. Both get the same weights and the same inputs.
 Exit status: 0 the same, bit for bit or within rounding (the verdict says which); 1 different; 2 could not be compared; 3 incomplete.
 END
@@ -85,7 +85,7 @@ END
 help_text() {
   cat <<'END'
 Usage: plumbline text FILE [--baseline FILE] [--unit ids|words|characters] [--vocabulary N] [--sentence-ends ID,...] [--seed N]
-                      [-o FILE.json] [--each FILE.jsonl]
+                      [-o FILE.json] [--each FILE.jsonl] [--picture FILE.svg]
 FILE: samples, as .jsonl with 'ids' or 'text' in each line, or as plain text with empty lines between samples.
 Exit status: 0 measured, or not more repetitive than the baseline; 1 more repetitive; 2 could not be measured; 3 too few prompts to tell.
 END
@@ -119,7 +119,7 @@ END
 
 help_campaign() {
   cat <<'END'
-Usage: plumbline campaign [NAME...] [--small-alone] [--no-diagnosis] [--jobs N] [--out DIR]
+Usage: plumbline campaign [NAME...] [--small-alone] [--no-diagnosis] [--seed N] [--jobs N] [--out DIR]
 Checks that every known defect fails the suites and every honest variant passes them: all on `tiny`, a tenth at full size. Reports which
 requirement sees which defect and how clearly, what the diagnosis names, and which requirement no defect fails. NAME: a defect, or
 variant:NAME; it runs at full size, too, unless --small-alone.
@@ -157,7 +157,8 @@ END
 help_adapter() {
   cat <<'END'
 Usage: plumbline adapter init FILE.py
-       plumbline adapter check FILE.py|'exec: COMMAND' [--spec NAME|FILE] [--python PATH] [--timeout SECONDS]
+       plumbline adapter check FILE.py|'exec: COMMAND' [--spec NAME|FILE] [--device auto|cpu|cuda[:N]] [--dtype f32|bf16]
+                               [--threads N] [--python PATH] [--timeout SECONDS]
 init writes a commented adapter to fill in. check tries an adapter alone and shows what it declares and what its mapping leaves over.
 Exit status: 0 written, or the adapter works; 2 could not be written, or the adapter does not work.
 END

@@ -238,6 +238,24 @@ def test_the_launcher_passes_on_every_command(run, tmp_path):
         assert command in done.stdout
 
 
+def names_of_options(run, *command):
+    """[{'-o', '--output'}] of a command and of those that it has."""
+    parts = re.split(r"(?m)^(\w[\w ]*):\n", run(*command, "--help").stdout)
+    sections = dict(zip(parts[1::2], parts[2::2]))
+    own = [set(names.split(",")) for names in re.findall(r"(?m)^  (-\S+)", sections.get("Options", "")) if "--help" not in names]
+    return own + [names for each in re.findall(r"(?m)^  (\w\S*)", sections.get("Subcommands", "")) for names in names_of_options(run, *command, each)]
+
+
+def test_the_launcher_knows_every_option_before_anything_is_built(run):
+    listed = re.split(r"(?im)^subcommands:", run("--help").stdout)[-1]
+    help_of = {command: subprocess.run(["bash", "-c", f". {ROOT}/cmake/launcher/help.sh; help_{command}"], capture_output=True, text=True).stdout
+               for command in re.findall(r"(?m)^  (\w+)", listed)}
+    help_of["record"] += help_of["verify"]  # "OPTIONS AS FOR VERIFY"
+    missing = [f"{command} {'/'.join(sorted(names))}" for command, text in help_of.items() for names in names_of_options(run, command)
+               if not any(re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text) for name in names)]
+    assert missing == [], f"cmake/launcher/help.sh lacks {', '.join(missing)}"
+
+
 def test_no_cuda_device_is_said_and_not_faked(run, out):
     done = run("verify", "--spec", "tiny", "--device", "cuda:97", "--out", out)
     assert done.returncode == 2
