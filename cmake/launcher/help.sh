@@ -7,6 +7,7 @@ Usage: plumbline COMMAND [ARGUMENTS]
 Judges whether a language model has the architecture it claims. The first run fetches what is missing and builds.
 
   verify [CANDIDATE]   judge a live model, a checkpoint, weights, a recording, the reference model or a defect
+  inspect FILE.py:NAME show what is understood of a PyTorch model: read it before you believe a verdict
   record ADAPTER       judge a live model and keep its answers, to judge or compare them elsewhere
   compare ONE OTHER    compare two candidates: did a refactor change anything?
   sample CANDIDATE     let a candidate write text from prompts, greedy or sampled
@@ -39,10 +40,19 @@ help_verify() {
 Usage: plumbline verify [CANDIDATE] [--spec NAME|FILE] [--device auto|cpu|cuda[:N]] [--dtype f32|bf16] [--threads N]
                         [--only CHAPTER,...] [--golden DIR] [--name TEXT] [--out DIR] [--python PATH] [--timeout SECONDS]
                         [--seed N] [--longest N] [--no-diagnosis] [--shard I/N] [--waivers FILE] [--verbose]
-CANDIDATE: a live model's adapter.py or 'exec: COMMAND', a recording FILE.h5, a folder with config.json and *.safetensors,
+CANDIDATE: a PyTorch model FILE.py:NAME, an adapter.py or 'exec: COMMAND', a recording FILE.h5, a folder with config.json and *.safetensors,
 a FILE.pth (with --spec), or defect:NAME; without it, the built-in reference. --python: the interpreter that runs an adapter.
 A bundle goes to DIR (out): report.html to read, result.json, and files that derive from it (JUnit XML, summary.md, SARIF, ...).
 Exit status: 0 conforms; 1 does not conform; 2 could not be judged; 3 incomplete: an applicable must was not assessed.
+END
+}
+
+help_inspect() {
+  cat <<'END'
+Usage: plumbline inspect FILE.py:NAME|ADAPTER.py [--spec NAME|FILE] [--python PATH] [--json]
+Shows what is understood of a PyTorch model by following one pass: which parameter is what, which line makes each stage, its settings,
+how it takes a mask, positions and a cache. Nothing is judged. --json: the same as data, with the mapping for an adapter.
+Exit status: 0 the model was understood; 2 it was not: the line says what is missing.
 END
 }
 

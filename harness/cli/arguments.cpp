@@ -26,7 +26,13 @@ namespace fs = std::filesystem;
 
 constexpr std::uint64_t kMostOfRecording = 8ull << 30;  // bytes of memory to read one
 
-// The interpreter of the user's own environment, in which their model runs.
+}  // namespace
+
+fs::path model_file(const std::string& name) {
+  const auto end = name.rfind(".py:");
+  return end == std::string::npos ? name : name.substr(0, end + 3);
+}
+
 std::string users_python(const Arguments& arguments) {
   if (!arguments.python.empty()) return arguments.python;
   for (const auto* environment : {"VIRTUAL_ENV", "CONDA_PREFIX"})
@@ -34,6 +40,8 @@ std::string users_python(const Arguments& arguments) {
       return fmt::format("{}/bin/python", prefix);
   return "python3";
 }
+
+namespace {
 
 // A command may end in the name of a recording that it plays.
 bool is_command(const std::string& name) {
@@ -43,7 +51,8 @@ bool is_command(const std::string& name) {
 // The commit of the candidate's files, if it has any.
 std::optional<reports::Commit> commit_of_candidate(const Arguments& arguments) {
   std::error_code ignored;
-  return fs::exists(arguments.candidate, ignored) ? commit_of(arguments.candidate) : std::nullopt;
+  const auto file = model_file(arguments.candidate);
+  return fs::exists(file, ignored) ? commit_of(file) : std::nullopt;
 }
 
 // A pass of 4,097 tokens takes seconds with a small model, and minutes with a large one.
@@ -61,12 +70,19 @@ fs::path script_directory(const fs::path& data) {
   return fs::is_directory(in_tree, ignored) ? in_tree : data / "python";
 }
 
+std::string python_path(const fs::path& data) {
+  const char* users_path = std::getenv("PYTHONPATH");
+  const auto package_path = script_directory(data).string();
+  return users_path == nullptr || *users_path == '\0' ? package_path
+                                                      : fmt::format("{}:{}", package_path, users_path);
+}
+
 bool is_recording(const std::string& name) {
   return name.ends_with(".h5") && !is_command(name);
 }
 
 bool is_program(const std::string& name) {
-  return is_command(name) || name.ends_with(".py");
+  return is_command(name) || model_file(name).string().ends_with(".py");
 }
 
 LiveOptions live_options(const Arguments& arguments, const fs::path& data, at::ScalarType type,
@@ -91,13 +107,9 @@ LiveOptions live_options(const Arguments& arguments, const fs::path& data, at::S
   } else if (is_command(name)) {
     options.command = {"/bin/sh", "-c", name.substr(5)};
   } else {
-    options.sha256 = sha256_of_file(name);
-    const char* users_path = std::getenv("PYTHONPATH");
-    const auto package_path = script_directory(data).string();
+    options.sha256 = sha256_of_file(model_file(name).string());
     options.command = {users_python(arguments), "-m", "plumbline.serve", fs::absolute(name).string()};
-    options.environment.emplace_back("PYTHONPATH", users_path == nullptr || *users_path == '\0'
-                                                       ? package_path
-                                                       : fmt::format("{}:{}", package_path, users_path));
+    options.environment.emplace_back("PYTHONPATH", python_path(data));
   }
   return options;
 }
@@ -112,10 +124,11 @@ std::unique_ptr<Candidate> open_candidate(const Arguments& arguments, const RunS
   if (name.starts_with("variant:")) return make_variant(name.substr(8), specification, type, device);
   if (is_command(name)) return open_live(live_options(arguments, data, type, device), specification);
   std::error_code ignored;
-  if (!fs::exists(name, ignored))
+  if (!fs::exists(model_file(name), ignored))
     throw InputError(fmt::format(
-        "{}: no such file or directory; expected an adapter (.py), 'exec: COMMAND', a recording (.h5), a "
-        "checkpoint directory, a .safetensors or .pth file, 'reference', 'defect:NAME' or 'variant:NAME'",
+        "{}: no such file or directory; expected a model (FILE.py:NAME), an adapter (.py), 'exec: COMMAND', "
+        "a recording (.h5), a checkpoint directory, a .safetensors or .pth file, 'reference', 'defect:NAME' "
+        "or 'variant:NAME'",
         printable(name)));
   if (is_program(name) || is_recording(name))
     return open_live(live_options(arguments, data, type, device), specification);

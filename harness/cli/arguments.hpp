@@ -48,7 +48,10 @@ RunSetup prepare_run(const Arguments& arguments, const std::filesystem::path& da
 RunContext make_run_context(const Arguments& arguments, const RunSetup& setup,
                             const CommandContext& command_context);
 
-// Whether the name is that of a program to be run: an adapter or a command.
+// The file of a model that is named "FILE.py:NAME"; any other name as it is.
+std::filesystem::path model_file(const std::string& name);
+
+// Whether the name is that of a program to be run: a model in a file, an adapter or a command.
 bool is_program(const std::string& name);
 bool is_recording(const std::string& name);
 
@@ -58,8 +61,12 @@ LiveOptions live_options(const Arguments& arguments, const std::filesystem::path
 // Errors: InputError where the name is no candidate, or it cannot be read.
 std::unique_ptr<Candidate> open_candidate(const Arguments& arguments, const RunSetup& setup);
 
-// The directory of the Python package plumbline, which serves live models.
+// The directory of the Python package plumbline, which serves live models, and PYTHONPATH with it.
 std::filesystem::path script_directory(const std::filesystem::path& data);
+std::string python_path(const std::filesystem::path& data);
+
+// The interpreter of the user's own environment, in which their model runs.
+std::string users_python(const Arguments& arguments);
 
 void add_running_options(Command& command, Arguments& arguments);
 void add_probe_options(Command& command, Arguments& arguments);

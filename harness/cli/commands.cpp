@@ -7,7 +7,7 @@ void add_commands(Command& all) {
     all.external(entry.name, entry.what, entry.program);
   };
   for (const auto& entry :
-       {verify_entry, record_entry, compare_entry, play_entry, adapter_entry, sample_entry})
+       {verify_entry, inspect_entry, record_entry, compare_entry, play_entry, adapter_entry, sample_entry})
     elsewhere(entry);
   add_text_commands(all);
   for (const auto& entry :

@@ -16,6 +16,7 @@ void add_compare(Command& all);
 void add_defects(Command& all);
 void add_experiments(Command& all);
 void add_export(Command& all);
+void add_inspect(Command& all);
 void add_play(Command& all);
 void add_record(Command& all);
 void add_report(Command& all);
@@ -47,6 +48,8 @@ constexpr CommandEntry record_entry{
     "record", "Judge a live model and keep its answers, to judge or compare them elsewhere", kModels};
 constexpr CommandEntry compare_entry{
     "compare", "Compare two candidates: did a refactor change anything? Neither is judged", kModels};
+constexpr CommandEntry inspect_entry{
+    "inspect", "Show what is understood of a PyTorch model: read it before you believe a verdict", kModels};
 constexpr CommandEntry play_entry{"play", "Answer the candidate protocol from a recording", kModels};
 constexpr CommandEntry adapter_entry{"adapter", "Write or try an adapter, which connects a live model",
                                      kModels};

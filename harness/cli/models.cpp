@@ -4,6 +4,7 @@ namespace plumbline {
 
 void add_commands(Command& all) {
   add_verify(all);
+  add_inspect(all);
   add_record(all);
   add_compare(all);
   add_play(all);

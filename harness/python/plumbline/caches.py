@@ -88,13 +88,26 @@ def find_pairs(held: Any) -> list[Any] | None:
         held = list(held.values())
     if not isinstance(held, (list, tuple)):
         return None
-    pairs: list[Any] = [layer if is_pair(layer) else named_pair(layer) for layer in held]
+    pairs: list[Any] = [pair_in(layer) for layer in held]
     if any(pair is None for pair in pairs):
         return None
     return [pair for pair in pairs if pair[0] is not None]
 
 
-def is_pair(layer: int) -> bool:
+def pair_in(layer: Any) -> Any:
+    """Keys and values of a layer: two tensors, one of both along its first axis, or what holds them beside other things."""
+    if is_pair(layer):
+        return layer
+    if torch.is_tensor(layer) and layer.dim() == 5 and layer.shape[0] == 2:
+        return layer[0], layer[1]
+    found = named_pair(layer)
+    if found is None and isinstance(layer, (list, tuple)):
+        inner = [pair for pair in (pair_in(part) for part in layer if isinstance(part, (Mapping, list, tuple))) if pair is not None]
+        found = inner[0] if len(inner) == 1 else None
+    return found
+
+
+def is_pair(layer: Any) -> bool:
     return isinstance(layer, (list, tuple)) and len(layer) >= 2 and all(torch.is_tensor(part) for part in layer[:2])
 
 

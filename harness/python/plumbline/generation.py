@@ -41,6 +41,7 @@ class Loop:
         named = {OTHER_NAMES.get(name, name) for name in self.parameters} | {"seed"}
         self.settings = [setting for setting in SETTINGS if setting in named]
         self.greedy = "temperature" in named or "do_sample" in self.parameters  # whether it can be
+        self.divides = False  # by the temperature, 0 too: the likeliest token is then that of top_k=1
         known = [name for name in self.parameters if name in ("do_sample", "pad_token_id", self.mask)
                  or OTHER_NAMES.get(name, name) in SETTINGS]
         keywords = dict.fromkeys(["max_new_tokens", *known])
@@ -79,6 +80,8 @@ class Loop:
                 values[name] = None if unused else value
         if greedy and "do_sample" in self.parameters:
             values["temperature"] = 1.0  # a divisor
+        elif greedy and self.divides:
+            values.update(temperature=1.0, top_k=1)
         return {"max_new_tokens": settings.most_tokens,
                 **{name: value for name, value in values.items() if name in self.parameters}}
 

@@ -8,12 +8,15 @@ from typing import Any
 
 import torch
 
-from plumbline import caches, parameters, settings, stages, training, trial
+from plumbline import caches, parameters, reading, settings, stages, training, trial
 from plumbline.adapter import Pass
+from plumbline.flow_watch import FlowWatch
+from plumbline.rotation import rotation_of, rounded_to
 from plumbline.snapshot import preserved_global_state
 from plumbline.module_runtime import ModuleRuntime
 from plumbline.user_code import Misused, call, line_of
 
+USUAL = {"model.embed_tokens.weight", "model.layers.0.self_attn.q_proj.weight", "model.layers.0.mlp.gate_proj.weight"}
 Builder = Callable[[dict[str, Any]], torch.nn.Module]  # of a specification
 
 
@@ -54,6 +57,8 @@ class Module(ModuleRuntime):
     name: what the candidate is called; by default the module's class.
     """
 
+    reads_always = False  # whether its data flow is read although all was told
+
     def __init__(self, build: Builder, *, mask: str | None = None, positions: str | None = None,
                  cache: caches.Cache | None = None, logits: str | int | None = None, mapping: dict[str, Any] | None = None,
                  stages: dict[str, Any] | None = None, configuration: Any = None, initialises: bool = True,
@@ -70,11 +75,13 @@ class Module(ModuleRuntime):
         self.assumed: Set[str] = frozenset()  # which of mask and positions the user did not give
         self.notes = []
         self.model = self.loop = None
+        self.reading: reading.Reading | None = None
 
     def start(self, specification: dict[str, Any], dtype: torch.dtype, device: str) -> dict[str, Any]:
         self.specification, self.dtype, self.device = specification, dtype, device
         self.notes = []  # of checks of the adapter, for the reader of the verdict
         self.model = self.build_model()
+        self.understand()
         self.plan = stages.Plan(self.model, self.stage_sources)
         self.try_keywords()
         self.loop = self.make_loop()
@@ -90,6 +97,37 @@ class Module(ModuleRuntime):
                "operations": [name for name, function in self.operations().items() if function]}
         return {"name": self.name or type(self.model).__name__, "configuration": config, "mapping": self.mapping,
                 **parameters.describe(self.model), "can": can, "notes": self.notes}
+
+    # Reading
+
+    def understand(self) -> None:
+        """Reads from the data flow of a pass what the user did not tell of a model with names of its own."""
+        self.reading = None
+        if not self.reads_always and (self.mapping is not None and self.stage_sources is not None or self.has_usual_names()):
+            return
+        try:
+            self.reading = self.read()
+        except (Exception, SystemExit) as error:  # as without it: what is missing is said where it is judged
+            self.notes.append(f"its data flow was not understood: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
+            return
+        if self.mapping is None and not self.has_usual_names():
+            self.mapping = reading.mapping_of(self.reading, self.model)
+        self.notes += self.reading.notes
+
+    def read(self) -> reading.Reading:
+        """Errors: reading.NotUnderstood, or what the model raises."""
+        tokens = torch.arange(10, device=self.device).view(2, 5) % self.specification["vocab_size"]
+        with preserved_global_state():
+            return reading.read(self.model, lambda: self.model(tokens), 2)
+
+    def has_usual_names(self) -> bool:
+        names = {name for name, _ in self.model.named_parameters(remove_duplicate=False)}
+        return names >= USUAL
+
+    def watch(self, tokens: torch.Tensor, options: Pass, before: int = 0, hidden: frozenset[str] = frozenset()) -> Any:
+        if self.reading is None or self.stage_sources is not None:
+            return super().watch(tokens, options, before, hidden)
+        return FlowWatch(self.reading, self.model, options.observe - hidden, tokens, before, self.head_size)
 
     # Checks of declarations
 
@@ -175,7 +213,29 @@ class Module(ModuleRuntime):
         config = getattr(self.model, "config", None)
         found = settings.settings(config) if config is not None else {}
         given = call(self.configuration, "configuration", module=self.model) if callable(self.configuration) else self.configuration
-        return {**found, **settings.normalised(given or {})}
+        seen = {} if self.reading is None else self.seen_settings(self.reading)
+        return {**seen, **found, **settings.normalised(given or {})}
+
+    def seen_settings(self, read: reading.Reading) -> dict[str, Any]:
+        """What the data flow of a short pass shows of the specification's settings."""
+        found = reading.settings_of(read, self.model)
+        tokens = torch.arange(10, device=self.device).view(2, 5) % self.specification["vocab_size"]
+        with preserved_global_state(), torch.no_grad(), FlowWatch(
+                read, self.model, frozenset(("q", "q_rotated")), tokens, 0, read.layers[0].head_size) as watch:
+            self.model(tokens)
+        stages = watch.stages()
+        if "layers.0.q" in stages and "layers.0.q_rotated" in stages:
+            turned = rotation_of(stages["layers.0.q"], stages["layers.0.q_rotated"])
+            if turned is not None:
+                where = "the queries of layer 0, before and after rotation"
+                found["rotary"] = {"value": turned.pairing, "where": where}
+                if turned.theta is not None:
+                    found["rope_theta"] = {"value": rounded_to(turned.theta, self.specification["rope_theta"]), "where": where}
+                    found["rope_type"] = {"value": "default", "where": where}
+        dropped = {getattr(holder, name) for holder, name in training.rates(self.model)}
+        if len(dropped) <= 1:
+            found["dropout"] = {"value": float(next(iter(dropped), 0.0)), "where": "its modules"}
+        return found
 
     def find_shown_stages(self) -> list[str]:
         """The stages that a short pass shows of every layer."""
@@ -185,7 +245,10 @@ class Module(ModuleRuntime):
         self.head_size = watch.observed_head_size() or self.head_size
         seen = {**watch.stages(), "logits": None}
         return [stages.protocol_name(stage) for stage in stages.STAGES
-                if all(stages.full_name(stage, layer) in seen for layer in range(max(1, self.plan.layers)))]
+                if all(stages.full_name(stage, layer) in seen for layer in range(max(1, self.number_of_layers())))]
+
+    def number_of_layers(self) -> int:
+        return self.plan.layers if self.reading is None else len(self.reading.layers)
 
     def initialise(self, seed: int) -> None:
         torch.manual_seed(seed)

@@ -21,8 +21,18 @@ class Misused(Exception):
         self.where = where
 
 
-def adapter_in(file: str, specification: dict[str, Any]) -> Adapter:
-    """The plumbline.Adapter that `file` defines as `adapter`. Errors: Misused, or whatever the file raises."""
+def split_target(target: str) -> tuple[str, str | None]:
+    """A file and the name in it: "my_model.py:MyModel", or "my_adapter.py" without one."""
+    file, colon, name = target.rpartition(":")
+    return (file, name) if colon and file.endswith(".py") else (target, None)
+
+
+def adapter_in(target: str, specification: dict[str, Any]) -> Adapter:
+    """The plumbline.Adapter that a file defines as `adapter`, or one of the model of the name in "FILE.py:NAME".
+
+    Errors: Misused, or whatever the file raises.
+    """
+    file, name = split_target(target)
     # As when Python runs a script: modules beside the file can be imported.
     sys.path.insert(0, os.path.dirname(os.path.abspath(file)))
     spec = importlib.util.spec_from_file_location("plumbline_user_adapter", file)
@@ -31,8 +41,15 @@ def adapter_in(file: str, specification: dict[str, Any]) -> Adapter:
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
+    if name is not None:
+        from plumbline.discovered import Discovered
+
+        if not hasattr(module, name):
+            raise Misused(f"the file defines no {name!r}", f"{shortened(file)}:1")
+        return Discovered(getattr(module, name), name)
     if not hasattr(module, "adapter"):
-        raise Misused("the file defines no `adapter`", f"{shortened(file)}:1")
+        raise Misused(f"the file defines no `adapter`; name the model in it, {os.path.basename(file)}:NAME, if it is no adapter",
+                      f"{shortened(file)}:1")
     adapter = module.adapter
     if callable(adapter) and not isinstance(adapter, type):
         adapter = call(adapter, "adapter", specification=specification)
