@@ -43,7 +43,9 @@ std::vector<std::string> forged(const Result& result, const std::function<void(J
 
 // Places that may say something else without being found: names, times, reasons, what no number stands
 // beside, and the points of pictures.
-const std::set<std::string> signed_alone = {"/localisation/traits/#/axis",
+const std::set<std::string> signed_alone = {"/localisation/line/code",
+                                            "/localisation/line/where",
+                                            "/localisation/traits/#/axis",
                                             "/localisation/traits/#/numbers/#",
                                             "/diagnosis/explanations/#/residual",
                                             "/diagnosis/observations",

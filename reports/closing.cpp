@@ -73,6 +73,8 @@ void where(TerminalPage& page, const Result& result) {
   say(page, conclusion_of(result), 2, 3);
   if (const auto* stage = first_locally_wrong(*result.localisation))
     say(page, sentence_of(*stage->local), 2, 3);
+  if (const auto& line = result.localisation->line)
+    say(page, line->where + (line->code.empty() ? "" : ": " + line->code), 2, 2);
   std::string traits;
   for (const Trait& one : result.localisation->traits)
     traits += (traits.empty() ? "" : "; ") + sentence_of(one);

@@ -135,6 +135,10 @@ std::string where(const Page& page) {
   std::string part = page.heading(1, "where", page(two ? Word::where_different : Word::where_wrong));
   part += fmt::format("<p><strong>{}</strong></p>\n", stage_sentence(page));
   if (!list.empty()) part += fmt::format("<dl class=\"where\">{}</dl>\n", list);
+  if (found.line)
+    part += fmt::format("<p>{}</p>\n",
+                        page(Word::made_at, fmt::format("<code>{}</code>", bdi(found.line->where, 200)),
+                             fmt::format("<code>{}</code>", bdi(found.line->code, 200))));
   std::string traits;
   for (const Trait& one : found.traits)
     traits += fmt::format(

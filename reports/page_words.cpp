@@ -74,6 +74,7 @@ constexpr std::array<Entry, word_count> table = {{
     {Word::kind_state_dict, "a state dict", "状态字典"},
     {Word::kind_live, "a live model", "运行中的模型"},
     {Word::kind_pair, "two candidates", "两个候选模型"},
+    {Word::made_at, "The code is at {}: {}", "代码在 {}：{}"},
     {Word::where_wrong, "Where it goes wrong", "错在哪里"},
     {Word::where_different, "Where they differ", "差在哪里"},
     {Word::first_wrong, "First locally wrong", "首个自身出错的阶段"},

@@ -71,6 +71,7 @@ enum class Word {
   kind_state_dict,
   kind_live,
   kind_pair,
+  made_at,
   where_wrong,
   where_different,
   first_wrong,

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 #include "harness/system/json.hpp"
+#include "harness/system/source_line.hpp"
 
 #include "harness/model/model.hpp"
 #include "harness/model/text_generation.hpp"
@@ -37,6 +38,7 @@ struct Description {
   std::map<std::string, Setting> configuration;  // lacks settings that were not shown
   std::vector<ParameterDescription> parameters;
   std::vector<std::string> notes;
+  std::map<std::string, SourceLine> lines = {};  // of the code that makes a stage, by its name
   Json stated = {};  // a checkpoint's config.json, with unknown settings; null: there is none
 };
 

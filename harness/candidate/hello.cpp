@@ -149,6 +149,21 @@ class HelloReader {
     return all;
   }
 
+  // By the stage that it makes. For the reader of the verdict.
+  std::map<std::string, SourceLine> lines() const {
+    std::map<std::string, SourceLine> all;
+    if (!fields_.contains("lines") || fields_["lines"].is_null()) return all;
+    if (!fields_["lines"].is_object()) refuse("'lines' is not an object");
+    for (const auto& [stage, line] : fields_["lines"].items()) {
+      const auto has = [&](const char* key) { return line.contains(key) && line[key].is_string(); };
+      if (!line.is_object() || !has("where") || !has("code"))
+        refuse(
+            fmt::format("lines.{}: expected an object with the texts 'where' and 'code'", printable(stage)));
+      all[stage] = {printable(line["where"].get<std::string>()), printable(line["code"].get<std::string>())};
+    }
+    return all;
+  }
+
   Json mapping() const { return fields_.contains("mapping") ? fields_["mapping"] : Json(); }
 
   // In the words of requirements.json.
@@ -264,6 +279,7 @@ Hello read_hello(const Json& fields, const Specification& specification, at::Sca
   hello.configuration = reader.configuration();
   hello.stages = reader.stages();
   hello.notes = reader.notes();
+  hello.lines = reader.lines();
   hello.name = reader.text("name");
   hello.framework = reader.text("framework");
   return hello;

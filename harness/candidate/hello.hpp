@@ -17,6 +17,7 @@ struct Hello {
   std::vector<std::vector<std::string>> tied;    // names that are one tensor
   Json mapping;                                  // null: its names are canonical
   std::vector<std::string> stages;               // that it declares to show
+  std::map<std::string, SourceLine> lines;       // of the code that makes a stage, by its name
   std::vector<std::string> notes;                // of the adapter's own checks, for the reader of the results
   std::set<std::string> capabilities;            // see Candidate::capabilities
   // The axes of batch, position, head and size in the cache's tensors; empty: it shows no cache.

@@ -70,6 +70,7 @@ class LiveCandidate : public Candidate {
     hello_ = read_hello(session_->reply_to_hello(), specification_, session_options.type, name);
     mapping_ = std::make_unique<Mapping>(hello_.mapping, hello_.parameters, hello_.tied, name);
     description_ = {name, "live", session_options.sha256, hello_.configuration, mapping_->parameters(), {}};
+    description_.lines = hello_.lines;
     description_.notes.push_back(fmt::format("{}, {}", hello_.name, hello_.framework));
     if (!session_options.note.empty()) description_.notes.push_back(session_options.note);
     description_.notes.insert(description_.notes.end(), hello_.notes.begin(), hello_.notes.end());

@@ -117,6 +117,10 @@ void localise(Subject& subject, reports::Localisation& found) {
     }
     found.mode = mode.name;
     found.traits = traits_of_first(subject, mode, shown, found.stages);
+    if (const auto* wrong = first_locally_wrong(found))
+      if (const auto line = subject.description().lines.find(to_string(wrong->stage));
+          line != subject.description().lines.end())
+        found.line = line->second;
     if (first_divergent(found) != nullptr || first_locally_wrong(found) != nullptr) break;
     found.mode.clear();
     found.stages.clear();

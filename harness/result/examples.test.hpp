@@ -136,6 +136,7 @@ inline Localisation localisation() {
   found.situations = {{"1 token", exact("logits (1 token)", "equal", 64)},
                       {"24 tokens", wrong("logits (24 tokens)")}};
   found.traits = {{Trait::Kind::confined, "position", {1, 2, 3}}, {Trait::Kind::factor, "", {0.5}}};
+  found.line = {"attention.py:55", "context = probabilities @ v"};
   return found;
 }
 

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "harness/system/source_line.hpp"
 #include "harness/system/stage.hpp"
 
 namespace plumbline::reports {
@@ -204,8 +205,9 @@ struct Localisation {
   std::string mode;                 // in which the stages were seen; empty: no stage is wrong in any mode
   std::vector<StageErrors> stages;  // in execution order
   std::vector<Situation> situations;
-  std::string not_assessed = {};   // why nothing could be told; empty: something could
-  std::vector<Trait> traits = {};  // of the first stage that is wrong by itself
+  std::string not_assessed = {};        // why nothing could be told; empty: something could
+  std::vector<Trait> traits = {};       // of the first stage that is wrong by itself
+  std::optional<SourceLine> line = {};  // of the candidate's code, that makes this stage; where it is known
 };
 
 // The first stage that is not what an exact pass makes of it; the first that is not what its own inputs call

@@ -139,11 +139,13 @@ Json localisation_of(const Result& result) {
         {{"stage", text(to_string(one.stage))}, {"inherited", of(one.inherited)}, {"local", of(one.local)}});
   for (const Situation& one : localisation.situations)
     situations.push_back({{"name", text(one.name)}, {"check", of(one.check)}});
+  const auto& line = localisation.line;
   return {{"mode", text(localisation.mode)},
           {"first_divergent", name_of(first_divergent(localisation))},
           {"first_locally_wrong", name_of(first_locally_wrong(localisation))},
           {"not_assessed", text(localisation.not_assessed)},
           {"traits", traits_of(localisation)},
+          {"line", line ? Json{{"where", text(line->where)}, {"code", text(line->code)}} : Json(nullptr)},
           {"conclusion", text(conclusion_of(result))},
           {"stages", std::move(stages)},
           {"situations", std::move(situations)}};

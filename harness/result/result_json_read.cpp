@@ -219,10 +219,15 @@ void read_traits(const JsonPlace& place, Localisation& localisation) {
 Localisation localisation_at(const JsonPlace& place, const Document& document) {
   std::set<std::string> keys = {"mode",       "first_divergent", "first_locally_wrong",
                                 "conclusion", "stages",          "situations"};
-  if (document.version > 3) keys.insert({"not_assessed", "traits"});
+  if (document.version > 3) keys.insert({"not_assessed", "traits", "line"});
   place.only(keys);
   Localisation localisation;
   if (document.version > 3) read_traits(place, localisation);
+  if (document.version > 3)
+    if (const JsonPlace line = place.at("line"); !line.value.is_null()) {
+      line.only({"where", "code"});
+      localisation.line = {line.at("where").text(), line.at("code").text()};
+    }
   localisation.mode = place.at("mode").text();
   localisation.not_assessed = document.version > 3 ? place.at("not_assessed").text()
                                                    : why_not_assessed(place.at("conclusion").text());

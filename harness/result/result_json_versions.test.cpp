@@ -32,7 +32,7 @@ void without_forms(Json& part) {
 void without_what_4_added(Json& document) {
   for (std::size_t i = 0; i < document["requirements"].size(); ++i)
     document["requirements"][i].erase("left_out");
-  for (const char* key : {"not_assessed", "traits"}) document["localisation"].erase(key);
+  for (const char* key : {"not_assessed", "traits", "line"}) document["localisation"].erase(key);
   document["footer"].erase("longest_pass");
   auto& diagnosis = document["diagnosis"];
   for (const char* key : {"outcome", "basis", "words", "raised", "tried", "causes", "fail_together",

@@ -1,10 +1,11 @@
 """What verdict and diagnosis say where they cannot agree with themselves: of an independent model in PyTorch, in which the
 mistakes of harness/python/tests/edits.py are made by hand.
 
-    .deps/python/bin/python harness/tests/measure_diagnosis.py PROGRAM [NAME ...] [--every N] [--pairs N] [--seed N] [--leave-one-out] [--out FILE]
+    .deps/python/bin/python harness/tests/measure_diagnosis.py PROGRAM [NAME ...] [--every N] [--pairs N] [--seed N] [--leave-one-out] [--bare] [--out FILE]
 
 Every Nth edit is judged by itself (0: none), so many pairs of edits that touch other places are drawn, and with
---leave-one-out each edit is judged again by a diagnosis that does not know its cause. Exit status: 0 where
+--leave-one-out each edit is judged again by a diagnosis that does not know its cause. With --bare nothing is told of the model but
+its class: no adapter. Exit status: 0 where
 
 - each edit is failed by the requirements that it names, at the stage that it names;
 - of single edits with a catalogued cause 98 % have it first, and none is explained by another;
@@ -34,6 +35,7 @@ from catalogued_edits import CATALOGUED_EDITS  # noqa: E402
 from edits import EDITS, MORE_EDITS  # noqa: E402
 from warm_python import WarmPython  # noqa: E402
 
+CLASSES = {"plain": "Plain", "minimind": "MiniMind"}
 CHAPTERS = ("CFG", "PAR", "GQA", "KVC", "ROPE", "BLK", "MODE", "NUM", "TRN", "TXT")
 ALL = [edit for edit in EDITS + MORE_EDITS + CATALOGUED_EDITS if not edit.refused]
 SINGLE, TOGETHER, LEFT_OUT = 0.98, 0.90, 0.98  # shares
@@ -62,14 +64,15 @@ def named(cause, causes):
 
 
 class Judge:
-    def __init__(self, program, root, python):
-        self.program, self.root, self.python = program, pathlib.Path(root), python
+    def __init__(self, program, root, python, bare=False):
+        self.program, self.root, self.python, self.bare = program, pathlib.Path(root), python, bare
 
     def __call__(self, name, edits, *arguments):
         """The result of the model with these edits, or a sentence where there is none."""
         folder = self.root / name
         folder.mkdir()
         adapter = f"{edits[0].model}_adapter.py"
+        candidate = f"models.py:{CLASSES[edits[0].model]}" if self.bare else adapter
         texts = {file: (MODELS / file).read_text() for file in ("models.py", adapter)}
         for old, new in (change for edit in edits for change in edit.change.items()):
             places = [file for file, text in texts.items() for _ in range(text.count(old))]
@@ -80,7 +83,7 @@ class Judge:
             (folder / file).write_text(text)
         chapters = {CHAPTERS.index(id.split("-")[0]) + 1 for edit in edits for id in edit.fails}
         only = ["--only", ",".join(map(str, sorted(chapters)))] if chapters else []
-        run = subprocess.run([self.program, "verify", str(folder / adapter), "--python", self.python, "--spec", "tiny", "--threads", "1",
+        run = subprocess.run([self.program, "verify", str(folder / candidate), "--python", self.python, "--spec", "tiny", "--threads", "1",
                               "--longest", str(max(edit.longest for edit in edits)),
                               *only, "--out", str(folder / "out"), *arguments], capture_output=True, text=True, timeout=600)
         if run.returncode != 1:
@@ -163,6 +166,7 @@ def main():
     parser.add_argument("--pairs", type=int, default=0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--leave-one-out", action="store_true")
+    parser.add_argument("--bare", action="store_true")
     parser.add_argument("--out")
     given = parser.parse_intermixed_args()
     by_name = {edit.name: edit for edit in ALL}
@@ -178,7 +182,7 @@ def main():
     good = True
     with tempfile.TemporaryDirectory() as root, concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool, \
             contextlib.closing(WarmPython()) as warm:
-        judge = Judge(given.program, root, warm.path)
+        judge = Judge(given.program, root, warm.path, given.bare)
         singles = list(pool.map(lambda edit: single(judge, edit), asked))
         pairs = list(pool.map(lambda edits: pair(judge, edits), wanted or drawn[:given.pairs]))
         without = list(pool.map(lambda edit: left_out(judge, edit),

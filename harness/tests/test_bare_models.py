@@ -24,7 +24,7 @@ def verify(program, tmp_path, python, model):
     return run, json.loads((tmp_path / "out/result.json").read_text())
 
 
-@pytest.mark.parametrize("name", ["learner", "functional", "preallocated"])
+@pytest.mark.parametrize("name", ["learner", *(pytest.param(name, marks=pytest.mark.long) for name in ("functional", "preallocated"))])
 def test_a_strangers_right_model_conforms(program, tmp_path, warm_python, name):
     model = write(tmp_path, f"import strangers\nModel = strangers.STRANGERS[{name!r}]\n")
     run, result = verify(program, tmp_path, warm_python, model)
@@ -36,11 +36,12 @@ def test_a_strangers_right_model_conforms(program, tmp_path, warm_python, name):
     assert (verdicts["KVC-1"] == "pass") == (name != "functional")
 
 
-# The mistake, and the stage that is first wrong.
-WRONG = {"scale-missing": "layers.0.scores", "gelu": "layers.0.gated", "norm-eps-of-llama": "layers.0.attention_norm"}
+# The mistake, the stage that is first wrong, and what its line says.
+WRONG = {"scale-missing": ("layers.0.scores", 'torch.einsum("btkgd,bksd->bkgts"'), "gelu": ("layers.0.gated", "F.gelu(gate) * up"),
+         "norm-eps-of-llama": ("layers.0.attention_norm", "self.weight * (x.float() * scale)")}
 
 
-@pytest.mark.parametrize("name", [edit.name for edit in EDITS if edit.name in WRONG])
+@pytest.mark.parametrize("name", ["scale-missing", *(pytest.param(name, marks=pytest.mark.long) for name in WRONG if name != "scale-missing")])
 def test_a_mistake_is_found_and_named(program, tmp_path, warm_python, name):
     text = (TESTS / "models.py").read_text()
     for old, new in next(edit for edit in EDITS if edit.name == name).change.items():
@@ -49,7 +50,12 @@ def test_a_mistake_is_found_and_named(program, tmp_path, warm_python, name):
     (tmp_path / "edited.py").write_text(text)
     run, result = verify(program, tmp_path, warm_python, f"{tmp_path}/edited.py:Plain")
     assert run.returncode == 1, run.stdout
-    assert WRONG[name] in run.stdout
+    stage, code = WRONG[name]
+    assert result["localisation"]["first_locally_wrong"] == stage
+    line = result["localisation"]["line"]
+    assert code in line["code"] and "edited.py:" in line["where"]
+    # On the first screen, too.
+    assert line["where"] in run.stdout and code[:20] in run.stdout
     assert result["diagnosis"]["outcome"] == "explained", result["diagnosis"]
 
 

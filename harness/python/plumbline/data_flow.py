@@ -42,6 +42,9 @@ class Product:
     line: Line | None
     bias: torch.Tensor | None = None
 
+    def __post_init__(self) -> None:
+        self.first, self.last = int(self.rows.min()), int(self.rows.max())
+
 
 @dataclass
 class Scaling:
@@ -84,6 +87,9 @@ class Attention:
     value: torch.Tensor | None = None
     operands: tuple[torch.Tensor, torch.Tensor] | None = None  # queries and keys of the product of scores
     products_before: int = 0
+    softmax_line: Line | None = None
+    query_line: Line | None = None  # that made the queries, as they are multiplied
+    key_line: Line | None = None
 
 
 @dataclass
@@ -109,6 +115,12 @@ class DataFlow:
 
     def gated_label(self, gating: int) -> int:
         return self.labels.end + 1 + (4 * gating + 1) * self.WIDTH
+
+    def labels_of_context(self, attention: int, shape: torch.Size) -> torch.Tensor:
+        """By head and column, of (B, H, T, Dh), (B * H, T, Dh) or, grouped, (B, K, H / K, T, Dh)."""
+        heads = shape[:-2].numel() // self.batch
+        columns = torch.arange(heads * shape[-1]).view(heads, 1, shape[-1])
+        return -(self.context_label(attention) + 1 + columns.repeat(self.batch, 1, 1).view(*shape[:-2], 1, shape[-1]))
 
     def scores_label(self, attention: int) -> int:
         return self.labels.end + 1 + (4 * attention + 2) * self.WIDTH

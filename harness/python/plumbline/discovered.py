@@ -10,10 +10,21 @@ import torch
 
 from plumbline import generation, interface, reading
 from plumbline.adapter import Generation
+from plumbline.hugging_face import HuggingFace
 from plumbline.module import Module
 from plumbline.reading import NotUnderstood
 from plumbline.snapshot import preserved_global_state
 from plumbline.user_code import Misused, line_of
+
+
+def adapter_for(what: Any, name: str, specification: dict[str, Any]) -> Module:
+    """The adapter for the model that `what` is or builds: transformers' own classes follow their convention."""
+    first = [what if isinstance(what, torch.nn.Module) else built(what, name, specification)]
+    if not type(first[0]).__module__.startswith("transformers."):
+        return Discovered(what, name)
+    adapter = HuggingFace(lambda specification: first.pop() if first else built(what, name, specification), name=name)
+    adapter.reads_always = True
+    return adapter
 
 
 class Discovered(Module):

@@ -10,7 +10,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from plumbline.attention import FUSED, FUSED_ARGUMENTS, FusedCall, PlainCall, detached_copy
-from plumbline.data_flow import Attention, DataFlow, Gating, Product, Scaling, Sum, running_line
+from plumbline.data_flow import Attention, DataFlow, Gating, Line, Product, Scaling, Sum, running_line
 from plumbline.labels import Labels, picked, storage_of
 
 # The same function moves elements and their labels.
@@ -74,6 +74,7 @@ class Recorder(TorchDispatchMode):
         self.paused = False
         self.added: dict[int, float] = {}  # storage -> the number that was added
         self.history: dict[int, frozenset[str]] = {}  # storage -> what was applied since a product
+        self.made_at: dict[int, Line | None] = {}  # storage -> the line that last computed with what is in it
         self.kept: list[torch.Tensor] = []  # keeps storages from being used again
 
     @classmethod
@@ -103,7 +104,7 @@ class Recorder(TorchDispatchMode):
             return
         self.note_eps(name, args, out)
         inputs = list(tensors_in((args, kwargs)))
-        if name == "embedding" or name in ("index", "index_select") and self.reads_rows(args, out):
+        if name == "embedding" or name in ("index", "index_select") and self.labels.has_rows(args[0], out):
             self.embed(args[0], out)
         elif name in PRODUCTS:
             self.multiply(name, args, out)
@@ -132,10 +133,6 @@ class Recorder(TorchDispatchMode):
             self.flow.eps.append(self.added[storage_of(args[0])])
 
     # Parameters
-
-    def reads_rows(self, args: tuple[Any, ...], out: torch.Tensor) -> bool:
-        """A matrix of parameters that is read by token ids."""
-        return args[0].dim() == 2 and out.dim() >= 2 and out.shape[-1] == args[0].shape[1] and self.labels.is_parameter(args[0])
 
     def embed(self, weight: torch.Tensor, out: torch.Tensor) -> None:
         found = self.labels.of(weight[:1])
@@ -189,8 +186,9 @@ class Recorder(TorchDispatchMode):
             self.weigh(swapped, of_a.transpose(-1, -2), out.transpose(-1, -2))
         elif of_a is not None and of_b is not None:
             number = len(self.flow.attentions)
-            self.flow.attentions.append(Attention(of_a.clone(), of_b.transpose(-1, -2).clone(), running_line(),
-                                                  operands=(detached_copy(a), detached_copy(b.transpose(-1, -2))),
+            lines = [self.made_at.get(storage_of(operand)) for operand in (a, b)]
+            self.flow.attentions.append(Attention(of_a.clone(), of_b.transpose(-1, -2).clone(), running_line(), query_line=lines[0],
+                                                  key_line=lines[1], operands=(detached_copy(a), detached_copy(b.transpose(-1, -2))),
                                                   products_before=len(self.flow.products)))
             self.labels.set(out, torch.tensor(-self.flow.scores_label(number) - 1))
         elif of_a is not None:
@@ -204,19 +202,13 @@ class Recorder(TorchDispatchMode):
         self.labels.set(out, self.labels.of(scores) if number is not None else None)
         if number is not None and self.flow.attentions[number].call is None:
             query, key = self.flow.attentions[number].operands or (None, None)
+            self.flow.attentions[number].softmax_line = running_line()
             self.flow.attentions[number].call = PlainCall(query, key, detached_copy(scores), detached_copy(out))
 
     def weigh(self, number: int, values: torch.Tensor, out: torch.Tensor) -> None:
         attention = self.flow.attentions[number]
         attention.value = values.clone() if attention.value is None else attention.value
-        self.label_context(number, out)
-
-    def label_context(self, number: int, out: torch.Tensor) -> None:
-        """By head and column. out: (B, H, T, Dh), (B * H, T, Dh) or grouped (B, K, H / K, T, Dh)."""
-        heads = out.shape[:-2].numel() // self.flow.batch
-        columns = torch.arange(heads * out.shape[-1]).view(heads, 1, out.shape[-1])
-        all_rows = columns.repeat(self.flow.batch, 1, 1).view(*out.shape[:-2], 1, out.shape[-1])
-        self.labels.set(out, -(self.flow.context_label(number) + 1 + all_rows))
+        self.labels.set(out, self.flow.labels_of_context(number, out.shape))
 
     def fused(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self.paused:
@@ -227,15 +219,14 @@ class Recorder(TorchDispatchMode):
             given = dict(zip(FUSED_ARGUMENTS, args), **kwargs)
             query, key, value = (self.labels.copy_of(given[name]) for name in ("query", "key", "value"))
             number = len(self.flow.attentions)
-            self.flow.attentions.append(Attention(query, key, running_line(), FusedCall(given), value,
+            lines = [self.made_at.get(storage_of(given[name])) for name in ("query", "key")]
+            self.flow.attentions.append(Attention(query, key, running_line(), FusedCall(given), value, query_line=lines[0], key_line=lines[1],
                                                   products_before=len(self.flow.products)))
             self.kept.append(out)
-            self.label_context(number, out)
+            self.labels.set(out, self.flow.labels_of_context(number, out.shape))
         finally:
             self.paused = False
         return out
-
-    # Elements
 
     def move(self, func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], out: torch.Tensor) -> None:
         inputs = list(tensors_in((args, kwargs)))
@@ -258,6 +249,7 @@ class Recorder(TorchDispatchMode):
         else:
             self.labels.set(out, func(*moved, **keywords))
         self.history[storage_of(out)] = frozenset().union(*(self.history.get(storage_of(one), frozenset()) for one in floating))
+        self.made_at[storage_of(out)] = next((line for one in floating if (line := self.made_at.get(storage_of(one)))), None)
 
     def write(self, target: torch.Tensor, source: torch.Tensor) -> None:
         found = self.labels.of(source)
@@ -274,6 +266,7 @@ class Recorder(TorchDispatchMode):
         weights = [one for one in floating if self.labels.is_parameter(one)]
         active = [one for one in floating if not self.labels.is_parameter(one)]
         histories = [self.history.get(storage_of(one), frozenset()) for one in active]
+        self.made_at[storage_of(out)] = running_line()
         self.history[storage_of(out)] = frozenset((name.rstrip("_"),)).union(*histories)
         if not active:  # of parameters alone: 1 + weight, a merged weight
             self.labels.set(out, self.labels.first(weights, out))

@@ -85,8 +85,9 @@ class FlowWatch:
 
     def stages_of(self, layer: Layer) -> dict[str, torch.Tensor | None]:
         found: dict[str, torch.Tensor | None] = {}
+        wanted = self.observe | ({"q", "k"} if self.observe & set(ATTENTION_STAGES) else set())
         for stage, (name, is_input) in OF_PRODUCTS.items():
-            if name not in layer.roles:
+            if name not in layer.roles or stage not in wanted:
                 continue
             value = self.value_of(layer.roles[name], is_input)
             if stage in IN_HEADS:
@@ -94,7 +95,7 @@ class FlowWatch:
                 value = None if value is None else value.unflatten(-1, (-1, layer.head_size))
             found[stage] = value
         for stage, name in SUMS.items():
-            if name in layer.roles:
+            if name in layer.roles and stage in wanted:
                 found[stage] = self.joined(self.sums_with(layer.roles[name]))
         return found
 
@@ -121,7 +122,10 @@ class FlowWatch:
         assert self.recording is not None
         labels = self.labels_of(piece)
         found = []
+        first, last = int(labels[0]), int(labels[-1])
         for product in self.recording.flow.products:
+            if product.last < first or product.first > last:
+                continue
             columns = torch.isin(product.rows, labels)
             if int(columns.sum()) == len(labels):
                 found.append((product, product.output[..., columns.to(product.output.device)]))

@@ -9,10 +9,12 @@ from typing import Any
 
 import torch
 
+from plumbline.adapter import Pass
 from plumbline.caches import Cache
 from plumbline.generation import Loop
 from plumbline.module import Builder, Module
-from plumbline.module_runtime import member
+from plumbline.module_runtime import ModuleRuntime, member
+from plumbline.stage_watch import StageWatch
 from plumbline.user_code import Misused
 
 
@@ -54,6 +56,9 @@ class HuggingFace(Module):
             return Loop(generate_by_transformers if method.__module__.startswith("transformers.") else method, self.mask)
         except Misused:  # another interface, which the user did not ask to call
             return None
+
+    def watch(self, tokens: torch.Tensor, options: Pass, before: int = 0, hidden: frozenset[str] = frozenset()) -> StageWatch:
+        return ModuleRuntime.watch(self, tokens, options, before, hidden)  # its modules have the usual names
 
     def operations(self) -> dict[str, Callable[..., Any] | None]:
         own = super().operations()

@@ -60,7 +60,7 @@ def stage_lines(reading: Reading) -> list[str]:
     lines = {**reading.lines, **reading.layers[0].lines}
     known = [(stage, line) for stage in STAGES if (line := lines.get(stage)) is not None]
     wide = max(len(shown(line)) for _, line in known) + 2
-    return [f"  {stage:19}{shown(line):{wide}}{cut(line.text())}" for stage, line in known]
+    return [f"  {stage:20}{shown(line):{wide}}{cut(line.text())}" for stage, line in known]
 
 
 def cut(text: str) -> str:

@@ -68,6 +68,10 @@ class Labels:
         found = self.of(tensor)
         return found is not None and found.numel() > 0 and bool((found > 0).any()) and not bool((found < 0).any())
 
+    def has_rows(self, matrix: torch.Tensor, out: torch.Tensor) -> bool:
+        """Whether a matrix is of parameters and `out` may be rows of it, read by token ids."""
+        return matrix.dim() == 2 and out.dim() >= 2 and out.shape[-1] == matrix.shape[1] and self.is_parameter(matrix)
+
     def set(self, tensor: torch.Tensor, labels: torch.Tensor | None) -> None:
         """Labels what was just computed or written. labels: of a shape that broadcasts to the tensor's."""
         storage = storage_of(tensor)
@@ -98,7 +102,10 @@ class Labels:
             found = found.unsqueeze(-1)
         if tensor.is_complex() and not out.is_complex():  # its real part, or its size
             found = found[..., 0]
-        return found.expand(sizes) if torch.broadcast_shapes(found.shape, sizes) == torch.Size(sizes) else torch.zeros(sizes, dtype=torch.int64)
+        if list(found.shape) == sizes:
+            return found
+        fits = len(found.shape) <= len(sizes) and all(one in (1, size) for one, size in zip(reversed(found.shape), reversed(sizes)))
+        return found.expand(sizes) if fits else torch.zeros(sizes, dtype=torch.int64)
 
     def of_larger(self, tensors: list[torch.Tensor], out: torch.Tensor) -> torch.Tensor:
         """The labels of the larger of two terms: at position 0 a rotation is the identity, so that each column keeps its own."""

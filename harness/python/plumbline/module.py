@@ -96,7 +96,8 @@ class Module(ModuleRuntime):
                "train": True, "generate": self.describe_loop(),
                "operations": [name for name, function in self.operations().items() if function]}
         return {"name": self.name or type(self.model).__name__, "configuration": config, "mapping": self.mapping,
-                **parameters.describe(self.model), "can": can, "notes": self.notes}
+                **parameters.describe(self.model), "can": can, "notes": self.notes,
+                "lines": {} if self.reading is None else reading.lines_of(self.reading)}
 
     # Reading
 

@@ -16,8 +16,10 @@ from plumbline import parameters
 from plumbline.data_flow import Attention, DataFlow, Line, Product
 from plumbline.failure import shortened
 from plumbline.flow_recorder import record
+from plumbline.stages import full_name
 
 ACTIVATIONS = {("silu",): "silu", ("mul", "sigmoid"): "silu", ("gelu",): "gelu", ("relu",): "relu"}
+LONGEST_CODE = 160  # characters
 LAYER = "model.layers.{}."
 
 
@@ -141,7 +143,9 @@ class Reader:
                 if before is not None:
                     layer.roles["input_layernorm.weight"] = before
                     layer.lines["attention_norm"] = before.line
-        layer.lines["scores"] = layer.lines["probabilities"] = attention.line
+        layer.lines["scores"] = attention.line
+        layer.lines["q_rotated"], layer.lines["k_rotated"] = attention.query_line or attention.line, attention.key_line or attention.line
+        layer.lines["probabilities"] = attention.softmax_line or attention.line
         layer.head_size = int(attention.query.shape[-1])  # type: ignore[union-attr]
         sizes = {letter: len(layer.roles[f"self_attn.{letter}_proj.weight"]) for letter in "qk"}
         layer.heads, layer.kv_heads = (sizes[letter] // layer.head_size for letter in "qk")
@@ -151,6 +155,7 @@ class Reader:
         layer.roles["self_attn.o_proj.weight"] = self.role_of([output], None)
         self.add_bias(layer, "self_attn.o_proj.bias", [output], None)
         layer.lines["context"] = layer.lines["attention_out"] = output.line
+        layer.lines["after_attention"] = self.line_of_sum(output)
         return layer
 
     def behind_norm(self, labels: torch.Tensor) -> tuple[torch.Tensor, Role | None]:
@@ -210,6 +215,7 @@ class Reader:
         layer.roles["mlp.down_proj.weight"] = self.role_of([down], None)
         self.add_bias(layer, "mlp.down_proj.bias", [down], None)
         layer.lines["gated"], layer.lines["feed_forward_out"] = gating.line, down.line
+        layer.lines["after_feed_forward"] = self.line_of_sum(down)
 
     # Roles
 
@@ -252,6 +258,11 @@ class Reader:
             if torch.equal(rows_in(scaling.labels), rows_in(product.columns)):
                 return self.role(scaling.labels, scaling.line)
         return None
+
+    def line_of_sum(self, product: Product) -> Line | None:
+        """Where what a product makes is added to the residual stream."""
+        label = -int(product.rows[0])
+        return next((one.line for one in self.flow.sums if label in (int(one.terms[0][0]), int(one.terms[1][0]))), None)
 
     def comes_from(self, product: Product, kind: str, number: int) -> bool:
         origin = None if product.columns is None else self.flow.origin(int(product.columns.reshape(-1)[0]))
@@ -341,6 +352,18 @@ def settings_of(reading: Reading, model: torch.nn.Module) -> dict[str, Any]:
     if reading.eps is not None:
         found["rms_norm_eps"] = (float(f"{reading.eps:.6g}"), first.lines.get("attention_norm"))
     return {key: {"value": value, "where": "its data flow" if line is None else shown(line)} for key, (value, line) in found.items()}
+
+
+def lines_of(read: Reading) -> dict[str, dict[str, str]]:
+    """The protocol's `lines`: {"layers.0.scores": {"where": "attention.py:55", "code": ...}}."""
+    lines = {**read.lines, **{full_name(stage, number): line for number, layer in enumerate(read.layers)
+                              for stage, line in layer.lines.items()}}
+    found = {stage: {"where": shown(line), "code": line.text()[:LONGEST_CODE]} for stage, line in lines.items() if line is not None}
+    for number, layer in enumerate(read.layers):  # between their product and softmax scores are scaled and masked
+        first, last = layer.lines.get("scores"), layer.lines.get("probabilities")
+        if first is not None and last is not None and first.file == last.file and first.number < last.number:
+            found[full_name("scores", number)]["where"] += f"-{last.number}"
+    return found
 
 
 def shown(line: Line) -> str:

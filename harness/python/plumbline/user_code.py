@@ -42,11 +42,11 @@ def adapter_in(target: str, specification: dict[str, Any]) -> Adapter:
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     if name is not None:
-        from plumbline.discovered import Discovered
+        from plumbline.discovered import adapter_for
 
         if not hasattr(module, name):
             raise Misused(f"the file defines no {name!r}", f"{shortened(file)}:1")
-        return Discovered(getattr(module, name), name)
+        return adapter_for(getattr(module, name), name, specification)
     if not hasattr(module, "adapter"):
         raise Misused(f"the file defines no `adapter`; name the model in it, {os.path.basename(file)}:NAME, if it is no adapter",
                       f"{shortened(file)}:1")

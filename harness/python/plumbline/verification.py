@@ -25,6 +25,7 @@ import torch
 
 from plumbline import result
 from plumbline.adapter import Adapter
+from plumbline.discovered import Discovered
 from plumbline.hugging_face import HuggingFace
 from plumbline.snapshot import Snapshot, restore_attributes, preserved_global_state
 from plumbline.module import Module
@@ -59,7 +60,7 @@ def verify(model: Any, spec: str | os.PathLike[str] = "minimind2-small", *, only
     program: the program `plumbline`; by default what the environment variable PLUMBLINE names, else that on the PATH, else
     the one of the source tree that this package lies in, which is built on its first call.
     quiet: False passes the program's progress on to sys.stdout. What the model prints is not held back.
-    adapter_options: keywords of plumbline.Module, such as mapping= or cache=, or of plumbline.HuggingFace for models of
+    adapter_options: of what nothing is told, everything is found out as for FILE.py:NAME. Else keywords of plumbline.Module, such as mapping= or cache=, or of plumbline.HuggingFace for models of
     transformers' own classes.
 
     Errors: plumbline.CouldNotJudge where there is no verdict; ValueError and TypeError for arguments that cannot be.
@@ -100,7 +101,9 @@ def make_adapter(model: Any, options: dict[str, Any], afterwards: ExitStack) -> 
             # Gradients are judged of frozen models, too.
             if parameter.is_floating_point():
                 parameter.requires_grad_()
-        adapter = adapter_class(model)(lambda specification: model, initialises=False, **options)
+        chosen = adapter_class(model)
+        adapter = (Discovered(model, type(model).__name__) if chosen is Module and not options
+                   else chosen(lambda specification: model, initialises=False, **options))
         adapter.placed = lambda model: model  # type: ignore[method-assign]  # neither moved nor converted
         return adapter
     if not callable(model):

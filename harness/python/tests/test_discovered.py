@@ -6,7 +6,7 @@ import unittest
 import models
 import strangers
 import torch
-from support import Case, in_process, specification, weights, write
+from support import Case, in_process, specification, weights, with_transformers, write
 
 from plumbline import flow_recorder, stages
 from plumbline.discovered import Discovered
@@ -84,6 +84,17 @@ class Found(Case):
             with self.subTest(name):
                 model = build(S).eval()
                 self.assertEqual(flow_recorder.record(model, lambda model=model: model(TOKENS), 3)[0].problems, [])
+
+    @with_transformers
+    def test_a_model_of_transformers_follows_its_convention(self):
+        file = write("bare_llama.py", "import plumbline\nfrom transformers import LlamaConfig, LlamaForCausalLM\n"
+                     "def Model(s): return LlamaForCausalLM(LlamaConfig(**plumbline.llama_config(s)))\n")
+        description = in_process(file + ":Model").hello(S)
+        can = description["can"]
+        self.assertEqual((can["padding"], can["first_position"], can["cache"]["axes"], can["operations"]),
+                         (["right", "left"], True, ["batch", "head", "position", "size"], ["repeat_kv", "rotate"]))
+        self.assertIn("modeling_llama.py", description["lines"]["layers.0.gate"]["where"])
+        self.assertIsNone(description["mapping"])
 
     def test_stages_name_the_lines_that_make_them(self):
         adapter, _ = started("plain")
