@@ -72,8 +72,9 @@ def table(description: dict[str, Any], reading: Reading) -> list[str]:
     configuration, can = description["configuration"], description["can"]
     placed = len(reading.all_roles())
     sizes = {one["name"]: math.prod(one["shape"]) for one in description["parameters"]}
-    first = f"{description['name']} is understood: {placed} parameters placed" + (
-        f", {len(reading.surplus)} not" if reading.surplus else ", none left over")
+    known = "is understood" if not reading.surplus else "is understood in part"
+    left = f", {len(reading.surplus)} not" if reading.surplus else ", none left over"
+    first = f"{description['name']} {known}: {placed} parameters placed{left}"
     said = [f"  {key:22}{configuration[key]['value']!s:12}{configuration[key]['where']}" for key in SETTINGS if key in configuration]
     able = [f"  {name}" for name, holds in (("a padding mask", can["padding"]), ("positions", can["first_position"]),
                                            ("a KV cache", can["cache"]), ("its own generate", can["generate"])) if holds]

@@ -116,6 +116,9 @@ class Reader:
         tied = self.place(head.rows)[0] == embedding[0]
         if not tied:
             roles["lm_head.weight"] = self.role_of([head], None)
+        bias = Layer()
+        self.add_bias(bias, "lm_head.bias", [head], None)
+        roles.update(bias.roles)
         reading = Reading(layers, roles, lines, [], self.notes, tied, flow.eps[0] if flow.eps else None)
         placed = {piece.parameter for role in reading.all_roles().values() for piece in role.pieces}
         reading.surplus = [name for name in self.shapes if name not in placed]
