@@ -154,7 +154,9 @@ const std::vector<Departure> kRotationDepartures = {
      idle_without_broadcast},
     {"position-restarts",
      [](DepartedModel& d) {
-       d.formulas.next_position = [](const Tensor& seen) { return at::zeros_like(seen); };
+       d.formulas.next_position = [](const Tensor& seen, std::int64_t, std::int64_t) {
+         return at::zeros_like(seen);
+       };
      }},
     {"rotary-from-position-1",
      [](DepartedModel& d) { change_positions(d, [](const Tensor& positions) { return positions + 1; }); }},
@@ -211,8 +213,9 @@ const std::vector<Departure> kRotationDepartures = {
                         {128, 256, 1024, 2048}}},
     {"position-late-in-decoding",
      [](DepartedModel& d, double offset) {
-       compose(d.formulas.next_position, [offset](const auto& next_position, const Tensor& seen) {
-         const auto next = next_position(seen);
+       compose(d.formulas.next_position, [offset](const auto& next_position, const Tensor& seen,
+                                                  std::int64_t slots, std::int64_t passes) {
+         const auto next = next_position(seen, slots, passes);
          return (next - round_to_count(offset)).clamp_min(0).where(seen > 0, next);
        });
      },
