@@ -7,6 +7,15 @@ namespace {
 
 using at::Tensor;
 
+// Divides by the root of the variance in place of the mean square.
+template <typename Norm>
+Tensor norm_by_variance(const Norm& norm, const Tensor& x, const Tensor& weight, double eps,
+                        NormPrecision precision) {
+  const auto wide = x.to(accumulation_type(x.scalar_type()));
+  const auto right = wide.square().mean(-1, true) + eps, wrong = wide.var(-1, /*unbiased=*/true, true) + eps;
+  return norm(x, weight, eps, precision) * (right / wrong).sqrt().to(x.scalar_type());
+}
+
 Tensor rms_norm_with_eps_outside(const Tensor& x, const Tensor& weight, double eps, NormPrecision) {
   const auto wide = x.to(accumulation_type(x.scalar_type()));
   const auto root = wide.square().mean(-1, true).sqrt();
@@ -140,6 +149,26 @@ const std::vector<Departure> kBlockDepartures = {
          return has_norm(name) && name != "model.norm";
        });
      }},
+    {"norm-by-variance",
+     [](DepartedModel& d) {
+       compose(d.formulas.norm,
+               [](const auto& norm, const Tensor& x, const Tensor& weight, double eps,
+                  NormPrecision precision) { return norm_by_variance(norm, x, weight, eps, precision); });
+     }},
+    {"norm-by-sum",
+     [](DepartedModel& d) {
+       compose(d.formulas.norm, [](const auto& norm, const Tensor& x, const Tensor& weight, double eps,
+                                   NormPrecision precision) {
+         const auto width = to_double(x.size(-1));
+         return norm(x, weight, eps / width, precision) / std::sqrt(width);
+       });
+     }},
+    {"activation-sigmoid",
+     [](DepartedModel& d) {
+       d.formulas.gated_unit = [](const Tensor& gate, const Tensor& up, Activation) {
+         return gate.sigmoid() * up;
+       };
+     }},
 };
 
 template <typename Change>
@@ -235,6 +264,17 @@ const std::vector<Departure> kNumericsDepartures = {
                  const auto norm = embedding.norm(2, -1, /*keepdim=*/true);
                  return transform(embedding / norm.clamp_min(1), ids);
                });
+     }},
+    {"attention-bfloat16",
+     [](DepartedModel& d) {
+       compose(d.formulas.attention_scores,
+               [](const auto& scores_of, const Tensor& q, const Tensor& keys, double scale) {
+                 return scores_of(q.to(at::kBFloat16), keys.to(at::kBFloat16), scale).to(q.scalar_type());
+               });
+       compose(
+           d.formulas.weigh_values, [](const auto& weigh, const Tensor& probabilities, const Tensor& values) {
+             return weigh(probabilities.to(at::kBFloat16), values.to(at::kBFloat16)).to(values.scalar_type());
+           });
      }},
 };
 

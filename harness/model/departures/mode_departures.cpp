@@ -26,6 +26,12 @@ MaskInputs broadcast_padding_of_first_row(const MaskInputs& inputs) {
   return first;
 }
 
+MaskInputs invert_padding(const MaskInputs& inputs) {
+  auto inverted = inputs;
+  if (inputs.padding_mask) inverted.real_keys = ~inputs.real_keys;
+  return inverted;
+}
+
 // Computes the mask, correct or departed, from inputs with other padding.
 void replace_mask_inputs(DepartedModel& d, MaskInputs (*other)(const MaskInputs&),
                          bool in_training_alone = false) {
@@ -120,6 +126,14 @@ const std::vector<Departure> kModeDepartures = {
     {"dropout-in-evaluation",
      [](DepartedModel& d) { d.formulas.dropout_rate = [](double, bool) { return 0.1; }; }},
     {"mask-strict", [](DepartedModel& d) { compose(d.formulas.attention_mask, mask_strict); }},
+    {"mask-after-softmax",
+     [](DepartedModel& d) {
+       d.formulas.apply_mask = [](const Tensor& scores, const Tensor&) { return scores; };
+       compose(d.formulas.mask_probabilities,
+               [](const auto& keep, const Tensor& probabilities, const Tensor& mask) {
+                 return keep(probabilities, mask) * mask;
+               });
+     }},
     {"mask-by-zero",
      [](DepartedModel& d) {
        d.formulas.apply_mask = [](const Tensor& scores, const Tensor& mask) { return scores * mask; };
@@ -137,6 +151,9 @@ const std::vector<Departure> kModeDepartures = {
                         nullptr,
                         true}},
     {"mask-of-first-row", [](DepartedModel& d) { replace_mask_inputs(d, broadcast_padding_of_first_row); }},
+    {"mask-padding-inverted", [](DepartedModel& d) { replace_mask_inputs(d, invert_padding); }},
+    {"mask-none-with-padding-mask",
+     [](DepartedModel& d) { show_future(d, [](const MaskInputs& inputs) { return inputs.padding_mask; }); }},
 };
 
 }  // namespace
