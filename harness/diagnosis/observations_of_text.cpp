@@ -42,7 +42,9 @@ Weights ended_text(Subject& subject) {
   const auto whole = generate_text(subject, generation_prompts(subject, 3), greedy(), 12).tokens;
   const auto end = end_token_of(whole);
   const auto text = generate_text(subject, generation_prompts(subject, 3), greedy(), 12, 1, end).tokens;
-  Weights all{{"ends at its end", truth(text.equal(end_text_at(whole, end)))}};
+  const auto right = end_text_at(whole, end);
+  Weights all{{"ends at its end", truth(text.equal(right))},
+              {"goes on after its end", truth(((right < 0) & (text >= 0)).any().item<bool>())}};
   if (!subject.can("load")) return all;
   for (const std::int64_t id : {0, 2}) {
     const auto found = text_with_token(subject, id, end);

@@ -9,10 +9,12 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "harness/model/sampling.hpp"
 #include "harness/model/specification.hpp"
@@ -152,6 +154,9 @@ struct ForwardFormulas {
   std::function<at::Tensor(const MaskInputs&)> attention_mask = causal_mask;
   std::function<at::Tensor(const at::Tensor& scores, const at::Tensor& mask)> apply_mask = hide_masked_scores;
   std::function<at::Tensor(const at::Tensor& scores)> softmax = plumbline::softmax;
+  // What is done with probabilities where the mask is false; those are 0 already.
+  std::function<at::Tensor(const at::Tensor& probabilities, const at::Tensor& mask)> mask_probabilities =
+      [](const auto& probabilities, const auto&) { return probabilities; };
   std::function<at::Tensor(const at::Tensor& probabilities, const at::Tensor& values)> weigh_values =
       weighted_values;
   // One head after another: (B, H, T, Dh) -> (B, T, D).
@@ -186,10 +191,10 @@ struct CachePolicy {
   // How many slots a pass reads once `length` are written.
   std::function<std::int64_t(std::int64_t length, std::int64_t capacity)> readable_slots =
       [](std::int64_t length, std::int64_t) { return length; };
-  // The position of each row's next real token, from how many were seen: (B) -> (B).
-  std::function<at::Tensor(const at::Tensor& seen)> next_position = [](const at::Tensor& seen) {
-    return seen;
-  };
+  // The position of each row's next real token, from how many were seen, (B) -> (B); `slots` and `passes`:
+  // how many the cache was written in.
+  std::function<at::Tensor(const at::Tensor& seen, std::int64_t slots, std::int64_t passes)> next_position =
+      [](const at::Tensor& seen, std::int64_t, std::int64_t) { return seen; };
   std::function<bool(std::int64_t length, std::int64_t capacity)> fits =
       [](std::int64_t length, std::int64_t capacity) { return length <= capacity; };
 };
@@ -199,6 +204,10 @@ struct TrainingFormulas {
   std::function<at::Tensor(const std::string& name, const at::Tensor& values)> initial_values =
       [](const auto&, const auto& values) { return values; };
   std::function<at::Tensor(const at::Tensor& logits, const at::Tensor& labels)> loss = next_token_loss;
+  // The gradient that a step takes, from that of its own loss and the one that the step before took
+  // (undefined at first).
+  std::function<at::Tensor(const at::Tensor& gradient, const at::Tensor& before)> step_gradient =
+      [](const at::Tensor& gradient, const at::Tensor&) { return gradient; };
   std::function<at::Tensor(const at::Tensor& parameter, const at::Tensor& gradient, Moments&,
                            std::int64_t step, const AdamW&)>
       optimiser_step = adamw;
@@ -221,6 +230,13 @@ struct SamplingFormulas {
   std::function<double(std::uint32_t seed, std::uint64_t row, std::uint64_t step)> random_number = uniform_of;
   std::function<bool(std::int64_t token, std::optional<std::int64_t> end)> ends_text =
       [](std::int64_t token, std::optional<std::int64_t> end) { return end && token == *end; };
+  // Whether the loop stops, from which rows have ended.
+  std::function<bool(const std::vector<bool>& ended)> stops = [](const std::vector<bool>& ended) {
+    return std::find(ended.begin(), ended.end(), false) == ended.end();
+  };
+  // How many tokens the loop writes, of those asked for, after prompts of this length.
+  std::function<std::int64_t(std::int64_t most_tokens, std::int64_t prompt)> tokens_to_write =
+      [](std::int64_t most_tokens, std::int64_t) { return most_tokens; };
   std::function<at::Tensor(const at::Tensor& logits, const at::Tensor& real)> last_logits =
       plumbline::last_logits;
 };

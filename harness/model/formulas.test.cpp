@@ -288,7 +288,11 @@ TEST_CASE("formulas: where nothing departs, every entry of the table does what i
   CHECK(formulas.cache_entry(x, y, 4).is_same(x));
   CHECK(formulas.write_slot(7) == 7);
   CHECK(formulas.readable_slots(7, 9) == 7);
-  CHECK(formulas.next_position(x).is_same(x));
+  CHECK(formulas.next_position(x, 7, 2).is_same(x));
   CHECK(formulas.fits(9, 9));
   CHECK_FALSE(formulas.fits(10, 9));
+  CHECK(formulas.step_gradient(x, y).is_same(x));
+  CHECK(formulas.stops({true, true}));
+  CHECK_FALSE(formulas.stops({true, false}));
+  CHECK(formulas.tokens_to_write(12, 7) == 12);
 }

@@ -125,7 +125,7 @@ PassLayout lay_out_pass(const at::Tensor& ids, const at::Tensor& real, bool padd
     if (!policy.fits(slots_written + queries, cache->capacity))
       throw CacheOverrun(fmt::format("{} tokens do not fit a KV cache of {} slots with {} written", queries,
                                      cache->capacity, slots_written));
-    seen = seen + policy.next_position(cache->seen);
+    seen = seen + policy.next_position(cache->seen, slots_written, cache->passes);
     slots_to_read = policy.readable_slots(slots_written + queries, cache->capacity);
   }
   const auto positions = (seen.unsqueeze(1) + real.cumsum(1) - 1).clamp_min(0);  // (B, T)
@@ -279,6 +279,7 @@ at::Tensor Model::run(const Tokens& tokens, KVCache* cache, const PassOptions& o
   x = outer_pass.observe({"final_norm"}, norm(outer_pass.rules, "model.norm", x));
   if (cache != nullptr) {
     cache->length += ids.size(1);
+    ++cache->passes;
     cache->seen += real.sum(1);
   }
   const auto head = s.tie_word_embeddings ? embedding : formulas.read_parameter(weights_, kHead);
@@ -330,8 +331,8 @@ at::Tensor Model::attention(std::int64_t layer, const at::Tensor& x, const Pass&
         formulas.attention_scores(some_q, some_keys, formulas.attention_scale(s));  // (B, H, T, S)
     const auto scores = observe("scores", formulas.apply_mask(unmasked, mask));
     const auto probabilities =
-        formulas.dropout(observe("probabilities", formulas.softmax(scores)), pass.dropout);
-    return formulas.weigh_values(probabilities, some_values);
+        observe("probabilities", formulas.mask_probabilities(formulas.softmax(scores), mask));
+    return formulas.weigh_values(formulas.dropout(probabilities, pass.dropout), some_values);
   };
   const auto q_by_head = q_rotated.transpose(1, 2);  // (B, H, T, Dh)
   const auto heads = pass.attends_in_blocks(queries)

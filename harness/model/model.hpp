@@ -68,6 +68,7 @@ struct KVCache {
   at::Tensor real;          // (B, capacity) bool: slots that hold a real token
   at::Tensor seen;          // (B) int64: real tokens so far, which is the position of the next one
   std::int64_t length = 0;  // slots that were written
+  std::int64_t passes = 0;  // that wrote them
   std::int64_t capacity = 0;
   bool padding_mask = false;  // one was given with a prefill, and grows with each step
 };

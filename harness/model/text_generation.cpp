@@ -22,6 +22,7 @@ GeneratedText generate(const Model& model, const Tokens& prompts, const TextRequ
   const at::NoGradGuard no_gradients;
   const auto& formulas = model.formulas();
   const auto batch = prompts.ids.size(0), steps = request.most_tokens;
+  const auto written = formulas.tokens_to_write(steps, prompts.ids.size(1));
   const auto real = real_tokens(prompts);  // (B, T)
   GeneratedText text{at::full({batch, steps}, -1, at::kLong),
                      at::zeros({batch, steps, model.specification().vocab_size}, at::kDouble)};
@@ -34,7 +35,7 @@ GeneratedText generate(const Model& model, const Tokens& prompts, const TextRequ
   std::vector<bool> ended(static_cast<std::size_t>(batch), false);
   auto cache = model.make_cache(batch, prompts.ids.size(1) + steps);
   auto logits = formulas.last_logits(model.extend(cache, prompts).to(at::kCPU), real);  // (B, V)
-  for (std::int64_t step = 0; step < steps; ++step) {
+  for (std::int64_t step = 0; step < written; ++step) {
     auto next = at::zeros({batch, 1}, at::kLong);
     for (std::size_t row = 0; row < previous.size(); ++row) {
       if (ended[row]) continue;
@@ -48,7 +49,7 @@ GeneratedText generate(const Model& model, const Tokens& prompts, const TextRequ
       previous[row] = at::cat({previous[row], next[b]});
       ended[row] = formulas.ends_text(token, request.end);
     }
-    if (step + 1 == steps || std::find(ended.begin(), ended.end(), false) == ended.end()) break;
+    if (step + 1 == written || formulas.stops(ended)) break;
     logits = model.extend(cache, {next, {}, Padding::none}).to(at::kCPU).select(1, 0);
   }
   return text;

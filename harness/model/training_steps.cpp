@@ -9,15 +9,18 @@ TrainingOutcome train(const Model& model, const TrainingRun& run) {
   options.training = true;
   auto weights = model.weights();
   std::map<std::string, Moments> moments;
+  Weights taken;  // the gradients of the step before
   std::vector<at::Tensor> losses;
   for (std::int64_t step = 0; step < run.tokens.size(0); ++step) {
     const auto current = model.with_weights(weights);
     const auto result = gradients(current, {run.tokens[step], {}, Padding::none}, run.labels[step], options);
     losses.push_back(result.loss);
-    for (const auto& [name, gradient] : result.parameters)
-      if (!result.unreached.contains(name))  // as PyTorch's optimisers skip parameters without a gradient
-        weights[name] = model.formulas().optimiser_step(weights.at(name), gradient, moments[name], step + 1,
-                                                        run.optimiser);
+    for (const auto& [name, gradient] : result.parameters) {
+      if (result.unreached.contains(name)) continue;  // PyTorch's optimisers skip what has no gradient
+      taken[name] = model.formulas().step_gradient(gradient, taken[name]);
+      weights[name] = model.formulas().optimiser_step(weights.at(name), taken[name], moments[name], step + 1,
+                                                      run.optimiser);
+    }
   }
   TrainingOutcome trained{losses.empty() ? at::zeros({0}) : at::stack(losses), std::move(weights), {}};
   if (run.evaluated_after.defined())

@@ -146,6 +146,13 @@ const std::vector<Departure> kParameterDepartures = {
        transform_parameters(d, "o_proj.weight", [](const Tensor& matrix) { return matrix.t(); });
      }},
     {"norm-without-weight", [](Specification& s) { s.norm_weights = false; }},
+    {"values-from-keys",
+     [](DepartedModel& d) {
+       read_other_parameter(d, [](const std::string& name) {
+         const auto at = name.find(".v_proj.");
+         return at == std::string::npos ? name : std::string(name).replace(at, 8, ".k_proj.");
+       });
+     }},
 };
 
 // Chapter 3: Grouped-query attention.
@@ -244,6 +251,12 @@ const std::vector<Departure> kAttentionDepartures = {
          const auto weights = scores.to(accumulation_type(scores.scalar_type())).exp();
          return (weights / weights.sum(-1, true)).to(scores.scalar_type());
        };
+     }},
+    {"softmax-base-2",
+     [](DepartedModel& d) {
+       compose(d.formulas.softmax, [](const auto& softmax, const Tensor& scores) {
+         return softmax(scores * std::log(2.0));  // 2^x = e^(x ln 2)
+       });
      }},
 };
 

@@ -5,6 +5,10 @@ namespace {
 
 using at::Tensor;
 
+const char* idle_with_one_pair(const Specification& s) {
+  return s.head_size() == 2 ? "with one pair of coordinates there is one frequency, 1" : nullptr;
+}
+
 const char* idle_without_broadcast(const Specification& s) {
   return s.num_attention_heads == 1 ? "with one head there is nothing to broadcast over" : nullptr;
 }
@@ -24,6 +28,32 @@ Tensor rotate_by_rounded_table(const Tensor& x, const Tensor& angles, Rotary rot
   const auto first = wide.select(-2, 0), second = wide.select(-2, 1);
   const auto turned = at::stack({first * cos - second * sin, second * cos + first * sin}, -2);
   return (halves ? turned : turned.transpose(-2, -1)).flatten(-2).to(x.scalar_type());
+}
+
+// Rotates, and takes of each pair the first coordinate by one angle and the second by another.
+template <typename Rotate>
+Tensor rotate_by_two_angles(const Rotate& rotate, const Tensor& x, const Tensor& first, const Tensor& second,
+                            Rotary rotary) {
+  const auto of_first = rotate(x, first, rotary), of_second = rotate(x, second, rotary);
+  const auto half = x.size(-1) / 2;
+  if (rotary == Rotary::halves)
+    return at::cat({of_first.narrow(-1, 0, half), of_second.narrow(-1, half, half)}, -1);
+  return at::stack({of_first.slice(-1, 0, at::nullopt, 2), of_second.slice(-1, 1, at::nullopt, 2)}, -1)
+      .flatten(-2);
+}
+
+// Each coordinate's angle from the table of the other pairing: neighbours where halves are rotated.
+template <typename Rotate>
+Tensor rotate_by_mixed_tables(const Rotate& rotate, const Tensor& x, const Tensor& angles, Rotary rotary) {
+  const auto pairs = angles.size(-1);
+  if (rotary == Rotary::halves) {
+    const auto table = angles.repeat_interleave(2, -1);
+    return rotate_by_two_angles(rotate, x, table.narrow(-1, 0, pairs), table.narrow(-1, pairs, pairs),
+                                rotary);
+  }
+  const auto table = at::cat({angles, angles}, -1);
+  return rotate_by_two_angles(rotate, x, table.slice(-1, 0, at::nullopt, 2),
+                              table.slice(-1, 1, at::nullopt, 2), rotary);
 }
 
 template <typename Change>
@@ -47,6 +77,25 @@ void change_cache_entry(DepartedModel& d, Change change) {
   compose(d.formulas.cache_entry,
           [change](const auto& entry_of, const Tensor& entry, const Tensor& before_rotation,
                    std::int64_t factor) { return change(entry_of(entry, before_rotation, factor), factor); });
+}
+
+// The first slot is never written and always seen: entries stand one slot later.
+void leave_first_slot_empty(DepartedModel& d) {
+  d.formulas.fits = [](std::int64_t length, std::int64_t capacity) { return length < capacity; };
+  compose(d.formulas.write_slot,
+          [](const auto& write_slot, std::int64_t length) { return write_slot(length) + 1; });
+  compose(d.formulas.readable_slots,
+          [](const auto& readable_slots, std::int64_t length, std::int64_t capacity) {
+            return std::min(readable_slots(length, capacity) + 1, capacity);
+          });
+  compose(d.formulas.attention_mask, [](const Mask& mask, const MaskInputs& inputs) {
+    if (!inputs.cached) return mask(inputs);
+    auto later = inputs;
+    later.query_slots = inputs.query_slots + 1;
+    later.real_keys =
+        at::constant_pad_nd(inputs.real_keys.narrow(1, 0, inputs.real_keys.size(1) - 1), {1, 0}, /*value=*/1);
+    return mask(later);
+  });
 }
 
 void limit_window_in_cache(DepartedModel& d, std::int64_t window) {
@@ -103,6 +152,7 @@ const std::vector<Departure> kCacheDepartures = {
      [](DepartedModel& d) {
        change_cache_entry(d, [](const Tensor& entry, std::int64_t) { return round_to_bfloat16(entry); });
      }},
+    {"cache-first-slot-empty", leave_first_slot_empty},
 };
 
 // Chapter 5: RoPE.
@@ -154,7 +204,9 @@ const std::vector<Departure> kRotationDepartures = {
      idle_without_broadcast},
     {"position-restarts",
      [](DepartedModel& d) {
-       d.formulas.next_position = [](const Tensor& seen) { return at::zeros_like(seen); };
+       d.formulas.next_position = [](const Tensor& seen, std::int64_t, std::int64_t) {
+         return at::zeros_like(seen);
+       };
      }},
     {"rotary-from-position-1",
      [](DepartedModel& d) { change_positions(d, [](const Tensor& positions) { return positions + 1; }); }},
@@ -211,14 +263,57 @@ const std::vector<Departure> kRotationDepartures = {
                         {128, 256, 1024, 2048}}},
     {"position-late-in-decoding",
      [](DepartedModel& d, double offset) {
-       compose(d.formulas.next_position, [offset](const auto& next_position, const Tensor& seen) {
-         const auto next = next_position(seen);
+       compose(d.formulas.next_position, [offset](const auto& next_position, const Tensor& seen,
+                                                  std::int64_t slots, std::int64_t passes) {
+         const auto next = next_position(seen, slots, passes);
          return (next - round_to_count(offset)).clamp_min(0).where(seen > 0, next);
        });
      },
      nullptr,
      DepartureParameter{
          "decoding continues {} positions too low", [](const Specification&) { return 1.0; }, {-1, 2, -2}}},
+    {"position-counts-padding",
+     [](DepartedModel& d) {
+       compose(d.formulas.next_position,
+               [](const auto& next_position, const Tensor& seen, std::int64_t slots, std::int64_t passes) {
+                 return next_position(at::full_like(seen, slots), slots, passes);
+               });
+     }},
+    {"position-counts-passes",
+     [](DepartedModel& d) {
+       compose(d.formulas.next_position,
+               [](const auto& next_position, const Tensor& seen, std::int64_t slots, std::int64_t passes) {
+                 return next_position(at::full_like(seen, passes), slots, passes);
+               });
+     }},
+    {"rotary-exponent-halved",
+     [](DepartedModel& d, double times) {
+       compose(d.formulas.frequencies,
+               [times](const auto& frequencies_of, const Specification& s, at::ScalarType type,
+                       at::Device device) { return frequencies_of(s, type, device).pow(times); });
+     },
+     idle_with_one_pair,
+     DepartureParameter{"the exponent of the frequencies is multiplied by {}",
+                        [](const Specification&) { return 0.5; },
+                        {2}}},
+    {"rotary-tables-mixed",
+     [](DepartedModel& d) {
+       change_rotation(d, [](const auto& rotate, const Tensor& x, const Tensor& angles, Rotary rotary) {
+         return rotate_by_mixed_tables(rotate, x, angles, rotary);
+       });
+     },
+     idle_with_one_pair},
+    {"rotary-minus-missing",
+     [](DepartedModel& d) {
+       change_rotation(d, [](const auto& rotate, const Tensor& x, const Tensor& angles, Rotary rotary) {
+         return rotate_by_two_angles(rotate, x, -angles, angles, rotary);
+       });
+     }},
+    {"rotary-cos-sin-swapped",
+     [](DepartedModel& d) {
+       // The sine of an angle is the cosine of what it lacks of a right angle.
+       change_angles(d, [](const Tensor& angles) { return std::acos(0.0) - angles; });
+     }},
 };
 
 }  // namespace

@@ -28,16 +28,18 @@ std::set<std::string> changed_entries(const Formulas& formulas) {
       PLUMBLINE_COMPARE(transform_value);
   PLUMBLINE_COMPARE(repeat_kv), PLUMBLINE_COMPARE(repeat_cached_kv), PLUMBLINE_COMPARE(attention_scale);
   PLUMBLINE_COMPARE(attention_scores), PLUMBLINE_COMPARE(attention_mask), PLUMBLINE_COMPARE(apply_mask);
-  PLUMBLINE_COMPARE(softmax), PLUMBLINE_COMPARE(weigh_values), PLUMBLINE_COMPARE(join_heads),
-      PLUMBLINE_COMPARE(gated_unit);
+  PLUMBLINE_COMPARE(softmax), PLUMBLINE_COMPARE(mask_probabilities), PLUMBLINE_COMPARE(weigh_values),
+      PLUMBLINE_COMPARE(join_heads), PLUMBLINE_COMPARE(gated_unit);
   PLUMBLINE_COMPARE(add_residual), PLUMBLINE_COMPARE(transform_embedding);
   PLUMBLINE_COMPARE(transform_logits), PLUMBLINE_COMPARE(dropout), PLUMBLINE_COMPARE(dropout_rate);
   PLUMBLINE_COMPARE(cache_layer), PLUMBLINE_COMPARE(cache_entry), PLUMBLINE_COMPARE(write_slot);
   PLUMBLINE_COMPARE(readable_slots), PLUMBLINE_COMPARE(next_position), PLUMBLINE_COMPARE(fits);
-  PLUMBLINE_COMPARE(initial_values), PLUMBLINE_COMPARE(loss), PLUMBLINE_COMPARE(optimiser_step);
+  PLUMBLINE_COMPARE(initial_values), PLUMBLINE_COMPARE(loss), PLUMBLINE_COMPARE(step_gradient);
+  PLUMBLINE_COMPARE(optimiser_step);
   PLUMBLINE_COMPARE(evaluated_weights), PLUMBLINE_COMPARE(loaded_weights);
   PLUMBLINE_COMPARE(token_probabilities), PLUMBLINE_COMPARE(random_number);
-  PLUMBLINE_COMPARE(ends_text), PLUMBLINE_COMPARE(last_logits);
+  PLUMBLINE_COMPARE(ends_text), PLUMBLINE_COMPARE(stops), PLUMBLINE_COMPARE(tokens_to_write),
+      PLUMBLINE_COMPARE(last_logits);
 #undef PLUMBLINE_COMPARE
   return changed;
 }
@@ -66,6 +68,7 @@ const auto* const kNoPadding = "where no padding is looked at, what else is done
 const auto* const kNoResidual = "what is missing cannot be otherwise";
 const auto* const kZero = "zeros stay zeros however they are turned";
 const auto* const kUnturned = "what is not turned has no frequencies";
+const auto* const kRestarts = "positions that start again go by no count";
 const auto* const kNoIgnored = "no label is ignored any more";
 const auto* const kAlike = "rows without ignored labels count alike";
 const auto* const kNoStep = "an optimiser that moves nothing moves nothing otherwise";
@@ -77,6 +80,22 @@ const std::map<Pair, std::string> kSameAsOne = {
     {{"rotary-table-zero", "rotary-twice"}, kZero},
     {{"rotary-none", "rotary-partial"}, kUnturned},
     {{"rotary-none", "rotary-frequencies-by-width"}, kUnturned},
+    {{"rotary-none", "rotary-exponent-halved"}, kUnturned},
+    {{"rotary-table-zero", "rotary-tables-mixed"}, kZero},
+    {{"rotary-table-zero", "rotary-minus-missing"}, kZero},
+    {{"cache-refuses-last-slot", "cache-first-slot-empty"}, "the last slot is refused either way"},
+    {{"position-restarts", "position-counts-padding"}, kRestarts},
+    {{"position-restarts", "position-counts-passes"}, kRestarts},
+    {{"position-counts-padding", "position-counts-passes"}, "one of them is counted"},
+    {{"activation-relu", "activation-sigmoid"}, "one activation is applied"},
+    {{"mask-none", "mask-none-with-padding-mask"}, kAllKeys},
+    {{"mask-none-with-ones", "mask-none-with-padding-mask"}, kAllKeys},
+    {{"mask-without-padding", "mask-none-with-padding-mask"}, kNoPadding},
+    {{"mask-without-padding", "mask-padding-inverted"}, kNoPadding},
+    {{"mask-none-with-ones", "mask-padding-inverted"}, "inverted, a mask of ones has none"},
+    {{"mask-after-softmax", "mask-additive-10000"}, "lowered by 10000, nothing is left to be masked"},
+    {{"adamw-step-stays-1", "adamw-anew-each-step"}, "a new optimiser is at its first step"},
+    {{"adamw-anew-each-step", "optimiser-of-other-parameters"}, kNoStep},
     {{"norm-weight-ignored", "norm-one-plus-weight"}, "a weight that is ignored may be any"},
     {{"mask-none", "mask-top-left"}, kAllKeys},
     {{"mask-none-in-prefill", "mask-top-left"}, kAllKeys},

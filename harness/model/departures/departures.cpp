@@ -92,8 +92,9 @@ double read_number(const std::string& text, const std::string& written) {
 // Departures of one formula apply from its inside out: what replaces a part of it, then what changes its
 // inputs or results. Those that are not listed come first; of equals the catalogue's order holds.
 constexpr std::pair<const char*, int> kOrder[] = {
-    {"gate-up-swapped", 1},  // what the unit is, then what it is given
-    {"norm-centred", 1},     // after another place of eps
+    {"feed-forward-ungated", 1},  // what the unit is, then what it is given
+    {"gate-up-swapped", 2},
+    {"norm-centred", 1},  // after another place of eps
     {"norm-weight-ignored", 1},
     {"norm-one-plus-weight", 1},
     {"norm-over-tokens", 1},
@@ -101,7 +102,8 @@ constexpr std::pair<const char*, int> kOrder[] = {
     {"embedding-scaled", 1},  // a table with a limited norm is looked up, then
     {"token-0-is-padding", 1},
     {"gradient-not-through-embedding", 1},
-    {"layers-shared", 1},    // reads one of them, whatever their order
+    {"layers-shared", 1},  // reads one of them, whatever their order
+    {"values-from-keys", 1},
     {"logits-bfloat16", 1},  // rounds what is capped
     {"logits-shifted", 1},
     {"logits-not-a-number", 1},
@@ -115,12 +117,14 @@ constexpr std::pair<const char*, int> kOrder[] = {
     {"rotary-scaled", 1},
     {"rotary-backwards", 1},
     {"rotary-bfloat16-angles", 2},
+    {"rotary-cos-sin-swapped", 3},  // cosines and sines of whatever the angles are
     {"rotary-keys-unrotated", 1},
     // A mask: which keys are later, what else is shown, what else is hidden, what padding is known.
     {"mask-none", 1},
     {"mask-none-in-training", 1},
     {"mask-none-in-prefill", 1},
     {"mask-none-with-ones", 1},
+    {"mask-none-with-padding-mask", 1},
     {"cache-reads-unwritten", 2},
     {"mask-window-256", 3},
     {"mask-window-1024", 3},
@@ -128,6 +132,8 @@ constexpr std::pair<const char*, int> kOrder[] = {
     {"cache-dropped", 3},
     {"cache-window-256", 3},
     {"mask-of-first-row", 4},
+    {"mask-padding-inverted", 4},
+    {"cache-first-slot-empty", 4},
     {"mask-without-padding", 5},
     {"mask-without-padding-in-training", 5},
     {"mask-without-padding-alone", 5},
@@ -146,6 +152,7 @@ constexpr std::pair<const char*, int> kOrder[] = {
     {"text-penalty-divides-all", 1},
     {"text-penalty-per-occurrence", 1},
     {"text-penalty-not-on-prompt", 1},
+    {"text-penalty-twice", 2},  // whatever is done with a penalty
     {"text-greedy-samples", 1},
     {"text-end-ignored", 1},
 };

@@ -120,16 +120,19 @@ TEST_CASE("departures: those of one mode or one length show there and nowhere el
                                                 up});
   CHECK(shows("loss-mean-of-means") == Where{"first loss", embedding, up});
   CHECK(shows("adamw-uncorrected") == Where{embedding, up});
-  CHECK(shows("mask-none-in-prefill") ==
-        Where{"logits of prefill", "logits decoded", "logits of a long prefill"});
-  CHECK(shows("mask-without-padding") ==
-        Where{"logits padded left", "logits padded left, alone", "logits padded left in training"});
+  CHECK(shows("mask-none-in-prefill") == Where{"logits of prefill", "logits decoded",
+                                               "logits decoded after padding", "logits of a long prefill"});
+  CHECK(shows("mask-without-padding") == Where{"logits padded left", "logits padded left, alone",
+                                               "logits padded left in training",
+                                               "logits decoded after padding"});
   CHECK(shows("mask-without-padding-alone") == Where{"logits padded left, alone"});
   CHECK(shows("mask-without-padding-in-training") == Where{"logits padded left in training"});
   CHECK(shows("cache-window-64") == Where{"logits of a long prefill"});
   CHECK(shows("rotary-over-heads") == Where{"logits of 6 tokens"});
   CHECK(shows("cache-repeated") == Where{"cached keys"});
-  CHECK(shows("position-restarts") == Where{"logits decoded", "cached keys"});
+  CHECK(shows("position-restarts") == Where{"logits decoded", "logits decoded after padding", "cached keys"});
+  CHECK(shows("position-counts-padding") == Where{"logits decoded after padding"});
+  CHECK(shows("gradient-not-zeroed") == Where{embedding, up});
   CHECK(shows("embedding-standard-normal") == Where{"initial embedding"});
   CHECK(shows("dropout-0.5").empty());
   const auto shows_in_text = [&](const std::string& name) {
@@ -145,6 +148,7 @@ TEST_CASE("departures: those of one mode or one length show there and nowhere el
         Where{"probabilities after a token twice", "probabilities with a penalty"});
   CHECK(shows_in_text("text-rows-alike") == Where{"text of a seed"});
   CHECK(shows_in_text("text-end-ignored") == Where{"text with an end"});
+  CHECK(shows_in_text("text-ends-with-first-row") == Where{"text goes on after one of two rows"});
   CHECK(shows_in_text("text-after-padding") == Where{"probabilities after padded prompts"});
 }
 

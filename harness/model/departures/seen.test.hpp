@@ -87,6 +87,10 @@ inline void add_cache(const Model& model, Values& values) {
   values["logits of prefill"] = model.extend(cache, {whole.ids.narrow(1, 0, 20), {}, Padding::none});
   values["logits decoded"] = model.extend(cache, {whole.ids.narrow(1, 20, 4), {}, Padding::none});
   values["cached keys"] = cache.layers[0].keys.narrow(1, 0, 24);
+  auto padded_cache = model.make_cache(2, 26);
+  model.extend(padded_cache, {whole.ids.narrow(1, 0, 20), {20, 9}, Padding::right});
+  values["logits decoded after padding"] =
+      model.extend(padded_cache, {whole.ids.narrow(1, 20, 4), {}, Padding::none});
 }
 
 inline void add_single_formulas(const Formulas& formulas, Values& values) {
@@ -113,6 +117,8 @@ inline void add_single_formulas(const Formulas& formulas, Values& values) {
   values["weights in evaluation after a step"] = formulas.evaluated_weights(first, later).at("weight");
   values["probabilities after a token twice"] = formulas.token_probabilities(
       at::tensor({2.0, 1.0, -1.0, -2.0}), at::tensor({2, 0, 0, 3}, at::kLong), 1, {2, 1, 0, 1});
+  values["text goes on after one of two rows"] = at::scalar_tensor(formulas.stops({true, false}) ? 1.0 : 2.0);
+  values["tokens of twelve"] = at::scalar_tensor(static_cast<double>(formulas.tokens_to_write(12, 3)));
   values["five slots of five"] = at::scalar_tensor(formulas.fits(5, 5) ? 1.0 : 0.0);
 }
 

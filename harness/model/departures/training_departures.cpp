@@ -123,6 +123,22 @@ const std::vector<Departure> kTrainingDepartures = {
          return loss(logits, labels) * counted_labels(labels).sum();
        });
      }},
+    {"loss-smoothed",
+     [](DepartedModel& d, double share) {
+       d.formulas.loss = [share](const Tensor& logits, const Tensor& labels) {
+         const auto rest = labels.size(1) - 1;
+         return at::cross_entropy_loss(
+             logits.narrow(1, 0, rest).flatten(0, 1).to(accumulation_type(logits.scalar_type())),
+             labels.narrow(1, 1, rest).flatten().to(logits.device()), {}, at::Reduction::Mean, kIgnoredLabel,
+             share);
+       };
+     },
+     nullptr,
+     DepartureParameter{"{} of every label is spread over all tokens",
+                        [](const Specification&) { return 0.1; },
+                        {0.05, 0.01, 0.2},
+                        nullptr,
+                        true}},
     {"loss-mean-of-means", [](DepartedModel& d) { compose(d.formulas.loss, mean_of_means); }},
     {"gradient-not-through-embedding",
      [](DepartedModel& d) {
@@ -150,6 +166,21 @@ const std::vector<Departure> kTrainingDepartures = {
      }},
     {"adamw-uncorrected", correct_bias_as_at_step<1'000'000>},
     {"adamw-step-stays-1", correct_bias_as_at_step<1>},
+    {"adamw-anew-each-step",
+     [](DepartedModel& d) {
+       compose(d.formulas.optimiser_step,
+               [](const auto& optimiser_step, const Tensor& parameter, const Tensor& gradient, Moments&,
+                  std::int64_t, const AdamW& numbers) {
+                 Moments none;
+                 return optimiser_step(parameter, gradient, none, 1, numbers);
+               });
+     }},
+    {"gradient-not-zeroed",
+     [](DepartedModel& d) {
+       d.formulas.step_gradient = [](const Tensor& gradient, const Tensor& before) {
+         return before.defined() ? before + gradient : gradient;
+       };
+     }},
     {"optimiser-of-other-parameters",
      [](DepartedModel& d) {
        d.formulas.optimiser_step = [](const Tensor& parameter, const Tensor&, Moments&, std::int64_t,
@@ -260,6 +291,23 @@ const std::vector<Departure> kTextDepartures = {
      [](DepartedModel& d) {
        d.formulas.last_logits = [](const Tensor& logits, const Tensor&) {
          return logits.select(1, logits.size(1) - 1);
+       };
+     }},
+    {"text-penalty-twice",
+     [](DepartedModel& d) {
+       change_sampling(
+           d, [](Sampling& sampling) { sampling.repetition_penalty *= sampling.repetition_penalty; });
+     }},
+    {"text-ends-with-first-row",
+     [](DepartedModel& d) {
+       d.formulas.stops = [](const std::vector<bool>& ended) {
+         return std::find(ended.begin(), ended.end(), true) != ended.end();
+       };
+     }},
+    {"text-length-with-prompt",
+     [](DepartedModel& d) {
+       d.formulas.tokens_to_write = [](std::int64_t most_tokens, std::int64_t prompt) {
+         return std::max<std::int64_t>(most_tokens - prompt, 0);
        };
      }},
 };
