@@ -268,6 +268,7 @@ inline Result with_text(const std::string& text) {
   }
   Localisation& found = *result.localisation;
   found.mode = text;
+  found.line = {text, text};
   for (StageErrors& one : found.stages) {
     one.stage.kind += text;
     for (std::optional<Check>* check : {&one.inherited, &one.local})

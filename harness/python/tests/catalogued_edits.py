@@ -1,4 +1,4 @@
-"""What edits.py leaves of the catalogue: every other defect, edited by hand into an independent model or its adapter.
+"""What edits.py leaves of the catalogue: the defects that it had first, edited by hand into an independent model or its adapter.
 
 Where a defect has a number, it is another one here than the catalogue's. Of positions-2048 and of matrices that begin
 smaller than they should there is none: a `should` alone sees them, so that nothing is diagnosed.
