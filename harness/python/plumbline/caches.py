@@ -89,8 +89,9 @@ def find_pairs(held: Any) -> list[Any] | None:
     if not isinstance(held, (list, tuple)):
         return None
     pairs: list[Any] = [pair_in(layer) for layer in held]
-    if any(pair is None for pair in pairs):
-        return None
+    if any(pair is None for pair in pairs):  # a cache beside other things, such as a count
+        inside = [found for part in held if isinstance(part, (Mapping, list, tuple)) and (found := find_pairs(part))]
+        return inside[0] if len(inside) == 1 else None
     return [pair for pair in pairs if pair[0] is not None]
 
 

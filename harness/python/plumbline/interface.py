@@ -13,6 +13,7 @@ from plumbline import caches
 
 MASKS = ("attention_mask", "pad_mask", "padding_mask", "key_padding_mask", "attn_mask", "mask")
 SURE_MASKS = ("attention_mask", "pad_mask", "padding_mask")  # whose name says that 1 is a token
+SURE_POSITIONS = ("position_ids", "positions")  # of each token; others may be a start, or something else
 POSITIONS = ("position_ids", "positions", "position", "pos_ids", "pos")
 CACHES = ("past_key_values", "past_key_value", "kv_cache", "kv_caches", "cache", "caches", "past", "past_kv", "layer_past", "pasts")
 STARTS = ("start", "start_pos", "start_position", "offset", "past_length")
@@ -65,12 +66,17 @@ class Finder:
         plain, ones = self.logits(), self.logits(**{name: torch.ones_like(self.tokens)})
         if isinstance(ones, str) or isinstance(plain, str):
             self.found.notes.append(f"a mask of ones as {name}= was refused ({ones}): padded batches are not applicable")
-        elif name not in SURE_MASKS and not agree(plain, ones):
-            self.found.notes.append(f"{name}= was not taken for a padding mask, since one of ones changes the logits: padded batches "
-                                    "are not applicable")
+        elif not agree(plain, ones) and (name not in SURE_MASKS or self.agrees_with_zeros(name, plain)):
+            self.found.notes.append(f"{name}= was not taken for a padding mask with 1 where a token is, since one of ones changes the "
+                                    "logits: padded batches are not applicable")
         else:
             self.found.mask = name
             self.found.notes.append(f"assumed: {name}= takes a padding mask, (B, T) int64, 1 where a token is")
+
+    def agrees_with_zeros(self, name: str, plain: torch.Tensor) -> bool:
+        """Whether its mask is the other way round: 1 hides."""
+        zeros = self.logits(**{name: torch.zeros_like(self.tokens)})
+        return not isinstance(zeros, str) and agree(plain, zeros)
 
     def find_positions(self) -> None:
         name = self.named(POSITIONS)
@@ -81,6 +87,10 @@ class Finder:
         if isinstance(given, str) or isinstance(plain, str) or given.shape != plain.shape:
             self.found.notes.append(f"positions as {name}= were refused ({given if isinstance(given, str) else 'other shape'}): passes that "
                                     "begin elsewhere than at 0 are not applicable")
+            return
+        if name not in SURE_POSITIONS and not agree(plain, given):
+            self.found.notes.append(f"{name}= was not taken for positions, since counting from 0 changes the logits: passes that begin "
+                                    "elsewhere than at 0 are not applicable")
             return
         self.found.positions = name
         self.found.notes.append(f"assumed: {name}= takes the position of each token, (B, T) int64")
@@ -94,19 +104,25 @@ class Finder:
         start = self.named(STARTS)
         switches = {switch: True for switch in SWITCHES if switch in self.names}
         maker, makes = self.maker()
-        trials = [caches.Cache(name, start=start, keywords=switches)]
+        starts = [start] if start is None else [start, None]
+        trials = [caches.Cache(name, start=one, keywords=switches) for one in starts]
         if maker is not None:
-            trials.insert(0, caches.Cache(name, start=start, keywords=switches, new=makes, fixed=True))
-        problem = ""
-        for cache in trials:
-            problem = self.problem_of(cache)
-            if not problem:
-                self.found.cache = cache
-                made = f", made by {maker}()" if cache.new else ""
-                count = f", {start}= the number of tokens before" if start else ""
-                self.found.notes.append(f"assumed: {name}= takes the KV cache and what is returned beside the logits is the next one{made}{count}")
-                return
-        self.found.notes.append(f"the KV cache as {name}= was not understood ({problem}): decoding is not applicable; say it with plumbline.Cache")
+            trials = [caches.Cache(name, start=one, keywords=switches, new=makes, fixed=True) for one in starts] + trials
+        answers = [(cache, self.decoded(cache)) for cache in trials]
+        known = [(cache, answer) for cache, answer in answers if not isinstance(answer, str)]
+        if not known:
+            self.found.notes.append(f"the KV cache as {name}= was not understood ({answers[0][1]}): decoding is not applicable; say it with "
+                                    "plumbline.Cache")
+            return
+        full = self.logits()
+        right = [cache for cache, answer in known if not isinstance(full, str) and agree(full[:, TOKENS - 2:TOKENS - 1], answer)]
+        cache = self.found.cache = right[0] if right else known[0][0]
+        made = f", made by {maker}()" if cache.new else ""
+        count = f", {cache.start}= the number of tokens before" if cache.start else ""
+        self.found.notes.append(f"assumed: {name}= takes the KV cache and what is returned beside the logits is the next one{made}{count}")
+        if not right:
+            self.found.notes.append("decoding differs from a full pass however the cache was passed in a trial: if it is passed otherwise, say "
+                                    "so with plumbline.Cache")
 
     def maker(self) -> tuple[str | None, Callable[..., Any] | None]:
         """A method that makes an empty cache, as function(model, batch, capacity)."""
@@ -126,8 +142,8 @@ class Finder:
             return name, make
         return None, None
 
-    def problem_of(self, cache: caches.Cache) -> str:
-        """What goes wrong when some tokens are prefilled and one more is decoded; empty where nothing does."""
+    def decoded(self, cache: caches.Cache) -> torch.Tensor | str:
+        """The logits of one token that is decoded after others were prefilled, or what goes wrong, in words."""
         batch, before = self.tokens.shape[0], TOKENS - 2
         try:
             held = cache.new(self.model, batch, TOKENS + 4) if cache.new else None
@@ -138,11 +154,9 @@ class Finder:
                 if logits.shape[:2] != (batch, last - first):
                     return f"logits of shape {list(logits.shape)} for {last - first} tokens"
                 held = returned(result, cache.argument, held)
-            if not caches.layers(held):
-                return "nothing was kept"
+            return logits.detach().float() if caches.layers(held) else "nothing was kept"
         except (Exception, SystemExit) as error:
             return f"{type(error).__name__}: {error}".splitlines()[0][:120]
-        return ""
 
 
 def returned(result: Any, name: str, given: Any) -> Any:

@@ -48,7 +48,7 @@ def theta_of(angles: torch.Tensor) -> float | None:
     if not known or abs(float(angle[0]) - 1) > ENOUGH:
         return None
     logarithms = [-math.log(value) * count / i for i, value in known]
-    best = logarithms[len(logarithms) // 2]
+    best = logarithms[0]  # of the largest angle, which has the most digits
     return math.exp(best) if all(abs(one - best) <= FITTING * max(1.0, best) for one in logarithms) else None
 
 

@@ -107,10 +107,28 @@ class Unlike(torch.nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.inner = models.Plain({**S, "rope_theta": 12345.0, "rms_norm_eps": 1e-6})
+        self.inner = models.Plain({**S, "rope_theta": 23456.0, "rms_norm_eps": 1e-6})
 
     def forward(self, tokens):
         return self.inner(tokens)[0]
+
+
+class Hiding(models.Plain):
+    """1 hides in its mask, and its position is something else."""
+
+    def forward(self, tokens, pad_mask=None, pos=None):
+        logits = super().forward(tokens, None if pad_mask is None else 1 - pad_mask)[0]
+        return logits if pos is None else logits * 2
+
+
+class Counting(models.Plain):
+    """Its cache is passed with a start, which has to be left out: it counts by itself."""
+
+    def forward(self, tokens, cache=None, start=None):
+        held = self.new_cache(len(tokens), 64) if cache is None else cache[0]
+        before = 0 if cache is None else cache[1]
+        logits, held = super().forward(tokens, cache=held, start=before + (start or 0))
+        return logits, (held, before + tokens.shape[1])
 
 
 class Recurrent(torch.nn.Module):
@@ -134,7 +152,16 @@ class Needing(torch.nn.Module):
 class Wrong(Case):
     def test_what_is_computed_is_told_and_not_what_is_claimed(self):
         configuration = Discovered(Unlike, "Unlike").start(S, torch.float32, "cpu")["configuration"]
-        self.assertEqual((configuration["rope_theta"]["value"], configuration["rms_norm_eps"]["value"]), (12340.0, 1e-6))
+        self.assertEqual((configuration["rope_theta"]["value"], configuration["rms_norm_eps"]["value"]), (23460.0, 1e-6))
+
+    def test_what_a_parameter_means_is_tried(self):
+        adapter = Discovered(Hiding, "Hiding")
+        can = adapter.start(S, torch.float32, "cpu")["can"]
+        self.assertEqual((can["padding"], can["first_position"]), ([], False))
+        self.assertEqual([note.split("=")[0] for note in adapter.notes][:2], ["pad_mask", "pos"])
+        adapter = Discovered(Counting, "Counting")
+        self.assertIsNotNone(adapter.start(S, torch.float32, "cpu")["can"]["cache"])
+        self.assertIsNone(adapter.cache.start)
 
     def test_a_parameter_that_nothing_uses_is_left_over(self):
         model = models.Plain(S)
