@@ -38,7 +38,11 @@ class Read(unittest.TestCase):
     def test_stated(self):
         found = in_process(PLAIN).hello(S)["configuration"]
         self.assertEqual(found["rope_theta"], {"value": 1e6, "where": "stated in the adapter"})
-        self.assertEqual(in_process(plumbline.Module(models.Plain)).hello(S)["configuration"], {})
+        # Of a model that states nothing, what its data flow shows.
+        found = in_process(plumbline.Module(models.Plain)).hello(S)["configuration"]
+        self.assertEqual(found["rope_theta"]["where"], "the queries of layer 0, before and after rotation")
+        self.assertEqual({key: found[key]["value"] for key in ("rotary", "head_dim", "hidden_act")},
+                         {"rotary": "halves", "head_dim": 8, "hidden_act": "silu"})
 
     def test_stated_by_a_function_before_the_config(self):
         def configuration(model):
