@@ -80,6 +80,8 @@ def test_inspect_shows_what_was_understood(program, tmp_path):
     ("import torch\nModel = lambda: torch.nn.Sequential(torch.nn.Embedding(101, 48), torch.nn.Linear(48, 101))",
      "this model could not be understood: no attention was found"),
     ("1 / 0", "model.py:3: ZeroDivisionError"),
+    ("import torch\nclass Model(torch.nn.Module):\n    def forward(self, tokens, types): return tokens",
+     "forward() needs types beside the tokens, which nothing tells"),
 ])
 def test_what_cannot_be_read_is_an_error_with_its_place(program, tmp_path, warm_python, code, words):
     model = write(tmp_path, code)

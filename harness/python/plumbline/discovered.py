@@ -39,7 +39,21 @@ class Discovered(Module):
                          initialises=False, name=name)
         self.what = what
 
+    def require_tokens_alone(self) -> None:
+        """Errors: Misused where forward needs more than tokens."""
+        forward = getattr(self.model, "_orig_mod", self.model).forward
+        try:
+            parameters = list(inspect.signature(forward).parameters.values())[1:]
+        except (TypeError, ValueError):
+            return
+        needed = [one.name for one in parameters if one.default is one.empty and one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD,
+                                                                                            one.KEYWORD_ONLY)]
+        if needed:
+            raise Misused(f"forward() needs {', '.join(needed)} beside the tokens, which nothing tells: give it a default, or name a "
+                          "function that wraps the model", line_of(forward))
+
     def understand(self) -> None:
+        self.require_tokens_alone()
         try:
             self.reading = self.read()
         except NotUnderstood as error:

@@ -83,6 +83,11 @@ class Recorder(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
         kwargs = kwargs or {}
+        if torch.is_inference_mode_enabled() and not self.paused:  # what is composed of others arrives whole there
+            with self:
+                parts = func.decompose(*args, **kwargs)
+            if parts is not NotImplemented:
+                return parts
         result = func(*args, **kwargs)
         if not self.paused:
             self.paused = True  # what follows is of our own
@@ -276,7 +281,7 @@ class Recorder(TorchDispatchMode):
             self.labels.set(out, -scale)
             self.flow.scalings.append(Scaling(scale, before, detached_copy(out), running_line()))
             self.history[storage_of(out)] = frozenset()
-        elif name in MULTIPLICATIONS and len(active) > 1 and self.are_gated(active, histories, out):
+        elif name in MULTIPLICATIONS and len(active) > 1 and are_gated(self.labels, active, histories, out):
             self.gate(active, histories, out)
         else:
             if name.rstrip("_") == "add" and len(active) == 2 and not weights and out.dim() > 1:
@@ -300,13 +305,6 @@ class Recorder(TorchDispatchMode):
                 product.output = detached_copy(out)
                 return
 
-    def are_gated(self, active: list[torch.Tensor], histories: list[frozenset[str]], out: torch.Tensor) -> bool:
-        """Whether they are of different columns, and of products, with something between on one side alone."""
-        one, other = (self.labels.wide(each, out) for each in active[:2])
-        if torch.equal(one, other) or not bool((one < 0).all() and (other < 0).all()):
-            return False
-        return histories[0] != histories[1] or bool(histories[0])
-
     def gate(self, active: list[torch.Tensor], histories: list[frozenset[str]], out: torch.Tensor) -> None:
         first = 0 if len(histories[0]) >= len(histories[1]) else 1
         gate, up = (self.labels.wide(active[i], out).clone() for i in (first, 1 - first))
@@ -314,6 +312,14 @@ class Recorder(TorchDispatchMode):
         self.flow.gatings.append(Gating(gate, up, tuple(sorted(histories[first])), detached_copy(out), running_line()))
         self.labels.set(out, -(self.flow.gated_label(number) + 1 + torch.arange(out.shape[-1])))
         self.history[storage_of(out)] = frozenset()
+
+
+def are_gated(labels: Labels, active: list[torch.Tensor], histories: list[frozenset[str]], out: torch.Tensor) -> bool:
+    """Whether they are of different columns, and of products, with something between on one side alone."""
+    one, other = (labels.wide(each, out) for each in active[:2])
+    if torch.equal(one, other) or not bool((one < 0).all() and (other < 0).all()):
+        return False
+    return histories[0] != histories[1] or bool(histories[0])
 
 
 def tensors_in(value: Any) -> Iterator[torch.Tensor]:

@@ -131,6 +131,14 @@ class Counting(models.Plain):
         return logits, (held, before + tokens.shape[1])
 
 
+class Serving(models.Plain):
+    """A forward in inference mode, where composed operations arrive whole."""
+
+    @torch.inference_mode()
+    def forward(self, *inputs, **keywords):
+        return super().forward(*inputs, **keywords)
+
+
 class Recurrent(torch.nn.Module):
     """A model without attention."""
 
@@ -162,6 +170,11 @@ class Wrong(Case):
         adapter = Discovered(Counting, "Counting")
         self.assertIsNotNone(adapter.start(S, torch.float32, "cpu")["can"]["cache"])
         self.assertIsNone(adapter.cache.start)
+
+    def test_inference_mode_hides_nothing(self):
+        adapter = Discovered(Serving, "Serving")
+        adapter.start(S, torch.float32, "cpu")
+        self.assertEqual((len(adapter.reading.all_roles()), adapter.reading.surplus), (47, []))
 
     def test_a_parameter_that_nothing_uses_is_left_over(self):
         model = models.Plain(S)
