@@ -17,10 +17,7 @@ namespace plumbline {
 Diagnostician::Diagnostician(Subject& candidate, double seconds,
                              const std::optional<reports::Localisation>& localisation,
                              const std::vector<std::string>& without)
-    : subject_(candidate),
-      inquiry_(candidate),
-      half_(std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds / 2))),
-      until_(Clock::now() + 2 * half_) {
+    : subject_(candidate), inquiry_(candidate), half_(seconds / 2), until_(Clock::now() + 2 * half_) {
   catalogue_ = read_catalogue(subject_.fixtures());
   left_out_.insert(without.begin(), without.end());
   for (const auto& name : left_out_) parse_departure(name);

@@ -13,7 +13,7 @@
 #include "harness/diagnosis/hypothesis.hpp"
 #include "harness/diagnosis/inquiry.hpp"
 #include "harness/model/departures/departures.hpp"
-#include "harness/system/processor_time.hpp"
+#include "harness/system/work_clock.hpp"
 
 namespace plumbline {
 
@@ -24,8 +24,8 @@ constexpr double kThird = 1.0 / 3, kHalf = 0.5, kMost = 0.8;  // shares of the t
 
 class Diagnostician {
  public:
-  // What a search gets to try does not depend on what else the machine does.
-  using Clock = ProcessorTime;
+  // What a search gets to try does not depend on the machine, or what else that does.
+  using Clock = WorkClock;
 
   Diagnostician(Subject& candidate, double seconds, const std::optional<reports::Localisation>& localisation,
                 const std::vector<std::string>& without);
@@ -43,7 +43,7 @@ class Diagnostician {
     bool needed = false;                     // every part of it: see all_needed()
   };
 
-  bool late() const { return Clock::now() > until_; }
+  bool late() const { return Clock::now() >= until_; }
 
   Explanation weigh(const Names& names);
 

@@ -8,12 +8,12 @@
 #include "harness/candidate/reference.hpp"
 #include "harness/model/departures/departures.hpp"
 #include "harness/system/error.hpp"
-#include "harness/system/processor_time.hpp"
+#include "harness/system/work_clock.hpp"
 
 namespace plumbline {
 namespace {
 
-using Clock = ProcessorTime;
+using Clock = WorkClock;
 
 constexpr double kWorthMeasuring = 1e4;  // beyond this many times what is allowed, rounding is no explanation
 constexpr double kWorthRounding = 1e6;   // the same, of what one rounding allows

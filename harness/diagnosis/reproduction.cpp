@@ -13,7 +13,7 @@
 #include "harness/candidate/reference.hpp"
 #include "harness/catalogue/defect_catalogue.hpp"
 #include "harness/result/words.hpp"
-#include "harness/system/processor_time.hpp"
+#include "harness/system/work_clock.hpp"
 
 namespace plumbline {
 namespace {
@@ -53,8 +53,7 @@ class Attribution {
         diagnosis_(diagnosis),
         judge_(judge),
         list_(read_requirements(subject.fixtures() / "requirements.json")),
-        until_(ProcessorTime::now() +
-               std::chrono::duration_cast<ProcessorTime::duration>(std::chrono::duration<double>(seconds))) {
+        until_(WorkClock::now() + std::chrono::duration<double>(seconds)) {
     for (const auto& defect : read_catalogue(subject.fixtures()))
       seen_by_[defect.name] = {defect.seen_by.begin(), defect.seen_by.end()};
     for (const auto& one : subject.recorder().requirements())
@@ -87,7 +86,7 @@ class Attribution {
 
   // Of the reference with these. Unknown where time is up, and where it cannot be told: it says nothing.
   Answer asked(const Ids& names, const std::string& id, const reports::Requirement* failed = nullptr) {
-    if (ProcessorTime::now() > until_) return Answer::unknown;
+    if (WorkClock::now() >= until_) return Answer::unknown;
     auto& departed = departed_[names];
     if (!departed) departed.emplace(subject_, names, list_);
     const auto found = judge_(departed->subject(), id);
@@ -173,7 +172,7 @@ class Attribution {
   reports::Diagnosis& diagnosis_;
   const JudgeOne& judge_;
   RequirementList list_;
-  ProcessorTime::time_point until_;
+  WorkClock::time_point until_;
   std::map<std::string, std::set<std::string>> seen_by_;
   std::vector<reports::Requirement> failed_;
   std::map<Ids, std::optional<Departed>> departed_;

@@ -15,7 +15,7 @@ namespace plumbline {
 using JudgeOne = std::function<reports::Requirement(Subject&, const std::string& id)>;
 
 // Fills in what each cause fails, what is not reproduced, and what was not asked: for want of `seconds` of
-// processor time, which the quickest requirements get first, or because the reference cannot be made with
+// WorkClock, which the quickest requirements get first, or because the reference cannot be made with
 // these causes. Of a defect as it is catalogued, the catalogue says what it fails. A diagnosis is not
 // complete where a failed must is not reproduced.
 void attribute_failures(Subject& subject, reports::Diagnosis& diagnosis, double seconds,

@@ -138,7 +138,7 @@ void Diagnostician::within(double share, const std::function<void()>& body) {
   if (any_complete()) return;
   const auto whole = until_;
   const auto left = std::max(until_ - Clock::now(), Clock::duration::zero());
-  until_ = Clock::now() + std::chrono::duration_cast<Clock::duration>(share * left);
+  until_ = Clock::now() + share * left;
   body();
   cut_short_ = cut_short_ || late();
   until_ = whole;

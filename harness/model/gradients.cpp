@@ -6,7 +6,9 @@
 
 #include <algorithm>
 
+#include "harness/model/pass_work.hpp"
 #include "harness/model/philox.hpp"
+#include "harness/system/work_clock.hpp"
 
 namespace plumbline {
 
@@ -19,6 +21,7 @@ Gradients gradients(const Model& model, const Tokens& tokens, const at::Tensor& 
   const auto differentiable = model.with_weights(leaves);
   const auto loss = model.formulas().loss(differentiable.forward(tokens, options), labels);
   loss.backward();
+  WorkClock::add(2 * pass_work(model.specification(), tokens.ids.numel(), tokens.ids.size(1), model.type()));
   Gradients result{loss.detach(), {}};
   for (const auto& [name, leaf] : leaves) {
     const bool reached = leaf.grad().defined();

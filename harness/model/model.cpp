@@ -6,7 +6,9 @@
 #include <algorithm>
 #include <tuple>
 
+#include "harness/model/pass_work.hpp"
 #include "harness/system/error.hpp"
+#include "harness/system/work_clock.hpp"
 
 namespace plumbline {
 
@@ -276,6 +278,7 @@ at::Tensor Model::run(const Tokens& tokens, KVCache* cache, const PassOptions& o
     x = rules.formulas.add_residual(x, feed_forward_input, feed_forward(layer, feed_forward_input, pass));
     x = pass.observe({"after_feed_forward", layer}, x);
   }
+  WorkClock::add(pass_work(s, ids.numel(), ids.size(1) + (cache == nullptr ? 0 : cache->length), type_));
   x = outer_pass.observe({"final_norm"}, norm(outer_pass.rules, "model.norm", x));
   if (cache != nullptr) {
     cache->length += ids.size(1);

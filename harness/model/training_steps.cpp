@@ -2,6 +2,9 @@
 
 #include <vector>
 
+#include "harness/model/pass_work.hpp"
+#include "harness/system/work_clock.hpp"
+
 namespace plumbline {
 
 TrainingOutcome train(const Model& model, const TrainingRun& run) {
@@ -15,6 +18,7 @@ TrainingOutcome train(const Model& model, const TrainingRun& run) {
     const auto current = model.with_weights(weights);
     const auto result = gradients(current, {run.tokens[step], {}, Padding::none}, run.labels[step], options);
     losses.push_back(result.loss);
+    WorkClock::add(step_work(model.specification()));
     for (const auto& [name, gradient] : result.parameters) {
       if (result.unreached.contains(name)) continue;  // PyTorch's optimisers skip what has no gradient
       taken[name] = model.formulas().step_gradient(gradient, taken[name]);
