@@ -2,12 +2,15 @@
 
 import json
 import os
+import pathlib
 import re
 import shutil
 import signal
+import sys
 
 import pytest
 
+MODELS = pathlib.Path(__file__).resolve().parents[1] / "python" / "tests" / "models.py"
 TINY = ["--spec", "tiny"]
 CONFIGURATION = [*TINY, "--only", "configuration"]
 # What each command is called with in a folder that has what it needs; each writes something to standard output.
@@ -29,6 +32,7 @@ COMMANDS = {
     "report check": ["report", "check", "bundle"],
     "report merge": ["report", "merge", "bundle", "--out", "merged"],
     "export": ["export", "exported", *TINY],
+    "inspect": ["inspect", f"{MODELS}:Plain", *TINY, "--python", sys.executable],
     "adapter": ["adapter", "init", "new.py"],
     "record": ["record", "--help"],
     "play": ["play", "--help"],

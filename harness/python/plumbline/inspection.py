@@ -6,6 +6,7 @@ import argparse
 import json
 import math
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -126,7 +127,18 @@ def main() -> int:
         told = failure.describe(error, file)
         print(f"plumbline: {told.get('where', arguments.model)}: {told['message'].removeprefix('Misused: ')}", file=sys.stderr)
         return 2
-    print(text)
+    return written(text)
+
+
+def written(text: str) -> int:
+    """Prints it and returns the status: 2 where it cannot be written. A pipe that nobody reads ends the process, as in other programs."""
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        print(f"plumbline: standard output cannot be written to: {error.strerror}: the output is lost; write it elsewhere", file=sys.stderr)
+        os._exit(2)  # Python itself would try again, and end with another status
     return 0
 
 
