@@ -66,7 +66,8 @@ class Replay {
       return context(in_this_layer("probabilities"), in_this_layer("v"), probability_error);
     }
     if (kind == "attention_out") return linear(in_this_layer("context"), parameter("self_attn.o_proj"));
-    if (kind == "after_attention") return sum(residual(layer_), in_this_layer("attention_out"));
+    if (kind == "after_attention")
+      return sum(residual(layer_), "attention_out", "context", parameter("self_attn.o_proj"));
     if (kind == "feed_forward_norm")
       return norm(in_this_layer("after_attention"), parameter("post_attention_layernorm"));
     if (kind == "gate") return linear(in_this_layer("feed_forward_norm"), parameter("mlp.gate_proj"));
@@ -74,7 +75,7 @@ class Replay {
     if (kind == "gated") return gated(in_this_layer("gate"), in_this_layer("up"));
     if (kind == "feed_forward_out") return linear(in_this_layer("gated"), parameter("mlp.down_proj"));
     if (kind == "after_feed_forward")
-      return sum(in_this_layer("after_attention"), in_this_layer("feed_forward_out"));
+      return sum(in_this_layer("after_attention"), "feed_forward_out", "gated", parameter("mlp.down_proj"));
     return std::nullopt;
   }
 
@@ -98,7 +99,9 @@ class Replay {
                                        type_name(type_), reason));
   }
 
-  std::optional<Replayed> linear(const Tensor& x, const std::string& prefix) const {
+  // `residual`: what the product is added to, with no value of its own between; undefined: nothing.
+  std::optional<Replayed> linear(const Tensor& x, const std::string& prefix,
+                                 const Tensor& residual = {}) const {
     if (!x.defined()) return std::nullopt;
     const auto w = weight(prefix);
     const auto n = static_cast<double>(w.size(1));
@@ -107,6 +110,10 @@ class Replay {
     if (bias != weights_.end()) {
       expected = expected + bias->second.to(at::kDouble);
       magnitude = magnitude + bias->second.to(at::kDouble).abs();
+    }
+    if (residual.defined()) {
+      expected = expected + residual;
+      magnitude = magnitude + residual.abs();
     }
     return Replayed{expected,
                     tolerance_of((n + 2) * sum_rounding_ * magnitude + 2 * rounding_ * expected.abs(),
@@ -218,9 +225,14 @@ class Replay {
     return Replayed{expected, tolerance_of(bound, fmt::format("{}a sum of {} products", prefix, n))};
   }
 
-  std::optional<Replayed> sum(const Tensor& residual, const Tensor& branch) const {
-    if (!residual.defined() || !branch.defined()) return std::nullopt;
-    const auto expected = residual + branch;
+  // Where the branch is not shown, as of a product that starts from the residual stream (addmm), its product
+  // is replayed with the addition.
+  std::optional<Replayed> sum(const Tensor& residual, const char* branch, const char* input,
+                              const std::string& prefix) const {
+    if (!residual.defined()) return std::nullopt;
+    const auto added = in_this_layer(branch);
+    if (!added.defined()) return linear(in_this_layer(input), prefix, residual);
+    const auto expected = residual + added;
     return Replayed{expected, tolerance_of(2 * rounding_ * expected.abs(), "one addition")};
   }
 
@@ -268,6 +280,15 @@ double unit_roundoff(at::ScalarType type) {
     default:
       return 0x1p-24;
   }
+}
+
+std::optional<Stage> sum_in_place_of(const Stage& product, const Stages& shown) {
+  const bool of_attention = product.kind == "attention_out";
+  if ((!of_attention && product.kind != "feed_forward_out") || shown.contains(product)) return std::nullopt;
+  const Stage sum{of_attention ? "after_attention" : "after_feed_forward", product.layer};
+  const Stage input{of_attention ? "context" : "gated", product.layer};
+  if (!shown.contains(sum) || !shown.contains(input)) return std::nullopt;
+  return sum;
 }
 
 Tensor hidden_as_infinity(const Tensor& scores, const Tensor& mask) {

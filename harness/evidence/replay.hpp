@@ -34,6 +34,10 @@ std::optional<Replayed> replay(const Stage& stage, const Stages& stages, const W
                                const Specification& specification, const at::Tensor& ids,
                                const at::Tensor& positions, const at::Tensor& mask, at::ScalarType type);
 
+// The sum that replays this product in its place, where a candidate adds it to the residual stream in one
+// operation (addmm) and so has no value of the product alone; empty where it has, or shows no such sum.
+std::optional<Stage> sum_in_place_of(const Stage& product, const Stages& shown);
+
 // Scores with hidden keys at -infinity, where the candidate may have any large negative number.
 at::Tensor hidden_as_infinity(const at::Tensor& scores, const at::Tensor& mask);
 

@@ -138,6 +138,30 @@ TEST_CASE("replay: one element altered by 50 bounds is seen at that stage and at
   }
 }
 
+TEST_CASE("replay: a product that starts from the residual stream needs no value of its own",
+          "[evidence][replay]") {
+  const Pass pass(at::kFloat);
+  const Stage sum{"after_attention", 0}, product{"attention_out", 0};
+  auto shown = pass.stages;
+  CHECK_FALSE(sum_in_place_of(product, shown));
+  shown.erase(product);
+  CHECK(sum_in_place_of(product, shown) == sum);
+  CHECK_FALSE(sum_in_place_of({"gate", 0}, shown));
+  const auto rows = [&](const Stage& stage) { return shown.at(stage).flatten(0, 1); };
+  const auto projection = pass.weights.at("model.layers.0.self_attn.o_proj.weight").to(at::kFloat);
+  shown[sum] = at::addmm(rows({"embedding"}), rows({"context", 0}), projection.t()).view_as(shown.at(sum));
+  const auto honest = pass.judge(sum, shown);
+  INFO(reports::sentence_of(honest));
+  CHECK(honest.within);
+  shown[sum] = shown[sum] + 50 * pass.right(sum, shown).tolerance.bound;
+  CHECK_FALSE(pass.judge(sum, shown).within);
+  shown.erase({"context", 0});
+  CHECK_FALSE(sum_in_place_of(product, shown));
+  const at::NoGradGuard no_gradients;
+  CHECK_FALSE(replay(sum, shown, pass.weights, pass.specification, pass.ids, pass.positions, pass.allowed,
+                     pass.type));
+}
+
 TEST_CASE("replay: a stage rounded to float16 is seen in a float32 run, at that stage first",
           "[evidence][replay]") {
   const Pass pass(at::kFloat);
@@ -183,9 +207,9 @@ TEST_CASE("replay: without an input there is nothing to judge by", "[evidence][r
                                          {{"scores", 0}, {"k_rotated", 0}},
                                          {{"probabilities", 0}, {"scores", 0}},
                                          {{"context", 0}, {"v", 0}},
-                                         {{"after_attention", 0}, {"attention_out", 0}},
+                                         {{"after_attention", 0}, {"embedding"}},
                                          {{"gated", 0}, {"up", 0}},
-                                         {{"after_feed_forward", 0}, {"feed_forward_out", 0}},
+                                         {{"after_feed_forward", 0}, {"after_attention", 0}},
                                          {{"final_norm"}, {"after_feed_forward", 4}},
                                          {{"logits"}, {"final_norm"}}};
   for (const auto& [stage, input] : inputs) {

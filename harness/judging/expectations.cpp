@@ -82,8 +82,14 @@ Replayed require_replay(Subject& subject, const Stage& stage, const Stages& show
 void expect_replayed(Subject& subject, const std::vector<std::string>& kinds, const Stages& shown,
                      const Tokens& tokens, const std::string& mode, std::int64_t first_position) {
   bool any = false;
-  for (const auto& stage : stages_in_order(subject.specification().num_hidden_layers)) {
-    if (std::find(kinds.begin(), kinds.end(), stage.kind) == kinds.end()) continue;
+  const auto is_asked_for = [&](const std::string& kind) {
+    return std::find(kinds.begin(), kinds.end(), kind) != kinds.end();
+  };
+  for (const auto& product : stages_in_order(subject.specification().num_hidden_layers)) {
+    if (!is_asked_for(product.kind)) continue;
+    const auto sum = sum_in_place_of(product, shown);
+    if (sum && is_asked_for(sum->kind)) continue;
+    const auto& stage = sum ? *sum : product;
     const auto actual = shown.find(stage);
     const auto replay =
         actual == shown.end() ? std::nullopt : try_replay(subject, stage, shown, tokens, first_position);

@@ -41,6 +41,7 @@ class Product:
     input: torch.Tensor
     line: Line | None
     bias: torch.Tensor | None = None
+    added_to: bool = False  # to the residual stream, in the same operation: output then has no value of the pass
 
     def __post_init__(self) -> None:
         self.first, self.last = int(self.rows.min()), int(self.rows.max())

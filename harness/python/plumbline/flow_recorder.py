@@ -173,12 +173,12 @@ class Recorder(TorchDispatchMode):
         while columns is not None and columns.dim() > 1:
             columns = columns.select(0, 0)
         bias_labels = None if bias is None else self.labels.copy_of(bias)
-        made = detached_copy(shown)
+        made, added_to = detached_copy(shown), False
         if bias is not None and bias_labels is not None and not self.labels.is_parameter(bias):  # a residual, given as a bias
             self.flow.sums.append(Sum((-rows.reshape(-1).clone(), self.labels.wide(bias, shown).reshape(-1, shown.shape[-1])[0].clone()), made, running_line()))
-            made, bias_labels = x.detach() @ weight.detach(), None
+            made, bias_labels, added_to = x.detach() @ weight.detach(), None, True
         self.flow.products.append(Product(rows.reshape(-1).clone(), None if columns is None else columns.clone(), into.reshape(-1).clone(),
-                                          made, detached_copy(x), running_line(), bias_labels))
+                                          made, detached_copy(x), running_line(), bias_labels, added_to))
 
     # Attention
 

@@ -113,6 +113,8 @@ class FlowWatch:
         made = [self.products_of(piece) for piece in role.pieces]
         if is_input:
             return self.joined([product.input for product, _ in made[0]])
+        if any(product.added_to for pieces in made for product, _ in pieces):
+            return None
         values = [self.joined([output for _, output in pieces]) for pieces in made]
         known = [value for value in values if value is not None]
         return torch.cat(known, -1) if len(known) == len(values) and known else None

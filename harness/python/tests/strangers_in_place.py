@@ -67,14 +67,14 @@ class Conv1DBlock(nn.Module):
 class Conv1DModel(nn.Module):
     """After GPT-2."""
 
-    def __init__(self, s, n_positions=2048):
+    def __init__(self, s):
         """Sines and cosines in a table that is looked up."""
         super().__init__()
         self.wte = nn.Embedding(s["vocab_size"], s["hidden_size"])
         nn.init.normal_(self.wte.weight, std=0.02)
         self.h = nn.ModuleList([Conv1DBlock(s) for _ in range(s["num_hidden_layers"])])
         self.ln_f = Norm(s["hidden_size"], s["rms_norm_eps"])
-        angles = angles_of(torch.arange(n_positions), s["hidden_size"] // s["num_attention_heads"], s["rope_theta"])
+        angles = angles_of(torch.arange(s["max_position_embeddings"]), s["hidden_size"] // s["num_attention_heads"], s["rope_theta"])
         self.register_buffer("sincos", torch.cat((angles.sin(), angles.cos()), dim=1), persistent=False)
 
     def forward(self, tokens, past=None, attention_mask=None, position_ids=None):
