@@ -149,7 +149,7 @@ TEST_CASE("departures: two of one formula are neither of the two alone, in any o
   std::map<std::string, Seen> alone;
   const auto names = departure_names();
   for (const auto& name : names) {
-    const auto departed = apply_departures(tiny(), name);
+    const auto departed = apply_departures(shallow(), name);
     entries[name] = changed_entries(departed.formulas);
     if (!entries[name].empty()) alone.emplace(name, look(departed));
   }
@@ -164,12 +164,12 @@ TEST_CASE("departures: two of one formula are neither of the two alone, in any o
       const auto listed = kSameAsOne.find({one, other});
       INFO(one << " and " << other
                << (listed == kSameAsOne.end() ? "" : ": listed, since " + listed->second));
-      const auto both = look(apply_departures(tiny(), one + "+" + other));
+      const auto both = look(apply_departures(shallow(), one + "+" + other));
       const double nearest = std::min(apart(both, alone.at(one)), apart(both, alone.at(other)));
       CHECK((nearest > 1e-5) == (listed == kSameAsOne.end()));
       // Of a fifth of them in the other order, too, which is sorted before anything is applied.
       if (one != "text-seed-ignored" && pairs % 5 == 0)
-        CHECK(apart(both, look(apply_departures(tiny(), other + "+" + one))) == 0);
+        CHECK(apart(both, look(apply_departures(shallow(), other + "+" + one))) == 0);
     }
   CHECK(pairs > 150);
 }

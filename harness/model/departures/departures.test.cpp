@@ -63,12 +63,12 @@ TEST_CASE("departures: each leaves a possible model and shows, well above roundi
 TEST_CASE("departures: one is called idle in a model exactly where it shows nothing",
           "[model][departures][long]") {
   const auto variant = [](const std::function<void(Specification&)>& change) {
-    auto specification = tiny();
+    auto specification = shallow();
     change(specification);
     return specification;
   };
   const std::vector<std::pair<std::string, Specification>> models = {
-      {"tiny", tiny()},
+      {"two layers", shallow()},
       {"a key/value head for each query head",
        variant([](auto& s) { s.num_key_value_heads = s.num_attention_heads; })},
       {"one key/value head", variant([](auto& s) { s.num_key_value_heads = 1; })},

@@ -18,6 +18,14 @@ inline Specification tiny() {
   return find_specification("tiny", PLUMBLINE_SOURCE_DIR "/fixtures/specifications");
 }
 
+// The same with two layers, as many as it takes to tell one from another, where it is looked at a thousand
+// times.
+inline Specification shallow() {
+  auto specification = tiny();
+  specification.num_hidden_layers = 2;
+  return specification;
+}
+
 using Values = std::map<std::string, at::Tensor>;
 
 // All that can be seen of a model without looking into it, by what it is.
