@@ -11,7 +11,7 @@ from edits import EDITS
 from strangers import STRANGERS
 
 TESTS = pathlib.Path(__file__).resolve().parents[1] / "python" / "tests"
-CACHED = ("learner", "conv1d", "preallocated")  # which take a cache as an argument
+CACHED = ("learner", "conv1d", "preallocated", "meta")  # whose caches are found
 VERIFY = ("--spec", "tiny", "--threads", "1", "--longest", "604")
 
 
@@ -36,6 +36,37 @@ def test_a_strangers_right_model_conforms(program, tmp_path, warm_python, name):
     # Every parameter was found, and stages are looked at one by one.
     assert {verdicts[each] for each in ("PAR-1", "PAR-2", "NUM-4")} == {"pass"}
     assert (verdicts["KVC-1"] == "pass") == (name in CACHED)
+
+
+@pytest.mark.parametrize("name, seen", [("serving", 70), pytest.param("switched", 78, marks=pytest.mark.long)])
+def test_caches_that_modules_keep_are_found(program, tmp_path, warm_python, name, seen):
+    model = write(tmp_path, f"import strangers\nModel = strangers.KEEPERS[{name!r}]\n")
+    run, result = verify(program, tmp_path, warm_python, model)
+    assert run.returncode == 0, run.stdout
+    verdicts = {one["id"]: one["verdict"] for one in result["requirements"]}
+    assert list(verdicts.values()).count("pass") == seen
+    assert {verdicts[each] for each in ("KVC-1", "KVC-4", "KVC-10", "MODE-13", "NUM-4")} == {"pass"}
+    # One that is decorated to keep no gradients serves, and no more.
+    assert (verdicts["NUM-7"], verdicts["TRN-5"]) == (("not applicable",) * 2 if name == "serving" else ("pass",) * 2)
+    assert "its modules keep the KV cache" in " ".join(run.stdout.split())
+
+
+@pytest.mark.long
+def test_a_wrong_cache_within_modules_is_located(program, tmp_path, warm_python):
+    model = write(tmp_path, """
+        import strangers
+
+        class Model(strangers.Serving):
+            def forward(self, tokens, start_pos):
+                return super().forward(tokens, start_pos + 1 if start_pos else 0)
+    """)
+    run, result = verify(program, tmp_path, warm_python, model)
+    assert run.returncode == 1, run.stdout
+    failed = {one["id"] for one in result["requirements"] if one["verdict"] == "fail"}
+    assert {"KVC-4", "MODE-13"} <= failed and "MODE-1" not in failed
+    where = result["localisation"]
+    assert (where["mode"], where["first_locally_wrong"]) == ("prefill and decoding", "layers.0.q_rotated")
+    assert "as if its position were larger by 1" in " ".join(run.stdout.split())
 
 
 # The mistake, the stage that is first wrong, and what its line says.

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from plumbline.adapter import Cannot
+from plumbline.user_code import call
 
 Pair = tuple[torch.Tensor, torch.Tensor]  # keys and values of a layer
 AXES = ("batch", "position", "head", "size")
@@ -42,11 +43,18 @@ class Cache:
     preallocated: bool = False
     chunks: bool = True
     padding: tuple[str, ...] | None = None
+    inside: Any = None  # kept_state.KeptState of a module that keeps its cache itself, found by trying: argument is then not passed
 
     @property
     def has_slots(self) -> bool:
         """Whether there are slots that nothing was written to yet."""
         return self.fixed or self.preallocated
+
+    def empty(self, model: torch.nn.Module, batch: int, capacity: int) -> Any:
+        """The module's own, before anything was written."""
+        if self.inside:
+            return self.inside.empty(batch)
+        return call(self.new, "new", model=model, batch=batch, capacity=capacity) if self.new else None
 
     def __post_init__(self) -> None:
         if sorted(self.axes) != sorted(AXES):

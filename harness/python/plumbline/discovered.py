@@ -48,9 +48,24 @@ class Discovered(Module):
             return
         needed = [one.name for one in parameters if one.default is one.empty and one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD,
                                                                                             one.KEYWORD_ONLY)]
-        if needed:
+        if len(needed) == 1 and needed[0] in interface.STARTS:
+            self.begin_at_zero(needed[0])
+        elif needed:
             raise Misused(f"forward() needs {', '.join(needed)} beside the tokens, which nothing tells: give it a default, or name a "
                           "function that wraps the model", line_of(forward))
+
+    def begin_at_zero(self, start: str) -> None:
+        """Of a model that is always told how many tokens came before: where a pass does not say, none did, and nothing is kept of others."""
+        def add_start(module: torch.nn.Module, args: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[Any, Any]:
+            if len(args) > 1 or start in keywords:
+                return args, keywords
+            if self.cache is not None and self.cache.inside:
+                self.cache.inside.empty(args[0].shape[0])  # or there is no room
+                self.cache.inside.reset()
+            return args, {**keywords, start: 0}
+
+        getattr(self.model, "_orig_mod", self.model).register_forward_pre_hook(add_start, with_kwargs=True)
+        self.notes.append(f"assumed: {start}=0 begins a text")
 
     def understand(self) -> None:
         self.require_tokens_alone()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 
 from plumbline import caches
+from plumbline.kept_state import Kept, KeptState
 
 MASKS = ("attention_mask", "pad_mask", "padding_mask", "key_padding_mask", "attn_mask", "mask")
 SURE_MASKS = ("attention_mask", "pad_mask", "padding_mask")  # whose name says that 1 is a token
@@ -99,10 +101,11 @@ class Finder:
 
     def find_cache(self) -> None:
         name = self.named(CACHES)
-        if name is None:
-            return
         start = self.named(STARTS)
         switches = {switch: True for switch in SWITCHES if switch in self.names}
+        if name is None:
+            self.find_cache_inside(start, switches)
+            return
         maker, makes = self.maker()
         starts = [start] if start is None else [start, None]
         trials = [caches.Cache(name, start=one, keywords=switches) for one in starts]
@@ -123,6 +126,34 @@ class Finder:
         if not right:
             self.found.notes.append("decoding differs from a full pass however the cache was passed in a trial: if it is passed otherwise, say "
                                     "so with plumbline.Cache")
+
+    def find_cache_inside(self, start: str | None, switches: dict[str, bool]) -> None:
+        """One that the module keeps itself, where a start or a switch asks for it."""
+        if start is None and not switches:
+            return
+        cache = caches.Cache(start=start, keywords=switches, show=Kept.pairs)
+        try:
+            state = KeptState.of(self.model, lambda: self.call_twice(cache))
+        except (Exception, SystemExit) as error:
+            state = None
+            self.found.notes.append(f"{start or next(iter(switches))}= was not taken for the start of a KV cache "
+                                    f"({type(error).__name__}: {error}".splitlines()[0][:200] + "): decoding is not applicable")
+        if state is None:
+            return
+        cache = dataclasses.replace(cache, inside=state)
+        answer, full = self.decoded(cache), self.logits()
+        if isinstance(answer, str) or isinstance(full, str):
+            self.found.notes.append(f"what its modules keep between calls was not understood ({answer}): decoding is not applicable")
+            return
+        self.found.cache = cache
+        how = f"{start}= is the number of tokens before" if start else f"{next(iter(switches))}= goes on after the call before"
+        self.found.notes.append(f"assumed: its modules keep the KV cache ({len(state.places)} attributes), and {how}")
+        if not agree(full[:, TOKENS - 2:TOKENS - 1], answer):
+            self.found.notes.append("decoding with it differs from a full pass in a trial")
+
+    def call_twice(self, cache: caches.Cache) -> None:
+        for first, last in ((0, TOKENS - 2), (TOKENS - 2, TOKENS - 1)):
+            self.run(self.tokens[:, first:last], **cache.keywords, **({cache.start: first} if cache.start else {}))
 
     def maker(self) -> tuple[str | None, Callable[..., Any] | None]:
         """A method that makes an empty cache, as function(model, batch, capacity)."""
@@ -146,17 +177,23 @@ class Finder:
         """The logits of one token that is decoded after others were prefilled, or what goes wrong, in words."""
         batch, before = self.tokens.shape[0], TOKENS - 2
         try:
-            held = cache.new(self.model, batch, TOKENS + 4) if cache.new else None
+            held = cache.inside.empty(batch) if cache.inside else cache.new(self.model, batch, TOKENS + 4) if cache.new else None
             for first, last in ((0, before), (before, before + 1)):
                 start = {cache.start: first} if cache.start else {}
-                result = self.run(self.tokens[:, first:last], **{cache.argument: held}, **cache.keywords, **start)
+                if cache.inside:
+                    cache.inside.write(held)
+                given = {} if cache.inside else {cache.argument: held}
+                result = self.run(self.tokens[:, first:last], **given, **cache.keywords, **start)
                 logits = self.logits_in(result)
                 if logits.shape[:2] != (batch, last - first):
                     return f"logits of shape {list(logits.shape)} for {last - first} tokens"
-                held = returned(result, cache.argument, held)
-            return logits.detach().float() if caches.layers(held) else "nothing was kept"
+                held = cache.inside.read(batch) if cache.inside else returned(result, cache.argument, held)
+            return logits.detach().float() if caches.layers(held, cache.show) else "nothing was kept"
         except (Exception, SystemExit) as error:
             return f"{type(error).__name__}: {error}".splitlines()[0][:120]
+        finally:
+            if cache.inside:
+                cache.inside.reset()
 
 
 def returned(result: Any, name: str, given: Any) -> Any:

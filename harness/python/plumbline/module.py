@@ -86,14 +86,14 @@ class Module(ModuleRuntime):
         self.try_keywords()
         self.loop = self.make_loop()
         config = self.settings()
-        self.head_size = config.get("head_dim", {}).get(
-            "value", specification["hidden_size"] // specification["num_attention_heads"])
+        self.head_size = config.get("head_dim", {}).get("value", specification["hidden_size"] // specification["num_attention_heads"])
         shown = self.find_shown_stages()
+        learns = not training.keeps_no_gradients(self.model, lambda: self.logits_in(self.model(torch.zeros(1, 2, dtype=torch.int64, device=self.device))))
+        self.notes += [] if learns else [training.SERVES]
         self.try_cache()
-        can = {"load": True, "initialise": self.initialises, "modes": ["evaluation", "training"],
-               "dropout": bool(training.rates(self.model)), "padding": ["right", "left"] if self.mask else [],
-               "first_position": self.positions is not None, "stages": shown, "cache": self.describe_cache(), "gradients": True,
-               "train": True, "generate": self.describe_loop(),
+        can = {"load": True, "initialise": self.initialises, "modes": ["evaluation", "training"], "dropout": bool(training.rates(self.model)),
+               "padding": ["right", "left"] if self.mask else [], "first_position": self.positions is not None, "stages": shown,
+               "cache": self.describe_cache(), "gradients": learns, "train": learns, "generate": self.describe_loop(),
                "operations": [name for name, function in self.operations().items() if function]}
         return {"name": self.name or type(self.model).__name__, "configuration": config, "mapping": self.mapping,
                 **parameters.describe(self.model), "can": can, "notes": self.notes,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -125,10 +126,7 @@ class ModuleRuntime(Adapter):
     def open_cache(self, batch: int, capacity: int) -> caches.OpenCache:
         if self.cache is None:
             raise Cannot("its adapter does not describe a KV cache: Module(cache=...)")
-        held = None
-        if self.cache.new:
-            held = call(self.cache.new, "new", model=self.model, batch=batch, capacity=capacity)
-        return caches.OpenCache(batch, capacity, held, torch.zeros(batch, 0, dtype=torch.bool))
+        return caches.OpenCache(batch, capacity, self.cache.empty(self.model, batch, capacity), torch.zeros(batch, 0, dtype=torch.bool))
 
     def extend(self, cache: Any, tokens: torch.Tensor, options: Pass) -> dict[str, Any]:
         real = real_tokens(tokens, options)
@@ -138,16 +136,20 @@ class ModuleRuntime(Adapter):
         if not real.all() and (options.padding not in sides or before and "right" not in sides):
             raise Cannot(f"its KV cache takes no padding on the {options.padding} {'in a later call' if before else 'in a prefill'}")
         padded = cache.padded or options.padding != "none"
-        keywords = {**self.keywords(real, padded, earlier=cache.real), **self.cache.keywords, self.cache.argument: cache.held}
+        keywords = {**self.keywords(real, padded, earlier=cache.real), **self.cache.keywords}
         if self.cache.start:
             keywords[self.cache.start] = before
+        if not (inside := self.cache.inside):
+            keywords[self.cache.argument] = cache.held
         try:
-            shown, result = self.run_pass(tokens, options, keywords, before)
+            with inside.going_on(cache, length, self.cache) if inside else nullcontext():
+                shown, result = self.run_pass(tokens, options, keywords, before)
         except Exception as error:
             if self.cache.fixed and (before + length > cache.capacity or raise_location(error) == self.refusal()):
                 raise Overrun(f"{type(error).__name__}: {error}".splitlines()[0]) from error
             raise
-        cache.held = self.returned_cache(result, cache.held)
+        if not inside:
+            cache.held = self.returned_cache(result, cache.held)
         cache.real = torch.cat([cache.real, real], 1)
         cache.padded = padded
         return shown

@@ -14,6 +14,7 @@ from plumbline.parameters import parameters
 
 RATES = ("dropout", "attention_dropout", "attn_dropout", "resid_dropout", "dropout_p", "dropout_rate")
 IGNORED = -100
+SERVES = "its forward is decorated to keep no gradients: gradients and training are not applicable"
 
 
 def rates(model: torch.nn.Module) -> list[tuple[Any, str]]:
@@ -62,6 +63,16 @@ def mode(model: torch.nn.Module, training: bool, rate: float = 0.0) -> Iterator[
 def cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Mean over the labels that count of -log p(label | tokens before it). logits: (B, T, V), labels: (B, T)."""
     return F.cross_entropy(logits[:, :-1].float().flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED)
+
+
+def keeps_no_gradients(model: torch.nn.Module, logits: Callable[[], torch.Tensor]) -> bool:
+    """Whether forward is decorated with torch.no_grad() or torch.inference_mode(), as of a model that only serves."""
+    kinds = type(getattr(model, "_orig_mod", model)).__mro__
+    decorated = any(getattr(getattr(vars(kind).get("forward"), "__code__", None), "co_name", "") == "decorate_context" for kind in kinds)
+    if not decorated:
+        return False
+    with torch.inference_mode(False), torch.enable_grad():
+        return not logits().requires_grad
 
 
 def gradients(model: torch.nn.Module, loss: Callable[[], torch.Tensor]) -> dict[str, torch.Tensor]:

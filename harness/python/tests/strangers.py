@@ -266,6 +266,41 @@ class Meta(nn.Module):
         return F.linear(self.norm(h), self.tok_embeddings.weight)
 
 
+class Serving(Meta):
+    """The same for serving alone: it is always told where it goes on, and learns nothing."""
+
+    def __init__(self, s):
+        """Room for many."""
+        super().__init__(s, max_batch_size=32)
+
+    @torch.inference_mode()
+    def forward(self, tokens, start_pos):
+        """Logits (B, T, V) of tokens that follow start_pos others."""
+        return super().forward(tokens, start_pos)
+
+
+class Switched(Meta):
+    """The same with a switch: each call goes on where the last one ended."""
+
+    def __init__(self, s):
+        """Nothing was seen yet."""
+        super().__init__(s)
+        self.current_pos = 0
+
+    def forward(self, tokens, use_cache=False):
+        """Logits (B, T, V)."""
+        if not use_cache:
+            return super().forward(tokens)
+        logits = super().forward(tokens, self.current_pos)
+        self.current_pos += tokens.shape[1]
+        return logits
+
+    def reset_cache(self):
+        """Begins anew."""
+        self.current_pos = 0
+
+
+KEEPERS = {"serving": Serving, "switched": Switched}  # of their caches
 STRANGERS = {"learner": Learner, "meta": Meta, **strangers_fused.MODELS, **strangers_in_place.MODELS,
              **strangers_lists.MODELS}
 
