@@ -215,7 +215,7 @@ class Module(ModuleRuntime):
         found = settings.settings(config) if config is not None else {}
         given = call(self.configuration, "configuration", module=self.model) if callable(self.configuration) else self.configuration
         seen = {} if self.reading is None else self.seen_settings(self.reading)
-        return {**seen, **found, **settings.normalised(given or {})}
+        return settings.held_against({**found, **settings.normalised(given or {})}, seen, self.specification)
 
     def seen_settings(self, read: reading.Reading) -> dict[str, Any]:
         """What the data flow of a short pass shows of the specification's settings."""

@@ -21,6 +21,8 @@ ATTRIBUTES = {
     "tie_word_embeddings": ("tie_word_embeddings",),
     "max_position_embeddings": ("max_position_embeddings",),
 }
+MEASURED = 5e-3  # how far a number that was measured may be off, relative
+SURE_NAMES = ("silu", "gelu", "gelu_pytorch_tanh", "relu", "halves", "pairs")
 ROTARY_SECTIONS = ("rope_parameters", "rope_scaling")
 
 
@@ -60,6 +62,29 @@ def rotary(config: Any, where: str) -> dict[str, Any]:
     if thetas:
         found["rope_theta"] = {"value": thetas[0][1], "where": thetas[0][0]}
     return found
+
+
+def held_against(stated: dict[str, Any], computed: dict[str, Any], specification: dict[str, Any]) -> dict[str, Any]:
+    """Both as one. Where a configuration states what the code does not compute, the value that the specification does not have counts,
+    with both numbers."""
+    result = {**computed, **stated}
+    for key in stated.keys() & computed.keys():
+        one, other = stated[key], computed[key]
+        if key == "dropout" or alike(one["value"], other["value"]):  # which may be another in another place
+            continue
+        wanted = intermediate_size(specification) if key == "intermediate_size" else specification.get(key)
+        counts = other if alike(one["value"], wanted) else one
+        result[key] = {"value": counts["value"], "where": f"{one['where']} says {one['value']}, {other['where']} computes {other['value']}"}
+    return result
+
+
+def alike(one: Any, other: Any) -> bool:
+    """Unless they surely differ: names of one function may."""
+    if isinstance(one, str) or isinstance(other, str) or one is None or other is None:
+        return one == other or not (one in SURE_NAMES and other in SURE_NAMES)
+    if isinstance(one, int) and isinstance(other, int):
+        return one == other
+    return bool(abs(one - other) <= MEASURED * max(abs(one), abs(other)))
 
 
 def normalised(values: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,8 @@ import models
 from support import LLAMA, MINIMIND, PLAIN, in_process, specification, with_transformers
 
 import plumbline
-from plumbline.settings import intermediate_size, llama_config, settings
+from plumbline.discovered import Discovered
+from plumbline.settings import held_against, intermediate_size, llama_config, settings
 
 S = specification(dropout=0.1)
 READ = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "intermediate_size",
@@ -43,6 +44,24 @@ class Read(unittest.TestCase):
         self.assertEqual(found["rope_theta"]["where"], "the queries of layer 0, before and after rotation")
         self.assertEqual({key: found[key]["value"] for key in ("rotary", "head_dim", "hidden_act")},
                          {"rotary": "halves", "head_dim": 8, "hidden_act": "silu"})
+
+    def test_a_configuration_is_held_against_what_is_computed(self):
+        def build(specification):
+            model = models.Plain(specification)
+            model.config = SimpleNamespace(num_key_value_heads=S["num_attention_heads"], rms_norm_eps=S["rms_norm_eps"], hidden_act="swish")
+            return model
+
+        found = in_process(Discovered(build, "build")).hello(S)["configuration"]
+        heads = found["num_key_value_heads"]
+        self.assertEqual(heads["value"], S["num_attention_heads"])
+        self.assertRegex(heads["where"], r"config\.num_key_value_heads says 6, .*models\.py:\d+ computes 2$")
+        self.assertEqual(found["rms_norm_eps"], {"value": S["rms_norm_eps"], "where": "config.rms_norm_eps"})
+        self.assertEqual(found["hidden_act"]["value"], "swish")
+
+    def test_what_the_specification_does_not_have_counts(self):
+        stated, computed = {"value": 2, "where": "config"}, {"value": 6, "where": "its data flow"}
+        found = held_against({"num_key_value_heads": stated}, {"num_key_value_heads": computed}, S)
+        self.assertEqual(found, {"num_key_value_heads": {"value": 6, "where": "config says 2, its data flow computes 6"}})
 
     def test_stated_by_a_function_before_the_config(self):
         def configuration(model):
