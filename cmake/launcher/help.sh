@@ -38,7 +38,7 @@ END
 help_verify() {
   cat <<'END'
 Usage: plumbline verify [CANDIDATE] [--spec NAME|FILE] [--device auto|cpu|cuda[:N]] [--dtype f32|bf16] [--threads N]
-                        [--only CHAPTER,...] [--golden DIR] [--name TEXT] [--out DIR] [--python PATH] [--timeout SECONDS]
+                        [--only WHAT,...] [--golden DIR] [--name TEXT] [--out DIR] [--python PATH] [--timeout SECONDS]
                         [--seed N] [--longest N] [--no-diagnosis] [--shard I/N] [--waivers FILE] [--verbose]
 CANDIDATE: a PyTorch model FILE.py:NAME, an adapter.py or 'exec: COMMAND', a recording FILE.h5, a folder with config.json and *.safetensors,
 a FILE.pth (with --spec), or defect:NAME; without it, the built-in reference. --python: the interpreter that runs an adapter.

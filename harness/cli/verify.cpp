@@ -35,7 +35,8 @@ struct Plan {
   Recorder recorder;
   std::optional<Golden> golden;
   std::vector<reports::Waiver> waivers;
-  std::set<int> chapters;                    // requested; empty: all
+  std::set<std::string> asked_for;           // ids of requirements, by --only; empty: all
+  std::string scope;                         // the same in words; empty: all
   std::set<std::string> shard_requirements;  // requirements of this shard
   bool runs_code = false;
 };
@@ -79,6 +80,34 @@ std::optional<Golden> load_golden(const Verification& verification) {
   return golden;
 }
 
+// To the chapters and requirements that --only names. Errors: InputError.
+void restrict_to(const std::vector<std::string>& only, Plan& plan) {
+  const auto all = plan.recorder.requirements();
+  std::set<int> chapters;
+  std::set<std::string> single;
+  for (const auto& word : only) {
+    const auto named = std::find_if(all.begin(), all.end(), [&](const auto& one) { return one.id == word; });
+    if (named != all.end())
+      single.insert(named->id);
+    else
+      try {
+        chapters.insert(plan.recorder.chapter(word));
+      } catch (const InputError& error) {
+        throw InputError(fmt::format("--only {}: {}; or name a requirement, such as {}", printable(word, 40),
+                                     error.what(), all.front().id));
+      }
+  }
+  std::vector<std::string> ids;  // of those that no chapter has, in their order
+  for (const auto& one : all) {
+    if (chapters.contains(one.chapter) || single.contains(one.id)) plan.asked_for.insert(one.id);
+    if (single.contains(one.id) && !chapters.contains(one.chapter)) ids.push_back(one.id);
+  }
+  if (!chapters.empty()) plan.scope = fmt::format("chapter {}", fmt::join(chapters, ", "));
+  if (!ids.empty())
+    plan.scope += fmt::format("{}requirement{} {}", plan.scope.empty() ? "" : " and ",
+                              ids.size() > 1 ? "s" : "", fmt::join(ids, ", "));
+}
+
 Plan make_plan(const Verification& verification) {
   auto& candidate = *verification.candidate;
   const auto kind = candidate.describe().kind;
@@ -90,13 +119,10 @@ Plan make_plan(const Verification& verification) {
             {},
             {},
             {},
+            {},
             runs_code};
   exclude_inapplicable(plan.recorder, verification);
-  for (const auto& word : verification.only) try {
-      plan.chapters.insert(plan.recorder.chapter(word));
-    } catch (const InputError& error) {
-      throw InputError(fmt::format("--only {}: {}", printable(word, 40), error.what()));
-    }
+  restrict_to(verification.only, plan);
   std::vector<std::string> ids;
   for (const auto& requirement : plan.recorder.requirements()) ids.push_back(requirement.id);
   if (!verification.waivers.empty())
@@ -107,7 +133,7 @@ Plan make_plan(const Verification& verification) {
     if (!plan.shard_requirements.contains(id))
       plan.recorder.skip(id, reports::Reason::of_other_shards(*verification.shard));
   for (const auto& requirement : plan.recorder.requirements())
-    if (!plan.chapters.empty() && !plan.chapters.contains(requirement.chapter))
+    if (!plan.asked_for.empty() && !plan.asked_for.contains(requirement.id))
       plan.recorder.skip(requirement.id, reports::Reason::not_asked_for());
   return plan;
 }
@@ -116,15 +142,17 @@ reports::Header header_of_plan(const Verification& verification, const Plan& pla
   auto header = header_of(verification, verification.candidate->describe(), plan.runs_code, kRequirements);
   header.shard = verification.shard;
   header.waivers = plan.waivers;
-  if (!plan.chapters.empty()) header.scope = fmt::format("chapter {}", fmt::join(plan.chapters, ", "));
+  if (!plan.scope.empty()) header.scope = plan.scope;
   return header;
 }
 
 void judge_chapter(Subject& subject, const Plan& plan, const reports::Chapter& chapter,
                    reports::Terminal& terminal) {
   auto requirements = of_chapter(subject.recorder(), chapter.number);
-  std::erase_if(requirements,
-                [&](const auto& requirement) { return !plan.shard_requirements.contains(requirement.id); });
+  std::erase_if(requirements, [&](const auto& requirement) {
+    return !plan.shard_requirements.contains(requirement.id) ||
+           (!plan.asked_for.empty() && !plan.asked_for.contains(requirement.id));
+  });
   if (requirements.empty()) return;
   terminal.chapter_begin(chapter, static_cast<int>(requirements.size()));
   std::vector<std::string> applicable;
@@ -152,9 +180,7 @@ void judge_other_shards(Subject& subject, const Plan& plan) {
 
 reports::Result judge_all(Subject& subject, const Plan& plan, reports::Result result,
                           reports::Terminal& terminal) {
-  for (const auto& chapter : subject.recorder().chapters())
-    if (plan.chapters.empty() || plan.chapters.contains(chapter.number))
-      judge_chapter(subject, plan, chapter, terminal);
+  for (const auto& chapter : subject.recorder().chapters()) judge_chapter(subject, plan, chapter, terminal);
   result.requirements = subject.recorder().requirements();
   result.plots = subject.recorder().plots();
   return result;
@@ -180,7 +206,7 @@ reports::Result explain(Subject& subject, const Verification& verification, cons
     terminal.activity("locating");
     result.localisation = localise(subject);
   }
-  const bool weights_alone = !plan.runs_code && plan.chapters.empty();
+  const bool weights_alone = !plan.runs_code && plan.asked_for.empty();
   if (verification.diagnosing && (weights_alone || (plan.runs_code && failed))) {
     terminal.activity("diagnosing");
     result.diagnosis = diagnose(subject, kSecondsOfDiagnosis, result.localisation, verification.left_out);

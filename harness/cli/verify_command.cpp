@@ -74,8 +74,8 @@ void add_verify(Command& all) {
   command
       .option("--only", arguments->only,
               "judge only these chapters (numbers or names, separated by commas: configuration, parameters, "
-              "attention, cache, rope, blocks, modes, numerics, training, text, claims); the verdict is then "
-              "incomplete")
+              "attention, cache, rope, blocks, modes, numerics, training, text, claims) or requirements "
+              "(NUM-9); the verdict is then incomplete")
       .separated_by_commas();
   command
       .option(

@@ -104,8 +104,8 @@ std::string incomplete(const Header& header, const Musts& musts) {
     return fmt::format("incomplete: {} {}; `plumbline report merge` joins it with the other shards",
                        in_words(*header.shard), musts.counts.passed == 0 ? "looked at nothing" : "holds");
   if (musts.counts.passed == 0) return "incomplete: nothing failed, but nothing was looked at";
-  return fmt::format("{} {}; the rest was not looked at", scope,
-                     scope.starts_with("chapters ") ? "hold" : "holds");
+  const bool several = scope.find(',') != std::string::npos || scope.find(" and ") != std::string::npos;
+  return fmt::format("{} {}; the rest was not looked at", scope, several ? "hold" : "holds");
 }
 
 // What was found out of stored weights that are not the same: how they are related.

@@ -71,25 +71,30 @@ std::vector<std::string> contradictions(const Header& header) {
   return found;
 }
 
-// The chapters that were asked for; empty for all of them.
-std::set<int> asked_for(const std::string& scope) {
-  std::set<int> chapters;
-  static const std::regex form("chapter ([0-9]{1,4}(, [0-9]{1,4})*)");
-  if (!std::regex_match(scope.substr(0, 1000), form)) return chapters;
-  for (std::size_t at = 0; (at = scope.find_first_of("0123456789", at)) != std::string::npos;
-       at = scope.find_first_not_of("0123456789", at))
-    chapters.insert(std::atoi(scope.c_str() + at));
-  return chapters;
+// The chapters (by number) and requirements (by id) that were asked for; empty for all of them.
+std::set<std::string> asked_for(const std::string& scope) {
+  static const std::regex form(
+      "(chapter [0-9]{1,4}(, [0-9]{1,4})*)?( and )?(requirements? [A-Z]{2,8}-[0-9]{1,4}(, "
+      "[A-Z]{2,8}-[0-9]{1,4})*)?");
+  static const std::regex one("[A-Z]+-[0-9]+|[0-9]+");
+  const auto text = scope.substr(0, 2000);
+  if (!std::regex_match(text, form)) return {};
+  std::set<std::string> asked;
+  for (std::sregex_iterator found(text.begin(), text.end(), one), end; found != end; ++found)
+    asked.insert(found->str());
+  return asked;
 }
 
 // Whether what was left out is what was not asked for.
 std::string contradiction_of_scope(const Result& result) {
   const std::string& scope = result.header.scope;
-  const std::set<int> asked = asked_for(scope);
+  const auto asked = asked_for(scope);
   if (asked.empty() && scope != "everything")
-    return fmt::format("header.scope is {}, which is neither everything nor chapters", visible(scope, 60));
+    return fmt::format("header.scope is {}, which is neither everything nor chapters or requirements",
+                       visible(scope, 60));
   for (const Requirement& one : result.requirements) {
-    const bool wanted = asked.empty() || asked.contains(one.chapter);
+    const bool wanted =
+        asked.empty() || asked.contains(std::to_string(one.chapter)) || asked.contains(one.id);
     const bool outside =
         one.verdict == Verdict::not_assessed && one.reason.kind == Reason::Kind::outside_only;
     const bool looked = one.verdict != Verdict::not_assessed && one.verdict != Verdict::not_applicable;

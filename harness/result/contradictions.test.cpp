@@ -111,6 +111,8 @@ TEST_CASE("what is said of the whole run is held against what is recorded") {
                   "header.scope is chapter 1, and GQA-1 was looked at"));
   CHECK(any_names(said([](Result& result) { result.header.scope = "all"; }),
                   "neither everything nor chapters"));
+  CHECK(any_names(said([](Result& result) { result.header.scope = "requirement GQA-2"; }),
+                  "header.scope is requirement GQA-2, and CFG-1 was looked at"));
   CHECK(any_names(said([](Result& result) {
                     result.requirements[2].verdict = Verdict::not_assessed;
                     result.requirements[2].reason = Reason::not_asked_for();

@@ -139,7 +139,7 @@ struct Header {
   std::vector<std::pair<std::string, std::string>> versions;  // libtorch, catch2, hdf5, compiler, system
   std::string started;                                        // ISO 8601, UTC
   std::string command;                                        // how to run it again
-  std::string scope;  // "everything", or the chapters that --only asked for
+  std::string scope;  // "everything", or what --only asked for: "chapter 3, 5", "requirement NUM-9"
   std::optional<Shard> shard;
   std::vector<Waiver> waivers;
   std::optional<Commit> commit;

@@ -287,6 +287,17 @@ def test_part_of_the_chapters_is_incomplete(run, out):
     assert {r["chapter"] for r in result["requirements"] if r["verdict"] == "pass"} == {3, 5}
 
 
+def test_single_requirements_are_judged_alone(run, out):
+    done = run("verify", "--spec", "tiny", "--only", "MODE-2,3,GQA-1,KVC-1", "--out", out)
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "Chapter 3 and requirements KVC-1, MODE-2 hold; the rest was not looked at" in done.stdout
+    result = json.loads((out / "result.json").read_text())
+    assert {r["id"] for r in result["requirements"] if r["verdict"] == "pass" and r["chapter"] != 3} == {"KVC-1", "MODE-2"}
+    assert run("report", "check", out).returncode == 0
+    done = run("verify", "--spec", "tiny", "--only", "KVC-99", "--out", out)
+    assert done.returncode == 2 and "or name a requirement, such as CFG-1" in done.stderr, done.stderr
+
+
 def test_a_failure_wins_over_what_was_not_looked_at(run, out):
     done = run("verify", "defect:repeat-tiled", "--spec", "tiny", "--only", "3", "--out", out)
     assert done.returncode == 1, done.stdout + done.stderr
