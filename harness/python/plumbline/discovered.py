@@ -34,6 +34,8 @@ class Discovered(Module):
     specification's values for parameters of their names, as it takes them.
     """
 
+    refuses_idle = True  # a parameter that takes no part in a pass; `inspect` shows the table all the same
+
     def __init__(self, what: Any, name: str) -> None:
         super().__init__(lambda specification: what if isinstance(what, torch.nn.Module) else built(what, name, specification),
                          initialises=False, name=name)
@@ -74,6 +76,7 @@ class Discovered(Module):
         except NotUnderstood as error:
             raise Misused(f"this model could not be understood: {error}. Say in an adapter how its parameters are called (docs/live-models.md)",
                           reading.shown(error.line) if error.line else line_of(type(self.model).forward)) from None
+        self.require_no_idle_parameter(self.reading)
         if not self.has_usual_names():
             self.mapping = reading.mapping_of(self.reading, self.model)
         self.notes += self.reading.notes
@@ -83,6 +86,24 @@ class Discovered(Module):
         self.mask, self.positions, self.cache = found.mask, found.positions, found.cache
         self.assumed = {"mask", "positions"}
         self.notes += found.notes
+
+    def require_no_idle_parameter(self, read: reading.Reading) -> None:
+        """Errors: Misused where a parameter takes no part in a pass, so that nothing tells what it is for."""
+        held = {name: tensor for name, tensor in self.model.named_parameters(remove_duplicate=False) if name in read.surplus and tensor.requires_grad}
+        if not held or not self.refuses_idle:
+            return
+        tokens = torch.arange(6, device=self.device).view(2, 3) % self.specification["vocab_size"]
+        with preserved_global_state():
+            logits = self.logits_in(self.model(tokens))
+            if not logits.requires_grad:
+                return
+            found = torch.autograd.grad(logits.float().sum(), list(held.values()), allow_unused=True)
+        idle = [name for name, gradient in zip(held, found) if gradient is None]
+        if idle:
+            more = f" and {len(idle) - 1} more" if len(idle) > 1 else ""
+            raise Misused(f"this model could not be understood: {idle[0]}{more} takes no part in a pass over tokens, so that nothing tells what "
+                          f"it is for ({len(read.all_roles())} other parameters were placed). Remove what is not used, or say in an adapter "
+                          "what the model is called with; `plumbline inspect` shows the table", line_of(type(self.model).forward))
 
     def make_loop(self) -> generation.Loop | None:
         method = getattr(type(self.model), "generate", None)

@@ -117,7 +117,7 @@ def main() -> int:
         torch.manual_seed(0)
         specification = specification_of(arguments.specification, arguments.folder)
         adapter: Any = user_code.adapter_in(arguments.model, specification)
-        adapter.reads_always = True
+        adapter.reads_always, adapter.refuses_idle = True, False
         description = adapter.start(specification, torch.float32, "cpu")
         if getattr(adapter, "reading", None) is None:
             raise ValueError("its data flow was not read" + "".join(f"; {note}" for note in description["notes"]))

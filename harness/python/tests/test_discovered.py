@@ -15,7 +15,7 @@ from plumbline.user_code import Misused
 S = specification()
 TOKENS = torch.randint(0, S["vocab_size"], (3, 9), generator=torch.Generator().manual_seed(4))
 MODELS = {**strangers.STRANGERS, "plain": models.Plain, "minimind": models.MiniMind}
-WITH_CACHE = {"learner", "conv1d", "preallocated", "plain", "minimind"}
+WITH_CACHE = {"learner", "conv1d", "preallocated", "plain", "minimind", "meta"}
 WITH_MASK = {"learner", "functional", "conv1d", "preallocated", "parallel", "plain", "minimind"}
 WITH_POSITIONS = {"learner", "functional", "conv1d", "parallel", "plain"}
 
@@ -63,7 +63,9 @@ class Found(Case):
         for name in MODELS:
             with self.subTest(name):
                 description = started(name)[1]
-                self.assertEqual(description["can"]["stages"], [stages.protocol_name(stage) for stage in stages.STAGES])
+                # conv1d adds its products to the residual stream in one operation: they have no value of their own.
+                hidden = ("attention_out", "feed_forward_out") if name == "conv1d" else ()
+                self.assertEqual(description["can"]["stages"], [stages.protocol_name(stage) for stage in stages.STAGES if stage not in hidden])
 
     def test_settings_are_read(self):
         keys = ("num_hidden_layers", "hidden_size", "num_attention_heads", "num_key_value_heads", "intermediate_size", "vocab_size",
@@ -180,8 +182,24 @@ class Wrong(Case):
         model = models.Plain(S)
         model.unused = torch.nn.Parameter(torch.zeros(3))
         adapter = Discovered(model, "model")
+        with self.assertRaisesRegex(Misused, r"could not be understood: unused takes no part in a pass .*\(47 other parameters were placed\)"):
+            adapter.start(S, torch.float32, "cpu")
+        adapter.refuses_idle = False
         adapter.start(S, torch.float32, "cpu")
         self.assertEqual(adapter.reading.surplus, ["unused"])
+
+    def test_a_parameter_that_is_used_and_known_to_nobody_is_judged(self):
+        class Scaled(models.Plain):
+            def __init__(self, s):
+                super().__init__(s)
+                self.temperature = torch.nn.Parameter(torch.ones(()))
+
+            def forward(self, tokens):
+                return super().forward(tokens)[0] * self.temperature
+
+        adapter = Discovered(Scaled, "Scaled")
+        adapter.start(S, torch.float32, "cpu")
+        self.assertEqual(adapter.reading.surplus, ["temperature"])
 
     def test_two_layers_of_the_same_parameters_are_said(self):
         model = models.Plain(S)
