@@ -1,11 +1,11 @@
 """What verdict and diagnosis say where they cannot agree with themselves: of an independent model in PyTorch, in which the
 mistakes of harness/python/tests/edits.py are made by hand.
 
-    .deps/python/bin/python harness/tests/measure_diagnosis.py PROGRAM [NAME ...] [--every N] [--pairs N] [--seed N] [--leave-one-out] [--bare] [--out FILE]
+    .deps/python/bin/python harness/tests/measure_diagnosis.py PROGRAM [NAME ...] [--every N] [--pairs N] [--seed N] [--leave-one-out] [--bare | --scrambled] [--out FILE]
 
 Every Nth edit is judged by itself (0: none), so many pairs of edits that touch other places are drawn, and with
 --leave-one-out each edit is judged again by a diagnosis that does not know its cause. With --bare nothing is told of the model but
-its class: no adapter. Exit status: 0 where
+its class: no adapter; with --scrambled its modules and parameters have names that say nothing, too. Exit status: 0 where
 
 - each edit is failed by the requirements that it names, at the stage that it names;
 - of single edits with a catalogued cause 98 % have it first, and none is explained by another;
@@ -64,8 +64,8 @@ def named(cause, causes):
 
 
 class Judge:
-    def __init__(self, program, root, python, bare=False):
-        self.program, self.root, self.python, self.bare = program, pathlib.Path(root), python, bare
+    def __init__(self, program, root, python, bare=False, scrambled=False):
+        self.program, self.root, self.python, self.bare, self.scrambled = program, pathlib.Path(root), python, bare, scrambled
 
     def __call__(self, name, edits, *arguments):
         """The result of the model with these edits, or a sentence where there is none."""
@@ -79,6 +79,10 @@ class Judge:
             if len(places) != 1:
                 return f"{name}: not one place that reads {old!r}"
             texts[places[0]] = texts[places[0]].replace(old, new)
+        if self.scrambled:
+            candidate = "other_names.py:Model"
+            texts["other_names.py"] = (f"import sys\nsys.path.append({str(MODELS)!r})\nimport models, scrambled\n"
+                                       f"def Model(s): return scrambled.scrambled(models.{CLASSES[edits[0].model]}(s))\n")
         for file, text in texts.items():
             (folder / file).write_text(text)
         chapters = {CHAPTERS.index(id.split("-")[0]) + 1 for edit in edits for id in edit.fails}
@@ -167,6 +171,7 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--leave-one-out", action="store_true")
     parser.add_argument("--bare", action="store_true")
+    parser.add_argument("--scrambled", action="store_true")
     parser.add_argument("--out")
     given = parser.parse_intermixed_args()
     by_name = {edit.name: edit for edit in ALL}
@@ -182,7 +187,7 @@ def main():
     good = True
     with tempfile.TemporaryDirectory() as root, concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool, \
             contextlib.closing(WarmPython()) as warm:
-        judge = Judge(given.program, root, warm.path, given.bare)
+        judge = Judge(given.program, root, warm.path, given.bare, given.scrambled)
         singles = list(pool.map(lambda edit: single(judge, edit), asked))
         pairs = list(pool.map(lambda edits: pair(judge, edits), wanted or drawn[:given.pairs]))
         without = list(pool.map(lambda edit: left_out(judge, edit),
