@@ -8,8 +8,8 @@
 #include <set>
 #include <tuple>
 
+#include "harness/diagnosis/advice.hpp"
 #include "harness/diagnosis/diagnostician.hpp"
-#include "harness/model/text_placeholders.hpp"
 #include "harness/result/conclusion_of_diagnosis.hpp"
 #include "harness/system/error.hpp"
 
@@ -63,7 +63,8 @@ void Diagnostician::diagnose_on_its_own_shapes(reports::Diagnosis& found) {
   if (!found.explanations.front().complete) found.advice.clear();
   if (rest->causes.empty()) found.causes.clear();
   // Of the specification, not of the shapes that it turned out to have.
-  for (const auto& one : rest->advice) found.advice.push_back(advice_on(one.defect));
+  for (const auto& one : rest->advice)
+    found.advice.push_back(advice_on(one.defect, catalogue_, subject_.specification()));
   found.causes.insert(found.causes.end(), rest->causes.begin(), rest->causes.end());
 }
 
@@ -120,32 +121,13 @@ void Diagnostician::conclude(reports::Diagnosis& found) {
   found.outcome = complete(best) ? reports::Outcome::explained : reports::Outcome::nearest;
   // Of several that explain a part, each is advised on: what is left does not take it away.
   if (complete(best) || reports::explains_a_part(found))
-    for (const auto& name : best.names) {
-      found.causes.push_back({name, clause_of(name), {}});
-      found.advice.push_back(advice_on(name));
-    }
+    tell_causes(best.names, catalogue_, subject_.specification(), found);
 }
 
 std::string Diagnostician::clauses_of(const Names& names) const {
   std::vector<std::string> clauses;
-  for (const auto& name : names) clauses.push_back(clause_of(name));
+  for (const auto& name : names) clauses.push_back(clause_of(name, catalogue_));
   return fmt::format("{}", fmt::join(clauses, "; and "));
-}
-
-std::string Diagnostician::clause_of(const std::string& written) const {
-  const auto read = parse_departure(written);
-  return (read.number ? describe(*departure_parameter(read.name), fmt::format("{}", *read.number))
-                      : defect_of(read.name).departure) +
-         describe(read.place);
-}
-
-reports::Advice Diagnostician::advice_on(const std::string& written) const {
-  const auto name = parse_departure(written).name;
-  const auto told = fill_in_advice(defect_of(name), subject_.specification());
-  const auto& [english, chinese] = std::tie(told.advice, told.advice_in_chinese);
-  if (written == name) return {written, english, chinese};
-  return {written, fmt::format("Here: {}. What follows is of {}: {}", clause_of(written), name, english),
-          fmt::format("此处是 {}；以下说的是 {}：{}", written, name, chinese)};
 }
 
 }  // namespace plumbline

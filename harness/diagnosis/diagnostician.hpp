@@ -185,12 +185,6 @@ class Diagnostician {
   std::vector<std::string> grouped(const std::vector<std::string>& left) const;
   std::string clauses_of(const Names& names) const;
 
-  // What it is, as a clause.
-  std::string clause_of(const std::string& written) const;
-
-  // Advice speaks of the usual number and of the whole model: where it is another, that is said before.
-  reports::Advice advice_on(const std::string& written) const;
-
   Subject& subject_;
   Inquiry inquiry_;
   Clock::duration half_;

@@ -12,6 +12,7 @@
 
 #include "harness/candidate/reference.hpp"
 #include "harness/catalogue/defect_catalogue.hpp"
+#include "harness/diagnosis/advice.hpp"
 #include "harness/result/words.hpp"
 #include "harness/system/work_clock.hpp"
 
@@ -53,8 +54,9 @@ class Attribution {
         diagnosis_(diagnosis),
         judge_(judge),
         list_(read_requirements(subject.fixtures() / "requirements.json")),
+        catalogue_(read_catalogue(subject.fixtures())),
         until_(WorkClock::now() + std::chrono::duration<double>(seconds)) {
-    for (const auto& defect : read_catalogue(subject.fixtures()))
+    for (const auto& defect : catalogue_)
       seen_by_[defect.name] = {defect.seen_by.begin(), defect.seen_by.end()};
     for (const auto& one : subject.recorder().requirements())
       if (one.verdict == Verdict::fail) failed_.push_back(one);
@@ -63,6 +65,7 @@ class Attribution {
   }
 
   void run() {
+    hold_alternatives();
     Ids all;
     for (const auto& cause : diagnosis_.causes) all.push_back(cause.defect);
     std::vector<const reports::Requirement*> reproduced;
@@ -84,12 +87,39 @@ class Attribution {
  private:
   enum class Answer { fails, passes, unknown };
 
+  // Of several that explain every observation, those stand that reproduce each failed must: where one does,
+  // it comes first, and those that do not go.
+  void hold_alternatives() {
+    auto& all = diagnosis_.explanations;
+    if (all.size() < 2 || !all.front().complete || !diagnosis_.shapes.empty()) return;
+    const auto is_refuted = [&](const reports::Explanation& one) {
+      return std::any_of(failed_.begin(), failed_.end(), [&](const reports::Requirement& failed) {
+        return failed.level == reports::Level::must &&
+               asked(one.defects, failed.id, &failed) == Answer::passes;
+      });
+    };
+    std::vector<reports::Explanation> standing;
+    for (const auto& one : all)
+      if (!one.complete || !is_refuted(one)) standing.push_back(one);
+    if (standing.empty() || !standing.front().complete) return;
+    const bool same_first = standing.front().defects == all.front().defects;
+    all = std::move(standing);
+    if (same_first) return;
+    diagnosis_.causes.clear();
+    diagnosis_.advice.clear();
+    tell_causes(all.front().defects, catalogue_, subject_.specification(), diagnosis_);
+  }
+
   // Of the reference with these. Unknown where time is up, and where it cannot be told: it says nothing.
   Answer asked(const Ids& names, const std::string& id, const reports::Requirement* failed = nullptr) {
-    if (WorkClock::now() >= until_) return Answer::unknown;
-    auto& departed = departed_[names];
-    if (!departed) departed.emplace(subject_, names, list_);
-    const auto found = judge_(departed->subject(), id);
+    auto& known = judged_[{names, id}];
+    if (!known) {
+      if (WorkClock::now() >= until_) return Answer::unknown;
+      auto& departed = departed_[names];
+      if (!departed) departed.emplace(subject_, names, list_);
+      known = judge_(departed->subject(), id);
+    }
+    const auto& found = *known;
     if (found.verdict != Verdict::fail && found.verdict != Verdict::pass) return Answer::unknown;
     if (failed == nullptr) return found.verdict == Verdict::fail ? Answer::fails : Answer::passes;
     const auto seen = failures_of_function(*failed);
@@ -172,10 +202,12 @@ class Attribution {
   reports::Diagnosis& diagnosis_;
   const JudgeOne& judge_;
   RequirementList list_;
+  std::vector<Defect> catalogue_;
   WorkClock::time_point until_;
   std::map<std::string, std::set<std::string>> seen_by_;
   std::vector<reports::Requirement> failed_;
   std::map<Ids, std::optional<Departed>> departed_;
+  std::map<std::pair<Ids, std::string>, std::optional<reports::Requirement>> judged_;
 };
 
 }  // namespace

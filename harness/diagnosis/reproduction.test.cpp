@@ -1,5 +1,6 @@
 #include "harness/diagnosis/reproduction.hpp"
 
+#include <algorithm>
 #include <catch2/catch_test_macros.hpp>
 #include <chrono>
 
@@ -24,6 +25,7 @@ reports::Check check(const std::string& what, bool within) {
   return made;
 }
 
+using Ids = std::vector<std::string>;
 using Checks = std::map<std::string, std::vector<reports::Check>>;
 
 reports::Requirement record(Recorder& recorder, const std::string& id, const Checks& checks) {
@@ -35,7 +37,7 @@ reports::Requirement record(Recorder& recorder, const std::string& id, const Che
 // What becomes of an explanation of a model that fails `seen`, where `judge` says what the reference with its
 // causes shows.
 reports::Diagnosis held_to(const Checks& seen, const JudgeOne& judge, const std::vector<std::string>& causes,
-                           double seconds = 10) {
+                           double seconds = 10, const std::vector<Ids>& alternatives = {}) {
   const auto specification = find_specification("tiny", kFixtures / "specifications");
   const auto candidate = make_reference("candidate", {specification, {}}, at::kFloat, at::kCPU);
   Recorder recorder(read_requirements(kFixtures / "requirements.json"), "reference");
@@ -46,6 +48,8 @@ reports::Diagnosis held_to(const Checks& seen, const JudgeOne& judge, const std:
   found.observations = found.differing = 4;
   for (const auto& cause : causes) found.causes.push_back({cause, "what it is", {}});
   found.explanations = {{causes, 4, 0, 0.5, true, "what it is", {}}};
+  for (const auto& names : alternatives)
+    found.explanations.push_back({names, 4, 0, 0.5, true, "what it is", {}});
   attribute_failures(subject, found, seconds, judge);
   return found;
 }
@@ -65,8 +69,6 @@ JudgeOne fails_with_all(double seconds = 0) {
     return record(other.recorder(), id, {{id, {check("loss", all != &other)}}});
   };
 }
-
-using Ids = std::vector<std::string>;
 
 }  // namespace
 
@@ -106,6 +108,38 @@ TEST_CASE("reproduction: nothing is explained while a failed must is not reprodu
   const auto found = held_to({{"NUM-7", {check("left", false), near}}},
                              {{"NUM-7", {check("left", false), check("right", true)}}});
   CHECK(found.outcome == Outcome::explained);
+}
+
+TEST_CASE("reproduction: of several explanations the one that reproduces each failed must stands",
+          "[diagnosis][reproduction]") {
+  const Checks seen{{"MODE-6", {check("left", false)}}};
+  const Ids one{"mask-without-padding"}, other{"mask-padding-inverted"};
+  // The reference with the first of those that are asked, or with the others, passes what failed.
+  const auto alternatives = [&](bool first_fails, bool second_fails) {
+    std::vector<const Subject*> asked;
+    return held_to(seen,
+                   [&, asked](Subject& of, const std::string& id) mutable {
+                     if (std::find(asked.begin(), asked.end(), &of) == asked.end()) asked.push_back(&of);
+                     const bool fails = asked.front() == &of ? first_fails : second_fails;
+                     return record(of.recorder(), id, {{id, {check("left", !fails)}}});
+                   },
+                   one, 10, {other});
+  };
+  const auto second = alternatives(false, true);
+  REQUIRE(second.explanations.size() == 1);
+  CHECK(second.explanations[0].defects == other);
+  REQUIRE(second.causes.size() == 1);
+  CHECK(second.causes[0].defect == other[0]);
+  REQUIRE(second.advice.size() == 1);
+  CHECK(second.advice[0].defect == other[0]);
+  CHECK(second.outcome == Outcome::explained);
+  const auto first = alternatives(true, false);
+  REQUIRE(first.explanations.size() == 1);
+  CHECK(first.explanations[0].defects == one);
+  CHECK(alternatives(true, true).explanations.size() == 2);
+  const auto neither = alternatives(false, false);
+  CHECK(neither.explanations.size() == 2);
+  CHECK(neither.outcome == Outcome::nearest);
 }
 
 TEST_CASE("reproduction: what the catalogue says of a defect holds where it is as catalogued alone",
