@@ -6,10 +6,12 @@ options=(-y --no-install-recommends -o DPkg::Lock::Timeout=120 -o Acquire::Retri
 # shellcheck source=/dev/null
 . /etc/os-release
 
-usual=() backports=()
+usual=() backports=() optional=()
 for package in "$@"; do
   if [[ $package == libcatch2-dev && ${VERSION_CODENAME:-} == bookworm ]]; then
     backports+=("$package") # Debian 12 itself has version 2, whose headers are others
+  elif [[ $package == libgoogle-perftools-dev ]]; then
+    optional+=("$package")
   else
     usual+=("$package")
   fi
@@ -27,6 +29,9 @@ printf '%s\n' "$problem"
 # One broken source of the machine's own need not matter; what does matter fails below.
 apt-get update "${options[@]}" || echo "apt-get update failed; continuing with the package lists of this machine"
 if [[ ${#usual[@]} -gt 0 ]]; then apt-get install "${options[@]}" "${usual[@]}"; fi
+for package in ${optional[@]+"${optional[@]}"}; do
+  apt-get install "${options[@]}" "$package" || echo "goes on without $package"
+done
 if [[ ${#backports[@]} -eq 0 ]]; then exit 0; fi
 
 # Debian's own backports suite from the mirror that this machine uses already, in lists of our own.
