@@ -8,6 +8,7 @@
 #include <set>
 #include <tuple>
 
+#include "harness/candidate/better_specification.hpp"
 #include "harness/comparison/comparison.hpp"
 #include "harness/diagnosis/diagnosis.hpp"
 #include "harness/diagnosis/reproduction.hpp"
@@ -215,18 +216,27 @@ reports::Result explain(Subject& subject, const Verification& verification, cons
   return result;
 }
 
-// The closing note; may be empty.
-std::string closing_note(const Verification& verification, const reports::Result& result) {
+// The closing notes.
+std::vector<std::string> closing_notes(const Verification& verification, const reports::Result& result) {
   const auto& candidate = *verification.candidate;
   const auto& [name, notes, kind] =
       std::tie(candidate.describe().name, candidate.describe().notes, candidate.describe().kind);
   if (kind == "reference" && name.starts_with("defect:") && notes.empty() && !reports::any_failed(result) &&
       !verification.shard)
-    return fmt::format(
-        "no requirement failed for {}: this defect changes nothing in this specification, or nothing that "
-        "was tested",
-        name);
-  return verification.candidate->closing_note();
+    return {
+        fmt::format("no requirement failed for {}: this defect changes nothing in this specification, or "
+                    "nothing that was tested",
+                    name)};
+  std::vector<std::string> closing;
+  const auto& claimed = verification.specification;
+  if (const auto other = better_specification(candidate.describe(), claimed,
+                                              verification.data / "fixtures" / "specifications");
+      kind != "reference" && !other.empty())
+    closing.push_back(fmt::format(
+        "its settings and parameters are those of {0}, not of {1}: to judge it as that, --spec {0}", other,
+        claimed.name));
+  if (auto own = verification.candidate->closing_note(); !own.empty()) closing.push_back(std::move(own));
+  return closing;
 }
 
 }  // namespace
@@ -246,14 +256,14 @@ int verify(Verification verification) {
   if (verification.for_recording) Comparison(subject, nullptr).ask_everything();
   result.footer.longest_pass = planned.recorder.longest_pass();
   result.footer.seconds = std::chrono::duration<double>(Clock::now() - start).count();
-  const auto closing = closing_note(verification, result);
+  const auto closing = closing_notes(verification, result);
   auto& notes = result.header.notes;
-  if (!closing.empty() && std::find(notes.begin(), notes.end(), closing) == notes.end())
-    notes.push_back(closing);
+  for (const auto& one : closing)
+    if (std::find(notes.begin(), notes.end(), one) == notes.end()) notes.push_back(one);
   reports::conclude(result);
   reports::write(result, verification.out.string(), logs_of({verification.candidate.get()}));
   terminal.end(result, verification.out.string(), verification.verbose);
-  if (!closing.empty()) print_out("   {}\n", closing);
+  for (const auto& one : closing) print_out("   {}\n", one);
   return result.footer.status;
 }
 

@@ -298,6 +298,14 @@ def test_single_requirements_are_judged_alone(run, out):
     assert done.returncode == 2 and "or name a requirement, such as CFG-1" in done.stderr, done.stderr
 
 
+def test_a_model_of_another_specification_is_told_which(run, out, tmp_path):
+    assert run("export", tmp_path / "exported", "--spec", "tiny").returncode == 0
+    done = run("verify", tmp_path / "exported", "--spec", "minimind2-small", "--out", out)
+    assert done.returncode == 1
+    said = "its settings and parameters are those of tiny, not of minimind2-small: to judge it as that, --spec tiny"
+    assert said in done.stdout and said in json.loads((out / "result.json").read_text())["header"]["notes"]
+
+
 def test_a_failure_wins_over_what_was_not_looked_at(run, out):
     done = run("verify", "defect:repeat-tiled", "--spec", "tiny", "--only", "3", "--out", out)
     assert done.returncode == 1, done.stdout + done.stderr
