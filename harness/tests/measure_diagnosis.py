@@ -179,6 +179,9 @@ def main():
         parser.error("two edits are the same change: only one of them would say what it is")
     for name in {name for names in given.names for name in names.split("+")} - set(by_name):
         parser.error(f"{name}: no such edit; harness/python/tests/edits.py has them")
+    if given.bare or given.scrambled:  # what is changed in an adapter is not there
+        model = (MODELS / "models.py").read_text()
+        ALL[:] = [edit for edit in ALL if all(old in model for old in edit.change)]
     asked = [edit for edit in ALL if edit.name in given.names or not given.names][::given.every] if given.every else []
     wanted = [tuple(by_name[name] for name in names.split("+")) for names in given.names if "+" in names]
     known = [edit for edit in ALL if edit.cause]

@@ -11,6 +11,7 @@ import torch
 from plumbline import generation, interface, reading
 from plumbline.adapter import Generation
 from plumbline.hugging_face import HuggingFace
+from plumbline.mapping import mapping_of
 from plumbline.module import Module
 from plumbline.reading import NotUnderstood
 from plumbline.snapshot import preserved_global_state
@@ -76,9 +77,9 @@ class Discovered(Module):
         except NotUnderstood as error:
             raise Misused(f"this model could not be understood: {error}. Say in an adapter how its parameters are called (docs/live-models.md)",
                           reading.shown(error.line) if error.line else line_of(type(self.model).forward)) from None
-        self.require_no_idle_parameter(self.reading)
+        self.place_idle_parameters(self.reading)
         if not self.has_usual_names():
-            self.mapping = reading.mapping_of(self.reading, self.model)
+            self.mapping = mapping_of(self.reading, self.model)
         self.notes += self.reading.notes
         tokens = (torch.arange(3 * interface.TOKENS, device=self.device).view(3, -1) * 7 + 1) % self.specification["vocab_size"]
         with preserved_global_state(), torch.no_grad():
@@ -87,10 +88,10 @@ class Discovered(Module):
         self.assumed = {"mask", "positions"}
         self.notes += found.notes
 
-    def require_no_idle_parameter(self, read: reading.Reading) -> None:
-        """Errors: Misused where a parameter takes no part in a pass, so that nothing tells what it is for."""
+    def place_idle_parameters(self, read: reading.Reading) -> None:
+        """Errors: Misused where a parameter takes no part in a pass and nothing tells what it is for."""
         held = {name: tensor for name, tensor in self.model.named_parameters(remove_duplicate=False) if name in read.surplus and tensor.requires_grad}
-        if not held or not self.refuses_idle:
+        if not held:
             return
         tokens = torch.arange(6, device=self.device).view(2, 3) % self.specification["vocab_size"]
         with preserved_global_state():
@@ -99,7 +100,12 @@ class Discovered(Module):
                 return
             found = torch.autograd.grad(logits.float().sum(), list(held.values()), allow_unused=True)
         idle = [name for name, gradient in zip(held, found) if gradient is None]
-        if idle:
+        placed = reading.place_idle(read, {name: tuple(held[name].shape) for name in idle})
+        if placed:
+            self.notes.append(f"{placed[0]}{f' and {len(placed) - 1} more take' if len(placed) > 1 else ' takes'} no part in a pass: placed where "
+                              "nothing else is")
+        idle = [name for name in idle if name not in placed]
+        if idle and self.refuses_idle:
             more = f" and {len(idle) - 1} more" if len(idle) > 1 else ""
             raise Misused(f"this model could not be understood: {idle[0]}{more} takes no part in a pass over tokens, so that nothing tells what "
                           f"it is for ({len(read.all_roles())} other parameters were placed). Remove what is not used, or say in an adapter "

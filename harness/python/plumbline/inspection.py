@@ -32,7 +32,7 @@ def specification_of(name: str, folder: str) -> dict[str, Any]:
 
 def elements(piece: Piece, sizes: dict[str, int]) -> str:
     """The parameter, with the rows of what it makes where they are not all: "blocks.0.qkv.weight[0:48]". sizes: of all parameters."""
-    from plumbline.reading import runs
+    from plumbline.mapping import runs
 
     if not piece.inputs or len(piece.elements) * len(piece.inputs) == sizes[piece.parameter]:
         return piece.parameter

@@ -11,6 +11,7 @@ import torch
 from plumbline import caches, parameters, reading, settings, stages, training, trial
 from plumbline.adapter import Pass
 from plumbline.flow_watch import FlowWatch
+from plumbline.mapping import mapping_of
 from plumbline.rotation import rotation_of, rounded_to
 from plumbline.snapshot import preserved_global_state
 from plumbline.module_runtime import ModuleRuntime
@@ -112,7 +113,7 @@ class Module(ModuleRuntime):
             self.notes.append(f"its data flow was not understood: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
             return
         if self.mapping is None and not self.has_usual_names():
-            self.mapping = reading.mapping_of(self.reading, self.model)
+            self.mapping = mapping_of(self.reading, self.model)
         self.notes += self.reading.notes
 
     def read(self) -> reading.Reading:

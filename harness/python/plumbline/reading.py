@@ -191,13 +191,41 @@ class Reader:
                 continue
             found.setdefault(sum(start <= down for start in starts) - 1, []).append(number)
             downs[number] = self.flow.products[down]
+        ends = [*starts[1:], len(self.flow.products)]
+        ungated = [number for number in range(len(layers)) if number not in found]
+        for number in ungated:
+            self.read_ungated(layers[number], starts[number], ends[number])
+        if ungated:
+            which = "no layer has a" if len(ungated) == len(layers) else f"layer {', '.join(map(str, ungated))} has no"
+            self.notes.append(f"{which} gated feed-forward: no product of an activation and another goes into a product with a parameter")
         for number, layer in enumerate(layers):
             if number not in found:
-                self.notes.append(f"layer {number} has no gated feed-forward: no product of an activation and another goes into a product with a parameter")
                 continue
             if len(found[number]) > 1:
                 self.notes.append(f"layer {number} has {len(found[number])} gated feed-forwards, as experts are; the first is taken")
             self.read_feed_forward(layer, found[number][0], downs[found[number][0]])
+
+    def read_ungated(self, layer: Layer, first: int, last: int) -> None:
+        """Of a layer in which what a product makes goes into another product: rows of the first that nothing takes are those of "up"."""
+        for index in range(first, last):
+            down = self.flow.products[index]
+            rows = None if down.columns is None else rows_in(down.columns)
+            made = [] if rows is None else self.products_with(rows, index)
+            if rows is None or len(made) != 1 or not any(one is made[0] for one in self.flow.products[first:index]):
+                continue
+            layer.roles["mlp.gate_proj.weight"] = self.role_of(made, rows)
+            layer.roles["mlp.down_proj.weight"] = self.role_of([down], None)
+            layer.lines["gate"], layer.lines["feed_forward_out"] = made[0].line, down.line
+            layer.lines["after_feed_forward"] = self.line_of_sum(down)
+            others = rows_in(made[0].rows)
+            others = others[~torch.isin(others, rows)]
+            if len(others) == len(rows):
+                layer.roles["mlp.up_proj.weight"] = self.role_of(made, others)
+            before = self.norm_before(made[0])
+            if before is not None:
+                layer.roles["post_attention_layernorm.weight"] = before
+                layer.lines["feed_forward_norm"] = before.line
+            return
 
     def read_feed_forward(self, layer: Layer, number: int, down: Product) -> None:
         gating = self.flow.gatings[number]
@@ -278,59 +306,31 @@ def rows_in(labels: torch.Tensor) -> torch.Tensor:
     return found[found > 0]
 
 
-# The protocol's mapping
-
-
-def mapping_of(reading: Reading, model: torch.nn.Module) -> dict[str, Any]:
-    """Where each canonical parameter lies in the model's (harness/candidate/protocol.md)."""
-    shapes = {name: tuple(tensor.shape) for name, tensor in parameters.parameters(model).items()}
-    found: dict[str, Any] = {}
-    used: dict[Piece, str] = {}
-    for name, role in reading.all_roles().items():
-        if any(piece in used for piece in role.pieces):
-            reading.notes.append(f"{name} is {role.pieces[0].parameter}, which is {used[role.pieces[0]]} as well: it has none of its own")
+def place_idle(read: Reading, idle: dict[str, tuple[int, ...]]) -> list[str]:
+    """Gives parameters that take no part in a pass the places that no other has, where shapes leave no choice: norms that are forgotten,
+    an "up" that is not multiplied. idle: {name: shape}. Returns the names of those that were placed."""
+    width = len(read.layers[0].roles["self_attn.q_proj.weight"].pieces[0].inputs)
+    free: dict[tuple[int, ...], list[tuple[dict[str, Role], str]]] = {}
+    for layer in read.layers:
+        gate = layer.roles.get("mlp.gate_proj.weight")
+        shapes: dict[str, tuple[int, ...]] = {"input_layernorm.weight": (width,), "post_attention_layernorm.weight": (width,),
+                                              "mlp.up_proj.weight": (0 if gate is None else len(gate), width)}
+        for name, expected in shapes.items():
+            if name not in layer.roles:
+                free.setdefault(expected, []).append((layer.roles, name))
+    if "model.norm.weight" not in read.roles:
+        free.setdefault((width,), []).append((read.roles, "model.norm.weight"))
+    placed: list[str] = []
+    for shape, places in free.items():
+        names = [name for name, own in idle.items() if own == shape]
+        if len(names) != len(places):
             continue
-        used.update(dict.fromkeys(role.pieces, name))
-        if name == "model.embed_tokens.weight":
-            found[name] = role.pieces[0].parameter
-            continue
-        entries = [entry for piece in role.pieces for entry in entries_of(piece, shapes[piece.parameter])]
-        found[name] = entries[0] if len(entries) == 1 else entries
-    return found
-
-
-def entries_of(piece: Piece, shape: tuple[int, ...]) -> list[Any]:
-    if not piece.inputs:
-        if covers(piece.elements, shape):
-            return [piece.parameter]
-        return [{"from": piece.parameter, "slice": [0, *run]} for run in runs(piece.elements)]
-    count = 1
-    for size in shape:
-        count *= size
-    width = len(piece.inputs)
-    along = piece.inputs[1] - piece.inputs[0] if width > 1 else 1
-    sizes = [count // width, width] if along == 1 else [width, along]
-    lines = [element // width for element in piece.elements] if along == 1 else list(piece.elements)
-    steps: dict[str, Any] = {"from": piece.parameter, **({} if list(shape) == sizes else {"view": sizes})}
-    turned = {} if along == 1 else {"transpose": True}
-    if len(lines) == count // width:
-        return [piece.parameter if len(steps) == 1 and not turned else {**steps, **turned}]
-    return [{**steps, "slice": [0 if along == 1 else 1, *run], **turned} for run in runs(lines)]
-
-
-def covers(elements: tuple[int, ...], shape: tuple[int, ...]) -> bool:
-    return len(shape) == 1 and len(elements) == shape[0]
-
-
-def runs(numbers: Any) -> list[tuple[int, int]]:
-    """[(first, count)] of consecutive numbers."""
-    found: list[list[int]] = []
-    for number in numbers:
-        if found and number == found[-1][0] + found[-1][1]:
-            found[-1][1] += 1
-        else:
-            found.append([number, 1])
-    return [(first, count) for first, count in found]
+        for (roles, role), name in zip(places, names):
+            rows = range(0, shape[0] * width, width) if len(shape) == 2 else range(width)
+            roles[role] = Role((Piece(name, tuple(rows), tuple(range(width)) if len(shape) == 2 else ()),), None)
+            read.surplus.remove(name)
+            placed.append(name)
+    return placed
 
 
 # Settings

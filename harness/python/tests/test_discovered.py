@@ -188,6 +188,22 @@ class Wrong(Case):
         adapter.start(S, torch.float32, "cpu")
         self.assertEqual(adapter.reading.surplus, ["unused"])
 
+    def test_a_norm_that_is_forgotten_and_an_up_that_is_not_multiplied_keep_their_places(self):
+        def forgetful(block, x, position, allowed, store, start):
+            gate, up = block.gate_up(x := x + block.attn(block.norm1(x), position, allowed, store, start)).chunk(2, -1)
+            return x + block.down(block.activation(gate))
+
+        model = models.Plain(S)
+        for block in model.blocks:
+            block.forward = functools.partial(forgetful, block)
+        adapter = Discovered(model, "model")
+        description = adapter.start(S, torch.float32, "cpu")
+        self.assertEqual(adapter.reading.surplus, [])
+        self.assertEqual(description["mapping"]["model.layers.2.post_attention_layernorm.weight"], "blocks.2.norm2.weight")
+        self.assertEqual(description["mapping"]["model.layers.2.mlp.up_proj.weight"], {"from": "blocks.2.gate_up.weight", "slice": [0, 128, 128]})
+        self.assertIn("blocks.0.norm2.weight and 4 more take no part in a pass: placed where nothing else is", adapter.notes)
+        self.assertEqual(sum("no layer has a gated feed-forward" in note for note in adapter.notes), 1)
+
     def test_a_parameter_that_is_used_and_known_to_nobody_is_judged(self):
         class Scaled(models.Plain):
             def __init__(self, s):
