@@ -33,11 +33,12 @@ sys.path.insert(0, str(MODELS))
 
 from catalogued_edits import CATALOGUED_EDITS  # noqa: E402
 from edits import EDITS, MORE_EDITS  # noqa: E402
+from later_edits import LATER_EDITS  # noqa: E402
 from warm_python import WarmPython  # noqa: E402
 
 CLASSES = {"plain": "Plain", "minimind": "MiniMind"}
 CHAPTERS = ("CFG", "PAR", "GQA", "KVC", "ROPE", "BLK", "MODE", "NUM", "TRN", "TXT")
-ALL = [edit for edit in EDITS + MORE_EDITS + CATALOGUED_EDITS if not edit.refused]
+ALL = [edit for edit in EDITS + MORE_EDITS + CATALOGUED_EDITS + LATER_EDITS if not edit.refused]
 SINGLE, TOGETHER, LEFT_OUT = 0.98, 0.90, 0.98  # shares
 # Without the one, the other says the same of the model in other words.
 SAME = {"mask-none-in-training": {"mask-none@training"}, "mask-inverted-in-training": {"mask-inverted@training"},

@@ -1,0 +1,60 @@
+"""Mistakes that were catalogued later, edited by hand into Plain; see edits.py. Where a defect has a number, it is another one here."""
+
+from edits import ANGLES, ATTENDED, EMBEDDED, FED, LOGITS, MASK, NORM, ROTATED, SCALED, SOFTMAX, SPLIT, TURNED, Edit
+
+SCORED = "scores.float()"
+HALVES = "torch.cat([-second, first], -1)"
+SILU = 'ACTIVATIONS = {"silu": F.silu,'
+SUMMED = "torch.einsum(\"bkgts,bksd->btkgd\", weights, v).flatten(2)"
+
+LATER_EDITS = (
+    Edit("values-from-keys", "values are keys before their rotation", {SPLIT: SPLIT + "\n        v = k"}, ("NUM-6",), "layers.0.v", cause="values-from-keys"),
+    Edit("heads-not-transposed", "heads are joined where tokens should be",
+         {SUMMED: "torch.einsum(\"bkgts,bksd->bkgtd\", weights, v).reshape(batch, length, -1)"}, ("GQA-5", "MODE-1"), "layers.0.context",
+         cause="heads-joined-without-transpose"),
+    Edit("heads-interleaved", "heads are joined coordinate by coordinate", {SUMMED: "torch.einsum(\"bkgts,bksd->btdkg\", weights, v).flatten(2)"},
+         ("GQA-5", "NUM-4"), "layers.0.context", cause="heads-joined-interleaved"),
+    Edit("powers-of-2", "softmax with powers of 2", {SOFTMAX: SOFTMAX.replace(SCORED, "(scores.float() * math.log(2))")}, ("GQA-9",),
+         "layers.0.probabilities", cause="softmax-base-2"),
+    Edit("softmax-may-overflow", "softmax without its largest score",
+         {SOFTMAX: "weights = scores.float().masked_fill(hidden, float(\"-inf\")).exp()\n        weights = (weights / weights.sum(-1, keepdim=True)).to(x.dtype)"},
+         ("NUM-10",), cause="softmax-without-maximum"),
+    Edit("masked-after-softmax", "probabilities are masked after softmax counted them",
+         {SOFTMAX: "weights = scores.float().softmax(-1).masked_fill(hidden, 0).to(x.dtype)"}, ("MODE-1",), "layers.0.scores", cause="mask-after-softmax"),
+    Edit("masked-by-5000", "masked scores are lowered by 5000", {SOFTMAX: "weights = (scores.float() - 5000.0 * hidden).softmax(-1).to(x.dtype)"},
+         ("NUM-10",), cause="mask-additive-10000=5000"),
+    Edit("table-of-zeros", "the tables of the rotation are zeros", {TURNED: "return rotate(x, 0 * angles.cos().to(x.dtype), 0 * angles.sin().to(x.dtype))"},
+         ("ROPE-1", "ROPE-3"), "layers.0.q_rotated", cause="rotary-table-zero"),
+    Edit("never-turned", "nothing is rotated", {ANGLES: ANGLES.replace("position.unsqueeze(-1) *", "0 * position.unsqueeze(-1) *")}, ("ROPE-1", "ROPE-3"),
+         "layers.0.q_rotated", cause="rotary-none"),
+    Edit("queries-late-in-cache", "with a cache queries stand after what they are", {ROTATED: ROTATED.replace("self.rotated(q, position)", "self.rotated(q, position + (length if store else 0))")},
+         ("KVC-4", "ROPE-6"), "layers.0.q_rotated", cause="rotary-queries-late"),
+    Edit("table-in-bfloat16", "the tables of the rotation are rounded",
+         {TURNED: "return rotate(x, angles.cos().bfloat16().to(x.dtype), angles.sin().bfloat16().to(x.dtype))"}, ("ROPE-1",), "layers.0.q_rotated",
+         cause="rotary-bfloat16-table"),
+    Edit("minus-missing", "the rotation lacks its minus", {HALVES: "torch.cat([second, first], -1)"}, ("ROPE-1", "ROPE-4"), "layers.0.q_rotated",
+         cause="rotary-minus-missing"),
+    Edit("sines-for-cosines", "sines and cosines are exchanged", {TURNED: "return rotate(x, angles.sin().to(x.dtype), angles.cos().to(x.dtype))"},
+         ("ROPE-1", "ROPE-7"), "layers.0.q_rotated", cause="rotary-cos-sin-swapped"),
+    Edit("relu", "ReLU for SiLU", {SILU: SILU.replace("F.silu", "F.relu")}, ("BLK-2",), "layers.0.gated", cause="activation-relu"),
+    Edit("sigmoid", "a sigmoid for SiLU", {SILU: SILU.replace("F.silu", "torch.sigmoid")}, ("BLK-2",), "layers.0.gated", cause="activation-sigmoid"),
+    Edit("norm-of-gemma", "the norm multiplies by one more than its weight", {SCALED: SCALED.replace("self.weight *", "(1 + self.weight) *")}, ("BLK-5",),
+         "layers.0.attention_norm", cause="norm-one-plus-weight"),
+    Edit("norm-over-tokens", "the norm's mean runs over the tokens as well", {NORM: NORM.replace("mean(-1,", "mean((-2, -1),")}, ("BLK-5", "MODE-1"),
+         "layers.0.attention_norm", cause="norm-over-tokens"),
+    Edit("norm-by-variance", "the norm divides by the standard deviation", {NORM: NORM.replace("x.float().pow(2).mean(-1, keepdim=True)", "x.float().var(-1, keepdim=True)")},
+         ("BLK-5",), "layers.0.attention_norm", cause="norm-by-variance"),
+    Edit("branches-scaled", "branches are multiplied by 0.7", {ATTENDED: ATTENDED.replace("x + self", "x + 0.7 * self"), FED: FED.replace("x + self", "x + 0.7 * self")},
+         ("BLK-7",), "layers.0.after_attention", cause="branch-scaled=0.7"),
+    Edit("logits-halved", "logits are halved", {LOGITS: "x = F.linear(x, self.tok.weight) if self.head is None else self.head(x)\n        return 0.5 * x, cache"},
+         ("NUM-6",), "logits", cause="logits-scaled=0.5"),
+    Edit("residual-clipped-to-300", "the residual stream is clipped",
+         {ATTENDED: ATTENDED.replace("x + self", "(x + self").replace("start)\n", "start)).clamp(-300, 300)\n"),
+          FED: FED.replace("return x + self.down(self.activation(gate) * up)", "return (x + self.down(self.activation(gate) * up)).clamp(-300, 300)")},
+         ("NUM-10",), cause="residual-clipped=300"),
+    Edit("long-rows-shortened", "rows of the embedding are shortened to 1",
+         {EMBEDDED: EMBEDDED + "        x = x / x.norm(dim=-1, keepdim=True).clamp_min(1)\n"}, ("NUM-10",), cause="embedding-max-norm"),
+    Edit("past-is-not-seen", "with a cache a pass sees its own tokens alone",
+         {MASK: f"{MASK}\n        allowed = allowed & ((torch.arange(start + length) >= start) | (cache is None))"}, ("KVC-4", "KVC-5"), "layers.0.scores",
+         cause="cache-dropped"),
+)
