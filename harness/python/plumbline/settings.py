@@ -68,12 +68,13 @@ def held_against(stated: dict[str, Any], computed: dict[str, Any], specification
     """Both as one. Where a configuration states what the code does not compute, the value that the specification does not have counts,
     with both numbers."""
     result = {**computed, **stated}
+    derived = {"intermediate_size": intermediate_size(specification),
+               "head_dim": specification["hidden_size"] // specification["num_attention_heads"]}
     for key in stated.keys() & computed.keys():
         one, other = stated[key], computed[key]
         if key == "dropout" or alike(one["value"], other["value"]):  # which may be another in another place
             continue
-        wanted = intermediate_size(specification) if key == "intermediate_size" else specification.get(key)
-        counts = other if alike(one["value"], wanted) else one
+        counts = other if alike(one["value"], {**specification, **derived}.get(key)) else one
         result[key] = {"value": counts["value"], "where": f"{one['where']} says {one['value']}, {other['where']} computes {other['value']}"}
     return result
 

@@ -63,6 +63,12 @@ class Read(unittest.TestCase):
         found = held_against({"num_key_value_heads": stated}, {"num_key_value_heads": computed}, S)
         self.assertEqual(found, {"num_key_value_heads": {"value": 6, "where": "config says 2, its data flow computes 6"}})
 
+    def test_a_size_that_the_specification_derives_is_held_against_it_too(self):
+        for key, right in (("head_dim", 8), ("intermediate_size", intermediate_size(S))):
+            stated, computed = {"value": right * 2, "where": "config"}, {"value": right, "where": "its data flow"}
+            found = held_against({key: stated}, {key: computed}, S)
+            self.assertEqual(found[key], {"value": right * 2, "where": f"config says {right * 2}, its data flow computes {right}"})
+
     def test_stated_by_a_function_before_the_config(self):
         def configuration(model):
             return {"hidden_act": {"value": "gelu", "where": "models.py"}, "num_hidden_layers": len(model.model.layers)}
