@@ -63,7 +63,7 @@ class Discovered(Module):
             if len(args) > 1 or start in keywords:
                 return args, keywords
             if self.cache is not None and self.cache.inside:
-                self.cache.inside.empty(args[0].shape[0])  # or there is no room
+                self.cache.inside.require_room(args[0].shape[0])
                 self.cache.inside.reset()
             return args, {**keywords, start: 0}
 

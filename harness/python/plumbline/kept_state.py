@@ -60,10 +60,14 @@ class KeptState:
             state.reset()
         return state if changed else None
 
-    def empty(self, rows: int) -> Kept:
+    def require_room(self, rows: int) -> None:
         """Errors: Cannot where there is room for fewer rows."""
         if self.most_rows is not None and rows > self.most_rows:
             raise Cannot(f"its cache was built for {self.most_rows} sequences at most")
+
+    def empty(self, rows: int) -> Kept:
+        """Errors: Cannot where there is room for fewer rows."""
+        self.require_room(rows)
         return Kept([copied(value) for value in self.fresh], rows, self.places)
 
     def read(self, rows: int) -> Kept:
