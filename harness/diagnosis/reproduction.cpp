@@ -14,6 +14,7 @@
 #include "harness/catalogue/defect_catalogue.hpp"
 #include "harness/diagnosis/advice.hpp"
 #include "harness/result/words.hpp"
+#include "harness/system/error.hpp"
 #include "harness/system/work_clock.hpp"
 
 namespace plumbline {
@@ -93,10 +94,14 @@ class Attribution {
     auto& all = diagnosis_.explanations;
     if (all.size() < 2 || !all.front().complete || !diagnosis_.shapes.empty()) return;
     const auto is_refuted = [&](const reports::Explanation& one) {
-      return std::any_of(failed_.begin(), failed_.end(), [&](const reports::Requirement& failed) {
-        return failed.level == reports::Level::must &&
-               asked(one.defects, failed.id, &failed) == Answer::passes;
-      });
+      try {
+        return std::any_of(failed_.begin(), failed_.end(), [&](const reports::Requirement& failed) {
+          return failed.level == reports::Level::must &&
+                 asked(one.defects, failed.id, &failed) == Answer::passes;
+        });
+      } catch (const InputError&) {  // no weights can be made of its shapes: it cannot be asked
+        return false;
+      }
     };
     std::vector<reports::Explanation> standing;
     for (const auto& one : all)

@@ -137,6 +137,11 @@ TEST_CASE("reproduction: of several explanations the one that reproduces each fa
   REQUIRE(first.explanations.size() == 1);
   CHECK(first.explanations[0].defects == one);
   CHECK(alternatives(true, true).explanations.size() == 2);
+  const auto beside_impossible =
+      held_to(seen, [&](Subject& of, const std::string& id) { return record(of.recorder(), id, seen); }, one,
+              10, {{"width-768=7"}});
+  CHECK(beside_impossible.causes[0].fails == Ids{"MODE-6"});
+  CHECK(beside_impossible.not_asked.empty());
   const auto neither = alternatives(false, false);
   CHECK(neither.explanations.size() == 2);
   CHECK(neither.outcome == Outcome::nearest);
