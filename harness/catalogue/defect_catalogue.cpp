@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "harness/system/error.hpp"
 #include "harness/system/files.hpp"
 #include "harness/system/json.hpp"
@@ -36,6 +38,11 @@ std::vector<Defect> read_catalogue(const std::filesystem::path& fixtures) {
                                  name.empty() ? "which has no name" : printable(name, 60), error.what()));
   }
   return defects;
+}
+
+const Defect& defect_named(const std::string& name, const std::vector<Defect>& catalogue) {
+  return *std::find_if(catalogue.begin(), catalogue.end(),
+                       [&](const Defect& defect) { return defect.name == name; });
 }
 
 }  // namespace plumbline

@@ -26,4 +26,7 @@ struct Defect {
 // In the catalogue's order. Errors: InputError naming file and entry.
 std::vector<Defect> read_catalogue(const std::filesystem::path& fixtures);
 
+// The one of this name, which is there.
+const Defect& defect_named(const std::string& name, const std::vector<Defect>& catalogue);
+
 }  // namespace plumbline

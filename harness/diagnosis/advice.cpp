@@ -2,33 +2,24 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <tuple>
 
 #include "harness/model/departures/departures.hpp"
 #include "harness/model/text_placeholders.hpp"
 
 namespace plumbline {
-namespace {
-
-const Defect& named(const std::string& name, const std::vector<Defect>& catalogue) {
-  return *std::find_if(catalogue.begin(), catalogue.end(),
-                       [&](const Defect& defect) { return defect.name == name; });
-}
-
-}  // namespace
 
 std::string clause_of(const std::string& written, const std::vector<Defect>& catalogue) {
   const auto read = parse_departure(written);
   return (read.number ? describe(*departure_parameter(read.name), fmt::format("{}", *read.number))
-                      : named(read.name, catalogue).departure) +
+                      : defect_named(read.name, catalogue).departure) +
          describe(read.place);
 }
 
 reports::Advice advice_on(const std::string& written, const std::vector<Defect>& catalogue,
                           const Specification& specification) {
   const auto name = parse_departure(written).name;
-  const auto told = fill_in_advice(named(name, catalogue), specification);
+  const auto told = fill_in_advice(defect_named(name, catalogue), specification);
   const auto& [english, chinese] = std::tie(told.advice, told.advice_in_chinese);
   if (written == name) return {written, english, chinese};
   return {written,

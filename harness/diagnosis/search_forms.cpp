@@ -76,8 +76,7 @@ std::vector<double> Diagnostician::range_of(const std::string& name) const {
 }
 
 const Defect& Diagnostician::defect_of(const std::string& name) const {
-  return *std::find_if(catalogue_.begin(), catalogue_.end(),
-                       [&](const Defect& defect) { return defect.name == name; });
+  return defect_named(name, catalogue_);
 }
 
 std::vector<std::int64_t> Diagnostician::layers_for(const std::string& name) const {
