@@ -111,6 +111,9 @@ TEST_CASE("what is said of the whole run is held against what is recorded") {
                   "header.scope is chapter 1, and GQA-1 was looked at"));
   CHECK(any_names(said([](Result& result) { result.header.scope = "all"; }),
                   "neither everything nor chapters"));
+  for (const auto* scope : {"", " and ", "chapter 3requirement GQA-2", "requirement GQA-2 and chapter 3"})
+    CHECK(any_names(said([&](Result& result) { result.header.scope = scope; }),
+                    "neither everything nor chapters or requirements"));
   CHECK(any_names(said([](Result& result) { result.header.scope = "requirement GQA-2"; }),
                   "header.scope is requirement GQA-2, and CFG-1 was looked at"));
   CHECK(any_names(said([](Result& result) {
