@@ -12,6 +12,7 @@ import torch
 from plumbline import caches
 from plumbline.adapter import Cannot
 
+OWN = frozenset(vars(torch.nn.Module()))  # attributes of PyTorch's own
 KEYS_AND_VALUES = 4  # axes of what holds them
 
 
@@ -99,7 +100,7 @@ class KeptState:
 def kept_values(model: torch.nn.Module) -> list[tuple[torch.nn.Module, str, Any]]:
     """(module, name, value) of all buffers and attributes that may be a cache or a count."""
     return [(module, name, value) for module in model.modules() for name, value in (*module._buffers.items(), *vars(module).items())
-            if not name.startswith("_") and name != "training" and may_be_kept(value)]
+            if name not in OWN and may_be_kept(value)]
 
 
 def may_be_kept(value: Any) -> bool:

@@ -10,6 +10,7 @@ from support import Case, in_process, specification, weights, with_transformers,
 
 from plumbline import flow_recorder, stages
 from plumbline.discovered import Discovered
+from plumbline.kept_state import KeptState
 from plumbline.user_code import Misused
 
 S = specification()
@@ -80,6 +81,26 @@ class Found(Case):
         self.assertEqual({name for name, can in found.items() if can["padding"]}, WITH_MASK)
         self.assertEqual({name for name, can in found.items() if can["first_position"]}, WITH_POSITIONS)
         self.assertEqual({name for name, can in found.items() if can["cache"]}, WITH_CACHE)
+
+    def test_a_cache_of_any_name_is_found_within_modules(self):
+        class Hiding(strangers.Meta):
+            """Keeps the tokens so far under a private name, from the first call on."""
+
+            def __init__(self, s):
+                super().__init__(s)
+                self._held = None
+
+            def forward(self, tokens, use_cache=False):
+                if not use_cache:
+                    return super().forward(tokens)
+                self._held = tokens if self._held is None else torch.cat([self._held, tokens], 1)
+                return super().forward(self._held)[:, -tokens.shape[1]:]
+
+        model = Hiding(S).eval()
+        state = KeptState.of(model, lambda: model(TOKENS, use_cache=True))
+        self.assertIsNotNone(state, "nothing was found that the call changes, though it keeps its tokens")
+        self.assertEqual([name for _, name in state.places], ["_held"])
+        self.assertIsNone(model._held)
 
     def test_every_operation_is_followed(self):
         for name, build in MODELS.items():
