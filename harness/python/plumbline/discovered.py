@@ -58,7 +58,7 @@ class Discovered(Module):
                           "function that wraps the model", line_of(forward))
 
     def begin_at_zero(self, start: str) -> None:
-        """Of a model that is always told how many tokens came before: where a pass does not say, none did, and nothing is kept of others."""
+        """For a model that always needs the number of tokens before: a pass that does not give it begins a text, with an empty cache."""
         def add_start(module: torch.nn.Module, args: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[Any, Any]:
             if len(args) > 1 or start in keywords:
                 return args, keywords

@@ -80,7 +80,7 @@ def held_against(stated: dict[str, Any], computed: dict[str, Any], specification
 
 
 def alike(one: Any, other: Any) -> bool:
-    """Unless they surely differ: names of one function may."""
+    """Whether two values are the same, as far as that is certain: one function has several names."""
     if isinstance(one, str) or isinstance(other, str) or one is None or other is None:
         return one == other or not (one in SURE_NAMES and other in SURE_NAMES)
     if isinstance(one, int) and isinstance(other, int):
